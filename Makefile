@@ -1,0 +1,63 @@
+# Every target does its own set-up. A fresh machine needs only Python >= 3.11 and make.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+# uv from PATH when it is there, else one of our own in a local folder.
+UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
+VENV := .venv
+BIN := $(VENV)/bin
+# What one test may take in parallel; two cores carry two workers.
+JOBS ?= 2
+
+.PHONY: help setup demo test lint types fmt bench clean requirements pictures
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.dev ## make .venv with everything a developer needs
+
+demo: $(VENV)/.demo ## the main job: a real server, real speech, the dashboard, a plan (about 3 minutes)
+	@$(BIN)/whisper-ops demo
+
+test: $(VENV)/.dev lint types ## every check that CI runs
+	@$(BIN)/pytest -q -n $(JOBS) --dist loadgroup -m "not serial"
+	@$(BIN)/pytest -q -m serial
+
+lint: $(VENV)/.dev ## formatting, lint rules and the layering of the rooms
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/lint-imports --no-cache
+
+types: $(VENV)/.dev ## the strict type checker
+	@$(BIN)/mypy
+
+fmt: $(VENV)/.dev ## format the code and mend what can be mended
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+bench: ## list the benchmarks
+	@awk -F':.*## ' '/^bench-[a-z]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+requirements: $(UV) ## compile the pins in requirements/ again (needs a network)
+	@sh requirements/compile.sh $(UV)
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) .uv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+
+# --- set-up -----------------------------------------------------------------------------------------
+
+.uv/bin/uv:
+	@echo "setup: no uv on PATH; putting uv $(UV_VERSION) into .uv/" >&2
+	@$(PYTHON) requirements/bootstrap_uv.py .uv $(UV_VERSION)
+
+# The demo's environment is the smaller one. Either can be made first; the second adds what it lacks.
+$(VENV)/.demo: requirements/demo.txt pyproject.toml | $(UV)
+	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
+	@$(UV) pip install --quiet --python $(BIN)/python -r requirements/demo.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(UV)
+	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
+	@$(UV) pip install --quiet --python $(BIN)/python -r requirements/dev.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@ $(VENV)/.demo

@@ -1,0 +1,1 @@
+"""Pollers, alerts, the terminal screens and the recorder. It imports only the spine."""

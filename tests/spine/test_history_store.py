@@ -1,0 +1,84 @@
+"""What is stored comes back as it was: snapshots, measurements, plans."""
+
+from pathlib import Path
+
+import pytest
+
+from whisper_ops.errors import UserError
+from whisper_ops.history import History, LevelRecord, StreamRecord, SweepRecord
+from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
+
+
+def snapshot(at: float, **changes: object) -> Snapshot:
+    figures = {
+        "identity": Identity(software="whisper-ops", version="1", simulated=True),
+        "figures": ServerFigures(status="healthy", slots=4, lag_bucket_counts=(1, 2, 3)),
+        "gpus": (GpuFigures(gpu_id=0, streams_active=2), GpuFigures(gpu_id=1, temperature_celsius=61.5)),
+        "host": HostFigures(cpu_count=2, cpu_ratio=0.5),
+        "poll_seconds": 0.01,
+    }
+    return Snapshot(server="one:8000", at=at, **{**figures, **changes})  # type: ignore[arg-type]
+
+
+def test_snapshots_come_back_as_they_were_stored(tmp_path: Path) -> None:
+    silent = Snapshot(server="one:8000", at=2.0, state="silent", error="connection refused")
+    stored = [
+        snapshot(1.0),
+        silent,
+        snapshot(3.0, identity=Identity(version="2")),
+        snapshot(4.0, host=None, gpus=()),
+    ]
+    with History.writing(tmp_path / "history.db") as history:
+        history.add_snapshots(stored[:2])
+        history.add_snapshots(stored[2:3])
+    with History.writing(tmp_path / "history.db") as history:
+        history.add_snapshots([snapshot(4.0, host=None, gpus=(), identity=Identity(version="2"))])
+        expected = [*stored[:3], snapshot(4.0, host=None, gpus=(), identity=Identity(version="2"))]
+        assert list(history.snapshots("one:8000", 0, 10)) == expected
+        assert list(history.snapshots("one:8000", 2.0, 3.0)) == [silent]
+        assert list(history.snapshots("unknown", 0, 10)) == []
+
+
+def test_a_sweep_and_its_levels_come_back(tmp_path: Path) -> None:
+    sweep = SweepRecord(server="one:8000", started_at=1.0, chunk_seconds=0.1, corpus="c", objective="o", simulated=True)
+    with History.writing(tmp_path / "history.db") as history:
+        sweep_id = history.start_sweep(sweep)
+        level = LevelRecord(
+            sweep_id=sweep_id, streams=4, started_at=1.0, duration_seconds=60, audit="valid", passed=True, reason="",
+            achieved_concurrency=3.9, words=400,
+        )  # fmt: skip
+        history.add_level(level, [StreamRecord(level_id=0, number=0), StreamRecord(level_id=0, number=1)])
+        history.finish_sweep(sweep_id, "done", 99.0)
+        assert history.levels(sweep_id) == [level]
+        (stored,) = history.sweeps()
+        assert (stored.id, stored.sweep.state, stored.sweep.finished_at) == (sweep_id, "done", 99.0)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [(b"this is no database, it is a text of some length", "file is not a database"), (b"", None)],
+)
+def test_a_file_that_is_no_history_is_left_untouched(tmp_path: Path, content: bytes, sentence: str | None) -> None:
+    path = tmp_path / "history.db"
+    path.write_bytes(content)
+    if sentence is None:
+        History.writing(path).close()  # an empty file, as `mktemp` makes, becomes a history
+        return
+    with pytest.raises(UserError, match=sentence) as caught:
+        History.writing(path)
+    assert caught.value.code == 2
+    assert path.read_bytes() == content
+
+
+def test_a_history_of_a_newer_version_is_refused_and_left_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    with History.writing(path) as history:
+        history._db.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES (?, ?, ?)",
+            ["whisper_ops", "m999_future", "now"],
+        )
+    before = path.read_bytes()
+    for opening in (History.writing, History.reading):
+        with pytest.raises(UserError, match=r"newer whisper-ops.*m999_future"):
+            opening(path)
+    assert path.read_bytes() == before

@@ -1,0 +1,77 @@
+"""The command `whisper-ops`: a registry of commands, each loaded only when it is called.
+
+`COMMANDS` is the one list: help, the generated docs and the completeness tests all read it. A command's module holds a
+click command named `command`; that module imports its room inside the function, so that `whisper-ops --help` stays
+instant and a planner's laptop needs no model runtime.
+"""
+
+import importlib
+import sys
+from typing import NoReturn
+
+import click
+
+from whisper_ops import __version__
+from whisper_ops.errors import Exit, UserError
+
+COMMANDS: dict[str, str] = {
+    "serve": "Serve streaming speech-to-text on this machine's GPUs (or its CPU), and its stats.",
+    "dash": "Watch servers live in the terminal and record what is seen.",
+    "corpus": "Make or show the speech that a load test plays.",
+    "sweep": "Measure a server with speaking clients, level by level.",
+    "plan": "Say how many connections a GPU carries, why, and how sure that is.",
+    "demo": "The whole of it in three minutes: server, speaking clients, dashboard, plan.",
+}
+"""Name and one line of help, in the order of a first day."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """Every command, in the registry's order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import and return a command; None for a name that is not in the registry."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"whisper_ops.cli.{cmd_name}")
+        command = module.command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands from the registry, importing none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="whisper-ops")
+def main() -> None:
+    """Operate streaming Whisper on GPUs: see the fleet, measure it, and plan its capacity.
+
+    stdout is data, stderr is narration. Exit codes: 0 good, 1 the answer is no, 2 wrong usage, 3 a server could not be
+    reached, 4 not enough evidence, 130 interrupted.
+    """
+
+
+def run(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit: a user's mistake is one sentence on stderr, never a traceback."""
+    try:
+        result = main.main(args=arguments, prog_name="whisper-ops", standalone_mode=False)
+    except UserError as error:
+        click.echo(f"whisper-ops: {error}", err=True)
+        sys.exit(error.code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(Exit.USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("whisper-ops: interrupted", err=True)
+        sys.exit(Exit.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output went away, as `| head` does: not an error, but nothing more can be said.
+        sys.stderr.close()
+        sys.exit(Exit.GOOD)
+    sys.exit(result if isinstance(result, int) else Exit.GOOD)

@@ -1,0 +1,38 @@
+"""Options that several commands share, so that they are spelled, read from the environment and explained alike."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_HISTORY = Path("history.db")
+
+
+def history_option(function: F) -> F:
+    """`--history PATH`, WHISPER_OPS_HISTORY, else history.db in the working directory."""
+    return click.option(
+        "--history",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default=DEFAULT_HISTORY,
+        envvar="WHISPER_OPS_HISTORY",
+        show_default=True,
+        show_envvar=True,
+        help="The history file; made at first use.",
+    )(function)
+
+
+def json_option(function: F) -> F:
+    """`--json`: versioned JSON on stdout instead of a table."""
+    return click.option("--json", "as_json", is_flag=True, help="Print versioned JSON instead of a table.")(function)
+
+
+def token_option(function: F) -> F:
+    """`--token-file PATH`, else WHISPER_OPS_TOKEN: never on the command line, where other users could read it."""
+    return click.option(
+        "--token-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="A file that holds the bearer token; without it, WHISPER_OPS_TOKEN is read.",
+    )(function)

@@ -1,0 +1,29 @@
+"""Where output goes: data to stdout, narration to stderr, colour only where somebody can see it.
+
+rich honours NO_COLOR and a stream that is not a terminal by itself.
+"""
+
+from functools import cache
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+
+@cache
+def data() -> Console:
+    """The console for results. Without a terminal, lines are as long as they need to be, so pipes get whole rows."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+@cache
+def narration() -> Console:
+    """The console for what is being done, and for what went wrong."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(schema: str, body: dict[str, Any]) -> None:
+    """Print one versioned JSON document: `{"schema": "whisper-ops/NAME/1", …}`."""
+    document = msgspec.json.encode({"schema": f"whisper-ops/{schema}/1", **body})
+    data().out(msgspec.json.format(document, indent=2).decode(), highlight=False)

@@ -1,0 +1,107 @@
+"""Opening a history file: as its writer or to read it; and saying plainly why one cannot be opened."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from whisper_ops.errors import UserError
+from whisper_ops.history.schema import migrations
+
+_WAIT_FOR_OTHER_WRITERS_SECONDS = 10.0
+
+
+def open_for_writing(path: Path) -> Database:
+    """Open `path`, made and migrated when needed: WAL, `synchronous=NORMAL`, checked against newer versions.
+
+    Raises:
+        UserError: it is not a history, is newer than this program, or may not be read or written. It is left untouched.
+    """
+    existed = path.exists()
+    if existed:
+        check_readable(path)
+    try:
+        connection = sqlite3.connect(
+            path, timeout=_WAIT_FOR_OTHER_WRITERS_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        db = Database(connection)
+        migrations.apply(db)
+    except (sqlite3.Error, OSError) as error:
+        raise _cannot("write", path, error) from error
+    return db
+
+
+def open_for_reading(path: Path) -> Database:
+    """Open an existing history read-only.
+
+    Raises:
+        UserError: there is none, it is not a history, is newer than this program, or may not be read.
+    """
+    if not path.exists():
+        raise UserError(f"there is no history at {path}; `whisper-ops dash URL` or `whisper-ops sweep URL` makes one")
+    check_readable(path)
+    return Database(_read_only(path))
+
+
+def check_readable(path: Path) -> None:
+    """Look at a file without changing it.
+
+    Raises:
+        UserError: the file is no history of ours, or one of a newer version.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a file for the history")
+    try:
+        if path.stat().st_size == 0:
+            return
+        connection = _read_only(path)
+        try:
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if "_sqlite_migrations" not in tables:
+                raise UserError(
+                    f"{path} is a database, but not a whisper-ops history; name another file with --history"
+                )
+            rows = connection.execute(
+                "SELECT name FROM _sqlite_migrations WHERE migration_set = ?", [migrations.name]
+            ).fetchall()
+        finally:
+            connection.close()
+    except (sqlite3.Error, OSError) as error:
+        raise _cannot("read", path, error) from error
+    known = {migration.name for migration in migrations._migrations}  # noqa: SLF001  # it offers no list of all
+    newer = sorted({str(row[0]) for row in rows} - known)
+    if newer:
+        raise UserError(
+            f"{path} was written by a newer whisper-ops (it has the migration {newer[-1]}); "
+            "update this one, or name another file with --history"
+        )
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    # A URI needs the path escaped; the directory must stay usable for the WAL's shared memory.
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    return sqlite3.connect(
+        uri, uri=True, timeout=_WAIT_FOR_OTHER_WRITERS_SECONDS, isolation_level=None, check_same_thread=False
+    )
+
+
+def _cannot(verb: str, path: Path, error: Exception) -> UserError:
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error)
+    elif "unable to open" in str(error):
+        folder = path.resolve().parent
+        if not folder.is_dir():
+            reason = f"there is no folder {folder}"
+        else:
+            reason = (
+                "permission denied"
+                if not os.access(path if path.exists() else folder, os.R_OK | os.W_OK)
+                else str(error)
+            )
+    else:
+        reason = str(error)
+    return UserError(f"cannot {verb} the history {path}: {reason}; it was left as it is")

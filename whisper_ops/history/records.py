@@ -1,0 +1,169 @@
+"""What measurements leave in the history: the rows of `sweep`, `level`, `stream`, `plan` and `event`.
+
+A field is a column. Times are UTC epoch seconds; durations, sizes and shares are in base units and say so. None is
+"not measured".
+"""
+
+from typing import Literal
+
+import msgspec
+
+SweepState = Literal["running", "done", "interrupted", "failed"]
+Audit = Literal["valid", "provisional", "invalid"]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A row."""
+
+
+class SweepRecord(Record, frozen=True, kw_only=True):
+    """One load test of one server: what was measured, and the keys under which its levels may enter a law."""
+
+    server: str
+    started_at: float
+    state: SweepState = "running"
+    reason: str | None = None
+    """Why it ended as it did; for a search, why it stopped."""
+    finished_at: float | None = None
+    software: str | None = None
+    version: str | None = None
+    engine: str | None = None
+    model: str | None = None
+    compute_type: str | None = None
+    max_batch: int | None = None
+    gpu_name: str | None = None
+    gpus: int | None = None
+    simulated: bool = False
+    protocol: str = "native"
+    chunk_seconds: float
+    duty_cycle: float = 1.0
+    """Speech and silence played, as a share of the time connected; 1 is somebody who is always on."""
+    arrivals: str = "spread"
+    corpus: str
+    """Name and content hash of the speech that was played."""
+    objective: str
+    settings: str = "{}"
+    """JSON: everything else that a resumed sweep must repeat."""
+
+
+class LevelRecord(Record, frozen=True, kw_only=True):
+    """One level of load: a number of streams held for a while. Latencies are of words pooled over all streams."""
+
+    sweep_id: int
+    streams: int
+    """How many were asked for."""
+    repeat: int = 0
+    started_at: float
+    duration_seconds: float
+    audit: Audit
+    passed: bool | None
+    """Whether the objective was met; None where the audit forbids an answer."""
+    reason: str
+    """Which objective was missed, or why the audit says what it says; empty when all is well."""
+    achieved_concurrency: float
+    """Audio seconds sent a second of wall time: by Little's law the streams that really were live at once."""
+    words: int
+    first_p50_seconds: float | None = None
+    first_p95_seconds: float | None = None
+    first_p99_seconds: float | None = None
+    first_max_seconds: float | None = None
+    first_mean_seconds: float | None = None
+    stable_p50_seconds: float | None = None
+    stable_p95_seconds: float | None = None
+    stable_p99_seconds: float | None = None
+    stable_max_seconds: float | None = None
+    stable_mean_seconds: float | None = None
+    end_to_final_p50_seconds: float | None = None
+    end_to_final_p95_seconds: float | None = None
+    connect_p95_seconds: float | None = None
+    ready_p50_seconds: float | None = None
+    ready_p95_seconds: float | None = None
+    ready_max_seconds: float | None = None
+    wer_ratio: float | None = None
+    missing_words: int | None = None
+    partials_per_second: float | None = None
+    """A stream."""
+    connected: int = 0
+    refused: int = 0
+    failed: int = 0
+    bytes_sent: int = 0
+    late_p50_seconds: float | None = None
+    """The generator's own lateness: actual minus intended send."""
+    late_p99_seconds: float | None = None
+    generator_cpu_ratio: float | None = None
+    server_lag_p95_seconds: float | None = None
+    server_busy_ratio: float | None = None
+    server_gpu_ratio: float | None = None
+    server_batch_fill: float | None = None
+    server_compute_p95_seconds: float | None = None
+    server_queue_p95_seconds: float | None = None
+    gpu_memory_used_bytes: float | None = None
+    """The largest seen on any one GPU."""
+    streams_per_gpu: float | None = None
+    """Streams on that GPU at that moment; the load that a memory law is fitted on."""
+    host_cpu_ratio: float | None = None
+    host_memory_used_bytes: float | None = None
+    server_rss_bytes: float | None = None
+    server_cpu_ratio: float | None = None
+    """In cores, front and workers together."""
+    front_cpu_ratio: float | None = None
+    server_descriptors: float | None = None
+    gpu_spread: int | None = None
+    """Most streams on a GPU minus fewest."""
+
+
+class StreamRecord(Record, frozen=True, kw_only=True):
+    """One stream of a level."""
+
+    level_id: int
+    number: int
+    gpu_id: int | None = None
+    connect_seconds: float | None = None
+    ready_seconds: float | None = None
+    end_to_final_seconds: float | None = None
+    audio_seconds: float = 0.0
+    words: int = 0
+    missing_words: int = 0
+    wer_ratio: float | None = None
+    stable_p95_seconds: float | None = None
+    first_p95_seconds: float | None = None
+    partials: int = 0
+    finals: int = 0
+    bytes_sent: int = 0
+    late_p99_seconds: float | None = None
+    outcome: str = "done"
+    """done, refused, failed, cut or silent."""
+    error: str | None = None
+
+
+class PlanRecord(Record, frozen=True, kw_only=True):
+    """A plan as it was given, for the server to load and for `plan diff`."""
+
+    created_at: float
+    server: str | None = None
+    software: str | None = None
+    version: str | None = None
+    engine: str | None = None
+    model: str | None = None
+    compute_type: str | None = None
+    max_batch: int | None = None
+    gpu_name: str | None = None
+    simulated: bool = False
+    objective: str
+    provisional: bool
+    max_connections_per_gpu: int | None = None
+    last_pass: int | None = None
+    first_fail: int | None = None
+    binding_resource: str | None = None
+    reason: str
+    body: str
+    """The whole plan, as the JSON that `plan --json` prints."""
+
+
+class EventRecord(Record, frozen=True, kw_only=True):
+    """Something that happened, as opposed to a reading."""
+
+    at: float
+    server: str | None = None
+    kind: str
+    detail: str

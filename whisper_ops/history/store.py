@@ -1,0 +1,237 @@
+"""The history as the rooms use it: what was polled, measured and planned, in and out of one SQLite file."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import msgspec
+from sqlite_utils import Database
+
+from whisper_ops.history.files import open_for_reading, open_for_writing
+from whisper_ops.history.records import (
+    EventRecord,
+    LevelRecord,
+    PlanRecord,
+    Record,
+    StreamRecord,
+    SweepRecord,
+    SweepState,
+)
+from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A sweep with the id it has in the file."""
+
+    id: int
+    sweep: SweepRecord
+
+
+class History:
+    """An open history. Every method is one transaction; use it from one thread at a time, never from an event loop."""
+
+    def __init__(self, db: Database, path: Path) -> None:
+        self._db = db
+        self.path = path
+        self._server_ids: dict[str, int] = {}
+        self._identities: dict[int, Identity] = {}
+
+    @classmethod
+    def writing(cls, path: Path) -> Self:
+        """Open `path` for writing, made when it is missing; UserError when it cannot be."""
+        return cls(open_for_writing(path), path)
+
+    @classmethod
+    def reading(cls, path: Path) -> Self:
+        """Open `path` read-only; UserError when there is none or it is not a history."""
+        return cls(open_for_reading(path), path)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- polls ---------------------------------------------------------------------------------------
+
+    def add_snapshots(self, snapshots: Iterable[Snapshot]) -> None:
+        """Store polls of any number of servers in one transaction. A row of the same server and time is replaced."""
+        with self._transaction():
+            for snapshot in snapshots:
+                self._add_snapshot(snapshot)
+
+    def servers(self) -> list[str]:
+        """The names of all servers ever polled."""
+        return [row[0] for row in self._db.execute("SELECT name FROM server ORDER BY name")]
+
+    def snapshots(self, server: str, since: float, until: float) -> Iterator[Snapshot]:
+        """Polls of one server with `since <= at < until`, oldest first, as they were stored."""
+        found = self._db.execute("SELECT id FROM server WHERE name = ?", [server]).fetchone()
+        if found is None:
+            return
+        (server_id,) = found
+        between = (server_id, since, until)
+        gpus: dict[float, list[GpuFigures]] = {}
+        for row in self._rows(
+            "SELECT * FROM gpu_sample WHERE server_id = ? AND at >= ? AND at < ? ORDER BY at, gpu_id", between
+        ):
+            gpus.setdefault(row["at"], []).append(_struct(row, GpuFigures))
+        hosts = {
+            row["at"]: _struct(row, HostFigures)
+            for row in self._rows("SELECT * FROM host_sample WHERE server_id = ? AND at >= ? AND at < ?", between)
+        }
+        identities = list(
+            self._rows("SELECT * FROM server_identity WHERE server_id = ? AND at < ? ORDER BY at", (server_id, until))
+        )
+        for row in self._rows(
+            "SELECT * FROM server_sample WHERE server_id = ? AND at >= ? AND at < ? ORDER BY at", between
+        ):
+            live = row["state"] == "live"
+            known = [identity for identity in identities if identity["at"] <= row["at"]]
+            counts = row.pop("lag_bucket_counts")
+            figures = _struct(row, ServerFigures)
+            if counts is not None:
+                figures = msgspec.structs.replace(figures, lag_bucket_counts=tuple(msgspec.json.decode(counts)))
+            yield Snapshot(
+                server=server,
+                at=row["at"],
+                poll_seconds=row["poll_seconds"],
+                state=row["state"],
+                error=row["error"],
+                identity=_struct(known[-1], Identity) if live and known else None,
+                figures=figures if live else None,
+                gpus=tuple(gpus.get(row["at"], ())),
+                host=hosts.get(row["at"]),
+            )
+
+    # --- measurements --------------------------------------------------------------------------------
+
+    def start_sweep(self, sweep: SweepRecord) -> int:
+        """Store a sweep that begins; returns its id."""
+        return self._insert("sweep", sweep)
+
+    def finish_sweep(self, sweep_id: int, state: SweepState, finished_at: float, reason: str | None = None) -> None:
+        """Say how a sweep ended."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE sweep SET state = ?, finished_at = ?, reason = ? WHERE id = ?",
+                [state, finished_at, reason, sweep_id],
+            )
+
+    def add_level(self, level: LevelRecord, streams: Sequence[StreamRecord] = ()) -> int:
+        """Store a level and its streams as soon as it ended; the streams' `level_id` is filled in here."""
+        with self._transaction():
+            level_id = self._insert_row("level", level)
+            for stream in streams:
+                self._insert_row("stream", msgspec.structs.replace(stream, level_id=level_id))
+        return level_id
+
+    def sweeps(self) -> list[Stored]:
+        """All sweeps, oldest first."""
+        return [Stored(row["id"], _struct(row, SweepRecord)) for row in self._rows("SELECT * FROM sweep ORDER BY id")]
+
+    def levels(self, sweep_id: int) -> list[LevelRecord]:
+        """The levels of a sweep in the order they were run."""
+        return [
+            _struct(row, LevelRecord)
+            for row in self._rows("SELECT * FROM level WHERE sweep_id = ? ORDER BY id", [sweep_id])
+        ]
+
+    # --- plans and events ----------------------------------------------------------------------------
+
+    def add_plan(self, plan: PlanRecord) -> int:
+        """Store a plan; returns its id."""
+        return self._insert("plan", plan)
+
+    def plans(self) -> list[PlanRecord]:
+        """All plans, oldest first."""
+        return [_struct(row, PlanRecord) for row in self._rows("SELECT * FROM plan ORDER BY created_at, id")]
+
+    def add_event(self, event: EventRecord) -> int:
+        """Store an event; returns its id."""
+        return self._insert("event", event)
+
+    # --- plumbing ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        # IMMEDIATE takes the write lock at once, so that two writers queue up instead of failing half-way.
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def _rows(self, sql: str, arguments: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
+        cursor = self._db.execute(sql, list(arguments))
+        names = [column[0] for column in cursor.description]
+        return (dict(zip(names, row, strict=True)) for row in cursor)
+
+    def _insert(self, table: str, record: Record) -> int:
+        with self._transaction():
+            return self._insert_row(table, record)
+
+    def _insert_row(self, table: str, figures: msgspec.Struct, **keys: Any) -> int:  # noqa: ANN401  # SQLite's values
+        row = {**keys, **msgspec.structs.asdict(figures)}
+        columns, marks = ", ".join(row), ", ".join("?" * len(row))
+        cursor = self._db.execute(
+            f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({marks})", list(row.values())
+        )  # names of our own
+        return int(cursor.lastrowid or 0)
+
+    def _add_snapshot(self, snapshot: Snapshot) -> None:
+        server_id = self._server_id(snapshot)
+        if snapshot.identity is not None and self._identities.get(server_id) != snapshot.identity:
+            self._insert_row("server_identity", snapshot.identity, server_id=server_id, at=snapshot.at)
+            self._identities[server_id] = snapshot.identity
+        figures = snapshot.figures or ServerFigures()
+        counts = None if figures.lag_bucket_counts is None else msgspec.json.encode(figures.lag_bucket_counts).decode()
+        row = {
+            **msgspec.structs.asdict(figures),
+            "server_id": server_id,
+            "at": snapshot.at,
+            "state": snapshot.state,
+            "error": snapshot.error,
+            "poll_seconds": snapshot.poll_seconds,
+            "lag_bucket_counts": counts,
+        }
+        self._db.execute(
+            f"INSERT OR REPLACE INTO server_sample ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
+            list(row.values()),
+        )
+        for gpu in snapshot.gpus:
+            self._insert_row("gpu_sample", gpu, server_id=server_id, at=snapshot.at)
+        if snapshot.host is not None:
+            self._insert_row("host_sample", snapshot.host, server_id=server_id, at=snapshot.at)
+
+    def _server_id(self, snapshot: Snapshot) -> int:
+        known = self._server_ids.get(snapshot.server)
+        if known is not None:
+            self._db.execute("UPDATE server SET last_seen_at = ? WHERE id = ?", [snapshot.at, known])
+            return known
+        self._db.execute(
+            "INSERT INTO server (name, first_seen_at, last_seen_at) VALUES (?, ?, ?) "
+            "ON CONFLICT (name) DO UPDATE SET last_seen_at = excluded.last_seen_at",
+            [snapshot.server, snapshot.at, snapshot.at],
+        )
+        (server_id,) = self._db.execute("SELECT id FROM server WHERE name = ?", [snapshot.server]).fetchone()
+        self._server_ids[snapshot.server] = server_id
+        return int(server_id)
+
+
+def _struct(row: dict[str, Any], kind: type[R]) -> R:
+    """Make a struct of a row; columns it does not have are keys, and SQLite's 0 and 1 are its booleans."""
+    wanted = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    return msgspec.convert({name: row[name] for name in wanted if name in row}, kind, strict=False)

@@ -1,0 +1,230 @@
+"""One poll of one server, in base units, with every unknown None: the only thing that crosses from poller to screen.
+
+The TUI, `--once`, `--json`, the recorder, replay and alerts all read `Snapshot`. The fields of the three figure types
+are the columns of `server_sample`, `gpu_sample` and `host_sample`: what is shown is what is stored, and what is stored
+can be shown again. `from_wire` makes one out of a whisper-ops server's answer; other sources fill what they know.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from whisper_ops import wire
+
+PollState = Literal["live", "silent"]
+
+_GB = 1e9
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """A wide row. Units are in the names: seconds, bytes, ratio (0 to 1), celsius, watts, hertz; `_total` counts up."""
+
+
+class ServerFigures(Figures, frozen=True, kw_only=True):
+    """A server at one moment."""
+
+    status: str | None = None
+    """The server's own word: starting, healthy, degraded, critical or draining."""
+    started_at: float | None = None
+    slots: int | None = None
+    slots_used: int | None = None
+    slots_per_gpu: int | None = None
+    streams_active: int | None = None
+    streams_speaking: int | None = None
+    gpus: int | None = None
+    accepted_total: int | None = None
+    completed_total: int | None = None
+    failed_total: int | None = None
+    rejected_total: int | None = None
+    lag_p50_seconds: float | None = None
+    lag_p95_seconds: float | None = None
+    lag_p99_seconds: float | None = None
+    final_p50_seconds: float | None = None
+    final_p95_seconds: float | None = None
+    partial_interval_seconds: float | None = None
+    setup_mean_seconds: float | None = None
+    setup_max_seconds: float | None = None
+    setup_min_seconds: float | None = None
+    lag_bucket_counts: tuple[int, ...] | None = None
+    """Counts since the server's start, in the buckets of `whisper_ops.histogram`."""
+
+
+class GpuFigures(Figures, frozen=True, kw_only=True):
+    """One GPU at one moment; `gpu_id` is the server's own numbering."""
+
+    gpu_id: int
+    uuid: str | None = None
+    name: str | None = None
+    state: str | None = None
+    streams_active: int | None = None
+    streams_speaking: int | None = None
+    slots: int | None = None
+    memory_total_bytes: float | None = None
+    memory_used_bytes: float | None = None
+    gpu_ratio: float | None = None
+    """The device's own utilisation. It is not saturation: servers missed their latency at 11 %."""
+    busy_ratio: float | None = None
+    """The share of time in which the engine had a batch in work."""
+    temperature_celsius: float | None = None
+    power_watts: float | None = None
+    power_limit_watts: float | None = None
+    sm_clock_hertz: float | None = None
+    throttle_reasons: str | None = None
+    """Comma-separated; empty: none; None: not known."""
+    ecc_errors: int | None = None
+    reading_age_seconds: float | None = None
+    batch_fill_mean: float | None = None
+    queue_wait_p95_seconds: float | None = None
+    compute_p95_seconds: float | None = None
+    audio_seconds_per_second: float | None = None
+    lag_p95_seconds: float | None = None
+    restarts: int | None = None
+    process_rss_bytes: float | None = None
+    process_cpu_ratio: float | None = None
+
+
+class HostFigures(Figures, frozen=True, kw_only=True):
+    """The machine under a server at one moment."""
+
+    hostname: str | None = None
+    cpu_count: int | None = None
+    cpu_ratio: float | None = None
+    load_1m: float | None = None
+    memory_total_bytes: float | None = None
+    memory_available_bytes: float | None = None
+    front_cpu_ratio: float | None = None
+    process_rss_bytes: float | None = None
+    process_cpu_ratio: float | None = None
+    open_descriptors: int | None = None
+    descriptors_soft_limit: int | None = None
+    descriptors_hard_limit: int | None = None
+    sockets: int | None = None
+    threads: int | None = None
+    tasks_max: int | None = None
+    somaxconn: int | None = None
+    syn_backlog: int | None = None
+    port_range_low: int | None = None
+    port_range_high: int | None = None
+    conntrack_max: int | None = None
+    network_receive_bytes_per_second: float | None = None
+    network_send_bytes_per_second: float | None = None
+
+
+class Identity(Figures, frozen=True, kw_only=True):
+    """What a server runs: the keys under which measurements may be put together."""
+
+    software: str | None = None
+    version: str | None = None
+    engine: str | None = None
+    model: str | None = None
+    compute_type: str | None = None
+    max_batch: int | None = None
+    gpu_name: str | None = None
+    simulated: bool = False
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """One poll of one server. After a failed poll the figures are None and `error` says why in one sentence."""
+
+    server: str
+    """The name it is known by: its address without a token, or the name given in the settings."""
+    at: float
+    """When the poll was answered or given up, UTC epoch seconds."""
+    poll_seconds: float | None = None
+    state: PollState = "live"
+    error: str | None = None
+    identity: Identity | None = None
+    figures: ServerFigures | None = None
+    gpus: tuple[GpuFigures, ...] = ()
+    host: HostFigures | None = None
+
+
+def from_wire(server: str, at: float, poll_seconds: float, said: wire.ServerSnapshot) -> Snapshot:
+    """Turn a whisper-ops server's answer into a snapshot in base units."""
+    return Snapshot(
+        server=server,
+        at=at,
+        poll_seconds=poll_seconds,
+        identity=_identity(said),
+        figures=_server_figures(said),
+        gpus=tuple(_gpu_figures(gpu) for gpu in said.gpu_status.gpus),
+        host=msgspec.convert(said.host, HostFigures, from_attributes=True),
+    )
+
+
+def _identity(said: wire.ServerSnapshot) -> Identity:
+    names = sorted({gpu.name for gpu in said.gpu_status.gpus if gpu.name})
+    return Identity(
+        software=said.software,
+        version=said.version,
+        engine=said.engine.name,
+        model=said.engine.model,
+        compute_type=said.engine.compute_type,
+        max_batch=said.engine.max_batch,
+        gpu_name=" + ".join(names) or None,
+        simulated=said.engine.simulated,
+    )
+
+
+def _server_figures(said: wire.ServerSnapshot) -> ServerFigures:
+    health, performance, latency = said.health, said.performance, said.performance.latency
+    speaking = [gpu.speaking_streams for gpu in said.gpu_status.gpus if gpu.speaking_streams is not None]
+    return ServerFigures(
+        status=health.status,
+        started_at=said.started_at,
+        slots=health.capacity.total_slots,
+        slots_used=health.capacity.used_slots,
+        slots_per_gpu=said.gpu_status.max_connections_per_gpu,
+        streams_active=performance.active_connections,
+        streams_speaking=sum(speaking) if speaking else None,
+        gpus=said.gpu_status.total_gpus,
+        accepted_total=performance.accepted_total,
+        completed_total=performance.total_completed_connections,
+        failed_total=performance.failed_total,
+        rejected_total=sum(performance.rejected_total.values()),
+        lag_p50_seconds=latency.lag_p50_s,
+        lag_p95_seconds=latency.lag_p95_s,
+        lag_p99_seconds=latency.lag_p99_s,
+        final_p50_seconds=latency.final_p50_s,
+        final_p95_seconds=latency.final_p95_s,
+        partial_interval_seconds=latency.partial_interval_s,
+        setup_mean_seconds=_scaled(performance.averages.setup_time_ms, 1e-3),
+        setup_max_seconds=_scaled(performance.extremes.slowest_setup_ms, 1e-3),
+        setup_min_seconds=_scaled(performance.extremes.fastest_setup_ms, 1e-3),
+        lag_bucket_counts=latency.lag_bucket_counts or None,
+    )
+
+
+def _gpu_figures(gpu: wire.GpuEntry) -> GpuFigures:
+    return GpuFigures(
+        gpu_id=gpu.gpu_id,
+        uuid=gpu.uuid,
+        name=gpu.name,
+        state=gpu.state,
+        streams_active=gpu.active_connections,
+        streams_speaking=gpu.speaking_streams,
+        slots=gpu.max_connections,
+        memory_total_bytes=_scaled(gpu.total_memory_gb, _GB),
+        memory_used_bytes=_scaled(gpu.allocated_memory_gb, _GB),
+        gpu_ratio=_scaled(gpu.gpu_utilization_percent, 1e-2),
+        busy_ratio=gpu.busy_ratio,
+        temperature_celsius=gpu.temperature_celsius,
+        power_watts=gpu.power_watts,
+        power_limit_watts=gpu.power_limit_watts,
+        sm_clock_hertz=gpu.sm_clock_hertz,
+        throttle_reasons=None if gpu.throttle_reasons is None else ",".join(gpu.throttle_reasons),
+        ecc_errors=gpu.ecc_errors,
+        reading_age_seconds=gpu.reading_age_seconds,
+        batch_fill_mean=gpu.batch_fill_mean,
+        queue_wait_p95_seconds=gpu.queue_wait_seconds_p95,
+        compute_p95_seconds=gpu.compute_seconds_p95,
+        audio_seconds_per_second=gpu.audio_seconds_per_second,
+        lag_p95_seconds=gpu.lag_seconds_p95,
+        restarts=gpu.restarts,
+        process_rss_bytes=gpu.process_rss_bytes,
+        process_cpu_ratio=gpu.process_cpu_ratio,
+    )
+
+
+def _scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor

@@ -1,0 +1,228 @@
+"""What a whisper-ops server says about itself: the JSON of its HTTP endpoints, one frozen type each.
+
+Names and meanings are promises to users (docs/api.md). Fields may be added; none may change its meaning. A value that
+was not measured is None, never 0. Percentages are 0 to 100 and memory is in GB (10**9 bytes) where the published names
+say so; every newer field is in base units, named in the field.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+HealthStatus = Literal["starting", "healthy", "degraded", "critical", "draining"]
+GpuState = Literal["starting", "ready", "failed", "draining"]
+
+
+class Wire(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of an answer. Unknown fields are ignored, so that old dashboards read new servers."""
+
+
+class SlotCapacity(Wire, frozen=True, kw_only=True):
+    """Slots of a server: how many streams it admits at once."""
+
+    total_slots: int
+    used_slots: int
+    available_slots: int
+    utilization_percent: float
+
+
+class GpuCount(Wire, frozen=True, kw_only=True):
+    """How many GPUs there are, and how many of them hold a stream."""
+
+    total: int
+    with_connections: int
+
+
+class HealthPerformance(Wire, frozen=True, kw_only=True):
+    """The two counts that `/health` repeats from `/performance`."""
+
+    total_completed_connections: int
+    active_connections: int
+
+
+class Health(Wire, frozen=True, kw_only=True):
+    """`GET /health`."""
+
+    status: HealthStatus
+    timestamp: float
+    capacity: SlotCapacity
+    gpus: GpuCount
+    performance: HealthPerformance
+
+
+class GpuEntry(Wire, frozen=True, kw_only=True):
+    """One device of `GET /gpu-status`; on a machine without a GPU the one entry is the CPU, with GPU-only fields None.
+
+    `utilization_percent` is of memory, as published in this field's origin; the GPU's own load is
+    `gpu_utilization_percent`. On a CPU memory is the machine's.
+    """
+
+    gpu_id: int
+    active_connections: int
+    connection_ids: tuple[str, ...] = ()
+    total_memory_gb: float | None = None
+    allocated_memory_gb: float | None = None
+    free_memory_gb: float | None = None
+    utilization_percent: float | None = None
+    name: str | None = None
+    uuid: str | None = None
+    device: str | None = None
+    state: GpuState = "starting"
+    gpu_utilization_percent: float | None = None
+    temperature_celsius: float | None = None
+    power_watts: float | None = None
+    power_limit_watts: float | None = None
+    sm_clock_hertz: float | None = None
+    throttle_reasons: tuple[str, ...] | None = None
+    ecc_errors: int | None = None
+    reading_age_seconds: float | None = None
+    max_connections: int | None = None
+    model: str | None = None
+    compute_type: str | None = None
+    simulated: bool = False
+    speaking_streams: int | None = None
+    batch_fill_mean: float | None = None
+    queue_wait_seconds_p95: float | None = None
+    compute_seconds_p95: float | None = None
+    busy_ratio: float | None = None
+    audio_seconds_per_second: float | None = None
+    lag_seconds_p95: float | None = None
+    restarts: int | None = None
+    process_id: int | None = None
+    process_rss_bytes: int | None = None
+    process_cpu_ratio: float | None = None
+
+
+class GpuStatus(Wire, frozen=True, kw_only=True):
+    """`GET /gpu-status`."""
+
+    total_gpus: int
+    total_connections: int
+    max_connections_per_gpu: int
+    gpus: tuple[GpuEntry, ...]
+
+
+class Averages(Wire, frozen=True, kw_only=True):
+    """Means over completed connections since the start; None with no data."""
+
+    setup_time_ms: float | None = None
+    connection_duration_s: float | None = None
+    audio_chunks_per_connection: float | None = None
+    transcriptions_per_connection: float | None = None
+
+
+class Extremes(Wire, frozen=True, kw_only=True):
+    """Slowest and fastest set-up since the start, in milliseconds; None with no data."""
+
+    slowest_setup_ms: float | None = None
+    fastest_setup_ms: float | None = None
+
+
+class Latency(Wire, frozen=True, kw_only=True):
+    """Percentiles over the last minute, in seconds.
+
+    `lag`: audio received minus the later of (audio covered by text, audio judged silent), sampled each second for each
+    stream. `final`: from the end of an utterance's speech to its final text.
+    """
+
+    lag_p50_s: float | None = None
+    lag_p95_s: float | None = None
+    lag_p99_s: float | None = None
+    final_p50_s: float | None = None
+    final_p95_s: float | None = None
+    partial_interval_s: float | None = None
+    lag_bucket_counts: tuple[int, ...] = ()
+    """Every lag sample since the start, counted in the buckets of `whisper_ops.histogram`."""
+    final_bucket_counts: tuple[int, ...] = ()
+
+
+class Performance(Wire, frozen=True, kw_only=True):
+    """`GET /performance`. Totals count since the server's start."""
+
+    total_completed_connections: int
+    active_connections: int
+    averages: Averages = Averages()
+    extremes: Extremes = Extremes()
+    latency: Latency = Latency()
+    rejected_total: dict[str, int] = {}
+    failed_total: int = 0
+    accepted_total: int = 0
+    resumed_total: int = 0
+    overloaded_total: int = 0
+    """Connections closed because their uncovered audio passed the limit."""
+
+
+class Host(Wire, frozen=True, kw_only=True):
+    """The machine that a server runs on: what the planner needs to say what binds next. None: not known there."""
+
+    hostname: str | None = None
+    cpu_count: int | None = None
+    cpu_ratio: float | None = None
+    """Busy share of all cores together, 0 to 1."""
+    load_1m: float | None = None
+    memory_total_bytes: int | None = None
+    memory_available_bytes: int | None = None
+    front_cpu_ratio: float | None = None
+    """Of one core: what the front process, a serial loop, uses of it."""
+    process_rss_bytes: int | None = None
+    """The front process and its workers together."""
+    process_cpu_ratio: float | None = None
+    """The front process and its workers together, in cores."""
+    open_descriptors: int | None = None
+    descriptors_soft_limit: int | None = None
+    descriptors_hard_limit: int | None = None
+    sockets: int | None = None
+    threads: int | None = None
+    tasks_max: int | None = None
+    somaxconn: int | None = None
+    syn_backlog: int | None = None
+    port_range_low: int | None = None
+    port_range_high: int | None = None
+    conntrack_max: int | None = None
+    network_receive_bytes_per_second: float | None = None
+    network_send_bytes_per_second: float | None = None
+
+
+class Engine(Wire, frozen=True, kw_only=True):
+    """What runs the model: the keys of a scaling law. Laws of different keys are never mixed."""
+
+    name: str
+    """`ctranslate2`, `torch` or `simulated`."""
+    model: str
+    compute_type: str | None = None
+    max_batch: int | None = None
+    simulated: bool = False
+    languages: str | None = None
+    details: dict[str, Any] = {}
+
+
+class ServerSnapshot(Wire, frozen=True, kw_only=True):
+    """`GET /snapshot`: everything a poller asks for, in one answer."""
+
+    health: Health
+    gpu_status: GpuStatus
+    performance: Performance
+    host: Host
+    engine: Engine
+    version: str
+    started_at: float | None = None
+    """When the server started, UTC epoch seconds."""
+    software: str = "whisper-ops"
+
+
+class Connect(Wire, frozen=True, kw_only=True):
+    """`GET /connect`: where to connect directly, and a slot held until `expires_at` (UTC epoch seconds)."""
+
+    ws_url: str
+    pod_id: str | None
+    port: int
+    active_streams: int
+    max_streams: int
+    gpu_id: int | None = None
+    ticket: str | None = None
+    expires_at: float | None = None
+
+
+def encode(value: Any) -> bytes:  # noqa: ANN401  # whatever msgspec can encode
+    """JSON of a wire value, compact, UTF-8. Infinite and missing numbers become null, as JSON has neither."""
+    return msgspec.json.encode(value)
