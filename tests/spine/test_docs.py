@@ -1,0 +1,52 @@
+"""The documentation is complete and current: what is not described does not exist for a user."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from whisper_ops.cli import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_of_commands_is_current() -> None:
+    script = ROOT / "docs/make_commands.py"
+    spec = importlib.util.spec_from_file_location("make_commands", script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PAGE.read_text("utf-8") == module.page(), "run `make docs`"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_its_section(name: str) -> None:
+    assert f"## whisper-ops {name}\n" in (ROOT / "docs/commands.md").read_text("utf-8")
+
+
+def test_every_endpoint_is_described() -> None:
+    app = pytest.importorskip("server.app", reason="needs the [server] extra")
+    described = (ROOT / "docs/api.md").read_text("utf-8")
+    paths = app.documented_paths()
+    assert {"/ws", "/health", "/gpu-status", "/performance", "/snapshot", "/metrics", "/connect"} <= set(paths)
+    missing = [path for path in paths if f"`{path}" not in described and f" {path}" not in described]
+    assert not missing, f"docs/api.md does not describe {missing}"
+
+
+@pytest.mark.parametrize(
+    "page", sorted(p.relative_to(ROOT).as_posix() for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+)
+def test_links_between_pages_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    targets = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", text)
+    missing = [target for target in targets if not (ROOT / page).parent.joinpath(target).exists()]
+    assert not missing, f"{page} links to {missing}"
+
+
+def test_the_makefile_lists_its_targets() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    phony = {"setup", "demo", "test", "lint", "types", "bench", "fmt", "clean"}
+    described = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
+    assert phony <= described
