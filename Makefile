@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # What one test may take in parallel; two cores carry two workers.
 JOBS ?= 2
 
-.PHONY: help setup demo test lint types fmt docs bench clean requirements
+.PHONY: help setup demo test lint types fmt docs bench clean requirements system-packages
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,13 @@ fmt: $(VENV)/.dev ## format the code and mend what can be mended
 
 docs: $(VENV)/.dev ## write docs/commands.md from the commands' own help
 	@$(BIN)/python docs/make_commands.py
+
+# Real parts that tests talk to: a proxy, a Prometheus with its node exporter, a terminal.
+SYSTEM_PACKAGES := nginx-light prometheus prometheus-node-exporter tmux
+
+system-packages: ## install the Debian packages that some tests use (as root; without them those tests are skipped)
+	@apt-get update -qq
+	@DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES) >/dev/null
 
 bench: ## list the benchmarks
 	@awk -F':.*## ' '/^bench-[a-z]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

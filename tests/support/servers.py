@@ -1,0 +1,108 @@
+"""Real commands in real processes, on free ports of 127.0.0.1, stopped whatever happens."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+START_SECONDS = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def whisper_ops(*arguments: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, as a user would, without a terminal."""
+    return subprocess.run(
+        [sys.executable, "-m", "whisper_ops", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+@dataclass
+class Running:
+    """A server that runs."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+    def get(self, path: str) -> dict[str, Any]:
+        answer = httpx.get(f"{self.url}{path}", timeout=10)
+        answer.raise_for_status()
+        body = json.loads(answer.content)
+        assert isinstance(body, dict)
+        return body
+
+    def wait_until(self, path: str, condition: Callable[[dict[str, Any]], bool], seconds: float = 15) -> dict[str, Any]:
+        """Ask until the answer is as wanted; fail with the last answer."""
+        deadline = time.monotonic() + seconds
+        while not condition(said := self.get(path)):
+            assert time.monotonic() < deadline, f"{path} still says {said}"
+            time.sleep(0.05)
+        return said
+
+
+@contextmanager
+def running_server(folder: Path, *arguments: str) -> Iterator[Running]:
+    """`whisper-ops serve` on a free port, ready when the block begins, gone when it ends."""
+    port = free_port()
+    log = folder / f"server-{port}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "whisper_ops", "serve", "--port", str(port), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        server = Running(port, process, log)
+        try:
+            _wait_until_ready(server)
+            yield server
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_until_ready(server: Running) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        said = server.log.read_text("utf-8", "replace")
+        assert server.process.poll() is None, f"the server ended with {server.process.returncode}:\n{said}"
+        try:
+            if httpx.get(f"{server.url}/readyz", timeout=2).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"not ready after {START_SECONDS} s:\n{server.log.read_text('utf-8', 'replace')}")
