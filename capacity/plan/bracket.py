@@ -1,0 +1,79 @@
+"""Last pass and first fail: the limit as an interval, from levels that were repeated and may disagree."""
+
+from capacity.plan.evidence import Evidence
+from capacity.plan.shape import Capacity, LevelSeen, Status
+from whisper_ops.history import LevelRecord
+
+
+def levels_seen(evidence: Evidence) -> tuple[LevelSeen, ...]:
+    """Every level that was tried, lowest first, also those that say nothing and why."""
+    counted = evidence.repeats()
+    every: dict[int, list[LevelRecord]] = {}
+    for level in sorted(evidence.levels, key=lambda level: level.streams):
+        every.setdefault(level.streams, []).append(level)
+    return tuple(_seen(counted.get(streams, []), levels, evidence.key.gpus) for streams, levels in every.items())
+
+
+def bracket(levels: tuple[LevelSeen, ...], gpus: int) -> Capacity:
+    """The interval `[last pass, first fail)` in connections a GPU.
+
+    A level whose repeats disagree counts as failed, and nothing above a failed level counts as passed: a pass there
+    is luck, as a person who is told that number would find out.
+    """
+    judged = [level for level in levels if level.repeats]
+    failed = [level.streams for level in judged if level.passes < level.repeats]
+    first_fail = min(failed, default=None)
+    passed = [
+        level.streams
+        for level in judged
+        if level.passes == level.repeats and (first_fail is None or level.streams < first_fail)
+    ]
+    last_pass = max(passed, default=None)
+    low = None if last_pass is None else last_pass // gpus
+    high = None if first_fail is None else -(-first_fail // gpus)
+    status, reason = _status(low, high)
+    middle = (low + high) / 2 if low is not None and high is not None else None
+    return Capacity(last_pass=low, first_fail=high, estimate=middle, low=low, high=high, status=status, reason=reason)
+
+
+def chance_to_pass(levels: tuple[LevelSeen, ...]) -> dict[int, float]:
+    """The chance of each level to pass, by the rule of succession, kept falling with load (isotonic)."""
+    blocks: list[list[float]] = []  # passes, repeats, levels in the block
+    for level in levels:
+        if not level.repeats:
+            continue
+        blocks.append([level.passes, level.repeats, 1])
+        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] < blocks[-1][0] / blocks[-1][1]:
+            last = blocks.pop()
+            blocks[-1] = [a + b for a, b in zip(blocks[-1], last, strict=True)]
+    judged = [level.streams for level in levels if level.repeats]
+    chances = [(passes + 1) / (repeats + 2) for passes, repeats, count in blocks for _ in range(int(count))]
+    return dict(zip(judged, chances, strict=True))
+
+
+def _seen(counted: list[LevelRecord], every: list[LevelRecord], gpus: int) -> LevelSeen:
+    shown = counted or every
+    lags = [level.stable_p95_seconds for level in shown if level.stable_p95_seconds is not None]
+    reasons = [level.reason for level in shown if level.reason]
+    return LevelSeen(
+        streams=shown[0].streams,
+        streams_per_gpu=shown[0].streams / gpus,
+        repeats=len(counted),
+        passes=sum(level.passed is True for level in counted),
+        audit=counted[0].audit if counted else "invalid",
+        left_out=len(every) - len(counted),
+        stable_p95_seconds=sorted(lags)[len(lags) // 2] if lags else None,
+        reason=reasons[0] if reasons else "",
+        achieved_concurrency=min(level.achieved_concurrency for level in shown),
+        duration_seconds=sum(level.duration_seconds for level in shown),
+    )
+
+
+def _status(low: int | None, high: int | None) -> tuple[Status, str]:
+    if low is None and high is None:
+        return "not_identifiable", "no level could be judged"
+    if high is None:
+        return "lower_bound", f"every level up to {low} passed, so the limit is somewhere above"
+    if low is None:
+        return "upper_bound", f"even the smallest level, {high}, failed, so the limit is somewhere below"
+    return "identified", f"{low} passed and {high} failed"

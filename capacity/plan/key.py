@@ -1,0 +1,90 @@
+"""What was measured, exactly: levels whose keys differ are never put together.
+
+Chunk size, duty cycle and clip length each moved a published knee by a factor of two or more, so they are keys as
+much as the GPU and the model are.
+"""
+
+import re
+
+import msgspec
+
+from whisper_ops.history import SweepRecord
+
+_PROCESSOR = re.compile(
+    r"\b(cpu|processor|xeon|epyc|ryzen|threadripper|opteron|core\(tm\)|graviton|ampere altra)\b", re.I
+)
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """The conditions of a law. None: not known, which differs from every known value."""
+
+    server: str
+    software: str | None
+    version: str | None
+    engine: str | None
+    model: str | None
+    compute_type: str | None
+    max_batch: int | None
+    gpu_name: str | None
+    gpus: int
+    simulated: bool
+    protocol: str
+    chunk_seconds: float
+    duty_cycle: float
+    arrivals: str
+    corpus: str
+    objective: str
+
+    @property
+    def device(self) -> str:
+        """The name of what carries the connections."""
+        return self.gpu_name or "CPU"
+
+    @property
+    def carrier(self) -> str:
+        """What the limit is a limit of: a GPU, or a processor that stands in for one."""
+        return "worker (on the CPU)" if _PROCESSOR.search(self.device) else "GPU"
+
+    @property
+    def title(self) -> str:
+        """Server, GPU, model, precision and software on one line."""
+        model = " ".join(part for part in (self.model, self.compute_type) if part)
+        software = " ".join(part for part in (self.software, self.version) if part)
+        gpu = f"{self.gpus} × {self.device}" if self.gpus > 1 else self.device
+        return " · ".join(part for part in (self.server, gpu, model, software) if part)
+
+    @property
+    def conditions(self) -> str:
+        """How the load was played."""
+        return (
+            f"{self.protocol}, {self.chunk_seconds * 1000:.0f} ms chunks, duty cycle {self.duty_cycle:.0%}, "
+            f"{self.arrivals} arrivals"
+        )
+
+
+def key_of(sweep: SweepRecord) -> Key:
+    """The key of all levels of a sweep."""
+    return Key(
+        server=sweep.server,
+        software=sweep.software,
+        version=sweep.version,
+        engine=sweep.engine,
+        model=sweep.model,
+        compute_type=sweep.compute_type,
+        max_batch=sweep.max_batch,
+        gpu_name=sweep.gpu_name,
+        gpus=sweep.gpus or 1,
+        simulated=sweep.simulated,
+        protocol=sweep.protocol,
+        chunk_seconds=sweep.chunk_seconds,
+        duty_cycle=sweep.duty_cycle,
+        arrivals=sweep.arrivals,
+        corpus=sweep.corpus,
+        objective=sweep.objective,
+    )
+
+
+def differences(one: Key, other: Key) -> str:
+    """What differs between two keys, in words: `model tiny.en / base.en, chunk_seconds 0.1 / 0.5`."""
+    a, b = msgspec.structs.asdict(one), msgspec.structs.asdict(other)
+    return ", ".join(f"{name} {a[name]} / {b[name]}" for name in a if a[name] != b[name])

@@ -1,0 +1,137 @@
+"""One law a resource: what grows with streams, what there is of it, and the connections that leaves room for."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from capacity.laws.line import LEAST_LEVELS, Line, fit_line
+from capacity.plan.caps import Caps
+from capacity.plan.shape import Resource
+from whisper_ops.history import LevelRecord
+
+_GB = 1e9
+_KEEP_FREE = 0.90
+"""The share of a processor or of memory that a plan uses; the rest is for what was not in the test."""
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """How to read one resource from levels. `scale` turns base units into the unit that is shown."""
+
+    name: str
+    figure: str
+    per_gpu: bool
+    """Whether the figure belongs to one GPU, and so grows with the streams on it, or to the whole server."""
+    unit: str
+    scale: float
+    cap: Callable[[Caps], float | None]
+    """The cap in base units, None when the server did not say."""
+    share: float = _KEEP_FREE
+    fix: str | None = None
+
+
+RULES = (
+    Rule("GPU memory", "gpu_memory_used_bytes", True, "GB", 1 / _GB, lambda caps: caps.gpu_memory_bytes, 0.95),
+    Rule("server core", "front_cpu_ratio", False, "%", 100.0, lambda _: 1.0),
+    Rule("host CPU", "host_cpu_ratio", False, "%", 100.0, lambda _: 1.0),
+    Rule("host memory", "server_rss_bytes", False, "GB", 1 / _GB, lambda caps: caps.host.memory_total_bytes),
+    Rule(
+        "descriptors",
+        "server_descriptors",
+        False,
+        "",
+        1.0,
+        lambda caps: caps.host.descriptors_soft_limit,
+        1.0,
+        "LimitNOFILE=65536",
+    ),
+)
+
+
+def measured(levels: Sequence[LevelRecord], rule: Rule, gpus: int) -> list[tuple[float, float]]:
+    """The readings of a resource as (connections a GPU, figure in the unit shown)."""
+    points = []
+    for level in levels:
+        figure = getattr(level, rule.figure)
+        if figure is None:
+            continue
+        load = level.streams_per_gpu if rule.per_gpu and level.streams_per_gpu else level.streams / gpus
+        points.append((float(load), float(figure) * rule.scale))
+    return points
+
+
+def resource(
+    levels: Sequence[LevelRecord], valid: Sequence[LevelRecord], caps: Caps, gpus: int, rule: Rule
+) -> Resource:
+    """The law of one resource from valid levels; without enough of them, what was measured and no limit."""
+    points = measured(levels, rule, gpus)
+    usable = measured(valid, rule, gpus)
+    line = fit_line([load for load, _ in usable], [figure for _, figure in usable])
+    total = rule.cap(caps)
+    cap = None if total is None else total * rule.share * rule.scale
+    if line is None:
+        return _unfitted(rule, points, len(usable), cap)
+    return _fitted(rule, line, points, len(usable), cap)
+
+
+def law_in_words(line: Line, unit: str) -> str:
+    """`12.4 GB + 0.168 GB a connection`."""
+    return f"{figure(line.base, unit)} + {figure(line.slope, unit)} a connection"
+
+
+def figure(value: float, unit: str) -> str:
+    """A figure with three significant digits and its unit."""
+    text = f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{text} {unit}".rstrip()
+
+
+def _unfitted(rule: Rule, points: list[tuple[float, float]], valid: int, cap: float | None) -> Resource:
+    if not points:
+        law, evidence = "not measured", "—"
+    else:
+        load, most = max(points, key=lambda point: point[1])
+        law = f"no law; {figure(most, rule.unit)} at most, at {load:g} a GPU"
+        evidence = f"{valid} valid of {len(points)} levels, a law needs {LEAST_LEVELS}"
+    return Resource(
+        name=rule.name,
+        law=law,
+        unit=rule.unit,
+        cap=cap,
+        cap_text=_cap_text(rule, cap),
+        limit=None,
+        low=None,
+        high=None,
+        evidence=evidence,
+        status="not_identifiable",
+        points=tuple(points),
+    )
+
+
+def _fitted(rule: Rule, line: Line, points: list[tuple[float, float]], valid: int, cap: float | None) -> Resource:
+    reached = line.reaches(cap) if cap is not None else None
+    limit, low, high = reached if reached is not None else (None, None, None)
+    most = max((limit or 0) * 1.05, *(load for load, _ in points))
+    curve = tuple((most * step / 20, line.at(most * step / 20)) for step in range(21))
+    flat = line.slope <= 0 or (limit is not None and limit > 1e6)
+    return Resource(
+        name=rule.name,
+        law="does not grow with connections" if flat else law_in_words(line, rule.unit),
+        unit=rule.unit,
+        cap=cap,
+        cap_text=_cap_text(rule, cap),
+        limit=None if flat else limit,
+        low=None if flat else low,
+        high=None if flat or high == float("inf") else high,
+        evidence=f"{valid} levels",
+        status="identified" if limit is not None and not flat else "not_identifiable",
+        fix=rule.fix,
+        points=tuple(points),
+        curve=curve,
+    )
+
+
+def _cap_text(rule: Rule, cap: float | None) -> str:
+    if cap is None:
+        return "not known"
+    if rule.share < 1:
+        return f"{figure(cap, rule.unit)} ({rule.share:.0%})" if rule.unit != "%" else f"{cap:.0f} %"
+    return figure(cap, rule.unit)

@@ -1,0 +1,100 @@
+"""The plan as a person reads it in a terminal: the answer first, the reason second, the figures third."""
+
+from rich.console import Console
+from rich.table import Table
+
+from capacity.plan.objective import in_words
+from capacity.plan.resources import figure
+from capacity.plan.shape import LevelSeen, Plan, Resource
+
+
+def show(plan: Plan, console: Console) -> None:
+    """Print a plan."""
+    for line in headline(plan):
+        console.print(line, soft_wrap=True)
+    console.print()
+    console.print(_levels(plan.levels))
+    console.print()
+    console.print(_resources(plan))
+    console.print()
+    if plan.tiers:
+        console.print("tiers: " + " · ".join(f"{tier.name} {tier.connections}" for tier in plan.tiers), soft_wrap=True)
+        cuts = "; ".join(f"{tier.name} is {tier.cut}, {tier.stability}" for tier in plan.tiers)
+        console.print(f"[dim]how cut: {cuts}.[/dim]", soft_wrap=True)
+    for note in plan.notes:
+        console.print(f"note: {note}", soft_wrap=True, markup=False)
+
+
+def headline(plan: Plan) -> list[str]:
+    """The answer, why, how sure, and what to do to be surer; with `provisional` and `simulated` wherever it is so."""
+    marks = "".join(
+        f" ({word})" for word, holds in (("provisional", plan.provisional), ("simulated", plan.simulated)) if holds
+    )
+    if plan.max_connections_per_gpu is None:
+        answer = "Not one connection meets the objective on this device."
+    else:
+        number = plan.max_connections_per_gpu
+        connections = "connection" if number == 1 else "connections"
+        answer = f"Run at most {number} {connections} per {plan.key.carrier}{marks}."
+    lines = [
+        f"[bold]{answer}[/bold]   {plan.key.title}",
+        f"Why: {plan.reason}. {_sentence(plan.cut)}".rstrip(),
+        f"Objective: {in_words(plan.objective)}.",
+    ]
+    runner_up = next((resource for resource in plan.resources if resource.name == plan.runner_up), None)
+    if runner_up is not None and runner_up.limit is not None:
+        lines.append(f"Next to bind: {runner_up.name}, at {runner_up.limit:.0f}.")
+    lines += [f"Sure? {plan.sure}.", f"To be surer: {plan.next_test}."]
+    return lines
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _levels(levels: tuple[LevelSeen, ...]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name, justify in (("level", "right"), ("result", "left"), ("p95 stable", "right"), ("evidence", "left")):
+        table.add_column(name, justify="right" if justify == "right" else "left")
+    for seen in levels:
+        lag = "—" if seen.stable_p95_seconds is None else f"{seen.stable_p95_seconds:.2f} s"
+        table.add_row(str(seen.streams), _result(seen), lag, _audit(seen))
+    return table
+
+
+def _result(seen: LevelSeen) -> str:
+    if not seen.repeats:
+        return "[yellow]? no evidence[/yellow]"
+    if seen.passes == seen.repeats:
+        return "[green]✓ pass[/green]"
+    flips = f" {seen.repeats - seen.passes} of {seen.repeats}" if seen.repeats > 1 else ""
+    return f"[red]✕ fail{flips}[/red]"
+
+
+def _audit(seen: LevelSeen) -> str:
+    length = f"{seen.duration_seconds:.0f} s"
+    why = f": {seen.reason}" if seen.reason else ""
+    return f"{seen.audit}, {length}{why}"
+
+
+def _resources(plan: Plan) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("resource", "law", "cap"):
+        table.add_column(name)
+    table.add_column("limit", justify="right")
+    table.add_column("")
+    table.add_column("evidence")
+    for resource in plan.resources:
+        binds = "◀" if resource.name == plan.binding_resource else ""
+        fix = f"  fix: {resource.fix}" if resource.fix and resource.limit is not None else ""
+        table.add_row(resource.name, resource.law, resource.cap_text, _limit(resource), binds, resource.evidence + fix)
+    return table
+
+
+def _limit(resource: Resource) -> str:
+    if resource.limit is None:
+        return "—"
+    low = resource.limit if resource.low is None else resource.low
+    if resource.high is None:
+        return f"≥ {low:.0f}" if resource.status == "lower_bound" else figure(resource.limit, "")
+    return f"{low:.0f}–{resource.high:.0f}" if round(low) != round(resource.high) else f"{low:.0f}"

@@ -1,0 +1,145 @@
+"""A plan answers from audited levels of one key, says why, and says when it should not be believed."""
+
+from pathlib import Path
+
+import pytest
+
+from capacity.plan import Plan, Wanted, make_plan, record_of
+from capacity.plan.objective import bound_of, in_words
+from capacity.plan.terminal import headline
+from tests.capacity.plan_history import OBJECTIVE, level, written
+from whisper_ops.errors import Exit, UserError
+from whisper_ops.history import History
+
+NOW = 10_000.0
+
+
+def plan(path: Path, **wanted: str | float) -> Plan:
+    with History.reading(path) as history:
+        return make_plan(history, Wanted(**wanted), NOW)  # type: ignore[arg-type]  # names of the test's own
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    return tmp_path / "history.db"
+
+
+def test_the_limit_lies_between_the_last_pass_and_the_first_fail(db: Path) -> None:
+    made = plan(written(db, [level(n, n <= 80) for n in (16, 32, 48, 64, 80, 88)]))
+    assert (made.capacity.last_pass, made.capacity.first_fail, made.capacity.status) == (80, 88, "identified")
+    assert made.max_connections_per_gpu == 72
+    assert [(tier.name, tier.connections) for tier in made.tiers] == [
+        ("conservative", 40), ("moderate", 56), ("aggressive", 72), ("extreme", 88),
+    ]  # fmt: skip
+    assert not made.provisional
+    assert "2.60 s is over 2 s" in made.reason
+    assert made.binding_resource == "latency objective"
+
+
+def test_a_busy_core_at_the_first_fail_is_named(db: Path) -> None:
+    levels = [level(n, n <= 8, front_cpu_ratio=0.11 * n, server_busy_ratio=0.03 * n) for n in (2, 4, 8, 9)]
+    assert "server's own core binds (99% busy)" in plan(written(db, levels)).reason
+
+
+def test_a_pass_above_a_fail_and_a_repeat_that_flips_do_not_count_as_passed(db: Path) -> None:
+    made = plan(written(db, [level(8, True), level(16, True), level(16, False), level(24, True)]))
+    assert (made.capacity.last_pass, made.capacity.first_fail) == (8, 16)
+    assert "16 → 50%" not in made.sure  # 24 passed, so its two repeats are pooled with it
+    assert "chance to pass: 8 → 67%, 16 → 60%" in made.sure
+
+
+def test_streams_of_a_server_are_shared_by_its_gpus(db: Path) -> None:
+    made = plan(written(db, [level(40, True), level(80, True), level(90, False)], gpus=4))
+    assert (made.capacity.last_pass, made.capacity.first_fail, made.max_connections_per_gpu) == (20, 23, 18)
+    assert "84 streams" in made.next_test
+
+
+def test_invalid_levels_say_nothing_and_are_named(db: Path) -> None:
+    fake = level(64, None, audit="invalid", reason="only 19.8 of 64 streams were live", achieved_concurrency=19.8)
+    made = plan(written(db, [level(8, True), level(16, False), fake]))
+    assert made.capacity.last_pass == 8
+    assert made.notes == ("left out as no evidence: 64: only 19.8 of 64 streams were live",)
+
+
+def test_only_provisional_levels_make_a_provisional_plan_without_laws(db: Path) -> None:
+    levels = [
+        level(n, n < 4, audit="provisional", duration_seconds=20, gpu_memory_used_bytes=1e9 * n) for n in (1, 2, 3, 4)
+    ]
+    made = plan(written(db, levels))
+    assert made.provisional
+    assert made.max_connections_per_gpu == 2
+    assert "(provisional)" in headline(made)[0]
+    assert "4 provisional levels (under 60 s or 200 words)" in made.sure
+    memory = next(resource for resource in made.resources if resource.name == "GPU memory")
+    assert memory.limit is None
+    assert memory.law == "no law; 4 GB at most, at 4 a GPU"
+
+
+def test_the_memory_line_can_bind_before_latency_does(db: Path) -> None:
+    # The published L4: 17.68 + 0.1736 N GiB of 24 GB, full at 24 streams with every latency limit still passing.
+    gib = 2**30
+    levels = [level(n, True, gpu_memory_used_bytes=(17.68 + 0.1736 * n) * gib) for n in (4, 8, 12, 16, 20, 24, 28)]
+    made = plan(written(db, levels, settings='{"gpu_memory_total_bytes": 24e9}'))
+    assert made.binding_resource == "GPU memory"
+    memory = next(resource for resource in made.resources if resource.name == "GPU memory")
+    assert memory.limit is not None
+    assert memory.limit == pytest.approx((24e9 * 0.95 / gib - 17.68) / 0.1736, abs=0.1)
+    assert made.max_connections_per_gpu is not None
+    assert made.max_connections_per_gpu < memory.limit
+    assert "GPU memory" in made.reason
+
+
+def test_no_level_that_failed_is_a_lower_bound(db: Path) -> None:
+    made = plan(written(db, [level(n, True) for n in (1, 2, 4)]))
+    assert (made.capacity.status, made.max_connections_per_gpu) == ("lower_bound", 3)
+    assert "8 streams" in made.next_test
+    assert {tier.name: tier.connections for tier in made.tiers}["extreme"] == 4
+
+
+def test_a_device_that_cannot_carry_one_stream_gets_no_limit(db: Path) -> None:
+    made = plan(written(db, [level(1, False)]))
+    assert made.max_connections_per_gpu is None
+    assert headline(made)[0].startswith("[bold]Not one connection")
+
+
+@pytest.mark.parametrize(
+    ("levels", "sentence"),
+    [
+        ([], "holds no measured levels"),
+        ([level(8, False), level(16, False)], "not even the smallest, 8"),
+        ([level(8, None, audit="invalid", reason="generator 80 ms late")], "8: generator 80 ms late"),
+    ],
+)
+def test_too_little_evidence_is_a_sentence_and_exit_code_4(db: Path, levels: list, sentence: str) -> None:  # type: ignore[type-arg]  # rows
+    with pytest.raises(UserError, match=sentence) as caught:
+        plan(written(db, levels))
+    assert caught.value.code == Exit.EVIDENCE
+
+
+def test_keys_are_never_mixed(db: Path) -> None:
+    written(db, [level(8, True), level(16, False)], model="small")
+    written(db, [level(40, True, started_at=2000.0), level(48, False, started_at=2000.0)])
+    newest = plan(db)
+    assert newest.capacity.last_pass == 40
+    assert "model large-v3-turbo / small" in newest.other_keys[0]
+    assert plan(db, model="small").capacity.last_pass == 8
+    with pytest.raises(UserError, match=r"no level was measured with model huge; .* holds .*small") as caught:
+        plan(db, model="huge")
+    assert caught.value.code == Exit.EVIDENCE
+
+
+def test_a_plan_is_stored_as_it_was_given(db: Path) -> None:
+    made = plan(written(db, [level(8, True), level(10, False)]))
+    with History.writing(db) as history:
+        history.add_plan(record_of(made))
+        (stored,) = history.plans()
+    assert (stored.max_connections_per_gpu, stored.last_pass, stored.first_fail) == (7, 8, 10)
+    assert '"schema":"whisper-ops/plan/1"' in stored.body
+
+
+def test_an_objective_is_read_and_said_in_words() -> None:
+    assert bound_of(OBJECTIVE, "stable_p95_seconds") == 2.0
+    assert bound_of(OBJECTIVE, "wer_ratio") is None  # it is relative to the one-stream level
+    assert "p95 stable word latency ≤ 2 s" in in_words(OBJECTIVE)
+    assert "WER ≤ that of one stream + 1.5 points" in in_words(OBJECTIVE)
+    assert in_words("what they say") == "what they say"
