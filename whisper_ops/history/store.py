@@ -82,18 +82,18 @@ class History:
         (server_id,) = found
         between = (server_id, since, until)
         gpus: dict[float, list[GpuFigures]] = {}
-        for row in self._rows(
+        for row in self.rows(
             "SELECT * FROM gpu_sample WHERE server_id = ? AND at >= ? AND at < ? ORDER BY at, gpu_id", between
         ):
             gpus.setdefault(row["at"], []).append(_struct(row, GpuFigures))
         hosts = {
             row["at"]: _struct(row, HostFigures)
-            for row in self._rows("SELECT * FROM host_sample WHERE server_id = ? AND at >= ? AND at < ?", between)
+            for row in self.rows("SELECT * FROM host_sample WHERE server_id = ? AND at >= ? AND at < ?", between)
         }
         identities = list(
-            self._rows("SELECT * FROM server_identity WHERE server_id = ? AND at < ? ORDER BY at", (server_id, until))
+            self.rows("SELECT * FROM server_identity WHERE server_id = ? AND at < ? ORDER BY at", (server_id, until))
         )
-        for row in self._rows(
+        for row in self.rows(
             "SELECT * FROM server_sample WHERE server_id = ? AND at >= ? AND at < ? ORDER BY at", between
         ):
             live = row["state"] == "live"
@@ -138,13 +138,13 @@ class History:
 
     def sweeps(self) -> list[Stored]:
         """All sweeps, oldest first."""
-        return [Stored(row["id"], _struct(row, SweepRecord)) for row in self._rows("SELECT * FROM sweep ORDER BY id")]
+        return [Stored(row["id"], _struct(row, SweepRecord)) for row in self.rows("SELECT * FROM sweep ORDER BY id")]
 
     def levels(self, sweep_id: int) -> list[LevelRecord]:
         """The levels of a sweep in the order they were run."""
         return [
             _struct(row, LevelRecord)
-            for row in self._rows("SELECT * FROM level WHERE sweep_id = ? ORDER BY id", [sweep_id])
+            for row in self.rows("SELECT * FROM level WHERE sweep_id = ? ORDER BY id", [sweep_id])
         ]
 
     # --- plans and events ----------------------------------------------------------------------------
@@ -155,7 +155,16 @@ class History:
 
     def plans(self) -> list[PlanRecord]:
         """All plans, oldest first."""
-        return [_struct(row, PlanRecord) for row in self._rows("SELECT * FROM plan ORDER BY created_at, id")]
+        return [_struct(row, PlanRecord) for row in self.rows("SELECT * FROM plan ORDER BY created_at, id")]
+
+    def latest_plan(self, identity: Identity) -> PlanRecord | None:
+        """The newest plan made for exactly what `identity` says runs; None when there is none."""
+        keys = msgspec.structs.asdict(identity)
+        same = " AND ".join(f"{key} IS ?" for key in keys)
+        found = self.rows(
+            f"SELECT * FROM plan WHERE {same} ORDER BY created_at DESC, id DESC LIMIT 1", [*keys.values()]
+        )
+        return next((_struct(row, PlanRecord) for row in found), None)
 
     def add_event(self, event: EventRecord) -> int:
         """Store an event; returns its id."""
@@ -169,12 +178,18 @@ class History:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            # SQLite ends the transaction itself on some errors, a full disk among them.
+            if self._db.conn.in_transaction:
+                self._db.execute("ROLLBACK")
+            # What was looked up in the transaction may be gone with it.
+            self._server_ids.clear()
+            self._identities.clear()
             raise
-        self._db.execute("COMMIT")
 
-    def _rows(self, sql: str, arguments: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
+    def rows(self, sql: str, arguments: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
+        """Whatever a SELECT of the caller's own finds, a dict a row, read as they are taken."""
         cursor = self._db.execute(sql, list(arguments))
         names = [column[0] for column in cursor.description]
         return (dict(zip(names, row, strict=True)) for row in cursor)

@@ -1,0 +1,106 @@
+"""One HTTP client a server, and every way a request can fail told in one sentence."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from functools import cache
+
+import httpx
+
+from dashboard.source import SourceError
+
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+"""A snapshot of 64 GPUs is some 60 kB, a large Prometheus page 2 MB; more than this is something else."""
+
+
+class Web:
+    """A client of one server. Its own client costs 0.7 ms CPU a request; one shared by 100 servers 1.4 to 9.9 ms."""
+
+    def __init__(self, base: str, token: str | None = None) -> None:
+        self._base = httpx.URL(base)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._client = httpx.AsyncClient(
+            base_url=self._base,
+            headers=headers,
+            verify=_trust(),
+            timeout=None,  # noqa: S113  # the poller's deadline covers the whole request, which httpx's does not
+            limits=httpx.Limits(max_connections=2, max_keepalive_connections=1),
+        )
+
+    async def get(self, path: str) -> httpx.Response:
+        """The answer to `GET path`, read to its end.
+
+        Raises:
+            SourceError: nobody answered, or the answer was no 200, too large, or cut off.
+        """
+        try:
+            async with self._client.stream("GET", path) as response:
+                body = bytearray()
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > MAX_ANSWER_BYTES:
+                        raise SourceError(f"{self._where(path)} sent more than {MAX_ANSWER_BYTES // 2**20} MiB")
+        except httpx.HTTPError as error:
+            raise SourceError(self._why(error, path)) from error
+        if response.status_code != httpx.codes.OK:
+            raise SourceError(self._refusal(response.status_code, path))
+        return httpx.Response(
+            200,
+            content=bytes(body),
+            headers={"content-type": response.headers.get("content-type", "")},
+        )
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._client.aclose()
+
+    def _where(self, path: str = "") -> str:
+        host = self._base.host if ":" not in self._base.host else f"[{self._base.host}]"
+        return f"{host}:{self._base.port or (443 if self._base.scheme == 'https' else 80)}{path}"
+
+    def _refusal(self, status: int, path: str) -> str:
+        if status in {401, 403}:
+            return f"{self._where()} refused the token ({status}); give one with --token-file or WHISPER_OPS_TOKEN"
+        if status == httpx.codes.NOT_FOUND:
+            return f"{self._where()} has no {path} (404); is another program listening there?"
+        if 300 <= status < 400:
+            return f"{self._where(path)} redirects elsewhere ({status}); give the address it redirects to"
+        return f"{self._where(path)} answered {status}"
+
+    def _why(self, error: httpx.HTTPError, path: str) -> str:
+        reasons = (self._reason(cause) for cause in _chain(error))
+        reason = next((reason for reason in reasons if reason), None)
+        if reason is None and isinstance(error, httpx.RemoteProtocolError):
+            reason = f"{self._where(path)} broke off or spoke no HTTP: {error}"
+        return reason or f"{self._where(path)}: {str(error) or type(error).__name__}"
+
+    def _reason(self, cause: BaseException) -> str | None:
+        reason = None
+        match cause:
+            case socket.gaierror():
+                reason = f"unknown host {self._base.host}"
+            case ssl.SSLCertVerificationError():
+                reason = f"TLS: the certificate of {self._where()} is not trusted: {cause.verify_message}"
+            case ssl.SSLError():
+                reason = f"TLS with {self._where()} failed: {cause.reason or cause}; does it speak https?"
+            case ConnectionRefusedError():
+                reason = f"connection refused by {self._where()}"
+            case OSError() if cause.strerror:
+                reason = f"{self._where()}: {cause.strerror.lower()}"
+        return reason
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and all that it came from; inner ones last, as httpx and anyio wrap what the system said."""
+    while error is not None:
+        yield error
+        if isinstance(error, BaseExceptionGroup):
+            for part in error.exceptions:
+                yield from _chain(part)
+        error = error.__cause__ or error.__context__
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    # Loading the authorities takes 20 ms and some MB: once, not once a server.
+    return ssl.create_default_context()

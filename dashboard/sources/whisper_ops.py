@@ -1,0 +1,72 @@
+"""A whisper-ops server: one `GET /snapshot` a poll."""
+
+import time
+
+import msgspec
+
+from dashboard.source import Remarks, SourceError
+from dashboard.sources.web import Web
+from whisper_ops import wire
+from whisper_ops.snapshot import Snapshot, from_wire
+
+_CLOCK_TOLERANCE_SECONDS = 60.0
+
+
+class WhisperOpsSource:
+    """Polls `URL/snapshot`. `name` is what its rows are called; without one, the address."""
+
+    def __init__(self, url: str, *, name: str | None = None, token: str | None = None) -> None:
+        self.name = name or address(url)
+        self.remarks = Remarks()
+        self._web = Web(url, token)
+        self._strict = msgspec.json.Decoder(wire.ServerSnapshot)
+        self._lax = msgspec.json.Decoder(wire.ServerSnapshot, strict=False)
+
+    async def read(self) -> Snapshot:
+        """One poll, stamped with this machine's clock."""
+        began = time.perf_counter()
+        answer = await self._web.get("/snapshot")
+        said = self._decode(answer.content, answer.headers["content-type"])
+        at = time.time()
+        self._compare_clocks(said.health.timestamp - at)
+        return from_wire(self.name, at, time.perf_counter() - began, said)
+
+    async def close(self) -> None:
+        """Close its connection."""
+        await self._web.close()
+
+    def _decode(self, body: bytes, content_type: str) -> wire.ServerSnapshot:
+        try:
+            return self._strict.decode(body)
+        except msgspec.ValidationError as error:
+            return self._decode_laxly(body, error)
+        except msgspec.DecodeError as error:
+            if "html" in content_type or body.lstrip()[:1] == b"<":
+                raise SourceError(
+                    f"{self.name} answered HTML, not JSON; is another program listening there?"
+                ) from error
+            raise SourceError(f"{self.name} sent JSON that is cut off or broken: {error}") from error
+
+    def _decode_laxly(self, body: bytes, first: msgspec.ValidationError) -> wire.ServerSnapshot:
+        try:
+            said = self._lax.decode(body)
+        except msgspec.ValidationError as error:
+            raise SourceError(f"{self.name} answered something else than a whisper-ops server does: {error}") from error
+        self.remarks.note("numbers as text", f"{self.name} sends numbers as text, which were read as numbers: {first}")
+        return said
+
+    def _compare_clocks(self, ahead: float) -> None:
+        if abs(ahead) > _CLOCK_TOLERANCE_SECONDS:
+            direction = "ahead of" if ahead > 0 else "behind"
+            self.remarks.note(
+                "clock",
+                f"the clock of {self.name} is {abs(ahead):.0f} s {direction} this machine's; "
+                "rows carry this machine's time",
+            )
+
+
+def address(url: str) -> str:
+    """The name of a server without one: host, port and path, but no scheme, user, password or query."""
+    rest = url.split("://", 1)[-1].split("?", 1)[0].split("#", 1)[0]
+    host, slash, path = rest.partition("/")
+    return (host.rsplit("@", 1)[-1] + slash + path).rstrip("/")
