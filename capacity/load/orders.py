@@ -1,0 +1,113 @@
+"""What passes between the load test and its generator processes: orders down, progress and results up."""
+
+import msgspec
+
+from capacity.load.words import Latency, Score
+
+
+class StreamOrder(msgspec.Struct, frozen=True):
+    """One stream: when it connects and when its sound ends, in seconds of the monotonic clock that all share."""
+
+    number: int
+    start_at: float
+    stop_at: float
+    first_clip: int
+
+
+class LevelOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What every stream of a level has in common, and the streams of one process."""
+
+    url: str
+    """The WebSocket address, or with `two_step` the HTTP address whose `/connect` hands one out."""
+    protocol: str
+    two_step: bool = False
+    token: str | None = None
+    chunk_seconds: float
+    duty_cycle: float = 1.0
+    window_from: float
+    window_until: float
+    """Only words said inside, when every stream was to be live, are measured."""
+    setup_seconds: float
+    """How long a stream may take to be ready."""
+    drain_seconds: float
+    """How long the last text may take after the sound."""
+    keep_text: bool = False
+    streams: tuple[StreamOrder, ...]
+
+
+class StreamResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One stream as it was."""
+
+    number: int
+    outcome: str
+    """done, refused, failed, cut or silent."""
+    error: str | None = None
+    gpu_id: int | None = None
+    connect_seconds: float | None = None
+    ready_seconds: float | None = None
+    """From the call to connect until the server took audio."""
+    end_to_final_seconds: float | None = None
+    sent_seconds: float = 0.0
+    """Sound sent, in all."""
+    live_seconds: float = 0.0
+    """Sound sent inside the window."""
+    speech_words: int = 0
+    latencies: tuple[Latency, ...] = ()
+    score: Score = Score(0, 0, 0, 0, 0)
+    partials: int = 0
+    finals: int = 0
+    listened_seconds: float = 0.0
+    bytes_sent: int = 0
+    lateness: tuple[float, ...] = ()
+    """Of every chunk, in seconds."""
+    text: str | None = None
+    reference: str | None = None
+
+
+class Progress(msgspec.Struct, frozen=True, tag=True):
+    """How a process is doing, about once a second."""
+
+    ready: int
+    live: int
+    ended: int
+    failed: int
+    words_shown: int
+    late_max_seconds: float
+
+
+class Finished(msgspec.Struct, frozen=True, tag=True):
+    """A level's end in one process."""
+
+    results: tuple[StreamResult, ...]
+    cpu_seconds: float
+    wall_seconds: float
+
+
+class Broke(msgspec.Struct, frozen=True, tag=True):
+    """The process cannot do what it was told, in one sentence."""
+
+    reason: str
+
+
+class Load(msgspec.Struct, frozen=True, tag=True):
+    """Read a corpus."""
+
+    folder: str
+
+
+class Loaded(msgspec.Struct, frozen=True, tag=True):
+    """The corpus was read."""
+
+
+class Run(msgspec.Struct, frozen=True, tag=True):
+    """Run a level."""
+
+    level: LevelOrder
+
+
+class Stop(msgspec.Struct, frozen=True, tag=True):
+    """End the running level now; what was measured is reported."""
+
+
+Down = Load | Run | Stop
+Up = Loaded | Progress | Finished | Broke

@@ -1,0 +1,310 @@
+"""One speaking client: connect, wait until the server is ready, speak in real time, listen, end, and be measured."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI, WebSocketException
+from websockets.protocol import State
+
+from capacity.clients import Client, Done, Failed, Ready, Refused, Shown, make_client
+from capacity.load.orders import LevelOrder, StreamOrder, StreamResult
+from capacity.load.pace import Wheel
+from capacity.load.words import Update, latencies, score
+from capacity.speech.audio import Samples
+from capacity.speech.corpus import RATE, Corpus
+from capacity.speech.playlist import Playlist, make_playlist
+
+_STUCK_SECONDS = 60.0
+"""So much unsent sound in our own buffer means that the server stopped reading."""
+_SETTLED_SECONDS = 3.0
+"""Text that has not changed for this long after the end of the sound will not change."""
+
+
+class Ending(NamedTuple):
+    """How a stream ended before its time, or well."""
+
+    outcome: str
+    error: str | None = None
+
+
+class Speaker:
+    """One stream of a level. `run` never raises for what a server does; the result says it."""
+
+    def __init__(self, order: StreamOrder, level: LevelOrder, corpus: Corpus, wheel: Wheel) -> None:
+        self._order = order
+        self._level = level
+        self._corpus = corpus
+        self._wheel = wheel
+        self._client: Client = make_client(level.protocol)
+        self._updates: list[Update] = []
+        self._ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
+        self._over: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._spoken_out = asyncio.Event()
+        self._playlist = Playlist(())
+        self._chunks: Iterator[Samples] = iter(())
+        self._lateness: list[float] = []
+        self._sent: list[float] = []  # when each chunk went out
+        self._begun = 0.0
+        self._connect_seconds: float | None = None
+        self._ready_seconds: float | None = None
+        self._final_at: float | None = None
+        self._ended_at: float | None = None
+        self._bytes = 0
+        self._partials = 0
+        self._finals = 0
+
+    # --- what the live table reads -------------------------------------------------------------------
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the server took it."""
+        return self._ready_seconds is not None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it is speaking now."""
+        return self.is_ready and not self._spoken_out.is_set() and not self._over.done()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it ended otherwise than well."""
+        return self._over.done() and self._over.result().outcome != "done"
+
+    @property
+    def updates(self) -> int:
+        """How many times its text changed."""
+        return len(self._updates)
+
+    @property
+    def last_lateness(self) -> float:
+        """Of its last chunk, in seconds."""
+        return self._lateness[-1] if self._lateness else 0.0
+
+    # --- its life ------------------------------------------------------------------------------------
+
+    async def run(self) -> Callable[[], StreamResult]:
+        """Live through the stream; returns what measures it, to be called when no stream is speaking any more."""
+        await asyncio.sleep(max(0.0, self._order.start_at - time.monotonic()))
+        began = time.monotonic()
+        try:
+            ending = await self._live(began)
+        except asyncio.CancelledError:
+            ending = Ending("cut", "the load test was stopped")
+        self._end(*ending)
+        return lambda: self._measure(ending)
+
+    async def _live(self, began: float) -> Ending:
+        try:
+            url, headers = await self._address()
+            async with connect(
+                url,
+                additional_headers=headers,
+                compression=None,  # sound does not compress, and it would be the generator's time
+                max_size=None,
+                ping_interval=None,  # the stream itself shows whether it lives
+                proxy=None,
+                open_timeout=self._level.setup_seconds,
+                close_timeout=2,
+            ) as connection:
+                self._connect_seconds = time.monotonic() - began
+                return await self._converse(connection, began)
+        except InvalidStatus as error:
+            code = error.response.status_code
+            return Ending("refused" if code in {429, 503} else "failed", f"HTTP {code} instead of a WebSocket")
+        except TimeoutError:
+            return Ending("failed", f"no connection in {self._level.setup_seconds:g} s")
+        except (OSError, InvalidHandshake, InvalidURI, WebSocketException, httpx.HTTPError) as error:
+            return Ending("failed", f"cannot connect: {error}")
+
+    async def _address(self) -> tuple[str, dict[str, str]]:
+        headers = {"Authorization": f"Bearer {self._level.token}"} if self._level.token else {}
+        url = self._level.url
+        if self._level.two_step:
+            async with httpx.AsyncClient(headers=headers, timeout=self._level.setup_seconds, trust_env=False) as http:
+                answer = await http.get(url)
+            if answer.status_code != 200:
+                raise httpx.HTTPError(f"/connect answered HTTP {answer.status_code}")
+            try:
+                url = str(answer.json()["ws_url"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise httpx.HTTPError("/connect answered without a ws_url") from error
+        parts = urlsplit(url)
+        query = "&".join(filter(None, [parts.query, urlencode(self._client.query())]))
+        return urlunsplit(parts._replace(query=query)), headers
+
+    async def _converse(self, connection: ClientConnection, began: float) -> Ending:
+        reader = asyncio.create_task(self._listen(connection))
+        try:
+            for message in self._client.hello():
+                await connection.send(message)
+            deadline = began + self._level.setup_seconds
+            await _first(self._ready, self._over, timeout=deadline - time.monotonic())
+            if self._over.done():
+                return self._over.result()
+            if not self._ready.done():
+                return Ending("failed", f"not ready in {self._level.setup_seconds:g} s")
+            self._ready_seconds = time.monotonic() - began
+            self._speak(connection)
+            spoken = asyncio.ensure_future(self._spoken_out.wait())
+            await _first(spoken, self._over)
+            spoken.cancel()
+            return self._over.result() if self._over.done() else await self._finish(connection)
+        except ConnectionClosed as closed:
+            return _closed(closed)
+        finally:
+            reader.cancel()
+
+    def _speak(self, connection: ClientConnection) -> None:
+        level = self._level
+        seconds = self._order.stop_at - time.monotonic()
+        self._playlist = make_playlist(self._corpus.clips, self._order.first_clip, seconds, level.duty_cycle)
+        self._chunks = self._playlist.chunks(round(level.chunk_seconds * RATE))
+        self._begun = time.monotonic()
+        if not self._playlist.parts:
+            self._spoken_out.set()
+            return
+
+        def send(lateness: float) -> bool:
+            return self._send_chunk(connection, lateness)
+
+        self._wheel.add(self._begun + level.chunk_seconds, level.chunk_seconds, send)
+
+    def _send_chunk(self, connection: ClientConnection, lateness: float) -> bool:
+        chunk = next(self._chunks, None)
+        if chunk is None or self._over.done() or connection.protocol.state is not State.OPEN:
+            self._spoken_out.set()
+            return False
+        data = self._client.audio(chunk)
+        # `send` would wait while a server does not read, and hold up every other stream.
+        connection.protocol.send_binary(data)
+        connection.send_data()
+        self._bytes += len(data)
+        self._lateness.append(lateness)
+        self._sent.append(time.monotonic())
+        if connection.transport.get_write_buffer_size() > _STUCK_SECONDS * len(data) / self._level.chunk_seconds:
+            self._end("failed", f"the server stopped reading {_STUCK_SECONDS:g} s of sound ago")
+        return True
+
+    async def _finish(self, connection: ClientConnection) -> Ending:
+        self._ended_at = time.monotonic()
+        deadline = self._ended_at + self._level.drain_seconds
+        if not self._client.flushes_tail:
+            await self._settle(deadline)
+        for message in self._client.ending():
+            await connection.send(message)
+        await asyncio.wait({self._over}, timeout=max(0.5, deadline - time.monotonic()))
+        if self._over.done():
+            return self._over.result()
+        if not self._client.flushes_tail:
+            return Ending("done")
+        return Ending("failed", f"no end of text {self._level.drain_seconds:g} s after the sound")
+
+    async def _settle(self, deadline: float) -> None:
+        while time.monotonic() < deadline and not self._over.done():
+            last = max(self._updates[-1].at if self._updates else 0.0, self._ended_at or 0.0)
+            if time.monotonic() - last >= _SETTLED_SECONDS:
+                return
+            await asyncio.sleep(0.1)
+
+    async def _listen(self, connection: ClientConnection) -> None:
+        try:
+            async for message in connection:
+                self._read(message, time.monotonic())
+            self._closed_well()
+        except ConnectionClosed as closed:
+            self._end(*_closed(closed))
+
+    def _closed_well(self) -> None:
+        if self._spoken_out.is_set():
+            self._end("done")
+        else:
+            self._end("cut", "the server closed the connection while the client was speaking")
+
+    def _read(self, message: str | bytes, at: float) -> None:
+        match self._client.read(message):
+            case Ready() as ready:
+                if not self._ready.done():
+                    self._ready.set_result(ready)
+            case Shown(committed, tail):
+                self._show(Update(at, committed, tail))
+            case Refused(reason):
+                self._end("refused", reason)
+            case Failed(reason):
+                self._end("failed", reason)
+            case Done():
+                self._closed_well()
+            case None:
+                return
+
+    def _show(self, update: Update) -> None:
+        self._finals += bool(update.committed)
+        last = self._updates[-1] if self._updates else Update(0.0, "", "")
+        if not update.committed and update.tail == last.tail:
+            return
+        self._partials += bool(update.tail)
+        self._final_at = update.at
+        self._updates.append(update)
+
+    def _end(self, outcome: str, error: str | None = None) -> None:
+        if not self._over.done():
+            self._over.set_result(Ending(outcome, error))
+
+    # --- its measurement -----------------------------------------------------------------------------
+
+    def _measure(self, ending: Ending) -> StreamResult:
+        level = self._level
+        spoken = self._playlist.spoken(self._begun, level.chunk_seconds)
+        # After a cut only what was sent can have been heard.
+        heard_until = self._begun + len(self._sent) * level.chunk_seconds + 1e-6
+        said = [word for word in spoken if word.due <= heard_until]
+        text = " ".join(
+            part for part in [*(u.committed for u in self._updates), *(u.tail for u in self._updates[-1:])] if part
+        )
+        if ending.outcome == "done" and said and not text:
+            ending = Ending("silent", "not a word came back")
+        inside = [at for at in self._sent if level.window_from <= at < level.window_until]
+        return StreamResult(
+            number=self._order.number,
+            outcome=ending.outcome,
+            error=ending.error,
+            gpu_id=self._ready.result().gpu_id if self._ready.done() else None,
+            connect_seconds=self._connect_seconds,
+            ready_seconds=self._ready_seconds,
+            end_to_final_seconds=self._tail_seconds(),
+            sent_seconds=len(self._sent) * level.chunk_seconds,
+            live_seconds=len(inside) * level.chunk_seconds,
+            speech_words=sum(level.window_from <= word.due < level.window_until for word in said),
+            latencies=tuple(
+                word for word in latencies(said, self._updates) if level.window_from <= word.due < level.window_until
+            ),
+            score=score([word.word for word in said], text),
+            partials=self._partials,
+            finals=self._finals,
+            listened_seconds=len(self._sent) * level.chunk_seconds,
+            bytes_sent=self._bytes,
+            lateness=tuple(self._lateness),
+            text=text if level.keep_text else None,
+            reference=" ".join(word.word for word in said) if level.keep_text else None,
+        )
+
+    def _tail_seconds(self) -> float | None:
+        if self._ended_at is None or self._final_at is None:
+            return None
+        return max(0.0, self._final_at - self._ended_at)
+
+
+async def _first(*futures: asyncio.Future[Any], timeout: float | None = None) -> None:  # noqa: ASYNC109  # it is a wait
+    await asyncio.wait(set(futures), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _closed(closed: ConnectionClosed) -> Ending:
+    code = closed.rcvd.code if closed.rcvd else None
+    reason = closed.rcvd.reason if closed.rcvd else ""
+    if code == 1013:
+        return Ending("refused", reason or "closed with 1013: try again later")
+    return Ending("cut", f"connection lost ({code or 'no close code'}{': ' + reason if reason else ''})")

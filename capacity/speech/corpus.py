@@ -1,0 +1,201 @@
+"""The speech that a load test plays: clips with their text and the moment at which each word ends.
+
+A corpus is a folder of `NAME.wav` (or any container PyAV reads) beside `NAME.txt`; LJSpeech's `metadata.csv` and
+LibriSpeech's `.trans.txt` are read too. Word times lie beside the audio as `NAME.words.json`.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+from platformdirs import user_cache_path
+
+from capacity.speech.audio import Samples, read_audio
+from capacity.speech.normal import equal_runs, normalise
+from whisper_ops.errors import UserError
+
+RATE = 16000
+"""Hertz at which clips are held; what every server of this kind takes."""
+
+_AUDIO = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
+
+
+class TimedWord(msgspec.Struct, frozen=True):
+    """A word as written, and when it is spoken: seconds from the clip's start."""
+
+    word: str
+    start: float
+    end: float
+
+
+class WordTimes(msgspec.Struct, frozen=True):
+    """`NAME.words.json`: the offline pass that found the times, and the times."""
+
+    source: str
+    words: tuple[TimedWord, ...]
+
+
+class Token(msgspec.Struct, frozen=True):
+    """A normalised word and the second at which it ends in its clip."""
+
+    word: str
+    end: float
+
+
+class Clip(msgspec.Struct, frozen=True):
+    """One utterance: its sound, its text, and its normalised words with their ends."""
+
+    name: str
+    text: str
+    samples: Samples
+    tokens: tuple[Token, ...]
+
+    @property
+    def seconds(self) -> float:
+        """How long it sounds."""
+        return len(self.samples) / RATE
+
+
+class Corpus(msgspec.Struct, frozen=True):
+    """Clips from one folder, in the order of their names; `unreadable` names what was left out, with the reason."""
+
+    folder: Path
+    clips: tuple[Clip, ...]
+    content: str
+    """Hash of texts and sound: two sweeps with the same one played the same speech."""
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The folder's name and the content hash: what a sweep's row keeps."""
+        return f"{self.folder.name}@{self.content}"
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A sound file with its transcript, not yet read."""
+
+    audio: Path
+    text: str
+
+    @property
+    def times_path(self) -> Path:
+        """Where its word times lie."""
+        return self.audio.with_suffix(".words.json")
+
+
+def default_folder() -> Path:
+    """WHISPER_OPS_CORPUS, else a folder in the user's cache."""
+    named = os.environ.get("WHISPER_OPS_CORPUS")
+    return Path(named) if named else user_cache_path("whisper-ops") / "speech"
+
+
+def find_sources(folder: Path) -> list[Source]:
+    """Every sound file below `folder` that has a transcript, in the order of names.
+
+    Raises:
+        UserError: there is no such folder, or nothing in it has a transcript.
+    """
+    if not folder.is_dir():
+        raise UserError(f"there is no corpus at {folder}; `whisper-ops corpus make` makes one")
+    found = {source.audio: source for source in _sources(folder)}
+    if not found:
+        raise UserError(
+            f"no sound with a transcript in {folder}; "
+            "put NAME.txt beside each NAME.wav, or run `whisper-ops corpus make`"
+        )
+    return [found[audio] for audio in sorted(found)]
+
+
+def load(folder: Path, on_times: Callable[[list[Source]], None] | None = None) -> Corpus:
+    """Read a corpus. A file that cannot be read is left out and named in `unreadable`.
+
+    Args:
+        folder: where it lies.
+        on_times: called with the sources that have no word times yet, to make them.
+
+    Raises:
+        UserError: there is no corpus, or not one clip of it can be used.
+    """
+    sources = find_sources(folder)
+    untimed = [source for source in sources if not source.times_path.exists()]
+    if untimed and on_times is not None:
+        on_times(untimed)
+    clips: list[Clip] = []
+    unreadable: list[str] = []
+    digest = hashlib.sha256()
+    for source in sources:
+        try:
+            clip = _read(source, folder)
+        except UserError as error:
+            unreadable.append(str(error))
+            continue
+        digest.update(clip.text.encode())
+        digest.update(clip.samples.tobytes())
+        clips.append(clip)
+    if not clips:
+        raise UserError(f"not one clip of {folder} can be used: {unreadable[0]}")
+    return Corpus(folder, tuple(clips), digest.hexdigest()[:12], tuple(unreadable))
+
+
+def tokens_of(text: str, words: tuple[TimedWord, ...]) -> tuple[Token, ...]:
+    """The normalised words of a text with the ends of the written words they come from.
+
+    Normalisation joins and splits words ("twenty five" is 25, "I'm" is "i am"): what has no counterpart of its own ends
+    with the next word that has one.
+    """
+    flat = [(token, word.end) for word in words for token in normalise(word.word)]
+    wanted = normalise(text)
+    ends: list[float | None] = [None] * len(wanted)
+    for ours, theirs, length in equal_runs(wanted, tuple(token for token, _ in flat)):
+        for k in range(length):
+            ends[ours + k] = flat[theirs + k][1]
+    following = words[-1].end if words else 0.0
+    for k in range(len(wanted) - 1, -1, -1):
+        following = ends[k] = ends[k] if ends[k] is not None else following  # type: ignore[assignment]  # not None now
+    return tuple(Token(word, end) for word, end in zip(wanted, ends, strict=True) if end is not None)
+
+
+def _read(source: Source, folder: Path) -> Clip:
+    samples = read_audio(source.audio, RATE)
+    if not source.times_path.exists():
+        raise UserError(f"{source.audio} has no word times; run `whisper-ops corpus make --times {folder}`")
+    try:
+        times = msgspec.json.decode(source.times_path.read_bytes(), type=WordTimes)
+    except (OSError, msgspec.DecodeError) as error:
+        raise UserError(f"cannot read the word times {source.times_path}: {error}") from error
+    name = str(source.audio.relative_to(folder).with_suffix(""))
+    return Clip(name, source.text, samples, tokens_of(source.text, times.words))
+
+
+def _sources(folder: Path) -> Iterator[Source]:
+    yield from _ljspeech(folder)
+    for listing in sorted(folder.rglob("*.trans.txt")):
+        yield from _librispeech(listing)
+    for audio in sorted(path for path in folder.rglob("*") if path.suffix.lower() in _AUDIO):
+        text = audio.with_suffix(".txt")
+        if text.exists():
+            yield Source(audio, text.read_text(encoding="utf-8").strip())
+
+
+def _ljspeech(folder: Path) -> Iterator[Source]:
+    listing = folder / "metadata.csv"
+    if not listing.exists():
+        return
+    for line in listing.read_text(encoding="utf-8").splitlines():
+        # name|as written|with numbers spelled out
+        name, *texts = line.split("|")
+        audio = folder / "wavs" / f"{name}.wav"
+        if texts and audio.exists():
+            yield Source(audio, texts[-1].strip())
+
+
+def _librispeech(listing: Path) -> Iterator[Source]:
+    for line in listing.read_text(encoding="utf-8").splitlines():
+        name, _, text = line.partition(" ")
+        for suffix in _AUDIO:
+            audio = listing.parent / f"{name}{suffix}"
+            if text and audio.exists():
+                yield Source(audio, text.strip())
+                break

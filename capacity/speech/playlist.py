@@ -1,0 +1,109 @@
+"""What one stream says: clips in an order of its own, with pauses, cut into chunks as a microphone would."""
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+
+from capacity.load.words import Spoken
+from capacity.speech.audio import Samples
+from capacity.speech.corpus import RATE, Clip
+
+PAUSE_SECONDS = 0.4
+"""Between two clips of somebody who is always on."""
+_HAIR = 1e-6
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A clip, or a silence when it is None, from a sample of the stream on."""
+
+    start: int
+    length: int
+    clip: Clip | None
+
+
+class Playlist(msgspec.Struct, frozen=True):
+    """The parts of one stream, without gaps."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def samples(self) -> int:
+        """The stream's length in samples."""
+        return self.parts[-1].start + self.parts[-1].length if self.parts else 0
+
+    def chunks(self, length: int) -> Iterator[Samples]:
+        """The sound in pieces of `length` samples; the last may be shorter. Clips are not copied as a whole."""
+        pending: list[Samples] = []
+        held = 0
+        for part in self.parts:
+            sound = part.clip.samples[: part.length] if part.clip else np.zeros(part.length, dtype=np.int16)
+            at = 0
+            while at < len(sound):
+                piece = sound[at : at + length - held]
+                at += len(piece)
+                held += len(piece)
+                pending.append(piece)
+                if held == length:
+                    yield pending[0] if len(pending) == 1 else np.concatenate(pending)
+                    pending, held = [], 0
+        if held:
+            yield np.concatenate(pending)
+
+    def spoken(self, started: float, chunk_seconds: float) -> list[Spoken]:
+        """Every word, due when the chunk that holds its end was meant to be sent.
+
+        Args:
+            started: when the microphone was opened, on the monotonic clock; chunk k is meant to be sent at
+                started + (k + 1) · chunk_seconds.
+            chunk_seconds: the length of a chunk.
+        """
+        words = []
+        for part in self.parts:
+            for token in part.clip.tokens if part.clip else ():
+                end = part.start / RATE + min(token.end, part.length / RATE)
+                chunks = math.ceil(end / chunk_seconds - _HAIR)
+                words.append(Spoken(token.word, started + chunks * chunk_seconds))
+        return words
+
+
+def make_playlist(clips: tuple[Clip, ...], first: int, seconds: float, duty_cycle: float = 1.0) -> Playlist:
+    """Whole clips from clip number `first` on, until no more fits into `seconds`, then silence to the end.
+
+    Args:
+        clips: the corpus.
+        first: where in it this stream begins, so that no two streams say the same at once.
+        seconds: how long the stream lasts.
+        duty_cycle: the share of the time in which somebody speaks, 0 to 1; 1 leaves only short pauses.
+    """
+    total = int(seconds * RATE)
+    parts: list[Part] = []
+    at = 0
+    order = [clips[(first + k) % len(clips)] for k in range(len(clips))]
+    while True:
+        chosen = _next_that_fits(order, total - at)
+        if chosen is None:
+            break
+        clip = order.pop(chosen)
+        order.append(clip)
+        parts.append(Part(at, len(clip.samples), clip))
+        at += len(clip.samples)
+        pause = min(_pause(clip, duty_cycle), total - at)
+        if pause > 0:
+            parts.append(Part(at, pause, None))
+            at += pause
+    if at < total:
+        parts.append(Part(at, total - at, None))
+    assert all(a.start + a.length == b.start for a, b in pairwise(parts))
+    return Playlist(tuple(parts))
+
+
+def _next_that_fits(order: list[Clip], room: int) -> int | None:
+    return next((k for k, clip in enumerate(order) if len(clip.samples) <= room), None)
+
+
+def _pause(clip: Clip, duty_cycle: float) -> int:
+    silent = len(clip.samples) * (1 - duty_cycle) / duty_cycle
+    return int(max(silent, PAUSE_SECONDS * RATE))

@@ -1,0 +1,164 @@
+"""From streams to the figures of a level: pooled words, counted streams, the generator's own lateness."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from capacity.load.orders import Finished, LevelOrder, StreamResult
+from whisper_ops.history import StreamRecord
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured at one level. The names are the columns of `level`; None is "not measured"."""
+
+    achieved_concurrency: float
+    words: int
+    first_p50_seconds: float | None = None
+    first_p95_seconds: float | None = None
+    first_p99_seconds: float | None = None
+    first_max_seconds: float | None = None
+    first_mean_seconds: float | None = None
+    stable_p50_seconds: float | None = None
+    stable_p95_seconds: float | None = None
+    stable_p99_seconds: float | None = None
+    stable_max_seconds: float | None = None
+    stable_mean_seconds: float | None = None
+    end_to_final_p50_seconds: float | None = None
+    end_to_final_p95_seconds: float | None = None
+    connect_p95_seconds: float | None = None
+    ready_p50_seconds: float | None = None
+    ready_p95_seconds: float | None = None
+    ready_max_seconds: float | None = None
+    wer_ratio: float | None = None
+    missing_words: int | None = None
+    partials_per_second: float | None = None
+    connected: int = 0
+    refused: int = 0
+    failed: int = 0
+    bytes_sent: int = 0
+    late_p50_seconds: float | None = None
+    late_p99_seconds: float | None = None
+    generator_cpu_ratio: float | None = None
+    gpu_spread: int | None = None
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the audit needs beside the figures."""
+
+    asked: int
+    reference_words: int
+    speech_words: int
+    """Words said while every stream was to be live."""
+    outcomes: dict[str, int]
+    first_error: str | None
+
+
+def pool(level: LevelOrder, parts: Sequence[Finished]) -> tuple[Figures, Counts]:
+    """Put the streams of all processes together."""
+    streams = [stream for part in parts for stream in part.results]
+    window = max(1e-9, level.window_until - level.window_from)
+    outcomes = Counter(stream.outcome for stream in streams)
+    reference = sum(s.score.reference for s in streams)
+    listened = sum(s.listened_seconds for s in streams)
+    late = np.concatenate([np.array(s.lateness) for s in streams] or [np.empty(0)])
+    latencies = [word for s in streams for word in s.latencies]
+    tails = _present(s.end_to_final_seconds for s in streams)
+    ready = _present(s.ready_seconds for s in streams)
+    figures = Figures(
+        achieved_concurrency=sum(s.live_seconds for s in streams) / window,
+        words=len(latencies),
+        **_spread("first", np.array([w.first for w in latencies])),
+        **_spread("stable", np.array([w.stable for w in latencies])),
+        end_to_final_p50_seconds=_quantile(tails, 0.5),
+        end_to_final_p95_seconds=_quantile(tails, 0.95),
+        connect_p95_seconds=_quantile(_present(s.connect_seconds for s in streams), 0.95),
+        ready_p50_seconds=_quantile(ready, 0.5),
+        ready_p95_seconds=_quantile(ready, 0.95),
+        ready_max_seconds=_quantile(ready, 1.0),
+        wer_ratio=sum(s.score.errors for s in streams) / reference if reference else None,
+        missing_words=sum(s.score.deletions for s in streams) if reference else None,
+        partials_per_second=sum(s.partials for s in streams) / listened if listened else None,
+        connected=sum(s.ready_seconds is not None for s in streams),
+        refused=outcomes["refused"],
+        failed=outcomes["failed"] + outcomes["cut"] + outcomes["silent"],
+        bytes_sent=sum(s.bytes_sent for s in streams),
+        late_p50_seconds=_quantile(late, 0.5),
+        late_p99_seconds=_quantile(late, 0.99),
+        generator_cpu_ratio=max((p.cpu_seconds / p.wall_seconds for p in parts if p.wall_seconds), default=None),
+        gpu_spread=_gpu_spread(streams),
+    )
+    counts = Counts(
+        asked=len(level.streams),
+        reference_words=reference,
+        speech_words=sum(s.speech_words for s in streams),
+        outcomes=dict(outcomes),
+        first_error=next((s.error for s in streams if s.error), None),
+    )
+    return figures, counts
+
+
+def stream_record(stream: StreamResult) -> StreamRecord:
+    """The row of one stream; its level's id is filled in when it is stored."""
+    return StreamRecord(
+        level_id=0,
+        number=stream.number,
+        gpu_id=stream.gpu_id,
+        connect_seconds=stream.connect_seconds,
+        ready_seconds=stream.ready_seconds,
+        end_to_final_seconds=stream.end_to_final_seconds,
+        audio_seconds=stream.sent_seconds,
+        words=len(stream.latencies),
+        missing_words=stream.score.deletions,
+        wer_ratio=stream.score.errors / stream.score.reference if stream.score.reference else None,
+        stable_p95_seconds=_quantile(np.array([w.stable for w in stream.latencies]), 0.95),
+        first_p95_seconds=_quantile(np.array([w.first for w in stream.latencies]), 0.95),
+        partials=stream.partials,
+        finals=stream.finals,
+        bytes_sent=stream.bytes_sent,
+        late_p99_seconds=_quantile(np.array(stream.lateness), 0.99),
+        outcome=stream.outcome,
+        error=stream.error,
+    )
+
+
+def shares(figures: Figures, counts: Counts) -> dict[str, float | None]:
+    """Every measure that an objective can name, apart from the server's own lag."""
+    asked, reference = counts.asked, counts.reference_words
+    durations = {
+        name.removesuffix("_seconds"): value
+        for name, value in msgspec.structs.asdict(figures).items()
+        if name.endswith("_seconds")
+    }
+    return {
+        **durations,
+        "connected": figures.connected / asked if asked else None,
+        "errors": figures.failed / max(1, asked - figures.refused),
+        "wer": figures.wer_ratio,
+        "missing": figures.missing_words / reference if figures.missing_words is not None and reference else None,
+    }
+
+
+def _spread(kind: str, values: npt.NDArray[np.float64]) -> dict[str, float | None]:
+    return {
+        f"{kind}_p50_seconds": _quantile(values, 0.5),
+        f"{kind}_p95_seconds": _quantile(values, 0.95),
+        f"{kind}_p99_seconds": _quantile(values, 0.99),
+        f"{kind}_max_seconds": _quantile(values, 1.0),
+        f"{kind}_mean_seconds": float(values.mean()) if values.size else None,
+    }
+
+
+def _present(values: Iterable[float | None]) -> npt.NDArray[np.float64]:
+    return np.array([value for value in values if value is not None], dtype=np.float64)
+
+
+def _quantile(values: npt.NDArray[np.float64], q: float) -> float | None:
+    return float(np.quantile(values, q)) if values.size else None
+
+
+def _gpu_spread(streams: Sequence[StreamResult]) -> int | None:
+    counts = Counter(stream.gpu_id for stream in streams if stream.gpu_id is not None)
+    return max(counts.values()) - min(counts.values()) if counts else None

@@ -1,0 +1,164 @@
+"""One level of load, from the wish "N streams for a minute" to its rows in the history."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from capacity.load.arrivals import offsets, ramp_seconds
+from capacity.load.orders import Finished, LevelOrder, Progress, StreamOrder, StreamResult
+from capacity.load.processes import Generators
+from capacity.sweep.audit import Verdict, judge
+from capacity.sweep.figures import Counts, Figures, pool, shares, stream_record
+from capacity.sweep.objective import Objective
+from capacity.sweep.readings import Readings, Sampler, boil_down
+from capacity.sweep.target import Target
+from whisper_ops.history import LevelRecord, StreamRecord
+from whisper_ops.snapshot import Snapshot
+
+_LEAD_SECONDS = 0.3
+"""From the order to the first connection: the order must have reached every process."""
+
+
+class LoadShape(msgspec.Struct, frozen=True, kw_only=True):
+    """What all levels of a sweep have in common."""
+
+    seconds: float = 60.0
+    """How long all streams of a level are live at once."""
+    chunk_seconds: float = 0.1
+    duty_cycle: float = 1.0
+    arrivals: str = "spread"
+    setup_seconds: float = 30.0
+    settle_seconds: float = 1.0
+    """Between the last arrival and the measured window."""
+    drain_seconds: float = 20.0
+    keep_text: bool = False
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """A level as it was measured, not yet judged."""
+
+    streams: int
+    repeat: int
+    started_at: float
+    seconds: float
+    figures: Figures
+    counts: Counts
+    readings: Readings
+    results: tuple[StreamResult, ...]
+    snapshots: tuple[Snapshot, ...] = ()
+
+    @property
+    def measures(self) -> dict[str, float | None]:
+        """Everything an objective can name."""
+        return {**shares(self.figures, self.counts), "lag_p95": self.readings.server_lag_p95_seconds}
+
+
+def wall_seconds(streams: int, shape: LoadShape) -> float:
+    """How long a level takes, about, without a slow drain."""
+    ramp = ramp_seconds(streams, shape.seconds, shape.arrivals)
+    return _LEAD_SECONDS + 2 * ramp + shape.settle_seconds + shape.seconds + 1.0
+
+
+def make_order(target: Target, shape: LoadShape, streams: int, seed: int, now: float) -> LevelOrder:
+    """Lay out a level on the monotonic clock from `now` on.
+
+    Streams end as they began, one after the other, so that their last texts do not all fall due at once.
+    """
+    ramp = ramp_seconds(streams, shape.seconds, shape.arrivals)
+    begin = now + _LEAD_SECONDS
+    window = begin + ramp + shape.settle_seconds
+    starts = offsets(streams, ramp, shape.arrivals, seed)
+    return LevelOrder(
+        url=target.stream_url,
+        protocol=target.protocol,
+        two_step=target.two_step,
+        token=target.token,
+        chunk_seconds=shape.chunk_seconds,
+        duty_cycle=shape.duty_cycle,
+        window_from=window,
+        window_until=window + shape.seconds,
+        setup_seconds=shape.setup_seconds,
+        drain_seconds=shape.drain_seconds,
+        keep_text=shape.keep_text,
+        streams=tuple(
+            # A stride that shares no factor with most corpus sizes keeps neighbours apart in the text.
+            StreamOrder(k, begin + start, window + shape.seconds + start, first_clip=(seed + k) * 7)
+            for k, start in enumerate(starts)
+        ),
+    )
+
+
+async def run_level(
+    generators: Generators,
+    target: Target,
+    shape: LoadShape,
+    streams: int,
+    repeat: int,
+    on_progress: Callable[[Progress, Snapshot | None], None],
+) -> Measured:
+    """Put `streams` streams on the server and measure."""
+    started_at = time.time()
+    order = make_order(target, shape, streams, repeat, time.monotonic())
+    sampler = Sampler(target)
+    sampling = asyncio.create_task(sampler.run())
+
+    def heard(progress: Progress) -> None:
+        on_progress(progress, sampler.snapshots[-1] if sampler.snapshots else None)
+
+    try:
+        parts = await generators.run(order, heard)
+    finally:
+        sampling.cancel()
+    return _measured(order, parts, sampler, repeat, started_at, shape.seconds)
+
+
+def _measured(
+    order: LevelOrder, parts: Sequence[Finished], sampler: Sampler, repeat: int, started_at: float, seconds: float
+) -> Measured:
+    to_epoch = time.time() - time.monotonic()
+    inside = sampler.between(order.window_from + to_epoch, order.window_until + to_epoch)
+    figures, counts = pool(order, parts)
+    return Measured(
+        streams=len(order.streams),
+        repeat=repeat,
+        started_at=started_at,
+        seconds=seconds,
+        figures=figures,
+        counts=counts,
+        readings=boil_down(inside),
+        results=tuple(sorted((r for part in parts for r in part.results), key=lambda r: r.number)),
+        snapshots=tuple(sampler.snapshots),
+    )
+
+
+def verdict(measured: Measured, objective: Objective, baseline: dict[str, float | None]) -> Verdict:
+    """Audit a level against an objective; `baseline` holds the measures of one stream."""
+    return judge(
+        measured.figures,
+        measured.counts,
+        objective,
+        baseline,
+        measured.seconds,
+        measured.readings.server_lag_p95_seconds,
+    )
+
+
+def records(measured: Measured, judged: Verdict, sweep_id: int) -> tuple[LevelRecord, list[StreamRecord]]:
+    """The rows of a level and of its streams."""
+    figures, readings = msgspec.structs.asdict(measured.figures), msgspec.structs.asdict(measured.readings)
+    # The server's own count of streams a GPU includes GPUs that got none.
+    readings["gpu_spread"] = figures["gpu_spread"] if readings["gpu_spread"] is None else readings["gpu_spread"]
+    level = LevelRecord(
+        sweep_id=sweep_id,
+        streams=measured.streams,
+        repeat=measured.repeat,
+        started_at=measured.started_at,
+        duration_seconds=measured.seconds,
+        audit=judged.audit,
+        passed=judged.passed,
+        reason=judged.reason,
+        **{**figures, **readings},
+    )
+    return level, [stream_record(result) for result in measured.results]

@@ -1,0 +1,114 @@
+"""What the server says about itself while a level runs: `/snapshot` once a second, boiled down to a level's columns."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from capacity.sweep.target import Target, http_client, poll
+from whisper_ops.histogram import difference, quantile
+from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, Snapshot
+
+
+class Readings(msgspec.Struct, frozen=True, kw_only=True):
+    """The columns of a level that come from the server; means over the window, None where it does not say."""
+
+    server_lag_p95_seconds: float | None = None
+    server_busy_ratio: float | None = None
+    server_gpu_ratio: float | None = None
+    server_batch_fill: float | None = None
+    server_compute_p95_seconds: float | None = None
+    server_queue_p95_seconds: float | None = None
+    gpu_memory_used_bytes: float | None = None
+    streams_per_gpu: float | None = None
+    host_cpu_ratio: float | None = None
+    host_memory_used_bytes: float | None = None
+    server_rss_bytes: float | None = None
+    server_cpu_ratio: float | None = None
+    front_cpu_ratio: float | None = None
+    server_descriptors: float | None = None
+    gpu_spread: int | None = None
+
+
+class Sampler:
+    """Polls a server until told to stop. Use as a task: `asyncio.create_task(sampler.run())`."""
+
+    def __init__(self, target: Target, every_seconds: float = 1.0) -> None:
+        self._target = target
+        self._every = every_seconds
+        self.snapshots: list[Snapshot] = []
+
+    async def run(self) -> None:
+        """Poll until cancelled; a poll that fails leaves a silent snapshot, and the next follows."""
+        async with http_client(self._target) as http:
+            while True:
+                self.snapshots.append(await poll(http, self._target))
+                await asyncio.sleep(self._every)
+
+    def between(self, since: float, until: float) -> list[Snapshot]:
+        """The answered polls of a time, in UTC epoch seconds."""
+        return [s for s in self.snapshots if s.state == "live" and since <= s.at < until]
+
+
+def boil_down(snapshots: Sequence[Snapshot]) -> Readings:
+    """One level's readings from the polls of its window."""
+    if not snapshots:
+        return Readings()
+    gpus = [gpu for snapshot in snapshots for gpu in snapshot.gpus]
+    hosts = [snapshot.host for snapshot in snapshots if snapshot.host is not None]
+    fullest = max((g for g in gpus if g.memory_used_bytes is not None), key=_memory, default=None)
+
+    def gpu(read: Callable[[GpuFigures], float | None]) -> float | None:
+        return _mean(read(g) for g in gpus)
+
+    def host(read: Callable[[HostFigures], float | None]) -> float | None:
+        return _mean(read(h) for h in hosts)
+
+    spreads = [max(busy) - min(busy) for s in snapshots if (busy := [g.streams_active or 0 for g in s.gpus])]
+    return Readings(
+        server_lag_p95_seconds=_lag(snapshots),
+        server_busy_ratio=gpu(lambda g: g.busy_ratio),
+        server_gpu_ratio=gpu(lambda g: g.gpu_ratio),
+        server_batch_fill=gpu(lambda g: g.batch_fill_mean),
+        server_compute_p95_seconds=gpu(lambda g: g.compute_p95_seconds),
+        server_queue_p95_seconds=gpu(lambda g: g.queue_wait_p95_seconds),
+        gpu_memory_used_bytes=fullest.memory_used_bytes if fullest else None,
+        streams_per_gpu=fullest.streams_active if fullest else None,
+        host_cpu_ratio=host(lambda h: h.cpu_ratio),
+        host_memory_used_bytes=host(_host_memory_used),
+        server_rss_bytes=host(lambda h: h.process_rss_bytes),
+        server_cpu_ratio=host(lambda h: h.process_cpu_ratio),
+        front_cpu_ratio=host(lambda h: h.front_cpu_ratio),
+        server_descriptors=host(lambda h: h.open_descriptors),
+        gpu_spread=sorted(spreads)[len(spreads) // 2] if spreads else None,
+    )
+
+
+def identity(snapshot: Snapshot) -> Identity:
+    """What a server runs; all unknown where it does not say."""
+    return snapshot.identity or Identity()
+
+
+def _lag(snapshots: Sequence[Snapshot]) -> float | None:
+    # The server counts every lag since its start: what came in between is this level's own.
+    first, last = snapshots[0].figures, snapshots[-1].figures
+    if first is None or last is None:
+        return None
+    if first.lag_bucket_counts and last.lag_bucket_counts:
+        return quantile(difference(last.lag_bucket_counts, first.lag_bucket_counts), 0.95)
+    return last.lag_p95_seconds
+
+
+def _memory(gpu: GpuFigures) -> float:
+    return gpu.memory_used_bytes or 0.0
+
+
+def _host_memory_used(host: HostFigures) -> float | None:
+    if host.memory_total_bytes is None or host.memory_available_bytes is None:
+        return None
+    return host.memory_total_bytes - host.memory_available_bytes
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

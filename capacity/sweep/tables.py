@@ -1,0 +1,73 @@
+"""A sweep's results as a table and as the body of `sweep --json`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from rich import box
+from rich.table import Table
+
+from capacity.sweep.run import Outcome
+from whisper_ops.history import LevelRecord
+
+_AUDIT_MARK = {"valid": "", "provisional": " (provisional)", "invalid": " (invalid)"}
+
+
+def verdict_text(level: LevelRecord) -> str:
+    """Glyph and words, for people with and without colour."""
+    answer = {True: "✓ met", False: "✗ missed", None: "? no answer"}[level.passed]
+    return answer + _AUDIT_MARK[level.audit]
+
+
+def level_table(levels: Sequence[LevelRecord]) -> Table:
+    """One row a level, in the order they were run."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in (
+        "streams",
+        "live",
+        "words",
+        "first p50/p95",
+        "stable p50/p95",
+        "WER",
+        "failed",
+        "late p99",
+        "lag p95",
+    ):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("objective", no_wrap=True)
+    table.add_column("why", overflow="fold")
+    for level in levels:
+        table.add_row(
+            str(level.streams),
+            f"{level.achieved_concurrency:.1f}",
+            str(level.words),
+            _pair(level.first_p50_seconds, level.first_p95_seconds),
+            _pair(level.stable_p50_seconds, level.stable_p95_seconds),
+            "—" if level.wer_ratio is None else f"{level.wer_ratio * 100:.1f} %",
+            str(level.refused + level.failed),
+            "—" if level.late_p99_seconds is None else f"{level.late_p99_seconds * 1e3:.0f} ms",
+            _seconds(level.server_lag_p95_seconds),
+            verdict_text(level),
+            level.reason,
+            style=None if level.audit != "invalid" else "dim",
+        )
+    return table
+
+
+def json_body(outcome: Outcome) -> dict[str, Any]:
+    """The body of `whisper-ops/sweep/1`."""
+    return {
+        "sweep_id": outcome.sweep_id,
+        "state": outcome.state,
+        "reason": outcome.reason,
+        "sweep": msgspec.structs.asdict(outcome.sweep) | {"settings": msgspec.json.decode(outcome.sweep.settings)},
+        "levels": [msgspec.structs.asdict(level) for level in outcome.levels],
+    }
+
+
+def _pair(one: float | None, other: float | None) -> str:
+    return f"{_seconds(one)} / {_seconds(other)}"
+
+
+def _seconds(value: float | None) -> str:
+    return "—" if value is None else f"{value:.2f} s"

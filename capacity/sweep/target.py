@@ -1,0 +1,106 @@
+"""The server under test: its addresses, whether it is there, and what it says about itself."""
+
+import time
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+import msgspec
+
+from capacity.clients import PROTOCOLS
+from whisper_ops import wire
+from whisper_ops.errors import Exit, UserError
+from whisper_ops.snapshot import Snapshot, from_wire
+
+_PLAIN = {"ws": "http", "wss": "https"}
+_SOCKET = {"http": "ws", "https": "wss"}
+_DEADLINE_SECONDS = 5.0
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a server is reached."""
+
+    name: str
+    """How it is known in the history: host and port, as the dashboard knows it."""
+    http: str
+    """Base of its HTTP endpoints, without a trailing slash."""
+    ws: str
+    """Where streams connect, in the protocol that was chosen."""
+    protocol: str = "native"
+    two_step: bool = False
+    token: str | None = None
+
+    @property
+    def stream_url(self) -> str:
+        """What a generator needs: the socket, or the address that hands one out."""
+        return f"{self.http}/connect" if self.two_step else self.ws
+
+
+def parse_target(url: str, protocol: str = "native", *, two_step: bool = False, token: str | None = None) -> Target:
+    """Read an address as a user writes it: `host:8000`, `http://host:8000` or `ws://host:8000/ws`.
+
+    Raises:
+        UserError: it is no such address.
+    """
+    written = url if "//" in url else f"http://{url}"
+    parts = urlsplit(written)
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    known = {*_PLAIN, *_SOCKET}
+    if parts.scheme not in known or not parts.hostname or port == -1:
+        raise UserError(f"{url!r} is no server address; write it like http://127.0.0.1:8000 or ws://127.0.0.1:8000/ws")
+    plain = _PLAIN.get(parts.scheme, parts.scheme)
+    socket = _SOCKET.get(parts.scheme, parts.scheme)
+    path = parts.path if parts.path not in {"", "/"} else PROTOCOLS[protocol].path
+    http = urlunsplit((plain, parts.netloc, "", "", ""))
+    return Target(
+        name=parts.netloc.rpartition("@")[2],
+        http=http,
+        ws=urlunsplit((socket, parts.netloc, path, parts.query, "")),
+        protocol=protocol,
+        two_step=two_step,
+        token=token,
+    )
+
+
+def http_client(target: Target) -> httpx.AsyncClient:
+    """A client for the target's HTTP endpoints; proxies of the environment are not for the server under test."""
+    headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
+    return httpx.AsyncClient(base_url=target.http, headers=headers, timeout=_DEADLINE_SECONDS, trust_env=False)
+
+
+async def poll(http: httpx.AsyncClient, target: Target) -> Snapshot:
+    """Ask for `/snapshot` once. A server that does not answer, or has none, gives a silent snapshot with the reason."""
+    began = time.monotonic()
+    try:
+        answer = await http.get("/snapshot")
+        seconds = time.monotonic() - began
+        if answer.status_code == 200:
+            said = msgspec.json.decode(answer.content, type=wire.ServerSnapshot)
+            return from_wire(target.name, time.time(), seconds, said)
+        error = f"/snapshot answered HTTP {answer.status_code}"
+    except httpx.HTTPError as problem:
+        error = str(problem) or type(problem).__name__
+    except msgspec.DecodeError as problem:
+        error = f"/snapshot is not a whisper-ops snapshot: {problem}"
+    return Snapshot(server=target.name, at=time.time(), state="silent", error=error)
+
+
+async def reach(target: Target) -> Snapshot:
+    """The first poll. Servers of other makes need no `/snapshot`, only an open port.
+
+    Raises:
+        UserError: nothing answers there (exit 3).
+    """
+    async with http_client(target) as http:
+        try:
+            await http.get("/")
+        except httpx.ProtocolError:
+            pass  # something answers, if not in HTTP: a bare WebSocket server does this
+        except (httpx.HTTPError, OSError) as error:
+            raise UserError(
+                f"cannot reach {target.name}: {str(error) or type(error).__name__}; is the server running?",
+                Exit.UNREACHABLE,
+            ) from error
+        return await poll(http, target)

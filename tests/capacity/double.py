@@ -1,0 +1,245 @@
+"""A test double: a tiny server that speaks the native protocol and misbehaves on demand. Nothing of it is a product.
+
+It "hears" because the test corpus is coded: each word is a run of one sample value, the word's number in the
+vocabulary. So it transcribes exactly, in real time, with any delay or fault a test asks for.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from capacity.speech.audio import write_wav
+from capacity.speech.corpus import RATE, TimedWord, WordTimes
+from whisper_ops import wire
+
+VOCABULARY = (
+    *("river", "stone", "garden", "window", "paper", "silver", "market", "doctor", "winter", "summer"),
+    *("yellow", "bridge", "castle", "forest", "kitchen", "letter", "mountain", "number", "orange", "pencil"),
+    *("rabbit", "school", "table", "uncle", "village", "water", "island", "hammer", "engine", "dinner"),
+)
+_WORD_SECONDS = 0.3
+_GAP_SECONDS = 0.05
+_STEP = 100
+
+
+def coded_corpus(folder: Path, clips: int = 12, words: int = 6) -> Path:
+    """A corpus of `clips` utterances whose sound holds the numbers of their words."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for c in range(clips):
+        numbers = [(c * 7 + k * 11) % len(VOCABULARY) for k in range(words)]
+        gap = np.zeros(int(_GAP_SECONDS * RATE), dtype=np.int16)
+        parts, times, at = [], [], 0.0
+        for n in numbers:
+            parts += [np.full(int(_WORD_SECONDS * RATE), (n + 1) * _STEP, dtype=np.int16), gap]
+            times.append(TimedWord(VOCABULARY[n], round(at, 3), round(at + _WORD_SECONDS, 3)))
+            at += _WORD_SECONDS + _GAP_SECONDS
+        write_wav(folder / f"{c:02}.wav", np.concatenate(parts), RATE)
+        (folder / f"{c:02}.txt").write_text(" ".join(VOCABULARY[n] for n in numbers) + "\n")
+        (folder / f"{c:02}.words.json").write_bytes(msgspec.json.encode(WordTimes("coded", tuple(times))))
+    return folder
+
+
+class Faults(msgspec.Struct, kw_only=True):
+    """What a double does wrong, and when."""
+
+    delay_seconds: float = 0.1
+    slots: int = 1000
+    slot_code: str = "no_capacity"
+    drop_every: int = 0
+    """Leave out every n-th word."""
+    partials: bool = True
+    revise: bool = False
+    """Show each new word wrongly first."""
+    silent: bool = False
+    nonsense: bool = False
+    never_ready: bool = False
+    never_done: bool = False
+    stop_reading_after_seconds: float | None = None
+    leave_after_seconds: float | None = None
+    """Say `done` and close when so much sound came: a server that pretends to have streams."""
+    die_after_seconds: float | None = None
+    """The whole server is gone when any stream has sent so much."""
+    gpus: int = 1
+
+
+class Double:
+    """The running double."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
+        self.active: dict[int, int] = {}
+        self.most_active = 0
+        self.accepted = 0
+        self.server: Server | None = None
+        self.url = ""
+        self._number = 0
+
+    async def stream(self, connection: ServerConnection) -> None:
+        try:
+            await self._stream(connection)
+        except ConnectionClosed:
+            pass
+        finally:
+            self.active.pop(id(connection), None)
+
+    async def _stream(self, connection: ServerConnection) -> None:
+        faults = self.faults
+        if len(self.active) >= faults.slots:
+            await connection.send(
+                json.dumps({"type": "error", "code": faults.slot_code, "message": "No GPU resources available"})
+            )
+            await connection.close(1013)
+            return
+        gpu = min(range(faults.gpus), key=lambda g: sum(v == g for v in self.active.values()))
+        self.active[id(connection)] = gpu
+        self.accepted += 1
+        self.most_active = max(self.most_active, len(self.active))
+        await connection.send(json.dumps({"type": "status", "state": "connected", "message": "Connected"}))
+        if faults.never_ready:
+            await asyncio.sleep(3600)
+        if faults.nonsense:
+            await connection.send("<html>Bad gateway</html>")
+        await connection.send(json.dumps({"type": "ready", "connection_id": "x", "gpu_id": gpu, "setup_time_ms": 1.0}))
+        await self._listen(connection)
+
+    async def _listen(self, connection: ServerConnection) -> None:
+        faults, loop = self.faults, asyncio.get_running_loop()
+        ear = _Ear()
+        shown: list[str] = []
+        async for message in connection:
+            if isinstance(message, str):
+                await asyncio.sleep(faults.delay_seconds)
+                if not faults.never_done:
+                    await self._final(connection, shown)
+                    await connection.send(json.dumps({"type": "done", "audio_s": ear.seconds, "segments": 1}))
+                    await connection.close()
+                    return
+                continue
+            for word in ear.hear(message):
+                if faults.drop_every and ear.words % faults.drop_every == 0:
+                    continue
+                if not faults.silent:
+                    loop.call_later(faults.delay_seconds, self._show, connection, shown, word)
+            await self._misbehave(connection, ear.seconds)
+
+    async def _misbehave(self, connection: ServerConnection, seconds: float) -> None:
+        faults = self.faults
+        if faults.die_after_seconds is not None and seconds >= faults.die_after_seconds and self.server is not None:
+            self.server.close(close_connections=True, code=1011)
+        if faults.leave_after_seconds is not None and seconds >= faults.leave_after_seconds:
+            await connection.send(json.dumps({"type": "done", "audio_s": seconds, "segments": 1}))
+            await connection.close()
+        if faults.stop_reading_after_seconds is not None and seconds >= faults.stop_reading_after_seconds:
+            await asyncio.sleep(3600)
+
+    def _show(self, connection: ServerConnection, shown: list[str], word: str) -> None:
+        shown.append(word)
+        if not self.faults.partials:
+            return
+        texts = [" ".join(shown)]
+        if self.faults.revise:
+            texts.insert(0, " ".join([*shown[:-1], "wrong"]))
+        for text in texts:
+            connection.protocol.send_text(json.dumps({"type": "partial", "segment": 0, "text": text}).encode())
+            connection.send_data()
+
+    async def _final(self, connection: ServerConnection, shown: list[str]) -> None:
+        if shown:
+            await connection.send(json.dumps({"type": "final", "segment": 0, "text": " ".join(shown)}))
+
+    def answer(self, connection: ServerConnection, request: Request) -> Response | None:
+        """HTTP beside the socket, as a server has it."""
+        if request.path.startswith("/ws"):
+            return None
+        if request.path == "/snapshot":
+            return _http(HTTPStatus.OK, wire.encode(self._snapshot()))
+        return _http(HTTPStatus.NOT_FOUND, b"{}")
+
+    def _snapshot(self) -> wire.ServerSnapshot:
+        used, gpus = len(self.active), self.faults.gpus
+        total = self.faults.slots
+        return wire.ServerSnapshot(
+            health=wire.Health(
+                status="healthy" if used < 0.7 * total else "degraded" if used <= 0.9 * total else "critical",
+                timestamp=0.0,
+                capacity=wire.SlotCapacity(
+                    total_slots=total,
+                    used_slots=used,
+                    available_slots=total - used,
+                    utilization_percent=100 * used / total,
+                ),
+                gpus=wire.GpuCount(total=gpus, with_connections=len(set(self.active.values()))),
+                performance=wire.HealthPerformance(total_completed_connections=0, active_connections=used),
+            ),
+            gpu_status=wire.GpuStatus(
+                total_gpus=gpus,
+                total_connections=used,
+                max_connections_per_gpu=total // gpus,
+                gpus=tuple(
+                    wire.GpuEntry(
+                        gpu_id=g,
+                        state="ready",
+                        active_connections=sum(v == g for v in self.active.values()),
+                        total_memory_gb=8.0,
+                        allocated_memory_gb=1.0 + 0.1 * sum(v == g for v in self.active.values()),
+                    )
+                    for g in range(gpus)
+                ),
+            ),
+            performance=wire.Performance(total_completed_connections=0, active_connections=used),
+            host=wire.Host(),
+            engine=wire.Engine(name="double", model="coded", simulated=True),
+            version="0",
+        )
+
+
+class _Ear:
+    """Hears words in coded sound: a run of one value that has ended is a word."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.words = 0
+        self._current = 0
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / RATE
+
+    def hear(self, data: bytes) -> list[str]:
+        sound = np.frombuffer(data, dtype="<i2")
+        self.samples += len(sound)
+        heard = []
+        for value in sound[np.flatnonzero(np.diff(sound, prepend=self._current))]:
+            if self._current:
+                heard.append(VOCABULARY[self._current // _STEP - 1])
+                self.words += 1
+            self._current = int(value)
+        return heard
+
+
+def _http(status: HTTPStatus, body: bytes) -> Response:
+    headers = Headers([("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+    return Response(status.value, status.phrase, headers, body)
+
+
+@asynccontextmanager
+async def running_double(faults: Faults | None = None) -> AsyncIterator[Double]:
+    """A double on a free port of 127.0.0.1."""
+    double = Double(faults or Faults())
+    async with serve(
+        double.stream, "127.0.0.1", 0, process_request=double.answer, compression=None, ping_interval=None
+    ) as server:
+        double.server = server
+        port = next(iter(server.sockets)).getsockname()[1]
+        double.url = f"http://127.0.0.1:{port}"
+        yield double

@@ -1,0 +1,65 @@
+"""The objective, as people write it and as it is answered."""
+
+import pytest
+
+from capacity.sweep.objective import DEFAULT, parse
+from whisper_ops.errors import UserError
+
+
+def test_the_issue_s_example_is_read_in_base_units() -> None:
+    objective = parse("stable_p95<=2s, wer<=+1.5, errors<=0.1%")
+    assert [(t.name, t.at_most, t.relative) for t in objective.terms] == [
+        ("stable_p95", True, False),
+        ("wer", True, True),
+        ("errors", True, False),
+    ]
+    assert [t.limit for t in objective.terms] == pytest.approx([2.0, 0.015, 0.001])
+
+
+def test_the_canonical_form_reads_back_as_the_same_objective() -> None:
+    objective = parse(DEFAULT)
+    assert objective.canonical == (
+        "stable_p95_seconds<=2,first_p95_seconds<=1,connected_ratio>=0.999,error_ratio<=0.001,wer_ratio<=+0.015"
+    )
+    again = parse(objective.canonical)
+    assert [(t.name, t.at_most, t.relative) for t in again.terms] == [
+        (t.name, t.at_most, t.relative) for t in objective.terms
+    ]
+    assert again.canonical == objective.canonical
+
+
+def test_milliseconds() -> None:
+    assert parse("first_p50<=350ms").terms[0].limit == pytest.approx(0.35)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "at least one condition"),
+        ("quick please", "quick please"),
+        ("speed<=2s", "no measure 'speed'"),
+        ("stable_p95<=2", "needs a unit"),
+        ("wer<=2s", "per cent"),
+        ("wer<=5", "per cent"),
+    ],
+)
+def test_what_cannot_be_read_is_named(text: str, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        parse(text)
+
+
+def test_what_is_missed_is_said_with_both_figures() -> None:
+    objective = parse("stable_p95<=2s, wer<=+1.5")
+    assert objective.missed({"stable_p95": 2.6, "wer": 0.034}, {"wer": 0.02}) == ["stable_p95 2.60 s > 2.00 s"]
+    (missed,) = objective.missed({"stable_p95": 1.0, "wer": 0.04}, {"wer": 0.02})
+    assert missed == "wer 4 % > 3.5 % (wer<=+1.5 of one stream)"
+
+
+def test_an_unmeasured_figure_is_no_pass() -> None:
+    assert parse("stable_p95<=2s").missed({"stable_p95": None}, {}) == ["stable_p95 was not measured"]
+    (missed,) = parse("wer<=+1.5").missed({"wer": 0.01}, {})
+    assert "one stream was not measured" in missed
+
+
+def test_exactly_at_the_limit_is_met() -> None:
+    assert not parse("connected>=99.9%, stable_p95<=2s").missed({"connected": 0.999, "stable_p95": 2.0}, {})
