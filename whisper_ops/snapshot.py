@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from whisper_ops import wire
+from whisper_ops.histogram import BUCKETS, difference
 
 PollState = Literal["live", "silent"]
 
@@ -46,7 +47,10 @@ class ServerFigures(Figures, frozen=True, kw_only=True):
     setup_max_seconds: float | None = None
     setup_min_seconds: float | None = None
     lag_bucket_counts: tuple[int, ...] | None = None
-    """Counts since the server's start, in the buckets of `whisper_ops.histogram`."""
+    """Lag samples counted since the poll before, in the buckets of `whisper_ops.histogram`; None on the first poll.
+    They add up over polls, servers and time."""
+    final_bucket_counts: tuple[int, ...] | None = None
+    """Latencies of final texts, counted likewise."""
 
 
 class GpuFigures(Figures, frozen=True, kw_only=True):
@@ -139,16 +143,21 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     host: HostFigures | None = None
 
 
-def from_wire(server: str, at: float, poll_seconds: float, said: wire.ServerSnapshot) -> Snapshot:
-    """Turn a whisper-ops server's answer into a snapshot in base units."""
+def from_wire(
+    server: str, at: float, poll_seconds: float, said: wire.ServerSnapshot, before: wire.ServerSnapshot | None = None
+) -> Snapshot:
+    """Turn a whisper-ops server's answer into a snapshot in base units.
+
+    `before` is its last answer: what it counted in between goes into the bucket counts, which are None without one.
+    """
     return Snapshot(
         server=server,
         at=at,
         poll_seconds=poll_seconds,
         identity=_identity(said),
-        figures=_server_figures(said),
+        figures=_server_figures(said, before),
         gpus=tuple(_gpu_figures(gpu) for gpu in said.gpu_status.gpus),
-        host=msgspec.convert(said.host, HostFigures, from_attributes=True),
+        host=_host_figures(said.host),
     )
 
 
@@ -166,7 +175,8 @@ def _identity(said: wire.ServerSnapshot) -> Identity:
     )
 
 
-def _server_figures(said: wire.ServerSnapshot) -> ServerFigures:
+def _server_figures(said: wire.ServerSnapshot, before: wire.ServerSnapshot | None) -> ServerFigures:
+    earlier = None if before is None else before.performance.latency
     health, performance, latency = said.health, said.performance, said.performance.latency
     speaking = [gpu.speaking_streams for gpu in said.gpu_status.gpus if gpu.speaking_streams is not None]
     return ServerFigures(
@@ -191,7 +201,10 @@ def _server_figures(said: wire.ServerSnapshot) -> ServerFigures:
         setup_mean_seconds=_scaled(performance.averages.setup_time_ms, 1e-3),
         setup_max_seconds=_scaled(performance.extremes.slowest_setup_ms, 1e-3),
         setup_min_seconds=_scaled(performance.extremes.fastest_setup_ms, 1e-3),
-        lag_bucket_counts=latency.lag_bucket_counts or None,
+        lag_bucket_counts=None if earlier is None else _counted(latency.lag_bucket_counts, earlier.lag_bucket_counts),
+        final_bucket_counts=(
+            None if earlier is None else _counted(latency.final_bucket_counts, earlier.final_bucket_counts)
+        ),
     )
 
 
@@ -209,12 +222,12 @@ def _gpu_figures(gpu: wire.GpuEntry) -> GpuFigures:
         gpu_ratio=_scaled(gpu.gpu_utilization_percent, 1e-2),
         busy_ratio=gpu.busy_ratio,
         temperature_celsius=gpu.temperature_celsius,
-        power_watts=gpu.power_watts,
+        power_watts=_whole(gpu.power_watts),
         power_limit_watts=gpu.power_limit_watts,
         sm_clock_hertz=gpu.sm_clock_hertz,
         throttle_reasons=None if gpu.throttle_reasons is None else ",".join(gpu.throttle_reasons),
         ecc_errors=gpu.ecc_errors,
-        reading_age_seconds=gpu.reading_age_seconds,
+        reading_age_seconds=_whole(gpu.reading_age_seconds),
         batch_fill_mean=gpu.batch_fill_mean,
         queue_wait_p95_seconds=gpu.queue_wait_seconds_p95,
         compute_p95_seconds=gpu.compute_seconds_p95,
@@ -224,6 +237,24 @@ def _gpu_figures(gpu: wire.GpuEntry) -> GpuFigures:
         process_rss_bytes=gpu.process_rss_bytes,
         process_cpu_ratio=gpu.process_cpu_ratio,
     )
+
+
+def _host_figures(host: wire.Host) -> HostFigures:
+    figures = msgspec.convert(host, HostFigures, from_attributes=True)
+    return msgspec.structs.replace(
+        figures,
+        network_receive_bytes_per_second=_whole(host.network_receive_bytes_per_second),
+        network_send_bytes_per_second=_whole(host.network_send_bytes_per_second),
+    )
+
+
+def _counted(now: tuple[int, ...], earlier: tuple[int, ...]) -> tuple[int, ...] | None:
+    return tuple(difference(now, earlier)) if len(now) == BUCKETS else None
+
+
+def _whole(value: float | None) -> float | None:
+    """Without a fraction that is only noise: SQLite keeps whole numbers in 1 to 6 bytes, all others in 8."""
+    return None if value is None else float(round(value))
 
 
 def _scaled(value: float | None, factor: float) -> float | None:

@@ -18,6 +18,7 @@ class WhisperOpsSource:
     def __init__(self, url: str, *, name: str | None = None, token: str | None = None) -> None:
         self.name = name or address(url)
         self.remarks = Remarks()
+        self._before: wire.ServerSnapshot | None = None
         self._web = Web(url, token)
         self._strict = msgspec.json.Decoder(wire.ServerSnapshot)
         self._lax = msgspec.json.Decoder(wire.ServerSnapshot, strict=False)
@@ -29,7 +30,8 @@ class WhisperOpsSource:
         said = self._decode(answer.content, answer.headers["content-type"])
         at = time.time()
         self._compare_clocks(said.health.timestamp - at)
-        return from_wire(self.name, at, time.perf_counter() - began, said)
+        before, self._before = self._before, said
+        return from_wire(self.name, at, time.perf_counter() - began, said, before)
 
     async def close(self) -> None:
         """Close its connection."""

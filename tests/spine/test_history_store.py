@@ -5,16 +5,22 @@ from pathlib import Path
 import pytest
 
 from whisper_ops.errors import UserError
+from whisper_ops.histogram import BUCKETS
 from whisper_ops.history import History, LevelRecord, PlanRecord, StreamRecord, SweepRecord
 from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
+
+COUNTS = (0, 2, 3, *[0] * (BUCKETS - 3))
 
 
 def snapshot(at: float, **changes: object) -> Snapshot:
     figures = {
         "identity": Identity(software="whisper-ops", version="1", simulated=True),
-        "figures": ServerFigures(status="healthy", slots=4, lag_bucket_counts=(1, 2, 3)),
-        "gpus": (GpuFigures(gpu_id=0, streams_active=2), GpuFigures(gpu_id=1, temperature_celsius=61.5)),
-        "host": HostFigures(cpu_count=2, cpu_ratio=0.5),
+        "figures": ServerFigures(status="healthy", slots=4, lag_bucket_counts=COUNTS, started_at=0.5),
+        "gpus": (
+            GpuFigures(gpu_id=0, streams_active=2, name="H100", state="ready", slots=8),
+            GpuFigures(gpu_id=1, temperature_celsius=61.5),
+        ),
+        "host": HostFigures(hostname="a", cpu_count=2, cpu_ratio=0.5),
         "poll_seconds": 0.01,
     }
     return Snapshot(server="one:8000", at=at, **{**figures, **changes})  # type: ignore[arg-type]

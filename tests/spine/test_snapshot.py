@@ -3,6 +3,7 @@
 import msgspec
 
 from whisper_ops import wire
+from whisper_ops.histogram import BUCKETS
 from whisper_ops.snapshot import from_wire
 
 ANSWER = {
@@ -56,7 +57,7 @@ def test_a_servers_answer_becomes_figures_in_base_units() -> None:
     figures = snapshot.figures
     assert figures is not None
     assert (figures.status, figures.slots, figures.slots_used, figures.rejected_total) == ("degraded", 4, 3, 5)
-    assert (figures.setup_mean_seconds, figures.lag_p95_seconds, figures.lag_bucket_counts) == (0.25, 0.9, (1, 2))
+    assert (figures.setup_mean_seconds, figures.lag_p95_seconds, figures.lag_bucket_counts) == (0.25, 0.9, None)
     first, second = snapshot.gpus
     assert (first.memory_total_bytes, first.gpu_ratio, first.throttle_reasons) == (80e9, 0.81, "power cap,thermal")
     assert second.throttle_reasons == ""
@@ -76,3 +77,20 @@ def test_what_was_not_measured_stays_unknown() -> None:
 
 def test_json_of_a_missing_number_is_null() -> None:
     assert wire.encode(wire.Latency(lag_p50_s=float("nan"))).startswith(b'{"lag_p50_s":null')
+
+
+def test_buckets_hold_what_was_counted_since_the_poll_before() -> None:
+    def said(*counts: int) -> wire.ServerSnapshot:
+        answer = msgspec.convert(ANSWER, wire.ServerSnapshot)
+        latency = wire.Latency(lag_bucket_counts=(*counts, *[0] * (BUCKETS - len(counts))))
+        return msgspec.structs.replace(answer, performance=msgspec.structs.replace(answer.performance, latency=latency))
+
+    def counted(now: wire.ServerSnapshot, before: wire.ServerSnapshot | None) -> tuple[int, ...] | None:
+        figures = from_wire("one", 0, 0, now, before).figures
+        assert figures is not None
+        return figures.lag_bucket_counts
+
+    assert counted(said(5, 7), None) is None
+    assert counted(said(5, 7), said(5, 4)) == (0, 3, *[0] * (BUCKETS - 2))
+    # A restarted server counts from 0 again: everything is new.
+    assert counted(said(1, 1), said(5, 4)) == (1, 1, *[0] * (BUCKETS - 2))

@@ -1,85 +1,180 @@
 """The tables of `history.db`, as migrations. A migration that was released is never edited; a new one is added.
 
-Wide rows a poll, keyed `(server_id, at)` or `(server_id, gpu_id, at)` WITHOUT ROWID: measured at 7 to 11 bytes a value,
-against 2 MiB of WAL a tick for one row a series. STRICT, so that a text can never hide in a number's column.
+Wide rows a poll, keyed `(server_id, at)` WITHOUT ROWID: a poll's rows lie together, and one commit touches a page or
+two a server. What seldom changes (names, totals, limits) is kept apart, a row from when on: that is a third of the
+size. STRICT, so that a text can never hide in a number's column. The comments are part of the schema: `.schema` in any
+SQLite tool shows them, and docs/history.md is made of them.
 """
 
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
+from whisper_ops.histogram import LATENCY_BOUNDS_SECONDS
+
 migrations = Migrations("whisper_ops")
 
-SAMPLE_TABLES = ("server_sample", "gpu_sample", "host_sample")
+SERVER_METRICS = (
+    "slots", "slots_used", "streams_active", "streams_speaking",
+    "accepted_total", "completed_total", "failed_total", "rejected_total",
+    "lag_p50_seconds", "lag_p95_seconds", "lag_p99_seconds", "final_p50_seconds", "final_p95_seconds",
+    "partial_interval_seconds", "setup_mean_seconds",
+)  # fmt: skip
+GPU_METRICS = (
+    "streams_active", "streams_speaking", "memory_used_bytes", "gpu_ratio", "busy_ratio", "temperature_celsius",
+    "power_watts", "sm_clock_hertz", "batch_fill_mean", "queue_wait_p95_seconds", "compute_p95_seconds",
+    "audio_seconds_per_second", "lag_p95_seconds", "process_rss_bytes", "process_cpu_ratio",
+)  # fmt: skip
+HOST_METRICS = (
+    "cpu_ratio", "load_1m", "memory_available_bytes", "front_cpu_ratio", "process_rss_bytes", "process_cpu_ratio",
+    "open_descriptors", "sockets", "threads", "network_receive_bytes_per_second", "network_send_bytes_per_second",
+)  # fmt: skip
+BUCKET_COLUMNS = ("lag_bucket_counts", "final_bucket_counts")
 
 
 @migrations()
-def m001_first(db: Database) -> None:
-    """Servers, samples, sweeps, plans and events."""
+def m001_tables(db: Database) -> None:
+    """Servers, samples and their rollups, sweeps, plans, events and alerts."""
     for statement in _FIRST:
         db.execute(statement)
+    bounds = [*LATENCY_BOUNDS_SECONDS, None]
+    db.conn.executemany("INSERT INTO latency_bucket (bucket, upper_bound_seconds) VALUES (?, ?)", enumerate(bounds))
+    for tier in ("minute", "hour"):
+        db.execute(_rollup("server", tier, SERVER_METRICS))
+        db.execute(_rollup("gpu", tier, GPU_METRICS))
+        db.execute(_rollup("host", tier, HOST_METRICS))
+
+
+def _rollup(kind: str, tier: str, metrics: tuple[str, ...]) -> str:
+    """One rollup table: for each metric how often it was known, and its sum, least, greatest and last value."""
+    gpu = "gpu_id INTEGER NOT NULL, " if kind == "gpu" else ""
+    counts = "".join(
+        f"{column} TEXT, -- JSON {{bucket: count}} of all polls in it\n"
+        for column in BUCKET_COLUMNS
+        if kind == "server"
+    )
+    failed = "failed INTEGER NOT NULL, -- polls that were not answered\n" if kind == "server" else ""
+    columns = ",\n".join(f"{m}_n INTEGER, {m}_sum REAL, {m}_min REAL, {m}_max REAL, {m}_last REAL" for m in metrics)
+    return f"""
+    CREATE TABLE {kind}_{tier} ( -- {kind}_sample by the {tier}; a mean is _sum / _n
+        server_id INTEGER NOT NULL REFERENCES server(id),
+        at REAL NOT NULL, -- the {tier} begins, UTC epoch seconds
+        {gpu}polls INTEGER NOT NULL, -- rows of {kind}_sample in it
+        {failed}last_at REAL NOT NULL, -- the poll that _last is of
+        {counts}{columns},
+        PRIMARY KEY (server_id, at{", gpu_id" if gpu else ""})
+    ) STRICT, WITHOUT ROWID
+    """
 
 
 _FIRST = (
     """
-    CREATE TABLE server (
+    CREATE TABLE server ( -- every server ever polled
         id INTEGER PRIMARY KEY,
-        name TEXT NOT NULL UNIQUE,
-        first_seen_at REAL NOT NULL,
+        name TEXT NOT NULL UNIQUE, -- its address without a token, or the name given in the settings
+        first_seen_at REAL NOT NULL, -- UTC epoch seconds, as every time here
         last_seen_at REAL NOT NULL
     ) STRICT
     """,
-    # What a server ran, from when on: a new row whenever anything in it changes.
     """
-    CREATE TABLE server_identity (
+    CREATE TABLE server_identity ( -- what a server ran, from `at` on: a new row when anything in it changes
         server_id INTEGER NOT NULL REFERENCES server(id),
         at REAL NOT NULL,
         software TEXT, version TEXT, engine TEXT, model TEXT, compute_type TEXT, max_batch INTEGER, gpu_name TEXT,
-        simulated INTEGER NOT NULL,
+        simulated INTEGER, -- 1: a simulated engine, no evidence about a real one
+        started_at REAL, -- when that server process started
         PRIMARY KEY (server_id, at)
     ) STRICT, WITHOUT ROWID
     """,
     """
-    CREATE TABLE server_sample (
+    CREATE TABLE gpu_identity ( -- what seldom changes about a GPU, from `at` on
         server_id INTEGER NOT NULL REFERENCES server(id),
+        gpu_id INTEGER NOT NULL, -- the server's own numbering
         at REAL NOT NULL,
-        state TEXT NOT NULL, error TEXT, poll_seconds REAL,
-        status TEXT, started_at REAL, slots INTEGER, slots_used INTEGER, slots_per_gpu INTEGER,
-        streams_active INTEGER, streams_speaking INTEGER, gpus INTEGER,
-        accepted_total INTEGER, completed_total INTEGER, failed_total INTEGER, rejected_total INTEGER,
-        lag_p50_seconds REAL, lag_p95_seconds REAL, lag_p99_seconds REAL,
-        final_p50_seconds REAL, final_p95_seconds REAL, partial_interval_seconds REAL,
-        setup_mean_seconds REAL, setup_max_seconds REAL, setup_min_seconds REAL,
-        lag_bucket_counts TEXT,
-        PRIMARY KEY (server_id, at)
-    ) STRICT, WITHOUT ROWID
-    """,
-    """
-    CREATE TABLE gpu_sample (
-        server_id INTEGER NOT NULL REFERENCES server(id),
-        gpu_id INTEGER NOT NULL,
-        at REAL NOT NULL,
-        uuid TEXT, name TEXT, state TEXT, streams_active INTEGER, streams_speaking INTEGER, slots INTEGER,
-        memory_total_bytes REAL, memory_used_bytes REAL, gpu_ratio REAL, busy_ratio REAL,
-        temperature_celsius REAL, power_watts REAL, power_limit_watts REAL, sm_clock_hertz REAL,
-        throttle_reasons TEXT, ecc_errors INTEGER, reading_age_seconds REAL,
-        batch_fill_mean REAL, queue_wait_p95_seconds REAL, compute_p95_seconds REAL,
-        audio_seconds_per_second REAL, lag_p95_seconds REAL, restarts INTEGER,
-        process_rss_bytes REAL, process_cpu_ratio REAL,
+        uuid TEXT, name TEXT,
+        state TEXT, -- starting, ready, failed or draining
+        slots INTEGER, memory_total_bytes REAL, power_limit_watts REAL,
         PRIMARY KEY (server_id, gpu_id, at)
     ) STRICT, WITHOUT ROWID
     """,
     """
-    CREATE TABLE host_sample (
+    CREATE TABLE host_identity ( -- what seldom changes about the machine under a server, from `at` on
         server_id INTEGER NOT NULL REFERENCES server(id),
         at REAL NOT NULL,
-        hostname TEXT, cpu_count INTEGER, cpu_ratio REAL, load_1m REAL,
-        memory_total_bytes REAL, memory_available_bytes REAL,
-        front_cpu_ratio REAL, process_rss_bytes REAL, process_cpu_ratio REAL,
-        open_descriptors INTEGER, descriptors_soft_limit INTEGER, descriptors_hard_limit INTEGER,
-        sockets INTEGER, threads INTEGER, tasks_max INTEGER, somaxconn INTEGER, syn_backlog INTEGER,
-        port_range_low INTEGER, port_range_high INTEGER, conntrack_max INTEGER,
+        hostname TEXT, cpu_count INTEGER, memory_total_bytes REAL,
+        descriptors_soft_limit INTEGER, descriptors_hard_limit INTEGER, tasks_max INTEGER,
+        somaxconn INTEGER, syn_backlog INTEGER, port_range_low INTEGER, port_range_high INTEGER, conntrack_max INTEGER,
+        PRIMARY KEY (server_id, at)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE server_sample ( -- one poll of one server; NULL is "not known", never 0
+        server_id INTEGER NOT NULL REFERENCES server(id),
+        at REAL NOT NULL, -- when it was answered or given up
+        error TEXT, -- why there was no answer, in one sentence
+        state TEXT GENERATED ALWAYS AS (CASE WHEN error IS NULL THEN 'live' ELSE 'silent' END) VIRTUAL,
+        poll_seconds REAL, -- how long the answer took
+        status TEXT, -- the server's own word: starting, healthy, degraded, critical or draining
+        slots INTEGER, slots_used INTEGER, slots_per_gpu INTEGER, streams_active INTEGER, streams_speaking INTEGER,
+        gpus INTEGER,
+        accepted_total INTEGER, completed_total INTEGER, failed_total INTEGER, rejected_total INTEGER, -- since start
+        lag_p50_seconds REAL, lag_p95_seconds REAL, lag_p99_seconds REAL, -- of the last minute, over all streams
+        final_p50_seconds REAL, final_p95_seconds REAL, -- from the end of an utterance to its final text
+        partial_interval_seconds REAL,
+        setup_mean_seconds REAL, setup_max_seconds REAL, setup_min_seconds REAL, -- since its start
+        lag_bucket_counts TEXT, -- JSON {bucket: lag samples since the poll before}; bounds are in latency_bucket
+        final_bucket_counts TEXT, -- JSON {bucket: final texts since the poll before}
+        PRIMARY KEY (server_id, at)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE gpu_sample ( -- one GPU at one poll of its server
+        server_id INTEGER NOT NULL REFERENCES server(id),
+        at REAL NOT NULL, -- that of the server_sample it came with
+        gpu_id INTEGER NOT NULL,
+        streams_active INTEGER, streams_speaking INTEGER, memory_used_bytes REAL,
+        gpu_ratio REAL, -- the device's own utilisation, 0 to 1; it is not saturation
+        busy_ratio REAL, -- share of time in which the engine had a batch in work
+        temperature_celsius REAL, power_watts REAL, sm_clock_hertz REAL,
+        throttle_reasons TEXT, -- comma-separated; empty: none
+        ecc_errors INTEGER, reading_age_seconds REAL,
+        batch_fill_mean REAL, queue_wait_p95_seconds REAL, compute_p95_seconds REAL,
+        audio_seconds_per_second REAL, -- throughput of the engine
+        lag_p95_seconds REAL, restarts INTEGER, process_rss_bytes REAL,
+        process_cpu_ratio REAL, -- of one core
+        PRIMARY KEY (server_id, at, gpu_id)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE host_sample ( -- the machine under a server at one poll
+        server_id INTEGER NOT NULL REFERENCES server(id),
+        at REAL NOT NULL,
+        cpu_ratio REAL, -- all cores together, 0 to 1
+        load_1m REAL, memory_available_bytes REAL,
+        front_cpu_ratio REAL, -- of one core: the server's front process
+        process_rss_bytes REAL, process_cpu_ratio REAL, -- in cores
+        open_descriptors INTEGER, sockets INTEGER, threads INTEGER,
         network_receive_bytes_per_second REAL, network_send_bytes_per_second REAL,
         PRIMARY KEY (server_id, at)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE latency_bucket ( -- the bounds of all bucket counts
+        bucket INTEGER PRIMARY KEY,
+        upper_bound_seconds REAL -- inclusive; NULL: no bound
+    ) STRICT
+    """,
+    """
+    CREATE TABLE rollup_due ( -- minutes and hours whose rows changed since they were last rolled up
+        tier TEXT NOT NULL, -- minute or hour
+        server_id INTEGER NOT NULL REFERENCES server(id),
+        at REAL NOT NULL,
+        PRIMARY KEY (tier, server_id, at)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE kept ( -- what retention removed
+        tier TEXT PRIMARY KEY, -- raw, minute or hour
+        since REAL NOT NULL -- rows before this time were deleted
     ) STRICT, WITHOUT ROWID
     """,
     """
@@ -144,4 +239,15 @@ _FIRST = (
     ) STRICT
     """,
     "CREATE INDEX event_at ON event (at)",
+    """
+    CREATE TABLE alert ( -- a rule that held for its hold time; ended_at is NULL while it lasts
+        id INTEGER PRIMARY KEY,
+        rule TEXT NOT NULL, severity TEXT NOT NULL, server TEXT NOT NULL, gpu_id INTEGER,
+        started_at REAL NOT NULL, -- when the condition began, not when its hold time was over
+        ended_at REAL,
+        min_value REAL, mean_value REAL, max_value REAL, -- of what the rule looks at, while it lasted
+        sentence TEXT NOT NULL,
+        UNIQUE (rule, server, gpu_id, started_at)
+    ) STRICT
+    """,
 )

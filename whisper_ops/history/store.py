@@ -1,5 +1,6 @@
 """The history as the rooms use it: what was polled, measured and planned, in and out of one SQLite file."""
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any, Self, TypeVar
 import msgspec
 from sqlite_utils import Database
 
+from whisper_ops.history import replay, rollup
+from whisper_ops.history import retention as retention_of
 from whisper_ops.history.files import open_for_reading, open_for_writing
 from whisper_ops.history.records import (
     EventRecord,
@@ -19,7 +22,9 @@ from whisper_ops.history.records import (
     SweepRecord,
     SweepState,
 )
-from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
+from whisper_ops.history.retention import Retention
+from whisper_ops.history.samples import SampleWriter
+from whisper_ops.snapshot import Identity, Snapshot
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -37,8 +42,8 @@ class History:
     def __init__(self, db: Database, path: Path) -> None:
         self._db = db
         self.path = path
-        self._server_ids: dict[str, int] = {}
-        self._identities: dict[int, Identity] = {}
+        self._connection: sqlite3.Connection = db.conn
+        self._samples = SampleWriter(self._connection)
 
     @classmethod
     def writing(cls, path: Path) -> Self:
@@ -67,8 +72,7 @@ class History:
     def add_snapshots(self, snapshots: Iterable[Snapshot]) -> None:
         """Store polls of any number of servers in one transaction. A row of the same server and time is replaced."""
         with self._transaction():
-            for snapshot in snapshots:
-                self._add_snapshot(snapshot)
+            self._samples.add(snapshots)
 
     def servers(self) -> list[str]:
         """The names of all servers ever polled."""
@@ -76,43 +80,17 @@ class History:
 
     def snapshots(self, server: str, since: float, until: float) -> Iterator[Snapshot]:
         """Polls of one server with `since <= at < until`, oldest first, as they were stored."""
-        found = self._db.execute("SELECT id FROM server WHERE name = ?", [server]).fetchone()
-        if found is None:
-            return
-        (server_id,) = found
-        between = (server_id, since, until)
-        gpus: dict[float, list[GpuFigures]] = {}
-        for row in self.rows(
-            "SELECT * FROM gpu_sample WHERE server_id = ? AND at >= ? AND at < ? ORDER BY at, gpu_id", between
-        ):
-            gpus.setdefault(row["at"], []).append(_struct(row, GpuFigures))
-        hosts = {
-            row["at"]: _struct(row, HostFigures)
-            for row in self.rows("SELECT * FROM host_sample WHERE server_id = ? AND at >= ? AND at < ?", between)
-        }
-        identities = list(
-            self.rows("SELECT * FROM server_identity WHERE server_id = ? AND at < ? ORDER BY at", (server_id, until))
-        )
-        for row in self.rows(
-            "SELECT * FROM server_sample WHERE server_id = ? AND at >= ? AND at < ? ORDER BY at", between
-        ):
-            live = row["state"] == "live"
-            known = [identity for identity in identities if identity["at"] <= row["at"]]
-            counts = row.pop("lag_bucket_counts")
-            figures = _struct(row, ServerFigures)
-            if counts is not None:
-                figures = msgspec.structs.replace(figures, lag_bucket_counts=tuple(msgspec.json.decode(counts)))
-            yield Snapshot(
-                server=server,
-                at=row["at"],
-                poll_seconds=row["poll_seconds"],
-                state=row["state"],
-                error=row["error"],
-                identity=_struct(known[-1], Identity) if live and known else None,
-                figures=figures if live else None,
-                gpus=tuple(gpus.get(row["at"], ())),
-                host=hosts.get(row["at"]),
-            )
+        return replay.snapshots(self._connection, server, since, until)
+
+    def roll_up(self, now: float, limit: int = 1_000_000) -> int:
+        """Roll up at most `limit` minutes and hours that were over by `now`; returns how many there were."""
+        with self._transaction():
+            return rollup.roll_up(self._connection, now, limit)
+
+    def prune(self, now: float, retention: Retention) -> int:
+        """Delete what `retention` keeps no longer; returns how many rows went."""
+        with self._transaction():
+            return retention_of.prune(self._connection, now, retention)
 
     # --- measurements --------------------------------------------------------------------------------
 
@@ -183,9 +161,7 @@ class History:
             # SQLite ends the transaction itself on some errors, a full disk among them.
             if self._db.conn.in_transaction:
                 self._db.execute("ROLLBACK")
-            # What was looked up in the transaction may be gone with it.
-            self._server_ids.clear()
-            self._identities.clear()
+            self._samples.forget()
             raise
 
     def rows(self, sql: str, arguments: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
@@ -198,52 +174,13 @@ class History:
         with self._transaction():
             return self._insert_row(table, record)
 
-    def _insert_row(self, table: str, figures: msgspec.Struct, **keys: Any) -> int:  # noqa: ANN401  # SQLite's values
-        row = {**keys, **msgspec.structs.asdict(figures)}
+    def _insert_row(self, table: str, record: Record) -> int:
+        row = msgspec.structs.asdict(record)
         columns, marks = ", ".join(row), ", ".join("?" * len(row))
         cursor = self._db.execute(
             f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({marks})", list(row.values())
         )  # names of our own
         return int(cursor.lastrowid or 0)
-
-    def _add_snapshot(self, snapshot: Snapshot) -> None:
-        server_id = self._server_id(snapshot)
-        if snapshot.identity is not None and self._identities.get(server_id) != snapshot.identity:
-            self._insert_row("server_identity", snapshot.identity, server_id=server_id, at=snapshot.at)
-            self._identities[server_id] = snapshot.identity
-        figures = snapshot.figures or ServerFigures()
-        counts = None if figures.lag_bucket_counts is None else msgspec.json.encode(figures.lag_bucket_counts).decode()
-        row = {
-            **msgspec.structs.asdict(figures),
-            "server_id": server_id,
-            "at": snapshot.at,
-            "state": snapshot.state,
-            "error": snapshot.error,
-            "poll_seconds": snapshot.poll_seconds,
-            "lag_bucket_counts": counts,
-        }
-        self._db.execute(
-            f"INSERT OR REPLACE INTO server_sample ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
-            list(row.values()),
-        )
-        for gpu in snapshot.gpus:
-            self._insert_row("gpu_sample", gpu, server_id=server_id, at=snapshot.at)
-        if snapshot.host is not None:
-            self._insert_row("host_sample", snapshot.host, server_id=server_id, at=snapshot.at)
-
-    def _server_id(self, snapshot: Snapshot) -> int:
-        known = self._server_ids.get(snapshot.server)
-        if known is not None:
-            self._db.execute("UPDATE server SET last_seen_at = ? WHERE id = ?", [snapshot.at, known])
-            return known
-        self._db.execute(
-            "INSERT INTO server (name, first_seen_at, last_seen_at) VALUES (?, ?, ?) "
-            "ON CONFLICT (name) DO UPDATE SET last_seen_at = excluded.last_seen_at",
-            [snapshot.server, snapshot.at, snapshot.at],
-        )
-        (server_id,) = self._db.execute("SELECT id FROM server WHERE name = ?", [snapshot.server]).fetchone()
-        self._server_ids[snapshot.server] = server_id
-        return int(server_id)
 
 
 def _struct(row: dict[str, Any], kind: type[R]) -> R:

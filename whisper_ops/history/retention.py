@@ -1,0 +1,92 @@
+"""How long each tier is kept, and the deletion of what is older: the file grows to a size and stays there."""
+
+import sqlite3
+
+import msgspec
+
+from whisper_ops.history.rollup import HOUR, KINDS, kept_since
+
+DAY = 86400.0
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept how long, in seconds, and how large the rows may be altogether.
+
+    By default 100 servers of 8 GPUs polled each 10 s come to some 20 GB, one server of 4 GPUs polled each second to
+    about 1 GB (`make bench-history` measures the bytes of a row). Sweeps, plans, events and alerts stay for ever.
+    """
+
+    raw_seconds: float = 3 * DAY
+    minute_seconds: float = 14 * DAY
+    hour_seconds: float = 400 * DAY
+    max_bytes: float = 20e9
+    """Above it the oldest polls go first, down to an hour of them, then the oldest minutes, then the oldest hours."""
+
+
+_TABLES = {
+    "raw": tuple(f"{kind.name}_sample" for kind in KINDS),
+    "minute": tuple(f"{kind.name}_minute" for kind in KINDS),
+    "hour": tuple(f"{kind.name}_hour" for kind in KINDS),
+}
+_WAIT_FOR = {"raw": ("minute",), "minute": ("minute", "hour"), "hour": ()}
+_FINER = {"minute": "raw", "hour": "minute"}
+
+
+def prune(connection: sqlite3.Connection, now: float, retention: Retention) -> int:
+    """Delete what is too old, at most one hour of polls a tier more than last time when space is short.
+
+    Nothing is deleted before it was rolled up. In the caller's transaction. Returns the number of deleted rows.
+    """
+    ages = {"raw": retention.raw_seconds, "minute": retention.minute_seconds, "hour": retention.hour_seconds}
+    deleted = sum(_delete_before(connection, tier, now - age) for tier, age in ages.items())
+    if used_bytes(connection) > retention.max_bytes:
+        deleted += _make_room(connection, now)
+    return deleted
+
+
+def used_bytes(connection: sqlite3.Connection) -> int:
+    """The size of what the file holds: pages once used and free now are not counted, they are used again."""
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    return int((pages - free) * size)
+
+
+def _make_room(connection: sqlite3.Connection, now: float) -> int:
+    for tier in _TABLES:
+        oldest = _oldest(connection, tier)
+        if oldest is not None and oldest < now - 2 * HOUR:
+            deleted = _delete_before(connection, tier, oldest // HOUR * HOUR + HOUR)
+            if deleted:
+                return deleted
+    return 0
+
+
+def _oldest(connection: sqlite3.Connection, tier: str) -> float | None:
+    # A look-up a server in the key's order; `min(at)` over the whole table would read all of it.
+    (oldest,) = connection.execute(
+        f"SELECT min((SELECT min(at) FROM {_TABLES[tier][0]} WHERE server_id = server.id)) FROM server"
+    ).fetchone()
+    return None if oldest is None else float(oldest)
+
+
+def _delete_before(connection: sqlite3.Connection, tier: str, cutoff: float) -> int:
+    """Whole hours only, so that an hour's minutes are all there or all gone; and nothing that is still due."""
+    for due_tier in _WAIT_FOR[tier]:
+        (due,) = connection.execute("SELECT min(at) FROM rollup_due WHERE tier = ?", [due_tier]).fetchone()
+        cutoff = cutoff if due is None else min(cutoff, due)
+    if tier in _FINER:
+        # A coarse row outlives the finer ones it is made of: then what comes late has one place to be added to.
+        cutoff = min(cutoff, kept_since(connection, _FINER[tier]))
+    if cutoff == float("-inf"):
+        return 0
+    cutoff = cutoff // HOUR * HOUR
+    if cutoff <= kept_since(connection, tier):
+        return 0
+    connection.execute("INSERT OR REPLACE INTO kept (tier, since) VALUES (?, ?)", [tier, cutoff])
+    servers = connection.execute("SELECT id FROM server").fetchall()
+    return sum(
+        connection.execute(f"DELETE FROM {table} WHERE server_id = ? AND at < ?", [server_id, cutoff]).rowcount
+        for table in _TABLES[tier]
+        for (server_id,) in servers
+    )
