@@ -1,0 +1,302 @@
+"""The dashboard: it draws the feed's world at most twice a second, and turns keys, words and clicks into commands."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.timer import Timer
+
+from dashboard.feeds import Feed, Live
+from dashboard.screens.base import PageScreen
+from dashboard.screens.fleet import FleetScreen
+from dashboard.screens.help import HelpScreen
+from dashboard.screens.palette import Registry
+from dashboard.screens.prompt import Prompt
+from dashboard.view.commands import COMMANDS, Command, named
+from dashboard.view.filters import parse
+from dashboard.view.fleet_page import FleetView
+from dashboard.view.world import World
+from dashboard.widgets import themes
+from dashboard.widgets.bar import Bar
+from dashboard.widgets.sheet import Sheet
+from whisper_ops.errors import UserError
+
+REPAINT_SECONDS = 0.5
+_MESSAGE_SECONDS = 6.0
+_FAR = 1_000_000
+INTERVALS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+_BINDINGS: list[BindingType] = [
+    Binding(",".join(command.keys), f"command('{command.name}')", command.help, show=False)
+    for command in COMMANDS
+    if command.keys
+]
+
+
+class DashApp(App[None]):
+    """The full-screen dashboard over a feed of worlds."""
+
+    TITLE = "whisper-ops"
+    NOTIFICATION_TIMEOUT = 6.0
+    COMMANDS: ClassVar[set[Any]] = {Registry}
+    COMMAND_PALETTE_BINDING = ""
+    CSS = """
+    Screen { background: $background; color: $foreground; }
+    #title { background: $panel; }
+    #footer { background: $panel; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = _BINDINGS
+
+    def __init__(self, feed: Feed, *, theme: str | None = None, view: FleetView | None = None) -> None:
+        plain = "NO_COLOR" in os.environ
+        # Without colours the terminal's own are used, so that not one colour code is sent.
+        super().__init__(ansi_color=True if plain else None)
+        self.feed = feed
+        self._view = view or FleetView()
+        self._paused: World | None = None
+        self._message_timer: Timer | None = None
+        for look in themes.THEMES:
+            self.register_theme(look)
+        self.theme = themes.PLAIN if plain else theme or themes.DEFAULT
+
+    def get_default_screen(self) -> PageScreen:
+        """The fleet is where everything begins."""
+        screen = FleetScreen(self._view)
+        screen.set_reactive(PageScreen.world, self.feed.world())
+        return screen
+
+    def on_mount(self) -> None:
+        """Start polling and drawing."""
+        self._stop_on_signal()
+        if isinstance(self.feed, Live):
+            for poller in self.feed.pollers:
+                # A group each: one that is stopped or fails leaves the others alone.
+                self.run_worker(
+                    poller.run(self.feed.take), group=f"poll {poller.server}", exclusive=True, exit_on_error=False
+                )
+        self.set_interval(REPAINT_SECONDS, self.draw)
+        self.call_after_refresh(self.draw)
+
+    def draw(self) -> None:
+        """Give the screen on top the world of this moment."""
+        if isinstance(self.screen, PageScreen):
+            self.screen.world = self._paused or self.feed.world()
+
+    # --- commands ------------------------------------------------------------------------------------
+
+    def action_command(self, name: str, argument: str = "") -> None:
+        """Run a command of the registry; the screen on top has the first word. A user's mistake is told, not raised."""
+        handler: Callable[[str], Any] | None = getattr(self.screen, f"do_{name}", None)
+        if handler is None:
+            handler = getattr(self, f"do_{name}", None)
+        if handler is None or (not isinstance(self.screen, PageScreen) and name != "quit"):
+            return
+        try:
+            handler(argument)
+        except UserError as error:
+            self.tell(str(error))
+
+    def run_line(self, text: str) -> None:
+        """Run what was typed behind `:`."""
+        name, _, argument = text.strip().partition(" ")
+        if name:
+            self.action_command(_command_of(text).name, argument.strip())
+
+    def tell(self, sentence: str) -> None:
+        """Show a sentence in the footer for some seconds."""
+        screen = self.screen
+        if not isinstance(screen, PageScreen):
+            return
+        screen.message = sentence
+        if self._message_timer is not None:
+            self._message_timer.stop()
+        self._message_timer = self.set_timer(_MESSAGE_SECONDS, lambda: setattr(screen, "message", ""))
+
+    def on_bar_run(self, message: Bar.Run) -> None:
+        """A command was clicked in the title or the footer."""
+        self.run_line(message.command)
+
+    def on_sheet_run(self, message: Sheet.Run) -> None:
+        """A command was clicked in the page."""
+        self.run_line(message.command)
+
+    def on_sheet_opened(self, message: Sheet.Opened) -> None:
+        """A row was clicked twice."""
+        if isinstance(self.screen, PageScreen):
+            self.screen.open_row(message.key)
+
+    def do_quit(self, _: str) -> None:
+        """Leave."""
+        self.exit()
+
+    def do_help(self, _: str) -> None:
+        """Show what can be done here."""
+        if isinstance(self.screen, PageScreen) and not isinstance(self.screen, HelpScreen):
+            self._go(HelpScreen(self.screen.PAGE))
+
+    def do_command(self, _: str) -> None:
+        """Ask for a command."""
+        words = tuple(command.name for command in COMMANDS)
+        self._ask(":", "", _command_of, self.run_line, hint="a command, as in sort lag", words=words)
+
+    def do_filter(self, text: str) -> None:
+        """Ask for a filter, or set the one that was given behind `:filter`."""
+        screen = self._fleet()
+        if text:
+            screen.set_filter(text)
+            return
+        self._ask("/", screen.view.filter, parse, screen.set_filter, hint="lag>1 & gpu~h100")
+
+    def do_open(self, _: str) -> None:
+        """Open the row under the cursor."""
+        screen = self._page()
+        if screen.sheet.cursor is not None:
+            screen.open_row(screen.sheet.cursor)
+
+    def do_back(self, _: str) -> None:
+        """Back to the screen before."""
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+            self.draw()
+
+    def do_fleet(self, _: str) -> None:
+        """Back to the fleet."""
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+        self.draw()
+
+    def do_down(self, _: str) -> None:
+        """Cursor down."""
+        self._page().sheet.move(1)
+
+    def do_up(self, _: str) -> None:
+        """Cursor up."""
+        self._page().sheet.move(-1)
+
+    def do_ahead(self, _: str) -> None:
+        """A screenful down."""
+        self._page().sheet.move(self._page().sheet.page_rows())
+
+    def do_behind(self, _: str) -> None:
+        """A screenful up."""
+        self._page().sheet.move(-self._page().sheet.page_rows())
+
+    def do_top(self, _: str) -> None:
+        """To the first row."""
+        self._page().sheet.move(-_FAR)
+
+    def do_bottom(self, _: str) -> None:
+        """To the last row."""
+        self._page().sheet.move(_FAR)
+
+    def do_faster(self, _: str) -> None:
+        """Poll more often."""
+        self._poll_every(max((each for each in INTERVALS if each < self._live().interval), default=INTERVALS[0]))
+
+    def do_slower(self, _: str) -> None:
+        """Poll less often."""
+        self._poll_every(min((each for each in INTERVALS if each > self._live().interval), default=INTERVALS[-1]))
+
+    def do_picture(self, name: str) -> None:
+        """Save the screen as SVG in the working directory."""
+        path = Path(name or f"whisper-ops-{time.strftime('%Y%m%d-%H%M%S')}.svg")
+        try:
+            path.write_text(self.export_screenshot(), "utf-8")
+        except OSError as error:
+            raise UserError(f"cannot save the picture {path}: {error.strerror or error}") from error
+        self.tell(f"saved {path}")
+
+    def do_copy(self, _: str) -> None:
+        """Copy the row under the cursor, as far as the terminal lets us."""
+        line = self._page().sheet.cursor_line
+        if line is None:
+            raise UserError("there is no row here to copy")
+        text = "  ".join(line.text.split())
+        self.copy_to_clipboard(text)
+        self.tell(f"copied: {text}")
+
+    def do_palette(self, _: str) -> None:
+        """Find a command by a part of its name."""
+        self.action_command_palette()
+
+    def do_pause(self, _: str) -> None:
+        """Hold the picture, or let it go on."""
+        self._paused = None if self._paused else _held(self.feed.world())
+        self.draw()
+
+    def do_theme(self, name: str) -> None:
+        """The next look, or the one that is named."""
+        following = themes.NAMES[(themes.NAMES.index(self.theme) + 1) % len(themes.NAMES)]
+        wanted = name or following
+        if wanted not in themes.NAMES:
+            raise UserError(f"there is no theme {wanted!r}; there is {', '.join(themes.NAMES)}")
+        self.theme = wanted
+        self.tell(f"theme {wanted}")
+
+    # --- plumbing ------------------------------------------------------------------------------------
+
+    def _live(self) -> Live:
+        if not isinstance(self.feed, Live):
+            raise UserError("nothing is polled here; this is no live view")
+        return self.feed
+
+    def _poll_every(self, seconds: float) -> None:
+        self._live().set_interval(seconds)
+        self.tell(f"polling every {seconds:g} s")
+        self.draw()
+
+    def _page(self) -> PageScreen:
+        screen = self.screen
+        assert isinstance(screen, PageScreen)
+        return screen
+
+    def _fleet(self) -> FleetScreen:
+        screen = self.screen_stack[0]
+        assert isinstance(screen, FleetScreen)
+        return screen
+
+    def _go(self, screen: PageScreen) -> None:
+        screen.set_reactive(PageScreen.world, self._paused or self.feed.world())
+        self.push_screen(screen)
+
+    def _ask(
+        self,
+        sign: str,
+        text: str,
+        check: Callable[[str], object],
+        then: Callable[[str], object],
+        *,
+        hint: str,
+        words: tuple[str, ...] = (),
+    ) -> None:
+        def answered(answer: str | None) -> None:
+            if answer is not None:
+                then(answer)
+
+        self.push_screen(Prompt(sign, text, check, hint=hint, words=words), answered)
+
+    def _stop_on_signal(self) -> None:
+        # A supervisor stops us with SIGTERM: the terminal is put back and the history is flushed, as after `q`.
+        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
+
+
+def _held(world: World) -> World:
+    return msgspec.structs.replace(world, mode="paused")
+
+
+def _command_of(text: str) -> Command:
+    """The command that a typed line begins with; UserError when there is none."""
+    word = text.strip().partition(" ")[0]
+    command = named(word)
+    if command is None:
+        raise UserError(f"there is no command {word!r}; ? shows them all")
+    return command

@@ -1,0 +1,116 @@
+"""Where the worlds on the screens come from: live pollers, or a moment that stands still. Imports no textual."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import msgspec
+import psutil
+
+from dashboard.poller import Fleet, Poller
+from dashboard.view.world import Board, SelfView, World
+from dashboard.writer import HistoryWriter
+from whisper_ops.history import PlanRecord
+from whisper_ops.snapshot import Snapshot
+
+_POLLS_REMEMBERED = 600
+
+
+class Feed(Protocol):
+    """A source of worlds."""
+
+    def world(self) -> World:
+        """The world at this moment."""
+        ...
+
+
+class Still:
+    """One moment for ever: for pictures and tests."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def world(self) -> World:
+        """Always the same."""
+        return self._world
+
+
+class Live:
+    """The present: polls are written on the board as they arrive, and handed to the history."""
+
+    def __init__(self, fleet: Fleet, writer: HistoryWriter | None, interval: float) -> None:
+        self.fleet = fleet
+        self.board = Board(fleet.pollers)
+        self.interval = interval
+        self._writer = writer
+        self._polls: deque[float] = deque(maxlen=_POLLS_REMEMBERED)
+        self._cost = Cost()
+
+    @property
+    def pollers(self) -> Iterable[Poller]:
+        """A poller a server."""
+        return self.fleet.pollers.values()
+
+    def take(self, snapshot: Snapshot) -> None:
+        """Take a poll; never blocks."""
+        poller = self.fleet.pollers.get(snapshot.server)
+        self.board.feed(snapshot, poller.next_try_at if poller else None)
+        if self._writer is not None:
+            self._writer.put(snapshot)
+        if snapshot.poll_seconds is not None:
+            self._polls.append(snapshot.poll_seconds)
+
+    def set_interval(self, seconds: float) -> None:
+        """Poll every so many seconds from the next poll on."""
+        self.interval = seconds
+        for poller in self.pollers:
+            poller.interval = seconds
+
+    def set_plans(self, plans: Iterable[PlanRecord]) -> None:
+        """The plans that the history holds now."""
+        self.board.plans = tuple(plans)
+
+    def world(self) -> World:
+        """The world now."""
+        cost = SelfView(self._cost.cpu_ratio(), self._poll_p95(), self._cost.memory_bytes())
+        world = self.board.world(time.time(), interval=self.interval, itself=cost)
+        return msgspec.structs.replace(world, recording=self._recording())
+
+    def _poll_p95(self) -> float | None:
+        polls = sorted(self._polls)
+        return polls[int(0.95 * (len(polls) - 1))] if polls else None
+
+    def _recording(self) -> str | None:
+        if self._writer is None:
+            return "not recording"
+        return self._writer.note or f"recording to {self._writer.path}"
+
+
+class Cost:
+    """What this process takes: its CPU, measured over some seconds so that the figure can be read, and its memory."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, window_seconds: float = 5.0) -> None:
+        self._process = psutil.Process()
+        self._clock = clock
+        self._window = window_seconds
+        self._began = (clock(), self._seconds())
+        self._ratio: float | None = None
+
+    def cpu_ratio(self) -> float | None:
+        """Of one core, over the last window; None in the first."""
+        now = self._clock()
+        began, before = self._began
+        if now - began >= self._window:
+            spent = self._seconds()
+            self._ratio = (spent - before) / (now - began)
+            self._began = (now, spent)
+        return self._ratio
+
+    def memory_bytes(self) -> float:
+        """Resident memory."""
+        return float(self._process.memory_info().rss)
+
+    def _seconds(self) -> float:
+        times = self._process.cpu_times()
+        return float(times.user + times.system)

@@ -1,0 +1,22 @@
+"""The help screen, made from the command registry: what it says is what is bound."""
+
+from typing import ClassVar
+
+from dashboard.screens.base import PageScreen
+from dashboard.view.help_page import help_page
+from dashboard.view.lines import Page
+from dashboard.view.world import World
+
+
+class HelpScreen(PageScreen):
+    """What can be done from the page that it was called from."""
+
+    PAGE: ClassVar[str] = "help"
+
+    def __init__(self, about: str) -> None:
+        super().__init__()
+        self._about = about
+
+    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all screens
+        """The help."""
+        return help_page(self._about, width)

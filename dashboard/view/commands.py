@@ -1,0 +1,95 @@
+"""The one list of what the dashboard can do. Bindings, footer, `?` help, palette, `:` prompt and docs all read it."""
+
+from typing import Literal
+
+import msgspec
+
+Group = Literal["look", "move", "replay", "act", "tool"]
+
+GROUPS: dict[Group, str] = {
+    "look": "Look at",
+    "move": "Move and narrow down",
+    "replay": "Go through the past",
+    "act": "Change a server",
+    "tool": "The dashboard itself",
+}
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that can be done, by key, by name or with the mouse."""
+
+    name: str
+    """What `:` and the palette call it."""
+    keys: tuple[str, ...] = ()
+    """Keys as textual names them; the first is the one that is shown."""
+    help: str
+    group: Group
+    argument: str | None = None
+    """What may follow the name after `:`; in brackets when it may be left out."""
+    footer: str | None = None
+    """Its word in the footer; None leaves it out there."""
+    pages: tuple[str, ...] = ()
+    """The pages on which it works; empty: everywhere."""
+
+    def works_on(self, page: str) -> bool:
+        """Whether it can be used on that page."""
+        return not self.pages or page in self.pages
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command(name="fleet", keys=("1",), group="look", help="The fleet: a row a server."),
+    Command(
+        name="filter", keys=("slash",), group="move", argument="[lag>1 & gpu~h100]", footer="filter", pages=("fleet",),
+        help="Show only what meets a filter.",
+    ),
+    Command(name="open", keys=("enter", "l", "right"), group="move", footer="open", help="Open what the cursor is on."),
+    Command(name="back", keys=("escape", "h", "left"), group="move", help="Back to where you came from."),
+    Command(name="down", keys=("j", "down"), group="move", help="To the next row."),
+    Command(name="up", keys=("k", "up"), group="move", help="To the row before."),
+    Command(name="ahead", keys=("pagedown", "ctrl+d"), group="move", help="A screenful down."),
+    Command(name="behind", keys=("pageup", "ctrl+u"), group="move", help="A screenful up."),
+    Command(name="top", keys=("g", "home"), group="move", help="To the first row."),
+    Command(name="bottom", keys=("G", "end"), group="move", help="To the last row."),
+    Command(name="fold", keys=("space",), group="move", pages=("fleet",), help="Show or hide the GPUs of a server."),
+    Command(name="unfold", keys=("e",), group="move", pages=("fleet",), help="Show or hide the GPUs of all servers."),
+    Command(
+        name="sort", keys=("o",), group="move", argument="[lag]", pages=("fleet",),
+        help="Sort by the next column, or by the one that is named.",
+    ),
+    Command(
+        name="pause", keys=("p",), group="tool", footer="pause",
+        help="Hold the picture, or let it go on; polling and recording never stop.",
+    ),
+    Command(name="faster", keys=("plus", "equals_sign"), group="tool", help="Poll more often."),
+    Command(name="slower", keys=("minus",), group="tool", help="Poll less often."),
+    Command(name="picture", keys=("s",), group="tool", footer="picture", help="Save a picture of the screen (SVG)."),
+    Command(name="copy", keys=("y",), group="tool", help="Copy the row under the cursor."),
+    Command(
+        name="theme", keys=("T",), group="tool", argument="[light]", help="The next theme, or the one that is named."
+    ),
+    Command(name="help", keys=("question_mark", "f1"), group="tool", footer="help", help="Show this help."),
+    Command(name="command", keys=("colon",), group="tool", footer="command", help="Type a command."),
+    Command(name="palette", keys=("ctrl+p",), group="tool", help="Find a command by a part of its name."),
+    Command(
+        name="quit", keys=("q", "ctrl+c"), group="tool", footer="quit", help="Leave; polling and recording end."
+    ),
+)  # fmt: skip
+
+_GLYPHS = {
+    "question_mark": "?", "colon": ":", "slash": "/", "plus": "+", "minus": "-", "equals_sign": "=",
+    "left_square_bracket": "[", "right_square_bracket": "]", "less_than_sign": "<", "greater_than_sign": ">",
+    "full_stop": ".", "comma": ",", "escape": "esc", "left": "←", "right": "→", "up": "↑", "down": "↓",
+    "pageup": "pgup", "pagedown": "pgdn", "left_curly_bracket": "{", "right_curly_bracket": "}",
+}  # fmt: skip
+
+
+def shown(key: str) -> str:
+    """A key as people write it: `?`, `^p`, `enter`."""
+    return _GLYPHS.get(key, f"^{key[5:]}" if key.startswith("ctrl+") else key)
+
+
+def named(name: str) -> Command | None:
+    """The command of that name, or the only one that begins with it."""
+    exact = [command for command in COMMANDS if command.name == name]
+    starting = [command for command in COMMANDS if name and command.name.startswith(name)]
+    return exact[0] if exact else starting[0] if len(starting) == 1 else None

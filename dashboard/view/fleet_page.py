@@ -1,0 +1,140 @@
+"""The fleet at a glance: the answer first (how many, how late), then a row a server, and why one is not well."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from dashboard.view import figures as f
+from dashboard.view.facts import facts, gpu_facts, ordered
+from dashboard.view.filters import Filter, parse
+from dashboard.view.fleet_rows import COLUMNS, gpu_row, reasons, server_row
+from dashboard.view.levels import lag_style
+from dashboard.view.lines import BLANK, Line, Page, Span, Style, columns_for, cut, header, line
+from dashboard.view.world import AlertView, ServerView, World
+
+Expand = Literal["auto", "open", "closed"]
+
+_MOST_ALERTS = 4
+
+
+class FleetView(msgspec.Struct, frozen=True, kw_only=True):
+    """How the fleet is looked at."""
+
+    sort: str = "state"
+    filter: str = ""
+    expand: Expand = "auto"
+    """Whether GPUs are unfolded under their server; auto: when the screen has the room."""
+    toggled: frozenset[str] = frozenset()
+    """Servers that were folded or unfolded by hand."""
+
+
+def fleet_page(world: World, view: FleetView, width: int, height: int = 24) -> Page:
+    """The fleet screen for a terminal of that size."""
+    columns = columns_for(COLUMNS, width)
+    chosen = parse(view.filter)
+    unfold = _unfold(world, view, height)
+    body: list[Line] = []
+    for server in ordered(world, view.sort):
+        gpus = server.answer.gpus if server.answer and not server.silent else ()
+        kept = [gpu for gpu in gpus if chosen.meets(gpu_facts(gpu, server, world))]
+        if not kept and not chosen.meets(facts(server, world)):
+            continue
+        body += [server_row(world, server, columns), *reasons(world, server, width)]
+        if unfold is not (server.name in view.toggled):
+            body += [gpu_row(world, server, gpu, columns) for gpu in kept]
+    body += _nothing(world, chosen) if not body else []
+    return Page(
+        crumbs=("fleet",),
+        head=(*_totals(world, width), *_filter_line(view), BLANK, header(columns, view.sort)),
+        body=(*body, *_alert_lines(world, width)),
+    )
+
+
+def _unfold(world: World, view: FleetView, height: int) -> bool:
+    if view.expand != "auto":
+        return view.expand == "open"
+    rows = sum(1 + len(server.answer.gpus if server.answer else ()) for server in world.servers)
+    return rows <= max(1, height - 10)
+
+
+def _nothing(world: World, chosen: Filter) -> list[Line]:
+    if chosen.alternatives and world.servers:
+        return [line(Span("  no server meets the filter; esc clears it", "dim"))]
+    if world.mode == "replay":
+        return [line(Span("  nothing was recorded in the five minutes before this moment", "dim"))]
+    return [line(Span("  no server: name one, as in whisper-ops dash http://localhost:8000", "dim"))]
+
+
+def _filter_line(view: FleetView) -> tuple[Line, ...]:
+    return (line(Span(" filter ", "dim"), Span(view.filter, "accent"), Span("  esc clears it", "dim")),) * bool(
+        view.filter
+    )
+
+
+def _totals(world: World, width: int) -> tuple[Line, ...]:
+    """The answer in one line; on a narrow terminal in two."""
+    answers = [server.answer.figures for server in world.servers if _answering(server) and server.answer]
+    known = [figures for figures in answers if figures is not None]
+    speaking = _sum(figures.streams_speaking for figures in known)
+    connected = _sum(figures.streams_active for figures in known)
+    lag = max((x.lag_p95_seconds for x in known if x.lag_p95_seconds is not None), default=None)
+    rejects = _sum(server.rejects_per_minute for server in world.servers if _answering(server))
+    objective = world.objective_seconds
+    load: tuple[Span | str, ...] = (
+        " speaking ", Span(f.count(speaking), "title"), " / connected ", Span(f.count(connected), "title"),
+        "    safe limit ", _safe_limit(world),
+    )  # fmt: skip
+    quality: tuple[Span | str, ...] = (
+        "worst lag p95 ", Span(f.seconds(lag), lag_style(lag, objective) or "title"),
+        Span(f" of {objective:g} s", "dim"), "    rejects ",
+        Span(f"{f.count(rejects)}/min", "bad" if rejects else "title"), "    ", _alert_count(world),
+    )  # fmt: skip
+    whole = line(*load, "    ", *quality)
+    if sum(len(span.text) for span in whole.spans) <= width:
+        return (whole,)
+    return (line(*load), line(" ", *quality))
+
+
+def _answering(server: ServerView) -> bool:
+    return server.answer is not None and not server.silent
+
+
+def _safe_limit(world: World) -> Span:
+    knees = [server.knee for server in world.servers if _answering(server)]
+    planned = [knee for knee in knees if knee is not None]
+    if not planned:
+        return Span("no measured limit: run sweep", "dim")
+    total = f.count(sum(knee.safe for knee in planned))
+    return Span(total if len(planned) == len(knees) else f"{total} on {len(planned)} of {len(knees)} servers", "title")
+
+
+def _alert_count(world: World) -> Span:
+    standing = [alert for alert in world.alerts if alert.until is None]
+    if not standing:
+        return Span("● no alert", "ok")
+    worst: Style = "bad" if any(alert.severity == "bad" for alert in standing) else "warn"
+    return Span(f"▲ {len(standing)} alert{'s' if len(standing) > 1 else ''}", worst, "alerts")
+
+
+def _alert_lines(world: World, width: int) -> list[Line]:
+    standing = [alert for alert in world.alerts if alert.until is None][:_MOST_ALERTS]
+    return [BLANK, *(alert_line(alert, width) for alert in standing)] if standing else []
+
+
+def alert_line(alert: AlertView, width: int) -> Line:
+    """An alert in one line, as on the fleet screen."""
+    glyph = "●" if alert.until is not None else "✕" if alert.severity == "bad" else "▲"
+    spans = (
+        Span(f" {glyph} ", "dim" if alert.until is not None else alert.severity),
+        Span(f"{f.clock(alert.since)}  ", "dim"),
+        Span(f"{alert.server}{'' if alert.gpu_id is None else f' gpu {alert.gpu_id}'}  "),
+        Span(alert.sentence),
+    )
+    return Line(cut(spans, width - 1))
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    """The sum of what is known; None when nothing is."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None

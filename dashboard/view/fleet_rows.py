@@ -1,0 +1,139 @@
+"""The rows of the fleet screen: a server, a GPU under it, and the sentence that says why a server is not well."""
+
+from collections.abc import Sequence
+
+from dashboard.view import figures as f
+from dashboard.view.bars import knee, spark
+from dashboard.view.facts import memory_share, most
+from dashboard.view.levels import busy_style, lag_style, memory_style, slots_style, temperature_style
+from dashboard.view.lines import Cell, Column, Line, Span, cell, cut, row, wrapped
+from dashboard.view.states import gpu_state, server_state
+from dashboard.view.world import ServerView, World
+from whisper_ops.snapshot import GpuFigures
+
+GAUGE_CELLS = 15
+
+COLUMNS = (
+    Column(key="server", sorts="server", title="   server", width=15, grows=True),
+    Column(key="state", sorts="state", title="state", width=9, at=70),
+    Column(key="gauge", title="now │safe│ seen", width=GAUGE_CELLS, at=112),
+    Column(key="slots", sorts="slots", title="slots", width=8, align="right"),
+    Column(key="lag", sorts="lag", title="lag p95", width=8, align="right"),
+    Column(key="trend", title="5 min", width=10),
+    Column(key="rejects", sorts="rejects", title="rej/m", width=5, align="right", at=104),
+    Column(key="busy", sorts="busy", title="busy", width=5, align="right", at=78),
+    Column(key="vram", sorts="vram", title="vram", width=5, align="right", at=96),
+    Column(key="temp", sorts="temp", title="temp", width=5, align="right"),
+    Column(key="age", sorts="age", title="age", width=8, align="right", at=118),
+)
+
+
+def server_row(world: World, server: ServerView, columns: Sequence[Column]) -> Line:
+    """One server. A silent one keeps its name, the gap in its sparkline and the age of its answer: no old figures."""
+    state = server_state(server, world.now, world.interval)
+    objective = server.knee.objective_seconds if server.knee else world.objective_seconds
+    cells: dict[str, Cell] = {
+        "server": (Span(f" {state.glyph} ", state.style), *_name(server, columns)),
+        "state": cell(state.word, state.style),
+        "trend": spark(server.lag, objective, warn_at=0.75 * objective),
+        "age": cell(f.duration(world.now - server.answer.at) if server.answer else f.UNKNOWN, "dim"),
+        "gauge": cell("·" * GAUGE_CELLS, "rest"),
+        "lag": cell(f.UNKNOWN, "dim"),
+    }
+    if server.answer is not None and server.answer.figures is not None and not server.silent:
+        said, gpus = server.answer.figures, server.answer.gpus
+        busy, memory = most(gpu.busy_ratio for gpu in gpus), most(memory_share(gpu) for gpu in gpus)
+        hottest = most(gpu.temperature_celsius for gpu in gpus)
+        cells |= {
+            "gauge": _gauge(server, said.streams_active),
+            "slots": _slots(server, said.streams_active, said.slots),
+            "lag": cell(f.seconds(said.lag_p95_seconds), lag_style(said.lag_p95_seconds, objective)),
+            "rejects": cell(f.count(server.rejects_per_minute), "bad" if server.rejects_per_minute else ""),
+            "busy": cell(f.percent(busy), busy_style(busy)),
+            "vram": cell(f.percent(memory), memory_style(memory)),
+            "temp": cell(f.celsius(hottest), temperature_style(hottest)),
+        }
+    return row(columns, cells, key=f"server {server.name}")
+
+
+def gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequence[Column]) -> Line:
+    """One GPU, under its server."""
+    state = gpu_state(gpu)
+    objective = server.knee.objective_seconds if server.knee else world.objective_seconds
+    trend = next((trend.lag for trend in server.gpu_lag if trend.gpu_id == gpu.gpu_id), ())
+    safe = server.knee.per_gpu if server.knee else None
+    memory = memory_share(gpu)
+    cells: dict[str, Cell] = {
+        "server": (Span("   └ ", "rest"), Span(f"gpu {gpu.gpu_id}"), Span(f"  {short_name(gpu.name)}", "dim")),
+        "state": state.cell if state.rank < 7 else cell(state.word, "dim"),
+        "gauge": knee(gpu.streams_active, safe, None, GAUGE_CELLS, slots_style(gpu.streams_active, safe), thin=True)
+        if safe is not None
+        else (),
+        "slots": cell(f"{f.count(gpu.streams_active)}/{f.count(safe if safe is not None else gpu.slots)}"),
+        "lag": cell(f.seconds(gpu.lag_p95_seconds), lag_style(gpu.lag_p95_seconds, objective)),
+        "trend": spark(trend, objective, warn_at=0.75 * objective),
+        "busy": cell(f.percent(gpu.busy_ratio), busy_style(gpu.busy_ratio)),
+        "vram": cell(f.percent(memory), memory_style(memory)),
+        "temp": cell(f.celsius(gpu.temperature_celsius), temperature_style(gpu.temperature_celsius)),
+    }
+    return row(columns, cells, key=f"gpu {gpu.gpu_id} {server.name}")
+
+
+def reasons(world: World, server: ServerView, width: int) -> list[Line]:
+    """Why a server is not well, in a sentence under its row; nothing when it is."""
+    if server.newest is None:
+        return _said(f"waiting for the first answer from {server.name}", width)
+    if server.silent:
+        return _said(_silence(world, server), width)
+    said = server.answer.figures if server.answer else None
+    if said is not None and said.status in {"degraded", "critical"}:
+        used = f"{f.count(said.slots_used)} of {f.count(said.slots)} slots are taken"
+        failed = [str(gpu.gpu_id) for gpu in (server.answer.gpus if server.answer else ()) if gpu.state == "failed"]
+        return _said(f"GPU {', '.join(failed)} failed; {used}" if failed else used, width)
+    return []
+
+
+def _silence(world: World, server: ServerView) -> str:
+    why = (server.newest.error if server.newest else None) or "no answer"
+    parts = [f"{why.rstrip('.')}, since {f.clock(server.silent_since)}"]
+    if server.next_try_at is not None and world.mode == "live":
+        parts[0] += f", next try in {max(0, round(server.next_try_at - world.now))} s"
+    if server.answer is not None and server.answer.figures is not None:
+        said = server.answer.figures
+        parts.append(f"last seen {said.status or 'answering'} with {f.count(said.streams_active)} connections")
+    return "; ".join(parts)
+
+
+def _said(sentence: str, width: int) -> list[Line]:
+    return wrapped(sentence, width - 1, indent="    ", style="dim")
+
+
+def _name(server: ServerView, columns: Sequence[Column]) -> Cell:
+    """The name, and that it is simulated: what is cut for want of room is the name, never the label."""
+    room = next(column.width for column in columns if column.key == "server") - 3
+    if not server.simulated:
+        return cell(f.fitted(server.name, room), "title")
+    label = " simulated" if len(server.name) + 10 <= room else " sim"
+    return (Span(f.fitted(server.name, room - len(label)), "title"), Span(label, "note"))
+
+
+def _gauge(server: ServerView, now: int | None) -> Cell:
+    plan = server.knee
+    if plan is None:
+        return cell("no limit yet", "dim")
+    return knee(now, plan.safe, plan.seen, GAUGE_CELLS, slots_style(now, plan.safe))
+
+
+def _slots(server: ServerView, now: int | None, slots: int | None) -> Cell:
+    """Connections over the safe limit where one was measured, else over the slots; `~` where it is provisional."""
+    plan = server.knee
+    if plan is None:
+        return cell(f"{f.count(now)}/{f.count(slots)}")
+    style = slots_style(now, plan.safe, "")
+    return cut((Span(f"{f.count(now)}/{'~' if plan.provisional else ''}{f.count(plan.safe)}", style),), 12)
+
+
+def short_name(name: str | None) -> str:
+    """What tells a GPU from another in few cells: `H100`, `RTX 4090`."""
+    words = [word for word in (name or "").split() if word not in {"NVIDIA", "Tesla", "GeForce"}]
+    return " ".join(words[:2] if words[:1] in (["RTX"], ["GTX"]) else words[:1])

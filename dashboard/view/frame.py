@@ -1,0 +1,72 @@
+"""The first and the last line of every screen: where one is, and what one can do from here."""
+
+from dashboard.view import figures as f
+from dashboard.view.commands import COMMANDS, shown
+from dashboard.view.lines import Cell, Line, Span, cut, width_of
+from dashboard.view.world import World
+
+_MODES: dict[str, Span] = {
+    "live": Span("● live", "ok"),
+    "paused": Span("‖ paused", "warn", "pause"),
+    "replay": Span("◀ replay", "note"),
+}
+
+
+def title_line(world: World, crumbs: tuple[str, ...], width: int) -> Line:
+    """Breadcrumbs at the left; the moment, the mode and what the dashboard itself costs at the right."""
+    where: list[Span] = [Span(" whisper-ops ", "accent")]
+    for i, crumb in enumerate(crumbs):
+        last = i == len(crumbs) - 1
+        where += [
+            Span(" › " if i else "  ", "dim"),
+            Span(crumb, "title" if last else "label", None if last else "back"),
+        ]
+    status = _status(world)
+    keep = 3 if any(server.simulated for server in world.servers) else 2
+    while len(status) > keep and width_of(where) + width_of(status) + 1 > width:
+        status.pop()
+    spare = max(1, width - width_of(where) - width_of(status))
+    return Line(cut((*where, Span(" " * spare), *status), width))
+
+
+def _status(world: World) -> list[Span]:
+    """The pieces of the right side, those that may be left out last."""
+    when = f.moment(world.now) if world.mode == "replay" else f.clock(world.now)
+    pieces = [Span(f"{when}  "), _MODES[world.mode]]
+    if any(server.simulated for server in world.servers):
+        pieces[1:] = [_MODES[world.mode], Span(" simulated" if _all_simulated(world) else " partly simulated", "note")]
+    if world.mode == "replay":
+        pieces.append(Span(f" {world.speed:g}x " if world.speed else " stopped ", "dim"))
+    gpus = sum(len(server.answer.gpus) for server in world.servers if server.answer)
+    servers = len(world.servers)
+    pieces.append(Span(f"  {servers} server{'s' * (servers != 1)} · {gpus} GPU{'s' * (gpus != 1)} ", "dim"))
+    if world.mode != "replay":
+        poll = f"· poll {world.interval:g} s"
+        if world.itself.poll_p95_seconds is not None:
+            poll += f" in {f.milliseconds(world.itself.poll_p95_seconds)}"
+        pieces.append(Span(f"{poll} ", "dim"))
+        if world.itself.cpu_ratio is not None:
+            pieces.append(Span(f"· self {f.percent(world.itself.cpu_ratio)} cpu ", "dim"))
+    return pieces
+
+
+def _all_simulated(world: World) -> bool:
+    return all(server.simulated for server in world.servers if server.answer is not None)
+
+
+def footer_line(page: str, width: int, message: str = "") -> Line:
+    """The commands that belong to the footer and work here, as many as there is room for."""
+    spans: list[Span] = [Span(" ")]
+    for command in COMMANDS:
+        if command.footer is None or not command.works_on(page):
+            continue
+        piece: Cell = (
+            Span(shown(command.keys[0]), "key", command.name),
+            Span(f" {command.footer}  ", "dim", command.name),
+        )
+        if width_of(spans) + width_of(piece) > width:
+            break
+        spans += piece
+    if message:
+        return Line(cut((Span(f" {message}", "note"),), width))
+    return Line(tuple(spans))

@@ -1,0 +1,64 @@
+"""The planned limit of a server: the newest plan that was measured on what this server runs."""
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from whisper_ops.history import PlanRecord
+from whisper_ops.snapshot import Snapshot
+
+DEFAULT_OBJECTIVE_SECONDS = 2.0
+"""The p95 lag above which words come too late, where no plan names another."""
+
+_KEYS = ("model", "compute_type", "gpu_name", "simulated")
+
+
+class Knee(msgspec.Struct, frozen=True, kw_only=True):
+    """How many connections a server may hold by its plan, and how far measurements went."""
+
+    safe: int
+    """The recommended limit over all GPUs of the server."""
+    seen: int | None
+    """The largest load over all GPUs that met the objective; None: the plan names none."""
+    per_gpu: int
+    provisional: bool
+    reason: str
+    binding: str | None
+    created_at: float
+    objective_seconds: float
+    measured_on: str | None
+    """The server that the plan was measured on."""
+
+
+def knee_for(snapshot: Snapshot, plans: Sequence[PlanRecord]) -> Knee | None:
+    """The knee of a server: its own plan first, else one measured on the same model, precision and GPU.
+
+    A plan for another model, precision or GPU is no plan for this server, whatever its name.
+    """
+    identity = snapshot.identity
+    if identity is None:
+        return None
+    fitting = [plan for plan in plans if all(getattr(plan, key) == getattr(identity, key) for key in _KEYS)]
+    own = [plan for plan in fitting if plan.server == snapshot.server]
+    chosen = max(own or fitting, key=lambda plan: plan.created_at, default=None)
+    if chosen is None or chosen.max_connections_per_gpu is None:
+        return None
+    gpus = (snapshot.figures.gpus if snapshot.figures else None) or len(snapshot.gpus) or 1
+    return Knee(
+        safe=chosen.max_connections_per_gpu * gpus,
+        seen=None if chosen.last_pass is None else chosen.last_pass * gpus,
+        per_gpu=chosen.max_connections_per_gpu,
+        provisional=chosen.provisional,
+        reason=chosen.reason,
+        binding=chosen.binding_resource,
+        created_at=chosen.created_at,
+        objective_seconds=objective_seconds(chosen.objective),
+        measured_on=chosen.server,
+    )
+
+
+def objective_seconds(objective: str) -> float:
+    """The first duration in an objective such as `p95 stable <= 2 s`; the default where it names none."""
+    found = re.search(r"(\d+(?:\.\d+)?)\s*s\b", objective)
+    return float(found[1]) if found else DEFAULT_OBJECTIVE_SECONDS

@@ -1,0 +1,153 @@
+"""Lines of styled text: the vocabulary between pages and the terminal.
+
+A style is a word for what something means (`ok`, `warn`, `bad`, `dim`…); a theme says which colour that is. Every line
+is legible without any of them.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+
+Style = Literal["", "dim", "label", "title", "ok", "note", "warn", "bad", "accent", "fill", "rest", "mark", "key"]
+STYLES: tuple[Style, ...] = (
+    "", "dim", "label", "title", "ok", "note", "warn", "bad", "accent", "fill", "rest", "mark", "key",
+)  # fmt: skip
+
+Align = Literal["left", "right"]
+
+
+class Span(NamedTuple):
+    """A piece of a line in one style; `run` is a command that a click on it runs."""
+
+    text: str
+    style: Style = ""
+    run: str | None = None
+
+
+Cell = tuple[Span, ...]
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A line of a page. One with a `key` can be selected, opened and copied."""
+
+    spans: Cell = ()
+    key: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The line without its styles."""
+        return "".join(span.text for span in self.spans)
+
+
+BLANK = Line()
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """What a screen shows: `head` stays where it is, `body` scrolls under it."""
+
+    crumbs: tuple[str, ...]
+    head: tuple[Line, ...] = ()
+    body: tuple[Line, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The page as plain text, for tests and pipes."""
+        return "\n".join(line.text.rstrip() for line in (*self.head, *self.body))
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True):
+    """A column of a table: shown when the page is at least `at` cells wide."""
+
+    key: str
+    title: str
+    width: int
+    align: Align = "left"
+    at: int = 0
+    style: Style = "label"
+    sorts: str | None = None
+    """The fact that a click on its title sorts by."""
+    grows: bool = False
+    """Takes what the other columns leave, and never less than `width`."""
+
+
+def cell(text: str, style: Style = "") -> Cell:
+    """A cell of one style."""
+    return (Span(text, style),)
+
+
+def line(*spans: Span | str, key: str | None = None) -> Line:
+    """A line of spans and plain strings."""
+    return Line(tuple(span if isinstance(span, Span) else Span(span) for span in spans), key)
+
+
+def width_of(spans: Iterable[Span]) -> int:
+    """How many cells spans take. Everything that the pages print is one cell a character."""
+    return sum(len(span.text) for span in spans)
+
+
+def fit(spans: Cell, width: int, align: Align = "left") -> Cell:
+    """Cut or pad spans to exactly `width` cells."""
+    missing = width - width_of(spans)
+    if missing >= 0:
+        pad = Span(" " * missing)
+        return (pad, *spans) if align == "right" else (*spans, pad)
+    return cut(spans, width)
+
+
+def cut(spans: Cell, width: int) -> Cell:
+    """Cut spans to at most `width` cells, with `…` where something was cut."""
+    if width_of(spans) <= width:
+        return spans
+    kept: list[Span] = []
+    left = width - 1
+    for span in spans:
+        if left <= 0:
+            break
+        kept.append(span._replace(text=span.text[:left]))
+        left -= len(kept[-1].text)
+    return (*kept, Span("…", "dim")) if width > 0 else ()
+
+
+def columns_for(columns: Sequence[Column], width: int) -> list[Column]:
+    """The columns that a page of `width` cells shows, the growing one stretched to fill it."""
+    shown = [column for column in columns if width >= column.at]
+    spare = width - sum(column.width + 2 for column in shown)
+    return [
+        msgspec.structs.replace(column, width=max(column.width, column.width + spare)) if column.grows else column
+        for column in shown
+    ]
+
+
+def header(columns: Sequence[Column], sorted_by: str | None = None) -> Line:
+    """The titles of a table; the column it is sorted by is marked, a click on any sorts by it."""
+    spans: list[Span] = []
+    for column in columns:
+        by_this = sorted_by is not None and column.sorts == sorted_by
+        style: Style = "accent" if by_this else column.style
+        run = f"sort {column.sorts}" if column.sorts else None
+        spans += [
+            *fit((Span(column.title, style, run),), column.width, column.align),
+            Span("▾ " if by_this else "  ", style),
+        ]
+    return Line(tuple(spans))
+
+
+def row(columns: Sequence[Column], cells: dict[str, Cell], key: str | None = None) -> Line:
+    """A row of a table; a column without a cell stays empty."""
+    spans: list[Span] = []
+    for column in columns:
+        spans += [*fit(cells.get(column.key, ()), column.width, column.align), Span("  ")]
+    return Line(tuple(spans), key)
+
+
+def wrapped(text: str, width: int, indent: str = "", style: Style = "") -> list[Line]:
+    """Break a sentence into lines of at most `width` cells, each begun with `indent`."""
+    lines: list[str] = []
+    current = indent
+    for word in text.split():
+        if len(current) > len(indent) and len(current) + 1 + len(word) > width:
+            lines.append(current)
+            current = indent
+        current += word if current == indent else f" {word}"
+    return [line(Span(part, style)) for part in [*lines, current] if part.strip()]

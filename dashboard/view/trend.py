@@ -1,0 +1,62 @@
+"""The last minutes of a figure, in bins aligned to the clock.
+
+Aligned bins change only at their edges: a sparkline is then repainted twice a minute, not at every poll.
+"""
+
+from collections import deque
+
+BINS = 10
+BIN_SECONDS = 30.0
+
+
+class Trend:
+    """The worst value of each half minute over the last five minutes."""
+
+    __slots__ = ("_bins",)
+
+    def __init__(self) -> None:
+        self._bins: deque[tuple[int, float | None]] = deque(maxlen=BINS)
+
+    def add(self, at: float, value: float | None) -> None:
+        """Add a reading; None marks a poll that brought none."""
+        number = int(at // BIN_SECONDS)
+        if self._bins and self._bins[-1][0] == number:
+            before = self._bins[-1][1]
+            known = [known for known in (before, value) if known is not None]
+            self._bins[-1] = (number, max(known, default=None))
+        elif not self._bins or number > self._bins[-1][0]:
+            self._bins.append((number, value))
+
+    def values(self, now: float) -> tuple[float | None, ...]:
+        """The bins up to `now`, oldest first; None where nothing was measured."""
+        last = int(now // BIN_SECONDS)
+        held = dict(self._bins)
+        return tuple(held.get(number) for number in range(last - BINS + 1, last + 1))
+
+
+class Rate:
+    """How much a counter rose in the last minute; a restart, which begins at 0 again, is no fall."""
+
+    __slots__ = ("_risen", "_total", "_window")
+
+    def __init__(self, window_seconds: float = 60.0) -> None:
+        self._window = window_seconds
+        self._total: int | None = None
+        self._risen: deque[tuple[float, int]] = deque()
+
+    def add(self, at: float, total: int | None) -> None:
+        """Add a reading of the counter; None is a poll that brought none."""
+        if total is None:
+            return
+        if self._total is not None and total != self._total:
+            rise = total - self._total if total > self._total else total
+            self._risen.append((at, rise))
+        self._total = total
+
+    def per_minute(self, now: float) -> float | None:
+        """The rise in the last minute, a minute; None before any reading."""
+        while self._risen and self._risen[0][0] <= now - self._window:
+            self._risen.popleft()
+        if self._total is None:
+            return None
+        return sum(rise for _, rise in self._risen) * 60.0 / self._window

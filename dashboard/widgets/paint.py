@@ -1,0 +1,67 @@
+"""Lines of meaning to strips of colour: the styles of `dashboard.view.lines` are CSS component classes here."""
+
+from collections.abc import Iterator
+
+from rich.segment import Segment
+from rich.style import Style as RichStyle
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from dashboard.view.lines import STYLES, Line, Span
+
+CLASSES = {f"paint--{style or 'plain'}" for style in STYLES} | {"paint--cursor"}
+
+PAINT_CSS = """
+.paint--plain { color: $foreground; }
+.paint--dim { color: $dim; }
+.paint--label { color: $dim; }
+.paint--title { color: $foreground; text-style: bold; }
+.paint--ok { color: $success; }
+.paint--note { color: $primary; }
+.paint--warn { color: $warning; text-style: bold; }
+.paint--bad { color: $error; text-style: bold; }
+.paint--accent { color: $accent; text-style: bold; }
+.paint--fill { color: $primary; }
+.paint--rest { color: $faint; }
+.paint--mark { color: $foreground; text-style: bold; }
+.paint--key { color: $accent; text-style: bold; }
+.paint--cursor { background: $row; }
+&:ansi .paint--cursor { text-style: reverse; }
+"""
+"""The look of each style, for the CSS of a widget that paints."""
+
+
+class Painter:
+    """Draws lines in the colours of one widget, which has `CLASSES` and `PAINT_CSS`."""
+
+    def __init__(self, widget: Widget) -> None:
+        self._widget = widget
+
+    def strip(self, line: Line, width: int, *, cursor: bool = False) -> Strip:
+        """A strip of exactly `width` cells."""
+        segments = [Segment(span.text, self._style(span, cursor=cursor)) for span in line.spans if span.text]
+        return Strip(segments).adjust_cell_length(width, self._style(Span(""), cursor=cursor)).simplify()
+
+    def _style(self, span: Span, *, cursor: bool) -> RichStyle:
+        widget = self._widget
+        style = widget.rich_style + widget.get_component_rich_style(f"paint--{span.style or 'plain'}", partial=True)
+        if cursor:
+            style += widget.get_component_rich_style("paint--cursor", partial=True)
+        return style + RichStyle(meta={"run": span.run}) if span.run else style
+
+
+def changed_regions(before: Line, after: Line, y: int, width: int) -> Iterator[Region]:
+    """Where two lines differ, as regions of row `y`: what has to be sent to the terminal again, and no more."""
+    if before == after:
+        return
+    if [len(span.text) for span in before.spans] != [len(span.text) for span in after.spans]:
+        yield Region(0, y, width, 1)
+        return
+    x = 0
+    for old, new in zip(before.spans, after.spans, strict=True):
+        if old != new and new.text:
+            yield Region(x, y, len(new.text), 1)
+        x += len(new.text)
+    if before.key != after.key:
+        yield Region(0, y, width, 1)

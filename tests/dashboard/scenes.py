@@ -1,0 +1,203 @@
+"""A fleet made up for tests and pictures: four servers, one late, one silent. Every moment is fixed."""
+
+import math
+
+import msgspec
+
+from dashboard.view.world import AlertView, Board, SelfView, World
+from whisper_ops.history import EventRecord, PlanRecord
+from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
+
+NOW = 1_795_269_807.0
+"""2026-11-21 14:03:27 UTC."""
+
+IDENTITY = Identity(
+    software="whisper-ops",
+    version="0.1.0",
+    engine="ctranslate2",
+    model="large-v3-turbo",
+    compute_type="float16",
+    max_batch=32,
+    gpu_name="NVIDIA H100 80GB HBM3",
+)
+
+PLAN = PlanRecord(
+    created_at=NOW - 2 * 86400,
+    server="asr-fra-01",
+    software="whisper-ops",
+    version="0.1.0",
+    engine="ctranslate2",
+    model="large-v3-turbo",
+    compute_type="float16",
+    gpu_name="NVIDIA H100 80GB HBM3",
+    objective="p95 stable word latency <= 2 s",
+    provisional=False,
+    max_connections_per_gpu=18,
+    last_pass=20,
+    first_fail=22,
+    binding_resource="lag p95",
+    reason="p95 lag passes 2.0 s between 20 (last pass) and 22 (first fail); GPU step time binds. 90 % of 20.",
+    body="{}",
+)
+
+ALERTS = (
+    AlertView(
+        server="asr-ams-02",
+        rule="silent",
+        severity="bad",
+        since=NOW - 72,
+        sentence="no answer for 1 m 12 s: connection refused by 10.0.3.7:8000",
+    ),
+    AlertView(
+        server="asr-fra-02",
+        gpu_id=3,
+        rule="lag",
+        severity="warn",
+        since=NOW - 97,
+        sentence="lag p95 over 1.5 s for 97 s (min 1.2 avg 1.6 max 1.9)",
+    ),
+    AlertView(
+        server="asr-ams-01",
+        rule="rejects",
+        severity="warn",
+        since=NOW - 5400,
+        until=NOW - 5100,
+        sentence="14 connections a minute were refused",
+    ),
+)
+
+EVENTS = (
+    EventRecord(at=NOW - 72, server="asr-ams-02", kind="silent", detail="connection refused by 10.0.3.7:8000"),
+    EventRecord(at=NOW - 3600, server="asr-fra-02", kind="limit", detail="max_connections_per_gpu 16 to 18"),
+    EventRecord(at=NOW - 86400, server="asr-fra-01", kind="restart", detail="it started again, version 0.1.0"),
+)
+
+
+def gpu(gpu_id: int, streams: int, lag: float | None, **changes: object) -> GpuFigures:
+    """A busy H100."""
+    busy = min(0.99, streams / 20)
+    made = GpuFigures(
+        gpu_id=gpu_id,
+        uuid=f"GPU-{gpu_id}",
+        name="NVIDIA H100 80GB HBM3",
+        state="ready",
+        streams_active=streams,
+        streams_speaking=round(streams * 0.74),
+        slots=20,
+        memory_total_bytes=80e9,
+        memory_used_bytes=12.4e9 + 0.168e9 * streams,
+        gpu_ratio=busy * 0.9,
+        busy_ratio=busy,
+        temperature_celsius=48 + 1.2 * streams,
+        power_watts=180 + 22.0 * streams,
+        power_limit_watts=700,
+        sm_clock_hertz=1.98e9,
+        throttle_reasons="",
+        ecc_errors=0,
+        reading_age_seconds=0.4,
+        batch_fill_mean=0.42 * streams,
+        queue_wait_p95_seconds=None if lag is None else lag * 0.45,
+        compute_p95_seconds=None if lag is None else lag * 0.3,
+        audio_seconds_per_second=streams * 0.74,
+        lag_p95_seconds=lag,
+        restarts=0,
+        process_rss_bytes=5.1e9,
+        process_cpu_ratio=0.6,
+    )
+    return msgspec.structs.replace(made, **changes)
+
+
+def snapshot(server: str, at: float, gpus: tuple[GpuFigures, ...], status: str = "healthy", **said: object) -> Snapshot:
+    """A poll that was answered."""
+    lags = [gpu.lag_p95_seconds for gpu in gpus if gpu.lag_p95_seconds is not None]
+    streams = sum(gpu.streams_active or 0 for gpu in gpus)
+    figures = ServerFigures(
+        status=status,
+        started_at=at - 6 * 86400 - 4 * 3600,
+        slots=20 * len(gpus),
+        slots_used=streams,
+        slots_per_gpu=20,
+        streams_active=streams,
+        streams_speaking=sum(gpu.streams_speaking or 0 for gpu in gpus),
+        gpus=len(gpus),
+        accepted_total=4211,
+        completed_total=4100,
+        failed_total=2,
+        rejected_total=3,
+        lag_p50_seconds=max(lags, default=0) * 0.5,
+        lag_p95_seconds=max(lags, default=None),
+        lag_p99_seconds=max(lags, default=0) * 1.4,
+        final_p50_seconds=0.7,
+        final_p95_seconds=1.3,
+        partial_interval_seconds=1.2,
+        setup_mean_seconds=0.21,
+        setup_max_seconds=1.9,
+        setup_min_seconds=0.08,
+    )
+    host = HostFigures(
+        hostname=f"{server}.example",
+        cpu_count=24,
+        cpu_ratio=0.31,
+        load_1m=7.2,
+        memory_total_bytes=64e9,
+        memory_available_bytes=41e9,
+        front_cpu_ratio=0.38,
+        process_rss_bytes=9.7e9,
+        process_cpu_ratio=3.1,
+        open_descriptors=211,
+        descriptors_soft_limit=65536,
+    )
+    return Snapshot(
+        server=server,
+        at=at,
+        poll_seconds=0.0042,
+        identity=IDENTITY,
+        figures=msgspec.structs.replace(figures, **said),
+        gpus=gpus,
+        host=host,
+    )
+
+
+def silence(server: str, at: float, error: str = "connection refused by 10.0.3.7:8000") -> Snapshot:
+    """A poll that was not."""
+    return Snapshot(server=server, at=at, state="silent", error=error)
+
+
+def polls(at: float, late: float = 1.0) -> list[Snapshot]:
+    """One poll of every server at a moment; `late` is how far the late one has got, 0 to 1."""
+    wave = 0.05 * math.sin(at / 40)
+    high = 0.5 + 1.21 * late
+    fra_02 = (gpu(0, 16, 0.5 * high), gpu(1, 17, 0.6 * high), gpu(2, 18, 0.7 * high), gpu(3, 20, high, **_HOT))
+    gone = at > NOW - 73
+    return [
+        snapshot("asr-fra-01", at, tuple(gpu(i, 10 + i % 2, 0.55 + wave + 0.02 * i) for i in range(4))),
+        snapshot("asr-fra-02", at, fra_02, "degraded"),
+        snapshot("asr-ams-01", at, tuple(gpu(i, 9, 0.58) for i in range(4))),
+        silence("asr-ams-02", at) if gone else snapshot("asr-ams-02", at, (gpu(0, 36, 0.7, slots=72),)),
+    ]
+
+
+_HOT = {
+    "temperature_celsius": 84.0,
+    "power_watts": 655.0,
+    "sm_clock_hertz": 1.44e9,
+    "throttle_reasons": "power cap",
+    "busy_ratio": 0.97,
+}
+
+
+def board() -> Board:
+    """Five minutes of polls, a poll every ten seconds."""
+    made = Board()
+    made.plans, made.alerts, made.events = (PLAN,), ALERTS, EVENTS
+    for step in range(31):
+        at = NOW - 300 + 10 * step
+        for poll in polls(at, late=step / 30):
+            made.feed(poll, next_try_at=NOW + 4)
+    return made
+
+
+def world(**changes: object) -> World:
+    """The world of 14:03:27."""
+    made = board().world(NOW, itself=SelfView(0.021, 0.0042, 71e6))
+    return msgspec.structs.replace(made, **changes)

@@ -1,0 +1,223 @@
+"""Keys, words and clicks: what a person presses, and what is on the screen then."""
+
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from dashboard.app import DashApp
+from dashboard.feeds import Still
+from dashboard.screens.base import PageScreen
+from dashboard.view.commands import COMMANDS, named, shown
+from dashboard.widgets.sheet import Sheet
+from tests.dashboard.scenes import world
+
+
+def app() -> DashApp:
+    return DashApp(Still(world()))
+
+
+def screen_text(pilot: Pilot[None]) -> str:
+    """What the terminal would show."""
+    size = pilot.app.size
+    strips = pilot.app.screen._compositor.render_strips(size)
+    return "\n".join("".join(segment.text for segment in strip) for strip in strips)
+
+
+def check_picture(folder: Path, told: str) -> None:
+    (picture,) = folder.iterdir()
+    assert "asr-fra-02" in picture.read_text("utf-8")
+    assert f"saved {picture.name}" in told
+
+
+def sheet(pilot: Pilot[None]) -> Sheet:
+    return pilot.app.screen.query_one(Sheet)
+
+
+async def test_the_cursor_moves_with_arrows_and_with_letters() -> None:
+    async with app().run_test(size=(120, 40)) as pilot:
+        assert sheet(pilot).cursor == "server asr-ams-02"
+        await pilot.press("down", "j")
+        assert sheet(pilot).cursor == "gpu 0 asr-fra-02"
+        await pilot.press("k", "up", "up")
+        assert sheet(pilot).cursor == "server asr-ams-02", "it stops at the first row"
+        await pilot.press("G")
+        assert sheet(pilot).cursor == "gpu 3 asr-fra-01"
+        await pilot.press("g")
+        assert sheet(pilot).cursor == "server asr-ams-02"
+
+
+async def test_the_cursor_stays_on_its_server_when_rows_are_sorted_anew() -> None:
+    async with app().run_test(size=(120, 40)) as pilot:
+        await pilot.press("down")
+        await pilot.press("colon", *"sort server", "enter")
+        assert sheet(pilot).cursor == "server asr-fra-02"
+
+
+async def test_a_long_fleet_scrolls_with_the_cursor() -> None:
+    async with app().run_test(size=(80, 14)) as pilot:
+        await pilot.press("e", "G")
+        await pilot.pause()
+        assert "gpu 3" in screen_text(pilot).splitlines()[-2] or sheet(pilot).scroll_offset.y > 0
+        assert "server" in screen_text(pilot).splitlines()[4], "the titles stay"
+
+
+async def test_help_is_made_from_the_registry() -> None:
+    async with app().run_test(size=(120, 60)) as pilot:
+        await pilot.press("question_mark")
+        await pilot.pause()
+        text = screen_text(pilot)
+        for command in COMMANDS:
+            if command.works_on("fleet"):
+                assert f":{command.name}" in text
+        assert "fleet › help" in text
+        await pilot.press("escape")
+        await pilot.pause()
+        assert "asr-fra-01" in screen_text(pilot)
+
+
+async def test_a_filter_is_typed_and_cleared() -> None:
+    async with app().run_test(size=(120, 40)) as pilot:
+        await pilot.press("slash", *"lag>1", "enter")
+        await pilot.pause()
+        assert "filter lag>1" in screen_text(pilot)
+        assert "asr-ams-01" not in screen_text(pilot)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert "asr-ams-01" in screen_text(pilot)
+
+
+async def test_a_wrong_filter_says_why_and_stays_open() -> None:
+    async with app().run_test(size=(120, 40)) as pilot:
+        await pilot.press("slash", *"speed>1", "enter")
+        await pilot.pause()
+        assert "the filter knows no 'speed'" in screen_text(pilot)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert isinstance(pilot.app.screen, PageScreen)
+
+
+async def test_an_unknown_command_says_so() -> None:
+    async with app().run_test(size=(120, 40)) as pilot:
+        await pilot.press("colon", *"dance", "enter")
+        await pilot.pause()
+        assert "there is no command 'dance'" in screen_text(pilot)
+        await pilot.press("escape")
+
+
+async def test_a_row_folds_and_unfolds() -> None:
+    async with app().run_test(size=(120, 40)) as pilot:
+        await pilot.press("down", "space")
+        assert "gpu 0 asr-fra-02" not in sheet(pilot).keys
+        await pilot.press("space")
+        assert "gpu 0 asr-fra-02" in sheet(pilot).keys
+        await pilot.press("e")
+        assert not any(key.startswith("gpu") for key in sheet(pilot).keys)
+
+
+async def test_pause_holds_the_picture() -> None:
+    async with app().run_test(size=(120, 40)) as pilot:
+        await pilot.press("p")
+        await pilot.pause()
+        assert "‖ paused" in screen_text(pilot)
+        await pilot.press("p")
+        await pilot.pause()
+        assert "● live" in screen_text(pilot)
+
+
+async def test_a_picture_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with app().run_test(size=(120, 40)) as pilot:
+        await pilot.press("s")
+        await pilot.pause()
+        told = screen_text(pilot)
+    check_picture(tmp_path, told)
+
+
+async def test_a_row_is_copied() -> None:
+    async with app().run_test(size=(120, 40)) as pilot:
+        await pilot.press("down", "y")
+        await pilot.pause()
+        assert "asr-fra-02" in pilot.app.clipboard
+        assert "copied" in screen_text(pilot)
+
+
+async def test_themes_follow_one_another() -> None:
+    async with app().run_test(size=(80, 24)) as pilot:
+        seen = [pilot.app.theme]
+        for _ in range(4):
+            await pilot.press("T")
+            seen.append(pilot.app.theme)
+        assert seen == ["night", "light", "colour-blind", "terminal", "night"]
+
+
+async def test_no_color_sends_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with app().run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        strips = pilot.app.screen._compositor.render_strips(pilot.app.size)
+        colours = {
+            colour.name
+            for strip in strips
+            for segment in strip
+            if segment.style
+            for colour in (segment.style.color, segment.style.bgcolor)
+            if colour is not None
+        }
+        assert colours <= {"default"}
+        assert "▲ asr-fra-02" in screen_text(pilot)
+
+
+async def test_the_mouse_selects_a_row_and_runs_a_command() -> None:
+    async with app().run_test(size=(120, 40)) as pilot:
+        lines = screen_text(pilot).splitlines()
+        row = next(i for i, line in enumerate(lines) if "● asr-ams-01" in line)
+        await pilot.click(offset=(10, row))
+        assert sheet(pilot).cursor == "server asr-ams-01"
+        await pilot.click(offset=(lines[-1].index("pause"), 39))
+        await pilot.pause()
+        assert "‖ paused" in screen_text(pilot)
+
+
+async def test_a_click_on_a_title_sorts_by_it() -> None:
+    async with app().run_test(size=(120, 40)) as pilot:
+        lines = screen_text(pilot).splitlines()
+        head = next(i for i, line in enumerate(lines) if "lag p95" in line and "state" in line)
+        await pilot.click(offset=(lines[head].index("lag p95") + 1, head))
+        await pilot.pause()
+        assert "lag p95▾" in screen_text(pilot)
+
+
+async def test_the_palette_finds_a_command() -> None:
+    async with app().run_test(size=(120, 40)) as pilot:
+        await pilot.press("ctrl+p")
+        await pilot.pause()
+        await pilot.press(*"pause")
+        await pilot.pause(0.4)
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "‖ paused" in screen_text(pilot)
+
+
+async def test_q_leaves() -> None:
+    running = app()
+    async with running.run_test(size=(80, 24)) as pilot:
+        await pilot.press("q")
+        await pilot.pause()
+    assert running.return_code == 0
+
+
+def test_names_are_found_by_their_beginning() -> None:
+    assert named("sor") is named("sort")
+    assert named("") is None
+    assert named("p") is None, "it could be pause, palette or picture"
+
+
+def test_every_command_has_one_key_of_its_own() -> None:
+    keys = [key for command in COMMANDS for key in command.keys]
+    clashes = {key for key in keys if keys.count(key) > 1}
+    for key in clashes:
+        pages = [set(command.pages) for command in COMMANDS if key in command.keys]
+        assert all(pages), f"{shown(key)} does two things on one page"
+        assert not set.intersection(*pages), f"{shown(key)} does two things on one page"
+    assert len({command.name for command in COMMANDS}) == len(COMMANDS)

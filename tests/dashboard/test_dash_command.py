@@ -1,0 +1,85 @@
+"""`whisper-ops dash` without the full screen: table, JSON, exit codes; and that scripts need no textual."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.dashboard.sockets import answering, http, listening, said
+from tests.support.servers import free_port, whisper_ops
+from whisper_ops import wire
+
+
+@pytest.fixture
+async def url() -> AsyncIterator[str]:
+    async with listening(answering(lambda: http(wire.encode(said())))) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+async def dash(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """The command in its own process, beside the server in this one."""
+    return await asyncio.to_thread(partial(whisper_ops, "dash", *arguments, timeout=60, **environment))
+
+
+async def test_once_prints_a_table(url: str) -> None:
+    done = await dash(url, "--once")
+    assert done.returncode == 0, done.stderr
+    assert "● healthy" in done.stdout
+    assert "(simulated)" in done.stdout
+    assert "gpu 1" in done.stdout
+    assert "0.40 s" in done.stdout
+    assert "—" in done.stdout, "a temperature that nobody read"
+    assert "\x1b[" not in done.stdout
+
+
+async def test_json_is_versioned(url: str) -> None:
+    done = await dash(url, "--json")
+    assert done.returncode == 0, done.stderr
+    body = json.loads(done.stdout)
+    assert body["schema"] == "whisper-ops/dash/1"
+    (server,) = body["servers"]
+    assert server["figures"]["lag_p95_seconds"] == 0.4
+    assert server["gpus"][0]["temperature_celsius"] is None
+
+
+async def test_a_server_out_of_reach_is_a_sentence_and_exit_3(url: str) -> None:
+    dead = f"http://127.0.0.1:{free_port()}"
+    done = await dash(url, dead, "--once")
+    assert done.returncode == 3
+    assert "1 of 2 servers could not be reached" in done.stderr
+    assert "connection refused" in done.stderr
+    assert "● healthy" in done.stdout, "the other one is shown all the same"
+    assert "Traceback" not in done.stderr
+
+
+async def test_json_tells_of_a_silent_server_too() -> None:
+    done = await dash(f"http://127.0.0.1:{free_port()}", "--json")
+    assert done.returncode == 3
+    (server,) = json.loads(done.stdout)["servers"]
+    assert server["state"] == "silent"
+    assert server["figures"] is None
+
+
+async def test_without_a_server_it_says_what_to_type() -> None:
+    done = await dash(XDG_CONFIG_HOME="/nonexistent")
+    assert done.returncode == 2
+    assert "whisper-ops dash http://" in done.stderr
+
+
+async def test_an_unreadable_token_file_is_a_sentence(tmp_path: Path, url: str) -> None:
+    done = await dash(url, "--once", "--token-file", str(tmp_path / "none"))
+    assert done.returncode == 2
+    assert "cannot read the token file" in done.stderr
+
+
+def test_scripts_need_no_textual() -> None:
+    code = (
+        "import sys; import dashboard.view.once, dashboard.view.fleet_page, dashboard.feeds, whisper_ops.cli.dash; "
+        "sys.exit('textual' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,160 @@
+"""The fleet page: what an operator reads there."""
+
+import msgspec
+import pytest
+
+from dashboard.view.fleet_page import FleetView, fleet_page
+from dashboard.view.knees import knee_for, objective_seconds
+from dashboard.view.world import Board
+from tests.dashboard.scenes import NOW, PLAN, board, gpu, silence, snapshot, world
+
+
+@pytest.fixture(autouse=True)
+def _utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+
+
+def rows(width: int = 119, height: int = 60, **view: object) -> list[str]:
+    page = fleet_page(world(), FleetView(**view), width, height)  # type: ignore[arg-type]
+    return page.text.splitlines()
+
+
+def row(name: str, lines: list[str]) -> str:
+    return next(line for line in lines if name in line)
+
+
+def test_the_answer_comes_first() -> None:
+    first = rows()[0]
+    assert "speaking 111 / connected 149" in first
+    assert "safe limit 216" in first
+    assert "worst lag p95 1.71 s of 2 s" in first
+    assert "2 alerts" in first
+
+
+def test_the_worst_server_is_on_top() -> None:
+    names = [line.split()[1] for line in rows(expand="closed") if line[1:2] in "✕▲●" and "asr-" in line[:15]]
+    assert names == ["asr-ams-02", "asr-fra-02", "asr-ams-01", "asr-fra-01"]
+
+
+def test_state_is_glyph_and_word() -> None:
+    assert "▲ asr-fra-02" in row("asr-fra-02", rows())
+    assert "degraded" in row("asr-fra-02", rows())
+
+
+def test_a_silent_server_shows_why_and_no_old_figures() -> None:
+    lines = rows()
+    its = row("asr-ams-02", lines)
+    assert "silent" in its
+    assert "1 m 20 s" in its, "the age of its last answer"
+    assert "36" not in its, "figures of the past are not shown as the present"
+    reason = lines[lines.index(its) + 1]
+    assert "connection refused by 10.0.3.7:8000, since 14:02:17" in reason
+    assert "next try in 4 s" in reason
+    assert "last seen healthy with 36 connections" in reason
+
+
+def test_the_gauge_compares_with_the_plan() -> None:
+    assert "71/72" in row("asr-fra-02", rows())
+
+
+def test_without_a_plan_it_says_so() -> None:
+    fed = Board()
+    fed.feed(snapshot("one", NOW, (gpu(0, 7, 0.4),)))
+    text = fleet_page(fed.world(NOW), FleetView(), 119).text
+    assert "no measured limit: run sweep" in text
+    assert "7/20" in text
+
+
+def test_a_provisional_limit_is_marked() -> None:
+    fed = board()
+    fed.plans = (msgspec.structs.replace(PLAN, provisional=True),)
+    assert "71/~72" in fleet_page(fed.world(NOW), FleetView(), 119).text
+
+
+@pytest.mark.parametrize("width", [59, 79, 119, 160])
+def test_no_line_is_wider_than_the_screen(width: int) -> None:
+    for line in rows(width, expand="open"):
+        assert len(line) <= width, line
+
+
+def test_gpus_unfold_where_there_is_room_and_on_request() -> None:
+    assert any("gpu 3" in line for line in rows(height=60))
+    assert not any("└ gpu 3" in line for line in rows(height=20))
+    assert any("└ gpu 3" in line for line in rows(height=20, toggled=frozenset({"asr-fra-02"})))
+
+
+def test_a_filter_keeps_what_meets_it() -> None:
+    lines = rows(filter="lag>1 & gpu~h100", expand="closed")
+    assert row("asr-fra-02", lines)
+    assert not any("● asr-fra-01" in line for line in lines)
+
+
+def test_a_filter_on_gpus_keeps_only_those_gpus() -> None:
+    gpus = [line for line in rows(filter="busy>95", expand="open") if "└" in line]
+    assert [line.split()[2] for line in gpus] == ["3"]
+
+
+def test_a_filter_that_nothing_meets_says_so() -> None:
+    assert any("no server meets the filter" in line for line in rows(filter="lag>100"))
+
+
+@pytest.mark.parametrize(
+    ("sort", "first"),
+    [("lag", "asr-fra-02"), ("server", "asr-ams-01"), ("slots", "asr-fra-02"), ("temp", "asr-fra-02")],
+)
+def test_sorting_by_a_fact(sort: str, first: str) -> None:
+    names = [line for line in rows(sort=sort, expand="closed") if line[3:7] == "asr-"]
+    assert first in names[0]
+    if sort != "server":
+        assert "asr-ams-02" in names[-1], "what is unknown comes last"
+
+
+def test_a_simulated_server_says_so_even_where_it_is_narrow() -> None:
+    polled = snapshot("sim-with-a-rather-long-name.example", NOW, (gpu(0, 7, 0.4),))
+    assert polled.identity is not None
+    fed = Board()
+    fed.feed(msgspec.structs.replace(polled, identity=msgspec.structs.replace(polled.identity, simulated=True)))
+    for width in (59, 79, 119, 200):
+        assert " sim" in fleet_page(fed.world(NOW), FleetView(), width).text
+
+
+def test_an_old_answer_is_stale() -> None:
+    fed = Board()
+    fed.feed(snapshot("one", NOW - 30, (gpu(0, 7, 0.4),)))
+    text = fleet_page(fed.world(NOW), FleetView(), 119).text
+    assert "◌ one" in text
+    assert "stale" in text
+    assert "30 s" in text
+
+
+def test_before_the_first_poll_nothing_is_claimed() -> None:
+    text = fleet_page(Board(["one"]).world(NOW), FleetView(), 119).text
+    assert "waiting for the first answer from one" in text
+    assert "speaking — / connected —" in text
+
+
+def test_silence_is_dated_from_its_first_poll() -> None:
+    fed = Board()
+    for at in (NOW - 20, NOW - 10, NOW):
+        fed.feed(silence("one", at))
+    assert fed.world(NOW).servers[0].silent_since == NOW - 20
+
+
+def test_a_plan_for_other_hardware_is_no_plan() -> None:
+    polled = snapshot("asr-fra-01", NOW, (gpu(0, 7, 0.4),))
+    assert knee_for(polled, (PLAN,)) is not None
+    assert knee_for(polled, (msgspec.structs.replace(PLAN, gpu_name="NVIDIA L4"),)) is None
+    assert knee_for(polled, (msgspec.structs.replace(PLAN, model="tiny.en"),)) is None
+
+
+def test_the_own_plan_of_a_server_wins_over_a_newer_one_of_another() -> None:
+    polled = snapshot("asr-fra-01", NOW, (gpu(0, 7, 0.4), gpu(1, 7, 0.4)))
+    other = msgspec.structs.replace(PLAN, server="elsewhere", created_at=NOW, max_connections_per_gpu=5)
+    knee = knee_for(polled, (PLAN, other))
+    assert knee is not None
+    assert knee.safe == 36, "over both of its GPUs"
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("p95 stable <= 2 s", 2.0), ("lag 1.5s", 1.5), ("whatever", 2.0)])
+def test_the_objective_is_read_from_the_plan(said: str, seconds: float) -> None:
+    assert objective_seconds(said) == seconds
