@@ -1,0 +1,93 @@
+"""The application: HTTP endpoints, WebSockets and the tasks behind them, put together around one hub."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.datastructures import Headers, QueryParams
+from starlette.routing import WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from server import admin, endpoints
+from server.auth import allowed, presented
+from server.hub import Hub
+from server.views import Views
+from server.ws_native import NativeConnection
+from whisper_ops import __version__, wire
+
+
+class TokenGate:
+    """Lets requests through that bear the token. Plain ASGI: it costs a live stream nothing."""
+
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
+        self._app, self._token = app, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] in ("http", "websocket") and not self._passes(scope):
+            await (_refuse_http(send) if scope["type"] == "http" else _refuse_websocket(receive, send))
+            return
+        await self._app(scope, receive, send)
+
+    def _passes(self, scope: Scope) -> bool:
+        if self._token is None:
+            return True
+        query = QueryParams(scope["query_string"])
+        given = presented(Headers(scope=scope), query, scope.get("subprotocols", []))
+        # The admin token opens its own calls; they check it themselves.
+        return scope["path"].startswith("/admin/") or allowed(scope["path"], self._token, given)
+
+
+async def _refuse_http(send: Send) -> None:
+    headers = [(b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")]
+    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    await send({"type": "http.response.body", "body": wire.encode({"error": "this server needs a token"})})
+
+
+async def _refuse_websocket(receive: Receive, send: Send) -> None:
+    # Accepted first: a browser shows the reason only of a close that follows an upgrade.
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.close", "code": 1008, "reason": "this server needs a token"})
+
+
+def make_app(hub: Hub, views: Views | None = None) -> FastAPI:
+    """The application over one hub; its lifespan runs the workers."""
+    views = views or Views(hub)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(hub.run()), asyncio.create_task(views.run())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    app = FastAPI(title="whisper-ops server", version=__version__, lifespan=lifespan)
+
+    async def native(socket: WebSocket) -> None:
+        await NativeConnection(hub, socket).run()
+
+    app.include_router(endpoints.router(hub, views))
+    app.include_router(admin.router(hub))
+    app.router.routes.append(WebSocketRoute("/ws", native))
+    app.add_middleware(TokenGate, token=hub.settings.token)
+    _describe(app)
+    return app
+
+
+def _describe(app: FastAPI) -> None:
+    """Put the wire types' schemas into /docs, where the endpoints refer to them."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = plain()
+        document.setdefault("components", {}).setdefault("schemas", {}).update(endpoints.COMPONENTS)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the schema

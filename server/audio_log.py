@@ -1,0 +1,43 @@
+"""The audio of a stream that no final text covers yet, kept by the front process for the day a worker dies."""
+
+from collections import deque
+
+
+class AudioLog:
+    """Bytes of one stream, by position in samples. What is settled is dropped; the rest can be played again."""
+
+    __slots__ = ("_bytes_per_sample", "_chunks", "begin", "end")
+
+    def __init__(self, bytes_per_sample: int, origin: int = 0) -> None:
+        self._bytes_per_sample = bytes_per_sample
+        self._chunks: deque[bytes] = deque()
+        self.begin = self.end = origin
+
+    def append(self, data: bytes) -> None:
+        """Add a chunk of whole samples."""
+        self._chunks.append(data)
+        self.end += len(data) // self._bytes_per_sample
+
+    def settle(self, position: int) -> None:
+        """Drop whole chunks that lie before `position`."""
+        while self._chunks:
+            after = self.begin + len(self._chunks[0]) // self._bytes_per_sample
+            if after > position:
+                break
+            self.begin = after
+            self._chunks.popleft()
+
+    def replay(self, position: int) -> list[bytes]:
+        """The chunks from `position` on, cut to begin exactly there."""
+        skip = max(0, position - self.begin) * self._bytes_per_sample
+        chunks = list(self._chunks)
+        while chunks and skip >= len(chunks[0]):
+            skip -= len(chunks.pop(0))
+        if chunks and skip:
+            chunks[0] = chunks[0][skip:]
+        return chunks
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory it takes."""
+        return sum(map(len, self._chunks))

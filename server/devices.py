@@ -1,0 +1,69 @@
+"""`--devices`: what it may say, and what `auto` finds."""
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+from whisper_ops.errors import UserError
+
+DeviceKind = Literal["cpu", "cuda", "sim"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device that gets one worker process. `index` counts devices of its kind from 0."""
+
+    kind: DeviceKind
+    index: int
+
+    @property
+    def name(self) -> str:
+        """As a user writes it: `cpu`, `cuda:1`, `sim:0`."""
+        return "cpu" if self.kind == "cpu" else f"{self.kind}:{self.index}"
+
+
+def parse(text: str, *, simulated: bool = False) -> tuple[Device, ...]:
+    """Read `auto`, `cpu,cpu`, `cuda:0,cuda:2` or, for the simulated engine, `sim:8` (eight devices).
+
+    Raises:
+        UserError: a name that is none of these, a GPU named twice, or simulated and real devices mixed.
+    """
+    if text == "auto":
+        return _simulated(1) if simulated else _found()
+    devices: list[Device] = []
+    for part in (part.strip() for part in text.split(",")):
+        devices.extend(_one(part, text, len(devices)))
+    if any((d.kind == "sim") != simulated for d in devices):
+        raise UserError(f"--devices {text} does not fit the engine; simulated devices (sim:8) need --engine simulated")
+    if len(set(devices)) != len(devices):
+        raise UserError(f"--devices {text} names a GPU twice; one GPU gets one worker")
+    return tuple(devices)
+
+
+def _one(part: str, text: str, position: int) -> tuple[Device, ...]:
+    kind, _, number = part.partition(":")
+    if part == "cpu":
+        return (Device("cpu", position),)
+    if kind == "cuda" and number.isdecimal():
+        return (Device("cuda", int(number)),)
+    if kind == "sim" and number.isdecimal() and 1 <= int(number) <= 64:
+        return _simulated(int(number))
+    raise UserError(f"--devices {text}: {part!r} is no device; say auto, cpu, cuda:0 or, simulated, sim:1 to sim:64")
+
+
+def _simulated(count: int) -> tuple[Device, ...]:
+    return tuple(Device("sim", i) for i in range(count))
+
+
+def _found() -> tuple[Device, ...]:
+    count = _cuda_devices()
+    return tuple(Device("cuda", i) for i in range(count)) or (Device("cpu", 0),)
+
+
+def _cuda_devices() -> int:
+    # Asking CTranslate2 means what we find is what the engine can use; a build or machine without CUDA answers 0.
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return 0
+    import ctranslate2  # noqa: PLC0415  # takes a second to import; only `auto` needs it
+
+    return int(ctranslate2.get_cuda_device_count())

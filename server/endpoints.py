@@ -1,0 +1,142 @@
+"""The HTTP endpoints, except admin's: they read the views and never wait for an engine."""
+
+import os
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from server import metrics
+from server.auth import matches, presented
+from server.hub import Hub
+from server.page import PAGE
+from server.views import Views
+from whisper_ops import wire
+
+
+def _schemas(*kinds: type) -> dict[str, Any]:
+    """OpenAPI component schemas of wire types, which FastAPI cannot see into."""
+    return msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")[1]
+
+
+COMPONENTS = _schemas(wire.ServerSnapshot, wire.Connect)
+
+
+def _answers(kind: type) -> dict[int | str, dict[str, Any]]:
+    schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
+    return {200: {"description": "Now.", "content": {"application/json": {"schema": schema}}}}
+
+
+def _json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(wire.encode(value), status, headers, "application/json")
+
+
+def _error(status: int, message: str, **headers: str) -> Response:
+    return _json({"error": message}, status, {k.replace("_", "-"): v for k, v in headers.items()})
+
+
+def router(hub: Hub, views: Views) -> APIRouter:  # noqa: C901  # a list of routes, each a line or two
+    """Routes over one hub."""
+    api = APIRouter()
+
+    @api.get("/health", summary="Status and slots", responses=_answers(wire.Health))
+    async def health() -> Response:
+        return _json(views.health())
+
+    @api.get("/gpu-status", summary="Every GPU, or the CPU", responses=_answers(wire.GpuStatus))
+    async def gpu_status() -> Response:
+        return _json(views.gpu_status())
+
+    @api.get("/performance", summary="Counts and latencies", responses=_answers(wire.Performance))
+    async def performance() -> Response:
+        return _json(views.performance())
+
+    @api.get("/snapshot", summary="Everything a poller asks for", responses=_answers(wire.ServerSnapshot))
+    async def snapshot() -> Response:
+        return _json(views.snapshot())
+
+    @api.get("/metrics", summary="OpenMetrics")
+    async def openmetrics() -> Response:
+        return Response(metrics.exposition(views.snapshot()), media_type=metrics.CONTENT_TYPE)
+
+    @api.get("/metrics/prometheus", summary="The same, with the names existing dashboards use")
+    async def prometheus() -> Response:
+        return Response(metrics.prometheus(views.snapshot()), media_type=metrics.CONTENT_TYPE)
+
+    @api.get("/connect", summary="A direct address and a slot held for it", responses=_answers(wire.Connect))
+    async def connect(request: Request) -> Response:
+        return _connect(hub, request)
+
+    @api.get("/ping", summary="204 while starting, 200 with memory when ready")
+    async def ping() -> Response:
+        if not any(gpu.state == "ready" for gpu in hub.slots.gpus):
+            return Response(status_code=204)
+        first = views.gpu_status().gpus[0]
+        memory = {"vram_used": first.allocated_memory_gb, "vram_total": first.total_memory_gb}
+        return _json({**memory, "gpu_name": first.name})
+
+    @api.get("/livez", summary="The process answers")
+    async def livez() -> Response:
+        return _json({"status": "alive"})
+
+    @api.get("/readyz", summary="503 while starting, draining or with no usable GPU; full is 200")
+    async def readyz(full: str = "200") -> Response:
+        if not hub.ready:
+            return _error(503, f"not ready: {hub.status}", Retry_After="5")
+        if full == "503" and hub.slots.used >= hub.slots.total:
+            return _error(503, "no slot is free", Retry_After="5")
+        return _json({"status": "ready"})
+
+    @api.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return Response(PAGE, media_type="text/html; charset=utf-8")
+
+    return api
+
+
+def _connect(hub: Hub, request: Request) -> Response:
+    settings, pod = hub.settings, os.environ.get("RUNPOD_POD_ID")
+    port = request.url.port or settings.port
+    forwarded = "x-forwarded-for" in request.headers or "forwarded" in request.headers
+    public = settings.public_url
+    if public:
+        url = public.replace("{pod_id}", pod or "").replace("{port}", str(port))
+    elif pod:
+        url = f"wss://{pod}-{port}.proxy.runpod.net/ws"
+    else:
+        scheme = "wss" if request.url.scheme == "https" else "ws"
+        url = f"{scheme}://{request.headers.get('host', f'{settings.host}:{settings.port}')}/ws"
+    # Behind a proxy that we know no way around, the client may come back to another replica: a ticket would be lost.
+    ticket = None if forwarded and not public and not pod else hub.ticket()
+    if ticket is None and (hub.draining or hub.slots.used >= hub.slots.total):
+        hub.stats.rejected["no_capacity"] += 1
+        return _error(503, "No GPU resources available", Retry_After="5")
+    answer = wire.Connect(
+        ws_url=url,
+        pod_id=pod,
+        port=port,
+        active_streams=len(hub.sessions),
+        max_streams=hub.slots.total,
+        gpu_id=ticket.gpu_id if ticket else None,
+        ticket=ticket.value if ticket else None,
+        expires_at=ticket.expires_at if ticket else None,
+    )
+    if request.query_params.get("debug") != "1":
+        return _json(answer)
+    if not admin_allowed(hub, request):
+        return _error(403, "debug=1 needs the admin token")
+    return _json({**msgspec.to_builtins(answer), "environment": runpod_environment()})
+
+
+def admin_allowed(hub: Hub, request: Request) -> bool:
+    """Whether a request bears the admin token. With none set, nobody does."""
+    expected = hub.settings.admin_token
+    given = presented(request.headers, request.query_params, [])
+    return expected is not None and matches(expected, given)
+
+
+def runpod_environment() -> dict[str, str]:
+    """The RUNPOD_* variables, with secrets masked."""
+    secret = ("KEY", "TOKEN", "SECRET")
+    found = {k: v for k, v in os.environ.items() if k.startswith("RUNPOD_")}
+    return {k: "***" if any(word in k for word in secret) else v for k, v in found.items()}

@@ -1,0 +1,1 @@
+"""What decodes: one small protocol, and the engines behind it."""

@@ -1,0 +1,79 @@
+"""The protocol of an engine, and what goes in and out of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from server.encodings import Samples
+
+
+@dataclass(frozen=True)
+class Row:
+    """One window to decode. `at_s` is where it begins in its stream."""
+
+    audio: Samples
+    context_s: float
+    at_s: float = 0.0
+    language: str | None = None
+    words: bool = False
+
+
+@dataclass(frozen=True)
+class TimedWord:
+    """A word and its times in seconds from the start of the window."""
+
+    word: str
+    start: float
+    end: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What an engine heard in a window."""
+
+    text: str
+    no_speech: float = 0.0
+    log_probability: float = 0.0
+    """Mean over the tokens."""
+    words: tuple[TimedWord, ...] | None = None
+    language: str | None = None
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What was loaded."""
+
+    compute_type: str | None = None
+    languages: str | None = None
+    details: dict[str, str] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """Decodes batches. `load` and `decode` block and are called from threads; `decode` from several at once."""
+
+    def load(self) -> EngineInfo:
+        """Bring the model into memory and warm it up.
+
+        Raises:
+            RuntimeError: it cannot be loaded; the message says why.
+        """
+        ...
+
+    def decode(self, rows: Sequence[Row]) -> list[Hypothesis]:
+        """One hypothesis a row. All rows have the same `context_s`. Any exception fails the whole batch."""
+        ...
+
+    def memory_bytes(self, streams: int) -> float | None:
+        """What the engine takes of its device for so many streams, where it can say."""
+        ...
+
+
+def decode_each(engine: Engine, rows: Sequence[Row]) -> list[Hypothesis | Exception]:
+    """Decode a batch; when it fails, each row alone, so that one bad row fails alone."""
+    try:
+        return list(engine.decode(rows))
+    except Exception as error:  # noqa: BLE001  # whatever an engine raises is that row's fault, not the server's
+        if len(rows) == 1:
+            return [error]
+    return [decode_each(engine, [row])[0] for row in rows]

@@ -1,0 +1,361 @@
+"""The front process's centre: sessions, slots and workers, and what happens when one of them goes.
+
+Every decision is made on the event loop without waiting in between, so none can be interrupted half-way.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import secrets
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+from server import ipc
+from server.engine_figures import EngineFigures
+from server.session import Audio, Outbox, Session
+from server.settings import Settings
+from server.slots import Slots
+from server.stats import Stats
+from server.supervisor import Patience, WorkerProcess
+from whisper_ops.wire import HealthStatus
+
+log = logging.getLogger("whisper_ops.server")
+
+
+PAUSE_SECONDS = 60.0
+"""With so much audio uncovered the server stops reading a socket."""
+GIVE_UP_SECONDS = 90.0
+"""With so much the session ends as overloaded."""
+
+
+class Refused(Exception):  # noqa: N818  # it is an answer, not an error
+    """A stream is not admitted."""
+
+    def __init__(self, code: str, message: str, retry_after_s: float = 5.0) -> None:
+        super().__init__(message)
+        self.code, self.message, self.retry_after_s = code, message, retry_after_s
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A slot held for a client that is about to connect. Times are UTC epoch seconds."""
+
+    value: str
+    gpu_id: int
+    expires_at: float
+
+
+class Hub:
+    """See the module. `run` must be running for anything to move."""
+
+    def __init__(self, settings: Settings, patience: Patience | None = None) -> None:
+        self.settings = settings
+        self.started_at = time.time()
+        self.slots = Slots(len(settings.devices), settings.max_connections_per_gpu, settings.placement)
+        self.workers = [WorkerProcess(i, device, settings, self, patience) for i, device in enumerate(settings.devices)]
+        self.figures = [EngineFigures() for _ in settings.devices]
+        self.sessions: dict[int, Session] = {}
+        self.stats = Stats()
+        self.draining = False
+        self.drain_deadline: float | None = None
+        self._numbers = itertools.count(1)
+        self._changed = asyncio.Event()
+        self._left = asyncio.Event()
+
+    async def run(self) -> None:
+        """Run the workers and the once-a-second bookkeeping until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for worker in self.workers:
+                group.create_task(worker.run())
+            group.create_task(self._every_second())
+
+    async def _every_second(self) -> None:
+        loop = asyncio.get_running_loop()
+        tick = loop.time()
+        while True:
+            tick = max(tick + 1.0, loop.time())
+            await asyncio.sleep(tick - loop.time())
+            self._sweep()
+            self.stats.turn([s.lag_s for s in self.sessions.values() if not s.done])
+            for gpu_id, figures in enumerate(self.figures):
+                figures.turn([s.lag_s for s in self.sessions.values() if s.gpu_id == gpu_id and not s.done])
+            intervals = [f.partial_interval_s for f in self.figures if f.partial_interval_s is not None]
+            self.stats.interval_s = sum(intervals) / len(intervals) if intervals else None
+
+    # --- admission ----------------------------------------------------------------------------------
+
+    def admit(self, connection_id: str, address: str, ticket: str | None = None) -> int:
+        """Reserve a slot and return its GPU.
+
+        Raises:
+            Refused: there is none, or the server takes no streams now.
+        """
+        try:
+            gpu_id = self._admit(connection_id, address, ticket)
+        except Refused as refusal:
+            self.stats.rejected[refusal.code] += 1
+            raise
+        self.stats.accepted += 1
+        return gpu_id
+
+    def _admit(self, connection_id: str, address: str, ticket: str | None) -> int:
+        if self.draining:
+            raise Refused("draining", "The server is draining; connect to another one")
+        cap = self.settings.connections_per_address
+        if cap and Counter(s.address for s in self.sessions.values())[address] >= cap:
+            raise Refused("too_many_connections", f"At most {cap} connections from one address")
+        held = self.slots.rename(f"ticket:{ticket}", connection_id) if ticket else None
+        if held is not None:
+            return held
+        limit, lag = self.settings.lag_objective_seconds, self.stats.lag.quantiles(0.95)[0]
+        if limit and self.sessions and lag is not None and lag > limit:
+            raise Refused("lagging", f"The server is behind by {lag:.1f} s; try again soon")
+        gpu_id = self.slots.reserve(connection_id)
+        if gpu_id is None:
+            raise Refused("no_capacity", "No GPU resources available")
+        return gpu_id
+
+    def ticket(self) -> Ticket | None:
+        """Reserve a slot for a client that will connect within seconds; None when full or draining."""
+        value = secrets.token_urlsafe(16)
+        owner = f"ticket:{value}"
+        gpu_id = None if self.draining else self.slots.reserve(owner)
+        if gpu_id is None:
+            return None
+        seconds = self.settings.ticket_seconds
+        asyncio.get_running_loop().call_later(seconds, self.slots.release, owner)
+        return Ticket(value, gpu_id, time.time() + seconds)
+
+    def worker_is_ready(self, gpu_id: int) -> bool:
+        """Whether the model of a GPU is in memory."""
+        return self.slots.gpus[gpu_id].state == "ready"
+
+    async def wait_ready(self, connection_id: str) -> None:
+        """Wait until the model of the GPU that a connection holds a slot of is in memory.
+
+        Raises:
+            Refused: the GPU failed, and no other has room.
+        """
+        while (gpu_id := self.slots.gpu_of(connection_id)) is not None and not self.worker_is_ready(gpu_id):
+            failed = self.slots.gpus[gpu_id].state == "failed"
+            if failed and self.slots.reserve(connection_id, avoid=gpu_id) is None:
+                raise Refused("gpu_failed", f"GPU {gpu_id} failed: {self.workers[gpu_id].reason}")
+            if not failed:
+                await self._changed.wait()
+
+    def _announce(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    # --- sessions -----------------------------------------------------------------------------------
+
+    def open(self, connection_id: str, audio: Audio, *, address: str, offset: int = 0) -> Session:
+        """Begin a session on the slot that `connection_id` reserved."""
+        session = Session(next(self._numbers), connection_id, audio, address=address, offset=offset)
+        gpu_id = self.slots.gpu_of(connection_id)
+        assert gpu_id is not None
+        session.gpu_id = gpu_id
+        self.slots.activate(connection_id)
+        self.sessions[session.number] = session
+        if self.worker_is_ready(gpu_id):
+            self.workers[gpu_id].send(session.opening())
+        return session
+
+    def hear(self, session: Session, data: bytes) -> None:
+        """Pass on audio of whole samples."""
+        session.hear(data)
+        if self.worker_is_ready(session.gpu_id):
+            self.workers[session.gpu_id].send(ipc.Audio(session.number, data))
+
+    def flush(self, session: Session) -> None:
+        """Ask for a final of what was spoken so far."""
+        self.workers[session.gpu_id].send(ipc.Flush(session.number))
+
+    def end(self, session: Session) -> None:
+        """No more audio comes; `Done` will follow."""
+        session.ended = True
+        if self.worker_is_ready(session.gpu_id):
+            self.workers[session.gpu_id].send(ipc.End(session.number))
+
+    def close(self, session: Session, *, failed: bool = False) -> None:
+        """Forget a session and free its slot. Doing it twice does nothing."""
+        if self.sessions.pop(session.number, None) is None:
+            return
+        session.outbox.close()
+        self._left.set()
+        self.workers[session.gpu_id].send(ipc.Close(session.number))
+        self.leave(session.connection_id)
+        stats = self.stats
+        stats.failed += failed
+        stats.completed += not failed
+        stats.duration_s.add(time.monotonic() - session.began)
+        stats.chunks.add(session.chunks)
+        stats.texts.add(session.texts)
+        stats.audio_seconds += session.received_s
+
+    def park(self, session: Session) -> None:
+        """A client dropped: hold its session and slot for a while, in case it resumes."""
+        if session.number in self.sessions:
+            outbox, seconds = session.outbox, self.settings.resume_seconds
+            asyncio.get_running_loop().call_later(seconds, self._expire, session, outbox)
+
+    def _expire(self, session: Session, outbox: Outbox) -> None:
+        # A client that resumed has another outbox by now.
+        if session.outbox is outbox:
+            self.close(session, failed=not session.done)
+
+    def resume(self, token: str, offset: int) -> Session | None:
+        """The session of a resume token, with what the client lacks queued; None when it is not known here."""
+        for session in self.sessions.values():
+            if secrets.compare_digest(session.resume_token, token):
+                session.reattach(offset)
+                self.stats.resumed += 1
+                return session
+        return None
+
+    def _sweep(self) -> None:
+        """End sessions that sent nothing for too long, or lasted too long."""
+        now, settings = time.monotonic(), self.settings
+        for session in list(self.sessions.values()):
+            if session.ended:
+                continue
+            if settings.idle_seconds and now - session.heard_at > settings.idle_seconds:
+                session.break_off("idle_timeout", f"No audio for {settings.idle_seconds:g} s")
+            elif settings.session_seconds and now - session.began > settings.session_seconds:
+                session.break_off("session_timeout", f"A session lasts at most {settings.session_seconds:g} s")
+
+    def leave_unopened(self, connection_id: str) -> None:
+        """Free what a connection holds that never became a session."""
+        if not any(session.connection_id == connection_id for session in self.sessions.values()):
+            self.leave(connection_id)
+
+    async def room(self, session: Session) -> None:
+        """Back-pressure: wait while too much of a session's audio is uncovered; beyond a limit, end it."""
+        if session.lag_s <= PAUSE_SECONDS:
+            return
+        self.stats.paused += 1
+        while session.lag_s > PAUSE_SECONDS and not session.done:
+            if session.lag_s > GIVE_UP_SECONDS:
+                self.stats.overloaded += 1
+                session.break_off("overloaded", f"{session.lag_s:.0f} s of audio wait for text")
+                return
+            await asyncio.sleep(0.1)
+
+    def leave(self, connection_id: str) -> None:
+        """Free whatever a connection holds."""
+        gpu_id = self.slots.release(connection_id)
+        if gpu_id is not None:
+            log.info("Released GPU %d from connection %s", gpu_id, connection_id)
+
+    # --- draining -----------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Admit nobody any more, and tell every client."""
+        if self.draining:
+            return
+        self.draining = True
+        self.drain_deadline = time.monotonic() + self.settings.drain_seconds
+        for session in self.sessions.values():
+            session.outbox.put(ipc.Draining(self.settings.drain_seconds))
+
+    def undrain(self) -> None:
+        """Admit again."""
+        self.draining, self.drain_deadline = False, None
+
+    async def drained(self) -> None:
+        """Wait for the streams to end; those that do not in time are ended."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._emptied(), self.settings.drain_seconds)
+        if self.draining:
+            for session in self.sessions.values():
+                session.break_off("drained", "The server has ended; connect to another one")
+            await asyncio.sleep(0.2)
+
+    async def _emptied(self) -> None:
+        while self.sessions and self.draining:
+            await self._left.wait()
+            self._left.clear()
+
+    # --- workers ------------------------------------------------------------------------------------
+
+    def worker_ready(self, gpu_id: int, loaded: ipc.Loaded) -> None:
+        """See `supervisor.Owner`: streams that waited for this worker begin, or go on where a dead one left them."""
+        log.info("Worker of GPU %d is ready: model loaded in %.0f ms", gpu_id, loaded.load_s * 1000)
+        self.slots.gpus[gpu_id].state = "ready"
+        for session in self.sessions.values():
+            if session.gpu_id == gpu_id:
+                self._play(session)
+        self._announce()
+
+    def worker_lost(self, gpu_id: int, *, failed: bool) -> None:
+        """See `supervisor.Owner`: its streams go to another device with room, else they wait for the new worker."""
+        self.slots.gpus[gpu_id].state = "failed" if failed else "starting"
+        self.figures[gpu_id].forget()
+        for session in [s for s in self.sessions.values() if s.gpu_id == gpu_id]:
+            self._move(session, gpu_id, failed=failed)
+        self._announce()
+
+    def _move(self, session: Session, lost: int, *, failed: bool) -> None:
+        room = any(g.state == "ready" and g.used < g.limit for g in self.slots.gpus if g.gpu_id != lost)
+        target = self.slots.reserve(session.connection_id, avoid=lost) if room or failed else None
+        if target is not None:
+            self.slots.activate(session.connection_id)
+            session.gpu_id = target
+            log.warning("Connection %s: moved from GPU %d to GPU %d", session.connection_id, lost, target)
+            if self.worker_is_ready(target):
+                self._play(session)
+        elif failed:
+            session.break_off("server_fault", f"GPU {lost} failed")
+
+    def _play(self, session: Session) -> None:
+        """Open a session at its worker and play the audio that no final covers."""
+        if session.done:
+            return
+        worker = self.workers[session.gpu_id]
+        worker.send(session.opening())
+        for chunk in session.replay():
+            worker.send(ipc.Audio(session.number, chunk))
+        if session.ended:
+            worker.send(ipc.End(session.number))
+
+    def worker_said(self, gpu_id: int, message: ipc.Message) -> None:
+        """See `supervisor.Owner`."""
+        match message:
+            case ipc.Partial() | ipc.Final() | ipc.Done():
+                session = self.sessions.get(message.stream)
+                if session is not None and session.gpu_id == gpu_id:
+                    if isinstance(message, ipc.Final):
+                        self.stats.final.observe([message.delay_s])
+                    session.tell(message)
+            case ipc.Progress():
+                for number, covered_s, settled_s in message.rows:
+                    if (session := self.sessions.get(number)) is not None and session.gpu_id == gpu_id:
+                        session.moved(covered_s, settled_s)
+            case ipc.Fault():
+                if (session := self.sessions.get(message.stream)) is not None:
+                    session.break_off(message.code, message.reason)
+            case ipc.Beat():
+                self.figures[gpu_id].add(message)
+
+    # --- state --------------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> HealthStatus:
+        """The word of `/health`."""
+        states = [gpu.state for gpu in self.slots.gpus]
+        used, total = self.slots.used, self.slots.total
+        if self.draining:
+            return "draining"
+        if "ready" not in states and "starting" in states:
+            return "starting"
+        share = used / total if total else 1.0
+        if share > 0.9:
+            return "critical"
+        return "degraded" if share >= 0.7 or "failed" in states else "healthy"
+
+    @property
+    def ready(self) -> bool:
+        """Whether an orchestrator should send streams here. A full server is ready."""
+        return not self.draining and any(gpu.state == "ready" for gpu in self.slots.gpus)

@@ -1,0 +1,233 @@
+"""What the front process and a worker say to each other, and how it travels.
+
+Frames over a Unix socket pair: four bytes of length, then one MessagePack document, a tagged struct. Sending never
+blocks and never pickles: messages gather for a few milliseconds and leave in one write, so that 400 streams cost a few
+hundred system calls a second and not thousands.
+"""
+
+import asyncio
+import struct
+from collections.abc import Callable
+from typing import cast
+
+import msgspec
+
+FLUSH_SECONDS = 0.004
+_LENGTH = struct.Struct("<I")
+
+
+class Message(msgspec.Struct, tag_field="t", array_like=True, gc=False):
+    """Anything that crosses."""
+
+
+class Start(Message, tag=1):
+    """The first message to a worker: what to load. `law` is the simulated engine's, as a dictionary."""
+
+    engine: str
+    device: str
+    model_path: str | None
+    compute_type: str
+    max_batch: int
+    lanes: int
+    threads: int
+    law: dict[str, float]
+
+
+class Open(Message, tag=2):
+    """A stream begins, or goes on after `start_s` seconds of audio already settled elsewhere."""
+
+    stream: int
+    sample_rate: int
+    encoding: str
+    language: str | None
+    words: bool
+    start_s: float
+    segment: int
+
+
+class Audio(Message, tag=3):
+    """Audio as the client sent it."""
+
+    stream: int
+    data: bytes
+
+
+class Flush(Message, tag=4):
+    """Make a final of what was spoken so far."""
+
+    stream: int
+
+
+class End(Message, tag=5):
+    """No more audio will come: decode the tail, then say Done."""
+
+    stream: int
+
+
+class Close(Message, tag=6):
+    """Forget the stream."""
+
+    stream: int
+
+
+class Loaded(Message, tag=20):
+    """The model is in memory and warm."""
+
+    compute_type: str | None
+    load_s: float
+    max_batch: int
+    languages: str | None
+
+
+class Broken(Message, tag=21):
+    """The worker cannot go on; it ends after this."""
+
+    reason: str
+
+
+class Word(msgspec.Struct, gc=False):
+    """A word with its times in seconds of the stream."""
+
+    word: str
+    start: float
+    end: float
+    probability: float
+
+
+class Partial(Message, tag=22):
+    """Text that may still change after `stable_chars`; audio up to `covered_s` is in it."""
+
+    stream: int
+    segment: int
+    text: str
+    stable_chars: int
+    start: float
+    end: float
+    covered_s: float
+
+
+class Final(Message, tag=23):
+    """Text that never changes. Audio before `settled_s` is needed no more; `delay_s`: from the end of speech to now."""
+
+    stream: int
+    segment: int
+    text: str
+    start: float
+    end: float
+    covered_s: float
+    settled_s: float
+    delay_s: float
+    words: list[Word] | None = None
+
+
+class Progress(Message, tag=24):
+    """For each stream that moved on without text: (stream, covered_s, settled_s)."""
+
+    rows: list[tuple[int, float, float]]
+
+
+class Done(Message, tag=25):
+    """The tail is decoded and every final was sent."""
+
+    stream: int
+    audio_s: float
+    segments: int
+
+
+class Fault(Message, tag=26):
+    """A stream cannot go on; the worker has forgotten it."""
+
+    stream: int
+    code: str
+    reason: str
+
+
+class Beat(Message, tag=27):
+    """Sent each second: the worker is alive, and this is what it did since the last one."""
+
+    decoding_s: float
+    """How long the oldest running decode has been running; 0 with none."""
+    busy_s: float
+    span_s: float
+    batches: int
+    rows: int
+    audio_s: float
+    partials: int
+    speaking: int
+    waits: list[float]
+    computes: list[float]
+    memory_bytes: float | None = None
+
+
+class Draining(Message, tag=40):
+    """Only within the front process: this server ends in `deadline_s`; go elsewhere."""
+
+    deadline_s: float
+    reconnect_url: str | None = None
+
+
+ToWorker = Start | Open | Audio | Flush | End | Close
+ToFront = Loaded | Broken | Partial | Final | Progress | Done | Fault | Beat
+
+
+class Channel(asyncio.Protocol):
+    """One end of the pair. `on_message` gets each message; `on_lost` is called once when the other end is gone."""
+
+    def __init__(self, kind: object, on_message: Callable[[Message], None], on_lost: Callable[[], None]) -> None:
+        self._decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(kind)
+        self._encoder = msgspec.msgpack.Encoder()
+        self._on_message, self._on_lost = on_message, on_lost
+        self._buffer = bytearray()
+        self._outgoing: list[bytes] = []
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport; the event loop calls this."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are not its subclasses
+
+    def data_received(self, data: bytes) -> None:
+        """Cut the bytes into messages; the event loop calls this."""
+        buffer = self._buffer
+        buffer += data
+        at = 0
+        while len(buffer) - at >= 4:
+            (length,) = _LENGTH.unpack_from(buffer, at)
+            if len(buffer) - at - 4 < length:
+                break
+            message = self._decoder.decode(bytes(buffer[at + 4 : at + 4 + length]))
+            at += 4 + length
+            self._on_message(message)
+        if at:
+            del buffer[:at]
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
+        """Tell the owner; the event loop calls this."""
+        self._transport = None
+        self._on_lost()
+
+    def send(self, message: Message) -> None:
+        """Queue a message; it leaves within `FLUSH_SECONDS`. After the other end is gone it goes nowhere."""
+        if self._transport is None:
+            return
+        body = self._encoder.encode(message)
+        if not self._outgoing:
+            asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
+        self._outgoing.append(_LENGTH.pack(len(body)) + body)
+
+    def flush(self) -> None:
+        """Write what has gathered."""
+        if self._outgoing and self._transport is not None:
+            self._transport.write(b"".join(self._outgoing))
+        self._outgoing.clear()
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that the other end has not taken yet."""
+        waiting = sum(map(len, self._outgoing))
+        return waiting + (self._transport.get_write_buffer_size() if self._transport else 0)
+
+    def close(self) -> None:
+        """Send what has gathered and hang up."""
+        self.flush()
+        if self._transport is not None:
+            self._transport.close()

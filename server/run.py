@@ -1,0 +1,109 @@
+"""Run a server: take the port, start uvicorn, and leave in good order when told to."""
+
+import asyncio
+import errno
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from server import logs
+from server.app import make_app
+from server.hub import Hub
+from server.settings import Settings
+from whisper_ops.errors import UserError
+
+log = logging.getLogger("whisper_ops.server")
+
+BACKLOG = 2048
+MAX_MESSAGE_BYTES = 1 << 20
+"""A WebSocket message over this is closed with 1009: 33 s of 16-bit audio in one piece is no stream."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take the address now, so that a port in use is one sentence and not a traceback later.
+
+    Raises:
+        UserError: it is taken, not ours, or no address of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise UserError(
+                f"port {port} on {host} is in use; stop what uses it, or choose another with --port"
+            ) from error
+        raise UserError(f"cannot listen on {host} port {port}: {error.strerror or error}; choose another") from error
+    return sock
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with a SIGTERM that drains first. A second signal ends at once; Ctrl-C does not drain."""
+
+    def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
+        super().__init__(config)
+        self._hub = hub
+        self._drain: asyncio.Task[None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's signature
+        """See `uvicorn.Server`."""
+        if self.should_exit or self._drain is not None or sig != signal.SIGTERM or not self._hub.sessions:
+            self.force_exit = self.should_exit or self._drain is not None
+            self.should_exit = True
+            return
+        self._loop.call_soon_threadsafe(self._begin_drain)
+
+    def _begin_drain(self) -> None:
+        self._drain = asyncio.get_running_loop().create_task(self._drained())
+
+    async def _drained(self) -> None:
+        self._hub.drain()
+        log.info("Draining: %d streams have up to %.0f s", len(self._hub.sessions), self._hub.settings.drain_seconds)
+        await self._hub.drained()
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See `uvicorn.Server`."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+
+def serve(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Serve until a signal. `announce` is told the address once it listens.
+
+    Raises:
+        UserError: the address cannot be had.
+    """
+    sock = bind(settings.host, settings.port)
+    logs.set_up(as_json=settings.log_json)
+    port = sock.getsockname()[1]
+
+    async def main() -> None:
+        hub = Hub(settings)
+        config = uvicorn.Config(
+            make_app(hub),
+            http="httptools",
+            ws="websockets-sansio",
+            ws_max_size=MAX_MESSAGE_BYTES,
+            # PCM does not compress; deflate would cost 96 KiB and a good share of a core.
+            ws_per_message_deflate=False,
+            backlog=BACKLOG,
+            log_config=None,
+            server_header=False,
+            access_log=False,
+            timeout_graceful_shutdown=5,
+        )
+        server = Server(config, hub)
+        announce(f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}")
+        await server.serve([sock])
+
+    uvicorn_loop = uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()
+    with asyncio.Runner(loop_factory=uvicorn_loop) as runner:
+        runner.run(main())

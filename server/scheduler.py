@@ -1,0 +1,55 @@
+"""Which windows are decoded next, and together. Pure: time comes in as an argument.
+
+Earliest deadline first. A batch is the most urgent job and the due jobs that share its audio context (the rows of one
+encode have one length), in order of urgency. Finals go before partials. A partial is due one cadence after the stream's
+last text; when more is due than the engine decodes, everybody's deadline slips alike, so the cadence stretches evenly.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+CONTEXTS_SECONDS: tuple[float, ...] = (8.0, 10.0, 12.0, 15.0, 20.0, 30.0)
+"""Audio contexts that windows are padded to. Few, so that batches fill; shorter ones make Whisper loop."""
+
+TAIL_SECONDS = 1.0
+"""Silence that every context leaves after the speech. With half a second Whisper repeats itself."""
+
+
+def context_seconds(
+    speech_seconds: float, contexts: Sequence[float] = CONTEXTS_SECONDS, tail_seconds: float = TAIL_SECONDS
+) -> float:
+    """The audio context for a window: the shortest that leaves the tail."""
+    return next((c for c in contexts if speech_seconds + tail_seconds <= c), contexts[-1])
+
+
+@dataclass(frozen=True)
+class Job(Generic[T]):
+    """A window that could be decoded. Times are seconds of the caller's clock."""
+
+    item: T
+    due: float
+    final: bool
+    context: float
+    row_cost: float = 1.0
+
+    @property
+    def urgency(self) -> tuple[bool, float]:
+        """Sorts the most urgent first."""
+        return (not self.final, self.due)
+
+
+def next_batch(jobs: Iterable[Job[T]], now: float, max_batch: int) -> list[Job[T]]:
+    """The jobs to decode together now, most urgent first; empty when nothing is due."""
+    due = sorted((job for job in jobs if job.due <= now), key=lambda job: job.urgency)
+    if not due:
+        return []
+    context = due[0].context
+    return [job for job in due if job.context == context][:max_batch]
+
+
+def next_due(jobs: Iterable[Job[T]]) -> float | None:
+    """When the next job becomes due; None without any."""
+    return min((job.due for job in jobs), default=None)

@@ -1,0 +1,168 @@
+"""A client's session in the front process: which worker has it, what it sent, what it is still to be told.
+
+A session outlives its socket: after an abnormal drop it is held for a while and may be resumed. It also outlives its
+worker: the audio that no final covers is kept, and played to the next one.
+"""
+
+import asyncio
+import secrets
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from server import ipc
+from server.audio_log import AudioLog
+from server.encodings import BYTES_PER_SAMPLE
+
+_FINALS_KEPT = 256
+"""Finals that can be sent again to a client that resumes."""
+OUTBOX_LIMIT = 2048
+"""Messages a client may leave unread before it is given up."""
+
+
+@dataclass(frozen=True)
+class Audio:
+    """What a client said its audio is, and what it wants back."""
+
+    sample_rate: int = 16000
+    encoding: str = "pcm_s16le"
+    language: str | None = None
+    words: bool = False
+
+
+class Outbox:
+    """Messages on their way to one client. A newer partial takes the place of an unsent one."""
+
+    __slots__ = ("_items", "_wake", "closed")
+
+    def __init__(self) -> None:
+        self._items: deque[ipc.Message] = deque()
+        self._wake = asyncio.Event()
+        self.closed = False
+
+    def put(self, message: ipc.Message) -> None:
+        """Queue a message."""
+        last = self._items[-1] if self._items else None
+        if isinstance(message, ipc.Partial | ipc.Final) and isinstance(last, ipc.Partial):
+            self._items.pop()
+        self._items.append(message)
+        self._wake.set()
+
+    def close(self) -> None:
+        """Let `get` return None once everything is taken."""
+        self.closed = True
+        self._wake.set()
+
+    async def get(self) -> ipc.Message | None:
+        """The next message; None when closed and empty."""
+        while not self._items:
+            if self.closed:
+                return None
+            self._wake.clear()
+            await self._wake.wait()
+        return self._items.popleft()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+class Session:
+    """One admitted stream. Times are seconds of the stream unless they say otherwise."""
+
+    def __init__(self, number: int, connection_id: str, audio: Audio, *, address: str = "", offset: int = 0) -> None:
+        self.number, self.connection_id, self.audio, self.address = number, connection_id, audio, address
+        self.resume_token = secrets.token_urlsafe(16)
+        self.gpu_id = -1
+        self.began = time.monotonic()
+        self.heard_at = self.began
+        self.log = AudioLog(BYTES_PER_SAMPLE[audio.encoding], offset)
+        self.covered_s = self.settled_s = offset / audio.sample_rate
+        self.next_segment = 0
+        self.ended = False
+        self.done = False
+        self.chunks = 0
+        self.texts = 0
+        self.outbox = Outbox()
+        self.finals: deque[ipc.Final] = deque(maxlen=_FINALS_KEPT)
+        self.last: ipc.Done | ipc.Fault | None = None
+        """What ended it, to be said again to a client that resumes."""
+
+    @property
+    def received_samples(self) -> int:
+        """Samples received so far, at the client's rate, counted from the stream's start."""
+        return self.log.end
+
+    @property
+    def received_s(self) -> float:
+        """Audio received so far, in seconds."""
+        return self.log.end / self.audio.sample_rate
+
+    @property
+    def lag_s(self) -> float:
+        """The headline figure: audio received that is neither in a text nor judged silent, in seconds."""
+        return max(0.0, self.received_s - self.covered_s)
+
+    def opening(self) -> ipc.Open:
+        """The message that opens this session at a worker, at the audio not yet settled."""
+        audio = self.audio
+        start_s = self._settled_sample() / audio.sample_rate
+        return ipc.Open(
+            self.number, audio.sample_rate, audio.encoding, audio.language, audio.words, start_s, self.next_segment
+        )
+
+    def replay(self) -> list[bytes]:
+        """The audio that goes with `opening`."""
+        return self.log.replay(self._settled_sample())
+
+    def _settled_sample(self) -> int:
+        return max(self.log.begin, int(self.settled_s * self.audio.sample_rate))
+
+    def hear(self, data: bytes) -> None:
+        """Keep a chunk that is about to go to the worker."""
+        self.log.append(data)
+        self.chunks += 1
+        self.heard_at = time.monotonic()
+
+    def moved(self, covered_s: float, settled_s: float) -> None:
+        """The worker got so far."""
+        self.covered_s = max(self.covered_s, covered_s)
+        if settled_s > self.settled_s:
+            self.settled_s = settled_s
+            self.log.settle(int(settled_s * self.audio.sample_rate))
+
+    def tell(self, message: ipc.Partial | ipc.Final | ipc.Done) -> None:
+        """Take a text from the worker and pass it on."""
+        match message:
+            case ipc.Partial():
+                self.texts += 1
+                self.moved(message.covered_s, 0.0)
+            case ipc.Final():
+                if message.segment < self.next_segment:
+                    return
+                self.texts += 1
+                self.next_segment = message.segment + 1
+                self.finals.append(message)
+                self.moved(message.covered_s, message.settled_s)
+            case ipc.Done():
+                self.done = True
+                self.last = message
+        self.outbox.put(message)
+
+    def break_off(self, code: str, reason: str) -> None:
+        """End it with an error, told to the client."""
+        if not self.done:
+            self.done = True
+            self.last = ipc.Fault(self.number, code, reason)
+            self.outbox.put(self.last)
+
+    def reattach(self, offset: int) -> None:
+        """A client came back that has every final up to `offset` samples: queue what it lacks, none twice."""
+        self.outbox.close()
+        self.outbox = Outbox()
+        self.heard_at = time.monotonic()
+        offset_s = (offset + 0.5) / self.audio.sample_rate
+        for final in self.finals:
+            if final.end > offset_s:
+                self.outbox.put(final)
+        if self.last is not None:
+            self.outbox.put(self.last)

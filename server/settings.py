@@ -1,0 +1,62 @@
+"""What a server was asked to be: one frozen value, made by the command line, read everywhere."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from server.devices import Device
+
+EngineName = Literal["ctranslate2", "simulated"]
+Placement = Literal["least_loaded", "round_robin"]
+WhenFull = Literal["close", "503"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatedLaw:
+    """The service time law of a simulated GPU: `T(B) = a + b·B` seconds, memory `base + slope·N` bytes."""
+
+    a_seconds: float = 0.02
+    b_seconds: float = 0.005
+    memory_base_bytes: float = 2e9
+    memory_slope_bytes: float = 150e6
+    memory_total_bytes: float = 24e9
+    load_seconds: float = 0.2
+    host_seconds: float = 0.0
+    """CPU burnt on the host for each row of a batch, in seconds."""
+    fault_every: int = 0
+    """One row in so many fails; 0: none."""
+    hang_after: int = 0
+    """The engine hangs for good after so many batches; 0: never."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything `whisper-ops serve` can be told, checked. Times are in seconds."""
+
+    devices: tuple[Device, ...]
+    engine: EngineName = "ctranslate2"
+    model: str
+    """The name shown; never a path of this machine."""
+    model_path: Path | None = None
+    compute_type: str = "default"
+    max_batch: int = 4
+    host: str = "127.0.0.1"
+    port: int = 8000
+    max_connections_per_gpu: int = 16
+    placement: Placement = "least_loaded"
+    when_full: WhenFull = "close"
+    token: str | None = field(default=None, repr=False)
+    admin_token: str | None = field(default=None, repr=False)
+    public_url: str | None = None
+    ticket_seconds: float = 10.0
+    resume_seconds: float = 10.0
+    idle_seconds: float = 120.0
+    session_seconds: float = 0.0
+    """The longest a session may last; 0: no limit."""
+    drain_seconds: float = 30.0
+    lag_objective_seconds: float = 0.0
+    """Refuse new streams while p95 lag is above this; 0: never."""
+    connections_per_address: int = 0
+    """At most so many streams from one address; 0: no limit."""
+    log_json: bool = False
+    law: SimulatedLaw = field(default_factory=SimulatedLaw)

@@ -1,0 +1,304 @@
+"""One stream in a worker: its audio, its utterances, and the text that becomes of them. Pure; time is an argument.
+
+Positions are samples at 16 kHz from the stream's start; `now` is any monotonic clock in seconds. At most one window of
+a stream is in work at a time, so its texts come in order.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from server import ipc
+from server.agreement import Agreement, with_prefix
+from server.encodings import SAMPLE_RATE, Decoder
+from server.engines.base import Hypothesis, Row, TimedWord
+from server.line import Line
+from server.scheduler import Job, context_seconds
+from server.segmenter import Segmenter, Tuning
+from server.vad import FRAME, STEP, Vad
+
+LONGEST_SECONDS = 15.0
+"""Speech without a pause is cut at a word after this long."""
+FIRST_SECONDS = 0.6
+"""Audio an utterance has before its first partial."""
+SETTLING_SECONDS = 0.15
+"""So much silence, and what was said is decoded at once: if the pause goes on, that text is the final."""
+KEPT_SECONDS = 1.0
+"""Audio kept in silence: a later utterance may turn out to begin in it."""
+_CUT_MARGIN_SECONDS = 1.0
+"""Words this close to the end of a window may be incomplete; a forced cut leaves them to the next."""
+
+
+@dataclass
+class Utterance:
+    """A stretch of speech. `end` is None while it is open."""
+
+    segment: int
+    start: int
+    opened_at: float
+    speech_end: int = 0
+    end: int | None = None
+    closed_at: float = 0.0
+    decoded_to: int = 0
+    decoded_at: float = 0.0
+    language: str | None = None
+    agreement: Agreement = field(default_factory=Agreement)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of an utterance that is being decoded."""
+
+    stream: int
+    utterance: Utterance
+    end: int
+    row: Row
+    cut: bool
+    speech_end: int
+
+
+class Stream:
+    """See the module. Text leaves through `events`, which the worker empties."""
+
+    def __init__(self, opened: ipc.Open, vad: Vad, cadence: float, tuning: Tuning | None = None) -> None:
+        self.number = opened.stream
+        self.cadence = cadence
+        self.ended = False
+        self.events: list[ipc.Message] = []
+        self._words = opened.words
+        self._language = opened.language
+        origin = round(opened.start_s * SAMPLE_RATE)
+        self._decoder = Decoder(opened.encoding, opened.sample_rate)
+        self._line = Line(origin)
+        self._vad = vad
+        self._segmenter = Segmenter(origin, tuning or Tuning(), self._opened, self._closed)
+        self._utterances: deque[Utterance] = deque()
+        self._segment = opened.segment
+        self._settled = origin
+        self._now = 0.0
+        self._in_work = False
+        self._done = False
+        self._length = origin
+
+    # --- audio in -----------------------------------------------------------------------------------
+
+    def feed(self, data: bytes, now: float) -> None:
+        """Take audio as the client sent it."""
+        self._now = now
+        self._line.append(self._decoder(data))
+        self._judge()
+
+    def _judge(self) -> None:
+        line, segmenter = self._line, self._segmenter
+        while line.end - segmenter.position >= STEP:
+            for probability in self._vad(line.slice(segmenter.position, segmenter.position + STEP)):
+                segmenter.feed(probability)
+        if not self._utterances:
+            self._settle(segmenter.quiet_from - round(KEPT_SECONDS * SAMPLE_RATE))
+
+    def _judge_rest(self) -> None:
+        """Judge the last samples too, which are no whole step."""
+        self._judge()
+        rest = self._line.end - self._segmenter.position
+        if rest:
+            self._line.append(np.zeros(-rest % FRAME, np.float32))
+            for probability in self._vad(self._line.slice(self._segmenter.position, self._line.end)):
+                self._segmenter.feed(probability)
+
+    def flush(self, now: float) -> None:
+        """End the open utterance here."""
+        self._now = now
+        self._judge_rest()
+        self._segmenter.close()
+        self._finish_decoded()
+
+    def end(self, now: float) -> None:
+        """No more audio comes. `Done` follows the last final."""
+        if self.ended:
+            return
+        self._line.append(self._decoder.rest())
+        self._length = self._line.end
+        self.flush(now)
+        self.ended = True
+        self._finish_decoded()
+
+    def _opened(self, start: int) -> None:
+        self._utterances.append(Utterance(self._segment, start, self._now))
+        self._segment += 1
+
+    def _closed(self, end: int, speech_end: int) -> None:
+        utterance = self._utterances[-1]
+        utterance.end, utterance.speech_end = end, speech_end
+        utterance.closed_at = self._now - max(0, self._segmenter.position - speech_end) / SAMPLE_RATE
+        self._finish_decoded()
+
+    # --- what to decode -----------------------------------------------------------------------------
+
+    def job(self) -> "Job[Stream] | None":
+        """The window that this stream would like to have decoded, if any."""
+        if self._in_work or not self._utterances:
+            return None
+        utterance = self._utterances[0]
+        end, cut = self._window_end(utterance)
+        seconds = (end - utterance.start) / SAMPLE_RATE
+        context = context_seconds(seconds)
+        if cut or utterance.end is not None:
+            return Job(self, utterance.closed_at if utterance.end else utterance.decoded_at, True, context)
+        if utterance.decoded_to >= self._segmenter.speech_end:
+            return None
+        if self._segmenter.silence_seconds >= SETTLING_SECONDS:
+            return Job(self, utterance.decoded_at, True, context)
+        if utterance.decoded_to:
+            return Job(self, utterance.decoded_at + self.cadence, False, context)
+        return Job(self, utterance.opened_at, False, context) if seconds >= FIRST_SECONDS else None
+
+    def _window_end(self, utterance: Utterance) -> tuple[int, bool]:
+        end = self._line.end if utterance.end is None else utterance.end
+        if utterance.end is None:
+            end = min(end, self._segmenter.speech_end + round(self._segmenter.tuning.after * SAMPLE_RATE))
+        limit = utterance.start + round(LONGEST_SECONDS * SAMPLE_RATE)
+        return min(end, limit), end > limit
+
+    def take(self, now: float) -> Window:
+        """Begin the window of `job`."""
+        utterance = self._utterances[0]
+        end, cut = self._window_end(utterance)
+        audio = self._line.slice(utterance.start, end)
+        words = cut or (self._words and utterance.end is not None)
+        at_s = utterance.start / SAMPLE_RATE
+        row = Row(audio, context_seconds(len(audio) / SAMPLE_RATE), at_s, self._language, words)
+        self._in_work = True
+        utterance.decoded_at = now
+        speech_end = self._segmenter.speech_end if utterance.end is None else utterance.speech_end
+        return Window(self.number, utterance, end, row, cut, min(end, speech_end))
+
+    # --- text out -----------------------------------------------------------------------------------
+
+    def apply(self, window: Window, heard: Hypothesis, now: float) -> None:
+        """Take what was heard in a window."""
+        self._in_work, self._now = False, now
+        utterance = window.utterance
+        if self._language is None and heard.language and heard.text:
+            self._language = heard.language
+        utterance.decoded_to = max(window.speech_end, utterance.start + 1)
+        if window.cut:
+            self._cut(window, heard)
+            return
+        utterance.agreement.add(heard.text.split())
+        if utterance.end is not None and utterance.decoded_to >= utterance.speech_end:
+            self._finish(heard.words)
+            self._finish_decoded()
+        elif utterance.agreement.words:
+            self._partial(utterance, window.end)
+
+    def fail(self, window: Window) -> None:
+        """A window could not be decoded: what was already said of it has to do."""
+        self._in_work = False
+        window.utterance.decoded_to = window.end
+        if window.cut:
+            window.utterance.start = window.end
+        self._finish_decoded()
+
+    def _partial(self, utterance: Utterance, end: int) -> None:
+        agreement = utterance.agreement
+        span = utterance.start / SAMPLE_RATE, end / SAMPLE_RATE
+        text, stable = agreement.text, agreement.stable_chars
+        self.events.append(ipc.Partial(self.number, utterance.segment, text, stable, *span, self.covered_s))
+
+    def _finish_decoded(self) -> None:
+        """Utterances that ended and whose speech is decoded need nothing more to be final."""
+        while self._utterances and not self._in_work:
+            first = self._utterances[0]
+            needs_words = self._words and bool(first.agreement.words)
+            if first.end is None or needs_words or first.decoded_to < first.speech_end:
+                break
+            self._finish(None)
+        if self.ended and not self._utterances and not self._done:
+            self._done = True
+            self.events.append(ipc.Done(self.number, self._length / SAMPLE_RATE, self._segment))
+
+    def _finish(self, words: tuple[TimedWord, ...] | None) -> None:
+        utterance = self._utterances.popleft()
+        assert utterance.end is not None
+        self._final(utterance, utterance.agreement.words, utterance.end, words)
+
+    def _final(self, utterance: Utterance, text: list[str], end: int, words: tuple[TimedWord, ...] | None) -> None:
+        self._settle(end)
+        if not text:
+            return
+        start_s = utterance.start / SAMPLE_RATE
+        timed = [ipc.Word(w.word, start_s + w.start, start_s + w.end, w.probability) for w in words or ()]
+        delay = max(0.0, self._now - utterance.closed_at) if utterance.end is not None else 0.0
+        self.events.append(
+            ipc.Final(
+                self.number,
+                utterance.segment,
+                " ".join(text),
+                start_s,
+                end / SAMPLE_RATE,
+                self.covered_s,
+                self.settled_s,
+                delay,
+                timed if self._words else None,
+            )
+        )
+
+    def _cut(self, window: Window, heard: Hypothesis) -> None:
+        """Make a final of the first part of a window without a pause; the rest goes on as the next utterance."""
+        utterance = window.utterance
+        timed = heard.words or ()
+        count, cut_s = cut_at(timed, len(window.row.audio) / SAMPLE_RATE - _CUT_MARGIN_SECONDS)
+        stable = utterance.agreement.stable
+        words = with_prefix(stable, [w.word for w in timed])
+        kept = max(0, count + len(words) - len(timed))
+        cut = utterance.start + round(cut_s * SAMPLE_RATE) if count else window.end
+        self._final(utterance, words[:kept], cut, timed[:count])
+        rest = Utterance(
+            utterance.segment + 1, cut, self._now, utterance.speech_end, utterance.end, utterance.closed_at
+        )
+        rest.agreement.stable = stable[kept:]
+        rest.decoded_at = utterance.decoded_at
+        self._utterances[0] = rest
+        for later in list(self._utterances)[1:]:
+            later.segment += 1
+        self._segment += 1
+        self._finish_decoded()
+
+    # --- where it is --------------------------------------------------------------------------------
+
+    def _settle(self, position: int) -> None:
+        if position > self._settled:
+            self._settled = position
+            self._line.drop(position)
+
+    @property
+    def settled_s(self) -> float:
+        """Audio before this is needed no more, in seconds."""
+        return self._settled / SAMPLE_RATE
+
+    @property
+    def covered_s(self) -> float:
+        """Audio before this is in a text or was judged silent, without a gap, in seconds."""
+        if not self._utterances:
+            return self._segmenter.quiet_from / SAMPLE_RATE
+        first = self._utterances[0]
+        if len(self._utterances) == 1 and first.decoded_to >= max(self._segmenter.speech_end, first.speech_end):
+            return self._segmenter.position / SAMPLE_RATE
+        return max(first.start, first.decoded_to) / SAMPLE_RATE
+
+    @property
+    def speaking(self) -> bool:
+        """Whether an utterance is open or waits for its text."""
+        return bool(self._utterances)
+
+
+def cut_at(words: tuple[TimedWord, ...], limit_s: float) -> tuple[int, float]:
+    """How many words to keep before `limit_s`, and the second to cut at: the widest gap of the last few words."""
+    fit = sum(1 for word in words if word.end <= limit_s)
+    if not fit:
+        return 0, 0.0
+    candidates = range(max(1, fit - 5), fit + 1)
+    starts = [*(word.start for word in words), words[-1].end]
+    best = max(candidates, key=lambda n: (starts[n] - words[n - 1].end, n))
+    return best, (words[best - 1].end + starts[best]) / 2

@@ -1,0 +1,209 @@
+"""A worker's event loop: audio in, batches to the decoding threads, text out."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from server import ipc
+from server.engines.base import Engine, EngineInfo, Hypothesis, decode_each
+from server.scheduler import next_batch, next_due
+from server.settings import SimulatedLaw
+from server.stream import Stream, Window
+from server.vad import LevelVad, SileroVad, Vad
+from server.worker.figures import Figures
+
+CADENCE_SECONDS = 0.5
+"""A stream's text is renewed this often when the engine keeps up."""
+PROGRESS_SECONDS = 0.25
+BEAT_SECONDS = 1.0
+
+
+def make_engine(start: ipc.Start) -> Engine:
+    """The engine that was asked for; its packages are imported here and nowhere else."""
+    if start.engine == "simulated":
+        from server.engines.simulated import SimulatedEngine  # noqa: PLC0415
+
+        law = {k: int(v) if k in ("fault_every", "hang_after") else v for k, v in start.law.items()}
+        return SimulatedEngine(SimulatedLaw(**law))  # type: ignore[arg-type]  # the supervisor sends the same class
+    from server.engines.ctranslate2 import CTranslate2Engine  # noqa: PLC0415
+
+    assert start.model_path is not None
+    return CTranslate2Engine(Path(start.model_path), start.device, start.compute_type, start.lanes, start.threads)
+
+
+class Worker:
+    """Owns the streams of one device. Everything but `load` and `decode` happens on the event loop."""
+
+    def __init__(
+        self, engines: Callable[[ipc.Start], Engine] = make_engine, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.channel = ipc.Channel(ipc.ToWorker, self._receive, self._lost)
+        self.finished = asyncio.Event()
+        self._engines, self._clock = engines, clock
+        self._engine: Engine | None = None
+        self._streams: dict[int, Stream] = {}
+        self._figures = Figures()
+        self._running: dict[int, float] = {}
+        self._kicked: asyncio.TimerHandle | asyncio.Handle | None = None
+        self._reported: dict[int, tuple[float, float]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- messages -----------------------------------------------------------------------------------
+
+    def _receive(self, message: ipc.Message) -> None:
+        now = self._clock()
+        match message:
+            case ipc.Start():
+                self._spawn(self._run(message))
+            case ipc.Open():
+                self._streams[message.stream] = Stream(message, self._vad(), CADENCE_SECONDS)
+            case ipc.Close():
+                self._streams.pop(message.stream, None)
+                self._reported.pop(message.stream, None)
+            case ipc.Audio(stream, data):
+                if found := self._streams.get(stream):
+                    found.feed(data, now)
+                    self._after(found)
+            case ipc.Flush(stream):
+                if found := self._streams.get(stream):
+                    found.flush(now)
+                    self._after(found)
+            case ipc.End(stream):
+                if found := self._streams.get(stream):
+                    found.end(now)
+                    self._after(found)
+
+    def _lost(self) -> None:
+        # The front process is gone or wants us gone; decoding threads must not keep this process alive.
+        self.finished.set()
+        os._exit(0)
+
+    def _spawn(self, work: "asyncio._CoroutineLike[None]") -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, start: ipc.Start) -> None:
+        self._max_batch, self._lanes = start.max_batch, start.lanes
+        self._simulated = start.engine == "simulated"
+        self._pool = ThreadPoolExecutor(start.lanes, "decode", _yield_to_the_loop)
+        began = self._clock()
+        try:
+            engine = self._engines(start)
+            info: EngineInfo = await asyncio.get_running_loop().run_in_executor(self._pool, engine.load)
+        except Exception as error:  # noqa: BLE001  # whatever went wrong, the front process must hear of it
+            self.channel.send(ipc.Broken(f"{type(error).__name__}: {error}"))
+            self.channel.flush()
+            return
+        self._engine = engine
+        self.channel.send(ipc.Loaded(info.compute_type, self._clock() - began, start.max_batch, info.languages))
+        self._kick()
+        await self._report()
+
+    def _vad(self) -> Vad:
+        return LevelVad() if self._simulated else SileroVad()
+
+    # --- decoding -----------------------------------------------------------------------------------
+
+    def _after(self, stream: Stream) -> None:
+        if stream.events:
+            for event in stream.events:
+                self.channel.send(event)
+                self._figures.said(event)
+            stream.events.clear()
+        if stream.speaking:
+            self._kick()
+
+    def _kick(self, delay: float = 0.0) -> None:
+        """Look for due work soon; once, however often it is asked for."""
+        if self._kicked is not None:
+            self._kicked.cancel()
+        self._kicked = asyncio.get_running_loop().call_later(delay, self._dispatch)
+
+    def _dispatch(self) -> None:
+        self._kicked = None
+        if self._engine is None:
+            return
+        now = self._clock()
+        while len(self._running) < self._lanes:
+            jobs = [job for stream in self._streams.values() if (job := stream.job())]
+            batch = next_batch(jobs, now, self._max_batch)
+            if not batch:
+                due = next_due(jobs)
+                if due is not None:
+                    self._kick(max(0.01, due - now))
+                return
+            self._figures.waited([now - job.due for job in batch])
+            windows = [job.item.take(now) for job in batch]
+            self._spawn(self._decode(windows, now))
+
+    async def _decode(self, windows: list[Window], began: float) -> None:
+        assert self._engine is not None
+        key = id(windows)
+        self._running[key] = began
+        rows = [window.row for window in windows]
+        loop = asyncio.get_running_loop()
+        try:
+            heard = await loop.run_in_executor(self._pool, decode_each, self._engine, rows)
+        finally:
+            del self._running[key]
+        now = self._clock()
+        self._figures.decoded(len(rows), sum(len(row.audio) for row in rows), began, now)
+        for window, hypothesis in zip(windows, heard, strict=True):
+            self._deliver(window, hypothesis, now)
+        self._kick()
+
+    def _deliver(self, window: Window, heard: Hypothesis | Exception, now: float) -> None:
+        stream = self._streams.get(window.stream)
+        if stream is None:
+            return
+        if isinstance(heard, Exception):
+            self._figures.failed_rows += 1
+            stream.fail(window)
+        else:
+            stream.apply(window, heard, now)
+        self._after(stream)
+
+    # --- reports ------------------------------------------------------------------------------------
+
+    async def _report(self) -> None:
+        beat_at = self._clock()
+        while True:
+            self._progress()
+            now = self._clock()
+            if now >= beat_at:
+                beat_at = now + BEAT_SECONDS
+                self._beat(now)
+            await asyncio.sleep(PROGRESS_SECONDS)
+
+    def _progress(self) -> None:
+        moved = []
+        for number, stream in self._streams.items():
+            place = stream.covered_s, stream.settled_s
+            if self._reported.get(number) != place:
+                self._reported[number] = place
+                moved.append((number, *place))
+        if moved:
+            self.channel.send(ipc.Progress(moved))
+
+    def _beat(self, now: float) -> None:
+        assert self._engine is not None
+        speaking = sum(stream.speaking for stream in self._streams.values())
+        oldest = now - min(self._running.values(), default=now)
+        memory = self._engine.memory_bytes(len(self._streams))
+        self.channel.send(self._figures.beat(now, oldest, speaking, memory))
+
+
+def _yield_to_the_loop() -> None:
+    """Lower a decoding thread's priority, so that audio, text and health go first on a crowded machine."""
+    if hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, _thread_id(), 5)
+
+
+def _thread_id() -> int:
+    import threading  # noqa: PLC0415
+
+    return threading.get_native_id()

@@ -1,0 +1,132 @@
+"""`whisper-ops serve`."""
+
+import ipaddress
+from pathlib import Path
+from typing import Any
+
+import click
+
+from whisper_ops.console import narration
+from whisper_ops.errors import UserError
+from whisper_ops.secrets import read_token
+
+_LAW_KEYS = {
+    "a": "a_seconds",
+    "b": "b_seconds",
+    "base": "memory_base_bytes",
+    "slope": "memory_slope_bytes",
+    "memory": "memory_total_bytes",
+    "load": "load_seconds",
+    "host": "host_seconds",
+    "fault": "fault_every",
+    "hang": "hang_after",
+}
+
+
+@click.command("serve")
+@click.option("--model", metavar="NAME|FOLDER", help="A model's name, or its folder; without it, tiny.en of [speech].")
+@click.option(
+    "--devices", default="auto", show_default=True, help="auto, cpu, cpu,cpu, cuda:0,cuda:1; simulated: sim:8."
+)
+@click.option("--engine", type=click.Choice(["ctranslate2", "simulated"]), default="ctranslate2", show_default=True)
+@click.option("--sim-law", metavar="a=S,b=S,…", help="Simulated: T(B) = a + b·B seconds; base, slope, memory in bytes.")
+@click.option("--compute-type", default="default", show_default=True, help="int8, float16, …; default: int8 on a CPU.")
+@click.option("--max-batch", type=click.IntRange(1, 256), help="Rows a batch; default: 4 on a CPU, 16 on a GPU.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.option("--max-connections-per-gpu", type=click.IntRange(1, 100_000), default=16, show_default=True)
+@click.option(
+    "--placement", type=click.Choice(["least_loaded", "round_robin"]), default="least_loaded", show_default=True
+)
+@click.option("--when-full", type=click.Choice(["close", "503"]), default="close", show_default=True)
+@click.option("--public-url", metavar="TEMPLATE", help="What /connect answers: wss://{pod_id}-{port}.example/ws.")
+@click.option("--token-file", type=click.Path(path_type=Path, dir_okay=False), help="Else WHISPER_OPS_TOKEN.")
+@click.option(
+    "--admin-token-file", type=click.Path(path_type=Path, dir_okay=False), help="Else WHISPER_OPS_ADMIN_TOKEN."
+)
+@click.option("--insecure", is_flag=True, help="Listen on other than loopback addresses without a token.")
+@click.option(
+    "--lag-objective", type=click.FloatRange(0), default=0.0, help="Refuse new streams above this p95 lag, s."
+)
+@click.option("--connections-per-address", type=click.IntRange(0), default=0, help="At most so many from one address.")
+@click.option("--idle-timeout", type=click.FloatRange(0), default=120.0, show_default=True, help="Seconds; 0: never.")
+@click.option("--max-session", type=click.FloatRange(0), default=0.0, help="Seconds a session may last; 0: no limit.")
+@click.option(
+    "--drain-timeout", type=click.FloatRange(0), default=30.0, show_default=True, help="Seconds after SIGTERM."
+)
+@click.option("--log-json", is_flag=True, help="One JSON object a log line.")
+def command(**options: Any) -> None:  # noqa: ANN401  # click hands over the options above by name
+    """Serve streaming speech-to-text on this machine's GPUs (or its CPU), and its stats.
+
+    The native protocol is a WebSocket at /ws; the figures are at /snapshot, /metrics and their like; /docs lists all.
+    """
+    try:
+        from server import devices, models
+        from server.run import serve
+        from server.settings import Settings, SimulatedLaw
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the server is not installed ({error.name} is missing); install whisper-ops[server]"
+        ) from error
+
+    token = read_token(options["token_file"])
+    if token is None and not options["insecure"] and not _loopback(options["host"]):
+        raise UserError(
+            f"--host {options['host']} can be reached from outside and no token is set; "
+            "give --token-file, or say --insecure if that is meant"
+        )
+    simulated = options["engine"] == "simulated"
+    if options["sim_law"] and not simulated:
+        raise UserError("--sim-law goes with --engine simulated")
+    found = devices.parse(options["devices"], simulated=simulated)
+    model = None if simulated else models.find(options["model"])
+    on_gpu = found[0].kind != "cpu"
+    settings = Settings(
+        devices=found,
+        engine=options["engine"],
+        model=model.name if model else "simulated",
+        model_path=model.path if model else None,
+        compute_type=options["compute_type"],
+        max_batch=options["max_batch"] or (16 if on_gpu else 4),
+        host=options["host"],
+        port=options["port"],
+        max_connections_per_gpu=options["max_connections_per_gpu"],
+        placement=options["placement"],
+        when_full=options["when_full"],
+        token=token,
+        admin_token=read_token(options["admin_token_file"], "WHISPER_OPS_ADMIN_TOKEN"),
+        public_url=options["public_url"],
+        idle_seconds=options["idle_timeout"],
+        session_seconds=options["max_session"],
+        drain_seconds=options["drain_timeout"],
+        lag_objective_seconds=options["lag_objective"],
+        connections_per_address=options["connections_per_address"],
+        log_json=options["log_json"],
+        law=SimulatedLaw(**_law(options["sim_law"] or "")),
+    )
+    what = f"{settings.model} on {', '.join(device.name for device in found)}"
+    serve(settings, lambda url: narration().print(f"whisper-ops serve: {what}: listening on {url}", soft_wrap=True))
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _law(text: str) -> dict[str, Any]:
+    """`a=0.012,b=0.0005` as the fields of a law."""
+    fields: dict[str, Any] = {}
+    for part in filter(None, text.split(",")):
+        key, _, value = part.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if key not in _LAW_KEYS or number < 0:
+            raise UserError(f"--sim-law: {part!r} is not one of {', '.join(f'{k}=NUMBER' for k in _LAW_KEYS)}")
+        fields[_LAW_KEYS[key]] = int(number) if key in ("fault", "hang") else number
+    return fields
