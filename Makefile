@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # What one test may take in parallel; two cores carry two workers.
 JOBS ?= 2
 
-.PHONY: help setup demo test lint types fmt docs bench clean requirements system-packages
+.PHONY: help setup demo test lint types fmt docs pictures bench clean requirements system-packages
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ types: $(VENV)/.dev ## the strict type checker
 
 fmt: $(VENV)/.dev ## format the code and mend what can be mended
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+pictures: $(VENV)/.dev ## draw docs/pictures/*.svg from the code
+	@$(BIN)/python -m tests.dashboard.pictures
 
 docs: $(VENV)/.dev ## write docs/commands.md from the commands' own help
 	@$(BIN)/python docs/make_commands.py

@@ -126,10 +126,11 @@ def header(columns: Sequence[Column], sorted_by: str | None = None) -> Line:
         by_this = sorted_by is not None and column.sorts == sorted_by
         style: Style = "accent" if by_this else column.style
         run = f"sort {column.sorts}" if column.sorts else None
-        spans += [
-            *fit((Span(column.title, style, run),), column.width, column.align),
-            Span("▾ " if by_this else "  ", style),
-        ]
+        # The mark of a right-aligned title stands in the gap, so that no title loses its room to it.
+        title, gap = column.title, "  "
+        if by_this:
+            title, gap = (title, "▾ ") if column.align == "right" else (f"{title} ▾", gap)
+        spans += [*fit((Span(title, style, run),), column.width, column.align), Span(gap, style)]
     return Line(tuple(spans))
 
 
