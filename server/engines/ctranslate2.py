@@ -12,8 +12,8 @@ import ctranslate2
 import numpy as np
 import tokenizers
 
-from server import mel
 from server.encodings import SAMPLE_RATE
+from server.engines import mel
 from server.engines.base import EngineInfo, Hypothesis, Row, TimedWord
 
 TOKENS_PER_SECOND = 8.0

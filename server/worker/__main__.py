@@ -19,8 +19,9 @@ async def _serve(descriptor: int) -> None:
 
 def main() -> None:
     """Serve until the front process hangs up."""
-    # Ctrl-C reaches the whole group, but only the front process decides when its workers end: by hanging up.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Both reach the whole process group, but only the front process decides when its workers end: by hanging up.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(ModuleNotFoundError):
         import uvloop  # noqa: PLC0415  # not on every platform, and asyncio's own loop serves as well
 

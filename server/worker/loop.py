@@ -9,11 +9,11 @@ from pathlib import Path
 
 from server import ipc
 from server.engines.base import Engine, EngineInfo, Hypothesis, decode_each
-from server.scheduler import next_batch, next_due
 from server.settings import SimulatedLaw
-from server.stream import Stream, Window
-from server.vad import LevelVad, SileroVad, Vad
 from server.worker.figures import Figures
+from server.worker.scheduler import next_batch, next_due
+from server.worker.stream import Stream, Window
+from server.worker.vad import LevelVad, SileroVad, Vad
 
 CADENCE_SECONDS = 0.5
 """A stream's text is renewed this often when the engine keeps up."""

@@ -62,7 +62,7 @@ def command(**options: Any) -> None:  # noqa: ANN401  # click hands over the opt
     """
     try:
         from server import devices, models
-        from server.run import serve
+        from server.front.run import serve
         from server.settings import Settings, SimulatedLaw
     except ModuleNotFoundError as error:
         raise UserError(

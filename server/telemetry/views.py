@@ -5,9 +5,9 @@ import time
 
 import psutil
 
-from server.hosts import HostMeter, ProcessMeter, Usage
-from server.hub import Hub
-from server.nvml import Nvml, Reading, Watch
+from server.front.hub import Hub
+from server.telemetry.hosts import HostMeter, ProcessMeter, Usage
+from server.telemetry.nvml import Nvml, Reading, Watch
 from whisper_ops import __version__, wire
 
 _GB = 1e9

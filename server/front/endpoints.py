@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from server import metrics
-from server.auth import matches, presented
-from server.hub import Hub
-from server.page import PAGE
-from server.views import Views
+from server.front.auth import matches, presented
+from server.front.hub import Hub
+from server.front.page import PAGE
+from server.telemetry import metrics
+from server.telemetry.views import Views
 from whisper_ops import wire
 
 

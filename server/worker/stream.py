@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from server import ipc
-from server.agreement import Agreement, with_prefix
 from server.encodings import SAMPLE_RATE, Decoder
 from server.engines.base import Hypothesis, Row, TimedWord
-from server.line import Line
-from server.scheduler import Job, context_seconds
-from server.segmenter import Segmenter, Tuning
-from server.vad import FRAME, STEP, Vad
+from server.worker.agreement import Agreement, with_prefix
+from server.worker.line import Line
+from server.worker.scheduler import Job, context_seconds
+from server.worker.segmenter import Segmenter, Tuning
+from server.worker.vad import FRAME, STEP, Vad
 
 LONGEST_SECONDS = 15.0
 """Speech without a pause is cut at a word after this long."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from server.encodings import SAMPLE_RATE
-from server.vad import FRAME
+from server.worker.vad import FRAME
 
 
 @dataclass(frozen=True)

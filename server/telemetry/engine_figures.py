@@ -3,7 +3,7 @@
 from collections import deque
 
 from server import ipc
-from server.stats import Rolling
+from server.telemetry.stats import Rolling
 
 _BEATS = 10
 """Rates are over the last ten heartbeats: steady to read, and quick enough to follow."""

@@ -13,12 +13,12 @@ from collections import Counter
 from dataclasses import dataclass
 
 from server import ipc
-from server.engine_figures import EngineFigures
-from server.session import Audio, Outbox, Session
+from server.front.session import Audio, Outbox, Session
+from server.front.slots import Slots
+from server.front.supervisor import Patience, WorkerProcess
 from server.settings import Settings
-from server.slots import Slots
-from server.stats import Stats
-from server.supervisor import Patience, WorkerProcess
+from server.telemetry.engine_figures import EngineFigures
+from server.telemetry.stats import Stats
 from whisper_ops.wire import HealthStatus
 
 log = logging.getLogger("whisper_ops.server")

@@ -11,8 +11,8 @@ from collections import deque
 from dataclasses import dataclass
 
 from server import ipc
-from server.audio_log import AudioLog
 from server.encodings import BYTES_PER_SAMPLE
+from server.front.audio_log import AudioLog
 
 _FINALS_KEPT = 256
 """Finals that can be sent again to a client that resumes."""

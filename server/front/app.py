@@ -11,11 +11,13 @@ from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from server import admin, endpoints
-from server.auth import allowed, presented
-from server.hub import Hub
-from server.views import Views
-from server.ws_native import NativeConnection
+from server.devices import Device
+from server.front import admin, endpoints
+from server.front.auth import allowed, presented
+from server.front.hub import Hub
+from server.front.ws.native import NativeConnection
+from server.settings import Settings
+from server.telemetry.views import Views
 from whisper_ops import __version__, wire
 
 
@@ -79,6 +81,13 @@ def make_app(hub: Hub, views: Views | None = None) -> FastAPI:
     app.add_middleware(TokenGate, token=hub.settings.token)
     _describe(app)
     return app
+
+
+def documented_paths() -> list[str]:
+    """Every path of the application, HTTP and WebSocket: what docs/api.md must tell of."""
+    app = make_app(Hub(Settings(devices=(Device("sim", 0),), engine="simulated", model="simulated")))
+    sockets = {route.path for route in app.routes if isinstance(route, WebSocketRoute)}
+    return sorted({"/", "/docs", *app.openapi()["paths"], *sockets})
 
 
 def _describe(app: FastAPI) -> None:

@@ -10,9 +10,9 @@ from types import FrameType
 
 import uvicorn
 
-from server import logs
-from server.app import make_app
-from server.hub import Hub
+from server.front import logs
+from server.front.app import make_app
+from server.front.hub import Hub
 from server.settings import Settings
 from whisper_ops.errors import UserError
 
@@ -50,6 +50,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
         super().__init__(config)
         self._hub = hub
+        self.interrupted = False
         self._drain: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's signature
@@ -57,6 +58,7 @@ class Server(uvicorn.Server):
         if self.should_exit or self._drain is not None or sig != signal.SIGTERM or not self._hub.sessions:
             self.force_exit = self.should_exit or self._drain is not None
             self.should_exit = True
+            self.interrupted = sig == signal.SIGINT
             return
         self._loop.call_soon_threadsafe(self._begin_drain)
 
@@ -68,6 +70,12 @@ class Server(uvicorn.Server):
         log.info("Draining: %d streams have up to %.0f s", len(self._hub.sessions), self._hub.settings.drain_seconds)
         await self._hub.drained()
         self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See `uvicorn.Server`. However hurried, the workers are ended and waited for."""
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See `uvicorn.Server`."""
@@ -103,6 +111,8 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         server = Server(config, hub)
         announce(f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}")
         await server.serve([sock])
+        if server.interrupted:
+            raise KeyboardInterrupt
 
     uvicorn_loop = uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()
     with asyncio.Runner(loop_factory=uvicorn_loop) as runner:

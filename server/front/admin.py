@@ -3,8 +3,8 @@
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from server.endpoints import admin_allowed
-from server.hub import Hub
+from server.front.endpoints import admin_allowed
+from server.front.hub import Hub
 from whisper_ops import wire
 
 

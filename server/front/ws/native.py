@@ -12,8 +12,8 @@ from starlette.websockets import WebSocket
 
 from server import ipc
 from server.encodings import BYTES_PER_SAMPLE, MAX_RATE, MIN_RATE
-from server.hub import Hub, Refused
-from server.session import Audio, Session
+from server.front.hub import Hub, Refused
+from server.front.session import Audio, Session
 from whisper_ops import wire
 
 log = logging.getLogger("whisper_ops.server")

@@ -1,0 +1,1 @@
+"""The front process: HTTP, WebSockets, admission, sessions, and the supervision of the workers."""
