@@ -9,25 +9,44 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from whisper_ops.history import History
+from whisper_ops.errors import UserError
+from whisper_ops.history import AlertRecord, EventRecord, History, Retention
+from whisper_ops.history.lock import WriterLock
 from whisper_ops.snapshot import Snapshot
 
 FLUSH_SECONDS = 1.0
 _RETRY_SECONDS = 5.0
+_PRUNE_SECONDS = 60.0
+_ROLLUPS_A_FLUSH = 20
+"""100 servers' minutes are rolled up in five flushes, so that no flush takes long."""
 _WAITING_LIMIT = 20_000
-"""Snapshots kept while the disk takes none: 100 servers for three minutes, some 100 MB."""
+"""Rows kept while the disk takes none: 100 servers for three minutes, some 100 MB."""
 
 Say = Callable[[str], None]
+Item = Snapshot | EventRecord | AlertRecord
 
 
 class HistoryWriter:
     """Takes snapshots without blocking and commits them in batches, one transaction each `flush_seconds`.
 
-    When the disk is full or the file became read-only it says so once, goes on taking snapshots (the oldest are dropped
-    beyond a limit and counted), tries again, and says so once when it works again. `say` is called on its thread.
+    One process writes polls; a second one's writer says in `note` who does, drops what it is given, and takes over when
+    the first is gone. When the disk is full or became read-only it says so once, goes on taking snapshots (the oldest
+    are dropped beyond a limit and counted), tries again, and says so once when it works again. `say` is called on the
+    writer's thread, except by `__init__`.
+
+    Raises:
+        UserError: the file is no history, is newer than this program, or cannot be written.
     """
 
-    def __init__(self, path: Path, say: Say | None = None, *, flush_seconds: float = FLUSH_SECONDS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        say: Say | None = None,
+        *,
+        command: str = "whisper-ops",
+        flush_seconds: float = FLUSH_SECONDS,
+        retention: Retention | None = None,
+    ) -> None:
         self.path = path
         self.written_total = 0
         self.dropped_total = 0
@@ -35,35 +54,47 @@ class HistoryWriter:
         """Why nothing is being written at the moment, in one sentence."""
         self._say = say or _silently
         self._flush_seconds = flush_seconds
-        self._waiting: deque[Snapshot] = deque()
+        self._retention = retention or Retention()
+        self._waiting: deque[Item] = deque()
         self._wake = threading.Event()
         self._stopping = False
-        self._written = threading.Condition()
-        self._history = History.writing(path)
+        self._changed = threading.Condition()
+        self._prune_at = 0.0
+        self._lock = WriterLock(path, command)
+        self._history: History | None = None
+        self._open()
         self._thread = threading.Thread(target=self._run, name="history writer", daemon=True)
         self._thread.start()
 
-    def put(self, snapshot: Snapshot) -> None:
-        """Take a snapshot; returns at once."""
+    @property
+    def writing(self) -> bool:
+        """Whether this is the process that writes the polls."""
+        return self._history is not None
+
+    def put(self, item: Item) -> None:
+        """Take a snapshot, an event or an alert; returns at once."""
+        if self._history is None:
+            return
         if len(self._waiting) >= _WAITING_LIMIT:
             self._waiting.popleft()
             self.dropped_total += 1
-        self._waiting.append(snapshot)
+        self._waiting.append(item)
 
     def flush(self, timeout: float = 10.0) -> bool:
         """Wait until everything put so far is committed; False when it was not within `timeout` seconds."""
         self._wake.set()
-        with self._written:
-            return self._written.wait_for(lambda: not self._waiting or self.note is not None, timeout) and (
-                not self._waiting
-            )
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting or self.note is not None, timeout)
+            return not self._waiting
 
     def close(self) -> None:
-        """Commit what waits and close the file."""
+        """Commit what waits, close the file and let another process write."""
         self._stopping = True
         self._wake.set()
         self._thread.join()
-        self._history.close()
+        if self._history is not None:
+            self._history.close()
+        self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -73,43 +104,81 @@ class HistoryWriter:
     ) -> None:
         self.close()
 
+    def _open(self) -> None:
+        try:
+            holder = self._lock.try_acquire()
+        except OSError as error:
+            # The folder takes no file; opening the history finds the better words for it.
+            History.writing(self.path).close()
+            raise UserError(f"cannot lock the history {self.path}: {error.strerror}") from error
+        if holder is not None:
+            self.note = f"{self.path} is written by {holder}; this one only reads"
+            return
+        try:
+            self._history = History.writing(self.path)
+        except BaseException:
+            self._lock.release()
+            raise
+        self.note = None
+
     def _run(self) -> None:
         while not self._stopping:
             self._wake.wait(self._flush_seconds if self.note is None else _RETRY_SECONDS)
             self._wake.clear()
-            self._commit()
-        self._commit()
+            self._work()
+        self._work()
 
-    def _commit(self) -> None:
+    def _work(self) -> None:
+        if self._history is None:
+            self._take_over()
+            return
         batch = list(self._waiting)
-        if not batch:
-            return
         try:
-            self._history.add_snapshots(batch)
+            if batch:
+                self._history.add(
+                    [item for item in batch if isinstance(item, Snapshot)],
+                    [item for item in batch if isinstance(item, EventRecord)],
+                    [item for item in batch if isinstance(item, AlertRecord)],
+                )
+                self._succeeded(batch)
+            self._keep_house(self._history)
         except sqlite3.Error as error:
-            self._failed(f"the history {self.path} takes no rows: {error}; polling goes on without it")
-            return
-        self._succeeded(batch)
+            self._failed(f"the history {self.path} takes no rows ({error}); polling goes on without it")
 
-    def _succeeded(self, batch: list[Snapshot]) -> None:
-        with self._written:
-            # `put` may have dropped the oldest meanwhile; only what is still ours is taken off.
-            committed = {id(snapshot) for snapshot in batch}
+    def _keep_house(self, history: History) -> None:
+        now = time.time()
+        history.roll_up(now, _ROLLUPS_A_FLUSH)
+        if time.monotonic() >= self._prune_at and not self._stopping:
+            self._prune_at = time.monotonic() + _PRUNE_SECONDS
+            history.prune(now, self._retention)
+
+    def _take_over(self) -> None:
+        try:
+            self._open()
+        except UserError as error:
+            self.note = str(error)
+        if self.writing:
+            self._say(f"the history {self.path} is free now; this process writes it from here on")
+
+    def _succeeded(self, batch: list[Item]) -> None:
+        with self._changed:
+            # `put` may have dropped the oldest meanwhile; only what is still there is taken off.
+            committed = {id(item) for item in batch}
             while self._waiting and id(self._waiting[0]) in committed:
                 self._waiting.popleft()
             self.written_total += len(batch)
             if self.note is not None:
                 lost = f"; {self.dropped_total} polls were lost" if self.dropped_total else ""
-                self._say(f"the history {self.path} takes rows again at {time.strftime('%H:%M:%S')}{lost}")
+                self._say(f"the history {self.path} takes rows again{lost}")
                 self.note = None
-            self._written.notify_all()
+            self._changed.notify_all()
 
     def _failed(self, sentence: str) -> None:
-        with self._written:
+        with self._changed:
             if self.note is None:
                 self._say(sentence)
             self.note = sentence
-            self._written.notify_all()
+            self._changed.notify_all()
 
 
 def _silently(_sentence: str) -> None:

@@ -1,19 +1,37 @@
 """Polls reach the file in batches; a disk that takes none is said once and polling goes on."""
 
+import os
 import sqlite3
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from dashboard.writer import HistoryWriter
 from whisper_ops.errors import UserError
-from whisper_ops.history import History
+from whisper_ops.history import AlertRecord, EventRecord, History, SweepRecord
 from whisper_ops.snapshot import Snapshot
+
+NOW = time.time() // 3600 * 3600 - 7200
 
 
 def poll(at: float) -> Snapshot:
-    return Snapshot(server="one", at=at)
+    """A poll of two hours ago: new enough not to be past its keeping."""
+    return Snapshot(server="one", at=NOW + at)
+
+
+def polls(history: History) -> list[float]:
+    return [snapshot.at - NOW for snapshot in history.snapshots("one", 0, 1e12)]
+
+
+def connection(writer: HistoryWriter) -> sqlite3.Connection:
+    assert writer._history is not None
+    return writer._history._connection
 
 
 def test_polls_are_in_the_file_when_flushed_and_when_closed(tmp_path: Path) -> None:
@@ -23,10 +41,10 @@ def test_polls_are_in_the_file_when_flushed_and_when_closed(tmp_path: Path) -> N
             writer.put(poll(float(at)))
         assert writer.flush()
         with History.reading(path) as history:
-            assert len(list(history.snapshots("one", 0, 1000))) == 100
+            assert len(polls(history)) == 100
         writer.put(poll(100.0))
     with History.reading(path) as history:
-        assert len(list(history.snapshots("one", 0, 1000))) == 101
+        assert len(polls(history)) == 101
     assert writer.written_total == 101
     assert writer.dropped_total == 0
 
@@ -52,21 +70,21 @@ def test_a_full_disk_is_said_once_and_nothing_is_lost_when_there_is_room_again(
     said: list[str] = []
     with HistoryWriter(path, said.append, flush_seconds=0.01) as writer:
         # SQLite's own limit gives the very error that a full disk does.
-        (pages,) = writer._history._db.execute("PRAGMA page_count").fetchone()
-        writer._history._db.execute(f"PRAGMA max_page_count = {pages}")
+        (pages,) = connection(writer).execute("PRAGMA page_count").fetchone()
+        connection(writer).execute(f"PRAGMA max_page_count = {pages}")
         for at in range(2000):
             writer.put(poll(float(at)))
         assert not writer.flush()
         assert writer.note is not None
         assert "full" in writer.note
         writer.put(poll(5000.0))
-        writer._history._db.execute("PRAGMA max_page_count = 100000")
+        connection(writer).execute("PRAGMA max_page_count = 100000")
         _wait(lambda: writer.note is None)
     assert len(said) == 2
     assert "polling goes on without it" in said[0]
     assert "takes rows again" in said[1]
     with History.reading(path) as history:
-        assert len(list(history.snapshots("one", 0, 1e6))) == 2001
+        assert len(polls(history)) == 2001
 
 
 def test_what_waits_is_bounded_and_what_was_dropped_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,12 +95,138 @@ def test_what_waits_is_bounded_and_what_was_dropped_is_counted(tmp_path: Path, m
             writer.put(poll(float(at)))
         assert writer.dropped_total == 15
     with History.reading(path) as history:
-        assert [snapshot.at for snapshot in history.snapshots("one", 0, 100)] == [float(at) for at in range(15, 25)]
+        assert polls(history) == [float(at) for at in range(15, 25)]
 
 
 def test_a_file_that_cannot_be_written_is_refused_before_polling_starts(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no folder"):
         HistoryWriter(tmp_path / "missing" / "history.db")
+
+
+def test_the_second_writer_is_told_who_writes_and_takes_over_when_that_one_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.writer._RETRY_SECONDS", 0.02)
+    path = tmp_path / "history.db"
+    said: list[str] = []
+    first = HistoryWriter(path, command="whisper-ops record")
+    with HistoryWriter(path, said.append, command="whisper-ops dash") as second:
+        assert not second.writing
+        assert second.note is not None
+        assert f"is written by whisper-ops record (process {os.getpid()}, since" in second.note
+        second.put(poll(1.0))
+        with History.writing(path) as sweep:  # sweeps are not locked out
+            sweep.start_sweep(SweepRecord(server="one", started_at=1.0, chunk_seconds=0.1, corpus="c", objective="o"))
+        first.close()
+        _wait(lambda: second.note is None)
+        second.put(poll(2.0))
+        assert second.flush()
+    assert len(said) == 1
+    assert "this process writes it from here on" in said[0]
+    with History.reading(path) as history:
+        assert polls(history) == [2.0]
+    assert not list(tmp_path.glob("*.lock"))
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    code = (
+        "import sys, pathlib; from whisper_ops.history.lock import WriterLock; "
+        "WriterLock(pathlib.Path(sys.argv[1]), 'whisper-ops record').try_acquire(); "
+        "print('locked', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"locked\n"
+        with HistoryWriter(path) as writer:
+            assert writer.note is not None
+            assert f"process {child.pid}" in writer.note
+        child.kill()
+    with HistoryWriter(path) as writer:
+        assert writer.writing
+
+
+def test_a_file_that_is_no_history_leaves_no_lock_behind(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    path.write_bytes(b"no database" * 100)
+    with pytest.raises(UserError, match="not a database"):
+        HistoryWriter(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["history.db"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 2 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_disk_that_is_really_full_and_really_read_only(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashboard.writer._RETRY_SECONDS", 0.02)
+    path, ballast = small_disk / "history.db", small_disk / "ballast"
+    said: list[str] = []
+    with HistoryWriter(path, said.append, flush_seconds=0.01) as writer:
+        writer.put(poll(0.0))
+        assert writer.flush()
+        with ballast.open("wb") as file, suppress(OSError):
+            file.write(bytes(4_000_000))
+        for at in range(1, 1000):
+            writer.put(poll(float(at)))
+        _wait(lambda: writer.note is not None)
+        assert len(said) == 1
+        assert "disk is full" in said[0] or "disk I/O error" in said[0]
+        ballast.unlink()
+        _wait(lambda: writer.note is None)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with History.reading(path) as history:
+        assert len(polls(history)) == 1000
+    with pytest.raises(UserError, match=r"cannot (write|lock) the history"):
+        HistoryWriter(path)
+
+
+def test_a_file_that_became_read_only_is_said_once_and_polling_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.writer._RETRY_SECONDS", 0.02)
+    said: list[str] = []
+    with HistoryWriter(tmp_path / "history.db", said.append, flush_seconds=0.01) as writer:
+        connection(writer).execute("PRAGMA query_only = ON")
+        writer.put(poll(1.0))
+        assert not writer.flush()
+        for at in range(2, 50):
+            writer.put(poll(float(at)))
+        assert "readonly" in str(writer.note)
+        connection(writer).execute("PRAGMA query_only = OFF")
+        _wait(lambda: writer.note is None)
+        assert writer.flush()
+    assert writer.written_total == 49
+    assert len(said) == 2
+
+
+def test_minutes_are_rolled_up_while_polls_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    with HistoryWriter(path, flush_seconds=0.01) as writer:
+        writer.put(poll(0.0))
+        writer.put(EventRecord(at=NOW, kind="test", detail="d"))
+        alert = AlertRecord(rule="r", severity="warning", server="one", started_at=NOW, sentence="s")
+        writer.put(alert)
+        assert writer.flush()
+        ended = AlertRecord(rule="r", severity="warning", server="one", started_at=NOW, ended_at=NOW + 10, sentence="s")
+        writer.put(ended)
+        assert writer.flush()
+        with History.reading(path) as history:
+            _wait(lambda: list(history.rows("SELECT polls FROM server_hour")) == [{"polls": 1}])
+            assert [event.kind for event in history.events(0, 1e12)] == ["test"]
+            assert history.alerts(0, 1e12) == [ended]
 
 
 def _wait(condition: object, seconds: float = 10.0) -> None:

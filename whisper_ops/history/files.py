@@ -82,11 +82,29 @@ def check_readable(path: Path) -> None:
 
 
 def _read_only(path: Path) -> sqlite3.Connection:
-    # A URI needs the path escaped; the directory must stay usable for the WAL's shared memory.
+    # A URI needs the path escaped.
     uri = f"{path.resolve().as_uri()}?mode=ro"
-    return sqlite3.connect(
+    try:
+        return _connect_to_read(uri)
+    except sqlite3.OperationalError:
+        # WAL needs a place for its shared memory. On a read-only disk nobody writes, so it can be done without,
+        # but only when no log waits to be read.
+        log = path.with_name(path.name + "-wal")
+        if log.exists() and log.stat().st_size:
+            raise
+        return _connect_to_read(f"{uri}&immutable=1")
+
+
+def _connect_to_read(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
         uri, uri=True, timeout=_WAIT_FOR_OTHER_WRITERS_SECONDS, isolation_level=None, check_same_thread=False
     )
+    try:
+        connection.execute("SELECT name FROM sqlite_master LIMIT 1").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
 
 
 def _cannot(verb: str, path: Path, error: Exception) -> UserError:

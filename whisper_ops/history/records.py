@@ -1,4 +1,4 @@
-"""What measurements leave in the history: the rows of `sweep`, `level`, `stream`, `plan` and `event`.
+"""What measurements leave in the history: the rows of `sweep`, `level`, `stream`, `plan`, `event` and `alert`.
 
 A field is a column. Times are UTC epoch seconds; durations, sizes and shares are in base units and say so. None is
 "not measured".
@@ -167,3 +167,19 @@ class EventRecord(Record, frozen=True, kw_only=True):
     server: str | None = None
     kind: str
     detail: str
+
+
+class AlertRecord(Record, frozen=True, kw_only=True):
+    """A rule that held for its hold time. While it lasts `ended_at` is None and the figures grow."""
+
+    rule: str
+    severity: str
+    server: str
+    gpu_id: int | None = None
+    started_at: float
+    """When the condition began, not when its hold time was over."""
+    ended_at: float | None = None
+    min_value: float | None = None
+    mean_value: float | None = None
+    max_value: float | None = None
+    sentence: str

@@ -246,8 +246,8 @@ _FIRST = (
         started_at REAL NOT NULL, -- when the condition began, not when its hold time was over
         ended_at REAL,
         min_value REAL, mean_value REAL, max_value REAL, -- of what the rule looks at, while it lasted
-        sentence TEXT NOT NULL,
-        UNIQUE (rule, server, gpu_id, started_at)
+        sentence TEXT NOT NULL
     ) STRICT
     """,
+    "CREATE UNIQUE INDEX alert_key ON alert (rule, server, coalesce(gpu_id, -1), started_at)",
 )

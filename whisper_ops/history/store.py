@@ -10,10 +10,12 @@ from typing import Any, Self, TypeVar
 import msgspec
 from sqlite_utils import Database
 
-from whisper_ops.history import replay, rollup
+from whisper_ops.history import charts, replay, rollup
 from whisper_ops.history import retention as retention_of
+from whisper_ops.history.charts import ChartQuery, Point
 from whisper_ops.history.files import open_for_reading, open_for_writing
 from whisper_ops.history.records import (
+    AlertRecord,
     EventRecord,
     LevelRecord,
     PlanRecord,
@@ -71,8 +73,21 @@ class History:
 
     def add_snapshots(self, snapshots: Iterable[Snapshot]) -> None:
         """Store polls of any number of servers in one transaction. A row of the same server and time is replaced."""
+        self.add(snapshots)
+
+    def add(
+        self,
+        snapshots: Iterable[Snapshot] = (),
+        events: Iterable[EventRecord] = (),
+        alerts: Iterable[AlertRecord] = (),
+    ) -> None:
+        """Store what pollers and alerts have to say in one transaction; an alert known by its start is brought up."""
         with self._transaction():
             self._samples.add(snapshots)
+            for event in events:
+                self._insert_row("event", event)
+            for alert in alerts:
+                self._insert_row("alert", alert)
 
     def servers(self) -> list[str]:
         """The names of all servers ever polled."""
@@ -86,6 +101,10 @@ class History:
         """Roll up at most `limit` minutes and hours that were over by `now`; returns how many there were."""
         with self._transaction():
             return rollup.roll_up(self._connection, now, limit)
+
+    def chart(self, query: ChartQuery, since: float, until: float, step: float) -> list[Point]:
+        """One metric over time in steps of `step` seconds, from the coarsest tier that is fine enough."""
+        return charts.chart(self._connection, query, since, until, step)
 
     def prune(self, now: float, retention: Retention) -> int:
         """Delete what `retention` keeps no longer; returns how many rows went."""
@@ -147,6 +166,19 @@ class History:
     def add_event(self, event: EventRecord) -> int:
         """Store an event; returns its id."""
         return self._insert("event", event)
+
+    def events(self, since: float, until: float) -> list[EventRecord]:
+        """What happened in `since <= at < until`, oldest first."""
+        found = self.rows("SELECT * FROM event WHERE at >= ? AND at < ? ORDER BY at, id", [since, until])
+        return [_struct(row, EventRecord) for row in found]
+
+    def alerts(self, since: float, until: float) -> list[AlertRecord]:
+        """Alerts that lasted at any moment in `since <= at < until`, in the order of their start."""
+        found = self.rows(
+            "SELECT * FROM alert WHERE started_at < ? AND coalesce(ended_at, ?) >= ? ORDER BY started_at, id",
+            [until, until, since],
+        )
+        return [_struct(row, AlertRecord) for row in found]
 
     # --- plumbing ------------------------------------------------------------------------------------
 

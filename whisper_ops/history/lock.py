@@ -1,0 +1,91 @@
+"""One polling writer a history: who comes second is told who holds it, and reads.
+
+The lock is the kernel's (`flock`), on a file beside the history: it is gone with the process that held it, however that
+ended. Sweeps and plans are short transactions of their own and take no lock.
+"""
+
+import fcntl
+import os
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """Who writes polls into a history."""
+
+    pid: int
+    host: str
+    command: str
+    since: float
+
+    def __str__(self) -> str:
+        where = "" if self.host == socket.gethostname() else f" on {self.host}"
+        return f"{self.command} (process {self.pid}{where}, since {time.strftime('%H:%M', time.localtime(self.since))})"
+
+
+class WriterLock:
+    """The right to write polls into the history at `path`."""
+
+    def __init__(self, path: Path, command: str) -> None:
+        self.path = path.with_name(path.name + ".lock")
+        self._command = command
+        self._descriptor: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds it."""
+        return self._descriptor is not None
+
+    def try_acquire(self) -> Holder | None:
+        """Take the lock and return None; or return who holds it.
+
+        Raises:
+            OSError: there is no place for the lock file.
+        """
+        while self._descriptor is None:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = _read(descriptor)
+                os.close(descriptor)
+                return holder
+            if self._is_current(descriptor):
+                self._descriptor = descriptor
+                self._sign(descriptor)
+            else:  # its last holder removed it between our opening and our locking
+                os.close(descriptor)
+        return None
+
+    def release(self) -> None:
+        """Give it back; harmless when it is not held."""
+        if self._descriptor is None:
+            return
+        with suppress(OSError):
+            self.path.unlink()
+        os.close(self._descriptor)
+        self._descriptor = None
+
+    def _is_current(self, descriptor: int) -> bool:
+        try:
+            return os.fstat(descriptor).st_ino == self.path.stat().st_ino
+        except FileNotFoundError:
+            return False
+
+    def _sign(self, descriptor: int) -> None:
+        holder = Holder(os.getpid(), socket.gethostname(), self._command, time.time())
+        with suppress(OSError):  # on a full disk the lock holds without a name on it
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, msgspec.json.encode(holder), 0)
+
+
+def _read(descriptor: int) -> Holder:
+    try:
+        return msgspec.json.decode(os.pread(descriptor, 4096, 0), type=Holder)
+    except (OSError, msgspec.DecodeError):
+        # Taken this moment and not signed yet, or the disk is full.
+        return Holder(0, socket.gethostname(), "another whisper-ops", time.time())
