@@ -10,16 +10,21 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
+from textual import work
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.timer import Timer
 
 from dashboard.feeds import Feed, Live
 from dashboard.screens.base import PageScreen
+from dashboard.screens.charted import Looking
 from dashboard.screens.fleet import FleetScreen
 from dashboard.screens.help import HelpScreen
+from dashboard.screens.lists import AlertsScreen, EventsScreen, PlanScreen
 from dashboard.screens.palette import Registry
 from dashboard.screens.prompt import Prompt
+from dashboard.screens.server import GpuScreen, ServerScreen
+from dashboard.view.chart import DEFAULT_SPAN
 from dashboard.view.commands import COMMANDS, Command, named
 from dashboard.view.filters import parse
 from dashboard.view.fleet_page import FleetView
@@ -30,6 +35,7 @@ from dashboard.widgets.sheet import Sheet
 from whisper_ops.errors import UserError
 
 REPAINT_SECONDS = 0.5
+_REFRESH_SECONDS = 10.0
 _MESSAGE_SECONDS = 6.0
 _FAR = 1_000_000
 INTERVALS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -61,6 +67,7 @@ class DashApp(App[None]):
         super().__init__(ansi_color=True if plain else None)
         self.feed = feed
         self._view = view or FleetView()
+        self._looking = Looking(DEFAULT_SPAN)
         self._paused: World | None = None
         self._message_timer: Timer | None = None
         for look in themes.THEMES:
@@ -83,12 +90,19 @@ class DashApp(App[None]):
                     poller.run(self.feed.take), group=f"poll {poller.server}", exclusive=True, exit_on_error=False
                 )
         self.set_interval(REPAINT_SECONDS, self.draw)
+        self.set_interval(_REFRESH_SECONDS, self.refresh_feed)
+        self.refresh_feed()
         self.call_after_refresh(self.draw)
 
     def draw(self) -> None:
         """Give the screen on top the world of this moment."""
         if isinstance(self.screen, PageScreen):
             self.screen.world = self._paused or self.feed.world()
+
+    @work(thread=True, group="refresh", exclusive=True, exit_on_error=False)
+    def refresh_feed(self) -> None:
+        """Read plans, events and alerts again, beside the event loop."""
+        self.feed.refresh()
 
     # --- commands ------------------------------------------------------------------------------------
 
@@ -131,7 +145,7 @@ class DashApp(App[None]):
     def on_sheet_opened(self, message: Sheet.Opened) -> None:
         """A row was clicked twice."""
         if isinstance(self.screen, PageScreen):
-            self.screen.open_row(message.key)
+            self.open_key(message.key)
 
     def do_quit(self, _: str) -> None:
         """Leave."""
@@ -159,7 +173,7 @@ class DashApp(App[None]):
         """Open the row under the cursor."""
         screen = self._page()
         if screen.sheet.cursor is not None:
-            screen.open_row(screen.sheet.cursor)
+            self.open_key(screen.sheet.cursor)
 
     def do_back(self, _: str) -> None:
         """Back to the screen before."""
@@ -172,6 +186,29 @@ class DashApp(App[None]):
         while len(self.screen_stack) > 1:
             self.pop_screen()
         self.draw()
+
+    def do_alerts(self, _: str) -> None:
+        """Show the alerts."""
+        self._go(AlertsScreen())
+
+    def do_events(self, _: str) -> None:
+        """Show what happened."""
+        self._go(EventsScreen())
+
+    def do_plan(self, _: str) -> None:
+        """Show the plan of the server that one is at, or that the cursor is on."""
+        self._go(PlanScreen(self._server_at_hand()))
+
+    def open_key(self, key: str) -> None:
+        """Open what a row's key names: `server NAME`, `gpu NUMBER NAME`, or an alert of a server."""
+        kind, _, rest = key.partition(" ")
+        if kind == "server":
+            self._go(ServerScreen(rest, self.feed.charts, self._looking))
+        elif kind == "gpu":
+            number, _, name = rest.partition(" ")
+            self._go(GpuScreen(name, int(number), self.feed.charts, self._looking))
+        elif kind == "alert":
+            self._go(ServerScreen(rest.rsplit(" ", 1)[1], self.feed.charts, self._looking))
 
     def do_down(self, _: str) -> None:
         """Cursor down."""
@@ -258,12 +295,25 @@ class DashApp(App[None]):
         assert isinstance(screen, PageScreen)
         return screen
 
+    def _server_at_hand(self) -> str | None:
+        screen = self._page()
+        if isinstance(screen, (ServerScreen, GpuScreen)):
+            return screen.server
+        key = screen.sheet.cursor
+        return (
+            key.split(" ", 2)[-1]
+            if key is not None and key.startswith("gpu ")
+            else (key.removeprefix("server ") if key is not None and key.startswith("server ") else None)
+        )
+
     def _fleet(self) -> FleetScreen:
         screen = self.screen_stack[0]
         assert isinstance(screen, FleetScreen)
         return screen
 
     def _go(self, screen: PageScreen) -> None:
+        if type(screen) is type(self.screen) and isinstance(screen, (AlertsScreen, EventsScreen, PlanScreen)):
+            return
         screen.set_reactive(PageScreen.world, self._paused or self.feed.world())
         self.push_screen(screen)
 

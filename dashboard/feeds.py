@@ -3,44 +3,58 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
 import psutil
 
+from dashboard.charting import ChartSource, HistoryCharts, NoCharts
+from dashboard.memory import Memory
 from dashboard.poller import Fleet, Poller
 from dashboard.view.world import Board, SelfView, World
 from dashboard.writer import HistoryWriter
-from whisper_ops.history import PlanRecord
 from whisper_ops.snapshot import Snapshot
 
 _POLLS_REMEMBERED = 600
 
 
 class Feed(Protocol):
-    """A source of worlds."""
+    """A source of worlds, and of the charts that go with them."""
+
+    charts: ChartSource
 
     def world(self) -> World:
-        """The world at this moment."""
+        """The world at this moment; never blocks."""
+        ...
+
+    def refresh(self) -> None:
+        """Read again what is in the history; blocks, so it is called on a thread, one call at a time."""
         ...
 
 
 class Still:
     """One moment for ever: for pictures and tests."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, charts: ChartSource | None = None) -> None:
         self._world = world
+        self.charts = charts or NoCharts("nothing is recorded")
 
     def world(self) -> World:
         """Always the same."""
         return self._world
 
+    def refresh(self) -> None:
+        """There is nothing to read."""
+
 
 class Live:
     """The present: polls are written on the board as they arrive, and handed to the history."""
 
-    def __init__(self, fleet: Fleet, writer: HistoryWriter | None, interval: float) -> None:
+    def __init__(self, fleet: Fleet, writer: HistoryWriter | None, interval: float, history: Path | None) -> None:
         self.fleet = fleet
+        self.charts: ChartSource = NoCharts("there is no history") if history is None else HistoryCharts(history)
+        self._memory = None if history is None else Memory(history)
         self.board = Board(fleet.pollers)
         self.interval = interval
         self._writer = writer
@@ -67,9 +81,11 @@ class Live:
         for poller in self.pollers:
             poller.interval = seconds
 
-    def set_plans(self, plans: Iterable[PlanRecord]) -> None:
-        """The plans that the history holds now."""
-        self.board.plans = tuple(plans)
+    def refresh(self) -> None:
+        """Plans, events and alerts, as the history holds them now."""
+        read = None if self._memory is None else self._memory.read(time.time())
+        if read is not None:
+            self.board.plans, self.board.events, self.board.alerts = read.plans, read.events, read.alerts
 
     def world(self) -> World:
         """The world now."""

@@ -66,9 +66,6 @@ class PageScreen(Screen[None]):
         self.sheet.show(page)
         self._draw_footer()
 
-    def open_row(self, key: str) -> None:
-        """Open a row; a page whose rows lead nowhere does nothing."""
-
     def _draw_footer(self) -> None:
         if self.is_mounted:
             self.query_one("#footer", Bar).show(footer_line(self.PAGE, self.app.size.width, self.message))

@@ -15,7 +15,7 @@ def bar(ratio: float | None, width: int, style: Style = "fill") -> Cell:
     if ratio is None:
         return (Span(GAP * width, "rest"),)
     full, part = _filled(ratio * width, width)
-    return _spans([(full + part, style), (GAP * (width - len(full + part)), "rest")])
+    return joined([(full + part, style), (GAP * (width - len(full + part)), "rest")])
 
 
 def knee(
@@ -34,7 +34,7 @@ def knee(
     drawn = list((full + part).ljust(width, GAP))
     drawn[mark] = "│"
     filled = len(full + part)
-    return _spans([(char, "mark" if i == mark else style if i < filled else "rest") for i, char in enumerate(drawn)])
+    return joined([(char, "mark" if i == mark else style if i < filled else "rest") for i, char in enumerate(drawn)])
 
 
 def spark(values: Sequence[float | None], high: float, low: float = 0.0, warn_at: float | None = None) -> Cell:
@@ -50,7 +50,7 @@ def spark(values: Sequence[float | None], high: float, low: float = 0.0, warn_at
         share = (value - low) / (high - low)
         glyph = _LEVELS[max(0, min(len(_LEVELS) - 1, int(share * len(_LEVELS))))]
         pieces.append((glyph, "bad" if value >= high else "warn" if warn_at and value >= warn_at else "fill"))
-    return _spans(pieces)
+    return joined(pieces)
 
 
 def _filled(cells: float, width: int) -> tuple[str, str]:
@@ -62,14 +62,14 @@ def _filled(cells: float, width: int) -> tuple[str, str]:
     return "█" * (eighths // 8), _EIGHTHS[eighths % 8].strip()
 
 
-def _spans(pieces: Sequence[tuple[str, Style]]) -> Cell:
-    """Join neighbours of one style."""
-    joined: list[Span] = []
+def joined(pieces: Sequence[tuple[str, Style]]) -> Cell:
+    """Neighbours of one style as one span."""
+    spans: list[Span] = []
     for text, style in pieces:
         if not text:
             continue
-        if joined and joined[-1].style == style:
-            joined[-1] = Span(joined[-1].text + text, style)
+        if spans and spans[-1].style == style:
+            spans[-1] = Span(spans[-1].text + text, style)
         else:
-            joined.append(Span(text, style))
-    return tuple(joined)
+            spans.append(Span(text, style))
+    return tuple(spans)

@@ -36,8 +36,31 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
         return not self.pages or page in self.pages
 
 
+CHARTED = ("server", "gpu")
+"""The pages that have charts."""
+
 COMMANDS: tuple[Command, ...] = (
     Command(name="fleet", keys=("1",), group="look", help="The fleet: a row a server."),
+    Command(name="alerts", keys=("2", "a"), group="look", footer="alerts", help="Alerts that stand, and past ones."),
+    Command(
+        name="plan", keys=("3",), group="look", footer="plan",
+        help="The safe limit, why it is that, what breaks first, and what if a server is lost.",
+    ),
+    Command(name="events", keys=("4",), group="look", help="What happened, newest first."),
+    Command(
+        name="longer", keys=("right_square_bracket",), group="look", pages=CHARTED, help="Charts look further back."
+    ),
+    Command(
+        name="shorter", keys=("left_square_bracket",), group="look", pages=CHARTED, help="Charts look less far back."
+    ),
+    Command(
+        name="span", group="look", argument="6 h", pages=CHARTED, help="How far back charts look: 5 min to 90 d."
+    ),
+    Command(
+        name="earlier", keys=("comma",), group="look", pages=CHARTED,
+        help="The time cursor of all charts one step back.",
+    ),
+    Command(name="later", keys=("full_stop",), group="look", pages=CHARTED, help="The time cursor one step on."),
     Command(
         name="filter", keys=("slash",), group="move", argument="[lag>1 & gpu~h100]", footer="filter", pages=("fleet",),
         help="Show only what meets a filter.",

@@ -40,7 +40,7 @@ def knee_for(snapshot: Snapshot, plans: Sequence[PlanRecord]) -> Knee | None:
     if identity is None:
         return None
     fitting = [plan for plan in plans if all(getattr(plan, key) == getattr(identity, key) for key in _KEYS)]
-    own = [plan for plan in fitting if plan.server == snapshot.server]
+    own = [plan for plan in fitting if _address(plan.server) == _address(snapshot.server)]
     chosen = max(own or fitting, key=lambda plan: plan.created_at, default=None)
     if chosen is None or chosen.max_connections_per_gpu is None:
         return None
@@ -58,7 +58,12 @@ def knee_for(snapshot: Snapshot, plans: Sequence[PlanRecord]) -> Knee | None:
     )
 
 
+def _address(server: str | None) -> str:
+    """A server's name without a scheme: a sweep names its URL, a poller its address."""
+    return (server or "").split("://", 1)[-1].rstrip("/")
+
+
 def objective_seconds(objective: str) -> float:
-    """The first duration in an objective such as `p95 stable <= 2 s`; the default where it names none."""
-    found = re.search(r"(\d+(?:\.\d+)?)\s*s\b", objective)
+    """The p95 lag that an objective such as `stable_p95_seconds<=2,…` allows; the default where it names none."""
+    found = re.search(r"stable_p95_seconds\s*<=\s*(\d+(?:\.\d+)?)", objective)
     return float(found[1]) if found else DEFAULT_OBJECTIVE_SECONDS

@@ -1,9 +1,11 @@
 """A fleet made up for tests and pictures: four servers, one late, one silent. Every moment is fixed."""
 
 import math
+from collections.abc import Sequence
 
 import msgspec
 
+from dashboard.view.chart import Chart, Charts, Series, steps
 from dashboard.view.world import AlertView, Board, SelfView, World
 from whisper_ops.history import EventRecord, PlanRecord
 from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
@@ -21,6 +23,29 @@ IDENTITY = Identity(
     gpu_name="NVIDIA H100 80GB HBM3",
 )
 
+BODY = {
+    "schema": "whisper-ops/plan/1",
+    "reason": "p95 lag passes 2.0 s between 20 and 22",
+    "sure": "identified from 9 valid levels, newest 2 days old; chance to pass: 18 → 99 %, 20 → 86 %, 22 → 4 %.",
+    "next_test": "one level at 84 for 5 minutes.",
+    "runner_up": "server core at 33, then GPU memory at 402",
+    "capacity": {"last_pass": 20, "first_fail": 22, "status": "identified"},
+    "resources": [
+        {"name": "lag p95", "law": "soft minimum (0.031)", "cap_text": "2.0 s", "limit": 21, "low": 20, "high": 22,
+         "evidence": "9 levels", "curve": [[0, 0.2], [10, 0.55], [18, 1.3], [20, 1.8], [24, 3.9]]},
+        {"name": "server core", "law": "0.71 % a stream + 4 %", "cap_text": "90 %", "limit": 32, "low": 30, "high": 35,
+         "evidence": "9 levels", "curve": [[0, 0.04], [40, 0.32]]},
+        {"name": "GPU memory", "law": "12.4 GB + 0.168 GB·N", "cap_text": "78 GB", "limit": 402, "low": 398,
+         "high": 406, "evidence": "9 levels", "curve": [[0, 12.4e9], [100, 29.2e9]]},
+        {"name": "descriptors", "law": "2 a stream", "cap_text": "1,024 soft", "limit": 480, "evidence": "host",
+         "fix": "LimitNOFILE=65536"},
+    ],
+    "tiers": [
+        {"name": "conservative", "connections": 10}, {"name": "moderate", "connections": 14},
+        {"name": "aggressive", "connections": 18}, {"name": "extreme", "connections": 22},
+    ],
+}  # fmt: skip
+
 PLAN = PlanRecord(
     created_at=NOW - 2 * 86400,
     server="asr-fra-01",
@@ -30,14 +55,14 @@ PLAN = PlanRecord(
     model="large-v3-turbo",
     compute_type="float16",
     gpu_name="NVIDIA H100 80GB HBM3",
-    objective="p95 stable word latency <= 2 s",
+    objective="stable_p95_seconds<=2,first_p95_seconds<=1,connected_ratio>=0.999",
     provisional=False,
     max_connections_per_gpu=18,
     last_pass=20,
     first_fail=22,
     binding_resource="lag p95",
     reason="p95 lag passes 2.0 s between 20 (last pass) and 22 (first fail); GPU step time binds. 90 % of 20.",
-    body="{}",
+    body=msgspec.json.encode(BODY).decode(),
 )
 
 ALERTS = (
@@ -201,3 +226,28 @@ def world(**changes: object) -> World:
     """The world of 14:03:27."""
     made = board().world(NOW, itself=SelfView(0.021, 0.0042, 71e6))
     return msgspec.structs.replace(made, **changes)
+
+
+class MadeCharts:
+    """Charts of an afternoon that gets busier, with twelve minutes in which nothing was recorded."""
+
+    def read(self, charts: Sequence[Chart], until: float, span: int, width: int) -> Charts:
+        columns, step = steps(width, span)
+        since = (until // step + 1) * step - columns * step
+        return Charts(
+            span=span,
+            series={
+                chart.query: Series(
+                    since=since,
+                    step=step,
+                    values=tuple(self._value(chart, i / max(1, columns - 1)) for i in range(columns)),
+                )
+                for chart in charts
+            },
+        )
+
+    def _value(self, chart: Chart, x: float) -> float | None:
+        if 0.3 < x < 0.4:
+            return None
+        rise = 0.25 + 0.55 * x**2 + 0.05 * math.sin(25 * x)
+        return chart.top * rise * (1.1 if x > 0.97 else 1.0)

@@ -155,6 +155,9 @@ def test_the_own_plan_of_a_server_wins_over_a_newer_one_of_another() -> None:
     assert knee.safe == 36, "over both of its GPUs"
 
 
-@pytest.mark.parametrize(("said", "seconds"), [("p95 stable <= 2 s", 2.0), ("lag 1.5s", 1.5), ("whatever", 2.0)])
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [("stable_p95_seconds<=2,first_p95_seconds<=1", 2.0), ("stable_p95_seconds<=1.5", 1.5), ("whatever", 2.0)],
+)
 def test_the_objective_is_read_from_the_plan(said: str, seconds: float) -> None:
     assert objective_seconds(said) == seconds

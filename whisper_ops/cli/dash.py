@@ -46,7 +46,7 @@ def command(
     token = read_token(token_file)
     if once or as_json:
         return _once(urls, token, as_json=as_json)
-    return _live(urls, token, history=None if read_only else history, interval=interval, theme=theme)
+    return _live(urls, token, history=history, record=not read_only, interval=interval, theme=theme)
 
 
 def _fleet(urls: tuple[str, ...], token: str | None, interval: float = 1.0) -> "Fleet":
@@ -82,14 +82,16 @@ async def _poll_once(urls: tuple[str, ...], token: str | None) -> "list[Snapshot
         await fleet.close()
 
 
-def _live(urls: tuple[str, ...], token: str | None, *, history: Path | None, interval: float, theme: str | None) -> int:
+def _live(
+    urls: tuple[str, ...], token: str | None, *, history: Path, record: bool, interval: float, theme: str | None
+) -> int:
     from dashboard.app import DashApp
     from dashboard.feeds import Live
     from dashboard.writer import HistoryWriter
 
-    writer = HistoryWriter(history) if history is not None else None
+    writer = HistoryWriter(history) if record else None
     try:
-        app = DashApp(Live(_fleet(urls, token, interval), writer, interval), theme=theme)
+        app = DashApp(Live(_fleet(urls, token, interval), writer, interval, history), theme=theme)
         app.run()
         return app.return_code or Exit.GOOD
     finally:

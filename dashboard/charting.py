@@ -1,0 +1,77 @@
+"""Reading charts out of the history, on a thread, through a connection of its own. Imports no textual."""
+
+import sqlite3
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from dashboard.view.chart import Chart, Charts, Series, steps
+from whisper_ops.errors import UserError
+from whisper_ops.history import History, Point
+
+
+class ChartSource(Protocol):
+    """Something that can fill charts."""
+
+    def read(self, charts: Sequence[Chart], until: float, span: int, width: int) -> Charts:
+        """The charts of a page `width` cells wide, up to `until`; blocks."""
+        ...
+
+
+class NoCharts:
+    """Where nothing is recorded there is nothing to draw."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def read(self, charts: Sequence[Chart], until: float, span: int, width: int) -> Charts:  # noqa: ARG002  # the seam
+        """Only the reason."""
+        return Charts(span=span, note=self._reason)
+
+
+class HistoryCharts:
+    """Charts from a history file, from samples or rollups as the span asks."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._history: History | None = None
+        self._lock = threading.Lock()
+
+    def read(self, charts: Sequence[Chart], until: float, span: int, width: int) -> Charts:
+        """Ask for every chart, one after the other."""
+        columns, step = steps(width, span)
+        # Steps lie at multiples of their length, as the history's do: a picture that moves does not flicker.
+        end = (until // step + 1) * step
+        since = end - columns * step
+        with self._lock:
+            try:
+                history = self._opened()
+                series = {
+                    chart.query: _series(chart, history.chart(chart.query, since, end, step), since, step, columns)
+                    for chart in charts
+                }
+            except (UserError, sqlite3.Error) as error:
+                return Charts(span=span, note=str(error))
+        return Charts(span=span, series=series)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._history is not None:
+                self._history.close()
+                self._history = None
+
+    def _opened(self) -> History:
+        if self._history is None:
+            self._history = History.reading(self._path)
+        return self._history
+
+
+def _series(chart: Chart, points: Sequence[Point], since: float, step: float, columns: int) -> Series:
+    values: list[float | None] = [None] * columns
+    for point in points:
+        index = round((point.at - since) / step)
+        if 0 <= index < columns:
+            values[index] = point.maximum if chart.pick == "maximum" else point.mean
+    return Series(since=since, step=step, values=tuple(values))

@@ -1,0 +1,113 @@
+"""Screens with charts: they ask the history on a thread, one question at a time, and draw what came last."""
+
+import time
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import msgspec
+from textual import work
+from textual.reactive import reactive
+
+from dashboard.charting import ChartSource
+from dashboard.screens.base import PageScreen
+from dashboard.view.chart import SPANS, Chart, Charts, steps
+from dashboard.view.world import World
+from whisper_ops.errors import UserError
+
+_REFRESH_SECONDS = 2.0
+
+
+class Looking(msgspec.Struct):
+    """How charts are looked at: one span and one time cursor for all of them, whatever screen they are on."""
+
+    span: int
+    cursor: float | None = None
+
+
+class ChartedScreen(PageScreen):
+    """A screen that shows charts."""
+
+    charts: reactive[Charts] = reactive(Charts(), init=False, repaint=False)
+
+    def __init__(self, source: ChartSource, looking: Looking) -> None:
+        super().__init__()
+        self.looking = looking
+        self._source = source
+        self._asking = False
+        self._asked_at = -_REFRESH_SECONDS
+        self._asked_for: tuple[float, int, int] = (0.0, -1, 0)
+
+    @abstractmethod
+    def wanted(self, world: World) -> Sequence[Chart]:
+        """The charts of this screen."""
+
+    @property
+    def held(self) -> Charts:
+        """What was read last, with the cursor of this moment."""
+        return msgspec.structs.replace(self.charts, cursor=self.looking.cursor)
+
+    def watch_charts(self) -> None:
+        """The history answered."""
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Format again, and ask the history again when its answer is old or was for another question."""
+        super().redraw()
+        width = self.app.size.width - 1
+        if width <= 0 or self._asking or not self.is_mounted:
+            return
+        now, span, asked_width = self._asked_for
+        _, step = steps(width, self.looking.span)
+        same = span == self.looking.span and asked_width == width and abs(self.world.now - now) < step
+        if same and time.monotonic() - self._asked_at < _REFRESH_SECONDS:
+            return
+        self._asking, self._asked_at = True, time.monotonic()
+        self._asked_for = (self.world.now, self.looking.span, width)
+        self._read(tuple(self.wanted(self.world)), *self._asked_for)
+
+    @work(thread=True, group="charts", exit_on_error=False)
+    def _read(self, charts: tuple[Chart, ...], until: float, span: int, width: int) -> None:
+        read = self._source.read(charts, until, span, width)
+        self.app.call_from_thread(self._got, read)
+
+    def _got(self, charts: Charts) -> None:
+        self._asking = False
+        self.charts = charts
+
+    def do_longer(self, _: str) -> None:
+        """Charts look further back."""
+        self._look(self.looking.span + 1)
+
+    def do_shorter(self, _: str) -> None:
+        """Charts look less far back."""
+        self._look(self.looking.span - 1)
+
+    def do_span(self, name: str) -> None:
+        """Charts look as far back as is said."""
+        names = [known.replace(" ", "") for known, _ in SPANS]
+        wanted = name.replace(" ", "").lower()
+        if wanted not in names:
+            raise UserError(f"charts have no span {name!r}; they have {', '.join(known for known, _ in SPANS)}")
+        self._look(names.index(wanted))
+
+    def do_earlier(self, _: str) -> None:
+        """The time cursor one step back."""
+        self._move(-1)
+
+    def do_later(self, _: str) -> None:
+        """The time cursor one step on; beyond the end it goes away."""
+        self._move(1)
+
+    def _look(self, span: int) -> None:
+        self.looking.span = max(0, min(len(SPANS) - 1, span))
+        self.looking.cursor = None
+        self.redraw()
+
+    def _move(self, direction: int) -> None:
+        _, step = steps(self.app.size.width - 1, self.looking.span)
+        # A twentieth of the span at a time: across a chart in twenty presses, and back.
+        step = max(step, SPANS[self.looking.span][1] / 20)
+        first = self.world.now - SPANS[self.looking.span][1]
+        at = (self.looking.cursor if self.looking.cursor is not None else self.world.now) + direction * step
+        self.looking.cursor = None if at >= self.world.now else max(first, at)
+        self.redraw()

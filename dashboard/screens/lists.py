@@ -1,0 +1,44 @@
+"""The screens that list what is known: alerts, events, and the plan."""
+
+from typing import ClassVar
+
+from dashboard.screens.base import PageScreen
+from dashboard.view.alerts_page import alerts_page
+from dashboard.view.events_page import events_page
+from dashboard.view.lines import Page
+from dashboard.view.plan_page import plan_page
+from dashboard.view.world import World
+
+
+class AlertsScreen(PageScreen):
+    """Alerts that stand and alerts that are over."""
+
+    PAGE: ClassVar[str] = "alerts"
+
+    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all screens
+        """The alerts."""
+        return alerts_page(world, width)
+
+
+class EventsScreen(PageScreen):
+    """What happened."""
+
+    PAGE: ClassVar[str] = "events"
+
+    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all screens
+        """The events."""
+        return events_page(world, width)
+
+
+class PlanScreen(PageScreen):
+    """The limit and its reason."""
+
+    PAGE: ClassVar[str] = "plan"
+
+    def __init__(self, server: str | None) -> None:
+        super().__init__()
+        self.server = server
+
+    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all screens
+        """The plan."""
+        return plan_page(world, self.server, width)

@@ -1,0 +1,48 @@
+"""The server screen and the GPU screen."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from dashboard.charting import ChartSource
+from dashboard.screens.charted import ChartedScreen, Looking
+from dashboard.view import gpu_page, server_page
+from dashboard.view.chart import Chart
+from dashboard.view.lines import Page
+from dashboard.view.world import World
+
+
+class ServerScreen(ChartedScreen):
+    """One server."""
+
+    PAGE: ClassVar[str] = "server"
+
+    def __init__(self, name: str, source: ChartSource, looking: Looking) -> None:
+        super().__init__(source, looking)
+        self.server = name
+
+    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all screens
+        """The server."""
+        return server_page.server_page(world, self.server, self.held, width)
+
+    def wanted(self, world: World) -> Sequence[Chart]:
+        """Its charts."""
+        return server_page.charts_of(world, self.server)
+
+
+class GpuScreen(ChartedScreen):
+    """One GPU."""
+
+    PAGE: ClassVar[str] = "gpu"
+
+    def __init__(self, name: str, gpu_id: int, source: ChartSource, looking: Looking) -> None:
+        super().__init__(source, looking)
+        self.server = name
+        self.gpu_id = gpu_id
+
+    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all screens
+        """The GPU."""
+        return gpu_page.gpu_page(world, self.server, self.gpu_id, self.held, width)
+
+    def wanted(self, world: World) -> Sequence[Chart]:
+        """Its charts."""
+        return gpu_page.charts_of(world, self.server, self.gpu_id)

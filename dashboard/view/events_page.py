@@ -1,0 +1,22 @@
+"""Events: what happened, as opposed to what was read, newest first."""
+
+from dashboard.view import figures as f
+from dashboard.view.lines import Line, Page, Span, cut, line
+from dashboard.view.world import World
+
+
+def events_page(world: World, width: int) -> Page:
+    """Every event that is known at this moment."""
+    crumbs = ("fleet", "events")
+    if not world.events:
+        return Page(crumbs=crumbs, body=(line(Span(" nothing has been noted yet", "dim")),))
+    lines = []
+    for number, event in enumerate(world.events):
+        spans = (
+            Span(f" {f.moment(event.at)}  ", "dim"),
+            Span(f"{event.kind:<14}", "accent"),
+            Span(f"{event.server or '':<16}  ", "title"),
+            Span(event.detail),
+        )
+        lines.append(Line(cut(spans, width), f"event {number} {event.at!r}"))
+    return Page(crumbs=crumbs, body=tuple(lines))

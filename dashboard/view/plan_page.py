@@ -1,0 +1,196 @@
+"""The plan: the limit, why it is that, what the law expected beside what is seen now, and what if a server is lost."""
+
+from collections.abc import Sequence
+
+from dashboard.view import figures as f
+from dashboard.view.bars import knee
+from dashboard.view.facts import most, ordered
+from dashboard.view.fleet_rows import GAUGE_CELLS
+from dashboard.view.knees import Knee
+from dashboard.view.levels import slots_style
+from dashboard.view.lines import BLANK, Cell, Column, Line, Page, Span, cell, columns_for, header, line, row, wrapped
+from dashboard.view.plan_body import PlanBody, Resource, read
+from dashboard.view.world import ServerView, World
+from whisper_ops.snapshot import GpuFigures
+
+_SERVERS = (
+    Column(key="server", title="   server", width=14, grows=True),
+    Column(key="gauge", title="now │safe│ seen", width=GAUGE_CELLS, at=66),
+    Column(key="now", title="now", width=6, align="right"),
+    Column(key="safe", title="safe", width=7, align="right"),
+    Column(key="room", title="room", width=6, align="right"),
+    Column(key="lost", title="if it is lost", width=22, at=90),
+)
+_RESOURCES = (
+    Column(key="name", title=" what can run out", width=18),
+    Column(key="limit", title="limit", width=11, align="right"),
+    Column(key="now", title="now", width=10, align="right", at=72),
+    Column(key="expected", title="expected", width=10, align="right", at=86),
+    Column(key="cap", title="cap", width=12, align="right", at=100),
+    Column(key="law", title="law", width=14, grows=True),
+)
+
+
+def plan_page(world: World, name: str | None, width: int) -> Page:
+    """The plan of the server `name`, or of the one nearest to its limit; and all servers' room."""
+    planned = [server for server in world.servers if server.knee is not None]
+    crumbs = ("fleet", "plan") if name is None else ("fleet", name, "plan")
+    if not planned:
+        return Page(crumbs=crumbs, body=tuple(_no_plan(width)))
+    about = next((server for server in planned if server.name == name), None) or max(planned, key=_fullness)
+    columns = columns_for(_SERVERS, width)
+    body = [
+        *_answer(world, about, width),
+        BLANK,
+        *_resources(world, about, width),
+        BLANK,
+        header(columns),
+        *(_server_row(world, server, columns) for server in ordered(world, "state")),
+        *_fleet_lines(planned, width),
+    ]
+    return Page(crumbs=crumbs, body=tuple(body))
+
+
+def _no_plan(width: int) -> list[Line]:
+    return [
+        line(Span(" no measured limit", "title"), Span(" for any server here", "dim")),
+        BLANK,
+        *wrapped("1. whisper-ops sweep URL   measures a server with speaking clients, level by level", width, "   "),
+        *wrapped("2. whisper-ops plan        says how many connections a GPU carries, and why", width, "   "),
+        BLANK,
+        *wrapped("Plans are read from the history; they show here within half a minute.", width, " ", "dim"),
+    ]
+
+
+def _answer(world: World, server: ServerView, width: int) -> list[Line]:
+    plan = server.knee
+    assert plan is not None
+    said = _said(world, plan)
+    mark = "provisional: " if plan.provisional else ""
+    lines = [
+        line(Span(f" {mark}at most {plan.per_gpu} connections per GPU", "warn" if plan.provisional else "title"),
+             Span(f"   {server.name} · measured on {plan.measured_on or 'it'} "
+                  f"{f.duration(world.now - plan.created_at)} ago", "dim")),
+        *wrapped(f"Why: {plan.reason}", width, " "),
+    ]  # fmt: skip
+    if plan.binding:
+        after = f"; after that {said.runner_up}" if said.runner_up else ""
+        lines += wrapped(f"Breaks first: {plan.binding}{after}.", width, " ")
+    for label, text in (("Sure?", said.sure), ("To be surer:", said.next_test)):
+        lines += wrapped(f"{label} {text}", width, " ", "dim") if text else []
+    if said.tiers:
+        lines += wrapped(" · ".join(f"{tier.name} {tier.connections}" for tier in said.tiers), width, " ", "note")
+    return lines
+
+
+def _said(world: World, plan: Knee) -> PlanBody:
+    found = next((record for record in world.plans if record.created_at == plan.created_at), None)
+    return read(found.body) if found is not None else PlanBody()
+
+
+def _resources(world: World, server: ServerView, width: int) -> list[Line]:
+    plan = server.knee
+    assert plan is not None
+    resources = _said(world, plan).resources
+    if not resources:
+        return []
+    columns = columns_for(_RESOURCES, width)
+    return [header(columns), *(_resource_row(resource, server, plan, columns) for resource in resources)]
+
+
+def _resource_row(resource: Resource, server: ServerView, plan: Knee, columns: Sequence[Column]) -> Line:
+    binds = resource.name == plan.binding
+    known = [bound for bound in (resource.low, resource.high) if bound is not None]
+    limit = f.count(resource.limit) if len(known) < 2 or known[0] == known[1] else f"{known[0]:,.0f}–{known[1]:,.0f}"
+    load = most(float(gpu.streams_active) for gpu in _gpus(server) if gpu.streams_active is not None)
+    expected = None if load is None else resource.expected(load)
+    cells: dict[str, Cell] = {
+        "name": (Span(" ◀ " if binds else "   ", "warn"), Span(resource.name, "title" if binds else "")),
+        "limit": cell(limit, "title" if binds else ""),
+        "now": cell(_now(resource.name, server)),
+        "expected": cell(_like(resource.name, expected), "dim"),
+        "cap": cell(resource.cap_text, "dim"),
+        "law": cell(resource.fix or resource.law, "note" if resource.fix else "dim"),
+    }
+    return row(columns, cells)
+
+
+def _now(name: str, server: ServerView) -> str:
+    """What is seen now of a resource, where the dashboard reads it; `—` elsewhere."""
+    figures = server.answer.figures if server.answer and not server.silent else None
+    host = server.answer.host if server.answer and not server.silent else None
+    seen = {
+        "lag": figures.lag_p95_seconds if figures else None,
+        "busy": most(gpu.busy_ratio for gpu in _gpus(server)),
+        "memory": most(gpu.memory_used_bytes for gpu in _gpus(server)),
+        "core": host.front_cpu_ratio if host else None,
+        "descriptor": float(host.open_descriptors) if host and host.open_descriptors is not None else None,
+    }
+    return next((_like(name, value) for word, value in seen.items() if word in name.lower()), f.UNKNOWN)
+
+
+def _like(name: str, value: float | None) -> str:
+    """A figure in the way its resource is written."""
+    low = name.lower()
+    if "lag" in low or "time" in low:
+        return f.seconds(value)
+    if "memory" in low or "rss" in low:
+        return f.size(value)
+    return f.percent(value) if "busy" in low or "core" in low or "cpu" in low else f.count(value)
+
+
+def _gpus(server: ServerView) -> tuple[GpuFigures, ...]:
+    return server.answer.gpus if server.answer and not server.silent else ()
+
+
+def _server_row(world: World, server: ServerView, columns: Sequence[Column]) -> Line:
+    plan, now = server.knee, _connected(server)
+    cells: dict[str, Cell] = {"server": (Span("   "), Span(server.name, "title")), "now": cell(f.count(now))}
+    if plan is None:
+        cells["gauge"] = cell("no limit yet", "dim")
+        return row(columns, cells, key=f"server {server.name}")
+    room = None if now is None else plan.safe - now
+    cells |= {
+        "gauge": knee(now, plan.safe, plan.seen, GAUGE_CELLS, slots_style(now, plan.safe)),
+        "safe": cell(f"{'~' * plan.provisional}{f.count(plan.safe)}"),
+        "room": cell(f.count(room), "bad" if room is not None and room < 0 else ""),
+        "lost": _if_lost(world, server),
+    }
+    return row(columns, cells, key=f"server {server.name}")
+
+
+def _if_lost(world: World, lost: ServerView) -> Cell:
+    """What happens when this server goes: its connections must find room on the others within their safe limits."""
+    now = _connected(lost)
+    if now is None:
+        return cell("it is lost already", "dim")
+    room = sum(
+        max(0, server.knee.safe - (_connected(server) or 0))
+        for server in world.servers
+        if server.knee is not None and server.name != lost.name and _connected(server) is not None
+    )
+    if room >= now:
+        return cell(f"● fits, {room - now} to spare", "ok")
+    return cell(f"▲ {now - room} find no room", "bad")
+
+
+def _fleet_lines(planned: Sequence[ServerView], width: int) -> list[Line]:
+    answering = [server for server in planned if _connected(server) is not None]
+    safe = sum(server.knee.safe for server in answering if server.knee)
+    now = sum(_connected(server) or 0 for server in answering)
+    biggest = max((server.knee.safe for server in answering if server.knee), default=0)
+    text = (
+        f"fleet: {now} of {safe} safe on {len(answering)} answering servers with a plan; "
+        f"with the largest of them lost it carries {safe - biggest}"
+    )
+    return [BLANK, *wrapped(text, width, " ")]
+
+
+def _connected(server: ServerView) -> int | None:
+    if server.silent or server.answer is None or server.answer.figures is None:
+        return None
+    return server.answer.figures.streams_active
+
+
+def _fullness(server: ServerView) -> float:
+    return (_connected(server) or 0) / max(1, server.knee.safe if server.knee else 1)

@@ -1,0 +1,180 @@
+"""One server: its lag and what it is made of, its GPUs, its counts, the machine under it, and its charts."""
+
+from collections.abc import Sequence
+
+from dashboard.view import figures as f
+from dashboard.view.bars import knee
+from dashboard.view.chart import Chart, Charts, grid
+from dashboard.view.facts import memory_share
+from dashboard.view.fleet_page import alert_line
+from dashboard.view.fleet_rows import reasons, short_name
+from dashboard.view.levels import busy_style, lag_style, memory_style, slots_style, temperature_style
+from dashboard.view.lines import BLANK, Cell, Column, Line, Page, Span, cell, columns_for, header, line, row, wrapped
+from dashboard.view.states import gpu_state, server_state
+from dashboard.view.world import ServerView, World
+from whisper_ops.history import ChartQuery
+from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
+
+_COLUMNS = (
+    Column(key="gpu", title="   GPU", width=9, grows=True),
+    Column(key="state", title="state", width=9, at=76),
+    Column(key="streams", title="streams", width=8, align="right"),
+    Column(key="fill", title="fill", width=5, align="right", at=66),
+    Column(key="busy", title="busy", width=5, align="right"),
+    Column(key="vram", title="vram", width=11, align="right"),
+    Column(key="lag", title="lag p95", width=8, align="right"),
+    Column(key="temp", title="temp", width=6, align="right"),
+    Column(key="power", title="power", width=9, align="right", at=98),
+    Column(key="clock", title="clock", width=8, align="right", at=106),
+    Column(key="throttle", title="throttle", width=12, at=116),
+)
+
+
+def server_page(world: World, name: str, charts: Charts, width: int) -> Page:
+    """The page of the server `name`."""
+    server = world.server(name)
+    crumbs = ("fleet", name)
+    if server is None:
+        return Page(crumbs=crumbs, body=(line(Span(f" nothing is known of {name} at this moment", "dim")),))
+    answer = server.answer
+    head = [_state_line(world, server), *reasons(world, server, width)]
+    if answer is None or answer.figures is None:
+        return Page(crumbs=crumbs, head=tuple(head))
+    if server.silent:
+        head.append(line(Span(f" what follows was said {f.duration(world.now - answer.at)} ago", "warn")))
+    said = answer.figures
+    columns = columns_for(_COLUMNS, width)
+    body = [
+        *_lag_lines(world, server, answer, width),
+        *_connection_lines(server, said, width),
+        BLANK,
+        header(columns),
+        *(_gpu_row(world, server, gpu, columns) for gpu in answer.gpus),
+        BLANK,
+        *(alert_line(alert, width) for alert in server.alerts),
+        *([BLANK] if server.alerts else []),
+        *grid(charts_of(world, name), charts, width, 4),
+        BLANK,
+        *_host_lines(answer.host, width),
+    ]
+    return Page(crumbs=crumbs, head=tuple(head), body=tuple(body))
+
+
+def charts_of(world: World, name: str) -> tuple[Chart, ...]:
+    """The charts of a server's page."""
+    server = world.server(name)
+    objective = server.knee.objective_seconds if server and server.knee else world.objective_seconds
+    safe = server.knee.safe if server and server.knee else None
+    slots = server.answer.figures.slots if server and server.answer and server.answer.figures else None
+    return (
+        Chart(title="lag p95", query=ChartQuery(server=name, metric="lag_p95_seconds"), show=f.seconds, top=objective,
+              limit=objective),
+        Chart(title="connections", query=ChartQuery(server=name, metric="streams_active"), show=f.count,
+              top=float(safe or slots or 1), limit=safe),
+        Chart(title="busiest GPU", query=ChartQuery(server=name, metric="busy_ratio", kind="gpu"), show=f.percent),
+        Chart(title="hottest GPU", query=ChartQuery(server=name, metric="temperature_celsius", kind="gpu"),
+              show=f.celsius, top=90.0, limit=87.0),
+    )  # fmt: skip
+
+
+def _state_line(world: World, server: ServerView) -> Line:
+    state = server_state(server, world.now, world.interval)
+    spans = [Span(" "), *state.cell, Span("  ")]
+    answer = server.answer
+    if answer is not None:
+        identity = answer.identity
+        parts = [] if identity is None else [
+            " ".join(part for part in (identity.software, identity.version) if part),
+            " ".join(part for part in (identity.model, identity.compute_type) if part),
+        ]  # fmt: skip
+        if answer.figures is not None and answer.figures.started_at is not None:
+            parts.append(f"up {f.duration(answer.at - answer.figures.started_at)}")
+        if answer.host is not None:
+            parts.append(f"{f.count(answer.host.cpu_count)} cores, {f.size(answer.host.memory_total_bytes)}")
+        spans.append(Span(" · ".join(part for part in parts if part), "dim"))
+    if server.simulated:
+        spans.append(Span("  simulated", "note"))
+    return line(*spans)
+
+
+def _lag_lines(world: World, server: ServerView, answer: Snapshot, width: int) -> list[Line]:
+    """The lag and what it is made of: waiting for the engine, computing, and the cadence of partials."""
+    said = answer.figures
+    assert said is not None
+    objective = server.knee.objective_seconds if server.knee else world.objective_seconds
+    late = max(answer.gpus, key=lambda gpu: gpu.lag_p95_seconds or 0.0, default=None)
+    lag = said.lag_p95_seconds
+    spans: list[Span | str] = [
+        " lag p95 ", Span(f.seconds(lag), lag_style(lag, objective) or "title"), Span(f" of {objective:g} s", "dim"),
+    ]  # fmt: skip
+    queue, compute = (late.queue_wait_p95_seconds, late.compute_p95_seconds) if late is not None else (None, None)
+    if lag is not None and queue is not None and compute is not None:
+        rest = max(0.0, lag - queue - compute)
+        spans.append(f" ≈ queue {queue:.2f} + compute {compute:.2f} + cadence {rest:.2f}")
+    more: tuple[Span | str, ...] = (
+        " p50 ", f.seconds(said.lag_p50_seconds), "   p99 ", f.seconds(said.lag_p99_seconds),
+        "   finals p95 ", f.seconds(said.final_p95_seconds),
+        "   partials every ", f.seconds(said.partial_interval_seconds),
+    )  # fmt: skip
+    whole = line(*spans, "   ", *more)
+    return [whole] if len(whole.text) <= width else [line(*spans), line(*more)]
+
+
+def _connection_lines(server: ServerView, said: ServerFigures, width: int) -> list[Line]:
+    plan = server.knee
+    spans: list[Span | str] = [" connections "]
+    if plan is None:
+        spans += [Span(f"{f.count(said.streams_active)} / {f.count(said.slots)} slots", "title"),
+                  Span(" · no measured limit: run sweep", "dim")]  # fmt: skip
+    else:
+        spans += [
+            *knee(said.streams_active, plan.safe, plan.seen, 20, slots_style(said.streams_active, plan.safe)),
+            Span(f" {f.count(said.streams_active)} of {'~' * plan.provisional}{f.count(plan.safe)} safe", "title"),
+            Span(f", {f.count(plan.seen)} seen to pass, {f.count(said.slots)} slots", "dim"),
+        ]  # fmt: skip
+    spans.append(f"   speaking {f.count(said.streams_speaking)}")
+    counts = (
+        f"done {f.count(said.completed_total)} · failed {f.count(said.failed_total)} · refused "
+        f"{f.count(said.rejected_total)} ({f.count(server.rejects_per_minute)}/min) · set-up mean "
+        f"{f.seconds(said.setup_mean_seconds)}, "
+        f"{f.seconds(said.setup_min_seconds)} to {f.seconds(said.setup_max_seconds)}"
+    )
+    first = line(*spans)
+    lines = [first] if len(first.text) <= width else wrapped(first.text, width, " ")
+    return [*lines, *wrapped(counts, width, " ")]
+
+
+def _gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequence[Column]) -> Line:
+    objective = server.knee.objective_seconds if server.knee else world.objective_seconds
+    safe = server.knee.per_gpu if server.knee else gpu.slots
+    state, memory = gpu_state(gpu), memory_share(gpu)
+    throttled = gpu.throttle_reasons or None
+    cells: dict[str, Cell] = {
+        "gpu": (Span(f" {state.glyph} ", state.style), Span(f"{gpu.gpu_id}"), Span(f"  {short_name(gpu.name)}", "dim")),
+        "state": cell(state.word, state.style),
+        "streams": cell(f"{f.count(gpu.streams_active)}/{f.count(safe)}",
+                        slots_style(gpu.streams_active, safe, "") if safe is not None else ""),
+        "fill": cell(f.number(gpu.batch_fill_mean)),
+        "busy": cell(f.percent(gpu.busy_ratio), busy_style(gpu.busy_ratio)),
+        "vram": cell(f.size_of(gpu.memory_used_bytes, gpu.memory_total_bytes), memory_style(memory)),
+        "lag": cell(f.seconds(gpu.lag_p95_seconds), lag_style(gpu.lag_p95_seconds, objective)),
+        "temp": cell(f.celsius(gpu.temperature_celsius), temperature_style(gpu.temperature_celsius)),
+        "power": cell(f.watts_of(gpu.power_watts, gpu.power_limit_watts)),
+        "clock": cell(f.hertz(gpu.sm_clock_hertz)),
+        "throttle": cell(f.UNKNOWN if throttled is None else throttled, "warn" if throttled else "dim"),
+    }  # fmt: skip
+    return row(columns, cells, key=f"gpu {gpu.gpu_id} {server.name}")
+
+
+def _host_lines(host: HostFigures | None, width: int) -> list[Line]:
+    if host is None:
+        return [line(Span(" nothing is known of the machine", "dim"))]
+    free = f.share(host.memory_available_bytes, host.memory_total_bytes)
+    text = (
+        f"host {host.hostname or f.UNKNOWN}: cpu {f.percent(host.cpu_ratio)} of {f.count(host.cpu_count)} cores, "
+        f"front {f.percent(host.front_cpu_ratio)} of its core, memory {f.size(host.memory_available_bytes)} free "
+        f"({f.percent(free)}), server {f.size(host.process_rss_bytes)} in {f.number(host.process_cpu_ratio)} cores, "
+        f"descriptors {f.count(host.open_descriptors)} of {f.count(host.descriptors_soft_limit)}, "
+        f"sockets {f.count(host.sockets)}, threads {f.count(host.threads)}"
+    )
+    return wrapped(text, width, " ", "dim")
