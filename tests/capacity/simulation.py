@@ -1,0 +1,81 @@
+"""A simulated streaming server on a virtual clock: what a level of load would show, with no time passing.
+
+The device is the product's own simulated engine (`T(B) = a + b·B`) with a virtual clock's sleep; around it stands the
+scheduling that streaming servers have: each stream asks for a decode every interval, what is due goes into one batch,
+oldest first. Phases, service times and hiccups are random, so that short levels differ as real ones do.
+"""
+
+import heapq
+import random
+from dataclasses import dataclass
+
+import numpy as np
+
+from server.engines.base import Row
+from server.engines.simulated import SimulatedEngine
+from server.settings import SimulatedLaw
+
+
+@dataclass(frozen=True)
+class Law:
+    """One server."""
+
+    a: float
+    b: float
+    max_batch: int
+    interval: float = 0.5
+    jitter: float = 0.1
+    """Standard deviation of the service time, as a share."""
+    hiccup_every: float = 0.0
+    """Mean seconds between pauses of `hiccup_seconds`, as garbage collection or another tenant makes them."""
+    hiccup_seconds: float = 0.0
+    speaking: float = 1.0
+    """Share of streams with something to decode in an interval."""
+    stretches: bool = False
+    """Whether a late stream skips decodes, so that the cadence stretches, or queues every one of them."""
+
+
+class VirtualClock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def p95_latency(law: Law, streams: int, seconds: float, seed: int) -> float:
+    """The p95 word latency, in seconds, of a level of `seconds` after a warm-up."""
+    chance = random.Random(f"{law} {streams} {seed}")
+    clock = VirtualClock()
+    engine = SimulatedEngine(SimulatedLaw(a_seconds=law.a, b_seconds=law.b), clock.sleep)
+    row = Row(audio=np.zeros(0, dtype=np.float32), context_s=8.0)
+    # When a stream is due, which one it is, and when its window before ended.
+    due = [(at, k, at - law.interval) for k in range(streams) for at in [chance.uniform(0, law.interval)]]
+    heapq.heapify(due)
+    next_hiccup = chance.expovariate(1 / law.hiccup_every) if law.hiccup_every else float("inf")
+    latencies: list[float] = []
+    warm_up, end = 5.0, 5.0 + seconds
+    while clock.now < end:
+        clock.now = max(clock.now, due[0][0])
+        batch: list[tuple[float, float]] = []
+        again: list[tuple[float, int, float]] = []
+        while due and due[0][0] <= clock.now and len(batch) < law.max_batch:
+            at, stream, covered = heapq.heappop(due)
+            # What is due hears all there is by now when the cadence stretches, else only its own interval.
+            until = max(at, clock.now) if law.stretches else at
+            if chance.random() < law.speaking:
+                batch.append((covered, until))
+            again.append((until + law.interval, stream, until))
+        for item in again:
+            heapq.heappush(due, item)
+        if not batch:
+            continue
+        before = clock.now
+        engine.decode([row] * len(batch))
+        clock.now = before + (clock.now - before) * max(0.2, chance.gauss(1.0, law.jitter))
+        if clock.now >= next_hiccup:
+            clock.now += law.hiccup_seconds
+            next_hiccup = clock.now + chance.expovariate(1 / law.hiccup_every)
+        # A word ends anywhere in the window that its decode is the first to hear.
+        latencies.extend(clock.now - chance.uniform(*window) for window in batch if window[1] >= warm_up)
+    return float(np.quantile(latencies, 0.95))

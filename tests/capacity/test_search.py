@@ -1,0 +1,139 @@
+"""The search, told answers by simulated servers and by hand."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capacity.sweep.search import Limits, Search, replay
+from tests.capacity.simulation import Law, p95_latency
+
+LAWS = (
+    Law(a=0.02, b=0.005, max_batch=16),
+    Law(a=0.05, b=0.01, max_batch=8),
+    Law(a=0.02, b=0.001, max_batch=32),
+    Law(a=0.1, b=0.02, max_batch=4),
+    Law(a=0.1, b=0.03, max_batch=16),
+    Law(a=0.01, b=0.002, max_batch=32),
+    Law(a=0.03, b=0.004, max_batch=16, jitter=0.4),
+    Law(a=0.03, b=0.004, max_batch=16, jitter=0.4, stretches=True),
+    Law(a=0.02, b=0.005, max_batch=16, stretches=True),
+    Law(a=0.15, b=0.03, max_batch=8, stretches=True),
+    Law(a=0.02, b=0.01, max_batch=16, interval=1.0),
+    Law(a=0.02, b=0.01, max_batch=16, interval=0.25),
+    Law(a=0.04, b=0.006, max_batch=16, hiccup_every=20, hiccup_seconds=0.6),
+    Law(a=0.02, b=0.008, max_batch=16, hiccup_every=10, hiccup_seconds=0.5),
+    Law(a=0.03, b=0.01, max_batch=8, speaking=0.5),
+    Law(a=0.02, b=0.006, max_batch=32, speaking=0.3),
+    Law(a=0.03, b=0.0, max_batch=1, interval=1.0),
+    Law(a=0.008, b=0.0, max_batch=1, jitter=0.3),
+    Law(a=0.3, b=0.04, max_batch=8, interval=1.0),
+    Law(a=0.025, b=0.003, max_batch=24, jitter=0.2, hiccup_every=60, hiccup_seconds=1.5),
+)
+LIMIT_SECONDS = 2.0
+
+
+def run(law: Law, limits: Limits | None = None, seconds: float = 60.0, luck: int = 0) -> Search:
+    search = Search(limits=limits or Limits())
+    while (ask := search.next()) is not None:
+        seed = luck + search.measured
+        p95 = p95_latency(law, ask.streams, seconds * (3 if ask.long else 1), seed)
+        search = search.told(ask.streams, p95 <= LIMIT_SECONDS, long=ask.long)
+    return search
+
+
+@pytest.mark.parametrize("law", LAWS, ids=range(len(LAWS)))
+def test_the_bracket_contains_the_truth_of_a_long_simulation(law: Law) -> None:
+    search = run(law)
+    low, high = search.best_passing, search.lowest_failing
+    assert search.resolved, search.stop_reason
+    assert low is not None
+    assert high is not None
+    assert search.measured <= 12
+    assert high - low <= 1 or (high - low) / low <= 0.15
+    # The largest load that holds in the long run lies in [low, high): low still holds, high does not.
+    assert p95_latency(law, low, 600, seed=1000) <= LIMIT_SECONDS
+    assert p95_latency(law, high, 600, seed=1001) > LIMIT_SECONDS
+
+
+def test_it_doubles_then_bisects_then_repeats_the_edge() -> None:
+    steps = []
+    search = Search()
+    while (ask := search.next()) is not None:
+        steps.append((ask.streams, ask.step))
+        search = search.told(ask.streams, ask.streams <= 4, long=ask.long)
+    assert steps == [
+        (1, "double"),
+        (2, "double"),
+        (6, "double"),
+        (3, "bisect"),
+        (4, "bisect"),
+        (5, "bisect"),
+        (4, "repeat"),
+        (5, "repeat"),
+    ]
+    assert (search.best_passing, search.lowest_failing, search.stop_reason) == (4, 5, "resolved")
+
+
+def test_a_server_that_fails_with_one_stream_has_no_passing_level() -> None:
+    search = Search().told(1, passed=False)
+    assert search.best_passing is None
+    assert search.lowest_failing == 1
+    assert search.resolved
+    assert search.next() == search.told(1, passed=None).next()
+
+
+def test_a_level_that_passed_and_failed_is_on_neither_side() -> None:
+    search = Search().told(10, True).told(12, True).told(12, False).told(14, False)
+    assert (search.best_passing, search.lowest_failing) == (10, 14)
+    assert search.width == pytest.approx(0.4)
+
+
+def test_a_long_answer_outweighs_a_short_one_and_speaks_for_its_neighbours() -> None:
+    search = Search().told(10, True).told(12, True).told(11, False, long=True)
+    # Twelve passed for a minute, but eleven did not hold for three.
+    assert (search.best_passing, search.lowest_failing) == (10, 11)
+    search = search.told(11, True, long=True).told(11, True, long=True)
+    assert search.best_passing == 10
+
+
+def test_an_invalid_level_is_measured_again_and_costs_budget() -> None:
+    search = Search().told(1, True).told(2, None)
+    assert search.next() == Search().told(1, True).next()
+    assert search.measured == 2
+
+
+def test_a_server_that_never_fails_ends_at_the_most_streams_asked_for() -> None:
+    search = Search(limits=Limits(most_streams=16))
+    while (ask := search.next()) is not None:
+        search = search.told(ask.streams, True, long=ask.long)
+    assert not search.resolved
+    assert search.stop_reason == "not resolved: 16 streams still pass"
+
+
+def test_out_of_budget_says_so() -> None:
+    search = Search(limits=Limits(levels=3))
+    while (ask := search.next()) is not None:
+        search = search.told(ask.streams, True)
+    assert search.stop_reason == "not resolved: 3 levels were measured"
+
+
+def test_replayed_answers_give_the_same_search() -> None:
+    told = [(1, True, False), (2, True, False), (6, False, False), (3, None, False), (3, True, True)]
+    search = replay(Limits(), told)
+    assert search.measured == 5
+    assert (search.best_passing, search.lowest_failing) == (3, 6)
+
+
+@given(st.integers(1, 3000), st.lists(st.booleans(), min_size=12, max_size=12))
+def test_any_answers_leave_an_honest_bracket_within_the_budget(knee: int, luck: list[bool]) -> None:
+    search = Search()
+    for flip in luck:
+        ask = search.next()
+        if ask is None:
+            break
+        near = abs(ask.streams - knee) <= max(1, knee // 20)
+        search = search.told(ask.streams, flip if near else ask.streams <= knee, long=ask.long)
+    low, high = search.best_passing, search.lowest_failing
+    assert search.measured <= 12
+    assert low is None or high is None or low < high
+    assert low is None or any(answer.passed for answer in search.answers[low])
