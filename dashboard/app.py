@@ -16,12 +16,14 @@ from textual.binding import Binding, BindingType
 from textual.timer import Timer
 
 from dashboard.feeds import Feed, Live
+from dashboard.replay import Replay
 from dashboard.screens.base import PageScreen
-from dashboard.screens.charted import Looking
+from dashboard.screens.charted import ChartedScreen, Looking
 from dashboard.screens.fleet import FleetScreen
 from dashboard.screens.help import HelpScreen
 from dashboard.screens.lists import AlertsScreen, EventsScreen, PlanScreen
 from dashboard.screens.palette import Registry
+from dashboard.screens.past import Past
 from dashboard.screens.prompt import Prompt
 from dashboard.screens.server import GpuScreen, ServerScreen
 from dashboard.view.chart import DEFAULT_SPAN
@@ -35,7 +37,7 @@ from dashboard.widgets.sheet import Sheet
 from whisper_ops.errors import UserError
 
 REPAINT_SECONDS = 0.5
-_REFRESH_SECONDS = 10.0
+_REFRESH_SECONDS = 5.0
 _MESSAGE_SECONDS = 6.0
 _FAR = 1_000_000
 INTERVALS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -61,13 +63,19 @@ class DashApp(App[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = _BINDINGS
 
-    def __init__(self, feed: Feed, *, theme: str | None = None, view: FleetView | None = None) -> None:
+    def __init__(
+        self, feed: Feed, *, theme: str | None = None, view: FleetView | None = None, history: Path | None = None
+    ) -> None:
         plain = "NO_COLOR" in os.environ
         # Without colours the terminal's own are used, so that not one colour code is sent.
         super().__init__(ansi_color=True if plain else None)
         self.feed = feed
+        """What is shown: the present, or a replay."""
+        self.present = feed
+        self.history = history
+        self._past = Past(self)
         self._view = view or FleetView()
-        self._looking = Looking(DEFAULT_SPAN)
+        self.looking = Looking(DEFAULT_SPAN)
         self._paused: World | None = None
         self._message_timer: Timer | None = None
         for look in themes.THEMES:
@@ -83,11 +91,11 @@ class DashApp(App[None]):
     def on_mount(self) -> None:
         """Start polling and drawing."""
         self._stop_on_signal()
-        if isinstance(self.feed, Live):
-            for poller in self.feed.pollers:
+        if isinstance(self.present, Live):
+            for poller in self.present.pollers:
                 # A group each: one that is stopped or fails leaves the others alone.
                 self.run_worker(
-                    poller.run(self.feed.take), group=f"poll {poller.server}", exclusive=True, exit_on_error=False
+                    poller.run(self.present.take), group=f"poll {poller.server}", exclusive=True, exit_on_error=False
                 )
         self.set_interval(REPAINT_SECONDS, self.draw)
         self.set_interval(_REFRESH_SECONDS, self.refresh_feed)
@@ -101,16 +109,29 @@ class DashApp(App[None]):
 
     @work(thread=True, group="refresh", exclusive=True, exit_on_error=False)
     def refresh_feed(self) -> None:
-        """Read plans, events and alerts again, beside the event loop."""
-        self.feed.refresh()
+        """Read plans, events, alerts and what a replay needs, beside the event loop."""
+        feed = self.feed
+        feed.refresh()
+        if isinstance(feed, Replay):
+            self.call_from_thread(self.draw)
+
+    @work(thread=True, group="replay", exclusive=True, exit_on_error=False)
+    def open_replay(self, path: Path, at: float) -> None:
+        """Read a moment of the past beside the event loop, and show it when it is there."""
+        try:
+            past = Replay(path, at)
+        except UserError as error:
+            self.call_from_thread(self.tell, str(error))
+            return
+        self.call_from_thread(self.show, past)
 
     # --- commands ------------------------------------------------------------------------------------
 
     def action_command(self, name: str, argument: str = "") -> None:
         """Run a command of the registry; the screen on top has the first word. A user's mistake is told, not raised."""
-        handler: Callable[[str], Any] | None = getattr(self.screen, f"do_{name}", None)
-        if handler is None:
-            handler = getattr(self, f"do_{name}", None)
+        method = f"do_{name}"
+        handlers = (getattr(place, method, None) for place in (self.screen, self, self._past))
+        handler: Callable[[str], Any] | None = next((found for found in handlers if found is not None), None)
         if handler is None or (not isinstance(self.screen, PageScreen) and name != "quit"):
             return
         try:
@@ -123,6 +144,16 @@ class DashApp(App[None]):
         name, _, argument = text.strip().partition(" ")
         if name:
             self.action_command(_command_of(text).name, argument.strip())
+
+    def show(self, feed: Feed) -> None:
+        """Show another feed on the screens that are open."""
+        self.feed = feed
+        self._paused = None
+        self.looking.cursor = None
+        for screen in self.screen_stack:
+            if isinstance(screen, ChartedScreen):
+                screen.ask_elsewhere(feed.charts)
+        self.draw()
 
     def tell(self, sentence: str) -> None:
         """Show a sentence in the footer for some seconds."""
@@ -159,7 +190,7 @@ class DashApp(App[None]):
     def do_command(self, _: str) -> None:
         """Ask for a command."""
         words = tuple(command.name for command in COMMANDS)
-        self._ask(":", "", _command_of, self.run_line, hint="a command, as in sort lag", words=words)
+        self.ask(":", "", _command_of, self.run_line, hint="a command, as in sort lag", words=words)
 
     def do_filter(self, text: str) -> None:
         """Ask for a filter, or set the one that was given behind `:filter`."""
@@ -167,7 +198,7 @@ class DashApp(App[None]):
         if text:
             screen.set_filter(text)
             return
-        self._ask("/", screen.view.filter, parse, screen.set_filter, hint="lag>1 & gpu~h100")
+        self.ask("/", screen.view.filter, parse, screen.set_filter, hint="lag>1 & gpu~h100")
 
     def do_open(self, _: str) -> None:
         """Open the row under the cursor."""
@@ -203,12 +234,12 @@ class DashApp(App[None]):
         """Open what a row's key names: `server NAME`, `gpu NUMBER NAME`, or an alert of a server."""
         kind, _, rest = key.partition(" ")
         if kind == "server":
-            self._go(ServerScreen(rest, self.feed.charts, self._looking))
+            self._go(ServerScreen(rest, self.feed.charts, self.looking))
         elif kind == "gpu":
             number, _, name = rest.partition(" ")
-            self._go(GpuScreen(name, int(number), self.feed.charts, self._looking))
+            self._go(GpuScreen(name, int(number), self.feed.charts, self.looking))
         elif kind == "alert":
-            self._go(ServerScreen(rest.rsplit(" ", 1)[1], self.feed.charts, self._looking))
+            self._go(ServerScreen(rest.rsplit(" ", 1)[1], self.feed.charts, self.looking))
 
     def do_down(self, _: str) -> None:
         """Cursor down."""
@@ -235,11 +266,17 @@ class DashApp(App[None]):
         self._page().sheet.move(_FAR)
 
     def do_faster(self, _: str) -> None:
-        """Poll more often."""
+        """Poll more often, or replay faster."""
+        if isinstance(self.feed, Replay):
+            self._past.play(1)
+            return
         self._poll_every(max((each for each in INTERVALS if each < self._live().interval), default=INTERVALS[0]))
 
     def do_slower(self, _: str) -> None:
-        """Poll less often."""
+        """Poll less often, or replay slower."""
+        if isinstance(self.feed, Replay):
+            self._past.play(-1)
+            return
         self._poll_every(min((each for each in INTERVALS if each > self._live().interval), default=INTERVALS[-1]))
 
     def do_picture(self, name: str) -> None:
@@ -265,7 +302,11 @@ class DashApp(App[None]):
         self.action_command_palette()
 
     def do_pause(self, _: str) -> None:
-        """Hold the picture, or let it go on."""
+        """Hold the picture, or let it go on; a replay stands or plays."""
+        if isinstance(self.feed, Replay):
+            self.feed.playing = not self.feed.playing
+            self.draw()
+            return
         self._paused = None if self._paused else _held(self.feed.world())
         self.draw()
 
@@ -317,7 +358,7 @@ class DashApp(App[None]):
         screen.set_reactive(PageScreen.world, self._paused or self.feed.world())
         self.push_screen(screen)
 
-    def _ask(
+    def ask(
         self,
         sign: str,
         text: str,
@@ -327,9 +368,14 @@ class DashApp(App[None]):
         hint: str,
         words: tuple[str, ...] = (),
     ) -> None:
+        """Ask for a line of text, and go on with it when it can be understood."""
+
         def answered(answer: str | None) -> None:
-            if answer is not None:
-                then(answer)
+            try:
+                if answer is not None:
+                    then(answer)
+            except UserError as error:
+                self.tell(str(error))
 
         self.push_screen(Prompt(sign, text, check, hint=hint, words=words), answered)
 

@@ -22,7 +22,10 @@ _POLLS_REMEMBERED = 600
 class Feed(Protocol):
     """A source of worlds, and of the charts that go with them."""
 
-    charts: ChartSource
+    @property
+    def charts(self) -> ChartSource:
+        """Where its charts come from."""
+        ...
 
     def world(self) -> World:
         """The world at this moment; never blocks."""
@@ -30,6 +33,10 @@ class Feed(Protocol):
 
     def refresh(self) -> None:
         """Read again what is in the history; blocks, so it is called on a thread, one call at a time."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files."""
         ...
 
 
@@ -46,6 +53,9 @@ class Still:
 
     def refresh(self) -> None:
         """There is nothing to read."""
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
 
 
 class Live:
@@ -86,6 +96,13 @@ class Live:
         read = None if self._memory is None else self._memory.read(time.time())
         if read is not None:
             self.board.plans, self.board.events, self.board.alerts = read.plans, read.events, read.alerts
+
+    def close(self) -> None:
+        """Let go of the history that is read; its writer belongs to the caller."""
+        if self._memory is not None:
+            self._memory.close()
+        if isinstance(self.charts, HistoryCharts):
+            self.charts.close()
 
     def world(self) -> World:
         """The world now."""

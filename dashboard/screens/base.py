@@ -68,4 +68,6 @@ class PageScreen(Screen[None]):
 
     def _draw_footer(self) -> None:
         if self.is_mounted:
-            self.query_one("#footer", Bar).show(footer_line(self.PAGE, self.app.size.width, self.message))
+            replaying = self.world.mode == "replay"
+            line = footer_line(self.PAGE, self.app.size.width, self.message, replaying=replaying)
+            self.query_one("#footer", Bar).show(line)

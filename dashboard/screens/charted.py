@@ -46,6 +46,11 @@ class ChartedScreen(PageScreen):
         """What was read last, with the cursor of this moment."""
         return msgspec.structs.replace(self.charts, cursor=self.looking.cursor)
 
+    def ask_elsewhere(self, source: ChartSource) -> None:
+        """Take charts from another source from now on: the past has its own."""
+        self._source = source
+        self._asked_for = (0.0, -1, 0)
+
     def watch_charts(self) -> None:
         """The history answered."""
         self.redraw()

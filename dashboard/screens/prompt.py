@@ -22,7 +22,7 @@ class Prompt(ModalScreen[str | None]):
     Prompt { align: left bottom; background: $background 0%; }
     Prompt Vertical { height: auto; background: $panel; }
     Prompt Horizontal { height: 1; }
-    Prompt #sign { width: 3; color: $accent; text-style: bold; padding-left: 1; }
+    Prompt #sign { width: auto; color: $accent; text-style: bold; padding: 0 1; }
     Prompt Input { width: 1fr; border: none; height: 1; padding: 0; background: $panel; }
     Prompt Input:focus { border: none; background: $panel; background-tint: $foreground 0%; }
     Prompt #why { color: $error; height: auto; padding: 0 1; display: none; }

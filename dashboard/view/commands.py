@@ -30,10 +30,12 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """Its word in the footer; None leaves it out there."""
     pages: tuple[str, ...] = ()
     """The pages on which it works; empty: everywhere."""
+    replaying: bool = False
+    """Whether it is about a moment of the past, and so only there in a replay."""
 
-    def works_on(self, page: str) -> bool:
-        """Whether it can be used on that page."""
-        return not self.pages or page in self.pages
+    def works_on(self, page: str, *, replaying: bool = True) -> bool:
+        """Whether it can be used on that page, now."""
+        return (not self.pages or page in self.pages) and (replaying or not self.replaying)
 
 
 CHARTED = ("server", "gpu")
@@ -80,11 +82,24 @@ COMMANDS: tuple[Command, ...] = (
         help="Sort by the next column, or by the one that is named.",
     ),
     Command(
+        name="replay", keys=("R",), group="replay", argument="[yesterday 14:00]", footer="replay",
+        help="Show the past on these screens; recording goes on meanwhile.",
+    ),
+    Command(name="live", keys=("L",), group="replay", replaying=True, footer="live", help="Back to the present."),
+    Command(name="forward", keys=("greater_than_sign",), group="replay", replaying=True, argument="[10 s]",
+            footer="step", help="On by ten seconds, or by what is said."),
+    Command(name="rewind", keys=("less_than_sign",), group="replay", replaying=True, argument="[10 s]",
+            help="Back by ten seconds, or by what is said."),
+    Command(name="next", keys=("n",), group="replay", replaying=True, footer="next alert",
+            help="To the beginning of the next alert."),
+    Command(name="previous", keys=("N",), group="replay", replaying=True,
+            help="To the beginning of the alert before."),
+    Command(
         name="pause", keys=("p",), group="tool", footer="pause",
         help="Hold the picture, or let it go on; polling and recording never stop.",
     ),
-    Command(name="faster", keys=("plus", "equals_sign"), group="tool", help="Poll more often."),
-    Command(name="slower", keys=("minus",), group="tool", help="Poll less often."),
+    Command(name="faster", keys=("plus", "equals_sign"), group="tool", help="Poll more often; replay faster."),
+    Command(name="slower", keys=("minus",), group="tool", help="Poll less often; replay slower."),
     Command(name="picture", keys=("s",), group="tool", footer="picture", help="Save a picture of the screen (SVG)."),
     Command(name="copy", keys=("y",), group="tool", help="Copy the row under the cursor."),
     Command(

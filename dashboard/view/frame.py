@@ -54,11 +54,12 @@ def _all_simulated(world: World) -> bool:
     return all(server.simulated for server in world.servers if server.answer is not None)
 
 
-def footer_line(page: str, width: int, message: str = "") -> Line:
+def footer_line(page: str, width: int, message: str = "", *, replaying: bool = False) -> Line:
     """The commands that belong to the footer and work here, as many as there is room for."""
     spans: list[Span] = [Span(" ")]
-    for command in COMMANDS:
-        if command.footer is None or not command.works_on(page):
+    # In a replay its own keys come first: they are why one is there.
+    for command in sorted(COMMANDS, key=lambda command: not (replaying and command.group == "replay")):
+        if command.footer is None or not command.works_on(page, replaying=replaying):
             continue
         piece: Cell = (
             Span(shown(command.keys[0]), "key", command.name),

@@ -1,8 +1,9 @@
 """`whisper-ops dash`: the fleet in the terminal, live, once, or as JSON."""
 
 import asyncio
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -16,6 +17,19 @@ if TYPE_CHECKING:
     from whisper_ops.snapshot import Snapshot
 
 
+class Options(TypedDict):
+    """What may be said besides the servers."""
+
+    history: Path
+    token_file: Path | None
+    interval: float
+    once: bool
+    as_json: bool
+    read_only: bool
+    replay: str | None
+    theme: str | None
+
+
 @click.command()
 @click.argument("urls", nargs=-1, metavar="URL...")
 @history_option
@@ -24,29 +38,27 @@ if TYPE_CHECKING:
 @click.option("--once", is_flag=True, help="Poll once, print a table and leave.")
 @json_option
 @click.option("--read-only", is_flag=True, help="Write nothing to the history, and offer no action on a server.")
+@click.option(
+    "--replay",
+    metavar="WHEN",
+    help="Show the past instead: 'yesterday 14:00', 'tuesday 14:03', '1 h ago', '2026-11-20 14:00'. Needs no URL.",
+)
 @click.option("--theme", help="night, light, colour-blind or terminal.")
-def command(
-    urls: tuple[str, ...],
-    history: Path,
-    token_file: Path | None,
-    interval: float,
-    once: bool,
-    as_json: bool,
-    read_only: bool,
-    theme: str | None,
-) -> int:
+def command(urls: tuple[str, ...], **options: Unpack[Options]) -> int:
     """Watch servers live in the terminal, and record what is seen.
 
     Each URL is polled every second. Polls go to the history, where charts, replay and the planner find them. `?` shows
     all keys, `q` leaves. With --once or --json nothing is recorded, and a server that could not be reached makes the
     exit code 3.
     """
+    if options["replay"] is not None and not urls:
+        return _replay(options["replay"], options)
     if not urls:
         raise UserError("name at least one server, as in whisper-ops dash http://localhost:8000")
-    token = read_token(token_file)
-    if once or as_json:
-        return _once(urls, token, as_json=as_json)
-    return _live(urls, token, history=history, record=not read_only, interval=interval, theme=theme)
+    token = read_token(options["token_file"])
+    if options["once"] or options["as_json"]:
+        return _once(urls, token, as_json=options["as_json"])
+    return _live(urls, token, options)
 
 
 def _fleet(urls: tuple[str, ...], token: str | None, interval: float = 1.0) -> "Fleet":
@@ -82,18 +94,33 @@ async def _poll_once(urls: tuple[str, ...], token: str | None) -> "list[Snapshot
         await fleet.close()
 
 
-def _live(
-    urls: tuple[str, ...], token: str | None, *, history: Path, record: bool, interval: float, theme: str | None
-) -> int:
+def _live(urls: tuple[str, ...], token: str | None, options: Options) -> int:
     from dashboard.app import DashApp
     from dashboard.feeds import Live
     from dashboard.writer import HistoryWriter
 
-    writer = HistoryWriter(history) if record else None
+    history = options["history"]
+    writer = None if options["read_only"] else HistoryWriter(history)
     try:
-        app = DashApp(Live(_fleet(urls, token, interval), writer, interval, history), theme=theme)
+        live = Live(_fleet(urls, token, options["interval"]), writer, options["interval"], history)
+        app = DashApp(live, theme=options["theme"], history=history)
         app.run()
+        live.close()
         return app.return_code or Exit.GOOD
     finally:
         if writer is not None:
             writer.close()
+
+
+def _replay(when: str, options: Options) -> int:
+    from dashboard.app import DashApp
+    from dashboard.replay import Replay
+    from dashboard.view import moments
+
+    past = Replay(options["history"], moments.parse(when, time.time()))
+    try:
+        app = DashApp(past, theme=options["theme"], history=options["history"])
+        app.run()
+        return app.return_code or Exit.GOOD
+    finally:
+        past.close()

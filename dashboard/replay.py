@@ -1,0 +1,158 @@
+"""The past on the same screens: a feed whose polls come out of the history, up to a time cursor. Imports no textual.
+
+The board is fed with what the pollers brought at the time, in the same order. Its memory is five minutes (the
+sparklines) and, for a server that was silent longer than that, the last answer before: so that the picture of a moment
+is the one that the live screen showed.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from heapq import merge
+from pathlib import Path
+
+from dashboard.charting import HistoryCharts
+from dashboard.memory import Memory, Remembered
+from dashboard.view.trend import BIN_SECONDS, BINS
+from dashboard.view.world import Board, World
+from whisper_ops.history import History
+from whisper_ops.snapshot import Snapshot
+
+SPEEDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+_MEMORY_SECONDS = BINS * BIN_SECONDS + BIN_SECONDS
+_AHEAD_SECONDS = 120.0
+"""How much is read beyond the cursor at a time, at speed 1."""
+
+
+class Replay:
+    """A moment of the past that can run, stand, jump and change its speed."""
+
+    def __init__(self, path: Path, at: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.charts = HistoryCharts(path)
+        self.playing = True
+        self.speed = 1.0
+        self._clock = clock
+        self._tick = clock()
+        self._at = at
+        self._history = History.reading(path)
+        self._memory = Memory(path)
+        self._remembered = Remembered()
+        self._lock = threading.Lock()
+        """Guards what `world` shows; held for moments only."""
+        self._reading = threading.Lock()
+        """Guards the file; held while it is read."""
+        self._board = Board()
+        self._coming: deque[Snapshot] = deque()
+        self._read_until = at
+        self._sought = True
+        self._now = time.time
+        self.refresh()
+
+    @property
+    def at(self) -> float:
+        """The time cursor, UTC epoch seconds."""
+        return self._at
+
+    def seek(self, at: float) -> None:
+        """Jump; what is shown there comes with the next `refresh`."""
+        with self._lock:
+            self._at = min(at, self._now())
+            self._tick = self._clock()
+            self._sought = True
+
+    def faster(self, steps: int) -> None:
+        """The next speed up, or down for negative steps."""
+        index = SPEEDS.index(self.speed) + steps
+        self.speed = SPEEDS[max(0, min(len(SPEEDS) - 1, index))]
+
+    def world(self) -> World:
+        """The world at the cursor, which has moved on by the time since the last call."""
+        with self._lock:
+            self._advance()
+            known = self._remembered
+            self._board.plans, self._board.events, self._board.alerts = known.plans, known.events, known.alerts
+            return self._board.world(self._at, mode="replay", speed=self.speed if self.playing else 0.0)
+
+    def refresh(self) -> None:
+        """Read on: after a jump from five minutes before the cursor, else ahead of it; blocks."""
+        with self._reading:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        with self._lock:
+            sought, at, until = self._sought, self._at, self._read_until
+            ahead = _AHEAD_SECONDS * max(1.0, self.speed)
+        remembered = self._memory.read(at)
+        if sought:
+            board, coming = self._rebuilt(at, at + ahead)
+            with self._lock:
+                self._board, self._coming, self._read_until, self._sought = board, coming, at + ahead, self._at != at
+        elif until - at < ahead / 2:
+            more = self._between(until, at + ahead)
+            with self._lock:
+                self._coming.extend(more)
+                self._read_until = at + ahead
+        with self._lock:
+            self._remembered = remembered or self._remembered
+
+    def alert_moments(self) -> list[float]:
+        """When alerts began, over all that is recorded, oldest first; blocks."""
+        with self._reading:
+            return sorted({alert.started_at for alert in self._history.alerts(0.0, self._now())})
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._reading:
+            self._history.close()
+        self._memory.close()
+        self.charts.close()
+
+    def _advance(self) -> None:
+        now = self._clock()
+        if self.playing and not self._sought:
+            self._at = min(self._now(), self._at + (now - self._tick) * self.speed)
+        self._tick = now
+        while self._coming and self._coming[0].at <= self._at:
+            self._board.feed(self._coming.popleft())
+
+    def _rebuilt(self, at: float, until: float) -> tuple[Board, deque[Snapshot]]:
+        since = at - _MEMORY_SECONDS
+        polls = self._between(since, until)
+        board = Board()
+        for snapshot in self._before(polls, since):
+            board.feed(snapshot)
+        coming: deque[Snapshot] = deque()
+        for snapshot in polls:
+            if snapshot.at <= at:
+                board.feed(snapshot)
+            else:
+                coming.append(snapshot)
+        return board, coming
+
+    def _between(self, since: float, until: float) -> list[Snapshot]:
+        servers = [self._history.snapshots(name, since, until) for name in self._history.servers()]
+        return list(merge(*servers, key=lambda snapshot: snapshot.at))
+
+    def _before(self, polls: Sequence[Snapshot], moment: float) -> Iterator[Snapshot]:
+        """For each server that was silent already at `moment`: its last answer, and where the silence began."""
+        first: dict[str, Snapshot] = {}
+        for snapshot in polls:
+            first.setdefault(snapshot.server, snapshot)
+        for name, snapshot in first.items():
+            if snapshot.state == "silent":
+                answered = self._edge(name, "sample.error IS NULL", moment, "DESC")
+                silent = self._edge(name, "sample.error IS NOT NULL", answered, "ASC")
+                for at in (answered, silent):
+                    yield from self._history.snapshots(name, at, at + 1e-6) if at is not None else ()
+
+    def _edge(self, server: str, condition: str, moment: float | None, order: str) -> float | None:
+        """The nearest poll before (`DESC`) or after (`ASC`) a moment that meets a condition."""
+        sign = "<" if order == "DESC" else ">"
+        rows = self._history.rows(
+            f"SELECT sample.at FROM server_sample AS sample JOIN server ON server.id = sample.server_id "  # noqa: S608
+            f"WHERE server.name = ? AND sample.at {sign} ? AND {condition} "  # our own words, no input
+            f"ORDER BY sample.at {order} LIMIT 1",
+            [server, moment if moment is not None else 0.0],
+        )
+        return next((float(row["at"]) for row in rows), None)

@@ -1,0 +1,229 @@
+"""Replay: the screens of a night that is over are the screens that were seen in it."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from dashboard.app import DashApp
+from dashboard.replay import Replay
+from dashboard.view import moments
+from dashboard.view.chart import Charts
+from dashboard.view.fleet_page import FleetView, fleet_page
+from dashboard.view.server_page import server_page
+from dashboard.view.world import Board
+from tests.dashboard.scenes import PLAN, gpu, silence, snapshot
+from tests.dashboard.test_app_keys import screen_text
+from whisper_ops.errors import UserError
+from whisper_ops.history import AlertRecord, EventRecord, History
+from whisper_ops.snapshot import Snapshot
+
+NIGHT = float(int(time.time() // 3600) * 3600 - 7200)
+"""When the recording began: within the time that a history keeps every poll."""
+MINUTES = 40
+STEP = 5.0
+
+
+def whole(snapshot: Snapshot) -> Snapshot:
+    """Figures that a history rounds are whole here, as real readings of power and their age are stored."""
+    gpus = tuple(
+        msgspec.structs.replace(gpu, power_watts=float(round(gpu.power_watts or 0)), reading_age_seconds=0.0)
+        for gpu in snapshot.gpus
+    )
+    return msgspec.structs.replace(snapshot, gpus=gpus)
+
+
+def night() -> Iterator[Snapshot]:
+    """A quiet server; one that fills up and refuses; one that crashes for 15 minutes and starts anew."""
+    for step in range(int(MINUTES * 60 / STEP)):
+        at = NIGHT + step * STEP
+        minute = step * STEP / 60
+        yield whole(snapshot("quiet", at, (gpu(0, 4, 0.3), gpu(1, 3, 0.3))))
+        streams = min(20, int(minute))
+        refused = max(0, int((minute - 20) * 3))
+        status = "critical" if streams > 18 else "healthy"
+        yield whole(snapshot("full", at, (gpu(0, streams, 0.1 * streams),), status, rejected_total=refused))
+        if 10 <= minute < 25:
+            yield silence("crashed", at, "connection refused by 10.0.0.9:8000")
+        else:
+            born = NIGHT - 3600 if minute < 10 else NIGHT + 25 * 60
+            yield whole(snapshot("crashed", at, (gpu(0, 5, 0.4),), started_at=born, rejected_total=0))
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("night") / "history.db"
+    with History.writing(path) as history:
+        history.add_snapshots(night())
+        history.add_plan(msgspec.structs.replace(PLAN, created_at=NIGHT + 600))
+        history.add_event(EventRecord(at=NIGHT + 1500, server="crashed", kind="restart", detail="it started again"))
+        history.add(
+            (),
+            (),
+            [
+                AlertRecord(
+                    rule="silent",
+                    severity="critical",
+                    server="crashed",
+                    started_at=NIGHT + 600,
+                    ended_at=NIGHT + 1500,
+                    sentence="no answer for 15 m",
+                )
+            ],
+        )
+    return path
+
+
+def live(moment: float) -> Board:
+    """The board of a dashboard that ran all night, at a moment."""
+    board = Board()
+    for poll in night():
+        if poll.at <= moment:
+            board.feed(poll)
+    board.plans = tuple(
+        plan for plan in (msgspec.structs.replace(PLAN, created_at=NIGHT + 600),) if plan.created_at <= moment
+    )
+    return board
+
+
+@pytest.mark.parametrize("minute", [6, 9.95, 10.0, 14, 24.9, 25.1, 30, 39])
+def test_replay_shows_what_the_live_screen_showed(recorded: Path, minute: float) -> None:
+    moment = NIGHT + minute * 60
+    replay = Replay(recorded, moment, clock=lambda: 0.0)
+    past = replay.world()
+    present = live(moment).world(moment)
+    by_name = {server.name: server for server in past.servers}
+    for server in present.servers:
+        assert msgspec.structs.replace(by_name[server.name], alerts=()) == server
+    shown = msgspec.structs.replace(past, mode="live", speed=1.0, alerts=(), events=(), servers=tuple(
+        msgspec.structs.replace(server, alerts=()) for server in past.servers))  # fmt: skip
+    for width in (60, 80, 120):
+        assert fleet_page(shown, FleetView(), width).text == fleet_page(present, FleetView(), width).text
+        for name in ("full", "crashed"):
+            assert server_page(shown, name, Charts(), width).text == server_page(present, name, Charts(), width).text
+    replay.close()
+
+
+def test_nothing_of_what_came_later_is_known(recorded: Path) -> None:
+    replay = Replay(recorded, NIGHT + 300, clock=lambda: 0.0)
+    world = replay.world()
+    assert world.plans == ()
+    assert world.events == ()
+    assert world.alerts == ()
+    replay.close()
+
+
+def test_an_alert_that_ended_later_still_stands(recorded: Path) -> None:
+    replay = Replay(recorded, NIGHT + 900, clock=lambda: 0.0)
+    (alert,) = replay.world().alerts
+    assert alert.until is None
+    replay.seek(NIGHT + 1600)
+    replay.refresh()
+    (alert,) = replay.world().alerts
+    assert alert.until == NIGHT + 1500
+    replay.close()
+
+
+def test_time_passes_at_the_speed_that_was_set(recorded: Path) -> None:
+    clock = [0.0]
+    replay = Replay(recorded, NIGHT + 600, clock=lambda: clock[0])
+    replay.faster(3)
+    clock[0] = 6.0
+    assert replay.world().now == NIGHT + 660
+    replay.playing = False
+    clock[0] = 60.0
+    assert replay.world().now == NIGHT + 660
+    assert replay.world().speed == 0
+    replay.close()
+
+
+def test_playing_on_gives_the_same_as_jumping_there(recorded: Path) -> None:
+    clock = [0.0]
+    played = Replay(recorded, NIGHT + 600, clock=lambda: clock[0])
+    played.faster(5)
+    for tick in range(21):
+        clock[0] = float(tick)
+        played.world()
+        played.refresh()
+    jumped = Replay(recorded, played.at, clock=lambda: 0.0)
+    assert played.at == NIGHT + 1800
+    assert played.world().servers == jumped.world().servers
+    played.close()
+    jumped.close()
+
+
+async def test_the_past_is_shown_and_left_again(recorded: Path) -> None:
+    app = DashApp(Replay(recorded, NIGHT + 900), history=recorded)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        assert "◀ replay" in screen_text(pilot)
+        assert "connection refused by 10.0.0.9:8000" in screen_text(pilot)
+        await pilot.press("p")
+        await pilot.pause()
+        assert "stopped" in screen_text(pilot)
+        await pilot.press("colon", *"forward 12 min", "enter")
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert "connection refused" not in screen_text(pilot)
+        await pilot.press("N")
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert isinstance(app.feed, Replay)
+        assert app.feed.at == pytest.approx(NIGHT + 600, abs=1)
+        await pilot.press("L")
+        await pilot.pause()
+        assert "nothing is polled here" in screen_text(pilot)
+
+
+NOW = datetime(2026, 11, 21, 14, 3, 27, tzinfo=UTC).timestamp()  # a Saturday
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("yesterday 14:00", "2026-11-20 14:00:00"),
+        ("Yesterday at 14:00", "2026-11-20 14:00:00"),
+        ("today 9:05", "2026-11-21 09:05:00"),
+        ("14:03", "2026-11-21 14:03:00"),
+        ("23:59", "2026-11-20 23:59:00"),
+        ("14:03:05", "2026-11-21 14:03:05"),
+        ("tuesday 14:03", "2026-11-17 14:03:00"),
+        ("last tue 14.03", "2026-11-17 14:03:00"),
+        ("saturday 10:00", "2026-11-14 10:00:00"),
+        ("monday", "2026-11-16 00:00:00"),
+        ("1 h ago", "2026-11-21 13:03:27"),
+        ("90 min ago", "2026-11-21 12:33:27"),
+        ("-2d", "2026-11-19 14:03:27"),
+        ("2026-11-20", "2026-11-20 00:00:00"),
+        ("2026-11-20 14:00", "2026-11-20 14:00:00"),
+        ("2026-11-20t14:00:00+01:00", "2026-11-20 13:00:00"),
+    ],
+)
+def test_moments_are_read_as_people_write_them(text: str, moment: str) -> None:
+    read = datetime.fromtimestamp(moments.parse(text, NOW, UTC), UTC)
+    assert read.strftime("%Y-%m-%d %H:%M:%S") == moment
+
+
+@pytest.mark.parametrize("text", ["", "soon", "25:00", "someday 14:00", "14:00 yesterday morning", "tuesday noon"])
+def test_what_is_no_moment_is_told_with_examples(text: str) -> None:
+    with pytest.raises(UserError, match="yesterday 14:00"):
+        moments.parse(text, NOW, UTC)
+
+
+def test_the_future_cannot_be_replayed() -> None:
+    with pytest.raises(UserError, match="future"):
+        moments.parse("2027-01-01", NOW, UTC)
+
+
+def test_a_length_of_time_is_read_or_refused() -> None:
+    assert moments.length("5 min") == 300
+    with pytest.raises(UserError, match="no length of time"):
+        moments.length("a while")
+
+
+def test_without_a_history_there_is_nothing_to_replay(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no history"):
+        Replay(tmp_path / "none.db", NOW)
