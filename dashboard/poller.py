@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from dashboard.source import Source, SourceError
 from whisper_ops.snapshot import Snapshot
@@ -15,6 +16,7 @@ BACKOFF_SECONDS = (1.0, 2.0, 5.0, 10.0)
 _JITTER = 0.2
 INTERVAL_SECONDS = 1.0
 DEADLINE_SECONDS = 3.0
+FIND_SECONDS = 30.0
 
 
 class Poller:
@@ -94,31 +96,99 @@ class Poller:
         return max(step, self.interval) * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  # spreads load only
 
 
+class Discovery(Protocol):
+    """Something that finds sources while polling goes on, as a DNS name with many replicas does."""
+
+    @property
+    def name(self) -> str:
+        """What is shown when it finds nothing."""
+        ...
+
+    async def find(self) -> dict[str, Callable[[], Source]]:
+        """How to make each source there is now, by a key that stays the same.
+
+        Raises:
+            SourceError: it could not look.
+        """
+        ...
+
+
 class Fleet:
-    """The pollers of all servers."""
+    """The pollers of all servers, those found by discovery included."""
 
     def __init__(
         self,
         sources: Iterable[Source],
+        discoveries: Iterable[Discovery] = (),
         *,
         interval: float = INTERVAL_SECONDS,
         deadline: float = DEADLINE_SECONDS,
+        find_seconds: float = FIND_SECONDS,
     ) -> None:
-        self.pollers = {source.name: Poller(source, interval=interval, deadline=deadline) for source in sources}
+        self.interval = interval
+        self.deadline = deadline
+        self.pollers = {source.name: self._poller(source) for source in sources}
+        self._discoveries = list(discoveries)
+        self._find_seconds = find_seconds
+        self._found: dict[tuple[str, str], Poller] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def run(self, emit: Emit) -> None:
         """Poll all until cancelled, then close every source."""
         try:
             async with asyncio.TaskGroup() as group:
                 for poller in self.pollers.values():
-                    group.create_task(poller.run(emit), name=f"poll {poller.server}")
+                    self._start(group, poller, emit)
+                for discovery in self._discoveries:
+                    group.create_task(self._watch(discovery, group, emit), name=f"find {discovery.name}")
         finally:
             await self.close()
 
     async def once(self) -> list[Snapshot]:
         """Poll each server once, all at the same time; in the order they were given."""
-        return list(await asyncio.gather(*(poller.once() for poller in self.pollers.values())))
+        lost = [snapshot for discovery in self._discoveries if (snapshot := await self._find(discovery))]
+        return [*await asyncio.gather(*(poller.once() for poller in self.pollers.values())), *lost]
 
     async def close(self) -> None:
         """Close every source."""
         await asyncio.gather(*(poller.close() for poller in self.pollers.values()), return_exceptions=True)
+
+    def _poller(self, source: Source) -> Poller:
+        return Poller(source, interval=self.interval, deadline=self.deadline)
+
+    def _start(self, group: asyncio.TaskGroup, poller: Poller, emit: Emit) -> None:
+        self._tasks[poller.server] = group.create_task(poller.run(emit), name=f"poll {poller.server}")
+
+    async def _watch(self, discovery: Discovery, group: asyncio.TaskGroup, emit: Emit) -> None:
+        while True:
+            lost = await self._find(discovery)
+            if lost is not None and not any(name == discovery.name for name, _ in self._found):
+                emit(lost)
+            for poller in self.pollers.values():
+                if poller.server not in self._tasks:
+                    self._start(group, poller, emit)
+            await asyncio.sleep(self._find_seconds)
+
+    async def _find(self, discovery: Discovery) -> Snapshot | None:
+        """Add pollers for what is new and let go of those that are gone; what could not be looked up is silent."""
+        try:
+            found = await discovery.find()
+        except SourceError as error:
+            return Snapshot(server=discovery.name, at=time.time(), state="silent", error=str(error))
+        for key, make in found.items():
+            if (discovery.name, key) not in self._found:
+                poller = self._poller(make())
+                self._found[discovery.name, key] = self.pollers[poller.server] = poller
+        for (name, key), poller in list(self._found.items()):
+            # A replica that answers still is polled, whatever the name server says.
+            if name == discovery.name and key not in found and poller.failures_in_row:
+                await self._let_go(name, key)
+        return None
+
+    async def _let_go(self, name: str, key: str) -> None:
+        poller = self._found.pop((name, key))
+        del self.pollers[poller.server]
+        task = self._tasks.pop(poller.server, None)
+        if task is not None:
+            task.cancel()
+        await poller.close()

@@ -71,6 +71,11 @@ class HistoryWriter:
         """Whether this is the process that writes the polls."""
         return self._history is not None
 
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
     def put(self, item: Item) -> None:
         """Take a snapshot, an event or an alert; returns at once."""
         if self._history is None:

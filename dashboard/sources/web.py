@@ -16,11 +16,18 @@ MAX_ANSWER_BYTES = 16 * 1024 * 1024
 class Web:
     """A client of one server. Its own client costs 0.7 ms CPU a request; one shared by 100 servers 1.4 to 9.9 ms."""
 
-    def __init__(self, base: str, token: str | None = None) -> None:
+    def __init__(self, base: str, token: str | None = None, at: str | None = None) -> None:
+        """`at`: the address to connect to, where the host of `base` stands for many; the host's name is still asked."""
         self._base = httpx.URL(base)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._extensions: dict[str, str] = {}
+        connect_to = self._base
+        if at is not None:
+            headers["Host"] = self._base.netloc.decode()
+            self._extensions = {"sni_hostname": self._base.host}
+            connect_to = self._base.copy_with(host=at)
         self._client = httpx.AsyncClient(
-            base_url=self._base,
+            base_url=connect_to,
             headers=headers,
             verify=_trust(),
             timeout=None,  # noqa: S113  # the poller's deadline covers the whole request, which httpx's does not
@@ -34,7 +41,7 @@ class Web:
             SourceError: nobody answered, or the answer was no 200, too large, or cut off.
         """
         try:
-            async with self._client.stream("GET", path) as response:
+            async with self._client.stream("GET", path, extensions=self._extensions) as response:
                 body = bytearray()
                 async for chunk in response.aiter_bytes():
                     body += chunk
@@ -55,7 +62,8 @@ class Web:
         await self._client.aclose()
 
     def _where(self, path: str = "") -> str:
-        host = self._base.host if ":" not in self._base.host else f"[{self._base.host}]"
+        host = self._client.base_url.host
+        host = f"[{host}]" if ":" in host else host
         return f"{host}:{self._base.port or (443 if self._base.scheme == 'https' else 80)}{path}"
 
     def _refusal(self, status: int, path: str) -> str:

@@ -15,11 +15,11 @@ _CLOCK_TOLERANCE_SECONDS = 60.0
 class WhisperOpsSource:
     """Polls `URL/snapshot`. `name` is what its rows are called; without one, the address."""
 
-    def __init__(self, url: str, *, name: str | None = None, token: str | None = None) -> None:
+    def __init__(self, url: str, *, name: str | None = None, token: str | None = None, at: str | None = None) -> None:
         self.name = name or address(url)
         self.remarks = Remarks()
         self._before: wire.ServerSnapshot | None = None
-        self._web = Web(url, token)
+        self._web = Web(url, token, at)
         self._strict = msgspec.json.Decoder(wire.ServerSnapshot)
         self._lax = msgspec.json.Decoder(wire.ServerSnapshot, strict=False)
 

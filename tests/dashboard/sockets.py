@@ -85,22 +85,30 @@ async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @asynccontextmanager
-async def listening(answer: Answer, *, port: int = 0, tls: SSLContext | None = None) -> AsyncIterator[int]:
-    """Serve `answer` on 127.0.0.1; yields the port."""
+async def listening(
+    answer: Answer, *, port: int = 0, tls: SSLContext | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[int]:
+    """Serve `answer`; yields the port."""
+
+    connections: set[asyncio.StreamWriter] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.add(writer)
         try:
             await answer(reader, writer)
         except (ConnectionError, asyncio.CancelledError):
             pass
         finally:
+            connections.discard(writer)
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", port, ssl=tls)
+    server = await asyncio.start_server(serve, host, port, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for connection in list(connections):
+            connection.close()
 
 
 async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:

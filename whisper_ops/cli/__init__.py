@@ -17,8 +17,10 @@ from whisper_ops.errors import Exit, UserError
 COMMANDS: dict[str, str] = {
     "serve": "Serve streaming speech-to-text on this machine's GPUs (or its CPU), and its stats.",
     "dash": "Watch servers live in the terminal and record what is seen.",
+    "record": "Record servers into the history without a screen, as a service.",
     "corpus": "Make or show the speech that a load test plays.",
     "sweep": "Measure a server with speaking clients, level by level.",
+    "fit": "Fit a scaling law to any table of load levels.",
     "plan": "Say how many connections a GPU carries, why, and how sure that is.",
     "demo": "The whole of it in three minutes: server, speaking clients, dashboard, plan.",
 }

@@ -1,0 +1,32 @@
+"""A DNS name behind which many replicas are: each address is a server of its own, found again every half minute."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from dashboard.servers import Server
+from dashboard.source import Source, SourceError
+
+
+class DnsName:
+    """The replicas of one server; `make_source` makes what polls the one at an address."""
+
+    def __init__(self, server: Server, make_source: Callable[[str], Source]) -> None:
+        self.name = server.label
+        self._host = urlsplit(server.url).hostname or ""
+        self._make_source = make_source
+
+    async def find(self) -> dict[str, Callable[[], Source]]:
+        """How to make the source of each address there is now.
+
+        Raises:
+            SourceError: the name could not be resolved.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(self._host, None, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise SourceError(f"unknown host {self._host}") from error
+        addresses = sorted({str(address[0]) for *_, address in found})
+        return {address: lambda address=address: self._make_source(address) for address in addresses}  # type: ignore[misc]  # the default binds this address

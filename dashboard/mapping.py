@@ -1,0 +1,138 @@
+"""Mapping files: which metric of a Prometheus page is which figure, and in which unit the exporter gives it.
+
+Exporters disagree: MiB or bytes, mJ or W, percent or ratio. A mapping names the unit; figures are always in base units.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import msgspec
+
+from dashboard.toml_lines import TomlFile
+from whisper_ops.snapshot import Figures, GpuFigures, HostFigures, Identity, ServerFigures
+
+UNITS: dict[str, float] = {
+    "": 1.0,
+    "B": 1.0,
+    "kB": 1e3,
+    "MB": 1e6,
+    "GB": 1e9,
+    "KiB": 2.0**10,
+    "MiB": 2.0**20,
+    "GiB": 2.0**30,
+    "s": 1.0,
+    "ms": 1e-3,
+    "us": 1e-6,
+    "ns": 1e-9,
+    "ratio": 1.0,
+    "percent": 1e-2,
+    "Hz": 1.0,
+    "kHz": 1e3,
+    "MHz": 1e6,
+    "GHz": 1e9,
+    "W": 1.0,
+    "mW": 1e-3,
+    "J": 1.0,
+    "mJ": 1e-3,
+    "celsius": 1.0,
+}
+"""What a value in the exporter's unit is multiplied with. A rate of joules is watts."""
+
+READY_MADE = Path(__file__).parent / "mappings"
+
+Part = Literal["identity", "server", "gpu", "host"]
+_FIGURES: dict[Part, type[Figures]] = {
+    "identity": Identity,
+    "server": ServerFigures,
+    "gpu": GpuFigures,
+    "host": HostFigures,
+}
+
+
+class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where one figure comes from."""
+
+    metric: str
+    plus: tuple[str, ...] = ()
+    """Metrics that are added to it."""
+    labels: dict[str, str] = {}
+    """Only series with these labels."""
+    without: dict[str, str] = {}
+    """No series with any of these labels."""
+    aggregate: Literal["sum", "max", "min", "mean", "count"] = "sum"
+    """What becomes of several series."""
+    unit: str = ""
+    rate: bool = False
+    """The metric counts up; the figure is its increase a second since the poll before."""
+    complement: bool = False
+    """1 minus it: busy out of idle."""
+    quantile: float | None = None
+    """The metric is a histogram in seconds; the figure is this quantile of what was counted since the poll before."""
+    label: str | None = None
+    """The figure is a text: the value of this label."""
+    bits: Literal["", "nvml-throttle"] = ""
+    """The value is a set of bits, which becomes a list of words."""
+
+
+class Mapping(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole mapping: what each part of a snapshot is read from."""
+
+    path: str = "/metrics"
+    software: str | None = None
+    gpu_label: str | None = None
+    """The label that tells GPUs apart."""
+    parts: dict[Part, dict[str, Field]] = {}
+
+    def metrics(self) -> set[str]:
+        """Every metric name that is looked at, with those that a histogram is spread over."""
+        names: set[str] = set()
+        for field in (field for part in self.parts.values() for field in part.values()):
+            names |= {field.metric, *field.plus}
+            if field.quantile is not None:
+                names.add(f"{field.metric}_bucket")
+        return names
+
+
+def ready_made(kind: str) -> Mapping:
+    """The mapping that is shipped for a kind of exporter."""
+    return load(READY_MADE / f"{kind}.toml")
+
+
+def load(path: Path) -> Mapping:
+    """Read a mapping file.
+
+    Raises:
+        UserError: it cannot be read, or something in it is wrong; with its line.
+    """
+    file = TomlFile(path)
+    known = {"path", "software", "gpu_label", *get_args(Part)}
+    for key in file.tables:
+        if key not in known:
+            raise file.wrong(f"there is no [{key}] in a mapping; there are {', '.join(sorted(known))}", key)
+    parts = {part: dict(_fields(file, part)) for part in _FIGURES}
+    gpu_label = file.tables.get("gpu_label")
+    if parts["gpu"] and not isinstance(gpu_label, str):
+        raise file.wrong('[gpu] needs gpu_label = "…" at the top: the label that tells GPUs apart', "gpu")
+    return Mapping(
+        path=str(file.tables.get("path", "/metrics")),
+        software=file.tables.get("software"),
+        gpu_label=gpu_label,
+        parts=parts,
+    )
+
+
+def _fields(file: TomlFile, part: Part) -> Iterator[tuple[str, Field]]:
+    figures = {field.name: field.type for field in msgspec.structs.fields(_FIGURES[part])}
+    table: dict[str, Any] = file.tables.get(part, {})
+    for name, value in table.items():
+        if name not in figures or name in {"gpu_id", "simulated", "lag_bucket_counts", "final_bucket_counts"}:
+            raise file.wrong(f"there is no figure [{part}] {name}", part, key=name)
+        try:
+            field = msgspec.convert({"metric": value} if isinstance(value, str) else value, Field)
+        except msgspec.ValidationError as error:
+            raise file.wrong(f"[{part}] {name}: {error}", part, key=name) from error
+        if field.unit not in UNITS:
+            units = ", ".join(unit for unit in UNITS if unit)
+            raise file.wrong(f"[{part}] {name}: there is no unit {field.unit!r}; there are {units}", part, key=name)
+        yield name, field

@@ -1,0 +1,117 @@
+"""What whisper-ops.toml may say about watching: servers, polling, the history's retention, the alert rules."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from dashboard.discovery import DnsName
+from dashboard.poller import DEADLINE_SECONDS, INTERVAL_SECONDS, Fleet
+from dashboard.servers import DEFAULT_CONFIG, Server, gather
+from dashboard.source import Source
+from dashboard.sources.make import make
+from dashboard.toml_lines import TomlFile
+from whisper_ops.errors import UserError
+from whisper_ops.history import Retention
+
+DAY = 86400.0
+
+
+class Poll(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[poll]: how often servers are asked."""
+
+    interval_seconds: float = INTERVAL_SECONDS
+    deadline_seconds: float = DEADLINE_SECONDS
+
+
+class Keep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[history]: how long each tier is kept."""
+
+    raw_days: float = 3
+    minute_days: float = 14
+    hour_days: float = 400
+    max_gigabytes: float = 20
+
+    def retention(self) -> Retention:
+        """The same in base units.
+
+        Raises:
+            ValueError: polls would be kept longer than the minutes made of them, or minutes longer than hours.
+        """
+        if not 0 < self.raw_days <= self.minute_days <= self.hour_days:
+            raise ValueError(
+                "raw_days, minute_days and hour_days must be above 0 and may not get smaller in this order"
+            )
+        return Retention(
+            raw_seconds=self.raw_days * DAY,
+            minute_seconds=self.minute_days * DAY,
+            hour_seconds=self.hour_days * DAY,
+            max_bytes=self.max_gigabytes * 1e9,
+        )
+
+
+class Watch(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a dashboard or a recorder is started with."""
+
+    servers: list[Server]
+    poll: Poll = Poll()
+    retention: Retention = Retention()
+    alerts: Path | None = None
+    """A file of alert rules; None: those that are shipped."""
+    token: str | None = None
+
+    def fleet(self) -> Fleet:
+        """The pollers, not running yet.
+
+        Raises:
+            UserError: a token or a mapping cannot be read.
+        """
+        return Fleet(
+            [make(server, self.token) for server in self.servers if not server.replicas],
+            [DnsName(server, self._maker(server)) for server in self.servers if server.replicas],
+            interval=self.poll.interval_seconds,
+            deadline=self.poll.deadline_seconds,
+        )
+
+    def _maker(self, server: Server) -> Callable[[str], Source]:
+        return lambda address: make(server, self.token, address)
+
+
+def load(
+    arguments: Sequence[str] = (),
+    *,
+    hosts: Sequence[Path] = (),
+    config: Path | None = None,
+    interval: float | None = None,
+    alerts: Path | None = None,
+    token: str | None = None,
+) -> Watch:
+    """What to watch: the command line's words before those of `config` (whisper-ops.toml when it is there).
+
+    Raises:
+        UserError: no server is named, or a file cannot be read or is wrong; with its line.
+    """
+    file = _file(config)
+    tables = {} if file is None else file.tables
+    poll, keep = Poll(), Keep()
+    if file is not None:
+        poll = file.struct(tables.get("poll", {}), Poll, "poll")
+        keep = file.struct(tables.get("history", {}), Keep, "history")
+        rules = tables.get("alerts", {}).get("rules")
+        alerts = alerts or (None if rules is None else file.path.parent / rules)
+    try:
+        retention = keep.retention()
+    except ValueError as error:
+        assert file is not None
+        raise file.wrong(str(error), "history") from error
+    if interval is not None:
+        poll = msgspec.structs.replace(poll, interval_seconds=interval)
+    if poll.interval_seconds <= 0 or poll.deadline_seconds <= 0:
+        raise UserError("interval_seconds and deadline_seconds of [poll] must be above 0")
+    return Watch(servers=gather(arguments, hosts, file), poll=poll, retention=retention, alerts=alerts, token=token)
+
+
+def _file(config: Path | None) -> TomlFile | None:
+    if config is not None:
+        return TomlFile(config)
+    return TomlFile(DEFAULT_CONFIG) if DEFAULT_CONFIG.exists() else None

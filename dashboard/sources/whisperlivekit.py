@@ -1,0 +1,45 @@
+"""WhisperLiveKit: its `/health` says that it runs and with which backend; it has no figures."""
+
+import time
+
+import msgspec
+
+from dashboard.source import Remarks, SourceError
+from dashboard.sources.web import Web
+from dashboard.sources.whisper_ops import address
+from whisper_ops.snapshot import Identity, ServerFigures, Snapshot
+
+
+class _Health(msgspec.Struct):
+    status: str
+    ready: bool = True
+    backend: str | None = None
+
+
+class WhisperLiveKitSource:
+    """Polls `URL/health`."""
+
+    def __init__(self, url: str, *, name: str | None = None, token: str | None = None, at: str | None = None) -> None:
+        self.name = name or address(url)
+        self.remarks = Remarks()
+        self._web = Web(url, token, at)
+
+    async def read(self) -> Snapshot:
+        """One poll: starting until the model is loaded, healthy after that."""
+        began = time.perf_counter()
+        answer = await self._web.get("/health")
+        try:
+            health = msgspec.json.decode(answer.content, type=_Health)
+        except msgspec.DecodeError as error:
+            raise SourceError(f"{self.name} answered something else than WhisperLiveKit does: {error}") from error
+        return Snapshot(
+            server=self.name,
+            at=time.time(),
+            poll_seconds=time.perf_counter() - began,
+            identity=Identity(software="whisperlivekit", engine=health.backend),
+            figures=ServerFigures(status="healthy" if health.ready and health.status == "ok" else "starting"),
+        )
+
+    async def close(self) -> None:
+        """Close its connection."""
+        await self._web.close()

@@ -1,0 +1,39 @@
+"""What systemd wants to hear from a service: that it is ready, alive, stopping (sd_notify, without a library)."""
+
+import os
+import socket
+
+
+class Notify:
+    """Speaks to the socket in NOTIFY_SOCKET; silent when nobody listens.
+
+    `watchdog_seconds`: how often `alive` is expected, half of what the unit's WatchdogSec allows; None: not asked for.
+    """
+
+    def __init__(self) -> None:
+        self._address = os.environ.get("NOTIFY_SOCKET", "").replace("@", "\0", 1)
+        microseconds = os.environ.get("WATCHDOG_USEC", "")
+        mine = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        self.watchdog_seconds = int(microseconds) / 2e6 if microseconds.isdecimal() and mine else None
+
+    def ready(self, status: str) -> None:
+        """Started: units that wait for this one may start."""
+        self._send(f"READY=1\nSTATUS={status}")
+
+    def alive(self, status: str) -> None:
+        """Still working; without this for WatchdogSec systemd restarts the service."""
+        self._send(f"WATCHDOG=1\nSTATUS={status}")
+
+    def stopping(self) -> None:
+        """On the way out."""
+        self._send("STOPPING=1")
+
+    def _send(self, message: str) -> None:
+        if not self._address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as speaker:
+                speaker.connect(self._address)
+                speaker.send(message.encode())
+        except OSError:
+            return  # a service manager that went away is no reason to stop
