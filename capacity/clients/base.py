@@ -47,6 +47,8 @@ Message: TypeAlias = str | bytes
 class Client(Protocol):
     """One stream's dialect. It is fed messages and says what they mean; everything else is the load test's."""
 
+    software: ClassVar[str]
+    """What speaks this dialect first of all, for the history of servers that do not say what they are."""
     path: ClassVar[str]
     """Where the dialect lives when the address names no path."""
     flushes_tail: ClassVar[bool]

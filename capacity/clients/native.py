@@ -23,6 +23,7 @@ class _Said(msgspec.Struct):
 class NativeClient:
     """One native stream. Finals are committed in the order of their segments; partials are the tail."""
 
+    software: ClassVar[str] = "whisper-ops"
     path: ClassVar[str] = "/ws"
     flushes_tail: ClassVar[bool] = True
 

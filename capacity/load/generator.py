@@ -9,8 +9,9 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 
 import msgspec
 
@@ -102,16 +103,21 @@ class Generator:
     async def _report(self, speakers: list[Speaker]) -> None:
         while True:
             await asyncio.sleep(1)
-            self._tell(
-                Progress(
-                    ready=sum(s.is_ready for s in speakers),
-                    live=sum(s.is_live for s in speakers),
-                    ended=sum(s.is_ready and not s.is_live for s in speakers),
-                    failed=sum(s.has_failed for s in speakers),
-                    words_shown=sum(s.updates for s in speakers),
-                    late_max_seconds=max((s.last_lateness for s in speakers), default=0.0),
-                )
-            )
+            self._tell(_progress(speakers))
+
+
+def _progress(speakers: Sequence[Speaker]) -> Progress:
+    now = time.monotonic()
+    behind = [late for s in speakers if (late := s.behind(now)) is not None]
+    return Progress(
+        ready=sum(s.is_ready for s in speakers),
+        live=sum(s.is_live for s in speakers),
+        ended=sum(s.is_ready and not s.is_live for s in speakers),
+        failed=sum(s.has_failed for s in speakers),
+        texts=sum(s.updates for s in speakers),
+        behind_p50_seconds=median(behind) if behind else None,
+        late_max_seconds=max((s.last_lateness for s in speakers), default=0.0),
+    )
 
 
 async def _main() -> None:

@@ -40,7 +40,7 @@ class StreamResult(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     outcome: str
-    """done, refused, failed, cut or silent."""
+    """done, refused, failed, cut, silent, or stopped by the load test itself."""
     error: str | None = None
     gpu_id: int | None = None
     connect_seconds: float | None = None
@@ -71,7 +71,10 @@ class Progress(msgspec.Struct, frozen=True, tag=True):
     live: int
     ended: int
     failed: int
-    words_shown: int
+    texts: int
+    """How many times a text changed."""
+    behind_p50_seconds: float | None
+    """About how far the text of the median speaking stream is behind; None while none speaks."""
     late_max_seconds: float
 
 

@@ -5,6 +5,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from types import TracebackType
 from typing import Self
 
@@ -119,11 +120,13 @@ async def _finished(process: Process, number: int, heard: Callable[[int, Progres
 
 
 def _sum(parts: Sequence[Progress]) -> Progress:
+    behind = [p.behind_p50_seconds for p in parts if p.behind_p50_seconds is not None]
     return Progress(
         ready=sum(p.ready for p in parts),
         live=sum(p.live for p in parts),
         ended=sum(p.ended for p in parts),
         failed=sum(p.failed for p in parts),
-        words_shown=sum(p.words_shown for p in parts),
+        texts=sum(p.texts for p in parts),
+        behind_p50_seconds=median(behind) if behind else None,
         late_max_seconds=max(p.late_max_seconds for p in parts),
     )

@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.protocol import State
 
 from capacity.clients import Client, Done, Failed, Ready, Refused, Shown, make_client
+from capacity.load.follow import Follower
 from capacity.load.orders import LevelOrder, StreamOrder, StreamResult
 from capacity.load.pace import Wheel
 from capacity.load.words import Update, latencies, score
@@ -21,6 +22,8 @@ from capacity.speech.playlist import Playlist, make_playlist
 
 _STUCK_SECONDS = 60.0
 """So much unsent sound in our own buffer means that the server stopped reading."""
+_REMEMBERED = 200
+"""Characters of committed text that following the stream needs."""
 _SETTLED_SECONDS = 3.0
 """Text that has not changed for this long after the end of the sound will not change."""
 
@@ -45,6 +48,8 @@ class Speaker:
         self._ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
         self._over: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._spoken_out = asyncio.Event()
+        self._follower: Follower | None = None
+        self._committed = ""  # the end of it
         self._playlist = Playlist(())
         self._chunks: Iterator[Samples] = iter(())
         self._lateness: list[float] = []
@@ -73,12 +78,24 @@ class Speaker:
     @property
     def has_failed(self) -> bool:
         """Whether it ended otherwise than well."""
-        return self._over.done() and self._over.result().outcome != "done"
+        return self._over.done() and self._over.result().outcome not in {"done", "stopped"}
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether the server had no room for it."""
+        return self._over.done() and self._over.result().outcome == "refused"
 
     @property
     def updates(self) -> int:
         """How many times its text changed."""
         return len(self._updates)
+
+    def behind(self, now: float) -> float | None:
+        """About how many seconds its text is behind its speech; None when it is not speaking."""
+        if not self.is_live or self._follower is None:
+            return None
+        last = self._updates[-1] if self._updates else Update(0.0, "", "")
+        return self._follower.behind(f"{self._committed} {last.tail}", now)
 
     @property
     def last_lateness(self) -> float:
@@ -94,7 +111,7 @@ class Speaker:
         try:
             ending = await self._live(began)
         except asyncio.CancelledError:
-            ending = Ending("cut", "the load test was stopped")
+            ending = Ending("stopped")
         self._end(*ending)
         return lambda: self._measure(ending)
 
@@ -168,6 +185,7 @@ class Speaker:
         if not self._playlist.parts:
             self._spoken_out.set()
             return
+        self._follower = Follower(self._playlist.spoken(self._begun, level.chunk_seconds))
 
         def send(lateness: float) -> bool:
             return self._send_chunk(connection, lateness)
@@ -248,6 +266,7 @@ class Speaker:
             return
         self._partials += bool(update.tail)
         self._final_at = update.at
+        self._committed = f"{self._committed} {update.committed}"[-_REMEMBERED:]
         self._updates.append(update)
 
     def _end(self, outcome: str, error: str | None = None) -> None:

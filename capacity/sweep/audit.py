@@ -37,7 +37,9 @@ def judge(
     objective: Objective,
     baseline: dict[str, float | None],
     seconds: float,
+    *,
     lag_p95_seconds: float | None = None,
+    stopped: str | None = None,
 ) -> Verdict:
     """Audit a level and compare it with the objective.
 
@@ -48,10 +50,14 @@ def judge(
         baseline: the measures of one stream, for what is relative and for missing text; empty when there is none.
         seconds: how long all streams were to be live.
         lag_p95_seconds: the server's own lag, when it says.
+        stopped: why the level was stopped early, when it was.
     """
     generator = _generator_fault(figures)
     if generator:
         return Verdict("invalid", None, generator)
+    if stopped:
+        # Its answer is known. The latencies of what did come would flatter it, so they are no evidence.
+        return Verdict("invalid", False, stopped)
     measures = {**shares(figures, counts), "lag_p95": lag_p95_seconds}
     missed = objective.missed(measures, baseline)
     server = _server_fault(figures, counts, measures, baseline)

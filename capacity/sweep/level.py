@@ -11,6 +11,7 @@ from capacity.load.orders import Finished, LevelOrder, Progress, StreamOrder, St
 from capacity.load.processes import Generators
 from capacity.sweep.audit import Verdict, judge
 from capacity.sweep.figures import Counts, Figures, pool, shares, stream_record
+from capacity.sweep.hopeless import Hopeless
 from capacity.sweep.objective import Objective
 from capacity.sweep.readings import Readings, Sampler, boil_down
 from capacity.sweep.target import Target
@@ -48,6 +49,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     readings: Readings
     results: tuple[StreamResult, ...]
     snapshots: tuple[Snapshot, ...] = ()
+    stopped: str | None = None
+    """Why it was stopped early; None: it went through."""
 
     @property
     def measures(self) -> dict[str, float | None]:
@@ -96,26 +99,37 @@ async def run_level(
     shape: LoadShape,
     streams: int,
     repeat: int,
+    objective: Objective,
     on_progress: Callable[[Progress, Snapshot | None], None],
 ) -> Measured:
-    """Put `streams` streams on the server and measure."""
+    """Put `streams` streams on the server and measure; stop early when there is no hope left."""
     started_at = time.time()
     order = make_order(target, shape, streams, repeat, time.monotonic())
     sampler = Sampler(target)
     sampling = asyncio.create_task(sampler.run())
 
+    hopeless = Hopeless(streams, objective)
+    stopped: list[tuple[float, str]] = []
+
     def heard(progress: Progress) -> None:
         on_progress(progress, sampler.snapshots[-1] if sampler.snapshots else None)
+        reason = hopeless.seen(progress)
+        if reason and not stopped:
+            stopped.append((time.monotonic(), reason))
+            generators.stop()
 
     try:
         parts = await generators.run(order, heard)
     finally:
         sampling.cancel()
-    return _measured(order, parts, sampler, repeat, started_at, shape.seconds)
+    at, reason = stopped[0] if stopped else (order.window_until, None)
+    order = msgspec.structs.replace(order, window_until=max(order.window_from, min(at, order.window_until)))
+    measured = _measured(order, parts, sampler, repeat, started_at)
+    return msgspec.structs.replace(measured, stopped=reason)
 
 
 def _measured(
-    order: LevelOrder, parts: Sequence[Finished], sampler: Sampler, repeat: int, started_at: float, seconds: float
+    order: LevelOrder, parts: Sequence[Finished], sampler: Sampler, repeat: int, started_at: float
 ) -> Measured:
     to_epoch = time.time() - time.monotonic()
     inside = sampler.between(order.window_from + to_epoch, order.window_until + to_epoch)
@@ -124,7 +138,7 @@ def _measured(
         streams=len(order.streams),
         repeat=repeat,
         started_at=started_at,
-        seconds=seconds,
+        seconds=order.window_until - order.window_from,
         figures=figures,
         counts=counts,
         readings=boil_down(inside),
@@ -141,7 +155,8 @@ def verdict(measured: Measured, objective: Objective, baseline: dict[str, float 
         objective,
         baseline,
         measured.seconds,
-        measured.readings.server_lag_p95_seconds,
+        lag_p95_seconds=measured.readings.server_lag_p95_seconds,
+        stopped=measured.stopped,
     )
 
 

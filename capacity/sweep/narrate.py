@@ -6,13 +6,21 @@ from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from capacity.load.orders import Progress
+from capacity.sweep.plans import Ask
 from capacity.sweep.tables import level_table, verdict_text
 from whisper_ops.history import LevelRecord
 from whisper_ops.snapshot import Snapshot
+
+_PURPOSES = {
+    "baseline": "one stream first, as the baseline for the word error rate",
+    "double": "looking for a level that fails",
+    "bisect": "closing in",
+    "repeat": "the edge again, for longer",
+    "soak": "soak",
+}
 
 
 class Narrator:
@@ -21,6 +29,7 @@ class Narrator:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._levels: list[LevelRecord] = []
+        self._notes: list[str] = []
         self._now = ""
         self._label = ""
         self._ends_at = 0.0
@@ -36,17 +45,23 @@ class Narrator:
     ) -> None:
         self._live.stop()
 
-    def begin(self, streams: int, number: int, of: int | None, seconds: float) -> None:
+    def begin(self, ask: Ask, number: int, left: int | None, seconds: float) -> None:
         """A level begins."""
-        self._label = f"level {number}{f' of {of}' if of else ''}: {streams} {'stream' if streams == 1 else 'streams'}"
+        streams = f"{ask.streams} {'stream' if ask.streams == 1 else 'streams'}"
+        of = "" if left is None else f" of {'up to ' if ask.purpose in _SEARCHING else ''}{number + left - 1}"
+        purpose = f" ({_PURPOSES.get(ask.purpose, ask.purpose)})" if ask.purpose else ""
+        self._label = f"level {number}{of}: {streams}{purpose}"
         self._now = "connecting"
         self._ends_at = time.monotonic() + seconds
-        if not self._console.is_terminal:
-            self._console.print(f"{self._label}, about {seconds:.0f} s", soft_wrap=True)
+        left_seconds = seconds * (left or 1)
+        total = f"; at most {_duration(left_seconds)} in all" if left and left > 1 else ""
+        self._say(f"{self._label}, about {seconds:.0f} s{total}")
 
     def progress(self, progress: Progress, snapshot: Snapshot | None) -> None:
         """A second later."""
-        parts = [f"{progress.live} speaking", f"{progress.words_shown} texts shown"]
+        parts = [f"{progress.live} speaking"]
+        if progress.behind_p50_seconds is not None:
+            parts.append(f"text about {progress.behind_p50_seconds:.1f} s behind")
         if progress.failed:
             parts.append(f"{progress.failed} ended badly")
         lag = snapshot.figures.lag_p95_seconds if snapshot is not None and snapshot.figures is not None else None
@@ -57,14 +72,28 @@ class Narrator:
     def end(self, level: LevelRecord) -> None:
         """A level was judged."""
         self._levels.append(level)
-        if not self._console.is_terminal:
-            stable = "—" if level.stable_p95_seconds is None else f"{level.stable_p95_seconds:.2f} s"
-            self._console.print(
-                f"  {verdict_text(level)}; stable p95 {stable}{'; ' + level.reason if level.reason else ''}",
-                soft_wrap=True,
-            )
+        stable = "—" if level.stable_p95_seconds is None else f"{level.stable_p95_seconds:.2f} s"
+        why = f"; {level.reason}" if level.reason else ""
+        self._say(f"  {level.streams}: {verdict_text(level)}; stable p95 {stable}{why}")
 
-    def _picture(self) -> Group | Table | Text:
+    def note(self, sentence: str) -> None:
+        """Something worth knowing."""
+        self._notes.append(sentence)
+        self._say(sentence)
+
+    def _say(self, line: str) -> None:
+        if not self._console.is_terminal:
+            self._console.print(line, soft_wrap=True)
+
+    def _picture(self) -> Group:
         left = max(0.0, self._ends_at - time.monotonic())
-        line = Text(f"{self._label} · {self._now} · {left:.0f} s left in this level")
-        return Group(level_table(self._levels), line) if self._levels else line
+        parts = [level_table(self._levels)] if self._levels else []
+        notes = [Text(note, style="dim") for note in self._notes[-2:]]
+        return Group(*parts, *notes, Text(f"{self._label} · {self._now} · {left:.0f} s left in this level"))
+
+
+_SEARCHING = {"double", "bisect", "repeat"}
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,36 +1,47 @@
 """A sweep: level after level on one server, each stored as soon as it ended, so that nothing measured is ever lost."""
 
 import asyncio
+import math
+import os
+import socket
 import time
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from capacity.load.orders import Progress
 from capacity.load.processes import Generators
 from capacity.speech.corpus import Corpus
+from capacity.sweep.audit import LATE_SECONDS
 from capacity.sweep.level import LoadShape, Measured, records, run_level, verdict, wall_seconds
 from capacity.sweep.objective import Objective
-from capacity.sweep.readings import identity
+from capacity.sweep.plans import LONG_FACTOR, Ask, Plan
+from capacity.sweep.resume import Settings, find, usable
 from capacity.sweep.target import Target, reach
+from capacity.sweep.watch import Watch
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, SweepRecord
 from whisper_ops.history.records import SweepState
-from whisper_ops.snapshot import Snapshot
+from whisper_ops.snapshot import Identity, Snapshot
+
+STREAMS_A_PROCESS = 300
+"""What one generator process holds on one core; see docs/load-test.md."""
 
 
 class Watcher(Protocol):
     """Somebody who is told how a sweep goes."""
 
-    def begin(self, streams: int, number: int, of: int | None, seconds: float) -> None:
-        """A level begins; it will take about `seconds`."""
+    def begin(self, ask: Ask, number: int, left: int | None, seconds: float) -> None:
+        """A level begins; it will take about `seconds`. `left` counts it and what may follow."""
 
     def progress(self, progress: Progress, snapshot: Snapshot | None) -> None:
         """About once a second."""
 
     def end(self, level: LevelRecord) -> None:
-        """A level was judged and stored."""
+        """A level was judged and stored, or found in the history."""
+
+    def note(self, sentence: str) -> None:
+        """Something that the person who waits should know."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,13 +52,29 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     levels: tuple[LevelRecord, ...]
     state: SweepState
     reason: str | None
+    said: str | None = None
+    """What the plan has to say, such as a search's bracket."""
     gone: bool = False
     """Whether it ended because the server could not be reached any more."""
     measured: tuple[Measured, ...] = ()
+    """What was measured now, with all streams and words; stored levels are not among them."""
+    watched: dict[str, list[dict[str, float]]] = {}
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How a sweep goes about it."""
+
+    processes: int | None = None
+    """Generator processes; None: as many as it takes."""
+    fresh: bool = False
+    """Never go on with an interrupted sweep."""
+    plan_line: str = ""
+    """The plan as one line: what makes two commands the same."""
+    watch: tuple[Watch, ...] = ()
 
 
 class Sweep:
-    """Runs levels and keeps them. The history is used in a thread, one call at a time."""
+    """Runs a plan's levels and keeps them. The history is used in a thread, one call at a time."""
 
     def __init__(
         self,
@@ -57,6 +84,7 @@ class Sweep:
         shape: LoadShape,
         objective: Objective,
         watcher: Watcher,
+        options: Options | None = None,
     ) -> None:
         self._history = history
         self._target = target
@@ -64,71 +92,135 @@ class Sweep:
         self._shape = shape
         self._objective = objective
         self._watcher = watcher
+        self._options = options or Options()
         self._baseline: dict[str, float | None] = {}
         self._measured: list[Measured] = []
         self._levels: list[LevelRecord] = []
+        self._sweep_id = 0
 
-    async def run(self, levels: Sequence[int]) -> Outcome:
-        """Measure the given numbers of streams, in this order, one stream first when the objective counts from it.
+    async def run(self, plan: Plan) -> Outcome:
+        """Measure what the plan asks for, one stream first when the objective counts from it.
 
         A server that dies ends the sweep with what it has; so does cancelling.
 
         Raises:
-            UserError: the server cannot be reached to begin with (exit 3).
+            UserError: the server cannot be reached to begin with (exit 3), or the same sweep is running.
         """
         first = await reach(self._target)
-        sweep = self._record(first)
-        sweep_id = await asyncio.to_thread(self._history.start_sweep, sweep)
-        plan = [1, *levels] if self._objective.needs_baseline and 1 not in levels else list(levels)
+        sweep = await asyncio.to_thread(self._begin, first, plan)
         state: SweepState = "failed"
         reason: str | None = "the load test broke"
         gone = False
         try:
-            async with Generators(self._corpus.folder) as generators:
-                state, reason = await self._all(generators, plan, sweep_id)
+            async with Generators(self._corpus.folder, self._options.processes or 1) as generators:
+                await self._all(generators, plan)
+            state, reason = "done", None
         except asyncio.CancelledError:
-            state, reason = "interrupted", "stopped by Ctrl-C"
+            state, reason = "interrupted", "stopped by Ctrl-C; the same command goes on from here"
         except UserError as error:
             state, reason, gone = "failed", str(error), error.code == Exit.UNREACHABLE
         finally:
-            self._history.finish_sweep(sweep_id, state, time.time(), reason)
-        ended = msgspec.structs.replace(sweep, state=state, reason=reason, finished_at=time.time())
+            self._history.finish_sweep(self._sweep_id, state, time.time(), reason or plan.outcome)
         return Outcome(
-            sweep_id=sweep_id,
-            sweep=ended,
+            sweep_id=self._sweep_id,
+            sweep=msgspec.structs.replace(sweep, state=state, reason=reason, finished_at=time.time()),
             levels=tuple(self._levels),
             state=state,
             reason=reason,
+            said=plan.outcome,
             gone=gone,
             measured=tuple(self._measured),
+            watched={watch.name: watch.rows for watch in self._options.watch},
         )
 
-    async def _all(self, generators: Generators, plan: Sequence[int], sweep_id: int) -> tuple[SweepState, str | None]:
-        for number, streams in enumerate(plan, 1):
-            self._watcher.begin(streams, number, len(plan), wall_seconds(streams, self._shape))
-            measured = await run_level(generators, self._target, self._shape, streams, 0, self._watcher.progress)
-            await self._keep(measured, sweep_id)
+    def _begin(self, first: Snapshot, plan: Plan) -> SweepRecord:
+        sweep = self._record(first)
+        before = None if self._options.fresh else find(self._history, sweep)
+        if before is None:
+            self._sweep_id = self._history.start_sweep(sweep)
+            return sweep
+        self._sweep_id = before.id
+        self._history.resume_sweep(before.id, sweep.settings)
+        done = usable(self._history.levels(before.id))
+        self._watcher.note(f"going on with sweep {before.id}: {len(done)} levels are measured already")
+        for level in done:
+            self._remember_baseline(level.streams, _measures(level))
+            plan.told(level.streams, level.passed, long=self._is_long(level))
+            self._levels.append(level)
+            self._watcher.end(level)
+        return before.sweep
+
+    async def _all(self, generators: Generators, plan: Plan) -> None:
+        number = len(self._levels)
+        while (ask := self._next(plan)) is not None:
+            number += 1
+            shape = self._shaped(ask)
+            left = None if plan.left is None else plan.left + (ask.purpose == _BASELINE)
+            self._watcher.begin(ask, number, left, wall_seconds(ask.streams, shape))
+            measured = await self._measure(generators, ask, shape)
+            level = await self._keep(measured)
+            plan.told(ask.streams, level.passed, long=ask.long)
             if measured.figures.failed:
                 await reach(self._target)  # raises when it is gone
-        return "done", None
 
-    async def _keep(self, measured: Measured, sweep_id: int) -> LevelRecord:
-        if measured.streams == 1 and not self._baseline:
-            self._baseline = measured.measures
+    def _next(self, plan: Plan) -> Ask | None:
+        ask = plan.next()
+        if ask is not None and ask.streams != 1 and self._objective.needs_baseline and not self._baseline:
+            return Ask(1, _BASELINE)
+        return ask
+
+    def _shaped(self, ask: Ask) -> LoadShape:
+        seconds = self._shape.seconds * (LONG_FACTOR if ask.long else 1)
+        return msgspec.structs.replace(self._shape, seconds=seconds)
+
+    async def _measure(self, generators: Generators, ask: Ask, shape: LoadShape) -> Measured:
+        """One level; again with more processes when the generator itself was late."""
+        if self._options.processes is None:
+            await generators.grow(math.ceil(ask.streams / STREAMS_A_PROCESS))
+        while True:
+            repeat = sum(level.streams == ask.streams for level in self._levels)
+            sampling = [asyncio.create_task(watch.run()) for watch in self._options.watch]
+            try:
+                measured = await run_level(
+                    generators, self._target, shape, ask.streams, repeat, self._objective, self._watcher.progress
+                )
+            finally:
+                for task in sampling:
+                    task.cancel()
+            late = measured.figures.late_p99_seconds or 0.0
+            most = min(os.cpu_count() or 1, ask.streams)
+            if late <= LATE_SECONDS or self._options.processes is not None or len(generators) >= most:
+                return measured
+            self._watcher.note(
+                f"the load generator was late ({late * 1e3:.0f} ms at p99); "
+                f"measuring again with {len(generators) + 1} processes"
+            )
+            await self._keep(measured)
+            await generators.grow(len(generators) + 1)
+
+    async def _keep(self, measured: Measured) -> LevelRecord:
+        self._remember_baseline(measured.streams, measured.measures)
         judged = verdict(measured, self._objective, self._baseline)
-        level, streams = records(measured, judged, sweep_id)
+        level, streams = records(measured, judged, self._sweep_id)
         await asyncio.to_thread(self._history.add_level, level, streams)
         self._measured.append(measured)
         self._levels.append(level)
         self._watcher.end(level)
         return level
 
+    def _remember_baseline(self, streams: int, measures: dict[str, float | None]) -> None:
+        if streams == 1 and not self._baseline and measures.get("wer") is not None:
+            self._baseline = measures
+
+    def _is_long(self, level: LevelRecord) -> bool:
+        return level.duration_seconds > self._shape.seconds * (1 + LONG_FACTOR) / 2
+
     def _record(self, first: Snapshot) -> SweepRecord:
-        runs = identity(first)
+        runs = first.identity or Identity()
         return SweepRecord(
             server=self._target.name,
             started_at=time.time(),
-            software=runs.software,
+            software=runs.software or self._target.software,
             version=runs.version,
             engine=runs.engine,
             model=runs.model,
@@ -146,12 +238,23 @@ class Sweep:
             settings=msgspec.json.encode(self._settings(first)).decode(),
         )
 
-    def _settings(self, first: Snapshot) -> dict[str, Any]:
+    def _settings(self, first: Snapshot) -> Settings:
         memories = [gpu.memory_total_bytes for gpu in first.gpus if gpu.memory_total_bytes is not None]
-        return {
-            "level_seconds": self._shape.seconds,
-            "gpu_memory_total_bytes": min(memories, default=None),
-            "slots": first.figures.slots if first.figures else None,
-            "slots_per_gpu": first.figures.slots_per_gpu if first.figures else None,
-            "host": msgspec.structs.asdict(first.host) if first.host else None,
-        }
+        return Settings(
+            plan=self._options.plan_line,
+            level_seconds=self._shape.seconds,
+            pid=os.getpid(),
+            host_name=socket.gethostname(),
+            gpu_memory_total_bytes=min(memories, default=None),
+            slots=first.figures.slots if first.figures else None,
+            slots_per_gpu=first.figures.slots_per_gpu if first.figures else None,
+            host=msgspec.structs.asdict(first.host) if first.host else None,
+        )
+
+
+_BASELINE = "baseline"
+
+
+def _measures(level: LevelRecord) -> dict[str, float | None]:
+    missing = None if not level.words or level.missing_words is None else level.missing_words / level.words
+    return {"wer": level.wer_ratio, "missing": missing, "stable_p95": level.stable_p95_seconds}

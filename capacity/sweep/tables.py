@@ -5,7 +5,9 @@ from typing import Any
 
 import msgspec
 from rich import box
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from capacity.sweep.run import Outcome
 from whisper_ops.history import LevelRecord
@@ -19,23 +21,12 @@ def verdict_text(level: LevelRecord) -> str:
     return answer + _AUDIT_MARK[level.audit]
 
 
-def level_table(levels: Sequence[LevelRecord]) -> Table:
-    """One row a level, in the order they were run."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in (
-        "streams",
-        "live",
-        "words",
-        "first p50/p95",
-        "stable p50/p95",
-        "WER",
-        "failed",
-        "late p99",
-        "lag p95",
-    ):
+def level_table(levels: Sequence[LevelRecord]) -> Group:
+    """One row a level in the order they were run; below it why, once for all levels of the same reason."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in ("streams", "live", "words", "first p50/p95", "stable p50/p95", "WER", "bad", "late p99", "lag p95"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("objective", no_wrap=True)
-    table.add_column("why", overflow="fold")
     for level in levels:
         table.add_row(
             str(level.streams),
@@ -48,10 +39,21 @@ def level_table(levels: Sequence[LevelRecord]) -> Table:
             "—" if level.late_p99_seconds is None else f"{level.late_p99_seconds * 1e3:.0f} ms",
             _seconds(level.server_lag_p95_seconds),
             verdict_text(level),
-            level.reason,
             style=None if level.audit != "invalid" else "dim",
         )
-    return table
+    return Group(table, *(Text(line) for line in _reasons(levels)))
+
+
+def _reasons(levels: Sequence[LevelRecord]) -> list[str]:
+    sharing: dict[str, list[str]] = {}
+    for level in levels:
+        for reason in filter(None, level.reason.split("; ")):
+            sharing.setdefault(reason, []).append(str(level.streams))
+    return [f"{_who(who, len(levels))}: {reason}" for reason, who in sharing.items()]
+
+
+def _who(streams: Sequence[str], of: int) -> str:
+    return "all levels" if len(streams) == of > 1 else f"at {', '.join(streams)}"
 
 
 def json_body(outcome: Outcome) -> dict[str, Any]:
@@ -60,8 +62,10 @@ def json_body(outcome: Outcome) -> dict[str, Any]:
         "sweep_id": outcome.sweep_id,
         "state": outcome.state,
         "reason": outcome.reason,
+        "conclusion": outcome.said,
         "sweep": msgspec.structs.asdict(outcome.sweep) | {"settings": msgspec.json.decode(outcome.sweep.settings)},
         "levels": [msgspec.structs.asdict(level) for level in outcome.levels],
+        "watched": outcome.watched,
     }
 
 

@@ -30,6 +30,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     token: str | None = None
 
     @property
+    def software(self) -> str:
+        """What a server of this protocol is, where it does not say so itself."""
+        return PROTOCOLS[self.protocol].software
+
+    @property
     def stream_url(self) -> str:
         """What a generator needs: the socket, or the address that hands one out."""
         return f"{self.http}/connect" if self.two_step else self.ws

@@ -9,6 +9,7 @@ from capacity.load.orders import Progress
 from capacity.speech.corpus import Corpus, load
 from capacity.sweep.level import LoadShape
 from capacity.sweep.objective import DEFAULT, parse
+from capacity.sweep.plans import Ask, LevelList
 from capacity.sweep.run import Outcome, Sweep
 from capacity.sweep.target import parse_target
 from tests.capacity.double import Faults, coded_corpus, running_double
@@ -25,10 +26,15 @@ class Quiet:
     def __init__(self) -> None:
         self.levels: list[LevelRecord] = []
         self.beats = 0
+        self.asked: list[Ask] = []
+        self.notes: list[str] = []
         self.first_level = asyncio.Event()
 
-    def begin(self, streams: int, number: int, of: int | None, seconds: float) -> None:
-        pass
+    def begin(self, ask: Ask, number: int, left: int | None, seconds: float) -> None:
+        self.asked.append(ask)
+
+    def note(self, sentence: str) -> None:
+        self.notes.append(sentence)
 
     def progress(self, progress: Progress, snapshot: Snapshot | None) -> None:
         self.beats += 1
@@ -45,7 +51,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 async def sweep(url: str, corpus: Corpus, history: Path, *levels: int, objective: str = DEFAULT) -> Outcome:
     with History.writing(history) as store:
-        return await Sweep(store, parse_target(url), corpus, SHAPE, parse(objective), Quiet()).run(levels)
+        return await Sweep(store, parse_target(url), corpus, SHAPE, parse(objective), Quiet()).run(LevelList(levels))
 
 
 async def test_an_honest_server_is_measured_as_it_is(corpus: Corpus, tmp_path: Path) -> None:
@@ -137,7 +143,7 @@ async def test_a_cancelled_sweep_keeps_its_levels(corpus: Corpus, tmp_path: Path
     with History.writing(tmp_path / "h.db") as store:
         async with running_double() as double:
             run = Sweep(store, parse_target(double.url), corpus, SHAPE, parse("stable_p95<=2s"), watcher)
-            task = asyncio.create_task(run.run([1, 50]))
+            task = asyncio.create_task(run.run(LevelList([1, 50])))
             async with asyncio.timeout(30):
                 await watcher.first_level.wait()
             task.cancel()

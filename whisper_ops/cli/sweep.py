@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,65 +13,166 @@ from whisper_ops.errors import Exit, UserError
 from whisper_ops.secrets import read_token
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from capacity.sweep.plans import Plan
     from capacity.sweep.run import Outcome, Sweep
 
 _LEVELS = "5,10,20,30,50,80,100,150,200"
 _OBJECTIVE = "stable_p95<=2s, first_p95<=1s, connected>=99.9%, errors<=0.1%, wer<=+1.5"
 
 
-@click.command()
+class _SweepGroup(click.Group):
+    """`sweep URL` is what people type; `sweep compare A B` is the exception."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the name of the default command before anything that is no command."""
+        if not args or args[0] not in self.commands:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_SweepGroup)
+def command() -> None:
+    """Measure a server with speaking clients; see `sweep run` and `sweep compare`."""
+
+
+@command.command()
 @click.argument("url")
 @click.option("--levels", default=_LEVELS, show_default=True, help="Numbers of streams, comma-separated.")
+@click.option("--search", is_flag=True, help="Look for the largest load within the objective instead.")
+@click.option("--soak", metavar="TIME", help="Hold the one level of --levels for so long: 90s, 30m, 8h.")
 @click.option("--duration", default=60.0, show_default=True, help="Seconds for which a level holds all its streams.")
 @click.option("--objective", default=_OBJECTIVE, show_default=True, help="What a load must meet to count as carried.")
+@click.option("--protocol", default="native", show_default=True, help="native, whisperlive or whisperlivekit.")
+@click.option("--connect", "two_step", is_flag=True, help="Ask /connect first and go where it says (native only).")
+@click.option("--arrivals", type=click.Choice(["spread", "burst", "poisson"]), default="spread", show_default=True)
+@click.option("--duty-cycle", default=1.0, show_default=True, help="Share of the time in which each stream speaks.")
+@click.option("--chunk", default=100, show_default=True, help="Milliseconds of sound a message.")
+@click.option("--tolerance", default=15.0, show_default=True, help="With --search: width of the bracket, per cent.")
+@click.option("--max-levels", default=12, show_default=True, help="With --search: measure no more than this.")
+@click.option("--max-streams", default=10_000, show_default=True, help="With --search: go no higher.")
+@click.option("--processes", type=click.IntRange(1), help="Generator processes; by default as many as it takes.")
+@click.option("--watch", multiple=True, metavar="NAME=PID|CGROUP", help="Sample its CPU and memory; repeatable.")
 @click.option("--corpus", "corpus_folder", type=click.Path(path_type=Path), help="Speech to play; see `corpus`.")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a report with pictures.")
+@click.option("--transcripts", type=click.Path(path_type=Path, file_okay=False), help="Write what each stream got.")
+@click.option("--fresh", is_flag=True, help="Do not go on with an interrupted sweep of the same command.")
 @history_option
 @json_option
 @token_option
-def command(
-    url: str,
-    levels: str,
-    duration: float,
-    objective: str,
-    corpus_folder: Path | None,
-    history: Path,
-    as_json: bool,
-    token_file: Path | None,
-) -> int:
+def run(url: str, history: Path, html: Path | None, transcripts: Path | None, as_json: bool, **given: Any) -> int:  # noqa: ANN401  # click's options
     """Measure the server at URL with speaking clients, level by level.
 
     Each stream plays real speech in real time. What counts is when each word was shown, whether every word came, and
-    whether the test itself kept its pace; every level is stored in the history as soon as it ended.
+    whether the test itself kept its pace; every level is stored in the history as soon as it ended. Ctrl-C keeps what
+    is done, and the same command goes on from there.
+
+    `whisper-ops sweep compare A B` compares two sweeps and exits 1 when B is worse.
     """
     from capacity.speech import corpus
-    from capacity.sweep.level import LoadShape
     from capacity.sweep.narrate import Narrator
     from capacity.sweep.objective import parse
     from capacity.sweep.run import Sweep
-    from capacity.sweep.target import parse_target
     from whisper_ops.history import History
 
-    numbers = _numbers(levels)
-    if duration <= 0:
-        raise UserError(f"--duration {duration:g} must be above 0 seconds")
-    wanted = parse(objective)
-    target = parse_target(url, token=read_token(token_file))
-    speech = corpus.load(corpus_folder or corpus.default_folder())
+    plan, options = _plan(given)
+    shape = _shape(given, keep_text=transcripts is not None)
+    objective = parse(given["objective"])
+    target = _target(url, given)
+    speech = corpus.load(given["corpus_folder"] or corpus.default_folder())
     narration = console.narration()
     for complaint in speech.unreadable:
         narration.print(f"left out: {complaint}", soft_wrap=True)
     with History.writing(history) as store, Narrator(narration) as narrator:
-        sweep = Sweep(store, target, speech, LoadShape(seconds=duration), wanted, narrator)
-        outcome = asyncio.run(_until_interrupted(sweep, numbers))
+        sweep = Sweep(store, target, speech, shape, objective, narrator, options)
+        outcome = asyncio.run(_until_interrupted(sweep, plan))
+    _write_extras(outcome, html, transcripts)
     return _report(outcome, as_json=as_json)
 
 
-async def _until_interrupted(sweep: "Sweep", numbers: "Sequence[int]") -> "Outcome":
+@command.command()
+@click.argument("a", type=int)
+@click.argument("b", type=int)
+@click.option("--worse-by", default=10.0, show_default=True, help="Per cent by which a figure must be worse to count.")
+@history_option
+@json_option
+def compare(a: int, b: int, worse_by: float, history: Path, as_json: bool) -> int:
+    """Compare sweep B with sweep A, level by level; exit 1 when B is worse.
+
+    A and B are the ids that `sweep --json` prints. Sweeps of other speech, chunks or cadence of partial results are not
+    comparable, and that is said instead of a verdict (exit 4).
+    """
+    from capacity.sweep.compare import compare as compare_sweeps
+    from capacity.sweep.compare import table
+    from whisper_ops.history import History
+
+    with History.reading(history) as store:
+        compared = compare_sweeps(store, a, b, worse_by / 100)
+    if as_json:
+        console.print_json("sweep-compare", compared.body())
+    else:
+        console.data().print(table(compared))
+    return Exit.NO if compared.worse else Exit.GOOD
+
+
+def _plan(given: dict[str, Any]) -> tuple["Plan", Any]:
+    from capacity.sweep.plans import LevelList, SearchPlan, Soak
+    from capacity.sweep.run import Options
+    from capacity.sweep.search import Limits
+    from capacity.sweep.watch import parse_watch
+
+    plan: Plan
+    levels = _numbers(given["levels"])
+    if given["search"] and given["soak"]:
+        raise UserError("--search and --soak exclude each other; search first, then soak at the level found")
+    if given["search"]:
+        limits = Limits(
+            tolerance=given["tolerance"] / 100, levels=given["max_levels"], most_streams=given["max_streams"]
+        )
+        plan, line = SearchPlan(limits), f"search {limits}"
+    elif given["soak"]:
+        if len(levels) != 1:
+            raise UserError(f"--soak holds one level; give it as --levels N, not {given['levels']}")
+        plan, line = Soak(levels[0], _seconds(given["soak"])), f"soak {levels[0]} for {given['soak']}"
+    else:
+        plan, line = LevelList(levels), f"levels {levels}"
+    watch = tuple(parse_watch(text) for text in given["watch"])
+    options = Options(
+        processes=given["processes"], fresh=given["fresh"] or bool(given["soak"]), plan_line=line, watch=watch
+    )
+    return plan, options
+
+
+def _shape(given: dict[str, Any], *, keep_text: bool) -> Any:  # noqa: ANN401  # a LoadShape, whose module is not loaded yet
+    from capacity.sweep.level import LoadShape
+
+    if given["duration"] <= 0:
+        raise UserError(f"--duration {given['duration']:g} must be above 0 seconds")
+    if not 0 < given["duty_cycle"] <= 1:
+        raise UserError(f"--duty-cycle {given['duty_cycle']:g} must lie above 0 and be 1 at most")
+    if not 10 <= given["chunk"] <= 5000:
+        raise UserError(f"--chunk {given['chunk']} must lie between 10 and 5000 ms")
+    return LoadShape(
+        seconds=given["duration"],
+        chunk_seconds=given["chunk"] / 1000,
+        duty_cycle=given["duty_cycle"],
+        arrivals=given["arrivals"],
+        keep_text=keep_text,
+    )
+
+
+def _target(url: str, given: dict[str, Any]) -> Any:  # noqa: ANN401  # a Target, whose module is not loaded yet
+    from capacity.sweep.target import parse_target
+
+    if given["two_step"] and given["protocol"] != "native":
+        raise UserError(f"--connect belongs to the native protocol, not to {given['protocol']}")
+    token = read_token(given["token_file"])
+    return parse_target(url, given["protocol"], two_step=given["two_step"], token=token)
+
+
+async def _until_interrupted(sweep: "Sweep", plan: "Plan") -> "Outcome":
     """Ctrl-C and a polite kill end the sweep with what it has; a second Ctrl-C ends it at once."""
     loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(sweep.run(numbers))
+    task = asyncio.ensure_future(sweep.run(plan))
 
     def stop() -> None:
         task.cancel()
@@ -83,6 +184,18 @@ async def _until_interrupted(sweep: "Sweep", numbers: "Sequence[int]") -> "Outco
     return await task
 
 
+def _write_extras(outcome: "Outcome", html: Path | None, transcripts: Path | None) -> None:
+    from capacity.sweep.report import write_report
+    from capacity.sweep.transcripts import write_transcripts
+
+    if html is not None:
+        write_report(outcome, html)
+        console.narration().print(f"report: {html}", soft_wrap=True)
+    if transcripts is not None:
+        count = write_transcripts(outcome, transcripts)
+        console.narration().print(f"transcripts: {count} files in {transcripts}", soft_wrap=True)
+
+
 def _report(outcome: "Outcome", *, as_json: bool) -> int:
     from capacity.sweep.tables import json_body, level_table
 
@@ -90,6 +203,8 @@ def _report(outcome: "Outcome", *, as_json: bool) -> int:
         console.print_json("sweep", json_body(outcome))
     else:
         console.data().print(level_table(outcome.levels))
+        if outcome.said:
+            console.data().print(outcome.said, soft_wrap=True)
     if outcome.reason:
         console.narration().print(f"the sweep ended early: {outcome.reason}", soft_wrap=True)
     return _exit_code(outcome)
@@ -111,3 +226,11 @@ def _numbers(levels: str) -> list[int]:
     if not numbers or min(numbers) < 1:
         raise UserError(f"--levels {levels!r} must be numbers of streams, such as 5,10,20")
     return numbers
+
+
+def _seconds(text: str) -> float:
+    scale = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:], 0.0)
+    number = text[:-1].replace(".", "", 1)
+    if not scale or not number.isdigit() or float(text[:-1]) <= 0:
+        raise UserError(f"--soak {text!r} must be a time such as 90s, 30m or 8h")
+    return float(text[:-1]) * scale

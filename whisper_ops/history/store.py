@@ -117,6 +117,14 @@ class History:
         """Store a sweep that begins; returns its id."""
         return self._insert("sweep", sweep)
 
+    def resume_sweep(self, sweep_id: int, settings: str) -> None:
+        """Say that an interrupted sweep goes on, with the settings of the process that goes on with it."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE sweep SET state = 'running', finished_at = NULL, reason = NULL, settings = ? WHERE id = ?",
+                [settings, sweep_id],
+            )
+
     def finish_sweep(self, sweep_id: int, state: SweepState, finished_at: float, reason: str | None = None) -> None:
         """Say how a sweep ended."""
         with self._transaction():

@@ -1,0 +1,162 @@
+"""Two sweeps side by side, with a verdict that a CI job can use."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from whisper_ops.errors import Exit, UserError
+from whisper_ops.history import History, LevelRecord, SweepRecord
+
+_FIGURES = ("first_p95_seconds", "stable_p95_seconds", "end_to_final_p95_seconds", "wer_ratio")
+_NOISE = {"wer_ratio": 0.015}
+_NOISE_SECONDS = 0.05
+"""Differences below are never called worse: the clock of a chunk and the luck of a minute."""
+_CADENCE = 0.25
+"""A server that shows fewer partials looks faster on other counts; beyond this share they cannot be compared."""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One figure of one level in both sweeps."""
+
+    streams: int
+    figure: str
+    a: float
+    b: float
+    worse: bool
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """The verdict, with everything it rests on."""
+
+    a: int
+    b: int
+    changes: tuple[Change, ...]
+    limit_a: int | None
+    limit_b: int | None
+    reasons: tuple[str, ...]
+    """Why B is worse; empty: it is not."""
+
+    @property
+    def worse(self) -> bool:
+        """Whether B is worse than A."""
+        return bool(self.reasons)
+
+    def body(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {**msgspec.structs.asdict(self), "worse": self.worse}
+
+
+def compare(history: History, a: int, b: int, worse_by: float) -> Compared:
+    """Compare sweep `b` with sweep `a`.
+
+    Args:
+        history: where both are stored.
+        a: the id of the one to compare with.
+        b: the id of the one in question.
+        worse_by: by which share a figure must be larger to be worse.
+
+    Raises:
+        UserError: there is no such sweep (exit 2), or the two are not comparable (exit 4).
+    """
+    sweeps = {stored.id: stored.sweep for stored in history.sweeps()}
+    for number in (a, b):
+        if number not in sweeps:
+            raise UserError(f"there is no sweep {number} in {history.path}; there are {_ids(list(sweeps))}")
+    _check_comparable(sweeps[a], sweeps[b])
+    levels_a, levels_b = _best(history.levels(a)), _best(history.levels(b))
+    both = sorted(set(levels_a) & set(levels_b))
+    if not both:
+        raise UserError(f"sweeps {a} and {b} have no usable level in common", Exit.EVIDENCE)
+    changes = []
+    for streams in both:
+        one, other = levels_a[streams], levels_b[streams]
+        _check_cadence(one, other)
+        changes += [change for figure in _FIGURES if (change := _change(one, other, figure, worse_by)) is not None]
+    reasons = [
+        f"{c.figure.removesuffix('_seconds').removesuffix('_ratio')} at {c.streams}: {_show(c.a, c.figure)} → "
+        f"{_show(c.b, c.figure)}"
+        for c in changes
+        if c.worse
+    ]
+    reasons += [f"{n} streams passed before, and fail" for n in both if levels_a[n].passed and not levels_b[n].passed]
+    return Compared(
+        a=a,
+        b=b,
+        changes=tuple(changes),
+        limit_a=_limit(levels_a),
+        limit_b=_limit(levels_b),
+        reasons=tuple(reasons),
+    )
+
+
+def table(compared: Compared) -> Group:
+    """The comparison for people."""
+    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in ("streams", "figure", f"sweep {compared.a}", f"sweep {compared.b}", ""):
+        rows.add_column(column, justify="left" if column in {"figure", ""} else "right", no_wrap=True)
+    for change in compared.changes:
+        rows.add_row(
+            str(change.streams),
+            change.figure.removesuffix("_seconds").removesuffix("_ratio"),
+            _show(change.a, change.figure),
+            _show(change.b, change.figure),
+            "✗ worse" if change.worse else "",
+        )
+    verdict = "✗ worse: " + "; ".join(compared.reasons) if compared.worse else "✓ not worse"
+    limits = f"largest level that met the objective: {compared.limit_a or '—'} → {compared.limit_b or '—'}"
+    return Group(rows, Text(limits), Text(verdict))
+
+
+def _check_comparable(a: SweepRecord, b: SweepRecord) -> None:
+    for name in ("corpus", "chunk_seconds", "duty_cycle", "arrivals"):
+        if getattr(a, name) != getattr(b, name):
+            raise UserError(
+                f"the sweeps are not comparable: {name} is {getattr(a, name)} in one, {getattr(b, name)} in the other",
+                Exit.EVIDENCE,
+            )
+
+
+def _check_cadence(a: LevelRecord, b: LevelRecord) -> None:
+    one, other = a.partials_per_second, b.partials_per_second
+    if one and other and abs(one - other) > _CADENCE * max(one, other):
+        raise UserError(
+            f"the sweeps are not comparable: at {a.streams} streams one shows {one:.1f} partial results a second "
+            f"and the other {other:.1f}; latencies count only at equal cadence",
+            Exit.EVIDENCE,
+        )
+
+
+def _best(levels: Sequence[LevelRecord]) -> dict[int, LevelRecord]:
+    """The longest usable measurement of each level."""
+    found: dict[int, LevelRecord] = {}
+    for level in levels:
+        known = found.get(level.streams)
+        if level.passed is not None and (known is None or level.duration_seconds >= known.duration_seconds):
+            found[level.streams] = level
+    return found
+
+
+def _limit(levels: dict[int, LevelRecord]) -> int | None:
+    failing = min((n for n, level in levels.items() if not level.passed), default=None)
+    return max((n for n, level in levels.items() if level.passed and (failing is None or n < failing)), default=None)
+
+
+def _change(a: LevelRecord, b: LevelRecord, figure: str, worse_by: float) -> Change | None:
+    one, other = getattr(a, figure), getattr(b, figure)
+    if one is None or other is None or "invalid" in {a.audit, b.audit}:
+        return None
+    margin = max(worse_by * one, _NOISE.get(figure, _NOISE_SECONDS))
+    return Change(a.streams, figure, one, other, other > one + margin)
+
+
+def _show(value: float, figure: str) -> str:
+    return f"{value * 100:.1f} %" if figure.endswith("_ratio") else f"{value:.2f} s"
+
+
+def _ids(ids: Sequence[int]) -> str:
+    return ", ".join(map(str, ids[-8:])) if ids else "none"

@@ -1,0 +1,134 @@
+"""Which level comes next: a list, a search, or the same one for hours. A plan is told every answer, stored ones too."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from capacity.sweep.search import Limits, Search
+
+LONG_FACTOR = 3
+"""A level that a search repeats is held for so many times the duration."""
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """A level to measure, and what for, in a word or two."""
+
+    streams: int
+    purpose: str
+    long: bool = False
+
+
+class Plan(Protocol):
+    """What a sweep wants to know."""
+
+    def next(self) -> Ask | None:
+        """The level to measure now; None when there is nothing more."""
+        ...
+
+    def told(self, streams: int, passed: bool | None, *, long: bool) -> None:
+        """Take an answer; None: the level could not be used."""
+        ...
+
+    @property
+    def left(self) -> int | None:
+        """How many levels may follow; None when nobody knows."""
+        ...
+
+    @property
+    def outcome(self) -> str | None:
+        """What there is to say in the end, beside the levels."""
+        ...
+
+
+class LevelList:
+    """Levels as given, each measured once; what was stored before is not measured again."""
+
+    def __init__(self, levels: Sequence[int]) -> None:
+        self._left = list(levels)
+        self._total = len(levels)
+
+    def next(self) -> Ask | None:
+        """See `Plan`."""
+        return Ask(self._left[0], "") if self._left else None
+
+    def told(self, streams: int, passed: bool | None, *, long: bool) -> None:  # noqa: ARG002  # any answer will do
+        """See `Plan`."""
+        if streams in self._left:
+            self._left.remove(streams)
+
+    @property
+    def left(self) -> int | None:
+        """See `Plan`."""
+        return len(self._left)
+
+    @property
+    def outcome(self) -> str | None:
+        """See `Plan`."""
+        return None
+
+
+class SearchPlan:
+    """The search for the knee."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.search = Search(limits=limits)
+
+    def next(self) -> Ask | None:
+        """See `Plan`."""
+        step = self.search.next()
+        return None if step is None else Ask(step.streams, step.step, long=step.long)
+
+    def told(self, streams: int, passed: bool | None, *, long: bool) -> None:
+        """See `Plan`."""
+        self.search = self.search.told(streams, passed, long=long)
+
+    @property
+    def left(self) -> int | None:
+        """See `Plan`: at most the rest of the budget."""
+        return self.search.limits.levels - self.search.measured
+
+    @property
+    def outcome(self) -> str | None:
+        """See `Plan`."""
+        low, high = self.search.best_passing, self.search.lowest_failing
+        if low is None and high is None:
+            bracket = "no level gave an answer"
+        elif low is None:
+            bracket = f"not even {high} {_streams(high)} met the objective"
+        elif high is None:
+            bracket = f"{low} {_streams(low)} met the objective, and no level failed"
+        else:
+            bracket = f"the limit lies in [{low}, {high}): {low} met the objective, {high} did not"
+        return f"{bracket}; {self.search.stop_reason or 'stopped before it was resolved'}"
+
+
+class Soak:
+    """One number of streams again and again until the time is over, connected anew each time."""
+
+    def __init__(self, streams: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._streams = streams
+        self._clock = clock
+        self._until = clock() + seconds
+
+    def next(self) -> Ask | None:
+        """See `Plan`."""
+        return Ask(self._streams, "soak") if self._clock() < self._until else None
+
+    def told(self, streams: int, passed: bool | None, *, long: bool) -> None:
+        """See `Plan`."""
+
+    @property
+    def left(self) -> int | None:
+        """See `Plan`."""
+        return None
+
+    @property
+    def outcome(self) -> str | None:
+        """See `Plan`."""
+        return None
+
+
+def _streams(count: int | None) -> str:
+    return "stream" if count == 1 else "streams"

@@ -1,0 +1,139 @@
+"""A sweep as one HTML file: the table, the verdicts, and pictures. Nothing is loaded from anywhere."""
+
+from collections import Counter
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from capacity.sweep.level import Measured
+from capacity.sweep.objective import parse
+from capacity.sweep.run import Outcome
+from capacity.sweep.svg import Line, bar_chart, line_chart
+from capacity.sweep.tables import verdict_text
+from whisper_ops.errors import UserError
+from whisper_ops.history import LevelRecord
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1f2933 }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums } td, th { padding: .25rem .6rem;
+text-align: right; border-bottom: 1px solid #d5dbe1 } td:last-child, th:last-child { text-align: left }
+svg { width: 100%; max-width: 44rem; font: 11px system-ui, sans-serif } .axis { stroke: #66788a; fill: none }
+.limit { stroke: #b91c1c; stroke-dasharray: 6 4 } .simulated { background: #fff3c4; padding: .5rem }
+"""
+
+
+def write_report(outcome: Outcome, path: Path) -> None:
+    """Write the report to `path`.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        path.write_text(render(outcome), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write the report {path}: {error.strerror or error}") from error
+
+
+def render(outcome: Outcome) -> str:
+    """The whole page."""
+    sweep = outcome.sweep
+    known = (sweep.software, sweep.version, sweep.model, sweep.compute_type, sweep.gpu_name)
+    runs = " · ".join(str(key) for key in known if key)
+    played = (
+        f"{sweep.protocol} streams, {sweep.chunk_seconds * 1e3:.0f} ms chunks, arrivals {sweep.arrivals}, "
+        f"duty cycle {sweep.duty_cycle:g}, speech {sweep.corpus}"
+    )
+    lines = (runs, played, f"objective: {sweep.objective}")
+    parts = [f"<h1>Load test of {escape(sweep.server)}</h1>", f"<p>{'<br>'.join(map(escape, lines))}</p>"]
+    if sweep.simulated:
+        parts.append('<p class="simulated">This server is simulated: the figures say nothing about real hardware.</p>')
+    said = [sentence for sentence in (outcome.said, outcome.reason) if sentence]
+    parts += [f"<p><strong>{escape(sentence)}</strong></p>" for sentence in said]
+    parts += [_table(outcome.levels), "<h2>Latency against load</h2>", _against_load(outcome)]
+    if outcome.measured:
+        last = max(outcome.measured, key=lambda level: level.streams)
+        parts += [
+            "<h2>How long words took to become stable</h2>",
+            _distribution(outcome.measured),
+            f"<h2>Who was late, at {last.streams} streams</h2>",
+            bar_chart(_late_streams(last), "stable p95 of each stream, s", parse(sweep.objective).limit("stable_p95")),
+            f"<h2>Streams on each GPU, at {last.streams} streams</h2>",
+            bar_chart(_per_gpu(last), "streams"),
+        ]
+    for name, rows in outcome.watched.items():
+        parts += [f"<h2>{escape(name)}</h2>", *_watched(rows)]
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        f"<title>Load test of {escape(sweep.server)}</title><style>{_STYLE}</style></head>"
+        f"<body>{''.join(parts)}</body></html>\n"
+    )
+
+
+def _table(levels: Iterable[LevelRecord]) -> str:
+    heads = ("streams", "live", "words", "first p95", "stable p95", "stable mean", "WER", "bad", "late p99", "verdict")
+    rows = [
+        (
+            *(str(level.streams), f"{level.achieved_concurrency:.1f}", str(level.words)),
+            *map(_seconds, (level.first_p95_seconds, level.stable_p95_seconds, level.stable_mean_seconds)),
+            "—" if level.wer_ratio is None else f"{level.wer_ratio * 100:.1f} %",
+            str(level.refused + level.failed),
+            _seconds(level.late_p99_seconds),
+            f"{verdict_text(level)}{': ' + level.reason if level.reason else ''}",
+        )
+        for level in levels
+    ]
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _against_load(outcome: Outcome) -> str:
+    levels = sorted((level for level in outcome.levels if level.audit != "invalid"), key=lambda level: level.streams)
+    lines = [
+        Line(name, [(level.streams, value) for level in levels if (value := getattr(level, column)) is not None])
+        for name, column in (
+            ("stable p95", "stable_p95_seconds"),
+            ("stable p50", "stable_p50_seconds"),
+            ("first shown p95", "first_p95_seconds"),
+        )
+    ]
+    return line_chart(
+        lines, "streams", "seconds", parse(outcome.sweep.objective).limit("stable_p95"), "stable p95 limit"
+    )
+
+
+def _distribution(measured: Iterable[Measured]) -> str:
+    lines = []
+    for level in sorted(measured, key=lambda level: level.streams):
+        values = np.sort([word.stable for stream in level.results for word in stream.latencies])
+        if values.size:
+            shares = np.linspace(0, 1, 41)
+            points = [(max(0.0, float(np.quantile(values, q))), float(q) * 100) for q in shares]
+            lines.append(Line(f"{level.streams} streams", points, marks=False))
+    return line_chart(lines[-9:], "seconds until stable", "% of words")
+
+
+def _late_streams(level: Measured) -> list[tuple[str, float]]:
+    found = []
+    for stream in level.results:
+        values = [word.stable for word in stream.latencies]
+        found.append((str(stream.number), float(np.quantile(values, 0.95)) if values else 0.0))
+    return sorted(found, key=lambda bar: -bar[1])[:60]
+
+
+def _per_gpu(level: Measured) -> list[tuple[str, float]]:
+    counts = Counter(stream.gpu_id for stream in level.results if stream.gpu_id is not None)
+    return [(f"GPU {gpu}", float(count)) for gpu, count in sorted(counts.items())]
+
+
+def _watched(rows: list[dict[str, float]]) -> list[str]:
+    start = rows[0]["at"] if rows else 0.0
+    cpu = Line("CPU, cores", [(row["at"] - start, row["cpu_ratio"]) for row in rows], marks=False)
+    memory = Line("memory, GB", [(row["at"] - start, row["memory_bytes"] / 1e9) for row in rows], marks=False)
+    return [line_chart([cpu], "seconds", "cores"), line_chart([memory], "seconds", "GB")]
+
+
+def _seconds(value: float | None) -> str:
+    return "—" if value is None else f"{value:.2f} s"
