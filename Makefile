@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # What one test may take in parallel; two cores carry two workers.
 JOBS ?= 2
 
-.PHONY: help setup demo test lint types fmt docs pictures bench clean requirements system-packages
+.PHONY: help setup demo test lint types fmt docs pictures bench bench-planner clean requirements system-packages
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ system-packages: ## install the Debian packages that some tests use (as root; wi
 
 bench: ## list the benchmarks
 	@awk -F':.*## ' '/^bench-[a-z]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+bench-planner: $(VENV)/.dev ## the planner on published data that nobody tuned it on, beside the usual laws (30 s)
+	@PYTHONPATH=. $(BIN)/python tests/bench/bench_planner.py
 
 requirements: $(UV) ## compile the pins in requirements/ again (needs a network)
 	@sh requirements/compile.sh $(UV)

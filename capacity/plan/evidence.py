@@ -41,8 +41,11 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def counted(self) -> tuple[LevelRecord, ...]:
-        """Levels that may bracket the limit: valid or provisional, and with an answer."""
-        return tuple(level for level in self.levels if level.audit != "invalid" and level.passed is not None)
+        """Levels that may bracket the limit: those with an answer.
+
+        An invalid level has one only where the server broke it; where the generator did, nobody knows.
+        """
+        return tuple(level for level in self.levels if level.passed is not None)
 
     @property
     def valid(self) -> tuple[LevelRecord, ...]:

@@ -10,9 +10,7 @@ import msgspec
 
 from whisper_ops.history import SweepRecord
 
-_PROCESSOR = re.compile(
-    r"\b(cpu|processor|xeon|epyc|ryzen|threadripper|opteron|core\(tm\)|graviton|ampere altra)\b", re.I
-)
+_PROCESSOR = re.compile(r"\b(cpu|processor|xeon|epyc|ryzen|threadripper|opteron|core\(tm\)|graviton)\b", re.IGNORECASE)
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):

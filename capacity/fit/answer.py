@@ -1,0 +1,148 @@
+"""A fit from a question to the JSON that answers it: `whisper-ops/fit/1`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from capacity.fit.capacity import Capacity, ceiling, no_objective, within
+from capacity.fit.compete import LEAST_LEVELS, Chosen, Kind, compete
+from capacity.fit.levels import Columns, Levels, read_levels
+from capacity.fit.objective import Objective, parse
+from capacity.fit.table import Table, read
+from whisper_ops.errors import Exit, UserError
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked of a file."""
+
+    load: str
+    metric: str
+    kind: Kind
+    unit: str | None = None
+    objective: str | None = None
+    predict: tuple[float, ...] = ()
+    by: tuple[str, ...] = ()
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """A figure expected at a load, and the ends of its 80 % interval."""
+
+    load: float
+    value: float
+    low: float
+    high: float
+
+
+class Fit(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer for one curve."""
+
+    model: str | None
+    scores: dict[str, float | None]
+    predictions: tuple[Prediction, ...]
+    capacity: Capacity
+    levels: int
+    unit: str | None = None
+    left_out: tuple[str, ...] = ()
+    key: dict[str, str] = {}
+    points: tuple[tuple[float, float], ...] = ()
+
+
+def answer(path: Path, question: Question) -> list[Fit]:
+    """Answer for every curve of a file, one without `by`.
+
+    Raises:
+        UserError: the file or the question cannot be read (exit code 2), or is not enough evidence (exit code 4).
+    """
+    table = read(path)
+    table.require(question.load, question.metric, *question.by)
+    if not table.rows:
+        raise UserError(f"{path} has column names but no row, and so no load level", Exit.EVIDENCE)
+    if not question.by:
+        return [_one(table, question, {})]
+    return [_group(table.where(key), question, key) for key in table.keys(question.by)]
+
+
+def _group(table: Table, question: Question, key: dict[str, str]) -> Fit:
+    """One curve of several: a curve without enough evidence says so and does not stop the others."""
+    try:
+        return _one(table, question, key)
+    except UserError as error:
+        if error.code != Exit.EVIDENCE:
+            raise
+        return refused(str(error), question, key)
+
+
+def refused(reason: str, question: Question, key: dict[str, str] | None = None) -> Fit:
+    """The answer that says why there is none."""
+    nothing = Capacity(
+        last_pass=None, first_fail=None, estimate=None, low=None, high=None, status="not_identifiable", reason=reason
+    )
+    return Fit(model=None, scores={}, predictions=(), capacity=nothing, levels=0, unit=question.unit, key=key or {})
+
+
+def _one(table: Table, question: Question, key: dict[str, str]) -> Fit:
+    objective = None if question.objective is None else parse(question.objective, question.unit)
+    judged = question.metric if objective is None else objective.column
+    table.require(judged)
+    positive = question.kind in ("throughput", "latency")
+    found = read_levels(table, Columns(question.load, question.metric, judged, positive))
+    if len(found.levels) < 2:
+        raise UserError(_too_few(table, found, key), Exit.EVIDENCE)
+    chosen = compete(question.kind, found.loads, found.figures)
+    return Fit(
+        model=chosen.name,
+        scores=chosen.scores,
+        predictions=_predictions(chosen, found, question),
+        capacity=_capacity(chosen, found, question, objective),
+        levels=len(found.levels),
+        unit=question.unit,
+        left_out=found.left_out,
+        key=key,
+        points=tuple((level.load, level.figure) for level in found.levels),
+    )
+
+
+def _predictions(chosen: Chosen, found: Levels, question: Question) -> tuple[Prediction, ...]:
+    if len(found.levels) < LEAST_LEVELS or not question.predict:
+        return ()
+    band = chosen.law.band(list(question.predict), noise=True)
+    floor = 0.0 if question.kind in ("memory", "cpu") else -np.inf
+    return tuple(
+        Prediction(load, float(value), float(max(low, floor)), float(high))
+        for load, (low, value, high) in zip(question.predict, band, strict=True)
+    )
+
+
+def _capacity(chosen: Chosen, found: Levels, question: Question, objective: Objective | None) -> Capacity:
+    if objective is None:
+        return ceiling(chosen.shape, found.levels) if question.kind == "throughput" else no_objective()
+    law = chosen.shape
+    levels = found.levels
+    if objective.column != question.metric:
+        # The objective speaks of another column, and so its own law has to say where it is missed.
+        levels = tuple(msgspec.structs.replace(level, figure=max(level.judged)) for level in levels)
+        if any(level.figure <= 0 for level in levels):
+            raise UserError(f"the objective's column {objective.column} has figures of 0 or less, which no law fits")
+        kind: Kind = "latency" if objective.at_most else "throughput"
+        law = compete(kind, [level.load for level in levels], [level.figure for level in levels]).shape
+    return within(law, levels, objective)
+
+
+def _too_few(table: Table, found: Levels, key: dict[str, str]) -> str:
+    where = ", ".join(f"{column} {value}" for column, value in key.items())
+    what = f"{table.path}{f' ({where})' if where else ''}"
+    levels = "no usable load level" if not found.levels else f"one load level ({found.loads[0]:g})"
+    more = f"; left out: {found.left_out[0]}" if found.left_out else ""
+    return f"{what} has {levels}; a fit needs two for a capacity and {LEAST_LEVELS} for predictions{more}"
+
+
+def document(fits: Sequence[Fit], question: Question) -> dict[str, object]:
+    """The body of the JSON: the one fit, or one a group under `groups` when the question has `by`."""
+    bodies = [msgspec.to_builtins(fit) for fit in fits]
+    if question.by:
+        return {"by": list(question.by), "groups": bodies}
+    del bodies[0]["key"]
+    body: dict[str, object] = bodies[0]
+    return body

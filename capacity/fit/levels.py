@@ -1,0 +1,191 @@
+"""From rows to levels: one figure a load, repeats side by side, and rows that are no evidence left out."""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import median
+
+import msgspec
+
+from capacity.fit.table import Table
+from whisper_ops.errors import Exit, UserError
+
+HELD = 0.95
+"""The share of its load that a level must really have held (Little's law) to be evidence."""
+_HELD_ROUNDED = 0.85  # where the achieved load is a product of two rounded figures
+_PACED = re.compile(r"^(rtfx|rtf_x|achieved.*|audio_seconds_per_second|live_streams)$", re.IGNORECASE)
+_RATE = re.compile(
+    r"^(req_s|reqs_per_s|rps|qps|tps|throughput|.*(requests|samples|req)_(per_)?s)(_mean|_avg)?$", re.IGNORECASE
+)
+_MEAN = re.compile(r"^(lat(ency)?_)?(mean|avg|average)(_lat(ency)?)?_(?P<unit>ms|s|us)$", re.IGNORECASE)
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+_JUMP = 300.0
+"""A latency or a memory figure that falls by more than this from one level to the next was written in another unit."""
+
+
+class Level(msgspec.Struct, frozen=True):
+    """One load, the median of its figures, and every figure of the objective's column."""
+
+    load: float
+    figure: float
+    judged: tuple[float, ...]
+
+
+class Levels(msgspec.Struct, frozen=True):
+    """Levels in rising order, and what was left out and why."""
+
+    levels: tuple[Level, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def loads(self) -> list[float]:
+        """The loads."""
+        return [level.load for level in self.levels]
+
+    @property
+    def figures(self) -> list[float]:
+        """The figures."""
+        return [level.figure for level in self.levels]
+
+
+class Columns(msgspec.Struct, frozen=True):
+    """Which columns to read."""
+
+    load: str
+    metric: str
+    judged: str
+    positive: bool
+    """Whether a load or a figure of 0 cannot enter the law, as with laws on a log scale."""
+
+
+def read_levels(table: Table, columns: Columns) -> Levels:
+    """Read the levels of one curve.
+
+    Raises:
+        UserError: a number is negative or text, rows of one load come from different systems, units are mixed (exit
+            code 2), or no level is evidence (exit code 4).
+    """
+    loads, figures, judged = (table.numbers(name) for name in (columns.load, columns.metric, columns.judged))
+    _refuse_negative(table, columns.load, loads)
+    _refuse_negative(table, columns.metric, figures)
+    _refuse_mixed(table, columns.load, loads)
+    short = not_held(table, columns.load)
+    kept: dict[float, list[tuple[float, float]]] = {}
+    left_out = []
+    for index, (load, figure, answer) in enumerate(zip(loads, figures, judged, strict=True)):
+        if load is None or figure is None or answer is None or (columns.positive and (load == 0 or figure == 0)):
+            left_out.append(f"line {table.rows[index].line}: no {columns.load} or {columns.metric} above 0")
+        elif index in short:
+            left_out.append(short[index])
+        else:
+            kept.setdefault(load, []).append((figure, answer))
+    if short and len(kept) <= len(loads) / 2:
+        raise UserError(_refusal(table, len(short), short[max(short)]), Exit.EVIDENCE)
+    levels = tuple(
+        Level(load, median(figure for figure, _ in found), tuple(answer for _, answer in found))
+        for load, found in sorted(kept.items())
+    )
+    if columns.positive:
+        _refuse_jumps(table, columns, levels)
+    return Levels(levels, tuple(left_out))
+
+
+def not_held(table: Table, load: str) -> dict[int, str]:
+    """Rows whose load was not really there, by Little's law, with the reason.
+
+    In a paced test the audio processed a second is the number of live streams; in a closed loop it is the throughput
+    times the mean latency. A level that reached less than its load is not evidence about its load.
+    """
+    loads = table.numbers(load)
+    for column, achieved, least in _achieved(table, loads):
+        return {
+            index: (
+                f"at {load} {wanted:g} only {live:.3g} were live at once ({column}, by Little's law), "
+                f"under {least:.0%} of it"
+            )
+            for index, (wanted, live) in enumerate(zip(loads, achieved, strict=True))
+            if wanted is not None and live is not None and live < least * wanted
+        }
+    return {}
+
+
+def _achieved(table: Table, loads: Sequence[float | None]) -> list[tuple[str, list[float | None], float]]:
+    """Columns that tell how many were live: (how, values, least share), the surest first."""
+    found = []
+    for column in table.columns:
+        if _PACED.match(column):
+            live = table.numbers(column)
+            # Faster than real time with one client is a closed loop, where this column is a throughput.
+            pairs = [(v, n) for v, n in zip(live, loads, strict=True) if v is not None and n]
+            if pairs and all(v <= 1.05 * n for v, n in pairs) and min(pairs, key=lambda pair: pair[1])[0] > 0:
+                found.append((column, live, HELD))
+    rates = [column for column in table.columns if _RATE.match(column)]
+    means = [(column, match["unit"].lower()) for column in table.columns if (match := _MEAN.match(column))]
+    if rates and means and not found:
+        column, unit = means[0]
+        products = [
+            None if rate is None or mean is None else rate * mean * _SECONDS[unit]
+            for rate, mean in zip(table.numbers(rates[0]), table.numbers(column), strict=True)
+        ]
+        found.append((f"{rates[0]} × {column}", products, _HELD_ROUNDED))
+    return found
+
+
+def _refusal(table: Table, short: int, example: str) -> str:
+    return (
+        f"{table.path} is not evidence of its loads: {short} of {len(table.rows)} levels were never really that busy; "
+        f"{example}; repeat the test with enough requests a level to keep all of them busy"
+    )
+
+
+def _refuse_negative(table: Table, column: str, numbers: Sequence[float | None]) -> None:
+    for row, number in zip(table.rows, numbers, strict=True):
+        if number is not None and number < 0:
+            raise UserError(f"{table.path}, line {row.line}: {column} is {number:g}, which cannot be below 0")
+
+
+def _refuse_mixed(table: Table, load: str, loads: Sequence[float | None]) -> None:
+    """Rows of one load that differ in a column of names are different systems: their laws are never mixed."""
+    first: dict[float, int] = {}
+    for index, value in enumerate(loads):
+        if value is None:
+            continue
+        other = first.setdefault(value, index)
+        differ = [
+            column
+            for column in table.columns
+            if column != load and _is_name(table, column) and _cell(table, index, column) != _cell(table, other, column)
+        ]
+        if other != index and differ:
+            raise UserError(
+                f"{table.path}: lines {table.rows[other].line} and {table.rows[index].line} both have {load} {value:g} "
+                f"but differ in {', '.join(differ)}; say which columns tell curves apart with --by {','.join(differ)}"
+            )
+
+
+def _is_name(table: Table, column: str) -> bool:
+    """Whether a column holds names, with no number and no yes or no among them."""
+    cells = {row.cells[column].strip().lower() for row in table.rows}
+    answers = ("yes", "no", "pass", "fail", "true", "false", "marginal")
+    return not any(cell.startswith(answers) or cell in ("", "nan") or _is_number(cell) for cell in cells)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _cell(table: Table, index: int, column: str) -> str:
+    return table.rows[index].cells[column]
+
+
+def _refuse_jumps(table: Table, columns: Columns, levels: Sequence[Level]) -> None:
+    for one, other in pairwise(levels):
+        if one.figure > _JUMP * other.figure:
+            raise UserError(
+                f"{table.path}: {columns.metric} falls from {one.figure:g} at {one.load:g} to {other.figure:g} at "
+                f"{other.load:g}; if that is milliseconds and seconds, write all of it in one unit"
+            )

@@ -1,0 +1,93 @@
+"""`whisper-ops fit`: a scaling law for any table of load levels."""
+
+from pathlib import Path
+
+import click
+
+from whisper_ops import console
+from whisper_ops.cli.options import json_option
+from whisper_ops.errors import Exit, UserError
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--load", required=True, metavar="COLUMN", help="The column of the load: streams, clients, tasks.")
+@click.option("--metric", required=True, metavar="COLUMN", help="The column of the figure that grows with it.")
+@click.option(
+    "--kind",
+    required=True,
+    type=click.Choice(["throughput", "latency", "memory", "cpu"]),
+    help="What the figure is, and so which models compete.",
+)
+@click.option("--unit", help="The figure's unit, for the report and for the objective's bound.")
+@click.option(
+    "--objective", metavar="COLUMN<=NUMBER", help="What must hold; the capacity is the load up to which it does."
+)
+@click.option("--predict", metavar="LOAD,…", help="Loads to predict the figure at, each with an 80 % interval.")
+@click.option(
+    "--by", metavar="COLUMN,…", help="Columns that tell the curves of a file apart; each is fitted by itself."
+)
+@json_option
+def command(  # noqa: PLR0913, PLR0917  # an argument an option, as click calls it
+    file: Path,
+    load: str,
+    metric: str,
+    kind: str,
+    unit: str | None,
+    objective: str | None,
+    predict: str | None,
+    by: str | None,
+    as_json: bool,
+) -> int:
+    """Fit a scaling law to the load levels in FILE, a CSV file; lines that start with # are comments.
+
+    Models compete on the error they make on levels they have not seen; the last value is among them. The answer has a
+    status: identified, a lower bound, an upper bound, or not identifiable. Exit code 4: the file is no evidence.
+    """
+    import msgspec
+
+    from capacity.fit.answer import Question, answer, document, refused
+    from capacity.fit.terminal import show
+
+    question = msgspec.convert(
+        {
+            "load": load,
+            "metric": metric,
+            "kind": kind,
+            "unit": unit,
+            "objective": objective,
+            "predict": _loads(predict),
+            "by": _names(by),
+        },
+        Question,
+    )
+    try:
+        fits = answer(file, question)
+    except UserError as error:
+        if as_json and error.code == Exit.EVIDENCE:
+            console.print_json(
+                "fit", document([refused(str(error), question)], msgspec.structs.replace(question, by=()))
+            )
+        raise
+    if as_json:
+        console.print_json("fit", document(fits, question))
+    else:
+        for fit in fits:
+            show(fit, console.data())
+    return Exit.GOOD if any(fit.model is not None for fit in fits) else Exit.EVIDENCE
+
+
+def _loads(text: str | None) -> list[float]:
+    loads = []
+    for part in _names(text):
+        try:
+            loads.append(float(part))
+        except ValueError:
+            raise UserError(f"--predict takes loads such as 64,72; {part!r} is not a number") from None
+        if not 0 < loads[-1] < float("inf"):
+            raise UserError(f"--predict takes loads above 0, not {part}")
+    return loads
+
+
+def _names(text: str | None) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()] if text else []
