@@ -15,9 +15,10 @@ import tokenizers
 from server.encodings import SAMPLE_RATE
 from server.engines import mel
 from server.engines.base import EngineInfo, Hypothesis, Row, TimedWord
+from server.engines.loops import loop_start
 
-TOKENS_PER_SECOND = 8.0
-"""More tokens than this a second of audio is Whisper repeating itself; fast speech has about 6."""
+TOKENS_PER_SECOND = 6.0
+"""More tokens than this a second of audio is Whisper repeating itself; fast speech has about 5."""
 
 
 class CTranslate2Engine:
@@ -90,9 +91,17 @@ class CTranslate2Engine:
         language: str,
         timed: tuple[TimedWord, ...] | None,
     ) -> Hypothesis:
-        ids = _without_loop([i for i in result.sequences_ids[0] if i < self._eot])
-        text = self._tokenizer.decode(ids).strip()
+        text = self._tokenizer.decode(self._kept(result)).strip()
         return Hypothesis(text, result.no_speech_prob, float(result.scores[0]), timed if row.words else None, language)
+
+    def _kept(self, result: Any) -> list[int]:  # noqa: ANN401  # CTranslate2's
+        """The text tokens of a result, without a loop at their end."""
+        ids = [i for i in result.sequences_ids[0] if i < self._eot]
+        words = self._tokenizer.decode(ids).split()
+        kept = loop_start(words)
+        while kept < len(words) and len(self._tokenizer.decode(ids).split()) > kept:
+            ids.pop()
+        return ids
 
     def _align(
         self,
@@ -101,7 +110,7 @@ class CTranslate2Engine:
         prompts: Sequence[list[int]],
         results: Any,  # noqa: ANN401  # CTranslate2's
     ) -> list[tuple[TimedWord, ...] | None]:
-        tokens = [_without_loop([i for i in r.sequences_ids[0] if i < self._eot]) for r in results]
+        tokens = [self._kept(result) for result in results]
         frames = [min(len(row.audio) // mel.HOP, round(row.context_s * mel.FRAMES_PER_SECOND)) for row in rows]
         found = self._model.align(encoded, prompts[0][:-1], tokens, frames)
         return [
@@ -126,14 +135,3 @@ class CTranslate2Engine:
     def memory_bytes(self, streams: int) -> float | None:  # noqa: ARG002  # the protocol's signature
         """Not known: NVML and the process say it."""
         return None
-
-
-def _without_loop(ids: list[int]) -> list[int]:
-    """Cut a tail that repeats itself: the same one to twelve tokens at least four times over, kept once."""
-    for size in range(1, min(12, len(ids) // 4) + 1):
-        unit, end = ids[-size:], len(ids)
-        while end >= size and ids[end - size : end] == unit:
-            end -= size
-        if (len(ids) - end) // size >= 4:
-            return ids[: end + size]
-    return ids

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from server.encodings import SAMPLE_RATE, Samples
 
 _FFT, HOP = 400, 160
+_SILENCE = 1e-10
+"""Whisper's smallest power; its logarithm is what digital silence becomes, unless the floor is higher."""
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP
 
 
@@ -24,18 +26,18 @@ _WINDOW = np.hanning(_FFT + 1)[:-1].astype(np.float32)
 def features(audio: Samples, frames: int, mels: int = 80) -> NDArray[np.float32]:
     """Features of shape [mels, frames] of the audio followed by digital silence.
 
-    Equal to Whisper's own for padded audio. Audio beyond `frames` is cut off.
+    Equal to Whisper's own for audio padded with zeros. Audio beyond `frames` is cut off.
     """
-    line = np.pad(
-        audio[: frames * HOP], (_FFT // 2, _FFT // 2), mode="reflect" if len(audio) > _FFT // 2 else "constant"
-    )
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(line, (0, HOP)), _FFT)[::HOP][:frames]
+    audio = audio[: frames * HOP]
+    # The last frames that still touch the audio; all later ones are silence, whose value needs no transform.
+    sounding = min(frames, (len(audio) + _FFT // 2) // HOP + 1)
+    begin = np.pad(audio[: _FFT // 2 + 1], (0, max(0, _FFT // 2 + 1 - len(audio))))[:0:-1]
+    line = np.concatenate((begin, audio, np.zeros(_FFT + HOP, np.float32)))
+    windows = np.lib.stride_tricks.sliding_window_view(line, _FFT)[: sounding * HOP : HOP]
     spectrum = np.fft.rfft(windows * _WINDOW, axis=-1)
     power = spectrum.real**2 + spectrum.imag**2
-    mel = np.log10(np.maximum(_filters(mels) @ power.T.astype(np.float32), 1e-10))
-    floor = max(float(mel.max(initial=-10.0)), -10.0) - 8.0
+    mel = np.log10(np.maximum(_filters(mels) @ power.T.astype(np.float32), _SILENCE))
+    floor = max(float(mel.max(initial=-10.0)) - 8.0, -10.0)
     out = np.full((mels, frames), floor, np.float32)
-    # Digital silence is 1e-10, which the floor lifts unless the loudest frame is itself nearly silent.
-    out[:] = max(floor, -10.0)
-    out[:, : mel.shape[1]] = np.maximum(mel, floor)
+    np.maximum(mel, floor, out=out[:, : mel.shape[1]])
     return (out + 4.0) / 4.0

@@ -6,9 +6,9 @@ import time
 import psutil
 
 from server.front.hub import Hub
-from server.telemetry.hosts import HostMeter, ProcessMeter, Usage
-from server.telemetry.nvml import Nvml, Reading, Watch
 from whisper_ops import __version__, wire
+from whisper_ops.telemetry.hosts import HostMeter, ProcessMeter, Usage
+from whisper_ops.telemetry.nvml import Nvml, Reading, Watch
 
 _GB = 1e9
 

@@ -1,4 +1,4 @@
-"""The machine under the server: its load, and the limits that may bind before the GPUs do."""
+"""This machine: its load, and the limits that may bind before the GPUs do."""
 
 import os
 import socket
