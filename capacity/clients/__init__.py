@@ -2,16 +2,22 @@
 
 from capacity.clients.base import Client, Done, Event, Failed, Ready, Refused, Shown
 from capacity.clients.native import NativeClient
+from capacity.clients.whisperlive import WhisperLiveClient
+from capacity.clients.whisperlivekit import WhisperLiveKitClient
 from whisper_ops.errors import UserError
 
-__all__ = ["PROTOCOLS", "Client", "Done", "Event", "Failed", "Ready", "Refused", "Shown", "make_client"]
+__all__ = ["PROTOCOLS", "Client", "Done", "Event", "Failed", "Ready", "Refused", "Shown", "check_protocol"]
 
-PROTOCOLS: dict[str, type[Client]] = {"native": NativeClient}
-"""Name on the command line to class; a class is made anew for each stream."""
+PROTOCOLS: dict[str, type[Client]] = {
+    "native": NativeClient,
+    "whisperlive": WhisperLiveClient,
+    "whisperlivekit": WhisperLiveKitClient,
+}
+"""Name on the command line to class; a stream makes its own."""
 
 
-def make_client(protocol: str) -> Client:
-    """A fresh client; UserError for a name that is none."""
-    if protocol not in PROTOCOLS:
-        raise UserError(f"no protocol is called {protocol!r}; there are {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[protocol]()
+def check_protocol(name: str) -> str:
+    """The name, when there is such a protocol; else UserError."""
+    if name not in PROTOCOLS:
+        raise UserError(f"no protocol is called {name!r}; there are {', '.join(PROTOCOLS)}")
+    return name

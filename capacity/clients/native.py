@@ -29,7 +29,8 @@ class NativeClient:
 
     def __init__(self) -> None:
         self._decoder = msgspec.json.Decoder(_Said)
-        self._next = 0
+        self._next: int | None = None
+        """The segment to be committed next; the first one heard of begins."""
         self._finals: dict[int, str] = {}
         self._partials: dict[int, str] = {}
 
@@ -73,14 +74,14 @@ class NativeClient:
         return event
 
     def _text(self, said: _Said) -> Shown:
+        if self._next is None:
+            self._next = said.segment
         if said.type == "partial":
             if said.segment not in self._finals and said.segment >= self._next:
                 self._partials[said.segment] = said.text
             return self._shown([])
         self._finals[said.segment] = said.text
         self._partials.pop(said.segment, None)
-        if not self._next and 0 not in self._finals:
-            self._next = min(self._finals)  # a server that counts from one
         committed = []
         while self._next in self._finals:
             committed.append(self._finals.pop(self._next))

@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI, WebSocketException
 from websockets.protocol import State
 
-from capacity.clients import Client, Done, Failed, Ready, Refused, Shown, make_client
+from capacity.clients import PROTOCOLS, Client, Done, Failed, Ready, Refused, Shown
 from capacity.load.follow import Follower
 from capacity.load.orders import LevelOrder, StreamOrder, StreamResult
 from capacity.load.pace import Wheel
@@ -43,7 +43,7 @@ class Speaker:
         self._level = level
         self._corpus = corpus
         self._wheel = wheel
-        self._client: Client = make_client(level.protocol)
+        self._client: Client = PROTOCOLS[level.protocol]()
         self._updates: list[Update] = []
         self._ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
         self._over: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()

@@ -1,5 +1,6 @@
 """A sweep's results as a table and as the body of `sweep --json`."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from capacity.sweep.run import Outcome
 from whisper_ops.history import LevelRecord
 
 _AUDIT_MARK = {"valid": "", "provisional": " (provisional)", "invalid": " (invalid)"}
+
+
+_FEW = re.compile(r"\d+ words are short of (\d+)")
 
 
 def verdict_text(level: LevelRecord) -> str:
@@ -48,12 +52,14 @@ def _reasons(levels: Sequence[LevelRecord]) -> list[str]:
     sharing: dict[str, list[str]] = {}
     for level in levels:
         for reason in filter(None, level.reason.split("; ")):
-            sharing.setdefault(reason, []).append(str(level.streams))
+            # Each level has its own number of words; that they are few is one reason.
+            few = _FEW.sub(r"fewer than \1 words", reason)
+            sharing.setdefault(few, []).append(str(level.streams))
     return [f"{_who(who, len(levels))}: {reason}" for reason, who in sharing.items()]
 
 
 def _who(streams: Sequence[str], of: int) -> str:
-    return "all levels" if len(streams) == of > 1 else f"at {', '.join(streams)}"
+    return "all levels" if len(streams) == of > 1 else f"at {', '.join(dict.fromkeys(streams))}"
 
 
 def json_body(outcome: Outcome) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import msgspec
 
-from capacity.clients import PROTOCOLS
+from capacity.clients import PROTOCOLS, check_protocol
 from whisper_ops import wire
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.snapshot import Snapshot, from_wire
@@ -57,7 +57,7 @@ def parse_target(url: str, protocol: str = "native", *, two_step: bool = False, 
         raise UserError(f"{url!r} is no server address; write it like http://127.0.0.1:8000 or ws://127.0.0.1:8000/ws")
     plain = _PLAIN.get(parts.scheme, parts.scheme)
     socket = _SOCKET.get(parts.scheme, parts.scheme)
-    path = parts.path if parts.path not in {"", "/"} else PROTOCOLS[protocol].path
+    path = parts.path if parts.path not in {"", "/"} else PROTOCOLS[check_protocol(protocol)].path
     http = urlunsplit((plain, parts.netloc, "", "", ""))
     return Target(
         name=parts.netloc.rpartition("@")[2],

@@ -1,0 +1,93 @@
+"""What each dialect's messages mean, from messages as the servers send them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from capacity.clients import PROTOCOLS, Client, Done, Failed, Ready, Refused, Shown
+from capacity.clients.native import NativeClient
+from capacity.clients.whisperlive import WhisperLiveClient
+from capacity.clients.whisperlivekit import WhisperLiveKitClient
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_every_dialect_keeps_the_protocol_and_names_nonsense(name: str) -> None:
+    client = PROTOCOLS[name]()
+    assert isinstance(client, Client)
+    assert client.path.startswith("/")
+    for nonsense in ("<html>", b"\xff\xfe", "[]", '"text"'):
+        said = client.read(nonsense)
+        assert isinstance(said, Failed)
+        assert "not a message" in said.reason
+
+
+def test_native_finals_are_committed_in_order_and_partials_are_the_tail() -> None:
+    client = NativeClient()
+    assert client.read('{"type":"status","state":"connected","message":"Connected","elapsed_ms":1}') is None
+    assert client.read('{"type":"ready","connection_id":"c","gpu_id":1,"setup_time_ms":3}') == Ready(1)
+    assert client.read('{"type":"partial","segment":0,"text":"We are","stable_chars":0}') == Shown("", "We are")
+    assert client.read('{"type":"partial","segment":1,"text":"Is"}') == Shown("", "We are Is")
+    assert client.read('{"type":"final","segment":1,"text":"Is it?"}') == Shown("", "We are Is it?")
+    assert client.read('{"type":"final","segment":0,"text":"We are."}') == Shown("We are. Is it?", "")
+    # A partial of a segment that is final already changes nothing.
+    assert client.read('{"type":"partial","segment":0,"text":"We"}') == Shown("", "")
+    assert client.read('{"type":"done","audio_s":1,"segments":2}') == Done()
+
+
+def test_native_refusals_and_faults_are_told_apart() -> None:
+    client = NativeClient()
+    full = '{"type":"error","code":"no_capacity","message":"No GPU resources available","retry_after_s":5}'
+    assert client.read(full) == Refused("No GPU resources available")
+    assert client.read('{"type":"error","code":"bad_audio","message":"odd bytes"}') == Failed("odd bytes")
+
+
+def test_whisperlive_commits_each_completed_segment_once() -> None:
+    client = WhisperLiveClient()
+    assert client.read('{"uid":"u","message":"SERVER_READY","backend":"faster_whisper"}') == Ready()
+    assert client.read('{"uid":"u","language":"en","language_prob":0.9}') is None
+    one = {"start": "0.000", "end": "2.500", "text": " We are", "completed": True}
+    two = {"start": "2.500", "end": "4.000", "text": " sorry for", "completed": False}
+    assert client.read(json.dumps({"uid": "u", "segments": [{**one, "completed": False}]})) == Shown("", "We are")
+    assert client.read(json.dumps({"uid": "u", "segments": [one, two]})) == Shown("We are", "sorry for")
+    assert client.read(json.dumps({"uid": "u", "segments": [one, two]})) == Shown("", "sorry for")
+    assert client.read(json.dumps({"uid": "u", "segments": [one, {**two, "completed": True}]})) == Shown(
+        "sorry for", ""
+    )
+
+
+def test_whisperlive_says_full_broken_and_over() -> None:
+    client = WhisperLiveClient()
+    full = client.read('{"uid":"u","status":"WAIT","message":7.5}')
+    assert isinstance(full, Refused)
+    assert "7.5 minutes" in full.reason
+    assert client.read('{"uid":"u","status":"ERROR","message":"no such model"}') == Failed("no such model")
+    assert isinstance(client.read('{"uid":"u","message":"DISCONNECT"}'), Failed)
+    bad_time = {"start": "soon", "end": "later", "text": "x"}
+    assert isinstance(client.read(json.dumps({"segments": [bad_time]})), Failed)
+
+
+def test_whisperlive_takes_floats_and_introduces_itself() -> None:
+    client = WhisperLiveClient()
+    floats = np.frombuffer(client.audio(np.array([0, 16384, -32768], dtype=np.int16)), dtype="<f4")
+    assert floats.tolist() == [0.0, 0.5, -1.0]
+    (hello,) = client.hello()
+    assert {"uid", "language", "task", "model"} <= set(json.loads(hello))
+
+
+def test_whisperlivekit_shows_lines_and_buffer_without_silence() -> None:
+    client = WhisperLiveKitClient()
+    assert client.read('{"type":"config","useAudioWorklet":false,"mode":"full"}') == Ready()
+    update = {
+        "status": "active_transcription",
+        "lines": [
+            {"speaker": 1, "text": "We are sorry", "start": "0:00:00", "end": "0:00:02"},
+            {"speaker": -2, "text": None, "start": "0:00:02", "end": "0:00:03"},
+        ],
+        "buffer_transcription": " for the",
+        "buffer_diarization": "",
+    }
+    assert client.read(json.dumps(update)) == Shown("", "We are sorry  for the")
+    assert client.read('{"type":"ready_to_stop"}') == Done()
+    assert client.read('{"type":"error","error":"bad mode"}') == Failed("bad mode")
+    assert client.ending() == (b"",)
