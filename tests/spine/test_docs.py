@@ -27,7 +27,7 @@ def test_every_command_has_its_section(name: str) -> None:
 
 
 def test_every_endpoint_is_described() -> None:
-    app = pytest.importorskip("server.app", reason="needs the [server] extra")
+    app = pytest.importorskip("server.front.app", reason="needs the [server] extra")
     described = (ROOT / "docs/api.md").read_text("utf-8")
     paths = app.documented_paths()
     assert {"/ws", "/health", "/gpu-status", "/performance", "/snapshot", "/metrics", "/connect"} <= set(paths)
