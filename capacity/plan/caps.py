@@ -29,13 +29,24 @@ def read_caps(history: History, key: Key, settings: str, near: float) -> Caps:
 
 
 def _last_snapshot(history: History, server: str, near: float) -> Snapshot | None:
-    names = [name for name in history.servers() if plain(name) == plain(server)]
-    last = None
-    for name in names:
-        for snapshot in history.snapshots(name, near - _NEAR_SECONDS, near + _NEAR_SECONDS):
-            if snapshot.state == "live" and snapshot.gpus:
-                last = snapshot
-    return last
+    """The last live poll up to a while after `near`; None when the server was never polled."""
+    for name in history.servers():
+        if plain(name) != plain(server):
+            continue
+        found = history.rows(
+            "SELECT at FROM server_sample WHERE server_id = (SELECT id FROM server WHERE name = ?) AND at < ? "
+            "AND error IS NULL ORDER BY at DESC LIMIT 1",
+            [name, near + _NEAR_SECONDS],
+        )
+        for row in found:
+            return next(history.snapshots(name, row["at"], row["at"] + 1e-3), None)
+    return None
+
+
+def last_host(history: History, server: str) -> HostFigures | None:
+    """What a server's last poll said about its machine."""
+    snapshot = _last_snapshot(history, server, float("inf"))
+    return None if snapshot is None else snapshot.host
 
 
 def _noted(settings: str) -> Caps:

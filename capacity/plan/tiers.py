@@ -19,7 +19,9 @@ def cut(limit: int, share: float) -> int:
     return max(1, math.floor(limit * share + 1e-9))
 
 
-def tiers(safe_limit: int, upper_end: int | None, resources: Sequence[Resource]) -> tuple[Tier, ...]:
+def tiers(
+    safe_limit: int, upper_end: int | None, resources: Sequence[Resource], all_of_it: str = "the last level that passed"
+) -> tuple[Tier, ...]:
     """The tiers of a safe limit; extreme is the interval's upper end, or the limit where no level failed."""
     made = [
         Tier(
@@ -32,7 +34,7 @@ def tiers(safe_limit: int, upper_end: int | None, resources: Sequence[Resource])
         for name, share, stability in CUTS
     ]
     extreme = safe_limit if upper_end is None else upper_end
-    how = "the last level that passed" if upper_end is None else "the first level that failed"
+    how = all_of_it if upper_end is None else "the first level that failed"
     made.append(
         Tier(
             name="extreme",

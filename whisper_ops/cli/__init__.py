@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "sweep": "Measure a server with speaking clients, level by level.",
     "fit": "Fit a scaling law to any table of load levels.",
     "plan": "Say how many connections a GPU carries, why, and how sure that is.",
+    "doctor": "Read this host's limits, what each allows, and the lines that change them.",
     "demo": "The whole of it in three minutes: server, speaking clients, dashboard, plan.",
 }
 """Name and one line of help, in the order of a first day."""

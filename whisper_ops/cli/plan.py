@@ -15,12 +15,25 @@ from whisper_ops.history import History, PlanRecord
 @click.command()
 @history_option
 @json_option
+@click.option(
+    "--host-profile",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Plan a host that is described in a TOML or JSON file instead of a measured server; needs no history.",
+)
 @click.option("--server", help="Plan for the server whose name holds this text; the last measured one without.")
 @click.option("--model", help="Plan from levels of the model whose name holds this text.")
 @click.option("--gpu", help="Plan from levels of the GPU whose name holds this text.")
 @click.option("--chunk", type=float, metavar="SECONDS", help="Plan from levels played in chunks of this length.")
 def command(
-    history: Path, as_json: bool, server: str | None, model: str | None, gpu: str | None, chunk: float | None
+    history: Path,
+    *,
+    as_json: bool,
+    host_profile: Path | None,
+    server: str | None,
+    model: str | None,
+    gpu: str | None,
+    chunk: float | None,
 ) -> int:
     """Say how many connections a GPU carries, why, and how sure that is.
 
@@ -31,6 +44,8 @@ def command(
     from capacity.plan import Wanted, make_plan, record_of
     from capacity.plan.terminal import show
 
+    if host_profile is not None:
+        return _plan_on_paper(host_profile, as_json=as_json)
     if not history.exists():
         raise UserError(
             f"there is no history at {history}, so there is nothing to plan from; run `whisper-ops sweep URL` first",
@@ -45,6 +60,20 @@ def command(
         show(plan, console.data())
     _store(history, record_of(plan))
     return Exit.NO if plan.max_connections_per_gpu is None else Exit.GOOD
+
+
+def _plan_on_paper(file: Path, *, as_json: bool) -> int:
+    """Plan the host in a file: what each resource allows, what binds first, tiers and the lines that raise it."""
+    from capacity.hosts.limits import document
+    from capacity.hosts.profile import host_of, read_profile
+    from capacity.hosts.terminal import show
+
+    host = host_of(read_profile(file))
+    if as_json:
+        console.print_json("plan", document(host))
+    else:
+        show(host, console.data())
+    return Exit.GOOD
 
 
 def _store(path: Path, plan: PlanRecord) -> None:

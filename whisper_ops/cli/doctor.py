@@ -1,0 +1,81 @@
+"""`whisper-ops doctor`: what this machine's limits allow, and the lines that change them."""
+
+from pathlib import Path
+
+import click
+
+from whisper_ops import console
+from whisper_ops.cli.options import json_option
+from whisper_ops.errors import Exit, UserError
+from whisper_ops.snapshot import HostFigures
+
+
+@click.command()
+@click.option(
+    "--want", type=click.IntRange(min=1), metavar="N", help="Check that N connections fit; exit code 1 if not."
+)
+@click.option(
+    "--chunk", type=float, default=0.1, show_default=True, metavar="SECONDS", help="Length of a client's frame."
+)
+@click.option("--proxy", is_flag=True, help="A proxy on this machine stands before the server: twice the descriptors.")
+@click.option("--server", help="Look at the machine of a server in the history instead of this one.")
+@click.option(
+    "--history",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("history.db"),
+    envvar="WHISPER_OPS_HISTORY",
+    show_default=True,
+    help="The history that --server is looked up in.",
+)
+@json_option
+def command(want: int | None, chunk: float, *, proxy: bool, server: str | None, history: Path, as_json: bool) -> int:
+    """Read the limits of this host, say what each allows, which binds first, and the exact lines to change it.
+
+    Run it again after changing something, with --want N, to check: exit code 0 says that N connections fit.
+    """
+    import msgspec
+
+    from capacity.hosts.accelerator import read_accelerator
+    from capacity.hosts.limits import missed
+    from capacity.hosts.local import Use, limits_of, read_local
+    from capacity.hosts.terminal import show
+
+    if chunk <= 0:
+        raise UserError(f"--chunk is the length of a client's frame in seconds, and so above 0, not {chunk:g}")
+    figures = read_local() if server is None else _reported(history, server)
+    host = limits_of(figures, Use(chunk_seconds=chunk, proxied=proxy))
+    accelerator = read_accelerator() if server is None else None
+    short = [] if want is None else missed(host, want)
+    if as_json:
+        body = {
+            "host": msgspec.to_builtins(figures),
+            "limits": msgspec.to_builtins(host.limits),
+            "first": None if host.first is None else host.first.name,
+            "accelerator": msgspec.to_builtins(accelerator),
+            "wanted": want,
+            "short": [limit.name for limit in short],
+        }
+        console.print_json("doctor", body)
+    else:
+        show(host, console.data())
+        for line in () if accelerator is None else accelerator.advice:
+            console.data().print(f"note: {line}", soft_wrap=True, markup=False)
+        if want is not None:
+            names = ", ".join(f"{limit.name} ({limit.allows:,})" for limit in short)
+            verdict = f"{want:,} connections do not fit: {names}" if short else f"{want:,} connections fit"
+            console.data().print(f"\n{verdict}.", soft_wrap=True, markup=False)
+    return Exit.NO if short else Exit.GOOD
+
+
+def _reported(history: Path, server: str) -> HostFigures:
+    """What a server's last poll said about its machine."""
+    from capacity.plan.caps import last_host
+    from whisper_ops.history import History
+
+    with History.reading(history) as opened:
+        found = last_host(opened, server)
+    if found is None:
+        raise UserError(
+            f"{history} holds no poll of a server named {server} that told about its machine", Exit.EVIDENCE
+        )
+    return found
