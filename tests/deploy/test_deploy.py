@@ -1,0 +1,148 @@
+"""The files in deploy/ do what they say, in the real nginx, Prometheus and systemd."""
+
+import asyncio
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.support.servers import Running, free_port, running_server
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+SIMULATED = (
+    "--engine",
+    "simulated",
+    "--devices",
+    "sim:1",
+    "--sim-law",
+    "a=0.02,b=0.005",
+    "--max-connections-per-gpu",
+    "2",
+)
+
+
+def tool(name: str) -> str:
+    """The path of a system program; without it the test is skipped and says how to get it."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    if found is None:
+        pytest.skip(f"{name} is not installed; `make system-packages` installs it")
+    return found
+
+
+def checked(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@contextlib.contextmanager
+def nginx(folder: Path, servers: list[Running]) -> Iterator[int]:
+    """nginx with our configuration, only its ports exchanged; gives the port it listens on."""
+    port = free_port()
+    lines = "\n    ".join(f"server 127.0.0.1:{server.port} max_fails=2 fail_timeout=5s;" for server in servers)
+    ours = (DEPLOY / "nginx/whisper-ops.conf").read_text("utf-8")
+    ours = ours.replace("127.0.0.1:8080", f"127.0.0.1:{port}")
+    ours = ours.replace("server 127.0.0.1:8000 max_fails=2 fail_timeout=5s;", lines)
+    (folder / "ours.conf").write_text(ours, "utf-8")
+    main = folder / "nginx.conf"
+    temporary = "\n".join(
+        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    main.write_text(
+        f"daemon off; pid {folder}/nginx.pid; error_log stderr; events {{ worker_connections 256; }}\n"
+        f"http {{ access_log off; {temporary} include {folder}/ours.conf; }}\n",
+        "utf-8",
+    )
+    command = [tool("nginx"), "-p", str(folder), "-c", str(main), "-e", "stderr"]
+    checked(*command, "-t")
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        wait_for_port(port)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def wait_for_port(port: int) -> None:
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/", timeout=2)
+        except httpx.TransportError:
+            assert time.monotonic() < deadline, f"nothing listens on {port}"
+            time.sleep(0.05)
+        else:
+            return
+
+
+async def first(url: str, kinds: set[str]) -> dict[str, object]:
+    """The first message of one of these kinds."""
+    async with connect(url) as stream, asyncio.timeout(20):
+        async for text in stream:
+            message: dict[str, object] = json.loads(text)
+            if message["type"] in kinds:
+                return message
+    raise AssertionError(f"no message of {kinds}")
+
+
+@pytest.mark.timeout(90)
+async def test_streams_pass_through_nginx_and_a_full_replica_sends_them_to_the_next(tmp_path: Path) -> None:
+    tool("nginx")
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(running_server(tmp_path, *SIMULATED, "--when-full", "503")) for _ in range(2)]
+        port = stack.enter_context(nginx(tmp_path, servers))
+        url = f"ws://127.0.0.1:{port}/ws"
+        async with contextlib.AsyncExitStack() as streams:
+            for _ in range(4):
+                stream = await streams.enter_async_context(connect(url))
+                async with asyncio.timeout(20):
+                    async for text in stream:
+                        if json.loads(text)["type"] == "ready":
+                            break
+            used = [server.get("/health")["capacity"]["used_slots"] for server in servers]
+            assert used == [2, 2]
+            refused = await asyncio.to_thread(httpx.get, f"http://127.0.0.1:{port}/connect")
+            assert refused.status_code == 503
+        for server in servers:
+            await asyncio.to_thread(server.wait_until, "/health", lambda said: said["capacity"]["used_slots"] == 0)
+        assert (await first(url, {"ready"}))["type"] == "ready"
+
+
+def test_the_prometheus_configuration_and_its_rules_are_valid() -> None:
+    promtool = tool("promtool")
+    said = checked(promtool, "check", "config", str(DEPLOY / "prometheus/whisper-ops.yml"))
+    assert re.search(r"SUCCESS: \d+ rules found", said)
+
+
+def test_the_alerts_fire_when_they_should() -> None:
+    checked(tool("promtool"), "test", "rules", str(Path(__file__).with_name("rules_test.yml")))
+
+
+def test_every_metric_in_the_rules_is_one_the_server_exports(tmp_path: Path) -> None:
+    rules = (DEPLOY / "prometheus/whisper-ops.rules.yml").read_text("utf-8")
+    named = set(re.findall(r"whisper_ops_[a-z_]+", rules))
+    with running_server(tmp_path, *SIMULATED) as server:
+        exported = httpx.get(f"{server.url}/metrics").text
+    # A labelled counter that never counted has no sample yet, but its type is there.
+    missing = {name for name in named if not re.search(rf"{re.sub('_(bucket|total)$', '', name)}\b", exported)}
+    assert not missing
+
+
+@pytest.mark.parametrize("unit", sorted(path.name for path in (DEPLOY / "systemd").glob("*.service")))
+def test_the_units_are_valid(unit: str, tmp_path: Path) -> None:
+    analyze = tool("systemd-analyze")
+    # The command it starts is wherever the user installed it; everything else is checked as it stands.
+    text = (DEPLOY / "systemd" / unit).read_text("utf-8").replace("/usr/local/bin/whisper-ops", "/bin/true")
+    copy = tmp_path / unit
+    copy.write_text(text, "utf-8")
+    said = checked(analyze, "verify", "--man=no", str(copy))
+    assert unit not in said, said
