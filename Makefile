@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # What one test may take in parallel; two cores carry two workers.
 JOBS ?= 2
 
-.PHONY: help setup demo test lint types fmt docs pictures bench bench-planner clean requirements system-packages
+.PHONY: help setup demo test lint types fmt docs pictures bench bench-dash bench-planner clean requirements system-packages
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ system-packages: ## install the Debian packages that some tests use (as root; wi
 bench: ## list the benchmarks
 	@awk -F':.*## ' '/^bench-[a-z]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+bench-dash: $(VENV)/.dev ## the dashboard over 100 servers of 8 GPUs: CPU, memory, a key press, bytes to the terminal (1 minute)
+	@$(BIN)/python -m tests.bench.bench_dash
+
 bench-planner: $(VENV)/.dev ## the planner on published data that nobody tuned it on, beside the usual laws (30 s)
 	@PYTHONPATH=. $(BIN)/python tests/bench/bench_planner.py
 
@@ -58,6 +61,9 @@ requirements: $(UV) ## compile the pins in requirements/ again (needs a network)
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .uv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+
+bench-start: $(VENV)/.dev ## how long --help takes
+	@$(BIN)/python tests/bench/bench_start.py
 
 # --- set-up -----------------------------------------------------------------------------------------
 
