@@ -226,6 +226,12 @@ class Channel(asyncio.Protocol):
         waiting = sum(map(len, self._outgoing))
         return waiting + (self._transport.get_write_buffer_size() if self._transport else 0)
 
+    def abort(self) -> None:
+        """Hang up at once, whatever was still to be sent."""
+        self._outgoing.clear()
+        if self._transport is not None:
+            self._transport.abort()
+
     def close(self) -> None:
         """Send what has gathered and hang up."""
         self.flush()

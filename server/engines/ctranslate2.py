@@ -63,7 +63,8 @@ class CTranslate2Engine:
             encoded,
             prompts,
             beam_size=1,
-            max_length=len(prompts[0]) + min(220, 8 + int(longest * TOKENS_PER_SECOND)),
+            # CTranslate2 generates at most half of this, as Whisper keeps the other half for previous text.
+            max_length=2 * min(220, 8 + int(longest * TOKENS_PER_SECOND)),
             return_scores=True,
             return_no_speech_prob=True,
         )

@@ -13,9 +13,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 from server import ipc
+from server.front.clock import now
 from server.front.session import Audio, Outbox, Session
 from server.front.slots import Slots
-from server.front.supervisor import Patience, WorkerProcess
+from server.front.supervisor import Launch, Patience, WorkerProcess, spawn
 from server.settings import Settings
 from server.telemetry.engine_figures import EngineFigures
 from server.telemetry.stats import Stats
@@ -50,16 +51,17 @@ class Ticket:
 class Hub:
     """See the module. `run` must be running for anything to move."""
 
-    def __init__(self, settings: Settings, patience: Patience | None = None) -> None:
+    def __init__(self, settings: Settings, patience: Patience | None = None, launch: Launch = spawn) -> None:
         self.settings = settings
         self.started_at = time.time()
         self.slots = Slots(len(settings.devices), settings.max_connections_per_gpu, settings.placement)
-        self.workers = [WorkerProcess(i, device, settings, self, patience) for i, device in enumerate(settings.devices)]
+        self.workers = [
+            WorkerProcess(i, device, settings, self, patience, launch) for i, device in enumerate(settings.devices)
+        ]
         self.figures = [EngineFigures() for _ in settings.devices]
         self.sessions: dict[int, Session] = {}
         self.stats = Stats()
         self.draining = False
-        self.drain_deadline: float | None = None
         self._numbers = itertools.count(1)
         self._changed = asyncio.Event()
         self._left = asyncio.Event()
@@ -190,7 +192,7 @@ class Hub:
         stats = self.stats
         stats.failed += failed
         stats.completed += not failed
-        stats.duration_s.add(time.monotonic() - session.began)
+        stats.duration_s.add(now() - session.began)
         stats.chunks.add(session.chunks)
         stats.texts.add(session.texts)
         stats.audio_seconds += session.received_s
@@ -217,13 +219,13 @@ class Hub:
 
     def _sweep(self) -> None:
         """End sessions that sent nothing for too long, or lasted too long."""
-        now, settings = time.monotonic(), self.settings
+        at, settings = now(), self.settings
         for session in list(self.sessions.values()):
             if session.ended:
                 continue
-            if settings.idle_seconds and now - session.heard_at > settings.idle_seconds:
+            if settings.idle_seconds and at - session.heard_at > settings.idle_seconds:
                 session.break_off("idle_timeout", f"No audio for {settings.idle_seconds:g} s")
-            elif settings.session_seconds and now - session.began > settings.session_seconds:
+            elif settings.session_seconds and at - session.began > settings.session_seconds:
                 session.break_off("session_timeout", f"A session lasts at most {settings.session_seconds:g} s")
 
     def leave_unopened(self, connection_id: str) -> None:
@@ -256,13 +258,12 @@ class Hub:
         if self.draining:
             return
         self.draining = True
-        self.drain_deadline = time.monotonic() + self.settings.drain_seconds
         for session in self.sessions.values():
             session.outbox.put(ipc.Draining(self.settings.drain_seconds))
 
     def undrain(self) -> None:
         """Admit again."""
-        self.draining, self.drain_deadline = False, None
+        self.draining = False
 
     async def drained(self) -> None:
         """Wait for the streams to end; those that do not in time are ended."""

@@ -6,13 +6,13 @@ worker: the audio that no final covers is kept, and played to the next one.
 
 import asyncio
 import secrets
-import time
 from collections import deque
 from dataclasses import dataclass
 
 from server import ipc
 from server.encodings import BYTES_PER_SAMPLE
 from server.front.audio_log import AudioLog
+from server.front.clock import now
 
 _FINALS_KEPT = 256
 """Finals that can be sent again to a client that resumes."""
@@ -73,7 +73,7 @@ class Session:
         self.number, self.connection_id, self.audio, self.address = number, connection_id, audio, address
         self.resume_token = secrets.token_urlsafe(16)
         self.gpu_id = -1
-        self.began = time.monotonic()
+        self.began = now()
         self.heard_at = self.began
         self.log = AudioLog(BYTES_PER_SAMPLE[audio.encoding], offset)
         self.covered_s = self.settled_s = offset / audio.sample_rate
@@ -121,7 +121,7 @@ class Session:
         """Keep a chunk that is about to go to the worker."""
         self.log.append(data)
         self.chunks += 1
-        self.heard_at = time.monotonic()
+        self.heard_at = now()
 
     def moved(self, covered_s: float, settled_s: float) -> None:
         """The worker got so far."""
@@ -159,7 +159,7 @@ class Session:
         """A client came back that has every final up to `offset` samples: queue what it lacks, none twice."""
         self.outbox.close()
         self.outbox = Outbox()
-        self.heard_at = time.monotonic()
+        self.heard_at = now()
         offset_s = (offset + 0.5) / self.audio.sample_rate
         for final in self.finals:
             if final.end > offset_s:

@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import sys
-import time
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -48,11 +48,53 @@ class Owner(Protocol):
         """It sent a text, a report or a fault."""
 
 
+class Process(Protocol):
+    """What the supervisor needs of a worker's process; `asyncio.subprocess.Process` is one."""
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+        ...
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended."""
+        ...
+
+    def kill(self) -> None:
+        """End it now."""
+
+    async def wait(self) -> int:
+        """Wait for its end."""
+        ...
+
+
+Launch = Callable[[socket.socket], Awaitable[Process]]
+"""Starts a worker that talks over its end of a socket pair, and takes that end over."""
+
+
+async def spawn(theirs: socket.socket) -> Process:
+    """Start a worker as a process of its own: never forked, as CUDA does not survive a fork."""
+    with theirs:
+        command = (sys.executable, "-m", "server.worker", str(theirs.fileno()))
+        # OpenMP's default would be a thread a core in each of several lanes.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return await asyncio.create_subprocess_exec(
+            *command, pass_fds=[theirs.fileno()], env=environment, stdin=asyncio.subprocess.DEVNULL
+        )
+
+
 class WorkerProcess:
     """The worker of one device, across its restarts."""
 
     def __init__(
-        self, gpu_id: int, device: Device, settings: Settings, owner: Owner, patience: Patience | None = None
+        self,
+        gpu_id: int,
+        device: Device,
+        settings: Settings,
+        owner: Owner,
+        patience: Patience | None = None,
+        launch: "Launch | None" = None,
     ) -> None:
         self.gpu_id, self.device = gpu_id, device
         self.restarts = 0
@@ -61,6 +103,7 @@ class WorkerProcess:
         self.beat: ipc.Beat | None = None
         self.reason: str | None = None
         self._settings, self._owner, self._patience = settings, owner, patience or Patience()
+        self._launch = launch or spawn
         self._channel: ipc.Channel | None = None
         self._gone = asyncio.Event()
         self._heard = 0.0
@@ -98,7 +141,7 @@ class WorkerProcess:
         ours.setblocking(False)
         channel = ipc.Channel(ipc.ToFront, self._receive, self._gone.set)
         loop = asyncio.get_running_loop()
-        process = await self._start(theirs)
+        process = await self._launch(theirs)
         self.pid = process.pid
         ready_at = None
         try:
@@ -123,15 +166,6 @@ class WorkerProcess:
 
     def _explain(self, code: int | None) -> None:
         self.reason = self.reason or f"exit code {code}"
-
-    async def _start(self, theirs: socket.socket) -> asyncio.subprocess.Process:
-        with theirs:
-            command = (sys.executable, "-m", "server.worker", str(theirs.fileno()))
-            # OpenMP's default would be a thread a core in each of several lanes.
-            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-            return await asyncio.create_subprocess_exec(
-                *command, pass_fds=[theirs.fileno()], env=environment, stdin=asyncio.subprocess.DEVNULL
-            )
 
     def _start_message(self) -> ipc.Start:
         settings = self._settings
@@ -161,7 +195,7 @@ class WorkerProcess:
             case _:
                 self._owner.worker_said(self.gpu_id, message)
 
-    def _end_if_hung(self, process: asyncio.subprocess.Process, now: float) -> None:
+    def _end_if_hung(self, process: Process, now: float) -> None:
         patience = self._patience
         silent = now - self._heard
         if silent > (patience.beat if self.loaded else patience.load):
@@ -173,11 +207,6 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         self._gone.set()
-
-    @property
-    def heartbeat_age(self) -> float | None:
-        """Seconds since the worker was last heard; None without one."""
-        return time.monotonic() - self._heard if self._channel else None
 
 
 def lanes(settings: Settings) -> int:

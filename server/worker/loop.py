@@ -34,15 +34,23 @@ def make_engine(start: ipc.Start) -> Engine:
     return CTranslate2Engine(Path(start.model_path), start.device, start.compute_type, start.lanes, start.threads)
 
 
+def _exit_now() -> None:
+    """The front process is gone or wants us gone: a decoding thread in the middle of a batch must not keep us alive."""
+    os._exit(0)
+
+
 class Worker:
     """Owns the streams of one device. Everything but `load` and `decode` happens on the event loop."""
 
     def __init__(
-        self, engines: Callable[[ipc.Start], Engine] = make_engine, clock: Callable[[], float] = time.monotonic
+        self,
+        engines: Callable[[ipc.Start], Engine] = make_engine,
+        clock: Callable[[], float] = time.monotonic,
+        leave: "Callable[[], None] | None" = None,
     ) -> None:
         self.channel = ipc.Channel(ipc.ToWorker, self._receive, self._lost)
         self.finished = asyncio.Event()
-        self._engines, self._clock = engines, clock
+        self._engines, self._clock, self._leave = engines, clock, leave or _exit_now
         self._engine: Engine | None = None
         self._streams: dict[int, Stream] = {}
         self._figures = Figures()
@@ -77,9 +85,10 @@ class Worker:
                     self._after(found)
 
     def _lost(self) -> None:
-        # The front process is gone or wants us gone; decoding threads must not keep this process alive.
         self.finished.set()
-        os._exit(0)
+        for task in self._tasks:
+            task.cancel()
+        self._leave()
 
     def _spawn(self, work: "asyncio._CoroutineLike[None]") -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -138,18 +147,17 @@ class Worker:
                 return
             self._figures.waited([now - job.due for job in batch])
             windows = [job.item.take(now) for job in batch]
+            self._running[id(windows)] = now
             self._spawn(self._decode(windows, now))
 
     async def _decode(self, windows: list[Window], began: float) -> None:
         assert self._engine is not None
-        key = id(windows)
-        self._running[key] = began
         rows = [window.row for window in windows]
         loop = asyncio.get_running_loop()
         try:
             heard = await loop.run_in_executor(self._pool, decode_each, self._engine, rows)
         finally:
-            del self._running[key]
+            del self._running[id(windows)]
         now = self._clock()
         self._figures.decoded(len(rows), sum(len(row.audio) for row in rows), began, now)
         for window, hypothesis in zip(windows, heard, strict=True):

@@ -11,11 +11,11 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-CONTEXTS_SECONDS: tuple[float, ...] = (8.0, 10.0, 12.0, 15.0, 20.0, 30.0)
-"""Audio contexts that windows are padded to. Few, so that batches fill; shorter ones make Whisper loop."""
+CONTEXTS_SECONDS: tuple[float, ...] = (4.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0)
+"""Audio contexts that windows are padded to: few, so that batches fill. docs/server.md has what each rule costs."""
 
 TAIL_SECONDS = 1.0
-"""Silence that every context leaves after the speech. With half a second Whisper repeats itself."""
+"""Silence that every context leaves after the speech, so that Whisper hears its end."""
 
 
 def context_seconds(

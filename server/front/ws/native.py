@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import secrets
-import time
 from typing import Any
 
 import msgspec
@@ -12,6 +11,7 @@ from starlette.websockets import WebSocket
 
 from server import ipc
 from server.encodings import BYTES_PER_SAMPLE, MAX_RATE, MIN_RATE
+from server.front.clock import now
 from server.front.hub import Hub, Refused
 from server.front.session import Audio, Session
 from whisper_ops import wire
@@ -57,11 +57,11 @@ class NativeConnection:
 
     def __init__(self, hub: Hub, socket: WebSocket) -> None:
         self._hub, self._socket = hub, socket
-        self._began = time.monotonic()
+        self._began = now()
         self._id = secrets.token_hex(6)
 
     def _elapsed_ms(self) -> float:
-        return round((time.monotonic() - self._began) * 1000, 1)
+        return round((now() - self._began) * 1000, 1)
 
     async def _send(self, **message: Any) -> None:  # noqa: ANN401  # whatever JSON holds
         await self._socket.send({"type": "websocket.send", "text": wire.encode(message).decode()})
@@ -108,12 +108,12 @@ class NativeConnection:
             await self._serve(known)
             return
         await self._status("allocating_gpu", "Allocating GPU…")
-        began = time.monotonic()
+        began = now()
         if not admitted:
             self._hub.admit(self._id, address, query.get("ticket"))
         gpu_id = self._hub.slots.gpu_of(self._id)
         assert gpu_id is not None
-        took = (time.monotonic() - began) * 1000
+        took = (now() - began) * 1000
         log.info("Allocated GPU %d to connection %s (%.0fms)", gpu_id, self._id, took)
         await self._status("loading_model", f"Loading models on GPU {gpu_id}…", gpu_id)
         await self._hub.wait_ready(self._id)
