@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,21 +15,22 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.timer import Timer
 
+from dashboard.admin import Admin
 from dashboard.feeds import Feed, Live
 from dashboard.replay import Replay
+from dashboard.screens.actions import Actions
 from dashboard.screens.base import PageScreen
 from dashboard.screens.charted import ChartedScreen, Looking
+from dashboard.screens.confirm import Confirm
 from dashboard.screens.fleet import FleetScreen
-from dashboard.screens.help import HelpScreen
-from dashboard.screens.lists import AlertsScreen, EventsScreen, PlanScreen
+from dashboard.screens.moves import Moves
 from dashboard.screens.palette import Registry
 from dashboard.screens.past import Past
 from dashboard.screens.prompt import Prompt
-from dashboard.screens.server import GpuScreen, ServerScreen
-from dashboard.view.chart import DEFAULT_SPAN
+from dashboard.screens.ways import Ways
 from dashboard.view.commands import COMMANDS, Command, named
 from dashboard.view.filters import parse
-from dashboard.view.fleet_page import FleetView
+from dashboard.view.state import State
 from dashboard.view.world import World
 from dashboard.widgets import themes
 from dashboard.widgets.bar import Bar
@@ -39,7 +40,6 @@ from whisper_ops.errors import UserError
 REPAINT_SECONDS = 0.5
 _REFRESH_SECONDS = 5.0
 _MESSAGE_SECONDS = 6.0
-_FAR = 1_000_000
 INTERVALS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 _BINDINGS: list[BindingType] = [
@@ -64,7 +64,12 @@ class DashApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = _BINDINGS
 
     def __init__(
-        self, feed: Feed, *, theme: str | None = None, view: FleetView | None = None, history: Path | None = None
+        self,
+        feed: Feed,
+        *,
+        state: State | None = None,
+        history: Path | None = None,
+        admin: Admin | None = None,
     ) -> None:
         plain = "NO_COLOR" in os.environ
         # Without colours the terminal's own are used, so that not one colour code is sent.
@@ -73,14 +78,28 @@ class DashApp(App[None]):
         """What is shown: the present, or a replay."""
         self.present = feed
         self.history = history
-        self._past = Past(self)
-        self._view = view or FleetView()
-        self.looking = Looking(DEFAULT_SPAN)
+        self.left: State | None = None
+        """How it was looked at when somebody left; None before, and after a signal."""
+        self.admin = admin
+        """None where nothing may be done to servers."""
+        state = state or State()
+        self._view = state.view
+        self.looking = Looking(state.span)
+        self._past, self._ways = Past(self), Ways(self)
+        self._others = (self._past, Actions(self), Moves(self), self._ways)
+        """Where commands are found that are neither the screen's nor here."""
         self._paused: World | None = None
         self._message_timer: Timer | None = None
         for look in themes.THEMES:
             self.register_theme(look)
-        self.theme = themes.PLAIN if plain else theme or themes.DEFAULT
+        self.theme = themes.PLAIN if plain else (state.theme if state.theme in themes.NAMES else themes.DEFAULT)
+
+    @property
+    def state(self) -> State:
+        """How it is looked at now, to be found again like this."""
+        view = self._fleet().view
+        theme = None if self.theme == themes.PLAIN and self.no_color else self.theme
+        return State(theme=theme, sort=view.sort, filter=view.filter, expand=view.expand, span=self.looking.span)
 
     def get_default_screen(self) -> PageScreen:
         """The fleet is where everything begins."""
@@ -92,11 +111,8 @@ class DashApp(App[None]):
         """Start polling and drawing."""
         self._stop_on_signal()
         if isinstance(self.present, Live):
-            for poller in self.present.pollers:
-                # A group each: one that is stopped or fails leaves the others alone.
-                self.run_worker(
-                    poller.run(self.present.take), group=f"poll {poller.server}", exclusive=True, exit_on_error=False
-                )
+            # A task a server, in a group of the fleet's own: replicas come and go, and none waits for another.
+            self.run_worker(self.present.fleet.run(self.present.take), group="polling", exclusive=True)
         self.set_interval(REPAINT_SECONDS, self.draw)
         self.set_interval(_REFRESH_SECONDS, self.refresh_feed)
         self.refresh_feed()
@@ -130,7 +146,7 @@ class DashApp(App[None]):
     def action_command(self, name: str, argument: str = "") -> None:
         """Run a command of the registry; the screen on top has the first word. A user's mistake is told, not raised."""
         method = f"do_{name}"
-        handlers = (getattr(place, method, None) for place in (self.screen, self, self._past))
+        handlers = (getattr(place, method, None) for place in (self.screen, self, *self._others))
         handler: Callable[[str], Any] | None = next((found for found in handlers if found is not None), None)
         if handler is None or (not isinstance(self.screen, PageScreen) and name != "quit"):
             return
@@ -176,16 +192,12 @@ class DashApp(App[None]):
     def on_sheet_opened(self, message: Sheet.Opened) -> None:
         """A row was clicked twice."""
         if isinstance(self.screen, PageScreen):
-            self.open_key(message.key)
+            self._ways.open_key(message.key)
 
     def do_quit(self, _: str) -> None:
         """Leave."""
+        self.left = self.state
         self.exit()
-
-    def do_help(self, _: str) -> None:
-        """Show what can be done here."""
-        if isinstance(self.screen, PageScreen) and not isinstance(self.screen, HelpScreen):
-            self._go(HelpScreen(self.screen.PAGE))
 
     def do_command(self, _: str) -> None:
         """Ask for a command."""
@@ -200,12 +212,6 @@ class DashApp(App[None]):
             return
         self.ask("/", screen.view.filter, parse, screen.set_filter, hint="lag>1 & gpu~h100")
 
-    def do_open(self, _: str) -> None:
-        """Open the row under the cursor."""
-        screen = self._page()
-        if screen.sheet.cursor is not None:
-            self.open_key(screen.sheet.cursor)
-
     def do_back(self, _: str) -> None:
         """Back to the screen before."""
         if len(self.screen_stack) > 1:
@@ -217,53 +223,6 @@ class DashApp(App[None]):
         while len(self.screen_stack) > 1:
             self.pop_screen()
         self.draw()
-
-    def do_alerts(self, _: str) -> None:
-        """Show the alerts."""
-        self._go(AlertsScreen())
-
-    def do_events(self, _: str) -> None:
-        """Show what happened."""
-        self._go(EventsScreen())
-
-    def do_plan(self, _: str) -> None:
-        """Show the plan of the server that one is at, or that the cursor is on."""
-        self._go(PlanScreen(self._server_at_hand()))
-
-    def open_key(self, key: str) -> None:
-        """Open what a row's key names: `server NAME`, `gpu NUMBER NAME`, or an alert of a server."""
-        kind, _, rest = key.partition(" ")
-        if kind == "server":
-            self._go(ServerScreen(rest, self.feed.charts, self.looking))
-        elif kind == "gpu":
-            number, _, name = rest.partition(" ")
-            self._go(GpuScreen(name, int(number), self.feed.charts, self.looking))
-        elif kind == "alert":
-            self._go(ServerScreen(rest.rsplit(" ", 1)[1], self.feed.charts, self.looking))
-
-    def do_down(self, _: str) -> None:
-        """Cursor down."""
-        self._page().sheet.move(1)
-
-    def do_up(self, _: str) -> None:
-        """Cursor up."""
-        self._page().sheet.move(-1)
-
-    def do_ahead(self, _: str) -> None:
-        """A screenful down."""
-        self._page().sheet.move(self._page().sheet.page_rows())
-
-    def do_behind(self, _: str) -> None:
-        """A screenful up."""
-        self._page().sheet.move(-self._page().sheet.page_rows())
-
-    def do_top(self, _: str) -> None:
-        """To the first row."""
-        self._page().sheet.move(-_FAR)
-
-    def do_bottom(self, _: str) -> None:
-        """To the last row."""
-        self._page().sheet.move(_FAR)
 
     def do_faster(self, _: str) -> None:
         """Poll more often, or replay faster."""
@@ -287,15 +246,6 @@ class DashApp(App[None]):
         except OSError as error:
             raise UserError(f"cannot save the picture {path}: {error.strerror or error}") from error
         self.tell(f"saved {path}")
-
-    def do_copy(self, _: str) -> None:
-        """Copy the row under the cursor, as far as the terminal lets us."""
-        line = self._page().sheet.cursor_line
-        if line is None:
-            raise UserError("there is no row here to copy")
-        text = "  ".join(line.text.split())
-        self.copy_to_clipboard(text)
-        self.tell(f"copied: {text}")
 
     def do_palette(self, _: str) -> None:
         """Find a command by a part of its name."""
@@ -331,32 +281,44 @@ class DashApp(App[None]):
         self.tell(f"polling every {seconds:g} s")
         self.draw()
 
-    def _page(self) -> PageScreen:
+    def page_screen(self) -> PageScreen:
+        """The screen on top, which shows a page whenever a command can run."""
         screen = self.screen
         assert isinstance(screen, PageScreen)
         return screen
 
-    def _server_at_hand(self) -> str | None:
-        screen = self._page()
-        if isinstance(screen, (ServerScreen, GpuScreen)):
-            return screen.server
-        key = screen.sheet.cursor
-        return (
-            key.split(" ", 2)[-1]
-            if key is not None and key.startswith("gpu ")
-            else (key.removeprefix("server ") if key is not None and key.startswith("server ") else None)
-        )
+    def server_at_hand(self) -> str | None:
+        """The server that the screen is about, or that the cursor is on."""
+        return self._ways.server_at_hand()
 
     def _fleet(self) -> FleetScreen:
         screen = self.screen_stack[0]
         assert isinstance(screen, FleetScreen)
         return screen
 
-    def _go(self, screen: PageScreen) -> None:
-        if type(screen) is type(self.screen) and isinstance(screen, (AlertsScreen, EventsScreen, PlanScreen)):
+    def go(self, screen: PageScreen) -> None:
+        """Show another screen; esc comes back to this one."""
+        if type(screen) is type(self.screen):
             return
         screen.set_reactive(PageScreen.world, self._paused or self.feed.world())
         self.push_screen(screen)
+
+    def confirm(self, question: str, then: Callable[[], object]) -> None:
+        """Ask, and go on when the answer is yes."""
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                then()
+
+        self.push_screen(Confirm(question), answered)
+
+    @work(group="actions", exit_on_error=False)
+    async def act(self, deed: Awaitable[str]) -> None:
+        """Do something to a server, and tell what came of it."""
+        try:
+            self.tell(await deed)
+        except UserError as error:
+            self.tell(str(error))
 
     def ask(
         self,

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -11,7 +11,7 @@ import psutil
 
 from dashboard.charting import ChartSource, HistoryCharts, NoCharts
 from dashboard.memory import Memory
-from dashboard.poller import Fleet, Poller
+from dashboard.poller import Fleet
 from dashboard.view.world import Board, SelfView, World
 from dashboard.writer import HistoryWriter
 from whisper_ops.snapshot import Snapshot
@@ -61,20 +61,15 @@ class Still:
 class Live:
     """The present: polls are written on the board as they arrive, and handed to the history."""
 
-    def __init__(self, fleet: Fleet, writer: HistoryWriter | None, interval: float, history: Path | None) -> None:
+    def __init__(self, fleet: Fleet, writer: HistoryWriter | None, history: Path | None) -> None:
         self.fleet = fleet
         self.charts: ChartSource = NoCharts("there is no history") if history is None else HistoryCharts(history)
         self._memory = None if history is None else Memory(history)
         self.board = Board(fleet.pollers)
-        self.interval = interval
+        self.interval = fleet.interval
         self._writer = writer
         self._polls: deque[float] = deque(maxlen=_POLLS_REMEMBERED)
         self._cost = Cost()
-
-    @property
-    def pollers(self) -> Iterable[Poller]:
-        """A poller a server."""
-        return self.fleet.pollers.values()
 
     def take(self, snapshot: Snapshot) -> None:
         """Take a poll; never blocks."""
@@ -87,8 +82,8 @@ class Live:
 
     def set_interval(self, seconds: float) -> None:
         """Poll every so many seconds from the next poll on."""
-        self.interval = seconds
-        for poller in self.pollers:
+        self.interval = self.fleet.interval = seconds
+        for poller in self.fleet.pollers.values():
             poller.interval = seconds
 
     def refresh(self) -> None:

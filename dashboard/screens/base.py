@@ -12,6 +12,7 @@ from dashboard.view.lines import Page
 from dashboard.view.world import World
 from dashboard.widgets.bar import Bar
 from dashboard.widgets.sheet import Sheet
+from dashboard.widgets.tight import TightCompositor
 
 
 class PageScreen(Screen[None]):
@@ -23,6 +24,10 @@ class PageScreen(Screen[None]):
     world: reactive[World] = reactive(World(now=0.0), init=False, repaint=False)
     message: reactive[str] = reactive("", init=False, repaint=False)
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._compositor = TightCompositor()
+
     def compose(self) -> ComposeResult:
         """Title, page, footer."""
         yield Bar(id="title")
@@ -32,6 +37,11 @@ class PageScreen(Screen[None]):
     @abstractmethod
     def page(self, world: World, width: int, height: int) -> Page:
         """The page for a sheet of that size."""
+
+    @property
+    def composed(self) -> bool:
+        """Whether its widgets are there; a tick of the clock may come before them, or after they are gone."""
+        return bool(self.query(Sheet)) and len(self.query(Bar)) == 2
 
     @property
     def sheet(self) -> Sheet:
@@ -52,13 +62,14 @@ class PageScreen(Screen[None]):
 
     def on_screen_resume(self) -> None:
         """Back on top: show the present."""
-        self.sheet.focus()
-        self.redraw()
+        if self.composed:
+            self.sheet.focus()
+            self.redraw()
 
     def redraw(self) -> None:
         """Format the page again from the world there is."""
         width, height = self.app.size
-        if not self.is_mounted or width == 0:
+        if not self.composed or width == 0:
             return
         # One column is the scroll bar's, whether it shows or not, so that lines do not jump when it appears.
         page = self.page(self.world, width - 1, height - 2)
@@ -67,7 +78,7 @@ class PageScreen(Screen[None]):
         self._draw_footer()
 
     def _draw_footer(self) -> None:
-        if self.is_mounted:
+        if self.composed:
             replaying = self.world.mode == "replay"
             line = footer_line(self.PAGE, self.app.size.width, self.message, replaying=replaying)
             self.query_one("#footer", Bar).show(line)

@@ -59,7 +59,7 @@ class ChartedScreen(PageScreen):
         """Format again, and ask the history again when its answer is old or was for another question."""
         super().redraw()
         width = self.app.size.width - 1
-        if width <= 0 or self._asking or not self.is_mounted:
+        if width <= 0 or self._asking or not self.composed:
             return
         now, span, asked_width = self._asked_for
         _, step = steps(width, self.looking.span)

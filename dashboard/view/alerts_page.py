@@ -38,7 +38,7 @@ def _alert(alert: AlertView, world: World, width: int) -> list[Line]:
     where = alert.server if alert.gpu_id is None else f"{alert.server} gpu {alert.gpu_id}"
     spans = (
         Span(f" {glyph} {word:<8}", "dim" if over else alert.severity),
-        Span(f"{f.moment(alert.since)}  ", "dim"),
+        Span(f"{f.moment(alert.since) if width >= 90 else f.clock(alert.since)}  ", "dim"),
         Span(f"{'lasted' if over else 'for'} {lasted:<11}", "dim"),
         Span(f"{where}  ", "title"),
         Span(alert.rule, "label"),

@@ -94,6 +94,15 @@ COMMANDS: tuple[Command, ...] = (
             help="To the beginning of the next alert."),
     Command(name="previous", keys=("N",), group="replay", replaying=True,
             help="To the beginning of the alert before."),
+    Command(name="drain", group="act", help="Let no new stream in; those there go on. Needs the admin token."),
+    Command(name="undrain", group="act", help="Let new streams in again. Needs the admin token."),
+    Command(
+        name="limit", group="act", argument="18", help="How many streams each GPU admits. Needs the admin token."
+    ),
+    Command(
+        name="sweep", group="act", argument="[5,10,20]", help="Measure the server with speaking clients, and watch it."
+    ),
+    Command(name="stop", keys=("x",), group="act", pages=("running",), footer="stop", help="End this command."),
     Command(
         name="pause", keys=("p",), group="tool", footer="pause",
         help="Hold the picture, or let it go on; polling and recording never stop.",

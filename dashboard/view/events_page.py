@@ -13,9 +13,9 @@ def events_page(world: World, width: int) -> Page:
     lines = []
     for number, event in enumerate(world.events):
         spans = (
-            Span(f" {f.moment(event.at)}  ", "dim"),
-            Span(f"{event.kind:<14}", "accent"),
-            Span(f"{event.server or '':<16}  ", "title"),
+            Span(f" {f.moment(event.at) if width >= 90 else f.clock(event.at)}  ", "dim"),
+            Span(f"{event.kind:<10}", "accent"),
+            Span(f"{event.server or '':<12}  ", "title"),
             Span(event.detail),
         )
         lines.append(Line(cut(spans, width), f"event {number} {event.at!r}"))

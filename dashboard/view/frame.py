@@ -1,10 +1,11 @@
 """The first and the last line of every screen: where one is, and what one can do from here."""
 
 from dashboard.view import figures as f
-from dashboard.view.commands import COMMANDS, shown
+from dashboard.view.commands import COMMANDS, Command, shown
 from dashboard.view.lines import Cell, Line, Span, cut, width_of
 from dashboard.view.world import World
 
+_ALWAYS = ("help", "quit")
 _MODES: dict[str, Span] = {
     "live": Span("● live", "ok"),
     "paused": Span("‖ paused", "warn", "pause"),
@@ -56,18 +57,20 @@ def _all_simulated(world: World) -> bool:
 
 def footer_line(page: str, width: int, message: str = "", *, replaying: bool = False) -> Line:
     """The commands that belong to the footer and work here, as many as there is room for."""
-    spans: list[Span] = [Span(" ")]
-    # In a replay its own keys come first: they are why one is there.
-    for command in sorted(COMMANDS, key=lambda command: not (replaying and command.group == "replay")):
-        if command.footer is None or not command.works_on(page, replaying=replaying):
-            continue
-        piece: Cell = (
-            Span(shown(command.keys[0]), "key", command.name),
-            Span(f" {command.footer}  ", "dim", command.name),
-        )
-        if width_of(spans) + width_of(piece) > width:
-            break
-        spans += piece
     if message:
         return Line(cut((Span(f" {message}", "note"),), width))
-    return Line(tuple(spans))
+    offered = [c for c in COMMANDS if c.footer is not None and c.works_on(page, replaying=replaying)]
+    # Help and the way out are always there; in a replay its own keys come before the others.
+    always = [command for command in offered if command.name in _ALWAYS]
+    room = width - 1 - sum(width_of(_key(command)) for command in always)
+    kept = []
+    for command in sorted(offered, key=lambda command: not (replaying and command.group == "replay")):
+        if command not in always and width_of(_key(command)) <= room:
+            room -= width_of(_key(command))
+            kept.append(command)
+    order = [always[0], *kept, *always[1:]] if always else kept
+    return Line((Span(" "), *(span for command in order for span in _key(command))))
+
+
+def _key(command: Command) -> Cell:
+    return (Span(shown(command.keys[0]), "key", command.name), Span(f" {command.footer}  ", "dim", command.name))

@@ -142,6 +142,11 @@ def row(columns: Sequence[Column], cells: dict[str, Cell], key: str | None = Non
     return Line(tuple(spans), key)
 
 
+def folded(long: Line, width: int) -> list[Line]:
+    """A line that is too long as several without styles; one that fits as it is."""
+    return [long] if len(long.text) <= width else wrapped(long.text, width, " ")
+
+
 def wrapped(text: str, width: int, indent: str = "", style: Style = "") -> list[Line]:
     """Break a sentence into lines of at most `width` cells, each begun with `indent`."""
     lines: list[str] = []

@@ -68,9 +68,9 @@ def _answer(world: World, server: ServerView, width: int) -> list[Line]:
     said = _said(world, plan)
     mark = "provisional: " if plan.provisional else ""
     lines = [
-        line(Span(f" {mark}at most {plan.per_gpu} connections per GPU", "warn" if plan.provisional else "title"),
-             Span(f"   {server.name} · measured on {plan.measured_on or 'it'} "
-                  f"{f.duration(world.now - plan.created_at)} ago", "dim")),
+        line(Span(f" {mark}at most {plan.per_gpu} connections per GPU", "warn" if plan.provisional else "title")),
+        *wrapped(f"for {server.name}, measured on {plan.measured_on or 'it'} "
+                 f"{f.duration(world.now - plan.created_at)} ago", width, " ", "dim"),
         *wrapped(f"Why: {plan.reason}", width, " "),
     ]  # fmt: skip
     if plan.binding:

@@ -9,7 +9,21 @@ from dashboard.view.facts import memory_share
 from dashboard.view.fleet_page import alert_line
 from dashboard.view.fleet_rows import reasons, short_name
 from dashboard.view.levels import busy_style, lag_style, memory_style, slots_style, temperature_style
-from dashboard.view.lines import BLANK, Cell, Column, Line, Page, Span, cell, columns_for, header, line, row, wrapped
+from dashboard.view.lines import (
+    BLANK,
+    Cell,
+    Column,
+    Line,
+    Page,
+    Span,
+    cell,
+    columns_for,
+    folded,
+    header,
+    line,
+    row,
+    wrapped,
+)
 from dashboard.view.states import gpu_state, server_state
 from dashboard.view.world import ServerView, World
 from whisper_ops.history import ChartQuery
@@ -117,7 +131,9 @@ def _lag_lines(world: World, server: ServerView, answer: Snapshot, width: int) -
         "   partials every ", f.seconds(said.partial_interval_seconds),
     )  # fmt: skip
     whole = line(*spans, "   ", *more)
-    return [whole] if len(whole.text) <= width else [line(*spans), line(*more)]
+    if len(whole.text) <= width:
+        return [whole]
+    return [part for part in (line(*spans), line(*more)) for part in folded(part, width)]
 
 
 def _connection_lines(server: ServerView, said: ServerFigures, width: int) -> list[Line]:
@@ -139,9 +155,7 @@ def _connection_lines(server: ServerView, said: ServerFigures, width: int) -> li
         f"{f.seconds(said.setup_mean_seconds)}, "
         f"{f.seconds(said.setup_min_seconds)} to {f.seconds(said.setup_max_seconds)}"
     )
-    first = line(*spans)
-    lines = [first] if len(first.text) <= width else wrapped(first.text, width, " ")
-    return [*lines, *wrapped(counts, width, " ")]
+    return [*folded(line(*spans), width), *wrapped(counts, width, " ")]
 
 
 def _gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequence[Column]) -> Line:

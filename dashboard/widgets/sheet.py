@@ -91,21 +91,28 @@ class Sheet(ScrollView, can_focus=True, inherit_bindings=False):
         self.refresh()
         room = max(1, self.size.height - len(self._page.head))
         top = self.scroll_offset.y
-        if rows[0] < top:
-            self.scroll_to(y=max(0, rows[0]), animate=False)
+        if key == self.keys[0]:
+            self.scroll_to(y=0, animate=False)
+        elif rows[0] < top:
+            self.scroll_to(y=rows[0], animate=False)
         elif rows[0] >= top + room:
             self.scroll_to(y=rows[0] - room + 1, animate=False)
         if moved:
             self.post_message(self.Moved())
 
     def move(self, steps: int) -> None:
-        """Move the cursor by rows; a page without rows scrolls."""
+        """Move the cursor by rows; a page without rows, or with no further one, scrolls."""
         keys = self.keys
         if not keys:
             self.scroll_relative(y=steps, animate=False)
             return
         at = keys.index(self._cursor) if self._cursor in keys else 0
-        self.select(keys[max(0, min(len(keys) - 1, at + steps))])
+        to = max(0, min(len(keys) - 1, at + steps))
+        if to == at:
+            # Beyond the last row and before the first there may be text: go on by scrolling.
+            self.scroll_relative(y=steps, animate=False)
+        else:
+            self.select(keys[to])
 
     def page_rows(self) -> int:
         """How many rows a page up or down moves."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -65,10 +66,34 @@ async def test_json_tells_of_a_silent_server_too() -> None:
     assert server["figures"] is None
 
 
+async def test_watch_prints_a_line_of_json_again_and_again(url: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "whisper_ops", "dash", url, "--json", "--watch", "0.2", stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    for _ in range(3):
+        line = await asyncio.wait_for(process.stdout.readline(), 30)
+        assert json.loads(line)["servers"][0]["state"] == "live"
+    process.send_signal(signal.SIGINT)
+    assert await asyncio.wait_for(process.wait(), 30) == 130
+
+
+async def test_an_unknown_theme_is_a_sentence(url: str, tmp_path: Path) -> None:
+    done = await dash(url, "--theme", "pink", "--history", str(tmp_path / "history.db"))
+    assert done.returncode == 2
+    assert "there is no theme 'pink'" in done.stderr
+
+
+async def test_replay_says_what_it_cannot_read(tmp_path: Path) -> None:
+    done = await dash("--replay", "some day", "--history", str(tmp_path / "none.db"))
+    assert done.returncode == 2
+    assert "yesterday 14:00" in done.stderr
+
+
 async def test_without_a_server_it_says_what_to_type() -> None:
     done = await dash(XDG_CONFIG_HOME="/nonexistent")
     assert done.returncode == 2
-    assert "whisper-ops dash http://" in done.stderr
+    assert "name at least one server, as in http://" in done.stderr
 
 
 async def test_an_unreadable_token_file_is_a_sentence(tmp_path: Path, url: str) -> None:

@@ -9,11 +9,6 @@ from dashboard.view.world import Board
 from tests.dashboard.scenes import NOW, PLAN, board, gpu, silence, snapshot, world
 
 
-@pytest.fixture(autouse=True)
-def _utc(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TZ", "UTC")
-
-
 def rows(width: int = 119, height: int = 60, **view: object) -> list[str]:
     page = fleet_page(world(), FleetView(**view), width, height)  # type: ignore[arg-type]
     return page.text.splitlines()

@@ -1,4 +1,4 @@
-"""`whisper-ops dash`: the fleet in the terminal, live, once, or as JSON."""
+"""`whisper-ops dash`: the fleet in the terminal, live, once, as JSON, or as it was."""
 
 import asyncio
 import time
@@ -6,121 +6,163 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
+import msgspec
 
-from whisper_ops.cli.options import history_option, json_option, token_option
+from whisper_ops.cli.options import history_option, json_option
+from whisper_ops.cli.watching import watch_options
 from whisper_ops.console import data, print_json
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.secrets import read_token
 
 if TYPE_CHECKING:
-    from dashboard.poller import Fleet
+    from dashboard.admin import Admin
+    from dashboard.feeds import Feed
+    from dashboard.settings import Watch
     from whisper_ops.snapshot import Snapshot
 
 
 class Options(TypedDict):
     """What may be said besides the servers."""
 
-    history: Path
+    hosts: tuple[Path, ...]
+    config: Path | None
     token_file: Path | None
-    interval: float
+    interval: float | None
+    history: Path
     once: bool
     as_json: bool
+    watch: float | None
     read_only: bool
     replay: str | None
     theme: str | None
+    admin_token_file: Path | None
 
 
 @click.command()
-@click.argument("urls", nargs=-1, metavar="URL...")
+@watch_options
 @history_option
-@token_option
-@click.option("--interval", type=click.FloatRange(0.2, 3600), default=1.0, show_default=True, help="Seconds per poll.")
 @click.option("--once", is_flag=True, help="Poll once, print a table and leave.")
 @json_option
+@click.option(
+    "--watch",
+    type=click.FloatRange(0.2, 86_400),
+    metavar="SECONDS",
+    help="Print again every so many seconds until interrupted; with --json one line a time.",
+)
 @click.option("--read-only", is_flag=True, help="Write nothing to the history, and offer no action on a server.")
 @click.option(
     "--replay",
     metavar="WHEN",
-    help="Show the past instead: 'yesterday 14:00', 'tuesday 14:03', '1 h ago', '2026-11-20 14:00'. Needs no URL.",
+    help="Show the past instead: 'yesterday 14:00', 'tuesday 14:03', '1 h ago', '2026-11-20 14:00'. Needs no server.",
 )
-@click.option("--theme", help="night, light, colour-blind or terminal.")
-def command(urls: tuple[str, ...], **options: Unpack[Options]) -> int:
+@click.option("--theme", help="night, light, colour-blind or terminal; remembered for the next start.")
+@click.option(
+    "--admin-token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="For drain, undrain and limit; without it, WHISPER_OPS_ADMIN_TOKEN is read.",
+)
+def command(servers: tuple[str, ...], **options: Unpack[Options]) -> int:
     """Watch servers live in the terminal, and record what is seen.
 
-    Each URL is polled every second. Polls go to the history, where charts, replay and the planner find them. `?` shows
-    all keys, `q` leaves. With --once or --json nothing is recorded, and a server that could not be reached makes the
-    exit code 3.
+    A server is an address like http://asr-1:8000; other kinds have a prefix, as `whisper-ops record --help` says. Polls
+    go to the history, where charts, replay and the planner find them. `?` shows all keys, `q` leaves.
+
+    With --once, --json or --watch nothing is recorded, and a server that could not be reached makes the exit code 3.
     """
-    if options["replay"] is not None and not urls:
+    if options["replay"] is not None:
         return _replay(options["replay"], options)
-    if not urls:
-        raise UserError("name at least one server, as in whisper-ops dash http://localhost:8000")
-    token = read_token(options["token_file"])
-    if options["once"] or options["as_json"]:
-        return _once(urls, token, as_json=options["as_json"])
-    return _live(urls, token, options)
+    from dashboard.settings import load
+
+    watch = load(
+        servers,
+        hosts=options["hosts"],
+        config=options["config"],
+        interval=options["interval"],
+        token=read_token(options["token_file"]),
+    )
+    if options["once"] or options["as_json"] or options["watch"] is not None:
+        return asyncio.run(_print(watch, options["watch"], as_json=options["as_json"]))
+    return _live(watch, options)
 
 
-def _fleet(urls: tuple[str, ...], token: str | None, interval: float = 1.0) -> "Fleet":
-    from dashboard.poller import Fleet
-    from dashboard.sources.whisper_ops import WhisperOpsSource
+async def _print(watch: "Watch", every: float | None, *, as_json: bool) -> int:
+    """Poll and print, once or again and again."""
+    fleet = watch.fleet()
+    try:
+        while True:
+            snapshots = await fleet.once()
+            _show(snapshots, as_json=as_json, lines=every is not None)
+            if every is None:
+                return _verdict(snapshots)
+            await asyncio.sleep(every)
+    finally:
+        await fleet.close()
 
-    return Fleet([WhisperOpsSource(url, token=token) for url in urls], interval=interval)
 
-
-def _once(urls: tuple[str, ...], token: str | None, *, as_json: bool) -> int:
-    from dashboard.view.once import failures, table
+def _show(snapshots: "list[Snapshot]", *, as_json: bool, lines: bool) -> None:
+    from dashboard.view.once import table
     from dashboard.view.world import Board
 
-    snapshots = asyncio.run(_poll_once(urls, token))
-    if as_json:
+    if as_json and lines:
+        click.echo(msgspec.json.encode({"schema": "whisper-ops/dash/1", "servers": snapshots}))
+    elif as_json:
         print_json("dash", {"servers": snapshots})
     else:
         board = Board()
         for snapshot in snapshots:
             board.feed(snapshot)
-        data().print(table(board.world(max(snapshot.at for snapshot in snapshots))))
+        data().print(table(board.world(max((snapshot.at for snapshot in snapshots), default=time.time()))))
+
+
+def _verdict(snapshots: "list[Snapshot]") -> int:
+    from dashboard.view.once import failures
+
     sentence = failures(snapshots)
     if sentence is not None:
         raise UserError(sentence, Exit.UNREACHABLE)
     return Exit.GOOD
 
 
-async def _poll_once(urls: tuple[str, ...], token: str | None) -> "list[Snapshot]":
-    fleet = _fleet(urls, token)
-    try:
-        return await fleet.once()
-    finally:
-        await fleet.close()
-
-
-def _live(urls: tuple[str, ...], token: str | None, options: Options) -> int:
-    from dashboard.app import DashApp
+def _live(watch: "Watch", options: Options) -> int:
+    from dashboard.admin import Admin
     from dashboard.feeds import Live
     from dashboard.writer import HistoryWriter
 
     history = options["history"]
-    writer = None if options["read_only"] else HistoryWriter(history)
+    writer = None if options["read_only"] else HistoryWriter(history, retention=watch.retention)
+    urls = {server.label: server.url for server in watch.servers if not server.replicas}
     try:
-        live = Live(_fleet(urls, token, options["interval"]), writer, options["interval"], history)
-        app = DashApp(live, theme=options["theme"], history=history)
-        app.run()
-        live.close()
-        return app.return_code or Exit.GOOD
+        admin = Admin(urls, read_token(options["admin_token_file"], "WHISPER_OPS_ADMIN_TOKEN"))
+        live = Live(watch.fleet(), writer, history)
+        return _run(live, options, None if options["read_only"] else admin)
     finally:
         if writer is not None:
             writer.close()
 
 
 def _replay(when: str, options: Options) -> int:
-    from dashboard.app import DashApp
     from dashboard.replay import Replay
     from dashboard.view import moments
 
-    past = Replay(options["history"], moments.parse(when, time.time()))
+    return _run(Replay(options["history"], moments.parse(when, time.time())), options, None)
+
+
+def _run(feed: "Feed", options: Options, admin: "Admin | None") -> int:
+    from dashboard.app import DashApp
+    from dashboard.view import state as states
+    from dashboard.widgets.themes import NAMES
+
+    theme = options["theme"]
+    if theme is not None and theme not in NAMES:
+        raise UserError(f"there is no theme {theme!r}; there is {', '.join(NAMES)}")
+    path = states.default_path()
+    state = states.load(path)
+    state = msgspec.structs.replace(state, theme=theme or state.theme)
+    app = DashApp(feed, state=state, history=options["history"], admin=admin)
     try:
-        app = DashApp(past, theme=options["theme"], history=options["history"])
         app.run()
-        return app.return_code or Exit.GOOD
     finally:
-        past.close()
+        feed.close()
+    if app.left is not None:
+        states.save(path, app.left)
+    return app.return_code or Exit.GOOD

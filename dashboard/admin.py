@@ -1,0 +1,71 @@
+"""What can be done to a server from the dashboard: drain, undrain, the limit; and commands that run beside it.
+
+A server's own admin token opens these calls; without one they are refused there. Nothing is done without having been
+confirmed on screen. Imports no textual.
+"""
+
+import sys
+from collections.abc import Mapping
+
+import httpx
+
+from whisper_ops.errors import UserError
+
+_DEADLINE_SECONDS = 10.0
+
+
+class Admin:
+    """Admin calls to servers by their name on screen."""
+
+    def __init__(
+        self, urls: Mapping[str, str], token: str | None, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self._urls = urls
+        self._token = token
+        self._transport = transport
+
+    def url(self, server: str) -> str:
+        """The address of a server.
+
+        Raises:
+            UserError: it is none whose address is known, such as one found behind a DNS name.
+        """
+        url = self._urls.get(server)
+        if url is None:
+            raise UserError(f"the address of {server} is not known here; name it on the command line")
+        return url
+
+    async def drain(self, server: str) -> str:
+        """Let no new stream in; those that are there go on. Returns a sentence."""
+        await self._call("POST", server, "/admin/drain")
+        return f"{server} drains: its streams go on, new ones are refused"
+
+    async def undrain(self, server: str) -> str:
+        """Let new streams in again. Returns a sentence."""
+        await self._call("DELETE", server, "/admin/drain")
+        return f"{server} takes new streams again"
+
+    async def limit(self, server: str, connections: int) -> str:
+        """Set the slots of each GPU. Returns a sentence."""
+        await self._call("PUT", server, "/admin/limits", {"max_connections_per_gpu": connections})
+        return f"{server} now admits {connections} streams per GPU"
+
+    async def _call(self, method: str, server: str, path: str, body: dict[str, int] | None = None) -> None:
+        url = self.url(server)
+        if self._token is None:
+            raise UserError("this needs the admin token: --admin-token-file, or WHISPER_OPS_ADMIN_TOKEN")
+        headers = {"Authorization": f"Bearer {self._token}"}
+        try:
+            async with httpx.AsyncClient(transport=self._transport, timeout=_DEADLINE_SECONDS) as client:
+                answer = await client.request(method, url.rstrip("/") + path, json=body, headers=headers)
+        except httpx.HTTPError as error:
+            raise UserError(f"{server} could not be asked: {str(error) or type(error).__name__}") from error
+        if answer.status_code in {401, 403}:
+            raise UserError(f"{server} refused the admin token ({answer.status_code})")
+        if not answer.is_success:
+            raise UserError(f"{server} answered {answer.status_code} to {method} {path}: {answer.text[:120]}")
+
+
+def command_line(command: str, url: str, history: str, arguments: list[str]) -> list[str]:
+    """A whisper-ops command in a process of its own, about one server."""
+    return [sys.executable, "-m", "whisper_ops", command, url, "--history", history, *arguments]

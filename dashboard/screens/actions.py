@@ -1,0 +1,82 @@
+"""The commands that change a server, each after a question; and those that run beside the dashboard."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Protocol
+
+from dashboard.admin import Admin, command_line
+from dashboard.feeds import Feed, Live
+from dashboard.screens.base import PageScreen
+from dashboard.screens.running import RunningScreen
+from whisper_ops.errors import UserError
+
+
+class Workshop(Protocol):
+    """What these commands need of the app."""
+
+    feed: Feed
+    history: Path | None
+    admin: Admin | None
+
+    def server_at_hand(self) -> str | None:
+        """The server that the screen or the cursor is about."""
+
+    def confirm(self, question: str, then: Callable[[], object]) -> None:
+        """Ask, and go on when the answer is yes."""
+
+    def act(self, deed: Awaitable[str]) -> object:
+        """Do it beside the event loop's other work, and tell what came of it."""
+
+    def go(self, screen: PageScreen) -> None:
+        """Show a screen."""
+
+
+class Actions:
+    """Each `do_NAME` is a command of the registry."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+
+    def do_drain(self, _: str) -> None:
+        """Let no new stream in."""
+        admin, server = self._target()
+        question = f"Drain {server}?\n\nIts streams go on; new ones are refused until it is undrained."
+        self._workshop.confirm(question, lambda: self._workshop.act(admin.drain(server)))
+
+    def do_undrain(self, _: str) -> None:
+        """Let new streams in again."""
+        admin, server = self._target()
+        self._workshop.confirm(
+            f"Let new streams into {server} again?", lambda: self._workshop.act(admin.undrain(server))
+        )
+
+    def do_limit(self, text: str) -> None:
+        """Set how many streams each GPU admits."""
+        admin, server = self._target()
+        if not text.strip().isdigit() or int(text) < 1:
+            raise UserError("say how many streams a GPU may carry, as in :limit 18")
+        question = f"Set the limit of {server} to {int(text)} streams per GPU?\n\nStreams over it go on to their end."
+        self._workshop.confirm(question, lambda: self._workshop.act(admin.limit(server, int(text))))
+
+    def do_sweep(self, text: str) -> None:
+        """Measure a server with speaking clients, and watch that."""
+        admin, server = self._target()
+        levels = text.strip() or "1,2,4"
+        if not all(part.isdigit() for part in levels.split(",")):
+            raise UserError("say the levels of load, as in :sweep 5,10,20")
+        command = command_line("sweep", admin.url(server), str(self._workshop.history), ["--levels", levels])
+        question = f"Sweep {server} with {levels} speaking clients?\n\nThey take slots, and compute, from its users."
+        screen = RunningScreen(f"sweep of {server}", command)
+        self._workshop.confirm(question, lambda: self._workshop.go(screen))
+
+    def _target(self) -> tuple[Admin, str]:
+        workshop = self._workshop
+        if workshop.admin is None:
+            raise UserError("this dashboard only looks: it was started with --read-only or with no server")
+        if not isinstance(workshop.feed, Live):
+            raise UserError("the past cannot be changed; L goes back to the present")
+        server = workshop.server_at_hand()
+        if server is None:
+            raise UserError("put the cursor on a server first")
+        workshop.admin.url(server)
+        return workshop.admin, server

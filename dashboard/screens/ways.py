@@ -1,0 +1,75 @@
+"""The commands that lead from screen to screen: down into what a row is about, and across to the other pages."""
+
+from typing import Protocol
+
+from dashboard.feeds import Feed
+from dashboard.screens.base import PageScreen
+from dashboard.screens.charted import Looking
+from dashboard.screens.help import HelpScreen
+from dashboard.screens.lists import AlertsScreen, EventsScreen, PlanScreen
+from dashboard.screens.server import GpuScreen, ServerScreen
+
+
+class House(Protocol):
+    """What these commands need of the app."""
+
+    feed: Feed
+    looking: Looking
+
+    def page_screen(self) -> PageScreen:
+        """The screen on top."""
+
+    def go(self, screen: PageScreen) -> None:
+        """Show another screen."""
+
+
+class Ways:
+    """Each `do_NAME` is a command of the registry."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    def do_help(self, _: str) -> None:
+        """Show what can be done here."""
+        self._house.go(HelpScreen(self._house.page_screen().PAGE))
+
+    def do_open(self, _: str) -> None:
+        """Open the row under the cursor."""
+        screen = self._house.page_screen()
+        if screen.sheet.cursor is not None:
+            self.open_key(screen.sheet.cursor)
+
+    def do_alerts(self, _: str) -> None:
+        """Show the alerts."""
+        self._house.go(AlertsScreen())
+
+    def do_events(self, _: str) -> None:
+        """Show what happened."""
+        self._house.go(EventsScreen())
+
+    def do_plan(self, _: str) -> None:
+        """Show the plan of the server that one is at, or that the cursor is on."""
+        self._house.go(PlanScreen(self.server_at_hand()))
+
+    def open_key(self, key: str) -> None:
+        """Open what a row's key names: `server NAME`, `gpu NUMBER NAME`, or an alert of a server."""
+        kind, _, rest = key.partition(" ")
+        if kind == "server":
+            self._house.go(ServerScreen(rest, self._house.feed.charts, self._house.looking))
+        elif kind == "gpu":
+            number, _, name = rest.partition(" ")
+            self._house.go(GpuScreen(name, int(number), self._house.feed.charts, self._house.looking))
+        elif kind == "alert":
+            self._house.go(ServerScreen(rest.rsplit(" ", 1)[1], self._house.feed.charts, self._house.looking))
+
+    def server_at_hand(self) -> str | None:
+        """The server that the screen is about, or that the cursor is on."""
+        screen = self._house.page_screen()
+        if isinstance(screen, (ServerScreen, GpuScreen)):
+            return screen.server
+        key = screen.sheet.cursor
+        return (
+            key.split(" ", 2)[-1]
+            if key is not None and key.startswith("gpu ")
+            else (key.removeprefix("server ") if key is not None and key.startswith("server ") else None)
+        )

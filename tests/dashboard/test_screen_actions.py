@@ -1,0 +1,185 @@
+"""Actions on servers: asked first, done with the admin token, told afterwards; none where one may only look."""
+
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from textual.pilot import Pilot
+
+from dashboard.admin import Admin
+from dashboard.app import DashApp
+from dashboard.feeds import Live
+from dashboard.poller import Fleet
+from dashboard.screens.running import RunningScreen
+from dashboard.view import state as states
+from dashboard.view.state import State
+from tests.dashboard.scenes import NOW, gpu, snapshot
+from tests.dashboard.test_app_keys import screen_text
+from whisper_ops.errors import UserError
+
+
+class Asked:
+    """A server that keeps what it was asked."""
+
+    def __init__(self, status: int = 200) -> None:
+        self.requests: list[httpx.Request] = []
+        self.status = status
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return httpx.Response(self.status, json={"status": "draining"})
+
+
+def app(asked: Asked, token: str | None = "admin-secret") -> DashApp:
+    live = Live(Fleet([]), None, None)
+    live.take(snapshot("asr-1", NOW, (gpu(0, 7, 0.4),)))
+    admin = Admin({"asr-1": "http://asr-1:8000/"}, token, httpx.MockTransport(asked))
+    return DashApp(live, admin=admin)
+
+
+async def say(pilot: Pilot[None], line: str) -> None:
+    await pilot.press("colon", *line, "enter")
+    await pilot.pause()
+
+
+async def settled(pilot: Pilot[None]) -> str:
+    for worker in [worker for worker in pilot.app.workers if worker.group == "actions"]:
+        await worker.wait()
+    await pilot.pause()
+    return screen_text(pilot)
+
+
+async def test_draining_is_asked_first_then_done_and_told() -> None:
+    asked = Asked()
+    async with app(asked).run_test(size=(100, 30)) as pilot:
+        await say(pilot, "drain")
+        assert "Drain asr-1?" in screen_text(pilot)
+        assert not asked.requests, "nothing before the answer"
+        await pilot.press("y")
+        assert "asr-1 drains" in await settled(pilot)
+    (request,) = asked.requests
+    assert (request.method, str(request.url)) == ("POST", "http://asr-1:8000/admin/drain")
+    assert request.headers["Authorization"] == "Bearer admin-secret"
+
+
+@pytest.mark.parametrize("key", ["n", "escape", "enter"])
+async def test_anything_but_yes_is_no(key: str) -> None:
+    asked = Asked()
+    async with app(asked).run_test(size=(100, 30)) as pilot:
+        await say(pilot, "drain")
+        await pilot.press(key)
+        await settled(pilot)
+    assert not asked.requests
+
+
+async def test_the_limit_is_set() -> None:
+    asked = Asked()
+    async with app(asked).run_test(size=(100, 30)) as pilot:
+        await say(pilot, "limit many")
+        assert "as in :limit 18" in screen_text(pilot)
+        await say(pilot, "limit 18")
+        await pilot.press("y")
+        assert "admits 18 streams per GPU" in await settled(pilot)
+    (request,) = asked.requests
+    assert request.method == "PUT"
+    assert request.content == b'{"max_connections_per_gpu":18}'
+
+
+async def test_undrain_takes_it_back() -> None:
+    asked = Asked()
+    async with app(asked).run_test(size=(100, 30)) as pilot:
+        await say(pilot, "undrain")
+        await pilot.press("y")
+        assert "takes new streams again" in await settled(pilot)
+    assert asked.requests[0].method == "DELETE"
+
+
+@pytest.mark.parametrize(("status", "said"), [(403, "refused the admin token"), (500, "answered 500")])
+async def test_a_refusal_is_told(status: int, said: str) -> None:
+    async with app(Asked(status)).run_test(size=(100, 30)) as pilot:
+        await say(pilot, "drain")
+        await pilot.press("y")
+        assert said in await settled(pilot)
+
+
+async def test_without_a_token_it_says_how_to_give_one() -> None:
+    asked = Asked()
+    async with app(asked, token=None).run_test(size=(100, 30)) as pilot:
+        await say(pilot, "drain")
+        await pilot.press("y")
+        assert "--admin-token-file" in await settled(pilot)
+    assert not asked.requests
+
+
+async def test_a_dashboard_that_only_looks_does_nothing() -> None:
+    live = Live(Fleet([]), None, None)
+    live.take(snapshot("asr-1", NOW, (gpu(0, 7, 0.4),)))
+    async with DashApp(live).run_test(size=(100, 30)) as pilot:
+        await say(pilot, "drain")
+        assert "only looks" in screen_text(pilot)
+
+
+def test_a_server_without_a_known_address_is_a_sentence() -> None:
+    with pytest.raises(UserError, match="address of other"):
+        Admin({}, "token").url("other")
+
+
+async def test_a_command_is_watched_to_its_end() -> None:
+    async with app(Asked()).run_test(size=(100, 30)) as pilot:
+        code = "import sys; print('level 1: passed', flush=True); sys.exit(1)"
+        screen = RunningScreen("sweep of asr-1", [sys.executable, "-c", code])
+        pilot.app.push_screen(screen)
+        await pilot.pause()
+        for worker in [worker for worker in pilot.app.workers if worker.group == "command"]:
+            await worker.wait()
+        await pilot.pause()
+        text = screen_text(pilot)
+        assert "level 1: passed" in text
+        assert "ended with exit code 1" in text
+
+
+async def test_a_command_is_stopped_by_a_key() -> None:
+    async with app(Asked()).run_test(size=(100, 30)) as pilot:
+        code = "import time; print('ready', flush=True); time.sleep(60)"
+        pilot.app.push_screen(RunningScreen("sweep of asr-1", [sys.executable, "-c", code]))
+        while "ready" not in screen_text(pilot):
+            await pilot.pause(0.02)
+            pilot.app.screen.redraw()  # type: ignore[attr-defined]  # the running screen
+        await pilot.press("x")
+        for worker in [worker for worker in pilot.app.workers if worker.group == "command"]:
+            await worker.wait()
+        await pilot.pause()
+        assert "ended with exit code" in screen_text(pilot)
+
+
+async def test_the_screen_is_found_again_as_it_was_left(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "dash.json"
+    first = app(Asked())
+    async with first.run_test(size=(100, 30)) as pilot:
+        await say(pilot, "sort lag")
+        await pilot.press("T")
+        await pilot.press("q")
+    assert first.left is not None
+    states.save(path, first.left)
+    again = DashApp(Live(Fleet([]), None, None), state=states.load(path))
+    async with again.run_test(size=(100, 30)):
+        assert again.theme == "light"
+        assert again.state.sort == "lag"
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"sort": 3}', '{"sort": "beauty"}', '{"filter": ">>"}', '{"span": 99}'])
+def test_a_state_that_cannot_be_used_is_left_aside(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "dash.json"
+    path.write_text(content, "utf-8")
+    assert states.load(path) == State()
+
+
+def test_a_place_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", "utf-8")
+    states.save(tmp_path / "file" / "dash.json", State())
+
+
+def test_the_state_lives_where_states_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/somewhere")
+    assert states.default_path() == Path("/somewhere/whisper-ops/dash.json")
