@@ -238,10 +238,12 @@ class Hub:
         if session.lag_s <= PAUSE_SECONDS:
             return
         self.stats.paused += 1
+        began = now()
         while session.lag_s > PAUSE_SECONDS and not session.done:
-            if session.lag_s > GIVE_UP_SECONDS:
+            # What the client says while we do not read is uncovered as well.
+            if session.lag_s + now() - began > GIVE_UP_SECONDS:
                 self.stats.overloaded += 1
-                session.break_off("overloaded", f"{session.lag_s:.0f} s of audio wait for text")
+                session.break_off("overloaded", f"more than {GIVE_UP_SECONDS:.0f} s of audio wait for text")
                 return
             await asyncio.sleep(0.1)
 

@@ -8,6 +8,8 @@ from whisper_ops.histogram import LATENCY_BOUNDS_SECONDS
 
 PREFIX = "whisper_ops_"
 CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+REASONS = ("draining", "lagging", "no_capacity", "too_many_connections")
+"""Why a stream is refused; all are exported from the start, since rate() needs a first sample."""
 STATUSES = ("starting", "healthy", "degraded", "critical", "draining")
 
 _GPU_GAUGES: tuple[tuple[str, str, str, float], ...] = (
@@ -61,7 +63,8 @@ def _own(snapshot: wire.ServerSnapshot) -> Iterator[str]:
     yield from _counter("connections_failed", "Streams ended by a fault.", performance.failed_total)
     yield from _counter("connections_resumed", "Streams resumed.", performance.resumed_total)
     yield from _counter("connections_overloaded", "Streams closed for lag.", performance.overloaded_total)
-    refusals = [(f'{{reason="{_escape(k)}"}}', v) for k, v in sorted(performance.rejected_total.items())]
+    counted = dict.fromkeys(REASONS, 0) | performance.rejected_total
+    refusals = [(f'{{reason="{_escape(k)}"}}', v) for k, v in sorted(counted.items())]
     yield from _family("connections_rejected", "counter", "Streams refused.", refusals, suffix="_total")
     yield from _histogram("lag", "Lag of each stream, sampled each second.", performance.latency.lag_bucket_counts)
     yield from _histogram("final", "End of speech to final text.", performance.latency.final_bucket_counts)

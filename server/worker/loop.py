@@ -98,7 +98,7 @@ class Worker:
     async def _run(self, start: ipc.Start) -> None:
         self._max_batch, self._lanes = start.max_batch, start.lanes
         self._simulated = start.engine == "simulated"
-        self._pool = ThreadPoolExecutor(start.lanes, "decode", _yield_to_the_loop)
+        self._pool = ThreadPoolExecutor(start.lanes, "decode")
         began = self._clock()
         try:
             engine = self._engines(start)
@@ -203,15 +203,3 @@ class Worker:
         oldest = now - min(self._running.values(), default=now)
         memory = self._engine.memory_bytes(len(self._streams))
         self.channel.send(self._figures.beat(now, oldest, speaking, memory))
-
-
-def _yield_to_the_loop() -> None:
-    """Lower a decoding thread's priority, so that audio, text and health go first on a crowded machine."""
-    if hasattr(os, "setpriority"):
-        os.setpriority(os.PRIO_PROCESS, _thread_id(), 5)
-
-
-def _thread_id() -> int:
-    import threading  # noqa: PLC0415
-
-    return threading.get_native_id()

@@ -144,11 +144,16 @@ class Stream:
         seconds = (end - utterance.start) / SAMPLE_RATE
         context = context_seconds(seconds)
         if cut or utterance.end is not None:
-            return Job(self, utterance.closed_at if utterance.end else utterance.decoded_at, True, context)
+            return Job(
+                self,
+                utterance.closed_at if utterance.end else max(utterance.opened_at, utterance.decoded_at),
+                True,
+                context,
+            )
         if utterance.decoded_to >= self._segmenter.speech_end:
             return None
         if self._segmenter.silence_seconds >= SETTLING_SECONDS:
-            return Job(self, utterance.decoded_at, True, context)
+            return Job(self, max(utterance.opened_at, utterance.decoded_at), True, context)
         if utterance.decoded_to:
             return Job(self, utterance.decoded_at + self.cadence, False, context)
         return Job(self, utterance.opened_at, False, context) if seconds >= FIRST_SECONDS else None

@@ -28,17 +28,39 @@ _LAW_KEYS = {
 @click.option(
     "--devices", default="auto", show_default=True, help="auto, cpu, cpu,cpu, cuda:0,cuda:1; simulated: sim:8."
 )
-@click.option("--engine", type=click.Choice(["ctranslate2", "simulated"]), default="ctranslate2", show_default=True)
+@click.option(
+    "--engine",
+    type=click.Choice(["ctranslate2", "simulated"]),
+    default="ctranslate2",
+    show_default=True,
+    help="What decodes; simulated: nothing does, but it takes its time.",
+)
 @click.option("--sim-law", metavar="a=S,b=S,…", help="Simulated: T(B) = a + b·B seconds; base, slope, memory in bytes.")
 @click.option("--compute-type", default="default", show_default=True, help="int8, float16, …; default: int8 on a CPU.")
 @click.option("--max-batch", type=click.IntRange(1, 256), help="Rows a batch; default: 4 on a CPU, 16 on a GPU.")
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
-@click.option("--max-connections-per-gpu", type=click.IntRange(1, 100_000), default=16, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free one.")
 @click.option(
-    "--placement", type=click.Choice(["least_loaded", "round_robin"]), default="least_loaded", show_default=True
+    "--max-connections-per-gpu",
+    type=click.IntRange(1, 100_000),
+    default=16,
+    show_default=True,
+    help="Slots of a GPU; `whisper-ops plan` says how many it carries.",
 )
-@click.option("--when-full", type=click.Choice(["close", "503"]), default="close", show_default=True)
+@click.option(
+    "--placement",
+    type=click.Choice(["least_loaded", "round_robin"]),
+    default="least_loaded",
+    show_default=True,
+    help="Which GPU a stream gets; ties go to the one with most free memory.",
+)
+@click.option(
+    "--when-full",
+    type=click.Choice(["close", "503"]),
+    default="close",
+    show_default=True,
+    help="Refuse with a message and close 1013, or with HTTP 503 before the upgrade.",
+)
 @click.option("--public-url", metavar="TEMPLATE", help="What /connect answers: wss://{pod_id}-{port}.example/ws.")
 @click.option("--token-file", type=click.Path(path_type=Path, dir_okay=False), help="Else WHISPER_OPS_TOKEN.")
 @click.option(
