@@ -215,8 +215,9 @@ class DashApp(App[None]):
     def do_back(self, _: str) -> None:
         """Back to the screen before."""
         if len(self.screen_stack) > 1:
+            # The screen below draws itself when it is on top again; it only needs the present for that.
+            self.screen_stack[-2].set_reactive(PageScreen.world, self._paused or self.feed.world())
             self.pop_screen()
-            self.draw()
 
     def do_fleet(self, _: str) -> None:
         """Back to the fleet."""

@@ -103,16 +103,13 @@ class Live:
         """The world now."""
         cost = SelfView(self._cost.cpu_ratio(), self._poll_p95(), self._cost.memory_bytes())
         world = self.board.world(time.time(), interval=self.interval, itself=cost)
-        return msgspec.structs.replace(world, recording=self._recording())
+        recording = "nothing is recorded" if self._writer is None else f"recording to {self._writer.path}"
+        trouble = None if self._writer is None else self._writer.note
+        return msgspec.structs.replace(world, recording=recording, trouble=trouble)
 
     def _poll_p95(self) -> float | None:
         polls = sorted(self._polls)
         return polls[int(0.95 * (len(polls) - 1))] if polls else None
-
-    def _recording(self) -> str | None:
-        if self._writer is None:
-            return "not recording"
-        return self._writer.note or f"recording to {self._writer.path}"
 
 
 class Cost:

@@ -1,15 +1,16 @@
 """Events: what happened, as opposed to what was read, newest first."""
 
 from dashboard.view import figures as f
-from dashboard.view.lines import Line, Page, Span, cut, line
+from dashboard.view.lines import BLANK, Line, Page, Span, cut, line
 from dashboard.view.world import World
 
 
 def events_page(world: World, width: int) -> Page:
     """Every event that is known at this moment."""
     crumbs = ("fleet", "events")
+    head = (line(Span(f" {world.trouble or world.recording or 'from the history'}", "dim")), BLANK)
     if not world.events:
-        return Page(crumbs=crumbs, body=(line(Span(" nothing has been noted yet", "dim")),))
+        return Page(crumbs=crumbs, head=head, body=(line(Span(" nothing has been noted yet", "dim")),))
     lines = []
     for number, event in enumerate(world.events):
         spans = (
@@ -19,4 +20,4 @@ def events_page(world: World, width: int) -> Page:
             Span(event.detail),
         )
         lines.append(Line(cut(spans, width), f"event {number} {event.at!r}"))
-    return Page(crumbs=crumbs, body=tuple(lines))
+    return Page(crumbs=crumbs, head=head, body=tuple(lines))

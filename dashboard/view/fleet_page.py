@@ -10,7 +10,7 @@ from dashboard.view.facts import facts, gpu_facts, ordered
 from dashboard.view.filters import Filter, parse
 from dashboard.view.fleet_rows import COLUMNS, gpu_row, reasons, server_row
 from dashboard.view.levels import lag_style
-from dashboard.view.lines import BLANK, Line, Page, Span, Style, columns_for, cut, header, line
+from dashboard.view.lines import BLANK, Line, Page, Span, Style, columns_for, cut, header, line, wrapped
 from dashboard.view.world import AlertView, ServerView, World
 
 Expand = Literal["auto", "open", "closed"]
@@ -37,8 +37,9 @@ def fleet_page(world: World, view: FleetView, width: int, height: int = 24) -> P
     body: list[Line] = []
     for server in ordered(world, view.sort):
         gpus = server.answer.gpus if server.answer and not server.silent else ()
-        kept = [gpu for gpu in gpus if chosen.meets(gpu_facts(gpu, server, world))]
-        if not kept and not chosen.meets(facts(server, world)):
+        # Facts are dear at hundreds of GPUs: they are put together only when there is a filter to ask them.
+        kept = [gpu for gpu in gpus if chosen.meets(gpu_facts(gpu, server, world))] if chosen.alternatives else gpus
+        if not kept and chosen.alternatives and not chosen.meets(facts(server, world)):
             continue
         body += [server_row(world, server, columns), *reasons(world, server, width)]
         if unfold is not (server.name in view.toggled):
@@ -46,7 +47,7 @@ def fleet_page(world: World, view: FleetView, width: int, height: int = 24) -> P
     body += _nothing(world, chosen) if not body else []
     return Page(
         crumbs=("fleet",),
-        head=(*_totals(world, width), *_filter_line(view), BLANK, header(columns, view.sort)),
+        head=(*_totals(world, width), *_trouble(world, width), *_filter_line(view), BLANK, header(columns, view.sort)),
         body=(*body, *_alert_lines(world, width)),
     )
 
@@ -64,6 +65,10 @@ def _nothing(world: World, chosen: Filter) -> list[Line]:
     if world.mode == "replay":
         return [line(Span("  nothing was recorded in the five minutes before this moment", "dim"))]
     return [line(Span("  no server: name one, as in whisper-ops dash http://localhost:8000", "dim"))]
+
+
+def _trouble(world: World, width: int) -> list[Line]:
+    return wrapped(f"▲ {world.trouble}", width, " ", "warn") if world.trouble else []
 
 
 def _filter_line(view: FleetView) -> tuple[Line, ...]:

@@ -94,7 +94,9 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     plans: tuple[PlanRecord, ...] = ()
     itself: SelfView = SelfView()
     recording: str | None = None
-    """Where polls are written, or why they are not."""
+    """Where polls are written."""
+    trouble: str | None = None
+    """Why they are not, though they should be."""
 
     def server(self, name: str) -> ServerView | None:
         """The server of that name."""

@@ -40,14 +40,16 @@ class Painter:
 
     def strip(self, line: Line, width: int, *, cursor: bool = False) -> Strip:
         """A strip of exactly `width` cells."""
-        segments = [Segment(span.text, self._style(span, cursor=cursor)) for span in line.spans if span.text]
-        return Strip(segments).adjust_cell_length(width, self._style(Span(""), cursor=cursor)).simplify()
+        # The widget's own style is put together from all its ancestors: once a line, not once a span.
+        base = self._widget.rich_style
+        segments = [Segment(span.text, self._style(base, span, cursor=cursor)) for span in line.spans if span.text]
+        return Strip(segments).adjust_cell_length(width, self._style(base, Span(""), cursor=cursor)).simplify()
 
-    def _style(self, span: Span, *, cursor: bool) -> RichStyle:
-        widget = self._widget
-        style = widget.rich_style + widget.get_component_rich_style(f"paint--{span.style or 'plain'}", partial=True)
+    def _style(self, base: RichStyle, span: Span, *, cursor: bool) -> RichStyle:
+        component = self._widget.get_component_rich_style
+        style = base + component(f"paint--{span.style or 'plain'}", partial=True)
         if cursor:
-            style += widget.get_component_rich_style("paint--cursor", partial=True)
+            style += component("paint--cursor", partial=True)
         return style + RichStyle(meta={"run": span.run}) if span.run else style
 
 
