@@ -70,6 +70,15 @@ class Faults(msgspec.Struct, kw_only=True):
     die_after_seconds: float | None = None
     """The whole server is gone when any stream has sent so much."""
     gpus: int = 1
+    uneven: bool = False
+    """Everybody goes to the first GPU."""
+    never_refuses: bool = False
+    leaks_gigabytes: float = 0.0
+    """A connection, for good."""
+    always_healthy: bool = False
+    keeps_slots: bool = False
+    cuts_after_seconds: float | None = None
+    """As a proxy does: it closes a connection of that age."""
 
 
 class Double:
@@ -90,17 +99,20 @@ class Double:
         except ConnectionClosed:
             pass
         finally:
-            self.active.pop(id(connection), None)
+            if not self.faults.keeps_slots:
+                self.active.pop(id(connection), None)
 
     async def _stream(self, connection: ServerConnection) -> None:
         faults = self.faults
-        if len(self.active) >= faults.slots:
+        if len(self.active) >= faults.slots and not faults.never_refuses:
             await connection.send(
                 json.dumps({"type": "error", "code": faults.slot_code, "message": "No GPU resources available"})
             )
             await connection.close(1013)
             return
-        gpu = min(range(faults.gpus), key=lambda g: sum(v == g for v in self.active.values()))
+        gpu = min(range(faults.gpus), key=lambda g: 0 if faults.uneven else self._on(g))
+        if faults.cuts_after_seconds is not None:
+            asyncio.get_running_loop().call_later(faults.cuts_after_seconds, connection.transport.abort)
         self.active[id(connection)] = gpu
         self.accepted += 1
         self.most_active = max(self.most_active, len(self.active))
@@ -165,12 +177,20 @@ class Double:
             return _http(HTTPStatus.OK, wire.encode(self._snapshot()))
         return _http(HTTPStatus.NOT_FOUND, b"{}")
 
+    def _on(self, gpu: int) -> int:
+        return sum(at == gpu for at in self.active.values())
+
+    def _status(self, share: float) -> wire.HealthStatus:
+        if self.faults.always_healthy or share < 0.7:
+            return "healthy"
+        return "degraded" if share <= 0.9 else "critical"
+
     def _snapshot(self) -> wire.ServerSnapshot:
         used, gpus = len(self.active), self.faults.gpus
         total = self.faults.slots
         return wire.ServerSnapshot(
             health=wire.Health(
-                status="healthy" if used < 0.7 * total else "degraded" if used <= 0.9 * total else "critical",
+                status=self._status(used / total),
                 timestamp=0.0,
                 capacity=wire.SlotCapacity(
                     total_slots=total,
@@ -189,9 +209,9 @@ class Double:
                     wire.GpuEntry(
                         gpu_id=g,
                         state="ready",
-                        active_connections=sum(v == g for v in self.active.values()),
+                        active_connections=self._on(g),
                         total_memory_gb=8.0,
-                        allocated_memory_gb=1.0 + 0.1 * sum(v == g for v in self.active.values()),
+                        allocated_memory_gb=1.0 + 0.1 * self._on(g) + self.faults.leaks_gigabytes * self.accepted,
                     )
                     for g in range(gpus)
                 ),

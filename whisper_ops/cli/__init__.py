@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "record": "Record servers into the history without a screen, as a service.",
     "corpus": "Make or show the speech that a load test plays.",
     "sweep": "Measure a server with speaking clients, level by level.",
+    "check": "Verify a live server: spread, memory, set-up, health, the refusal when full, and back to empty.",
     "fit": "Fit a scaling law to any table of load levels.",
     "plan": "Say how many connections a GPU carries, why, and how sure that is.",
     "doctor": "Read this host's limits, what each allows, and the lines that change them.",

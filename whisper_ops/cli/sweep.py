@@ -44,7 +44,13 @@ def command() -> None:
 @click.option("--objective", default=_OBJECTIVE, show_default=True, help="What a load must meet to count as carried.")
 @click.option("--protocol", default="native", show_default=True, help="native, whisperlive or whisperlivekit.")
 @click.option("--connect", "two_step", is_flag=True, help="Ask /connect first and go where it says (native only).")
-@click.option("--arrivals", type=click.Choice(["spread", "burst", "poisson"]), default="spread", show_default=True)
+@click.option(
+    "--arrivals",
+    type=click.Choice(["spread", "burst", "poisson"]),
+    default="spread",
+    show_default=True,
+    help="How the streams of a level connect.",
+)
 @click.option("--duty-cycle", default=1.0, show_default=True, help="Share of the time in which each stream speaks.")
 @click.option("--chunk", default=100, show_default=True, help="Milliseconds of sound a message.")
 @click.option("--tolerance", default=15.0, show_default=True, help="With --search: width of the bracket, per cent.")

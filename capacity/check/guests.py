@@ -1,0 +1,128 @@
+"""Connections that are opened to look at how a server takes them: no load, only guests at the door."""
+
+import asyncio
+import contextlib
+import time
+from urllib.parse import urlsplit
+
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+
+from capacity.clients import Failed, Ready, Refused
+from capacity.clients.native import NativeClient
+from capacity.sweep.target import Target
+
+DEADLINE_SECONDS = 30.0
+_SILENCE = bytes(3200)
+_STEP_SECONDS = 0.1
+
+
+class Guest(msgspec.Struct, kw_only=True):
+    """One connection, let in or not."""
+
+    connection: ClientConnection | None = None
+    open_seconds: float | None = None
+    """Until the WebSocket was open."""
+    ready_seconds: float | None = None
+    """Until the server took sound."""
+    gpu_id: int | None = None
+    refusal: str | None = None
+    """The server had no room and said so."""
+    fault: str | None = None
+    """Anything else that went wrong."""
+
+    async def leave(self) -> None:
+        """Close as a good client does."""
+        if self.connection is not None:
+            with contextlib.suppress(TimeoutError, ConnectionClosed):
+                await asyncio.wait_for(self.connection.close(), 5)
+
+
+async def arrive(target: Target, url: str | None = None) -> Guest:
+    """Connect and wait until the server is ready; what goes wrong is in the guest."""
+    headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
+    guest = Guest()
+    began = time.monotonic()
+    try:
+        guest.connection = await connect(
+            url or target.ws,
+            additional_headers=headers,
+            compression=None,
+            proxy=None,
+            ping_interval=None,
+            open_timeout=DEADLINE_SECONDS,
+            close_timeout=2,
+        )
+        guest.open_seconds = time.monotonic() - began
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await _until_ready(guest, guest.connection)
+        guest.ready_seconds = time.monotonic() - began
+    except InvalidStatus as error:
+        status = error.response.status_code
+        sentence = f"HTTP {status} before the upgrade"
+        guest.refusal, guest.fault = (sentence, None) if status in {429, 503} else (None, sentence)
+    except ConnectionClosed as closed:
+        code = closed.rcvd.code if closed.rcvd else None
+        if code == 1013:
+            guest.refusal = guest.refusal or (closed.rcvd.reason if closed.rcvd else "") or "closed with 1013"
+        else:
+            guest.fault = guest.fault or f"closed with {code or 'no code'} before it was ready"
+    except TimeoutError:
+        guest.fault = f"not ready in {DEADLINE_SECONDS:g} s"
+    except (OSError, InvalidHandshake, WebSocketException) as error:
+        guest.fault = str(error) or type(error).__name__
+    return guest
+
+
+async def _until_ready(guest: Guest, connection: ClientConnection) -> None:
+    client = NativeClient()
+    while True:
+        match client.read(await connection.recv()):
+            case Ready(gpu_id):
+                guest.gpu_id = gpu_id
+                return
+            case Refused(reason):
+                guest.refusal = reason
+            case Failed(reason):
+                guest.fault = reason
+
+
+async def round_trip_seconds(target: Target, times: int = 5) -> float:
+    """The shortest of a few TCP connects: what the network alone takes."""
+    parts = urlsplit(target.ws)
+    port = parts.port or (443 if parts.scheme == "wss" else 80)
+    seconds = []
+    for _ in range(times):
+        began = time.monotonic()
+        _, writer = await asyncio.open_connection(parts.hostname, port)
+        seconds.append(time.monotonic() - began)
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+    return min(seconds)
+
+
+async def hold(guest: Guest, seconds: float) -> float | None:
+    """Send silence in real time for so long; the age in seconds at which somebody cut the connection, else None."""
+    connection = guest.connection
+    assert connection is not None
+    began = time.monotonic()
+    reading = asyncio.create_task(_swallow(connection))
+    try:
+        due = began
+        while time.monotonic() - began < seconds:
+            await connection.send(_SILENCE)
+            due += _STEP_SECONDS
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+    except ConnectionClosed:
+        return time.monotonic() - began
+    finally:
+        reading.cancel()
+    return None
+
+
+async def _swallow(connection: ClientConnection) -> None:
+    with contextlib.suppress(ConnectionClosed):
+        async for _ in connection:
+            continue

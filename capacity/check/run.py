@@ -1,0 +1,295 @@
+"""The verification list: fill a server to its last slot, look at every step, empty it, and look again."""
+
+import asyncio
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from statistics import mean, median
+
+import httpx
+import msgspec
+
+from capacity.check.findings import Finding, finding
+from capacity.check.guests import Guest, arrive, hold, round_trip_seconds
+from capacity.sweep.target import Target, http_client, poll, reach
+from whisper_ops.errors import Exit, UserError
+from whisper_ops.snapshot import GpuFigures, ServerFigures, Snapshot
+
+SETUP_MEAN_SECONDS = 3.0
+SETUP_EVEN_SECONDS = 0.25
+"""Set-ups quicker than this need not be alike."""
+ACCEPT_SECONDS = 0.1
+MEMORY_SHARE = 0.05
+BACK_SECONDS = 10.0
+"""How long slots and memory may take to come back."""
+THROUGH_SECONDS = 1.0
+"""What a balancer may add to the connect time."""
+_SHARES = (0.5, 0.8, 1.0)
+"""Of the slots; at each the health state is asked for."""
+
+Say = Callable[[str], None]
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What is checked beside the list."""
+
+    through: Target | None = None
+    """The same server behind its balancer."""
+    hold_seconds: float = 0.0
+
+
+async def look(target: Target) -> tuple[ServerFigures, Snapshot]:
+    """What the server says before anything is done to it.
+
+    Raises:
+        UserError: it cannot be reached (exit 3), or is no whisper-ops server.
+    """
+    snapshot = await reach(target)
+    if snapshot.figures is None or not snapshot.figures.slots:
+        raise UserError(
+            f"{target.name} does not say how many slots it has ({snapshot.error or 'no slots in /snapshot'}); "
+            "`check` needs a whisper-ops server",
+            Exit.UNREACHABLE if snapshot.error else Exit.USAGE,
+        )
+    return snapshot.figures, snapshot
+
+
+class Checker:
+    """One run of the list. `say` is told what is being done."""
+
+    def __init__(self, target: Target, wanted: Wanted, say: Say) -> None:
+        self._target = target
+        self._wanted = wanted
+        self._say = say
+        self._guests: list[Guest] = []
+        self._states: list[tuple[int, str, str | None]] = []
+        self._spreads: list[tuple[int, int]] = []
+
+    async def run(self) -> list[Finding]:
+        """Every line of the list, in its order.
+
+        Raises:
+            UserError: the server cannot be reached.
+        """
+        figures, _ = await look(self._target)
+        total, used = figures.slots or 0, figures.slots_used or 0
+        trip = await round_trip_seconds(self._target)
+        self._say("warming up: one connection a GPU")
+        await self._warm_up(figures.gpus or 1, total - used)
+        async with http_client(self._target) as http:
+            before = await poll(http, self._target)
+            try:
+                self._say(f"filling {total - used} of {total} slots")
+                await self._fill(http, total, used)
+                full = await poll(http, self._target)
+                one_more = await arrive(self._target)
+                await one_more.leave()
+            finally:
+                await self._empty()
+            self._say("waiting for slots and memory to come back")
+            after, seconds = await self._until_back(http, used)
+        lines = [
+            self._spread(full),
+            _memory_used(full),
+            *self._setup(),
+            self._health(),
+            _refused(one_more, total),
+            _slots_back(used, after, seconds),
+            _memory_back(before, after),
+            self._accept(trip),
+        ]
+        return [*lines, await self._through(), await self._hold()]
+
+    # --- doing ---------------------------------------------------------------------------------------
+
+    async def _warm_up(self, gpus: int, free: int) -> None:
+        guests = [await arrive(self._target) for _ in range(min(gpus, free))]
+        for guest in guests:
+            await guest.leave()
+        await asyncio.sleep(0.5)  # one sampling interval of the server's own memory readings
+
+    async def _fill(self, http: httpx.AsyncClient, total: int, used: int) -> None:
+        """One after the other, so that each set-up is timed alone; at 50, 80 and 100 % the health is asked for."""
+        for share in _SHARES:
+            wanted = math.ceil(share * total)
+            while used + len(self._inside()) < wanted:
+                guest = await arrive(self._target)
+                self._guests.append(guest)
+                if guest.ready_seconds is None:
+                    break
+            now = await poll(http, self._target)
+            if now.figures is not None:
+                now_used = used + len(self._inside())
+                self._states.append((now_used, _state(now_used / total), now.figures.status))
+            busy = [gpu.streams_active or 0 for gpu in now.gpus]
+            self._spreads.append((used + len(self._inside()), max(busy) - min(busy) if busy else 0))
+
+    async def _empty(self) -> None:
+        await asyncio.gather(*(guest.leave() for guest in self._guests))
+
+    async def _until_back(self, http: httpx.AsyncClient, used: int) -> tuple[Snapshot, float]:
+        began = time.monotonic()
+        while True:
+            snapshot = await poll(http, self._target)
+            seconds = time.monotonic() - began
+            back = snapshot.figures is not None and (snapshot.figures.slots_used or 0) <= used
+            if back or seconds > BACK_SECONDS:
+                return snapshot, seconds
+            await asyncio.sleep(0.1)
+
+    def _inside(self) -> list[Guest]:
+        return [guest for guest in self._guests if guest.ready_seconds is not None]
+
+    # --- judging -------------------------------------------------------------------------------------
+
+    def _spread(self, full: Snapshot) -> Finding:
+        name = "connections spread evenly over GPUs (±1)"
+        if len(full.gpus) < 2:
+            return finding(name, None, f"{len(full.gpus)} GPU", "there is nothing to spread over one GPU")
+        counts = Counter(guest.gpu_id for guest in self._inside())
+        shown = ", ".join(f"GPU {gpu.gpu_id}: {counts[gpu.gpu_id]}" for gpu in full.gpus)
+        worst = max((spread for _, spread in self._spreads), default=0)
+        advice = "use --placement least_loaded, and see in /gpu-status whether a GPU is failed or draining"
+        return finding(name, worst <= 1, f"{shown}; at most {worst} apart", advice)
+
+    def _setup(self) -> list[Finding]:
+        seconds = [guest.ready_seconds for guest in self._inside() if guest.ready_seconds is not None]
+        if not seconds:
+            fault = next((g.fault or g.refusal for g in self._guests if g.fault or g.refusal), "no slot was free")
+            return [finding("set-up time", False, f"not one connection was let in: {fault}", "see the server's log")]
+        average, slowest, fastest = mean(seconds), max(seconds), min(seconds)
+        return [
+            finding(
+                f"set-up takes less than {SETUP_MEAN_SECONDS:g} s on average",
+                average < SETUP_MEAN_SECONDS,
+                f"mean {_ms(average)} over {len(seconds)} connections",
+                "load models at the start, and see what the status messages wait for",
+            ),
+            finding(
+                "set-up is even: slowest ≤ 2× fastest, or under 250 ms",
+                slowest <= 2 * fastest or slowest < SETUP_EVEN_SECONDS,
+                f"fastest {_ms(fastest)}, slowest {_ms(slowest)}",
+                "one GPU or process may be slower than the others; compare them in /gpu-status",
+            ),
+        ]
+
+    def _health(self) -> Finding:
+        shown = "; ".join(f"{used} slots: {said}" for used, _, said in self._states)
+        good = all(said == wanted for _, wanted, said in self._states)
+        wanted = ", ".join(f"{state} at {used}" for used, state, _ in self._states)
+        return finding("health states at 50 / 80 / 100 %", good, shown, f"by the share of slots it should be {wanted}")
+
+    def _accept(self, trip: float) -> Finding:
+        seconds = [guest.open_seconds for guest in self._guests if guest.open_seconds is not None]
+        if not seconds:
+            return finding("accept within 100 ms", False, "no connection was opened", "see the server's log")
+        above = median(seconds) - 2 * trip  # a connect and an upgrade each take one round trip
+        return finding(
+            "accept within 100 ms above the round trip",
+            above < ACCEPT_SECONDS,
+            f"median {_ms(median(seconds))}, round trip {_ms(trip)}",
+            "the front process is busy: look at front_cpu_ratio, and run one server per group of GPUs",
+        )
+
+    async def _through(self) -> Finding:
+        name, through = "connecting through the balancer", self._wanted.through
+        if through is None:
+            return finding(name, None, "no --through", "name the balancer's address with --through URL")
+        self._say(f"connecting through {through.name}")
+        direct = await _opens(self._target)
+        around = await _opens(through)
+        if around is None or direct is None:
+            return finding(name, False, "no connection came about", "check that the balancer passes WebSocket upgrades")
+        return finding(
+            name,
+            around - direct < THROUGH_SECONDS,
+            f"{_ms(around)} through it, {_ms(direct)} directly",
+            "it holds up upgrades: let clients ask /connect and go to the direct address",
+        )
+
+    async def _hold(self) -> Finding:
+        name, seconds = "a connection lives as long as wanted", self._wanted.hold_seconds
+        if not seconds:
+            return finding(name, None, "no --hold", "try with --hold 6m whether a proxy cuts connections")
+        target = self._wanted.through or self._target
+        self._say(f"holding a connection to {target.name} for {seconds:.0f} s")
+        guest = await arrive(target)
+        if guest.ready_seconds is None:
+            return finding(name, False, guest.fault or guest.refusal or "not let in", "see the server's log")
+        age = await hold(guest, seconds)
+        await guest.leave()
+        figures = f"cut after {age:.0f} s" if age is not None else f"held for {seconds:.0f} s"
+        return finding(name, age is None, figures, "a proxy's limit: raise it, or let clients go to the direct address")
+
+
+def _state(share: float) -> str:
+    """The health state that the contract has for a share of slots used."""
+    return "healthy" if share < 0.7 else "degraded" if share <= 0.9 else "critical"
+
+
+def _memory_used(full: Snapshot) -> Finding:
+    name = "memory is used on every GPU with streams"
+    used = [gpu for gpu in full.gpus if gpu.streams_active]
+    known = [gpu for gpu in used if _memory(gpu) is not None]
+    if not known:
+        return finding(name, None, "the server gives no memory readings", "see `whisper-ops doctor` on its machine")
+    empty = [gpu for gpu in known if not _memory(gpu)]
+    shown = ", ".join(f"GPU {gpu.gpu_id}: {(_memory(gpu) or 0) / 1e9:.2f} GB" for gpu in known)
+    return finding(name, not empty, shown, "a GPU takes streams without a model in its memory; see its state")
+
+
+def _refused(guest: Guest, total: int) -> Finding:
+    name = f"connection {total + 1} is refused"
+    if guest.refusal:
+        return finding(name, True, guest.refusal, "")
+    said = guest.fault or "it was let in"
+    return finding(name, False, said, "a full server must say `no_capacity` and close with 1013, or answer HTTP 503")
+
+
+def _slots_back(used: int, after: Snapshot, seconds: float) -> Finding:
+    now = after.figures.slots_used if after.figures else None
+    return finding(
+        "slots are free again after disconnect",
+        now is not None and now <= used,
+        f"{now} used after {seconds:.1f} s, {used} before",
+        "slots leak: see the server's log for streams that did not end",
+    )
+
+
+def _memory_back(before: Snapshot, after: Snapshot) -> Finding:
+    name = "memory is back after disconnect (within 5 %)"
+    pairs = [
+        (gpu.gpu_id, start, end)
+        for gpu, later in zip(before.gpus, after.gpus, strict=False)
+        if (start := _memory(gpu)) and (end := _memory(later)) is not None
+    ]
+    if not pairs:
+        return finding(name, None, "the server gives no memory readings", "see `whisper-ops doctor` on its machine")
+    shown = ", ".join(f"GPU {gpu}: {start / 1e9:.2f} → {end / 1e9:.2f} GB" for gpu, start, end in pairs)
+    good = all(end <= start * (1 + MEMORY_SHARE) for _, start, end in pairs)
+    return finding(name, good, shown, "memory leaks with connections, or is cached: run the check again and compare")
+
+
+def _memory(gpu: GpuFigures) -> float | None:
+    """The GPU's own memory in use; on a CPU the worker's, since the machine's is everybody's."""
+    return gpu.process_rss_bytes if gpu.uuid is None and gpu.process_rss_bytes else gpu.memory_used_bytes
+
+
+async def _opens(target: Target, times: int = 5) -> float | None:
+    seconds: list[float] = []
+    for _ in range(times):
+        guest = await arrive(target)
+        await guest.leave()
+        if guest.open_seconds is not None:
+            seconds.append(guest.open_seconds)
+    return median(seconds) if seconds else None
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.0f} ms"
+
+
+def failed(findings: Sequence[Finding]) -> bool:
+    """Whether any line failed."""
+    return any(line.answer == "fail" for line in findings)

@@ -1,0 +1,100 @@
+"""The operator's list against a double that is well and against doubles that are not."""
+
+import asyncio
+
+import pytest
+
+from capacity.check.findings import Finding, body
+from capacity.check.run import Checker, Wanted, failed
+from capacity.sweep.target import parse_target
+from tests.capacity.double import Faults, running_double
+from whisper_ops.errors import Exit, UserError
+
+
+async def check(faults: Faults, wanted: Wanted | None = None) -> dict[str, Finding]:
+    async with running_double(faults) as double:
+        target = parse_target(double.url)
+        findings = await Checker(target, wanted or Wanted(), lambda _: None).run()
+    return {finding.check: finding for finding in findings}
+
+
+def line(findings: dict[str, Finding], part: str) -> Finding:
+    (found,) = [finding for check, finding in findings.items() if part in check]
+    return found
+
+
+async def test_a_good_server_passes_every_line_that_applies() -> None:
+    async with running_double(Faults(slots=8, gpus=2)) as balancer:
+        wanted = Wanted(through=parse_target(balancer.url), hold_seconds=0.5)
+        findings = await check(Faults(slots=10, gpus=2), wanted)
+    assert len(findings) == 11
+    assert {finding.answer for finding in findings.values()} == {"pass"}, findings
+    assert "GPU 0: 5, GPU 1: 5" in line(findings, "spread").figures
+    assert line(findings, "refused").check == "connection 11 is refused"
+    assert line(findings, "health").figures == "5 slots: healthy; 8 slots: degraded; 10 slots: critical"
+
+
+async def test_what_is_not_asked_for_or_not_there_does_not_apply() -> None:
+    findings = await check(Faults(slots=4))
+    assert line(findings, "balancer").answer == "not applicable"
+    assert line(findings, "lives as long").answer == "not applicable"
+    assert line(findings, "spread").answer == "not applicable"
+    assert not failed(list(findings.values()))
+
+
+@pytest.mark.parametrize(
+    ("faults", "part", "shown"),
+    [
+        (Faults(slots=6, gpus=2, uneven=True), "spread", "6 apart"),
+        (Faults(slots=4, never_refuses=True), "refused", "it was let in"),
+        (Faults(slots=10, always_healthy=True), "health", "10 slots: healthy"),
+        (Faults(slots=4, leaks_gigabytes=0.2), "memory is back", "→"),
+    ],
+    ids=["uneven", "never refuses", "always healthy", "leaks memory"],
+)
+async def test_each_fault_fails_its_own_line_and_no_other(faults: Faults, part: str, shown: str) -> None:
+    findings = await check(faults)
+    bad = line(findings, part)
+    assert bad.answer == "fail"
+    assert shown in bad.figures
+    assert bad.advice
+    assert [f.check for f in findings.values() if f.answer == "fail"] == [bad.check]
+
+
+async def test_slots_that_stay_taken_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("capacity.check.run.BACK_SECONDS", 0.3)
+    findings = await check(Faults(slots=6, keeps_slots=True))
+    assert line(findings, "slots are free again").answer == "fail"
+
+
+async def test_a_proxy_that_cuts_is_found_with_the_age() -> None:
+    findings = await check(Faults(slots=4, cuts_after_seconds=2.5), Wanted(hold_seconds=20))
+    cut = line(findings, "lives as long")
+    assert cut.answer == "fail"
+    assert cut.figures in {"cut after 2 s", "cut after 3 s"}
+
+
+async def test_the_report_names_the_server_and_the_verdict() -> None:
+    findings = await check(Faults(slots=4, never_refuses=True))
+    document = body("host:1", list(findings.values()))
+    assert document["server"] == "host:1"
+    assert document["passed"] is False
+
+
+async def test_a_server_that_is_not_there_is_exit_3() -> None:
+    with pytest.raises(UserError) as caught:
+        await Checker(parse_target("127.0.0.1:9"), Wanted(), lambda _: None).run()
+    assert caught.value.code == Exit.UNREACHABLE
+
+
+async def test_it_asks_before_filling_a_server_with_live_users() -> None:
+    from click.testing import CliRunner
+
+    from whisper_ops.cli.check import command
+
+    async with running_double(Faults(slots=4)) as double:
+        double.active[1] = 0
+        result = await asyncio.to_thread(CliRunner().invoke, command, [double.url])
+    assert isinstance(result.exception, UserError)
+    assert "1 live streams" in str(result.exception)
+    assert "--yes" in str(result.exception)
