@@ -53,6 +53,12 @@ bench: ## list the benchmarks
 bench-dash: $(VENV)/.dev ## the dashboard over 100 servers of 8 GPUs: CPU, memory, a key press, bytes to the terminal (1 minute)
 	@$(BIN)/python -m tests.bench.bench_dash
 
+bench-history: $(VENV)/.dev ## the history: bytes a day, rows a second, charts, the CPU of polling 100 servers (1.5 minutes)
+	@$(BIN)/python -m tests.bench.bench_history
+
+bench-kills: $(VENV)/.dev ## 200 SIGKILLs of the recorder while it writes (5 minutes)
+	@WHISPER_OPS_KILLS=200 $(BIN)/pytest -q -s --timeout 1200 -k killed_again tests/dashboard/test_record.py
+
 bench-planner: $(VENV)/.dev ## the planner on published data that nobody tuned it on, beside the usual laws (30 s)
 	@PYTHONPATH=. $(BIN)/python tests/bench/bench_planner.py
 

@@ -126,7 +126,7 @@ def _fields(file: TomlFile, part: Part) -> Iterator[tuple[str, Field]]:
     figures = {field.name: field.type for field in msgspec.structs.fields(_FIGURES[part])}
     table: dict[str, Any] = file.tables.get(part, {})
     for name, value in table.items():
-        if name not in figures or name in {"gpu_id", "simulated", "lag_bucket_counts", "final_bucket_counts"}:
+        if name not in figures or name in {"gpu_id", "simulated", "lag_bucket_counts"}:
             raise file.wrong(f"there is no figure [{part}] {name}", part, key=name)
         try:
             field = msgspec.convert({"metric": value} if isinstance(value, str) else value, Field)

@@ -49,8 +49,6 @@ class ServerFigures(Figures, frozen=True, kw_only=True):
     lag_bucket_counts: tuple[int, ...] | None = None
     """Lag samples counted since the poll before, in the buckets of `whisper_ops.histogram`; None on the first poll.
     They add up over polls, servers and time."""
-    final_bucket_counts: tuple[int, ...] | None = None
-    """Latencies of final texts, counted likewise."""
 
 
 class GpuFigures(Figures, frozen=True, kw_only=True):
@@ -202,9 +200,6 @@ def _server_figures(said: wire.ServerSnapshot, before: wire.ServerSnapshot | Non
         setup_max_seconds=_scaled(performance.extremes.slowest_setup_ms, 1e-3),
         setup_min_seconds=_scaled(performance.extremes.fastest_setup_ms, 1e-3),
         lag_bucket_counts=None if earlier is None else _counted(latency.lag_bucket_counts, earlier.lag_bucket_counts),
-        final_bucket_counts=(
-            None if earlier is None else _counted(latency.final_bucket_counts, earlier.final_bucket_counts)
-        ),
     )
 
 

@@ -53,8 +53,8 @@ class PrometheusSource:
         """One poll. Rates and quantiles are known from the second one on."""
         began = time.perf_counter()
         answer = await self._web.get(self._path)
-        text = answer.text
-        if "html" in answer.headers["content-type"] or text.lstrip()[:1] == "<":
+        text = answer.body.decode("utf-8", "replace")
+        if "html" in answer.content_type or text.lstrip()[:1] == "<":
             raise SourceError(f"{self.name} answered HTML, not a Prometheus page; is another program listening there?")
         page = parse(text, self._mapping.metrics(), self.remarks, self.name)
         if not page:

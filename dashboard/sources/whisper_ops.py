@@ -27,7 +27,7 @@ class WhisperOpsSource:
         """One poll, stamped with this machine's clock."""
         began = time.perf_counter()
         answer = await self._web.get("/snapshot")
-        said = self._decode(answer.content, answer.headers["content-type"])
+        said = self._decode(answer.body, answer.content_type)
         at = time.time()
         self._compare_clocks(said.health.timestamp - at)
         before, self._before = self._before, said

@@ -29,7 +29,7 @@ class WhisperLiveKitSource:
         began = time.perf_counter()
         answer = await self._web.get("/health")
         try:
-            health = msgspec.json.decode(answer.content, type=_Health)
+            health = msgspec.json.decode(answer.body, type=_Health)
         except msgspec.DecodeError as error:
             raise SourceError(f"{self.name} answered something else than WhisperLiveKit does: {error}") from error
         return Snapshot(

@@ -13,6 +13,7 @@ from whisper_ops.history.samples import (
     HOST,
     HOST_COLUMNS,
     IDENTITY_FACTS,
+    SERVER,
     SERVER_COLUMNS,
     SERVER_FACTS,
     decode_counts,
@@ -27,20 +28,18 @@ def snapshots(connection: sqlite3.Connection, server: str, since: float, until: 
         return
     (server_id,) = found
     between = (server_id, since, until)
-    identities = FactReader(connection, SERVER_FACTS, server_id, until)
+    identities = FactReader(connection, SERVER, server_id, until)
     gpus = _Gpus(connection, between)
     hosts = _Hosts(connection, between)
-    columns = ("at", "error", "poll_seconds", "lag_bucket_counts", "final_bucket_counts", *SERVER_COLUMNS)
-    for at, error, poll_seconds, lag, final, *values in _select(connection, "server_sample", columns, between, "at"):
+    columns = ("at", "error", "poll_seconds", "lag_bucket_counts", *SERVER_COLUMNS)
+    for at, error, poll_seconds, counts, *values in _select(connection, "server_sample", columns, between, "at"):
         if error is not None:
             yield Snapshot(server=server, at=at, poll_seconds=poll_seconds, state="silent", error=error)
             continue
         facts = dict(zip(IDENTITY_FACTS, identities.at(at), strict=True))
-        started_at = facts.pop("started_at")
         figures = ServerFigures(
-            started_at=started_at,
-            lag_bucket_counts=decode_counts(lag),
-            final_bucket_counts=decode_counts(final),
+            **{name: facts.pop(name) for name in SERVER_FACTS},
+            lag_bucket_counts=decode_counts(counts),
             **dict(zip(SERVER_COLUMNS, values, strict=True)),
         )
         yield Snapshot(

@@ -12,8 +12,8 @@ DAY = 86400.0
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
     """What is kept how long, in seconds, and how large the rows may be altogether.
 
-    By default 100 servers of 8 GPUs polled each 10 s come to some 20 GB, one server of 4 GPUs polled each second to
-    about 1 GB (`make bench-history` measures the bytes of a row). Sweeps, plans, events and alerts stay for ever.
+    By default 100 servers of 8 GPUs polled each 10 s come to some 18 GB, one such server polled each second to half a
+    GB (`make bench-history` measures the bytes of a row). Sweeps, plans, events and alerts stay for ever.
     """
 
     raw_seconds: float = 3 * DAY

@@ -18,15 +18,16 @@ HOST_FACTS = (
     "hostname", "cpu_count", "memory_total_bytes", "descriptors_soft_limit", "descriptors_hard_limit", "tasks_max",
     "somaxconn", "syn_backlog", "port_range_low", "port_range_high", "conntrack_max",
 )  # fmt: skip
-IDENTITY_FACTS = (*Identity.__struct_fields__, "started_at")
-_BUCKETS = ("lag_bucket_counts", "final_bucket_counts")
+SERVER_FACTS = ("started_at", "setup_max_seconds", "setup_min_seconds")
+IDENTITY_FACTS = (*Identity.__struct_fields__, *SERVER_FACTS)
+_BUCKETS = ("lag_bucket_counts",)
 
 
 def _others(kind: type[msgspec.Struct], without: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in kind.__struct_fields__ if name not in set(without))
 
 
-SERVER_COLUMNS = _others(ServerFigures, ("started_at", *_BUCKETS))
+SERVER_COLUMNS = _others(ServerFigures, (*SERVER_FACTS, *_BUCKETS))
 GPU_COLUMNS = _others(GpuFigures, ("gpu_id", *GPU_FACTS))
 HOST_COLUMNS = _others(HostFigures, HOST_FACTS)
 
@@ -35,6 +36,7 @@ _gpu_values = attrgetter(*GPU_COLUMNS)
 _host_values = attrgetter(*HOST_COLUMNS)
 _gpu_facts = attrgetter(*GPU_FACTS)
 _host_facts = attrgetter(*HOST_FACTS)
+_server_facts = attrgetter(*SERVER_FACTS)
 _identity_facts = attrgetter(*Identity.__struct_fields__)
 
 
@@ -48,7 +50,7 @@ _INSERT_HOST = _insert("host_sample", ("server_id", "at", *HOST_COLUMNS))
 _NO_FIGURES = ServerFigures()
 
 
-SERVER_FACTS = Kind("server_identity", "server_sample", IDENTITY_FACTS)
+SERVER = Kind("server_identity", "server_sample", IDENTITY_FACTS)
 GPU = Kind("gpu_identity", "gpu_sample", GPU_FACTS)
 HOST = Kind("host_identity", "host_sample", HOST_FACTS)
 _NO_IDENTITY = (None,) * len(Identity.__struct_fields__)
@@ -102,8 +104,8 @@ class SampleWriter:
             self._newest[server_id] = at
         if snapshot.state == "live":
             identity = _NO_IDENTITY if snapshot.identity is None else _identity_facts(snapshot.identity)
-            started_at = None if snapshot.figures is None else snapshot.figures.started_at
-            self._facts.put(SERVER_FACTS, (server_id,), at, (*identity, started_at), late=late)
+            facts = _server_facts(snapshot.figures or _NO_FIGURES)
+            self._facts.put(SERVER, (server_id,), at, (*identity, *facts), late=late)
         for gpu in snapshot.gpus:
             self._facts.put(GPU, (server_id, gpu.gpu_id), at, _gpu_facts(gpu), late=late)
             self._gpus.append((server_id, at, gpu.gpu_id, *_gpu_values(gpu)))
@@ -162,7 +164,6 @@ def _server_row(server_id: int, snapshot: Snapshot) -> Row:
         snapshot.poll_seconds,
         *_server_values(figures),
         encode_counts(figures.lag_bucket_counts),
-        encode_counts(figures.final_bucket_counts),
     )
 
 

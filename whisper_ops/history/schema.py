@@ -28,11 +28,11 @@ HOST_METRICS = (
     "cpu_ratio", "load_1m", "memory_available_bytes", "front_cpu_ratio", "process_rss_bytes", "process_cpu_ratio",
     "open_descriptors", "sockets", "threads", "network_receive_bytes_per_second", "network_send_bytes_per_second",
 )  # fmt: skip
-BUCKET_COLUMNS = ("lag_bucket_counts", "final_bucket_counts")
+BUCKET_COLUMNS = ("lag_bucket_counts",)
 
 
 @migrations()
-def m001_tables(db: Database) -> None:
+def m001_history(db: Database) -> None:
     """Servers, samples and their rollups, sweeps, plans, events and alerts."""
     for statement in _FIRST:
         db.execute(statement)
@@ -82,6 +82,7 @@ _FIRST = (
         software TEXT, version TEXT, engine TEXT, model TEXT, compute_type TEXT, max_batch INTEGER, gpu_name TEXT,
         simulated INTEGER, -- 1: a simulated engine, no evidence about a real one
         started_at REAL, -- when that server process started
+        setup_max_seconds REAL, setup_min_seconds REAL, -- the slowest and fastest set-up since then
         PRIMARY KEY (server_id, at)
     ) STRICT, WITHOUT ROWID
     """,
@@ -120,9 +121,8 @@ _FIRST = (
         lag_p50_seconds REAL, lag_p95_seconds REAL, lag_p99_seconds REAL, -- of the last minute, over all streams
         final_p50_seconds REAL, final_p95_seconds REAL, -- from the end of an utterance to its final text
         partial_interval_seconds REAL,
-        setup_mean_seconds REAL, setup_max_seconds REAL, setup_min_seconds REAL, -- since its start
+        setup_mean_seconds REAL, -- since its start
         lag_bucket_counts TEXT, -- JSON {bucket: lag samples since the poll before}; bounds are in latency_bucket
-        final_bucket_counts TEXT, -- JSON {bucket: final texts since the poll before}
         PRIMARY KEY (server_id, at)
     ) STRICT, WITHOUT ROWID
     """,
