@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
-from textual import work
+from textual import events, work
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.timer import Timer
@@ -180,6 +180,11 @@ class DashApp(App[None]):
         if self._message_timer is not None:
             self._message_timer.stop()
         self._message_timer = self.set_timer(_MESSAGE_SECONDS, lambda: setattr(screen, "message", ""))
+
+    def on_key(self, event: events.Key) -> None:
+        """Keys that were on their way to a page when a prompt opened over it belong to the prompt."""
+        if isinstance(self.screen, Prompt):
+            self.screen.type_ahead(event)
 
     def on_bar_run(self, message: Bar.Run) -> None:
         """A command was clicked in the title or the footer."""

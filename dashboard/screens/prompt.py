@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -33,6 +34,7 @@ class Prompt(ModalScreen[str | None]):
         self, sign: str, text: str, check: Callable[[str], object], *, hint: str, words: tuple[str, ...] = ()
     ) -> None:
         super().__init__()
+        self._early: list[events.Key] = []
         self._sign, self._text, self._check, self._hint, self._words = sign, text, check, hint, words
 
     def compose(self) -> ComposeResult:
@@ -49,6 +51,26 @@ class Prompt(ModalScreen[str | None]):
         field = self.query_one(Input)
         field.cursor_blink = False
         field.focus()
+        self._type(self._early)
+        self._early = []
+
+    def type_ahead(self, event: events.Key) -> None:
+        """Take a key that was pressed before the line was there: who types fast loses no letter."""
+        field = next(iter(self.query(Input)), None)
+        if not event.is_printable and (event.key != "enter" or (field is not None and field.has_focus)):
+            return
+        if field is None or not field.is_mounted:
+            self._early.append(event)
+        else:
+            self._type([event])
+
+    def _type(self, keys: list[events.Key]) -> None:
+        field = self.query_one(Input)
+        for key in keys:
+            if key.key == "enter":
+                self.call_later(field.action_submit)
+            elif key.character:
+                field.insert_text_at_cursor(key.character)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Close with what was typed, if it can be understood."""
