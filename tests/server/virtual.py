@@ -111,7 +111,9 @@ class InProcess:
 class World:
     """A server with simulated devices, and what a test does to it. Use inside a VirtualLoop."""
 
-    def __init__(self, devices: int = 1, law: SimulatedLaw = LAW, **settings: Any) -> None:
+    def __init__(
+        self, devices: int = 1, law: SimulatedLaw = LAW, patience: Patience = PATIENCE, **settings: Any
+    ) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
         self.loop, self.law = loop, law
@@ -124,7 +126,7 @@ class World:
             law=law,
             **{"max_connections_per_gpu": 4, **settings},
         )
-        self.hub = Hub(self.settings, PATIENCE, self._launch)
+        self.hub = Hub(self.settings, patience, self._launch)
         self.app = make_app(self.hub)
         self._run = loop.create_task(self.hub.run())
 
