@@ -59,6 +59,9 @@ bench-history: $(VENV)/.dev ## the history: bytes a day, rows a second, charts, 
 bench-kills: $(VENV)/.dev ## 200 SIGKILLs of the recorder while it writes (5 minutes)
 	@WHISPER_OPS_KILLS=200 $(BIN)/pytest -q -s --timeout 1200 -k killed_again tests/dashboard/test_record.py
 
+bench-rows: $(VENV)/.dev ## planning from ten million rows of history: seconds and memory (1 minute, 1 GB of disk)
+	@PYTHONPATH=. $(BIN)/python tests/bench/bench_rows.py
+
 bench-planner: $(VENV)/.dev ## the planner on published data that nobody tuned it on, beside the usual laws (30 s)
 	@PYTHONPATH=. $(BIN)/python tests/bench/bench_planner.py
 

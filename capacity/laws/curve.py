@@ -5,7 +5,7 @@ coefficient), weighs as much as its prior times its likelihood, and predicts a S
 the mixture. Nothing is optimised, so nothing can fail to converge, and three levels are enough to answer honestly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -19,6 +19,7 @@ QUANTILES = (0.10, 0.50, 0.90)
 """The ends and the middle of every 80 % interval."""
 
 _NEGLIGIBLE = 1e-7
+_BLOCK = 32
 # A Student distribution as eleven points of known weight: enough for quantiles between 5 and 95 %.
 _POINTS = np.array([0.02, 0.10, 0.20, 0.30, 0.40, 0.50, 0.60, 0.70, 0.80, 0.90, 0.98])
 _WEIGHTS = np.array([0.05, *[0.10] * 9, 0.05])
@@ -76,11 +77,22 @@ def weigh(features: Array, figures: Array, log_prior: Array, *, scatter: float, 
     return Shapes(kept, weight[kept], heights[kept], np.sqrt(rate[kept] / shape), trust + total - 1, total)
 
 
-def mixture(shapes: Shapes, features: Array, *, noise: bool) -> Array:
-    """Quantiles of the averaged law from the features of the kept shapes, shape (kept, loads); in logs.
+def mixture(shapes: Shapes, features: Callable[[Array], Array], loads: Array, *, noise: bool) -> Array:
+    """Quantiles of the averaged law at each load; in logs. Without noise only the height and the shape are unsure.
 
-    Without noise only the height and the shape are unsure.
+    Args:
+        shapes: the posterior.
+        features: the kept shapes at some loads, shape (kept, loads). It is asked for a few loads at a time, as
+            thousands of shapes at hundreds of loads would take hundreds of megabytes.
+        loads: where.
+        noise: whether for a new reading.
     """
+    blocks = [loads[start : start + _BLOCK] for start in range(0, len(loads), _BLOCK)]
+    rows = [_quantiles(shapes, features(block), noise=noise) for block in blocks]
+    return np.concatenate(rows) if rows else np.empty((0, len(QUANTILES)))
+
+
+def _quantiles(shapes: Shapes, features: Array, *, noise: bool) -> Array:
     middle = features + shapes.heights[:, None]
     spread = shapes.scales * np.sqrt((1.0 if noise else 0.0) + 1 / shapes.seen)
     steps = np.asarray(stdtrit(shapes.freedom, _POINTS), float)

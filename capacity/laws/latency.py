@@ -52,7 +52,7 @@ class Latency(msgspec.Struct, frozen=True):
     def band(self, loads: Sequence[float], *, noise: bool) -> Array:
         """Low, middle and high at each load."""
         n = np.asarray(loads, float)
-        logs = mixture(self.shapes, _features(n, self.grid), noise=noise)
+        logs = mixture(self.shapes, lambda some: _features(some, self.grid), n, noise=noise)
         if noise:
             wider = self.prior.drift * np.maximum(np.log(n / self.last_load), 0.0)
             logs[:, 0] = logs[:, 1] - np.hypot(logs[:, 1] - logs[:, 0], wider)

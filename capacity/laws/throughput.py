@@ -59,7 +59,8 @@ class Throughput(msgspec.Struct, frozen=True):
     def band(self, loads: Sequence[float], *, noise: bool) -> Array:
         """Low, middle and high at each load; beyond the last level shrunk towards its value."""
         n = np.asarray(loads, float)
-        logs = mixture(self.shapes, _features(n, self.knees, self.sharpness, self.falls), noise=noise)
+        grid = self.knees, self.sharpness, self.falls
+        logs = mixture(self.shapes, lambda some: _features(some, *grid), n, noise=noise)
         beyond = np.maximum(np.log(n / self.last_load), 0.0)
         middle = logs[:, 1].copy()
         outside = beyond > 0

@@ -1,22 +1,21 @@
-"""Making a plan: the answer from the levels of one key, its reason, and what would make it surer."""
+"""Making a plan: the answer from the evidence of one key, with its reason and its stored form."""
 
 from collections.abc import Sequence
 
 import msgspec
 
-from capacity.plan.bracket import bracket, chance_to_pass, levels_seen
+from capacity.plan import words
+from capacity.plan.bracket import bracket, levels_seen
 from capacity.plan.caps import Caps, read_caps
 from capacity.plan.evidence import Evidence, Wanted, gather
 from capacity.plan.key import differences
-from capacity.plan.objective import bound_of, in_words
+from capacity.plan.lag import NAME, between, latency_resource, merged, polled_lag
+from capacity.plan.objective import bound_of
 from capacity.plan.resources import RULES, resource
-from capacity.plan.shape import Capacity, LevelSeen, Plan, Resource
+from capacity.plan.shape import Capacity, LevelSeen, Plan, Resource, Tier
 from capacity.plan.tiers import RECOMMENDED, cut, tiers
 from whisper_ops.errors import Exit, UserError
-from whisper_ops.history import History, LevelRecord, PlanRecord
-
-_BUSY = 0.9
-"""From this share on, a processor that does one thing at a time is what the streams wait for."""
+from whisper_ops.history import History, PlanRecord
 
 
 def make_plan(history: History, wanted: Wanted, now: float) -> Plan:
@@ -26,30 +25,21 @@ def make_plan(history: History, wanted: Wanted, now: float) -> Plan:
         UserError: there is not enough evidence (exit code 4).
     """
     evidence = gather(history, wanted)
-    newest = max(level.started_at + level.duration_seconds for level in evidence.levels)
-    return plan_from(evidence, read_caps(history, evidence.key, evidence.settings, newest), now)
+    return plan_from(evidence, read_caps(history, evidence.key, evidence.settings, evidence.newest), now)
 
 
 def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
     """Plan from the evidence of one key.
 
     Raises:
-        UserError: no level says anything, or none passed and smaller ones were not tried (exit code 4).
+        UserError: nothing says anything, or no level passed and smaller ones were not tried (exit code 4).
     """
-    key = evidence.key
-    levels = levels_seen(evidence)
-    capacity = bracket(levels, key.gpus)
-    if capacity.status == "not_identifiable":
-        raise UserError(_all_invalid(levels), Exit.EVIDENCE)
-    if capacity.last_pass == 0 or (capacity.status == "upper_bound" and capacity.first_fail != 1):
-        raise UserError(_none_passed(levels), Exit.EVIDENCE)
-    others = tuple(resource(evidence.counted, evidence.valid, caps, key.gpus, rule) for rule in RULES)
-    lag = _lag(evidence, capacity, levels)
-    ranked = _ranked((lag, *others))
+    key, levels = evidence.key, levels_seen(evidence)
+    capacity, resources = _limits(evidence, caps, levels)
+    ranked = _ranked(resources)
     safe, why = _safe_limit(capacity, ranked)
     recommended = None if safe is None else cut(safe, RECOMMENDED)
-    provisional = _provisional(levels, capacity, key.gpus)
-    newest = max(level.started_at + level.duration_seconds for level in evidence.levels)
+    provisional = words.provisional(levels, capacity, key.gpus)
     return Plan(
         created_at=now,
         server=key.server,
@@ -58,19 +48,20 @@ def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
         simulated=key.simulated,
         provisional=provisional,
         max_connections_per_gpu=recommended,
-        cut="" if safe is None else _cut_in_words(safe, recommended),
-        reason=why or _reason(evidence, capacity),
-        sure=_sure(capacity, levels, provisional, newest, now),
-        next_test=_next_test(capacity, provisional, key.gpus),
+        cut="" if safe is None else words.cut_in_words(safe, recommended),
+        reason=why or words.reason(evidence, capacity),
+        sure=words.sure(evidence, capacity, levels, now, provisional=provisional),
+        next_test=words.next_test(evidence, capacity, provisional=provisional),
         binding_resource=ranked[0].name if ranked else None,
         runner_up=ranked[1].name if len(ranked) > 1 else None,
         capacity=capacity,
-        resources=(lag, *others),
-        tiers=() if safe is None else tiers(safe, capacity.first_fail, (lag, *others)),
+        resources=resources,
+        tiers=() if safe is None else _tiers(capacity, safe, resources),
         levels=levels,
-        newest_evidence_at=newest,
+        newest_evidence_at=evidence.newest,
         other_keys=tuple(f"{other.title} ({differences(key, other)})" for other in evidence.other_keys),
-        notes=_notes(evidence, levels),
+        notes=(*words.notes(evidence, levels), *evidence.polled.notes),
+        polled_peak=evidence.polled.peak,
     )
 
 
@@ -99,24 +90,29 @@ def record_of(plan: Plan) -> PlanRecord:
     )
 
 
-def _lag(evidence: Evidence, capacity: Capacity, levels: Sequence[LevelSeen]) -> Resource:
-    cap = bound_of(evidence.key.objective, "stable_p95_seconds")
-    points = tuple(
-        (seen.streams_per_gpu, seen.stable_p95_seconds) for seen in levels if seen.stable_p95_seconds is not None
-    )
-    return Resource(
-        name="latency objective",
-        law="last pass and first fail",
-        unit="s",
-        cap=cap,
-        cap_text="as the objective says" if cap is None else f"{cap:g} s",
-        limit=capacity.last_pass,
-        low=capacity.last_pass,
-        high=capacity.first_fail,
-        evidence=_count(sum(seen.repeats for seen in levels), "level"),
-        status=capacity.status,
-        points=points,
-    )
+def _limits(evidence: Evidence, caps: Caps, levels: tuple[LevelSeen, ...]) -> tuple[Capacity, tuple[Resource, ...]]:
+    """The capacity and the law of every resource: from levels where any were measured, else from polls."""
+    others = tuple(resource(evidence, caps, rule) for rule in RULES)
+    if levels:
+        capacity = _measured(evidence, levels)
+        return capacity, (latency_resource(evidence, capacity), *others)
+    lag = polled_lag(evidence.polled, bound_of(evidence.key.objective, "stable_p95_seconds"))
+    resources = others if lag is None else (lag, *others)
+    capacity = merged(resources, evidence.polled)
+    if capacity.status == "not_identifiable":
+        raise UserError(words.polls_say_nothing(evidence, capacity), Exit.EVIDENCE)
+    return capacity, resources
+
+
+def _measured(evidence: Evidence, levels: Sequence[LevelSeen]) -> Capacity:
+    """The capacity that measured levels bracket."""
+    capacity = bracket(tuple(levels), evidence.key.gpus)
+    if capacity.status == "not_identifiable":
+        raise UserError(words.all_invalid(levels), Exit.EVIDENCE)
+    if capacity.last_pass == 0 or (capacity.status == "upper_bound" and capacity.first_fail != 1):
+        raise UserError(words.none_passed(levels), Exit.EVIDENCE)
+    crossing = between(evidence, capacity)
+    return capacity if crossing is None else msgspec.structs.replace(capacity, estimate=crossing)
 
 
 def _ranked(resources: Sequence[Resource]) -> list[Resource]:
@@ -127,122 +123,17 @@ def _ranked(resources: Sequence[Resource]) -> list[Resource]:
 def _safe_limit(capacity: Capacity, ranked: Sequence[Resource]) -> tuple[int | None, str]:
     """The lowest limit, and a reason of its own when it is not the objective that sets it."""
     if capacity.last_pass is None:
-        return None, ""
+        return (None, "") if capacity.low is None else (max(int(capacity.low), 1), "")
     first = ranked[0]
     low = first.low if first.low is not None else first.limit
     assert low is not None
-    if first.name == "latency objective" or low >= capacity.last_pass:
+    if first.name == NAME or low >= capacity.last_pass:
         return capacity.last_pass, ""
     return max(int(low), 1), f"{first.name} ({first.law}) reaches {first.cap_text} at {low:.0f} connections"
 
 
-def _reason(evidence: Evidence, capacity: Capacity) -> str:
-    objective = in_words(evidence.key.objective)
-    if capacity.status == "identified":
-        failed = [level for level in evidence.counted if not level.passed]
-        at = min(failed, key=lambda level: level.streams)
-        missed = at.reason or "the objective was missed"
-        return f"{missed} at {capacity.first_fail} (first fail) after {capacity.last_pass} (last pass){_waits_for(at)}"
-    if capacity.status == "lower_bound":
-        return f"{capacity.reason}; no level missed {objective}"
-    return f"{capacity.reason}; the objective is {objective}"
-
-
-def _waits_for(level: LevelRecord) -> str:
-    """Which processor was busy when the objective was missed."""
-    shares = {
-        "the server's own core": level.front_cpu_ratio,
-        "GPU step time": level.server_busy_ratio,
-        "the host's processors": level.host_cpu_ratio,
-    }
-    known = {name: share for name, share in shares.items() if share is not None and share >= _BUSY}
-    if not known:
-        return ""
-    name = max(known, key=lambda name: known[name])
-    return f"; {name} binds ({known[name]:.0%} busy)"
-
-
-def _cut_in_words(safe: int, recommended: int | None) -> str:
-    share = f"{RECOMMENDED:.0%} of {safe}"
-    return f"{share}, rounded down" if recommended != 1 or safe > 1 else "one connection is the least there is"
-
-
-def _provisional(levels: Sequence[LevelSeen], capacity: Capacity, gpus: int) -> bool:
-    """Whether an end of the interval rests on a level too short to be sure of."""
-    ends = {capacity.last_pass, capacity.first_fail}
-    held = [
-        seen for seen in levels if seen.repeats and (seen.streams // gpus in ends or -(-seen.streams // gpus) in ends)
-    ]
-    return any(seen.audit != "valid" for seen in held)
-
-
-def _sure(capacity: Capacity, levels: Sequence[LevelSeen], provisional: bool, newest: float, now: float) -> str:
-    judged = [seen for seen in levels if seen.repeats]
-    valid = sum(seen.repeats for seen in judged if seen.audit == "valid")
-    short = sum(seen.repeats for seen in judged if seen.audit != "valid")
-    parts = [_count(valid, "valid level")] if valid else []
-    parts += [f"{_count(short, 'provisional level')} (under 60 s or 200 words)"] if short else []
-    chances = chance_to_pass(tuple(levels))
-    near = [seen.streams for seen in judged][-3:] if capacity.first_fail is None else _around(judged)
-    told = ", ".join(f"{streams} → {chances[streams]:.0%}" for streams in near)
-    word = {"identified": "identified", "lower_bound": "a lower bound", "upper_bound": "an upper bound"}
-    state = "provisional" if provisional else word.get(capacity.status, capacity.status)
-    return f"{state} from {' and '.join(parts)}, newest {_ago(now - newest)} old; chance to pass: {told}"
-
-
-def _around(judged: Sequence[LevelSeen]) -> list[int]:
-    streams = [seen.streams for seen in judged]
-    failed = next(i for i, seen in enumerate(judged) if seen.passes < seen.repeats)
-    return streams[max(0, failed - 2) : failed + 1]
-
-
-def _next_test(capacity: Capacity, provisional: bool, gpus: int) -> str:
-    last, fail = capacity.last_pass, capacity.first_fail
-    if last is None:
-        return "a smaller model or a faster device; then sweep again"
-    if fail is None:
-        return f"one level at {2 * last * gpus} streams for a minute, to find one that fails"
-    if provisional:
-        return f"the levels {last * gpus} and {fail * gpus} for a minute each, since the short ones are provisional"
-    if fail - last > max(1, round(0.05 * last)):
-        return f"one level at {(last + fail) // 2 * gpus} streams for 5 minutes"
-    return f"the levels {last * gpus} and {fail * gpus} again, three times each, for their chance to pass"
-
-
-def _all_invalid(levels: Sequence[LevelSeen]) -> str:
-    first = next((seen for seen in levels if seen.reason), None)
-    why = f" (level {first.streams}: {first.reason})" if first else ""
-    return f"none of the {_count(len(levels), 'measured level')} is evidence{why}; sweep again"
-
-
-def _none_passed(levels: Sequence[LevelSeen]) -> str:
-    smallest = next(seen for seen in levels if seen.repeats)
-    why = f": {smallest.reason}" if smallest.reason else ""
-    return (
-        f"no level met the objective, not even the smallest, {smallest.streams}{why}; "
-        "sweep smaller levels, such as --levels 1,2"
-    )
-
-
-def _notes(evidence: Evidence, levels: Sequence[LevelSeen]) -> tuple[str, ...]:
-    notes = []
-    left_out = [seen for seen in levels if not seen.repeats]
-    if left_out:
-        told = "; ".join(f"{seen.streams}: {seen.reason or 'invalid'}" for seen in left_out)
-        notes.append(f"left out as no evidence: {told}")
-    if evidence.other_keys:
-        notes.append(
-            f"left out, as keys are never mixed: {_count(len(evidence.other_keys), 'other key')} in this history"
-        )
-    return tuple(notes)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def _ago(seconds: float) -> str:
-    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            return _count(int(seconds // size), unit)
-    return _count(max(int(seconds), 0), "second")
+def _tiers(capacity: Capacity, safe: int, resources: tuple[Resource, ...]) -> tuple[Tier, ...]:
+    if capacity.last_pass is not None:
+        return tiers(safe, capacity.first_fail, resources)
+    upper = None if capacity.high is None else max(int(capacity.high), safe)
+    return tiers(safe, upper, resources, "the lower end of the interval", "the upper end of the interval")

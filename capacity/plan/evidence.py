@@ -1,12 +1,15 @@
 """The evidence of a plan: the levels of one key, audited, with repeats of a level side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from capacity.plan.key import Key, key_of
+from capacity.plan.key import Key, key_of, key_of_polls
+from capacity.plan.objective import DEFAULT_OBJECTIVE, rejudged
+from capacity.plan.polls import Polled, read_polls
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord
+from whisper_ops.snapshot import Identity
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,6 +19,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     gpu: str | None = None
     chunk_seconds: float | None = None
+    objective: str | None = None
+    """Judge by this instead of what the levels were measured for."""
 
     def matches(self, key: Key) -> bool:
         """Whether levels of `key` may answer."""
@@ -23,11 +28,12 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
             _within(self.server, key.server)
             and _within(self.model, key.model)
             and _within(self.gpu, key.gpu_name)
-            and (self.chunk_seconds is None or abs(self.chunk_seconds - key.chunk_seconds) < 1e-9)
+            and _near(self.chunk_seconds, key.chunk_seconds)
         )
 
     def __str__(self) -> str:
-        given = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
+        asked = ("server", "model", "gpu", "chunk_seconds")
+        given = {name: value for name in asked if (value := getattr(self, name)) is not None}
         return ", ".join(f"{name} {value}" for name, value in given.items())
 
 
@@ -38,6 +44,13 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     levels: tuple[LevelRecord, ...]
     settings: str = "{}"
     other_keys: tuple[Key, ...] = ()
+    polled: Polled = Polled()
+
+    @property
+    def newest(self) -> float:
+        """When the last of it was measured, UTC epoch seconds."""
+        ended = [level.started_at + level.duration_seconds for level in self.levels]
+        return max([*ended, self.polled.newest])
 
     @property
     def counted(self) -> tuple[LevelRecord, ...]:
@@ -61,7 +74,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def gather(history: History, wanted: Wanted) -> Evidence:
-    """The levels of the key that was measured last, among those that match.
+    """The levels of the key that was measured last, among those that match; else the polls of what ran last.
 
     Raises:
         UserError: nothing was measured, or nothing that matches, or nothing that says anything (exit code 4).
@@ -74,20 +87,49 @@ def gather(history: History, wanted: Wanted) -> Evidence:
         settings[key] = stored.sweep.settings
     matching = {key: levels for key, levels in by_key.items() if levels and wanted.matches(key)}
     if not matching:
-        raise UserError(_nothing(history, by_key, wanted), Exit.EVIDENCE)
+        return _from_polls(history, by_key, wanted)
     key = max(matching, key=lambda key: max(level.started_at for level in matching[key]))
     others = tuple(other for other in by_key if other != key and by_key[other])
-    return Evidence(key=key, levels=tuple(matching[key]), settings=settings[key], other_keys=others)
+    levels, polled = tuple(matching[key]), read_polls(history, key)
+    if wanted.objective is not None:
+        levels = rejudged(levels, wanted.objective)
+    judged_by = msgspec.structs.replace(key, objective=wanted.objective or key.objective)
+    return Evidence(key=judged_by, levels=levels, settings=settings[key], other_keys=others, polled=polled)
 
 
-def _nothing(history: History, by_key: dict[Key, list[LevelRecord]], wanted: Wanted) -> str:
-    if not any(by_key.values()):
+def _from_polls(history: History, by_key: dict[Key, list[LevelRecord]], wanted: Wanted) -> Evidence:
+    """What ordinary production says where no level was measured."""
+    every: list[Key] = []
+    for row in history.rows(
+        "SELECT server.name, i.* FROM server_identity i JOIN server ON server.id = i.server_id ORDER BY i.at DESC"
+    ):
+        identity = msgspec.convert({n: row[n] for n in Identity.__struct_fields__ if n in row}, Identity, strict=False)
+        key = key_of_polls(
+            row["name"], identity, _gpus(history, row["server_id"]), wanted.objective or DEFAULT_OBJECTIVE
+        )
+        if key not in every:
+            every.append(key)
+    found = [key for key in every if wanted.matches(key)]
+    polled = read_polls(history, found[0]) if found else Polled()
+    if polled.peak <= 0:
+        measured = [key for key, levels in by_key.items() if levels]
+        raise UserError(_nothing(history, [*measured, *every], wanted), Exit.EVIDENCE)
+    return Evidence(key=found[0], levels=(), other_keys=tuple(found[1:]), polled=polled)
+
+
+def _gpus(history: History, server_id: int) -> int:
+    (row,) = history.rows("SELECT count(DISTINCT gpu_id) AS gpus FROM gpu_identity WHERE server_id = ?", [server_id])
+    return int(row["gpus"]) or 1
+
+
+def _nothing(history: History, known: Iterable[Key], wanted: Wanted) -> str:
+    names = sorted({f"{key.server} ({key.model or 'unknown model'}, {key.device})" for key in known})
+    if not names or not str(wanted):
         return (
             f"{history.path} holds no measured levels, so there is nothing to plan from; "
             "run `whisper-ops sweep URL` against the server first"
         )
-    known = sorted({f"{key.server} ({key.model or 'unknown model'}, {key.device})" for key in by_key})
-    return f"no level was measured with {wanted}; {history.path} holds {'; '.join(known)}"
+    return f"no level was measured with {wanted}; {history.path} holds {'; '.join(names)}"
 
 
 def _best(levels: Sequence[LevelRecord]) -> list[LevelRecord]:
@@ -97,3 +139,7 @@ def _best(levels: Sequence[LevelRecord]) -> list[LevelRecord]:
 
 def _within(wanted: str | None, known: str | None) -> bool:
     return wanted is None or (known is not None and wanted.lower() in known.lower())
+
+
+def _near(wanted: float | None, known: float | None) -> bool:
+    return wanted is None or (known is not None and abs(wanted - known) < 1e-9)

@@ -9,6 +9,7 @@ import re
 import msgspec
 
 from whisper_ops.history import SweepRecord
+from whisper_ops.snapshot import Identity
 
 _PROCESSOR = re.compile(r"\b(cpu|processor|xeon|epyc|ryzen|threadripper|opteron|core\(tm\)|graviton)\b", re.IGNORECASE)
 
@@ -26,11 +27,11 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     gpu_name: str | None
     gpus: int
     simulated: bool
-    protocol: str
-    chunk_seconds: float
-    duty_cycle: float
-    arrivals: str
-    corpus: str
+    protocol: str | None
+    chunk_seconds: float | None
+    duty_cycle: float | None
+    arrivals: str | None
+    corpus: str | None
     objective: str
 
     @property
@@ -53,7 +54,9 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def conditions(self) -> str:
-        """How the load was played."""
+        """How the load was played; ordinary production is what its clients made of it."""
+        if self.chunk_seconds is None or self.duty_cycle is None:
+            return "whatever clients did"
         return (
             f"{self.protocol}, {self.chunk_seconds * 1000:.0f} ms chunks, duty cycle {self.duty_cycle:.0%}, "
             f"{self.arrivals} arrivals"
@@ -79,6 +82,28 @@ def key_of(sweep: SweepRecord) -> Key:
         arrivals=sweep.arrivals,
         corpus=sweep.corpus,
         objective=sweep.objective,
+    )
+
+
+def key_of_polls(server: str, identity: Identity, gpus: int, objective: str) -> Key:
+    """The key of a server's ordinary production, of which nobody knows how the load was played."""
+    return Key(
+        server=server,
+        software=identity.software,
+        version=identity.version,
+        engine=identity.engine,
+        model=identity.model,
+        compute_type=identity.compute_type,
+        max_batch=identity.max_batch,
+        gpu_name=identity.gpu_name,
+        gpus=gpus,
+        simulated=identity.simulated,
+        protocol=None,
+        chunk_seconds=None,
+        duty_cycle=None,
+        arrivals=None,
+        corpus=None,
+        objective=objective,
     )
 
 

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Sequence
 
 import msgspec
+import numpy as np
 
 from capacity.laws.line import LEAST_LEVELS, Line, fit_line
 from capacity.plan.caps import Caps
+from capacity.plan.evidence import Evidence
 from capacity.plan.shape import Resource
 from whisper_ops.history import LevelRecord
 
@@ -27,9 +29,12 @@ class Rule(msgspec.Struct, frozen=True):
     """The cap in base units, None when the server did not say."""
     share: float = _KEEP_FREE
     fix: str | None = None
+    straight_only: bool = False
+    """Whether a figure that bends down says nothing about a limit, as where batches fill up instead of time."""
 
 
 RULES = (
+    Rule("GPU busy", "server_busy_ratio", True, "%", 100.0, lambda _: 1.0, 0.95, straight_only=True),
     Rule("GPU memory", "gpu_memory_used_bytes", True, "GB", 1 / _GB, lambda caps: caps.gpu_memory_bytes, 0.95),
     Rule("server core", "front_cpu_ratio", False, "%", 100.0, lambda _: 1.0),
     Rule("host CPU", "host_cpu_ratio", False, "%", 100.0, lambda _: 1.0),
@@ -59,18 +64,48 @@ def measured(levels: Sequence[LevelRecord], rule: Rule, gpus: int) -> list[tuple
     return points
 
 
-def resource(
-    levels: Sequence[LevelRecord], valid: Sequence[LevelRecord], caps: Caps, gpus: int, rule: Rule
-) -> Resource:
-    """The law of one resource from valid levels; without enough of them, what was measured and no limit."""
-    points = measured(levels, rule, gpus)
-    usable = measured(valid, rule, gpus)
-    line = fit_line([load for load, _ in usable], [figure for _, figure in usable])
+def resource(evidence: Evidence, caps: Caps, rule: Rule) -> Resource:
+    """The law of one resource from valid levels and polls; without enough of them, what was measured and no limit."""
+    gpus = evidence.key.gpus
+    points = measured(evidence.counted, rule, gpus)
+    valid = measured(evidence.valid, rule, gpus)
+    polled = [(load, value * rule.scale) for load, value in evidence.polled.points(rule.figure)]
+    usable = valid + polled
+    line = fit_line([load for load, _ in usable], [value for _, value in usable])
     total = rule.cap(caps)
     cap = None if total is None else total * rule.share * rule.scale
+    told = _evidence(len(valid), len(polled), evidence.polled.seconds)
     if line is None:
-        return _unfitted(rule, points, len(usable), cap)
-    return _fitted(rule, line, points, len(usable), cap)
+        return _unfitted(rule, points + polled, len(valid), cap)
+    if rule.straight_only and bends(usable):
+        return msgspec.structs.replace(
+            _unfitted(rule, points + polled, len(valid), cap),
+            law="bends: batches fill up before time does, so it is no limit",
+            evidence=told,
+        )
+    return _fitted(rule, line, points + polled, told, cap)
+
+
+def bends(points: Sequence[tuple[float, float]]) -> bool:
+    """Whether a figure surely grows slower at high loads: the slope of its parabola falls by a quarter or more."""
+    if len({load for load, _ in points}) < 6:
+        return False
+    x, y = (np.asarray(column, float) for column in zip(*points, strict=True))
+    x = x / x.max()
+    terms = np.stack([np.ones_like(x), x, x**2], axis=1)
+    found, _, _, _ = np.linalg.lstsq(terms, y, rcond=None)
+    noise = float(((y - terms @ found) ** 2).sum()) / max(len(x) - 3, 1)
+    unsure = float(np.sqrt(noise * np.linalg.inv(terms.T @ terms)[2, 2]))
+    first, last = (float(found[1] + 2 * found[2] * end) for end in (x.min(), 1.0))
+    return bool(found[2] < -3 * unsure and last < 0.75 * first)
+
+
+def _evidence(levels: int, loads: int, seconds: float) -> str:
+    parts = [f"{levels} levels"] if levels else []
+    if loads:
+        span = f"{seconds / 86400:.1f} days" if seconds >= 86400 else f"{seconds / 3600:.1f} hours"
+        parts.append(f"{loads} loads in {span} of polls")
+    return " + ".join(parts)
 
 
 def law_in_words(line: Line, unit: str) -> str:
@@ -86,11 +121,11 @@ def figure(value: float, unit: str) -> str:
 
 def _unfitted(rule: Rule, points: list[tuple[float, float]], valid: int, cap: float | None) -> Resource:
     if not points:
-        law, evidence = "not measured", "—"
+        law, evidence = "not measured", ""
     else:
         load, most = max(points, key=lambda point: point[1])
-        law = f"no law; {figure(most, rule.unit)} at most, at {load:g} a GPU"
-        evidence = f"{valid} valid of {len(points)} levels, a law needs {LEAST_LEVELS}"
+        law = f"≤ {figure(most, rule.unit)} up to {load:g}; no law"
+        evidence = f"{valid} of {LEAST_LEVELS} valid levels"
     return Resource(
         name=rule.name,
         law=law,
@@ -106,7 +141,7 @@ def _unfitted(rule: Rule, points: list[tuple[float, float]], valid: int, cap: fl
     )
 
 
-def _fitted(rule: Rule, line: Line, points: list[tuple[float, float]], valid: int, cap: float | None) -> Resource:
+def _fitted(rule: Rule, line: Line, points: list[tuple[float, float]], told: str, cap: float | None) -> Resource:
     reached = line.reaches(cap) if cap is not None else None
     limit, low, high = reached if reached is not None else (None, None, None)
     most = max((limit or 0) * 1.05, *(load for load, _ in points))
@@ -121,7 +156,7 @@ def _fitted(rule: Rule, line: Line, points: list[tuple[float, float]], valid: in
         limit=None if flat else limit,
         low=None if flat else low,
         high=None if flat or high == float("inf") else high,
-        evidence=f"{valid} levels",
+        evidence=told,
         status="identified" if limit is not None and not flat else "not_identifiable",
         fix=rule.fix,
         points=tuple(points),

@@ -98,3 +98,5 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     other_keys: tuple[str, ...] = ()
     """What else was measured and left out, since laws of different keys are never mixed."""
     notes: tuple[str, ...] = ()
+    polled_peak: float = 0.0
+    """The most connections on one GPU that ordinary polls ever saw."""

@@ -3,18 +3,22 @@
 from rich.console import Console
 from rich.table import Table
 
-from capacity.plan.objective import in_words
+from capacity.plan.objective import in_words, missed_in_words
 from capacity.plan.resources import figure
 from capacity.plan.shape import LevelSeen, Plan, Resource
 
 
 def show(plan: Plan, console: Console) -> None:
     """Print a plan."""
-    for line in headline(plan):
-        console.print(line, soft_wrap=True)
+    answer, *why = headline(plan)
+    apart = "   " if len(answer) + len(plan.key.title) < console.width else "\n"
+    console.print(f"[bold]{answer}[/bold]{apart}{plan.key.title}", soft_wrap=True)
+    for line in why:
+        console.print(line, soft_wrap=True, markup=False)
     console.print()
-    console.print(_levels(plan.levels))
-    console.print()
+    if plan.levels:
+        console.print(_levels(plan.levels))
+        console.print()
     console.print(_resources(plan))
     console.print()
     if plan.tiers:
@@ -37,7 +41,7 @@ def headline(plan: Plan) -> list[str]:
         connections = "connection" if number == 1 else "connections"
         answer = f"Run at most {number} {connections} per {plan.key.carrier}{marks}."
     lines = [
-        f"[bold]{answer}[/bold]   {plan.key.title}",
+        answer,
         f"Why: {plan.reason}. {_sentence(plan.cut)}".rstrip(),
         f"Objective: {in_words(plan.objective)}.",
     ]
@@ -54,11 +58,12 @@ def _sentence(text: str) -> str:
 
 def _levels(levels: tuple[LevelSeen, ...]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name, justify in (("level", "right"), ("result", "left"), ("p95 stable", "right"), ("evidence", "left")):
-        table.add_column(name, justify="right" if justify == "right" else "left")
+    for name in ("level", "result", "p95 stable", "evidence", "missed"):
+        table.add_column(name, justify="right" if name in ("level", "p95 stable") else "left", no_wrap=name != "missed")
     for seen in levels:
         lag = "—" if seen.stable_p95_seconds is None else f"{seen.stable_p95_seconds:.2f} s"
-        table.add_row(str(seen.streams), _result(seen), lag, _audit(seen))
+        missed = missed_in_words(seen.reason)
+        table.add_row(str(seen.streams), _result(seen), lag, f"{seen.audit}, {seen.duration_seconds:.0f} s", missed)
     return table
 
 
@@ -71,12 +76,6 @@ def _result(seen: LevelSeen) -> str:
     return f"[red]✕ fail{flips}[/red]"
 
 
-def _audit(seen: LevelSeen) -> str:
-    length = f"{seen.duration_seconds:.0f} s"
-    why = f": {seen.reason}" if seen.reason else ""
-    return f"{seen.audit}, {length}{why}"
-
-
 def _resources(plan: Plan) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("resource", "law", "cap"):
@@ -85,6 +84,8 @@ def _resources(plan: Plan) -> Table:
     table.add_column("")
     table.add_column("evidence")
     for resource in plan.resources:
+        if not resource.points and resource.limit is None:
+            continue
         binds = "◀" if resource.name == plan.binding_resource else ""
         fix = f"  fix: {resource.fix}" if resource.fix and resource.limit is not None else ""
         table.add_row(resource.name, resource.law, resource.cap_text, _limit(resource), binds, resource.evidence + fix)

@@ -20,7 +20,11 @@ def cut(limit: int, share: float) -> int:
 
 
 def tiers(
-    safe_limit: int, upper_end: int | None, resources: Sequence[Resource], all_of_it: str = "the last level that passed"
+    safe_limit: int,
+    upper_end: int | None,
+    resources: Sequence[Resource],
+    all_of_it: str = "the last level that passed",
+    above: str = "the first level that failed",
 ) -> tuple[Tier, ...]:
     """The tiers of a safe limit; extreme is the interval's upper end, or the limit where no level failed."""
     made = [
@@ -34,7 +38,7 @@ def tiers(
         for name, share, stability in CUTS
     ]
     extreme = safe_limit if upper_end is None else upper_end
-    how = all_of_it if upper_end is None else "the first level that failed"
+    how = all_of_it if upper_end is None else above
     made.append(
         Tier(
             name="extreme",

@@ -24,6 +24,7 @@ from whisper_ops.history import History, PlanRecord
 @click.option("--server", help="Plan for the server whose name holds this text; the last measured one without.")
 @click.option("--model", help="Plan from levels of the model whose name holds this text.")
 @click.option("--gpu", help="Plan from levels of the GPU whose name holds this text.")
+@click.option("--objective", metavar="COLUMN<=NUMBER,…", help="Judge by another objective than it was measured for.")
 @click.option("--chunk", type=float, metavar="SECONDS", help="Plan from levels played in chunks of this length.")
 def command(
     history: Path,
@@ -33,6 +34,7 @@ def command(
     server: str | None,
     model: str | None,
     gpu: str | None,
+    objective: str | None,
     chunk: float | None,
 ) -> int:
     """Say how many connections a GPU carries, why, and how sure that is.
@@ -51,7 +53,7 @@ def command(
             f"there is no history at {history}, so there is nothing to plan from; run `whisper-ops sweep URL` first",
             Exit.EVIDENCE,
         )
-    wanted = Wanted(server=server, model=model, gpu=gpu, chunk_seconds=chunk)
+    wanted = Wanted(server=server, model=model, gpu=gpu, chunk_seconds=chunk, objective=objective)
     with History.reading(history) as opened:
         plan = make_plan(opened, wanted, time.time())
     if as_json:

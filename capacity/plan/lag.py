@@ -1,0 +1,153 @@
+"""The latency objective as a resource: which latency is missed first, its law, and where it meets its bound."""
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from capacity.fit.capacity import crossings
+from capacity.fit.objective import Objective as Bound
+from capacity.laws.curve import Law
+from capacity.laws.latency import Prior, fit_latency
+from capacity.plan.evidence import Evidence
+from capacity.plan.objective import Condition, figure_of, parse
+from capacity.plan.polls import Polled
+from capacity.plan.shape import Capacity, Resource
+from whisper_ops.history import LevelRecord
+
+NAME = "latency objective"
+POLLED = "lag p95 (polls)"
+_FROM_POLLS = Prior(knee=1.1, knee_spread=1.0)
+"""Production runs far below its limit as often as near it, so polls are read without the habits of load tests."""
+_GROWN = 1.15
+"""Lag that grew by less than this over all loads seen says nothing about where it will explode."""
+_STEPS = 40
+
+
+def binding_condition(evidence: Evidence, capacity: Capacity) -> Condition | None:
+    """The latency that sets the limit: what the first failing level misses most, else what is nearest its bound."""
+    levels = [level for level in evidence.counted if level.audit != "invalid"]
+    conditions = [c for c in parse(evidence.key.objective) if c.at_most and c.name.endswith("_seconds")]
+    gpus = evidence.key.gpus
+    at = [n for n in levels if capacity.first_fail is not None and -(-n.streams // gpus) == capacity.first_fail]
+    near = at or [n for n in levels if n.streams // gpus == capacity.last_pass]
+    used = {c: [v / c.bound for level in near if (v := figure_of(level, c.name)) is not None] for c in conditions}
+    return max((c for c in conditions if used[c]), key=lambda c: max(used[c]), default=None)
+
+
+def latency_resource(evidence: Evidence, capacity: Capacity) -> Resource:
+    """Last pass and first fail, with the law of the binding latency through the valid levels where there are enough."""
+    gpus = evidence.key.gpus
+    condition = binding_condition(evidence, capacity)
+    name = None if condition is None else condition.name
+    points = _points(evidence.counted, name, gpus)
+    valid = _points(evidence.valid, name, gpus)
+    law = fit_latency(*_columns(valid)) if len({n for n, _ in valid}) >= 3 else None
+    return Resource(
+        name=NAME,
+        law="last pass, first fail" if condition is None else f"{condition.title}: last pass, first fail",
+        unit="s",
+        cap=None if condition is None else condition.bound,
+        cap_text="as the objective says" if condition is None else f"{condition.bound:g} s",
+        limit=capacity.estimate if capacity.estimate is not None else capacity.last_pass,
+        low=capacity.last_pass,
+        high=capacity.first_fail,
+        evidence=f"{len(evidence.counted)} levels" if len(evidence.counted) != 1 else "1 level",
+        status=capacity.status,
+        points=tuple(points),
+        curve=() if law is None else _curve(law, max(n for n, _ in points) * 1.2),
+    )
+
+
+def between(evidence: Evidence, capacity: Capacity) -> float | None:
+    """Where the binding latency crosses its bound between last pass and first fail, on a log scale; None if unknown."""
+    condition = binding_condition(evidence, capacity)
+    last, fail = capacity.last_pass, capacity.first_fail
+    if condition is None or not last or fail is None:
+        return None
+    gpus = evidence.key.gpus
+    low = [v for n, v in _points(evidence.counted, condition.name, gpus) if int(n) == last]
+    high = [v for n, v in _points(evidence.counted, condition.name, gpus) if -int(-n // 1) == fail]
+    if not low or not high or min(high) <= max(low):
+        return (last + fail) / 2
+    share = np.log(condition.bound / max(low)) / np.log(float(np.median(high)) / max(low))
+    return float(last * (fail / last) ** min(max(float(share), 0.0), 1.0))
+
+
+def polled_lag(polled: Polled, bound: float | None) -> Resource | None:
+    """The law of the lag that the server itself reports, from polls; None where they hold no lag."""
+    points = [(n, v) for n, v in polled.points("server_lag_p95_seconds") if n > 0 and v > 0]
+    if len(points) < 3:
+        return None
+    law = fit_latency(*_columns(points), _FROM_POLLS)
+    low = high = middle = None
+    # The law's own rise: single readings are too noisy to tell growth from luck.
+    ends = law.band([points[0][0], points[-1][0]], noise=False)[:, 1]
+    if bound is not None and ends[1] >= _GROWN * ends[0]:
+        low, middle, high = crossings(law, points[0][0], points[-1][0], Bound("lag", at_most=True, bound=bound))
+    return Resource(
+        name=POLLED,
+        law=law.name if middle is not None else "too flat to see its limit from here",
+        unit="s",
+        cap=bound,
+        cap_text="as the objective says" if bound is None else f"{bound:g} s",
+        limit=middle,
+        low=low,
+        high=high,
+        evidence=f"{len(points)} loads in {_duration(polled.seconds)} of polls",
+        status="identified" if middle is not None else "not_identifiable",
+        points=tuple(points),
+        curve=_curve(law, points[-1][0] * 2),
+    )
+
+
+def _points(levels: Sequence[LevelRecord], name: str | None, gpus: int) -> list[tuple[float, float]]:
+    if name is None:
+        return []
+    found = [(level.streams / gpus, figure_of(level, name)) for level in levels if level.audit != "invalid"]
+    return sorted((n, v) for n, v in found if v is not None and v > 0)
+
+
+def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [n for n, _ in points], [v for _, v in points]
+
+
+def _curve(law: Law, most: float) -> tuple[tuple[float, float], ...]:
+    loads = [most * step / _STEPS for step in range(1, _STEPS + 1)]
+    return tuple(zip(loads, law.band(loads, noise=False)[:, 1].tolist(), strict=True))
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 86400:.1f} days" if seconds >= 86400 else f"{seconds / 3600:.1f} hours"
+
+
+def merged(limits: Sequence[Resource], polled: Polled) -> Capacity:
+    """The capacity that polls alone allow: the minimum over the laws, and whether it is known well enough to answer.
+
+    A limit is never raised on evidence that was not near it: loads of at least half of it must have been seen.
+    """
+    known = [limit for limit in limits if limit.limit is not None]
+    nothing = Capacity(
+        last_pass=None, first_fail=None, estimate=None, low=None, high=None, status="not_identifiable",
+        reason=f"at {polled.peak:g} connections a GPU, the most ever polled, nothing shows where it ends",
+    )  # fmt: skip
+    if not known:
+        return nothing
+    estimate = min(limit.limit for limit in known if limit.limit is not None)
+    low = min(limit.low if limit.low is not None else limit.limit or 0.0 for limit in known)
+    high = min(limit.high for limit in known if limit.high is not None) if any(k.high for k in known) else None
+    first = min(known, key=lambda limit: limit.limit or 0.0)
+    made = msgspec.structs.replace(nothing, estimate=estimate, low=min(low, estimate), high=high)
+    if polled.peak < 0.45 * estimate:
+        return msgspec.structs.replace(
+            made, estimate=None, high=None, low=polled.peak, status="lower_bound",
+            reason=f"no more than {polled.peak:g} connections a GPU were ever polled, under half of where laws point",
+        )  # fmt: skip
+    if high is None or high > 1.6 * low:
+        return msgspec.structs.replace(
+            made, low=max(min(low, estimate), min(polled.peak, estimate)), status="lower_bound",
+            reason=f"the laws of {polled.peak:g} connections and fewer do not agree on where the limit lies",
+        )  # fmt: skip
+    return msgspec.structs.replace(
+        made, status="identified", reason=f"{first.name} meets its cap at {estimate:.0f} connections a GPU"
+    )

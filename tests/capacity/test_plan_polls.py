@@ -1,0 +1,128 @@
+"""Ordinary production as evidence: what it answers, what it leaves open, and what it does not fall for."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from capacity.plan import Plan, Wanted, make_plan
+from capacity.plan.polls import Reading, change_point
+from capacity.plan.resources import bends
+from tests.capacity.plan_simulated import IDENTITY, Truth, polls, truths, write_polls, write_sweep
+from whisper_ops.errors import Exit, UserError
+from whisper_ops.history import History
+
+TYPICAL = Truth(limit=80, base=0.3, growth=0.4, power=1)
+
+
+def plan(path: Path, now: float = 2e6, **wanted: Any) -> Plan:
+    with History.reading(path) as history:
+        return make_plan(history, Wanted(**wanted), now)
+
+
+def test_twenty_simulated_servers_are_planned_from_polls_of_up_to_half_their_capacity(tmp_path: Path) -> None:
+    off = []
+    for number, truth in enumerate(truths()):
+        made = plan(write_polls(tmp_path / f"{number}.db", truth, truth.capacity / 2))
+        if made.capacity.status == "identified":
+            assert made.capacity.estimate is not None
+            off.append(abs(made.capacity.estimate / truth.capacity - 1))
+        else:  # then it promises no more than what was seen
+            assert made.max_connections_per_gpu is not None
+            assert made.max_connections_per_gpu <= truth.capacity / 2
+    assert len(off) >= 12
+    assert np.mean(np.array(off) <= 0.20) >= 0.90
+
+
+def test_after_a_sweep_every_one_of_them_is_known_within_5_percent(tmp_path: Path) -> None:
+    for number, truth in enumerate(truths()):
+        path = write_sweep(write_polls(tmp_path / f"{number}.db", truth, truth.capacity / 2, count=60), truth)
+        capacity = plan(path).capacity
+        assert capacity.status == "identified"
+        assert capacity.estimate == pytest.approx(truth.capacity, rel=0.05)
+
+
+def test_loads_far_below_the_limit_say_nothing_about_it(tmp_path: Path) -> None:
+    made = plan(write_polls(tmp_path / "history.db", TYPICAL, 20))
+    assert made.capacity.status == "lower_bound"
+    assert made.max_connections_per_gpu is not None
+    assert made.max_connections_per_gpu <= 20
+    assert "whisper-ops sweep URL --levels" in made.next_test
+
+
+def test_another_version_is_another_key(tmp_path: Path) -> None:
+    path = write_polls(tmp_path / "history.db", TYPICAL, 36)
+    slower = msgspec.structs.replace(TYPICAL, limit=50)
+    newer = msgspec.structs.replace(IDENTITY, version="1.3.0")
+    with History.writing(path) as history:
+        history.add_snapshots(polls(slower, 22, since=20_000, identity=newer))
+    made = plan(path)
+    assert made.key.version == "1.3.0"
+    assert made.capacity.estimate == pytest.approx(slower.capacity, rel=0.2)
+    assert "version 1.3.0 / 1.2.0" in made.other_keys[0]
+
+
+def test_a_change_that_no_version_tells_about_is_found(tmp_path: Path) -> None:
+    path = write_polls(tmp_path / "history.db", TYPICAL, 36)
+    slower = msgspec.structs.replace(TYPICAL, limit=55)
+    with History.writing(path) as history:
+        history.add_snapshots(polls(slower, 26, since=9_000, seed=5))
+    made = plan(path)
+    assert made.capacity.estimate == pytest.approx(slower.capacity, rel=0.2)
+    assert any("behaves differently" in note for note in made.notes)
+
+
+def test_a_restart_and_wild_readings_change_nothing(tmp_path: Path) -> None:
+    path = write_polls(tmp_path / "history.db", TYPICAL, 36, count=450)
+    with History.writing(path) as history:
+        restarted = [
+            msgspec.structs.replace(
+                one, figures=None if one.figures is None else msgspec.structs.replace(one.figures, started_at=4500.0)
+            )
+            for one in polls(TYPICAL, 36, count=450, since=4500.0, seed=9)
+        ]
+        history.add_snapshots(restarted)
+    made = plan(path)
+    assert made.capacity.estimate == pytest.approx(TYPICAL.capacity, rel=0.1)
+    assert not any("behaves differently" in note for note in made.notes)
+
+
+def test_a_change_point_needs_a_change() -> None:
+    random = np.random.default_rng(3)
+    loads = random.uniform(1, 40, 400)
+    same = [Reading(float(i), float(n), float(n + random.normal(0, 1))) for i, n in enumerate(loads)]
+    assert change_point(same) is None
+    moved = [Reading(r.at, r.load, r.value * (1.4 if r.at >= 250 else 1.0)) for r in same]
+    found = change_point(moved)
+    assert found is not None
+    assert 230 <= found <= 270
+
+
+def test_busy_time_that_bends_is_told_from_noise() -> None:
+    random = np.random.default_rng(4)
+    loads = np.arange(1.0, 40.0)
+    straight = [(n, 0.02 * n + random.normal(0, 0.01)) for n in loads]
+    bent = [(n, 1.6 * (n / 80) / (1 + n / 80) + random.normal(0, 0.005)) for n in loads]
+    assert not bends(straight)
+    assert bends(bent)
+
+
+def test_a_model_that_was_never_seen_is_a_sentence(tmp_path: Path) -> None:
+    path = write_polls(tmp_path / "history.db", TYPICAL, 36, count=20)
+    with pytest.raises(UserError, match="no level was measured") as caught:
+        plan(path, model="huge")
+    assert caught.value.code == Exit.EVIDENCE
+
+
+def test_another_objective_moves_the_limit_without_new_measurements(tmp_path: Path) -> None:
+    path = write_sweep(tmp_path / "history.db", TYPICAL)
+    strict, as_measured = plan(path, objective="stable_p95_seconds<=0.7"), plan(path)
+    assert strict.capacity.last_pass is not None
+    assert as_measured.capacity.last_pass is not None
+    assert strict.capacity.last_pass < as_measured.capacity.last_pass
+    assert "p95 stable word latency is" in strict.reason
+    for objective, sentence in (("soon", "cannot read the objective"), ("colour_ratio<=1", "no level measured colour")):
+        with pytest.raises(UserError, match=sentence):
+            plan(path, objective=objective)
