@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from dashboard.alerts import AlertBook, Change, load_rules
+from dashboard.alerts.notify import Notifier
 from dashboard.narrator import Narrator
 from dashboard.settings import Watch
 from dashboard.systemd import Notify
@@ -15,20 +17,34 @@ from whisper_ops.history import EventRecord
 from whisper_ops.snapshot import Snapshot
 
 COMMAND = "whisper-ops record"
+_KEEP_ALERTS_SECONDS = 60.0
+_LAST_WORDS_SECONDS = 5.0
+"""How long the last alerts may take on their way out."""
 
 
 class Recorder:
     """Polls what `watch` names into `history` until a signal, or until `duration` seconds are over."""
 
-    def __init__(self, watch: Watch, history: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        watch: Watch,
+        history: Path,
+        say: Callable[[str], None],
+        *,
+        webhook: str | None = None,
+        on_alert: str | None = None,
+    ) -> None:
         self._watch = watch
         self._path = history
         self._say = say
         self._fleet = watch.fleet()
         self._narrator = Narrator(self._fleet, say)
+        self._book = AlertBook(load_rules(watch.alerts))
+        self._notifier = Notifier(say, webhook=webhook, command=on_alert)
         self._notify = Notify()
         self._stop = asyncio.Event()
         self._signal: int | None = None
+        self._keep_at = 0.0
 
     async def run(self, duration: float | None) -> Exit:
         """Record. SIGTERM is a clean end, Ctrl-C an interruption; both commit what was polled.
@@ -44,14 +60,18 @@ class Recorder:
             self._catch_signals()
             self._say(self._what())
             polling = asyncio.create_task(self._fleet.run(lambda snapshot: self._emit(writer, snapshot)))
-            beating = asyncio.create_task(self._beat(writer))
+            helpers = [asyncio.create_task(task) for task in (self._beat(writer), self._notifier.run())]
             try:
                 await self._until_stopped(polling, duration)
             finally:
                 self._notify.stopping()
-                beating.cancel()
                 polling.cancel()
-                await asyncio.gather(polling, beating, return_exceptions=True)
+                await asyncio.gather(polling, return_exceptions=True)
+                await self._notifier.drain(_LAST_WORDS_SECONDS)
+                for helper in helpers:
+                    helper.cancel()
+                await asyncio.gather(*helpers, return_exceptions=True)
+                self._keep_alerts(writer)
                 self._event(writer, "recorder_stopped", self._narrator.summary(began))
         self._say(f"recorded {self._narrator.summary(began)}; {writer.written_total} rows of polls and events")
         return self._exit()
@@ -59,6 +79,18 @@ class Recorder:
     def _emit(self, writer: HistoryWriter, snapshot: Snapshot) -> None:
         writer.put(snapshot)
         self._narrator.feed(snapshot)
+        for change in self._book.feed(snapshot):
+            writer.put(change.alert.record())
+            self._notifier.put(change)
+            self._say(f"alert {change.kind}: {_told(change)}")
+        if time.monotonic() >= self._keep_at:
+            self._keep_at = time.monotonic() + _KEEP_ALERTS_SECONDS
+            self._keep_alerts(writer)
+
+    def _keep_alerts(self, writer: HistoryWriter) -> None:
+        """Bring the rows of alerts that last up to date: their least, mean and greatest value grow."""
+        for alert in self._book.active:
+            writer.put(alert.record())
 
     async def _until_stopped(self, polling: "asyncio.Task[None]", duration: float | None) -> None:
         stopped = asyncio.create_task(self._stop.wait())
@@ -98,3 +130,11 @@ class Recorder:
             return Exit.INTERRUPTED
         polled = self._narrator.polls_total
         return Exit.UNREACHABLE if polled and polled == self._narrator.failures_total else Exit.GOOD
+
+
+def _told(change: Change) -> str:
+    alert = change.alert
+    if alert.until is None:
+        return alert.sentence
+    figures = f"min {alert.minimum:.3g}, mean {alert.mean:.3g}, max {alert.maximum:.3g}"
+    return f"{alert.sentence.split(': ')[0]}: {alert.rule} after {alert.until - alert.since:.0f} s ({figures})"

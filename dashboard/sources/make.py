@@ -5,6 +5,7 @@ from pathlib import Path
 from dashboard.mapping import load, ready_made
 from dashboard.servers import Server
 from dashboard.source import Source
+from dashboard.sources.local import LocalSource
 from dashboard.sources.prometheus import PrometheusSource
 from dashboard.sources.whisper_ops import WhisperOpsSource
 from dashboard.sources.whisperlivekit import WhisperLiveKitSource
@@ -16,6 +17,8 @@ def make(server: Server, token: str | None = None, at: str | None = None) -> Sou
     Raises:
         UserError: its token or mapping cannot be read, or the mapping is wrong.
     """
+    if server.kind == "local":
+        return LocalSource(server.label)
     name = server.label if at is None else f"{server.label}/{at}"
     token = server.token(token)
     match server.kind:

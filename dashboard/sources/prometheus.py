@@ -14,16 +14,11 @@ from dashboard.source import Remarks, SourceError
 from dashboard.sources.web import Web
 from dashboard.sources.whisper_ops import address
 from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
+from whisper_ops.telemetry.nvml import THROTTLES
 
 Labels = dict[str, str]
 Series = tuple[Labels, float]
 Page = dict[str, list[Series]]
-
-THROTTLES = {
-    0x2: "applications_clocks", 0x4: "sw_power_cap", 0x8: "hw_slowdown", 0x10: "sync_boost", 0x20: "sw_thermal",
-    0x40: "hw_thermal", 0x80: "hw_power_brake",
-}  # fmt: skip
-"""NVML's clock event bits; DCGM exports the same ones. An idle GPU (bit 1) is not throttled."""
 
 _AGGREGATES: dict[str, Callable[[Sequence[float]], float]] = {
     "sum": math.fsum,

@@ -190,3 +190,25 @@ async def test_killed_again_and_again_it_loses_only_what_was_not_committed(tmp_p
     for start in started[1:]:
         assert max(at for at in times if at < start) < start < min(at for at in times if at > start)
         assert start - max(at for at in times if at < start) > 0.25
+
+
+async def test_alerts_reach_the_history_and_the_command(tmp_path: Path) -> None:
+    history, heard = tmp_path / "history.db", tmp_path / "heard"
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[alert."busy"]\nfigure = "slots_ratio"\nover = 0.1\nhold_seconds = 0\n')
+    async with listening(answering(lambda: http(wire.encode(said())))) as port:
+        words = (f"one=http://127.0.0.1:{port}", "--alerts", str(rules), "--on-alert", f"tee -a {heard}")
+        async with recording(history, *words, "--duration", "1", "--interval", "0.1") as process:
+            code, err = await ended(process)
+    assert code == 0, err
+    assert err.count("alert started: one: busy: 25 %, over 10 %") == 1
+    with History.reading(history) as opened:
+        (alert,) = opened.alerts(0, 1e12)
+    assert (alert.rule, alert.server, alert.ended_at, alert.min_value, alert.max_value) == (
+        "busy",
+        "one",
+        None,
+        0.25,
+        0.25,
+    )
+    assert heard.read_text().count('"event":"started"') == 1

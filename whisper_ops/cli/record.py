@@ -1,7 +1,9 @@
 """`whisper-ops record`: the history grows without a screen, as a service does it."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import click
 
@@ -10,19 +12,37 @@ from whisper_ops.cli.watching import watch_options
 from whisper_ops.secrets import read_token
 
 
+class Options(TypedDict):
+    """What may be said besides the servers and the history."""
+
+    hosts: tuple[Path, ...]
+    config: Path | None
+    token_file: Path | None
+    interval: float | None
+    alerts: Path | None
+    webhook: str | None
+    on_alert: str | None
+    duration: float | None
+
+
 @click.command()
 @watch_options
 @history_option
+@click.option(
+    "--alerts",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file of alert rules, read on top of the shipped ones.",
+)
+@click.option(
+    "--webhook",
+    envvar="WHISPER_OPS_WEBHOOK",
+    show_envvar=True,
+    metavar="URL",
+    help="Post each alert there as JSON when it begins and when it ends.",
+)
+@click.option("--on-alert", metavar="COMMAND", help="Run this for each alert; it gets the JSON on standard input.")
 @click.option("--duration", type=click.FloatRange(min=0), help="Stop after so many seconds.  [default: never]")
-def command(
-    servers: tuple[str, ...],
-    hosts: tuple[Path, ...],
-    config: Path | None,
-    token_file: Path | None,
-    interval: float | None,
-    history: Path,
-    duration: float | None,
-) -> int:
+def command(servers: tuple[str, ...], history: Path, **options: Unpack[Options]) -> int:
     """Poll servers into the history without a screen, until SIGTERM, Ctrl-C or the end of --duration.
 
     A server is an address like http://asr-1:8000. Other kinds have a prefix: node+http://host:9100 (node exporter),
@@ -34,6 +54,18 @@ def command(
     from dashboard.recorder import Recorder
     from dashboard.settings import load
 
-    watch = load(servers, hosts=hosts, config=config, interval=interval, token=read_token(token_file))
-    recorder = Recorder(watch, history, lambda sentence: click.echo(sentence, err=True))
-    return asyncio.run(recorder.run(duration))
+    watch = load(
+        servers,
+        hosts=options["hosts"],
+        config=options["config"],
+        interval=options["interval"],
+        alerts=options["alerts"],
+        token=read_token(options["token_file"]),
+    )
+    recorder = Recorder(watch, history, _say, webhook=options["webhook"], on_alert=options["on_alert"])
+    return asyncio.run(recorder.run(options["duration"]))
+
+
+def _say(sentence: str) -> None:
+    with suppress(OSError):  # a terminal that was closed is no reason to stop recording
+        click.echo(sentence, err=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 DEADLINE_SECONDS = 2.0
 
-_THROTTLES = {
+THROTTLES = {
     0x2: "applications_clocks",
     0x4: "sw_power_cap",
     0x8: "hw_slowdown",
@@ -122,7 +122,7 @@ class Nvml:
             power_watts=power / 1000 if power is not None else None,
             power_limit_watts=limit / 1000 if limit is not None else None,
             sm_clock_hertz=clock * 1e6 if clock is not None else None,
-            throttle_reasons=None if reasons is None else tuple(n for bit, n in _THROTTLES.items() if reasons & bit),
+            throttle_reasons=None if reasons is None else tuple(n for bit, n in THROTTLES.items() if reasons & bit),
             ecc_errors=ask(
                 lambda: nvml.nvmlDeviceGetTotalEccErrors(
                     handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC

@@ -1,0 +1,191 @@
+"""Which alerts are on: each poll is held against the rules."""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from dashboard.alerts.figures import Past, figure
+from dashboard.alerts.rules import Rule, Severity
+from whisper_ops.history import AlertRecord
+from whisper_ops.snapshot import Snapshot
+
+PAST_KEPT = 500
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule that held for its hold time, and what its figure did since."""
+
+    rule: str
+    severity: Severity
+    server: str
+    gpu_id: int | None = None
+    since: float
+    """When the condition began, UTC epoch seconds."""
+    until: float | None = None
+    """When it ended; None while it lasts."""
+    value: float
+    """The newest value."""
+    minimum: float
+    mean: float
+    maximum: float
+    sentence: str
+
+    def record(self) -> AlertRecord:
+        """The row that the history keeps of it."""
+        return AlertRecord(
+            rule=self.rule, severity=self.severity, server=self.server, gpu_id=self.gpu_id, started_at=self.since,
+            ended_at=self.until, min_value=self.minimum, mean_value=self.mean, max_value=self.maximum,
+            sentence=self.sentence,
+        )  # fmt: skip
+
+
+class Change(msgspec.Struct, frozen=True):
+    """An alert that began or ended."""
+
+    kind: Literal["started", "ended"]
+    alert: Alert
+
+
+Key = tuple[str, str, int | None]
+
+
+class _Watch:
+    """One rule on one server or GPU: waiting, holding, on, or about to end."""
+
+    __slots__ = ("count", "least", "most", "on", "since", "total", "until")
+
+    def __init__(self) -> None:
+        self.on = False
+        self.reset()
+
+    def reset(self) -> None:
+        self.since: float | None = None
+        self.until: float | None = None
+        self.count, self.total = 0, 0.0
+        self.least, self.most = float("inf"), float("-inf")
+
+    def add(self, value: float) -> None:
+        self.count += 1
+        self.total += value
+        self.least, self.most = min(self.least, value), max(self.most, value)
+
+
+class AlertBook:
+    """Feed it every snapshot; it says what changed and knows what is on. Time is the snapshots' own."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._rules = [(rule, figure(rule.figure)) for rule in rules]
+        self._past: dict[str, Past] = {}
+        self._seen: dict[str, float] = {}
+        self._watches: dict[Key, _Watch] = {}
+        self._active: dict[Key, Alert] = {}
+        self.past: deque[Alert] = deque(maxlen=PAST_KEPT)
+        """Ended ones, oldest first."""
+
+    @property
+    def active(self) -> list[Alert]:
+        """Those that last, critical ones first, then the oldest."""
+        return sorted(self._active.values(), key=lambda alert: (alert.severity != "critical", alert.since))
+
+    def feed(self, snapshot: Snapshot) -> list[Change]:
+        """Hold a poll against every rule. One that is not newer than the last of its server is passed over."""
+        if snapshot.at <= self._seen.get(snapshot.server, float("-inf")):
+            return []
+        self._seen[snapshot.server] = snapshot.at
+        past = self._past.setdefault(snapshot.server, Past())
+        if snapshot.state == "live":
+            past.restarted(snapshot)
+        changes: list[Change] = []
+        for rule, read in self._rules:
+            # A silent server's figures are not known: what was on stays on, and nothing else begins.
+            if snapshot.state == "silent" and rule.figure != "silent_seconds":
+                continue
+            values = dict(read(snapshot, past))
+            gone = [key[2] for key in self._active if key[:2] == (rule.name, snapshot.server) and key[2] not in values]
+            for gpu_id, value in (*values.items(), *((gpu_id, None) for gpu_id in gone)):
+                change = self._hold(rule, (rule.name, snapshot.server, gpu_id), snapshot.at, value)
+                if change is not None:
+                    changes.append(change)
+        return changes
+
+    def forget(self, server: str) -> None:
+        """A server that is polled no more: its alerts are neither on nor past."""
+        for kept in (self._past, self._seen):
+            kept.pop(server, None)
+        for key in [key for key in self._watches if key[1] == server]:
+            self._watches.pop(key)
+            self._active.pop(key, None)
+
+    def _hold(self, rule: Rule, key: Key, at: float, value: float | None) -> Change | None:
+        watch = self._watches.get(key)
+        if watch is None:
+            if value is None or not rule.broken(value):
+                return None  # most are never more than this
+            watch = self._watches[key] = _Watch()
+        return self._lasting(rule, key, watch, at, value) if watch.on else self._waiting(rule, key, watch, at, value)
+
+    def _waiting(self, rule: Rule, key: Key, watch: _Watch, at: float, value: float | None) -> Change | None:
+        if value is None or not rule.broken(value):
+            watch.reset()
+            return None
+        watch.since = at if watch.since is None else watch.since
+        watch.add(value)
+        if at - watch.since < rule.hold_seconds:
+            return None
+        watch.on = True
+        alert = self._active[key] = _alert(rule, key, watch, value)
+        return Change("started", alert)
+
+    def _lasting(self, rule: Rule, key: Key, watch: _Watch, at: float, value: float | None) -> Change | None:
+        # A GPU that is not there any more has nothing wrong with it.
+        if value is not None and not rule.cleared(value):
+            watch.until = None
+            watch.add(value)
+            self._active[key] = _alert(rule, key, watch, value)
+            return None
+        watch.until = at if watch.until is None else watch.until
+        if at - watch.until < rule.clear_seconds:
+            return None
+        ended = msgspec.structs.replace(self._active.pop(key), until=watch.until)
+        del self._watches[key]
+        self.past.append(ended)
+        return Change("ended", ended)
+
+
+def _alert(rule: Rule, key: Key, watch: _Watch, value: float) -> Alert:
+    assert watch.since is not None
+    _, server, gpu_id = key
+    return Alert(
+        rule=rule.name,
+        severity=rule.severity,
+        server=server,
+        gpu_id=gpu_id,
+        since=watch.since,
+        value=value,
+        minimum=watch.least,
+        mean=watch.total / watch.count,
+        maximum=watch.most,
+        sentence=sentence(rule, server, gpu_id, value),
+    )
+
+
+def sentence(rule: Rule, server: str, gpu_id: int | None, value: float) -> str:
+    """What a person is told: where, which rule, and the value beside its limit."""
+    where = server if gpu_id is None else f"{server} GPU {gpu_id}"
+    if rule.figure in {"gpu_failed", "gpu_throttled"}:
+        return f"{where}: {rule.name}"
+    side = "over" if rule.over is not None else "under"
+    return f"{where}: {rule.name}: {amount(rule.figure, value)}, {side} {amount(rule.figure, rule.limit)}"
+
+
+def amount(figure_name: str, value: float) -> str:
+    """A value in the unit that its name ends in."""
+    for ending, factor, unit in (
+        ("_ratio", 100, " %"), ("_seconds", 1, " s"), ("_celsius", 1, " °C"), ("_bytes", 1e-9, " GB"),
+        ("_watts", 1, " W"), ("_hertz", 1e-9, " GHz"), ("_streams", 1, " streams"),
+    ):  # fmt: skip
+        if figure_name.endswith(ending):
+            return f"{value * factor:.3g}{unit}"
+    return f"{value:.3g}"

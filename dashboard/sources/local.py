@@ -1,0 +1,78 @@
+"""This machine and its GPUs, with no server at all: NVML and psutil, read in a thread."""
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+
+from dashboard.source import Remarks, SourceError
+from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
+from whisper_ops.telemetry.hosts import HostMeter
+from whisper_ops.telemetry.nvml import Nvml, Reading
+
+
+class LocalSource:
+    """Reads the machine that the dashboard or recorder runs on. NVML may hang: only this source's own thread waits."""
+
+    def __init__(self, name: str = "local", nvml: Nvml | None = None) -> None:
+        self.name = name
+        self.remarks = Remarks()
+        self._nvml = nvml or Nvml()
+        self._meter: HostMeter | None = None
+        self._pool = ThreadPoolExecutor(1, "local")
+        self._reading: asyncio.Future[Snapshot] | None = None
+
+    async def read(self) -> Snapshot:
+        """One reading. While an earlier one still hangs no other is started."""
+        if self._reading is not None and not self._reading.done():
+            raise SourceError(f"the readings of {self.name} hang: NVML does not answer")
+        loop = asyncio.get_running_loop()
+        self._reading = loop.run_in_executor(self._pool, self._read)
+        return await asyncio.shield(self._reading)
+
+    async def close(self) -> None:
+        """Let go of the thread; one that hangs is left behind."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _read(self) -> Snapshot:
+        began = time.perf_counter()
+        self._meter = self._meter or HostMeter()
+        host = msgspec.convert(self._meter.read(()), HostFigures, from_attributes=True)
+        gpus = tuple(_gpu(number, reading) for number, reading in enumerate(self._nvml.read()))
+        names = sorted({gpu.name for gpu in gpus if gpu.name})
+        return Snapshot(
+            server=self.name,
+            at=time.time(),
+            poll_seconds=time.perf_counter() - began,
+            identity=Identity(software="local", gpu_name=" + ".join(names) or None),
+            figures=ServerFigures(gpus=len(gpus)),
+            gpus=gpus,
+            # What a process uses is the server's own in every other source; here it would be this program's.
+            host=msgspec.structs.replace(
+                host,
+                front_cpu_ratio=None,
+                process_rss_bytes=None,
+                process_cpu_ratio=None,
+                open_descriptors=None,
+                threads=None,
+            ),
+        )
+
+
+def _gpu(number: int, reading: Reading) -> GpuFigures:
+    percent, throttled = reading.gpu_utilization_percent, reading.throttle_reasons
+    return GpuFigures(
+        gpu_id=number,
+        uuid=reading.uuid,
+        name=reading.name,
+        memory_total_bytes=reading.memory_total_bytes,
+        memory_used_bytes=reading.memory_used_bytes,
+        gpu_ratio=None if percent is None else percent / 100,
+        temperature_celsius=reading.temperature_celsius,
+        power_watts=reading.power_watts,
+        power_limit_watts=reading.power_limit_watts,
+        sm_clock_hertz=reading.sm_clock_hertz,
+        throttle_reasons=None if throttled is None else ",".join(throttled),
+        ecc_errors=reading.ecc_errors,
+    )
