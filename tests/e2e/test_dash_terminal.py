@@ -117,7 +117,8 @@ def test_a_signal_ends_it_as_cleanly_as_a_key(terminal: Tmux, tmp_path: Path) ->
 
 def test_a_small_terminal_is_enough(tmp_path: Path, server: Running) -> None:
     command = (
-        f"cd {tmp_path}; XDG_STATE_HOME={tmp_path} NO_COLOR=1 {sys.executable} -m whisper_ops dash one={server.url}"
+        f"cd {tmp_path}; unset COLUMNS LINES; "  # test runners set them, and they would win over the terminal's size
+        f"XDG_STATE_HOME={tmp_path} NO_COLOR=1 {sys.executable} -m whisper_ops dash one={server.url}"
     )
     terminal = Tmux(tmp_path, command, (60, 20))
     try:
