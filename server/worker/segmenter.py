@@ -92,6 +92,11 @@ class Segmenter:
         """Everything before this is either in an utterance or judged silent."""
         return self._first if self._run and self.start is None else self.position
 
+    @property
+    def quiet(self) -> bool:
+        """Whether no utterance is open and none seems to begin."""
+        return self.start is None and not self._run
+
     def close(self) -> None:
         """End the open utterance here, if there is one."""
         if self.start is None:

@@ -16,7 +16,7 @@ from server.worker.agreement import Agreement, with_prefix
 from server.worker.line import Line
 from server.worker.scheduler import Job, context_seconds
 from server.worker.segmenter import Segmenter, Tuning
-from server.worker.vad import FRAME, STEP, Vad
+from server.worker.vad import FRAME, QUIET_STEP, STEP, Vad
 
 LONGEST_SECONDS = 15.0
 """Speech without a pause is cut at a word after this long."""
@@ -91,8 +91,8 @@ class Stream:
 
     def _judge(self) -> None:
         line, segmenter = self._line, self._segmenter
-        while line.end - segmenter.position >= STEP:
-            for probability in self._vad(line.slice(segmenter.position, segmenter.position + STEP)):
+        while line.end - segmenter.position >= (step := QUIET_STEP if segmenter.quiet else STEP):
+            for probability in self._vad(line.slice(segmenter.position, segmenter.position + step)):
                 segmenter.feed(probability)
         if not self._utterances:
             self._settle(segmenter.quiet_from - round(KEPT_SECONDS * SAMPLE_RATE))
