@@ -2,21 +2,25 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 import psutil
 
+from dashboard.alerts import Alert, AlertBook, Rule
 from dashboard.charting import ChartSource, HistoryCharts, NoCharts
-from dashboard.memory import Memory
+from dashboard.happenings import Happenings
+from dashboard.memory import Memory, told
 from dashboard.poller import Fleet
-from dashboard.view.world import Board, SelfView, World
+from dashboard.view.world import AlertView, Board, SelfView, World, standing_first
 from dashboard.writer import HistoryWriter
+from whisper_ops.history import EventRecord
 from whisper_ops.snapshot import Snapshot
 
 _POLLS_REMEMBERED = 600
+_EVENTS_REMEMBERED = 200
 
 
 class Feed(Protocol):
@@ -61,13 +65,22 @@ class Still:
 class Live:
     """The present: polls are written on the board as they arrive, and handed to the history."""
 
-    def __init__(self, fleet: Fleet, writer: HistoryWriter | None, history: Path | None) -> None:
+    def __init__(
+        self, fleet: Fleet, writer: HistoryWriter | None, history: Path | None, rules: Iterable[Rule] = ()
+    ) -> None:
         self.fleet = fleet
         self.charts: ChartSource = NoCharts("there is no history") if history is None else HistoryCharts(history)
         self._memory = None if history is None else Memory(history)
         self.board = Board(fleet.pollers)
         self.interval = fleet.interval
         self._writer = writer
+        self._book = AlertBook(rules)
+        self._happenings = Happenings()
+        self._events: deque[EventRecord] = deque(maxlen=_EVENTS_REMEMBERED)
+        """Those that this dashboard saw, newest first."""
+        self._over: tuple[AlertView, ...] = ()
+        """Alerts of the time before this dashboard, from the history."""
+        self._noted: tuple[EventRecord, ...] = ()
         self._polls: deque[float] = deque(maxlen=_POLLS_REMEMBERED)
         self._cost = Cost()
 
@@ -75,8 +88,14 @@ class Live:
         """Take a poll; never blocks."""
         poller = self.fleet.pollers.get(snapshot.server)
         self.board.feed(snapshot, poller.next_try_at if poller else None)
+        changes, events = self._book.feed(snapshot), self._happenings.feed(snapshot)
+        self._events.extendleft(events)
         if self._writer is not None:
             self._writer.put(snapshot)
+            for change in changes:
+                self._writer.put(change.alert.record())
+            for event in events:
+                self._writer.put(event)
         if snapshot.poll_seconds is not None:
             self._polls.append(snapshot.poll_seconds)
 
@@ -90,7 +109,9 @@ class Live:
         """Plans, events and alerts, as the history holds them now."""
         read = None if self._memory is None else self._memory.read(time.time())
         if read is not None:
-            self.board.plans, self.board.events, self.board.alerts = read.plans, read.events, read.alerts
+            self.board.plans, self._noted = read.plans, read.events
+            # What stands is what these polls say; an alert that a recorder left open long ago is not the present.
+            self._over = tuple(alert for alert in read.alerts if alert.until is not None)
 
     def close(self) -> None:
         """Let go of the history that is read; its writer belongs to the caller."""
@@ -102,14 +123,39 @@ class Live:
     def world(self) -> World:
         """The world now."""
         cost = SelfView(self._cost.cpu_ratio(), self._poll_p95(), self._cost.memory_bytes())
+        self.board.alerts, self.board.events = self._alerts(), self._known_events()
         world = self.board.world(time.time(), interval=self.interval, itself=cost)
         recording = "nothing is recorded" if self._writer is None else f"recording to {self._writer.path}"
         trouble = None if self._writer is None else self._writer.note
         return msgspec.structs.replace(world, recording=recording, trouble=trouble)
 
+    def _alerts(self) -> tuple[AlertView, ...]:
+        own = [alert_view(alert) for alert in (*self._book.active, *self._book.past)]
+        held = {(alert.server, alert.gpu_id, alert.rule, alert.since) for alert in own}
+        before = [alert for alert in self._over if (alert.server, alert.gpu_id, alert.rule, alert.since) not in held]
+        return standing_first([*own, *before])
+
+    def _known_events(self) -> tuple[EventRecord, ...]:
+        """Those of the history, and on top those too new to have been read back."""
+        newest = self._noted[0].at if self._noted else float("-inf")
+        return (*(event for event in self._events if event.at > newest), *self._noted)
+
     def _poll_p95(self) -> float | None:
         polls = sorted(self._polls)
         return polls[int(0.95 * (len(polls) - 1))] if polls else None
+
+
+def alert_view(alert: Alert) -> AlertView:
+    """An alert as the screens need it, with what its figure did meanwhile."""
+    return AlertView(
+        server=alert.server,
+        gpu_id=alert.gpu_id,
+        rule=alert.rule,
+        severity="bad" if alert.severity == "critical" else "warn",
+        since=alert.since,
+        until=alert.until,
+        sentence=told(alert.record()),
+    )
 
 
 class Cost:

@@ -70,5 +70,15 @@ def _view(alert: AlertRecord, now: float) -> AlertView:
         severity=_SEVERITIES.get(alert.severity, "warn"),
         since=alert.started_at,
         until=alert.ended_at if over else None,
-        sentence=alert.sentence,
+        sentence=told(alert),
     )
+
+
+def told(alert: AlertRecord) -> str:
+    """Its sentence without the place, which stands beside it on every screen, and with what its figure did."""
+    sentence = alert.sentence.split(": ", 1)[-1]
+    if alert.min_value is None or alert.mean_value is None or alert.max_value is None:
+        return sentence
+    if alert.min_value == alert.max_value:
+        return sentence
+    return f"{sentence} (min {alert.min_value:.3g} avg {alert.mean_value:.3g} max {alert.max_value:.3g})"

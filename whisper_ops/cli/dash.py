@@ -125,15 +125,18 @@ def _verdict(snapshots: "list[Snapshot]") -> int:
 
 def _live(watch: "Watch", options: Options) -> int:
     from dashboard.admin import Admin
+    from dashboard.alerts import load_rules
     from dashboard.feeds import Live
     from dashboard.writer import HistoryWriter
 
     history = options["history"]
-    writer = None if options["read_only"] else HistoryWriter(history, retention=watch.retention)
+    writer = (
+        None if options["read_only"] else HistoryWriter(history, command="whisper-ops dash", retention=watch.retention)
+    )
     urls = {server.label: server.url for server in watch.servers if not server.replicas}
     try:
         admin = Admin(urls, read_token(options["admin_token_file"], "WHISPER_OPS_ADMIN_TOKEN"))
-        live = Live(watch.fleet(), writer, history)
+        live = Live(watch.fleet(), writer, history, load_rules(watch.alerts))
         return _run(live, options, None if options["read_only"] else admin)
     finally:
         if writer is not None:

@@ -1,0 +1,57 @@
+"""What happened between two polls: a silence, a restart, another version, another limit. Imports no textual."""
+
+from collections.abc import Iterator
+
+from dashboard.view import figures as f
+from whisper_ops.history import EventRecord
+from whisper_ops.snapshot import Snapshot
+
+
+class Happenings:
+    """Feed it every snapshot; it answers with the events that it proves, each said once."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, Snapshot] = {}
+        self._silent: dict[str, float] = {}
+
+    def feed(self, snapshot: Snapshot) -> list[EventRecord]:
+        """The events that lie between the poll before and this one."""
+        name = snapshot.server
+        if snapshot.state == "silent":
+            if name in self._silent:
+                return []
+            self._silent[name] = snapshot.at
+            return [_event(snapshot, "silent", snapshot.error or "no answer")]
+        events: list[EventRecord] = []
+        since = self._silent.pop(name, None)
+        if since is not None:
+            events.append(_event(snapshot, "answers", f"answers again after {f.duration(snapshot.at - since)}"))
+        before = self._answers.get(name)
+        self._answers[name] = snapshot
+        return [*events, *_changes(before, snapshot)] if before is not None else events
+
+
+def _changes(before: Snapshot, after: Snapshot) -> Iterator[EventRecord]:
+    old, new = before.figures, after.figures
+    if old is not None and new is not None:
+        started = new.started_at
+        if old.started_at is not None and started is not None and started > old.started_at + 1:
+            yield _event(after, "restart", f"it started again at {f.clock(started)}")
+        if old.slots_per_gpu is not None and new.slots_per_gpu is not None and old.slots_per_gpu != new.slots_per_gpu:
+            yield _event(after, "limit", f"max_connections_per_gpu {old.slots_per_gpu} to {new.slots_per_gpu}")
+        if "draining" in {old.status, new.status} and old.status != new.status:
+            yield _event(after, "drain", "it drains" if new.status == "draining" else "it takes streams again")
+    if before.identity is not None and after.identity is not None:
+        for key, word in (("version", "version"), ("model", "model"), ("compute_type", "precision")):
+            was, now = getattr(before.identity, key), getattr(after.identity, key)
+            if was != now:
+                yield _event(after, word, f"{was or f.UNKNOWN} to {now or f.UNKNOWN}")
+    restarts = {gpu.gpu_id: gpu.restarts for gpu in before.gpus}
+    for gpu in after.gpus:
+        was = restarts.get(gpu.gpu_id)
+        if was is not None and gpu.restarts is not None and gpu.restarts > was:
+            yield _event(after, "worker", f"the worker of GPU {gpu.gpu_id} was started again")
+
+
+def _event(snapshot: Snapshot, kind: str, detail: str) -> EventRecord:
+    return EventRecord(at=snapshot.at, server=snapshot.server, kind=kind, detail=detail)

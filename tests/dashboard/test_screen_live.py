@@ -1,0 +1,145 @@
+"""The present: polls become alerts and events on screen and rows in the history; costs and writers are told."""
+
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from dashboard.alerts import Rule
+from dashboard.feeds import Cost, Live
+from dashboard.happenings import Happenings
+from dashboard.poller import Fleet
+from dashboard.view.alerts_page import alerts_page
+from dashboard.view.events_page import events_page
+from dashboard.view.fleet_page import FleetView, fleet_page
+from dashboard.writer import HistoryWriter
+from tests.dashboard.scenes import NOW, PLAN, gpu, silence, snapshot
+from whisper_ops.history import History
+
+LATE = Rule(name="late", figure="server.lag_p95_seconds", over=1.5, clear=1.2, hold_seconds=3, clear_seconds=2)
+
+
+def poll(live: Live, at: float, lag: float) -> None:
+    live.take(snapshot("one", at, (gpu(0, 7, lag),)))
+
+
+def test_an_alert_stands_is_recorded_and_is_over(tmp_path: Path) -> None:
+    now = time.time() - 60
+    with HistoryWriter(tmp_path / "history.db") as writer:
+        live = Live(Fleet([]), writer, tmp_path / "history.db", [LATE])
+        for step in range(6):
+            poll(live, now + step, 1.6 + 0.1 * step)
+        (alert,) = live.world().alerts
+        assert alert.until is None
+        assert alert.since == now
+        assert "late: 2.1 s, over 1.5 s (min 1.6 avg 1.85 max 2.1)" in alert.sentence
+        assert "1 alert" in fleet_page(live.world(), FleetView(), 120).text
+        for step in range(6, 12):
+            poll(live, now + step, 0.3)
+        assert writer.flush()
+        live.refresh()
+        (alert,) = live.world().alerts
+        assert alert.until == now + 6
+        assert "lasted 6 s" in alerts_page(live.world(), 120).text
+        live.close()
+    with History.reading(tmp_path / "history.db") as history:
+        (row,) = history.alerts(0, time.time())
+        assert row.ended_at == now + 6
+
+
+def test_an_alert_that_somebody_else_left_open_is_not_the_present(tmp_path: Path) -> None:
+    now = time.time() - 60
+    with HistoryWriter(tmp_path / "history.db") as writer:
+        first = Live(Fleet([]), writer, tmp_path / "history.db", [LATE])
+        for step in range(6):
+            poll(first, now + step, 2.0)
+        assert writer.flush()
+        first.close()
+    second = Live(Fleet([]), None, tmp_path / "history.db", [LATE])
+    second.refresh()
+    assert second.world().alerts == ()
+    second.close()
+
+
+def test_plans_in_the_history_reach_the_gauge(tmp_path: Path) -> None:
+    with History.writing(tmp_path / "history.db") as history:
+        history.add_plan(msgspec.structs.replace(PLAN, server="http://one"))
+    live = Live(Fleet([]), None, tmp_path / "history.db")
+    poll(live, time.time(), 0.4)
+    live.refresh()
+    assert "7/18" in fleet_page(live.world(), FleetView(), 120).text
+    live.close()
+
+
+def test_a_second_dashboard_on_one_history_says_who_writes(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    with HistoryWriter(path, command="whisper-ops dash"), HistoryWriter(path) as second:
+        live = Live(Fleet([]), second, path)
+        poll(live, time.time(), 0.4)
+        world = live.world()
+        assert world.trouble is not None
+        assert "▲" in fleet_page(world, FleetView(), 120).text
+        assert "whisper-ops dash" in fleet_page(world, FleetView(), 120).text.replace("\n", " ")
+        live.close()
+
+
+def test_events_are_shown_at_once_and_recorded(tmp_path: Path) -> None:
+    now = time.time() - 60
+    with HistoryWriter(tmp_path / "history.db") as writer:
+        live = Live(Fleet([]), writer, tmp_path / "history.db")
+        poll(live, now, 0.4)
+        live.take(silence("one", now + 1, "connection refused by 127.0.0.1:8000"))
+        live.take(silence("one", now + 2, "connection refused by 127.0.0.1:8000"))
+        poll(live, now + 31, 0.4)
+        shown = [event.kind for event in live.world().events]
+        assert shown == ["answers", "silent"]
+        assert "answers again after 30 s" in events_page(live.world(), 120).text
+        assert "recording to" in events_page(live.world(), 120).text
+        assert writer.flush()
+        live.refresh()
+        assert [event.kind for event in live.world().events if event.server == "one"] == ["answers", "silent"]
+        live.close()
+
+
+def test_what_changed_between_two_polls_is_an_event() -> None:
+    seen = Happenings()
+    before = snapshot("one", 1000.0, (gpu(0, 7, 0.4),))
+    assert seen.feed(before) == []
+    assert before.identity is not None
+    after = snapshot("one", 1010.0, (gpu(0, 7, 0.4, restarts=1),), "draining", slots_per_gpu=18, started_at=NOW)
+    changed = msgspec.structs.replace(after, identity=msgspec.structs.replace(before.identity, version="0.2.0"))
+    events = {event.kind: event.detail for event in seen.feed(changed)}
+    assert set(events) == {"restart", "limit", "drain", "version", "worker"}
+    assert events["limit"] == "max_connections_per_gpu 20 to 18"
+    assert events["version"] == "0.1.0 to 0.2.0"
+    assert seen.feed(msgspec.structs.replace(changed, at=1011.0)) == []
+
+
+def test_the_interval_reaches_every_poller() -> None:
+    live = Live(Fleet([], interval=1.0), None, None)
+    live.set_interval(5.0)
+    assert live.fleet.interval == 5.0
+    assert live.world().interval == 5.0
+
+
+def test_the_own_cost_is_measured_over_a_window() -> None:
+    clock = [0.0]
+    cost = Cost(lambda: clock[0], window_seconds=5.0)
+    assert cost.cpu_ratio() is None
+    clock[0] = 6.0
+    ratio = cost.cpu_ratio()
+    assert ratio is not None
+    assert ratio >= 0
+    assert cost.memory_bytes() > 1e6
+
+
+@pytest.mark.parametrize("page", ["fleet", "alerts", "events"])
+def test_an_empty_world_has_its_pages(page: str) -> None:
+    world = Live(Fleet([]), None, None).world()
+    text = {
+        "fleet": fleet_page(world, FleetView(), 80).text,
+        "alerts": alerts_page(world, 80).text,
+        "events": events_page(world, 80).text,
+    }[page]
+    assert text.strip()
