@@ -22,8 +22,9 @@ _decoder = msgspec.msgpack.Decoder(Up)
 class Generators:
     """A number of generator processes that hold the same corpus. Use as an async context manager."""
 
-    def __init__(self, folder: Path, count: int = 1) -> None:
+    def __init__(self, folder: Path, count: int = 1, module: str = "capacity.load.generator") -> None:
         self._folder = folder
+        self._module = module  # tests put one in that is slow on purpose
         self._wanted = count
         self._processes: list[Process] = []
 
@@ -93,7 +94,7 @@ class Generators:
     async def _start(self) -> Process:
         # A session of its own: Ctrl-C is for the load test, which then asks for what was measured.
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "capacity.load.generator", stdin=PIPE, stdout=PIPE, start_new_session=True
+            sys.executable, "-m", self._module, stdin=PIPE, stdout=PIPE, start_new_session=True
         )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI, WebSocketException
 from websockets.protocol import State
@@ -15,6 +14,7 @@ from capacity.clients import PROTOCOLS, Client, Done, Failed, Ready, Refused, Sh
 from capacity.load.follow import Follower
 from capacity.load.orders import LevelOrder, StreamOrder, StreamResult
 from capacity.load.pace import Wheel
+from capacity.load.two_step import NoRoomError, handed_out
 from capacity.load.words import Update, latencies, score
 from capacity.speech.audio import Samples
 from capacity.speech.corpus import RATE, Corpus
@@ -133,23 +133,18 @@ class Speaker:
         except InvalidStatus as error:
             code = error.response.status_code
             return Ending("refused" if code in {429, 503} else "failed", f"HTTP {code} instead of a WebSocket")
+        except NoRoomError as error:
+            return Ending("refused", str(error))
         except TimeoutError:
             return Ending("failed", f"no connection in {self._level.setup_seconds:g} s")
-        except (OSError, InvalidHandshake, InvalidURI, WebSocketException, httpx.HTTPError) as error:
+        except (OSError, InvalidHandshake, InvalidURI, WebSocketException) as error:
             return Ending("failed", f"cannot connect: {error}")
 
     async def _address(self) -> tuple[str, dict[str, str]]:
         headers = {"Authorization": f"Bearer {self._level.token}"} if self._level.token else {}
         url = self._level.url
         if self._level.two_step:
-            async with httpx.AsyncClient(headers=headers, timeout=self._level.setup_seconds, trust_env=False) as http:
-                answer = await http.get(url)
-            if answer.status_code != 200:
-                raise httpx.HTTPError(f"/connect answered HTTP {answer.status_code}")
-            try:
-                url = str(answer.json()["ws_url"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise httpx.HTTPError("/connect answered without a ws_url") from error
+            url = await handed_out(url, headers, self._level.setup_seconds)
         parts = urlsplit(url)
         query = "&".join(filter(None, [parts.query, urlencode(self._client.query())]))
         return urlunsplit(parts._replace(query=query)), headers

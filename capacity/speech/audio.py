@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import resample_poly
 
 from whisper_ops.errors import UserError
 
@@ -44,6 +43,8 @@ def resample(samples: Samples, from_rate: int, to_rate: int) -> Samples:
     """The same sound at another rate."""
     if from_rate == to_rate:
         return samples
+    from scipy.signal import resample_poly  # noqa: PLC0415  # takes 2 s to import, and speech is mostly at its rate
+
     common = math.gcd(from_rate, to_rate)
     floats = resample_poly(samples.astype(np.float32), to_rate // common, from_rate // common)
     return np.clip(np.rint(floats), -32768, 32767).astype(np.int16)

@@ -34,6 +34,8 @@ class LoadShape(msgspec.Struct, frozen=True, kw_only=True):
     settle_seconds: float = 1.0
     """Between the last arrival and the measured window."""
     drain_seconds: float = 20.0
+    cool_seconds: float = 10.0
+    """After a level that was missed: a server that drowned gets time to come up again."""
     keep_text: bool = False
 
 

@@ -71,6 +71,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     plan_line: str = ""
     """The plan as one line: what makes two commands the same."""
     watch: tuple[Watch, ...] = ()
+    generator: str = "capacity.load.generator"
+    """The module that a generator process runs."""
 
 
 class Sweep:
@@ -112,7 +114,7 @@ class Sweep:
         reason: str | None = "the load test broke"
         gone = False
         try:
-            async with Generators(self._corpus.folder, self._options.processes or 1) as generators:
+            async with self._generators() as generators:
                 await self._all(generators, plan)
             state, reason = "done", None
         except asyncio.CancelledError:
@@ -162,6 +164,12 @@ class Sweep:
             plan.told(ask.streams, level.passed, long=ask.long)
             if measured.figures.failed:
                 await reach(self._target)  # raises when it is gone
+            if level.passed is False and plan.next() is not None:
+                self._watcher.note(f"letting the server come up again for {self._shape.cool_seconds:g} s")
+                await asyncio.sleep(self._shape.cool_seconds)
+
+    def _generators(self) -> Generators:
+        return Generators(self._corpus.folder, self._options.processes or 1, self._options.generator)
 
     def _next(self, plan: Plan) -> Ask | None:
         ask = plan.next()

@@ -118,7 +118,7 @@ class Double:
         self.most_active = max(self.most_active, len(self.active))
         await connection.send(json.dumps({"type": "status", "state": "connected", "message": "Connected"}))
         if faults.never_ready:
-            await asyncio.sleep(3600)
+            await connection.wait_closed()
         if faults.nonsense:
             await connection.send("<html>Bad gateway</html>")
         await connection.send(json.dumps({"type": "ready", "connection_id": "x", "gpu_id": gpu, "setup_time_ms": 1.0}))
@@ -152,7 +152,7 @@ class Double:
             await connection.send(json.dumps({"type": "done", "audio_s": seconds, "segments": 1}))
             await connection.close()
         if faults.stop_reading_after_seconds is not None and seconds >= faults.stop_reading_after_seconds:
-            await asyncio.sleep(3600)
+            await connection.wait_closed()
 
     def _show(self, connection: ServerConnection, shown: list[str], word: str) -> None:
         shown.append(word)

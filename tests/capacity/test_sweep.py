@@ -1,8 +1,13 @@
-"""A sweep against the scripted double: what is measured, audited, stored and said."""
+"""A sweep against scripted doubles, honest and dishonest: what is measured, audited, stored and said.
+
+Streams run in real time, so the doubles are all measured at once, when the first test asks, and each test looks at its
+own.
+"""
 
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from capacity.load.orders import Progress
@@ -10,22 +15,21 @@ from capacity.speech.corpus import Corpus, load
 from capacity.sweep.level import LoadShape
 from capacity.sweep.objective import DEFAULT, parse
 from capacity.sweep.plans import Ask, LevelList
-from capacity.sweep.run import Outcome, Sweep
+from capacity.sweep.run import Options, Outcome, Sweep
 from capacity.sweep.target import parse_target
 from tests.capacity.double import Faults, coded_corpus, running_double
 from whisper_ops.errors import Exit, UserError
-from whisper_ops.history import History, LevelRecord
+from whisper_ops.history import History, LevelRecord, SweepRecord
 from whisper_ops.snapshot import Snapshot
 
-SHAPE = LoadShape(seconds=4, setup_seconds=3, drain_seconds=2)
+SHAPE = LoadShape(seconds=4, setup_seconds=4, drain_seconds=2, cool_seconds=0)
 
 
 class Quiet:
-    """A watcher that only counts."""
+    """A watcher that only remembers."""
 
     def __init__(self) -> None:
         self.levels: list[LevelRecord] = []
-        self.beats = 0
         self.asked: list[Ask] = []
         self.notes: list[str] = []
         self.first_level = asyncio.Event()
@@ -37,11 +41,63 @@ class Quiet:
         self.notes.append(sentence)
 
     def progress(self, progress: Progress, snapshot: Snapshot | None) -> None:
-        self.beats += 1
+        pass
 
     def end(self, level: LevelRecord) -> None:
         self.levels.append(level)
         self.first_level.set()
+
+
+class Case(msgspec.Struct, kw_only=True):
+    faults: Faults
+    levels: tuple[int, ...] = (1,)
+    objective: str = "stable_p95<=2s, connected>=99.9%, errors<=0.1%"
+    options: Options = Options(processes=1)
+    shape: LoadShape = SHAPE
+
+
+class Ran(msgspec.Struct, kw_only=True):
+    outcome: Outcome
+    sweep: SweepRecord
+    stored: list[LevelRecord]
+    watcher: Quiet
+
+    @property
+    def last(self) -> LevelRecord:
+        return self.outcome.levels[-1]
+
+
+CASES = {
+    "honest": Case(faults=Faults(delay_seconds=0.3, gpus=2), levels=(4,), objective=DEFAULT),
+    "drops text": Case(faults=Faults(drop_every=3)),
+    "no partials": Case(faults=Faults(partials=False), levels=(2,)),
+    "few live": Case(faults=Faults(leave_after_seconds=1.5), levels=(3,), objective="errors<=100%"),
+    "refuses some": Case(faults=Faults(slots=2), levels=(4,)),
+    "refuses all": Case(faults=Faults(slots=0), levels=(2,)),
+    "nonsense": Case(faults=Faults(nonsense=True), levels=(2,)),
+    "never ready": Case(
+        faults=Faults(never_ready=True), levels=(2,), shape=LoadShape(seconds=2, setup_seconds=1, cool_seconds=0)
+    ),
+    "never done": Case(faults=Faults(never_done=True), levels=(2,)),
+    "silent": Case(faults=Faults(silent=True), levels=(2,)),
+    "dies": Case(faults=Faults(die_after_seconds=2.0), levels=(1, 2, 4)),
+    "slow generator": Case(
+        faults=Faults(), levels=(2,), options=Options(processes=1, generator="tests.capacity.slow_generator")
+    ),
+}
+
+
+async def measure(case: Case, corpus: Corpus, history: Path) -> Ran:
+    watcher = Quiet()
+    async with running_double(case.faults) as double:
+        with History.writing(history) as store:
+            run = Sweep(
+                store, parse_target(double.url), corpus, case.shape, parse(case.objective), watcher, case.options
+            )
+            outcome = await run.run(LevelList(case.levels))
+    with History.reading(history) as store:
+        (stored,) = store.sweeps()
+        return Ran(outcome=outcome, sweep=stored.sweep, stored=store.levels(stored.id), watcher=watcher)
 
 
 @pytest.fixture(scope="module")
@@ -49,104 +105,133 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return load(coded_corpus(Path(tmp_path_factory.mktemp("speech")) / "coded"))
 
 
-async def sweep(url: str, corpus: Corpus, history: Path, *levels: int, objective: str = DEFAULT) -> Outcome:
-    with History.writing(history) as store:
-        return await Sweep(store, parse_target(url), corpus, SHAPE, parse(objective), Quiet()).run(LevelList(levels))
+@pytest.fixture(scope="module")
+def ran(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
+    folder = Path(tmp_path_factory.mktemp("histories"))
+
+    async def all_of_them() -> dict[str, Ran]:
+        # A few at a time: every case has a generator process of its own, and two cores start them slowly.
+        gate = asyncio.Semaphore(4)
+
+        async def one(name: str, case: Case) -> Ran:
+            async with gate:
+                return await measure(case, corpus, folder / f"{name}.db")
+
+        done = await asyncio.gather(*(one(name, case) for name, case in CASES.items()))
+        return dict(zip(CASES, done, strict=True))
+
+    return asyncio.run(all_of_them())
 
 
-async def test_an_honest_server_is_measured_as_it_is(corpus: Corpus, tmp_path: Path) -> None:
-    async with running_double(Faults(delay_seconds=0.3, gpus=2)) as double:
-        outcome = await sweep(double.url, corpus, tmp_path / "h.db", 1, 4)
-    assert outcome.state == "done"
-    four = outcome.levels[1]
-    assert four.audit == "provisional"
-    assert four.passed
+# One worker measures for all of them.
+pytestmark = pytest.mark.xdist_group("sweep")
+
+
+def test_an_honest_server_is_measured_as_it_is(ran: dict[str, Ran], corpus: Corpus) -> None:
+    honest = ran["honest"]
+    assert honest.outcome.state == "done"
+    one, four = honest.outcome.levels
+    # The objective counts word errors from one stream, so that one was measured first.
+    assert [ask.purpose for ask in honest.watcher.asked] == ["baseline", ""]
+    assert (one.streams, four.streams) == (1, 4)
+    assert (four.audit, four.passed) == ("provisional", True)
     assert "short of 60 s" in four.reason
     assert four.achieved_concurrency == pytest.approx(4, abs=0.1)
     # Said at the end of its chunk, shown 0.3 s after the chunk came that ended it: at most a chunk later.
     assert four.stable_p50_seconds is not None
     assert 0.29 <= four.stable_p50_seconds <= 0.6
-    assert four.wer_ratio == 0
-    assert four.missing_words == 0
-    assert four.gpu_spread == 0
-    assert four.streams_per_gpu == 2
-    with History.reading(tmp_path / "h.db") as history:
-        (stored,) = history.sweeps()
-        assert stored.sweep.state == "done"
-        assert stored.sweep.engine == "double"
-        assert stored.sweep.simulated
-        assert stored.sweep.corpus == corpus.name
-        assert history.levels(stored.id) == list(outcome.levels)
+    assert (four.wer_ratio, four.missing_words) == (0, 0)
+    assert (four.gpu_spread, four.streams_per_gpu) == (0, 2)
+    assert honest.sweep.state == "done"
+    assert (honest.sweep.engine, honest.sweep.simulated, honest.sweep.corpus) == ("double", True, corpus.name)
+    assert honest.stored == list(honest.outcome.levels)
 
 
-async def test_one_stream_is_measured_first_when_the_objective_counts_from_it(corpus: Corpus, tmp_path: Path) -> None:
-    async with running_double() as double:
-        outcome = await sweep(double.url, corpus, tmp_path / "h.db", 2)
-    assert [level.streams for level in outcome.levels] == [1, 2]
+def test_a_slow_generator_makes_a_level_invalid_and_leaves_no_answer(ran: dict[str, Ran]) -> None:
+    level = ran["slow generator"].last
+    assert (level.audit, level.passed) == ("invalid", None)
+    assert "the load generator was late itself" in level.reason
 
 
-async def test_dropped_text_fails_with_its_share(corpus: Corpus, tmp_path: Path) -> None:
-    async with running_double(Faults(drop_every=3)) as double:
-        outcome = await sweep(double.url, corpus, tmp_path / "h.db", 1, objective="stable_p95<=2s")
-    (level,) = outcome.levels
-    assert (level.audit, level.passed) == ("invalid", False)
-    assert "of the words never came" in level.reason
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ("drops text", "of the words never came"),
+        ("few live", "of 3 streams were live at once"),
+        ("refuses some", "2.0 of 4 streams were live at once (No GPU resources available)"),
+        ("refuses all", "0.0 of 2 streams were live at once (No GPU resources available)"),
+        ("nonsense", "not a message of the native protocol"),
+        ("never ready", "not ready in 1 s"),
+        ("silent", "errors 100 %"),
+        ("never done", "errors 100 %"),
+    ],
+)
+def test_a_dishonest_or_broken_server_fails_with_the_right_reason(ran: dict[str, Ran], case: str, reason: str) -> None:
+    level = ran[case].last
+    assert level.passed is False
+    assert reason in level.reason
+    assert ran[case].outcome.state == "done"
+    assert ran[case].stored[-1] == level
 
 
-async def test_no_partials_is_said(corpus: Corpus, tmp_path: Path) -> None:
-    async with running_double(Faults(partials=False)) as double:
-        outcome = await sweep(double.url, corpus, tmp_path / "h.db", 1)
-    (level,) = outcome.levels
+def test_no_partials_is_said_and_never_passes(ran: dict[str, Ran]) -> None:
+    level = ran["no partials"].last
     assert level.audit == "invalid"
+    assert level.passed is not True
     assert "no partial results" in level.reason
 
 
-async def test_streams_that_end_early_are_not_live(corpus: Corpus, tmp_path: Path) -> None:
-    async with running_double(Faults(leave_after_seconds=1.0)) as double:
-        outcome = await sweep(double.url, corpus, tmp_path / "h.db", 3, objective="errors<=100%")
-    (level,) = outcome.levels
-    assert (level.audit, level.passed) == ("invalid", False)
-    assert "of 3 streams were live at once" in level.reason
+def test_refusals_and_failures_are_counted_apart(ran: dict[str, Ran]) -> None:
+    some = ran["refuses some"].last
+    assert (some.connected, some.refused, some.failed) == (2, 2, 0)
+    nonsense = ran["nonsense"].last
+    assert (nonsense.refused, nonsense.failed) == (0, 2)
 
 
-async def test_refusals_are_counted_and_the_answer_is_no(corpus: Corpus, tmp_path: Path) -> None:
-    async with running_double(Faults(slots=2)) as double:
-        outcome = await sweep(double.url, corpus, tmp_path / "h.db", 4, objective="connected>=99.9%")
-    (level,) = outcome.levels
-    assert (level.connected, level.refused, level.failed) == (2, 2, 0)
-    assert (level.audit, level.passed) == ("invalid", False)
-    assert "No GPU resources available" in level.reason
+def test_a_server_that_dies_ends_the_sweep_with_what_it_has(ran: dict[str, Ran]) -> None:
+    dead = ran["dies"]
+    assert dead.outcome.state == "failed"
+    assert dead.outcome.gone
+    assert dead.sweep.state == "failed"
+    assert "cannot reach" in (dead.sweep.reason or "")
+    assert [level.passed for level in dead.stored] == [False]
 
 
 async def test_nothing_there_is_exit_3_and_no_row(corpus: Corpus, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot reach") as caught:
-        await sweep("http://127.0.0.1:9", corpus, tmp_path / "h.db", 1)
-    assert caught.value.code == Exit.UNREACHABLE
-    with History.reading(tmp_path / "h.db") as history:
-        assert not history.sweeps()
+    with History.writing(tmp_path / "h.db") as store:
+        run = Sweep(store, parse_target("127.0.0.1:9"), corpus, SHAPE, parse(DEFAULT), Quiet())
+        with pytest.raises(UserError, match="cannot reach") as caught:
+            await run.run(LevelList([1]))
+        assert caught.value.code == Exit.UNREACHABLE
+        assert not store.sweeps()
 
 
-async def test_a_server_that_dies_ends_the_sweep_with_what_it_has(corpus: Corpus, tmp_path: Path) -> None:
-    async with running_double(Faults(die_after_seconds=2.0)) as double:
-        outcome = await sweep(double.url, corpus, tmp_path / "h.db", 1, 2, 4)
-    assert outcome.state == "failed"
-    assert outcome.gone
-    with History.reading(tmp_path / "h.db") as history:
-        (stored,) = history.sweeps()
-        assert stored.sweep.state == "failed"
-        assert "cannot reach" in (stored.sweep.reason or "")
-        assert [level.passed for level in history.levels(stored.id)] == [False]
-
-
-async def test_a_cancelled_sweep_keeps_its_levels(corpus: Corpus, tmp_path: Path) -> None:
-    watcher = Quiet()
+async def test_an_interrupted_sweep_keeps_its_levels_and_the_same_command_goes_on(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    short = LoadShape(seconds=1.5, setup_seconds=3, drain_seconds=2, cool_seconds=0)
+    objective = parse("stable_p95<=2s")
+    options = Options(processes=1, plan_line="levels [1, 2]")
     with History.writing(tmp_path / "h.db") as store:
         async with running_double() as double:
-            run = Sweep(store, parse_target(double.url), corpus, SHAPE, parse("stable_p95<=2s"), watcher)
-            task = asyncio.create_task(run.run(LevelList([1, 50])))
+            target, first = parse_target(double.url), Quiet()
+            task = asyncio.create_task(
+                Sweep(store, target, corpus, short, objective, first, options).run(LevelList([1, 2]))
+            )
             async with asyncio.timeout(30):
-                await watcher.first_level.wait()
+                await first.first_level.wait()
             task.cancel()
-            outcome = await task
-        assert outcome.state == "interrupted"
-        assert [level.streams for level in store.levels(outcome.sweep_id)] == [1]
+            interrupted = await task
+            assert interrupted.state == "interrupted"
+            assert [level.streams for level in store.levels(interrupted.sweep_id)] == [1]
+            # Another command does not touch it; the same one goes on with it.
+            other = Options(processes=1, plan_line="levels [1]")
+            third = await Sweep(store, target, corpus, short, objective, Quiet(), other).run(LevelList([1]))
+            assert third.sweep_id != interrupted.sweep_id
+            second = Quiet()
+            resumed = await Sweep(store, target, corpus, short, objective, second, options).run(LevelList([1, 2]))
+    assert resumed.sweep_id == interrupted.sweep_id
+    assert resumed.state == "done"
+    assert [ask.streams for ask in second.asked] == [2]
+    assert [level.streams for level in resumed.levels] == [1, 2]
+    assert "1 levels are measured already" in second.notes[0]

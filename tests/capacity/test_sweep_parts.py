@@ -1,0 +1,291 @@
+"""The parts around a sweep: plans, early stops, arrivals, watching, comparing, reports, transcripts, addresses."""
+
+import io
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from capacity.load.arrivals import offsets, ramp_seconds
+from capacity.load.follow import Follower
+from capacity.load.orders import Progress
+from capacity.load.words import Spoken
+from capacity.sweep.compare import compare, table
+from capacity.sweep.hopeless import Hopeless
+from capacity.sweep.objective import parse
+from capacity.sweep.plans import LevelList, SearchPlan, Soak
+from capacity.sweep.report import render, write_report
+from capacity.sweep.run import Outcome
+from capacity.sweep.search import Limits
+from capacity.sweep.tables import json_body, level_table
+from capacity.sweep.target import parse_target
+from capacity.sweep.watch import parse_watch
+from whisper_ops.errors import Exit, UserError
+from whisper_ops.history import History, LevelRecord, SweepRecord
+
+SWEEP = SweepRecord(
+    server="host:8000",
+    started_at=1.0,
+    state="done",
+    model="tiny.en",
+    simulated=True,
+    chunk_seconds=0.1,
+    corpus="speech@1",
+    objective="stable_p95_seconds<=2",
+)
+
+
+def level(streams: int, stable: float | None = 0.5, **more: object) -> LevelRecord:
+    given = {
+        "sweep_id": 1,
+        "streams": streams,
+        "started_at": 1.0,
+        "duration_seconds": 60.0,
+        "audit": "valid",
+        "passed": True,
+        "reason": "",
+        "achieved_concurrency": float(streams),
+        "words": 500,
+        "stable_p95_seconds": stable,
+        "stable_p50_seconds": 0.2,
+        "first_p95_seconds": 0.4,
+        "wer_ratio": 0.03,
+        "partials_per_second": 2.0,
+    }
+    return msgspec.convert({**given, **more}, LevelRecord)
+
+
+def progress(*, behind: float | None = None, failed: int = 0) -> Progress:
+    return Progress(ready=4, live=4, ended=0, failed=failed, texts=9, behind_p50_seconds=behind, late_max_seconds=0.0)
+
+
+# --- plans ---------------------------------------------------------------------------------------------
+
+
+def test_a_list_of_levels_goes_in_order_and_skips_what_is_known() -> None:
+    plan = LevelList([5, 10, 20])
+    plan.told(10, passed=True, long=False)
+    asked = []
+    while (ask := plan.next()) is not None:
+        asked.append(ask.streams)
+        plan.told(ask.streams, passed=None, long=False)
+    assert asked == [5, 20]
+
+
+def test_a_search_says_its_bracket_in_a_sentence() -> None:
+    plan = SearchPlan(Limits())
+    while (ask := plan.next()) is not None:
+        plan.told(ask.streams, passed=ask.streams <= 3, long=ask.long)
+    assert plan.outcome == "the limit lies in [3, 4): 3 met the objective, 4 did not; resolved"
+    assert plan.left is not None
+
+
+def test_a_search_that_found_nothing_says_so() -> None:
+    plan = SearchPlan(Limits())
+    plan.told(1, passed=False, long=True)
+    assert (plan.outcome or "").startswith("not even 1 stream met the objective")
+
+
+def test_a_soak_holds_one_level_until_its_time_is_over() -> None:
+    now = [0.0]
+    plan = Soak(7, 150.0, clock=lambda: now[0])
+    asked = 0
+    while (ask := plan.next()) is not None:
+        assert ask.streams == 7
+        asked += 1
+        now[0] += 60
+    assert asked == 3
+
+
+# --- early stops ---------------------------------------------------------------------------------------
+
+
+def test_a_drowning_level_is_stopped_and_a_hiccup_is_not() -> None:
+    hopeless = Hopeless(4, parse("stable_p95<=2s"))
+    assert all(hopeless.seen(progress(behind=9.0)) is None for _ in range(4))
+    assert hopeless.seen(progress(behind=1.0)) is None
+    said = [hopeless.seen(progress(behind=9.0)) for _ in range(5)]
+    assert said[:4] == [None] * 4
+    assert said[4] == "stopped early: half of the streams were more than 8 s behind"
+
+
+def test_a_level_most_of_whose_streams_broke_is_stopped() -> None:
+    hopeless = Hopeless(4, parse("wer<=10%"))
+    said = [hopeless.seen(progress(behind=99.0, failed=3)) for _ in range(5)]
+    assert said[-1] == "stopped early: 3 of 4 streams were refused or broke off"
+    assert Hopeless(4, parse("wer<=10%")).seen(progress(behind=99.0)) is None
+
+
+def test_following_knows_how_far_the_text_is_behind() -> None:
+    words = ["the", "cat", "sat", "on", "the", "mat", "all", "day"]
+    spoken = [Spoken(word, float(k + 1)) for k, word in enumerate(words)]
+    follower = Follower(spoken)
+    assert follower.behind("", 0.5) == 0
+    assert follower.behind("", 3.5) == pytest.approx(2.5)
+    assert follower.behind("The cat sat", 3.5) == 0
+    # A wrong last word hides nothing before it.
+    assert follower.behind("The cat sat on the mad", 6.5) == pytest.approx(0.5)
+    assert follower.behind("the cat sat on the mat all day", 60.0) == 0
+
+
+# --- arrivals ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arrivals", ["spread", "burst", "poisson"])
+def test_everybody_arrives_within_the_ramp(arrivals: str) -> None:
+    ramp = ramp_seconds(40, 60, arrivals)
+    found = offsets(40, ramp, arrivals, seed=3)
+    assert len(found) == 40
+    assert found == sorted(found)
+    assert 0 <= found[0] <= found[-1] <= ramp
+    assert (len(set(found)) == 1) == (arrivals == "burst")
+
+
+# --- addresses -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "protocol", "socket"),
+    [
+        ("host:8000", "native", "ws://host:8000/ws"),
+        ("http://host:8000/", "native", "ws://host:8000/ws"),
+        ("https://host", "whisperlivekit", "wss://host/asr"),
+        ("ws://host:9090", "whisperlive", "ws://host:9090/"),
+        ("ws://host:8000/custom?x=1", "native", "ws://host:8000/custom?x=1"),
+    ],
+)
+def test_addresses_are_read_as_people_write_them(written: str, protocol: str, socket: str) -> None:
+    target = parse_target(written, protocol)
+    assert target.ws == socket
+    assert target.name == written.rsplit("//", maxsplit=1)[-1].split("/", maxsplit=1)[0]
+
+
+@pytest.mark.parametrize("nonsense", ["ftp://host", "http://", "http://host:port"])
+def test_no_address_is_named(nonsense: str) -> None:
+    with pytest.raises(UserError, match="no server address"):
+        parse_target(nonsense)
+    with pytest.raises(UserError, match="there are native, whisperlive, whisperlivekit"):
+        parse_target("host", "telepathy")
+
+
+# --- watching ------------------------------------------------------------------------------------------
+
+
+def test_a_process_is_watched_with_its_children() -> None:
+    watch = parse_watch(f"me={os.getpid()}")
+    reading = watch._read()
+    assert watch.name == "me"
+    assert reading is not None
+    assert reading.memory_bytes > 1e6
+
+
+@pytest.mark.parametrize("text", ["me", "=1", "me=", "me=99999999", "me=no/such/group"])
+def test_what_cannot_be_watched_is_named(text: str) -> None:
+    with pytest.raises(UserError, match="--watch"):
+        parse_watch(text)
+
+
+# --- comparing -----------------------------------------------------------------------------------------
+
+
+def history(tmp_path: Path, *sweeps: tuple[SweepRecord, list[LevelRecord]]) -> History:
+    store = History.writing(tmp_path / "h.db")
+    for sweep, levels in sweeps:
+        number = store.start_sweep(sweep)
+        for one in levels:
+            store.add_level(msgspec.structs.replace(one, sweep_id=number))
+    return store
+
+
+def test_the_same_again_is_not_worse(tmp_path: Path) -> None:
+    levels = [level(5), level(10, 0.9)]
+    store = history(tmp_path, (SWEEP, levels), (SWEEP, [level(5, 0.52), level(10, 0.95)]))
+    compared = compare(store, 1, 2, worse_by=0.1)
+    assert not compared.worse
+    assert (compared.limit_a, compared.limit_b) == (10, 10)
+
+
+def test_a_slower_level_is_worse_and_named(tmp_path: Path) -> None:
+    store = history(tmp_path, (SWEEP, [level(5), level(10)]), (SWEEP, [level(5), level(10, 2.6, passed=False)]))
+    compared = compare(store, 1, 2, worse_by=0.1)
+    assert compared.reasons == ("stable_p95 at 10: 0.50 s → 2.60 s", "10 streams passed before, and fail")
+    assert (compared.limit_a, compared.limit_b) == (10, 5)
+    shown = table(compared).renderables[-1]
+    assert str(shown).startswith("✗ worse: stable_p95 at 10")
+
+
+def test_invalid_levels_are_no_evidence_for_figures(tmp_path: Path) -> None:
+    store = history(tmp_path, (SWEEP, [level(5)]), (SWEEP, [level(5, 0.1, audit="invalid", passed=False)]))
+    assert compare(store, 1, 2, worse_by=0.1).reasons == ("5 streams passed before, and fail",)
+
+
+@pytest.mark.parametrize(
+    ("other", "levels", "reason"),
+    [
+        ({"corpus": "other@2"}, [level(5)], "corpus"),
+        ({"chunk_seconds": 0.2}, [level(5)], "chunk_seconds"),
+        ({}, [level(7)], "no usable level in common"),
+        ({}, [level(5, partials_per_second=0.5)], "equal cadence"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(
+    tmp_path: Path, other: dict[str, object], levels: list[LevelRecord], reason: str
+) -> None:
+    changed = msgspec.convert({**msgspec.structs.asdict(SWEEP), **other}, SweepRecord)
+    store = history(tmp_path, (SWEEP, [level(5)]), (changed, levels))
+    with pytest.raises(UserError, match=reason) as caught:
+        compare(store, 1, 2, worse_by=0.1)
+    assert caught.value.code == Exit.EVIDENCE
+
+
+def test_a_sweep_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no sweep 9"):
+        compare(history(tmp_path, (SWEEP, [level(5)])), 1, 9, worse_by=0.1)
+
+
+# --- what comes out ------------------------------------------------------------------------------------
+
+
+def outcome(*levels: LevelRecord) -> Outcome:
+    return Outcome(sweep_id=1, sweep=SWEEP, levels=levels, state="done", reason=None, said="the limit lies in [5, 10)")
+
+
+def test_the_report_stands_alone_and_says_simulated(tmp_path: Path) -> None:
+    page = render(outcome(level(5), level(10, 2.5, passed=False, reason="stable_p95 2.50 s > 2.00 s <b>")))
+    assert "This server is simulated" in page
+    assert "the limit lies in [5, 10)" in page
+    assert "<svg" in page
+    assert "stable p95 limit" in page
+    assert "&lt;b&gt;" in page
+    assert "http" not in page.replace("http-equiv", "")
+    with pytest.raises(UserError, match="cannot write the report"):
+        write_report(outcome(level(5)), tmp_path / "no" / "such" / "folder.html")
+
+
+def test_the_table_gives_each_reason_once() -> None:
+    from rich.console import Console
+
+    console = Console(width=160, record=True, file=io.StringIO())
+    short = "20 s are short of 60 s"
+    console.print(
+        level_table(
+            [
+                level(1, audit="provisional", reason=f"{short}; 60 words are short of 200"),
+                level(2, None, audit="provisional", reason=f"{short}; 120 words are short of 200"),
+                level(4, audit="invalid", passed=None, reason="the load generator was late itself"),
+            ]
+        )
+    )
+    text = console.export_text()
+    assert text.count(short) == 1
+    assert "at 1, 2: fewer than 200 words" in text
+    assert "? no answer (invalid)" in text
+    assert "—" in text
+
+
+def test_the_json_body_holds_every_column() -> None:
+    body = json_body(outcome(level(5)))
+    assert body["levels"][0]["stable_p95_seconds"] == 0.5
+    assert body["sweep"]["settings"] == {}
+    assert body["conclusion"] == "the limit lies in [5, 10)"
