@@ -62,6 +62,12 @@ bench-kills: $(VENV)/.dev ## 200 SIGKILLs of the recorder while it writes (5 min
 bench-rows: $(VENV)/.dev ## planning from ten million rows of history: seconds and memory (1 minute, 1 GB of disk)
 	@PYTHONPATH=. $(BIN)/python tests/bench/bench_rows.py
 
+bench-load: $(VENV)/.dev ## how many streams one process of the load generator drives on one core (90 s)
+	@$(BIN)/python -m tests.bench.bench_load
+
+bench-peers: $(VENV)/.dev ## WhisperLive and WhisperLiveKit beside our own server, searched alike (15 minutes; RUNS=5)
+	@$(BIN)/python -m tests.bench.bench_peers
+
 bench-planner: $(VENV)/.dev ## the planner on published data that nobody tuned it on, beside the usual laws (30 s)
 	@PYTHONPATH=. $(BIN)/python tests/bench/bench_planner.py
 
