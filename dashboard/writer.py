@@ -12,6 +12,7 @@ from typing import Self
 from whisper_ops.errors import UserError
 from whisper_ops.history import AlertRecord, EventRecord, History, Retention
 from whisper_ops.history.lock import WriterLock
+from whisper_ops.history.repair import is_sqlite, repair
 from whisper_ops.snapshot import Snapshot
 
 FLUSH_SECONDS = 1.0
@@ -121,10 +122,21 @@ class HistoryWriter:
             return
         try:
             self._history = History.writing(self.path)
-        except BaseException:
-            self._lock.release()
-            raise
+        except UserError as error:
+            if not _is_damage(error.__cause__) or not is_sqlite(self.path):
+                self._lock.release()
+                raise
+            self._mend()
         self.note = None
+
+    def _mend(self) -> None:
+        """Go on in a new file with everything that can be read of the damaged one, which is moved aside."""
+        if self._history is not None:
+            self._history.close()
+            self._history = None
+        self._say(f"the history {self.path} is damaged; saving what can be read")
+        self._say(f"{self.path}: {repair(self.path)}")
+        self._history = History.writing(self.path)
 
     def _run(self) -> None:
         while not self._stopping:
@@ -148,6 +160,9 @@ class HistoryWriter:
                 self._succeeded(batch)
             self._keep_house(self._history)
         except sqlite3.Error as error:
+            if _is_damage(error):
+                self._mend()
+                return
             self._failed(f"the history {self.path} takes no rows ({error}); polling goes on without it")
 
     def _keep_house(self, history: History) -> None:
@@ -184,6 +199,10 @@ class HistoryWriter:
                 self._say(sentence)
             self.note = sentence
             self._changed.notify_all()
+
+
+def _is_damage(error: BaseException | None) -> bool:
+    return isinstance(error, sqlite3.DatabaseError) and error.sqlite_errorcode == sqlite3.SQLITE_CORRUPT
 
 
 def _silently(_sentence: str) -> None:

@@ -237,3 +237,29 @@ def _wait(condition: object, seconds: float = 10.0) -> None:
             return
         pause.wait(0.005)
     raise AssertionError("waited in vain")
+
+
+def test_a_damaged_history_is_moved_aside_at_the_start_and_polls_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    said: list[str] = []
+    with HistoryWriter(path) as writer:
+        for at in range(5000):
+            writer.put(poll(float(at)))
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 8192 * 4096
+    content[middle : middle + 4 * 4096] = b"\xa5" * 4096 * 4
+    path.write_bytes(content)
+    with HistoryWriter(path, said.append, flush_seconds=0.01) as writer:
+        # A late poll of a time that lay on a bad page finds the damage.
+        for at in range(0, 5000, 10):
+            writer.put(poll(at + 0.5))
+        _wait(lambda: writer.flush() and writer.note is None)
+        assert writer.writing
+    assert any("is damaged; saving what can be read" in sentence for sentence in said)
+    assert any("rows were saved" in sentence for sentence in said)
+    (aside,) = tmp_path.glob("*.damaged-*[0-9]")
+    assert aside.stat().st_size == len(content)
+    with History.reading(path) as history:
+        found = polls(history)
+    assert len([at for at in found if at % 1 == 0.5]) == 500
+    assert len([at for at in found if at % 1 == 0]) > 4000

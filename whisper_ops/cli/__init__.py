@@ -24,6 +24,8 @@ COMMANDS: dict[str, str] = {
     "fit": "Fit a scaling law to any table of load levels.",
     "plan": "Say how many connections a GPU carries, why, and how sure that is.",
     "doctor": "Read this host's limits, what each allows, and the lines that change them.",
+    "history": "Look into the history, check it, mend it, make it smaller.",
+    "export": "Print the history's rows as CSV or JSON lines.",
     "demo": "The whole of it in three minutes: server, speaking clients, dashboard, plan.",
 }
 """Name and one line of help, in the order of a first day."""

@@ -122,4 +122,8 @@ def _cannot(verb: str, path: Path, error: Exception) -> UserError:
             )
     else:
         reason = str(error)
+    if isinstance(error, sqlite3.DatabaseError) and getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CORRUPT:
+        return UserError(
+            f"cannot {verb} the history {path}: it is damaged; `whisper-ops history repair` saves what can be read"
+        )
     return UserError(f"cannot {verb} the history {path}: {reason}; it was left as it is")

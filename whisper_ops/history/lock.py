@@ -89,3 +89,19 @@ def _read(descriptor: int) -> Holder:
     except (OSError, msgspec.DecodeError):
         # Taken this moment and not signed yet, or the disk is full.
         return Holder(0, socket.gethostname(), "another whisper-ops", time.time())
+
+
+def holder_of(path: Path) -> Holder | None:
+    """Who writes polls into the history at `path`; None when nobody does."""
+    lock = path.with_name(path.name + ".lock")
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read(descriptor)
+    finally:
+        os.close(descriptor)
+    return None

@@ -69,6 +69,11 @@ class History:
     ) -> None:
         self.close()
 
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection itself, for this package's own modules."""
+        return self._connection
+
     # --- polls ---------------------------------------------------------------------------------------
 
     def add_snapshots(self, snapshots: Iterable[Snapshot]) -> None:

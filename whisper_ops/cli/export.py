@@ -1,0 +1,42 @@
+"""`whisper-ops export`: the history's rows for spreadsheets and other programs."""
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from whisper_ops.cli.options import history_option
+from whisper_ops.cli.times import Moment
+from whisper_ops.errors import Exit
+
+
+@click.command()
+@click.argument("table", default="server_sample")
+@history_option
+@click.option(
+    "--format", "kind", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True, help="CSV or JSON lines."
+)
+@click.option("--since", type=Moment(), help="Rows from then on: 2h, 2026-11-20 14:00, or epoch seconds.")
+@click.option("--until", type=Moment(), help="Rows before then.")
+@click.option("--server", help="Rows of this server only.")
+def command(
+    table: str,
+    history: Path,
+    kind: Literal["csv", "jsonl"],
+    since: float | None,
+    until: float | None,
+    server: str | None,
+) -> int:
+    """Print the rows of TABLE as CSV or JSON lines.
+
+    Tables: server_sample, gpu_sample, host_sample and their rollups (server_minute, gpu_hour, …), the identities,
+    sweep, level, stream, plan, event, alert. docs/history.md explains every column.
+    """
+    from whisper_ops.history import History
+    from whisper_ops.history.export import rows, write
+
+    with History.reading(history) as opened:
+        count = write(rows(opened, table, since=since, until=until, server=server), sys.stdout, kind)
+    click.echo(f"{count:,} rows of {table}", err=True)
+    return Exit.GOOD

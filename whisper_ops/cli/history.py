@@ -1,0 +1,141 @@
+"""`whisper-ops history`: look after the file that everything is in."""
+
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from whisper_ops.cli.options import history_option, json_option
+from whisper_ops.console import data, print_json
+from whisper_ops.errors import Exit, UserError
+
+if TYPE_CHECKING:
+    from whisper_ops.history.inspect import Info
+
+
+@click.group()
+def command() -> None:
+    """Look into the history, check it, mend it, make it smaller."""
+
+
+@command.command()
+@history_option
+@json_option
+def info(history: Path, as_json: bool) -> int:
+    """Say what is in the history: how much, since when, of which servers, and who writes it."""
+    import msgspec
+
+    from whisper_ops.history import History
+    from whisper_ops.history.inspect import info as look
+
+    with History.reading(history) as opened:
+        found = look(opened)
+    if as_json:
+        print_json("history", msgspec.to_builtins(found))
+    else:
+        _print(found)
+    return Exit.GOOD
+
+
+@command.command()
+@history_option
+def check(history: Path) -> int:
+    """Look for damage; exit code 1 when there is some. Takes a while on a large file."""
+    from whisper_ops.history.files import open_for_reading
+    from whisper_ops.history.repair import problems
+
+    if history.exists() and not (found := problems(history)):
+        open_for_reading(history).close()
+        click.echo(f"{history} is sound", err=True)
+        return Exit.GOOD
+    if not history.exists():
+        open_for_reading(history)
+    for problem in found:
+        data().out(problem, highlight=False)
+    click.echo(f"{history} is damaged; `whisper-ops history repair` saves what can be read", err=True)
+    return Exit.NO
+
+
+@command.command()
+@history_option
+@click.option("--force", is_flag=True, help="Make a new file even when no damage is found.")
+def repair(history: Path, force: bool) -> int:
+    """Move a damaged history aside and make a new one of everything that can be read. Nothing is deleted."""
+    from whisper_ops.history.lock import WriterLock
+    from whisper_ops.history.repair import is_sqlite, problems
+    from whisper_ops.history.repair import repair as mend
+
+    if not history.exists():
+        raise UserError(f"there is no history at {history}")
+    if not force and not is_sqlite(history):
+        raise UserError(f"{history} is no SQLite file; --force moves it aside and makes an empty history")
+    if not force and not problems(history):
+        click.echo(f"{history} is sound; nothing was done", err=True)
+        return Exit.GOOD
+    lock = WriterLock(history, "whisper-ops history repair")
+    holder = lock.try_acquire()
+    if holder is not None:
+        raise UserError(f"{history} is written by {holder}; stop that one first")
+    try:
+        click.echo(f"{history}: {mend(history)}", err=True)
+    finally:
+        lock.release()
+    return Exit.GOOD
+
+
+@command.command()
+@history_option
+def vacuum(history: Path) -> int:
+    """Give space that deleted rows left back to the disk. Needs as much free space as the history holds."""
+    from whisper_ops.history.files import open_for_writing
+
+    if not history.exists():
+        raise UserError(f"there is no history at {history}")
+    before = history.stat().st_size
+    with closing(open_for_writing(history)) as opened:
+        try:
+            opened.execute("VACUUM")
+            opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.OperationalError as error:
+            raise UserError(f"cannot vacuum {history}: {error}; nothing was changed") from error
+    click.echo(f"{history}: {_size(before)} before, {_size(history.stat().st_size)} now", err=True)
+    return Exit.GOOD
+
+
+def _print(found: "Info") -> None:
+    from rich.table import Table
+
+    out = data()
+    out.print(f"{found.path}: {_size(found.file_bytes)}, {_size(found.used_bytes)} of it in use")
+    out.print(f"written by {found.writer}" if found.writer else "written by nobody now")
+    tiers = Table("tier", "rows", "from", "to", "deleted before", box=None)
+    for tier in found.tiers:
+        words = (_when(tier.first_at), _when(tier.last_at), _when(tier.deleted_before))
+        tiers.add_row(tier.tier, f"{tier.rows:,}", *words)
+    out.print(tiers)
+    servers = Table("server", "first seen", "last seen", box=None)
+    for server in found.servers:
+        servers.add_row(server.name, _when(server.first_seen_at), _when(server.last_seen_at))
+    out.print(servers)
+    out.print(
+        f"{found.sweeps} sweeps of {found.levels} levels, {found.plans} plans, {found.events} events, "
+        f"{found.alerts} alerts ({found.alerts_open} open), {found.rollups_due} minutes and hours to roll up"
+    )
+    if found.table_bytes:
+        largest = list(found.table_bytes.items())[:6]
+        out.print("largest: " + ", ".join(f"{name} {_size(size)}" for name, size in largest))
+
+
+def _when(at: float | None) -> str:
+    return "—" if at is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def _size(number: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} GB"
