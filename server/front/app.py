@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,7 +15,10 @@ from server.devices import Device
 from server.front import admin, endpoints
 from server.front.auth import allowed, presented
 from server.front.hub import Hub
+from server.front.ws.base import Conversation
+from server.front.ws.livekit import LiveKitConnection
 from server.front.ws.native import NativeConnection
+from server.front.ws.whisperlive import WhisperLiveConnection
 from server.settings import Settings
 from server.telemetry.views import Views
 from whisper_ops import __version__, wire
@@ -41,6 +44,21 @@ class TokenGate:
         given = presented(Headers(scope=scope), query, scope.get("subprotocols", []))
         # The admin token opens its own calls; they check it themselves.
         return scope["path"].startswith("/admin/") or allowed(scope["path"], self._token, given)
+
+
+DIALECTS: dict[str, type[Conversation]] = {
+    "/ws": NativeConnection,
+    "/asr": LiveKitConnection,
+    "/": WhisperLiveConnection,
+}
+"""Where each protocol is spoken."""
+
+
+def _endpoint(hub: Hub, dialect: type[Conversation]) -> Callable[[WebSocket], Awaitable[None]]:
+    async def serve(socket: WebSocket) -> None:
+        await dialect(hub, socket).run()
+
+    return serve
 
 
 async def _refuse_http(send: Send) -> None:
@@ -72,12 +90,10 @@ def make_app(hub: Hub, views: Views | None = None) -> FastAPI:
 
     app = FastAPI(title="whisper-ops server", version=__version__, lifespan=lifespan)
 
-    async def native(socket: WebSocket) -> None:
-        await NativeConnection(hub, socket).run()
-
     app.include_router(endpoints.router(hub, views))
     app.include_router(admin.router(hub))
-    app.router.routes.append(WebSocketRoute("/ws", native))
+    for path, dialect in DIALECTS.items():
+        app.router.routes.append(WebSocketRoute(path, _endpoint(hub, dialect)))
     app.add_middleware(TokenGate, token=hub.settings.token)
     _describe(app)
     return app

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from server.engines.simulated import VOCABULARY, WORD_SECONDS
 from server.settings import SimulatedLaw
 from tests.server.virtual import World, loud, run
+from whisper_ops.tones import VOCABULARY, WORD_SECONDS
 
 
 def spoken(seconds: float, start: float = 0.0) -> list[str]:

@@ -17,6 +17,7 @@ from server.front.hub import Hub
 from server.front.supervisor import Patience, Process
 from server.settings import Settings, SimulatedLaw
 from server.worker.loop import Worker
+from whisper_ops.tones import track
 
 LAW = SimulatedLaw(a_seconds=0.02, b_seconds=0.005)
 PATIENCE = Patience(beat=4.0, decode=8.0, load=30.0)
@@ -162,8 +163,8 @@ class World:
         assert running, channel
         return running[min(gpu_id, len(running) - 1)]
 
-    def client(self, **query: Any) -> "Client":
-        return Client(self, query)
+    def client(self, path: str = "/ws", **query: Any) -> "Client":
+        return Client(self, query, path)
 
     async def close(self) -> None:
         self._run.cancel()
@@ -173,7 +174,7 @@ class World:
 class Client:
     """A client of /ws, on the other side of ASGI. `messages` are all it was ever told."""
 
-    def __init__(self, world: World, query: dict[str, Any]) -> None:
+    def __init__(self, world: World, query: dict[str, Any], path: str = "/ws") -> None:
         self.world = world
         self.messages: list[dict[str, Any]] = []
         self.close_code: int | None = None
@@ -185,8 +186,8 @@ class Client:
         text = "&".join(f"{k}={v}" for k, v in query.items())
         scope = {
             "type": "websocket",
-            "path": "/ws",
-            "raw_path": b"/ws",
+            "path": path,
+            "raw_path": path.encode(),
             "root_path": "",
             "query_string": text.encode(),
             "headers": [],
@@ -208,7 +209,7 @@ class Client:
             case "websocket.send":
                 said = json.loads(message["text"])
                 self.messages.append(said)
-                if said["type"] == "ready":
+                if said.get("type") == "ready":
                     self.resume_token, self.sent = said["resume_token"], said["received_samples"]
             case "websocket.close":
                 self.close_code = message.get("code", 1000)
@@ -230,7 +231,7 @@ class Client:
         """Send in real time; level 0 is silence."""
         for _ in range(round(seconds / chunk)):
             samples = round(16000 * chunk)
-            self.send(loud(samples) if level else bytes(2 * samples))
+            self.send(loud(samples, self.sent) if level else bytes(2 * samples))
             await asyncio.sleep(chunk)
 
     def send(self, data: bytes) -> None:
@@ -262,16 +263,16 @@ class Client:
         return self.task.done()
 
     def of(self, kind: str) -> list[dict[str, Any]]:
-        return [message for message in self.messages if message["type"] == kind]
+        return [message for message in self.messages if message.get("type") == kind]
 
     @property
     def text(self) -> str:
         return " ".join(final["text"] for final in self.of("final"))
 
 
-def loud(samples: int) -> bytes:
-    """A square wave: what the level detector takes for speech."""
-    return (b"\x00\x20" * 8 + b"\x00\xe0" * 8) * (samples // 16) + bytes(2 * (samples % 16))
+def loud(samples: int, begin: int = 0) -> bytes:
+    """A stretch of the endless speech that the simulated engine hears; word n of it stands at n · 0.4 s."""
+    return track(begin, samples).tobytes()
 
 
 def run(main: Callable[[], Any]) -> Any:

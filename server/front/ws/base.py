@@ -1,0 +1,215 @@
+"""What every dialect shares: accept, allocate, wait for the model, then listen and answer until one side ends it.
+
+A dialect says how it greets, how it reads a message, and how it words what a worker heard. Accepting comes first, then
+allocation, then loading; each step is told to the client as it happens, in dialects that have a word for it.
+"""
+
+import asyncio
+import logging
+import secrets
+from typing import Any
+
+from starlette.responses import JSONResponse
+from starlette.websockets import WebSocket
+
+from server import ipc
+from server.encodings import BYTES_PER_SAMPLE
+from server.front.clock import now
+from server.front.hub import Hub, Refused
+from server.front.session import Audio, Outbox, Session
+from whisper_ops import wire
+
+log = logging.getLogger("whisper_ops.server")
+
+CLOSE_CODES = {
+    "no_capacity": 1013,
+    "draining": 1013,
+    "drained": 1001,
+    "lagging": 1013,
+    "too_many_connections": 1013,
+    "overloaded": 1013,
+    "bad_request": 1003,
+    "bad_audio": 1003,
+    "bad_json": 1007,
+    "idle_timeout": 1001,
+    "session_timeout": 1001,
+    "gpu_failed": 1011,
+    "server_fault": 1011,
+}
+
+
+class Bad(Exception):  # noqa: N818  # it becomes a message and a close code, not a traceback
+    """The client said something that cannot be understood."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
+class Conversation:
+    """One client. Subclasses are the dialects."""
+
+    resumable = False
+    """Whether a client of this dialect can come back after a drop."""
+
+    def __init__(self, hub: Hub, socket: WebSocket) -> None:
+        self.hub, self.socket = hub, socket
+        self.id = secrets.token_hex(6)
+        self.address = socket.client.host if socket.client else ""
+        self._began = now()
+        self._admitted = False
+
+    @property
+    def elapsed_ms(self) -> float:
+        """Since the connection began."""
+        return round((now() - self._began) * 1000, 1)
+
+    async def send(self, message: Any) -> None:  # noqa: ANN401  # whatever JSON holds
+        """Send a JSON message."""
+        await self.socket.send({"type": "websocket.send", "text": wire.encode(message).decode()})
+
+    async def close(self, code: int, reason: str = "") -> None:
+        """Close; a close frame holds at most 123 bytes of reason."""
+        await self.socket.close(code, reason.encode()[:120].decode(errors="ignore"))
+
+    # --- what a dialect says ------------------------------------------------------------------------
+
+    async def hello(self) -> tuple[Audio, int]:
+        """Say hello and learn what audio comes, and from which sample.
+
+        Raises:
+            Bad: it is none that is taken.
+        """
+        raise NotImplementedError
+
+    async def status(self, state: str, message: str, gpu_id: int | None = None) -> None:
+        """A step is taken. Most dialects have no word for it."""
+
+    async def ready(self, session: Session) -> None:
+        """The stream may begin."""
+
+    async def heard(self, session: Session, message: dict[str, Any]) -> None:
+        """Take one message of the client: pass on its audio, or do what it says."""
+        raise NotImplementedError
+
+    async def say(self, session: Session, message: ipc.Message) -> bool:
+        """Tell the client what came out of its stream. True: that was the last word, and the socket is closed."""
+        raise NotImplementedError
+
+    async def refuse(self, refusal: Refused) -> None:
+        """There is no slot."""
+        raise NotImplementedError
+
+    async def complain(self, bad: Bad) -> None:
+        """The client cannot be understood, before its stream began."""
+        raise NotImplementedError
+
+    # --- life ---------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve the client until one side ends it."""
+        try:
+            if self.hub.settings.when_full == "503":
+                self._admit()
+        except Refused as refusal:
+            await self._deny(refusal)
+            return
+        await self.socket.accept("bearer" if "bearer" in self.socket.scope.get("subprotocols", []) else None)
+        log.info("Connection %s: WebSocket accepted (%.0fms)", self.id, self.elapsed_ms)
+        try:
+            await self._converse()
+        except Refused as refusal:
+            log.info("Connection %s: refused, %s", self.id, refusal.code)
+            await self.refuse(refusal)
+        except Bad as bad:
+            await self.complain(bad)
+        finally:
+            self.hub.leave_unopened(self.id)
+
+    def _admit(self) -> None:
+        if not self._admitted:
+            self.hub.admit(self.id, self.address, self.socket.query_params.get("ticket"))
+            self._admitted = True
+
+    async def _deny(self, refusal: Refused) -> None:
+        body = {"type": "error", "code": refusal.code, "message": refusal.message}
+        headers = {"Retry-After": f"{refusal.retry_after_s:.0f}"}
+        await self.socket.send_denial_response(JSONResponse(body, 503, headers))
+
+    async def _converse(self) -> None:
+        audio, offset = await self.hello()
+        token = self.socket.query_params.get("resume") if self.resumable else None
+        if token and (known := self.hub.resume(token, offset)):
+            self.id = known.connection_id
+            log.info("Connection %s: resumed", self.id)
+            await self._serve(known)
+            return
+        await self._allocate()
+        session = self.hub.open(self.id, audio, address=self.address, offset=offset)
+        self.hub.stats.setup_ms.add(self.elapsed_ms)
+        await self._serve(session)
+
+    async def _allocate(self) -> None:
+        await self.status("allocating_gpu", "Allocating GPU…")
+        began = now()
+        self._admit()
+        gpu_id = self.hub.slots.gpu_of(self.id)
+        assert gpu_id is not None
+        log.info("Allocated GPU %d to connection %s (%.0fms)", gpu_id, self.id, (now() - began) * 1000)
+        await self.status("loading_model", f"Loading models on GPU {gpu_id}…", gpu_id)
+        await self.hub.wait_ready(self.id)
+        log.info("Connection %s: TranscriptionEngine loaded (%.0fms)", self.id, self.elapsed_ms)
+
+    async def _serve(self, session: Session) -> None:
+        outbox = session.outbox
+        clean = False
+        try:
+            await self.ready(session)
+            writer = asyncio.create_task(self._write(session))
+            try:
+                clean = await self._read(session)
+            except Bad as bad:
+                session.break_off(bad.code, bad.message)
+                clean = True
+                await writer
+            finally:
+                writer.cancel()
+        finally:
+            # A send into a socket that is gone ends here too, as does our own shutdown.
+            self._park_or_close(session, outbox, clean=clean)
+
+    def _park_or_close(self, session: Session, outbox: Outbox, *, clean: bool) -> None:
+        if session.outbox is not outbox:
+            return  # the client came back over another socket while this one was still dying
+        if self.resumable and not clean and not session.done and self.hub.settings.resume_seconds:
+            self.hub.park(session)
+        else:
+            self.hub.close(session, failed=not clean and not session.done)
+
+    async def _read(self, session: Session) -> bool:
+        """Take what the client sends until it is gone. Whether it left cleanly."""
+        while True:
+            message = await self.socket.receive()
+            if message["type"] == "websocket.disconnect":
+                # uvicorn gives a reason only with a close frame; a dropped connection has none.
+                return "reason" in message
+            if not session.done:
+                await self.heard(session, dict(message))
+
+    async def _write(self, session: Session) -> None:
+        outbox = session.outbox
+        while (message := await outbox.get()) is not None:
+            if await self.say(session, message):
+                return
+
+    async def listen(self, session: Session, data: bytes) -> None:
+        """Pass on audio, and wait when the stream is too far behind.
+
+        Raises:
+            Bad: it is no whole number of samples.
+        """
+        if len(data) % BYTES_PER_SAMPLE[session.audio.encoding]:
+            raise Bad("bad_audio", f"{len(data)} bytes are no whole number of {session.audio.encoding} samples")
+        if not session.ended:
+            self.hub.hear(session, data)
+            await self.hub.room(session)

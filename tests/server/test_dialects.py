@@ -1,0 +1,134 @@
+"""Clients of other servers work unchanged."""
+
+import asyncio
+import json
+
+import numpy as np
+
+from tests.server.test_streams import spoken
+from tests.server.virtual import Client, World, loud, run
+
+
+def _hello(client: Client, **more: object) -> None:
+    options = {"uid": "u-1", "language": "en", "task": "transcribe", "model": "small", "use_vad": True, **more}
+    client.say(json.dumps(options))
+
+
+async def _speak_floats(client: Client, seconds: float) -> None:
+    samples = np.frombuffer(loud(1600), "<i2").astype("<f4") / 32768
+    for _ in range(round(seconds * 10)):
+        client.send(samples.tobytes())
+        await asyncio.sleep(0.1)
+
+
+def test_whisperlive_gets_segments_a_partial_and_its_tail() -> None:
+    async def main() -> None:
+        world = await World().ready()
+        client = world.client("/")
+        _hello(client)
+        await world.until(lambda: bool(client.messages))
+        assert client.messages[0] == {"uid": "u-1", "message": "SERVER_READY", "backend": "faster_whisper"}
+        await _speak_floats(client, 3.0)
+        update = client.messages[-1]["segments"][-1]
+        assert update["completed"] is False
+        assert isinstance(update["start"], str)
+        client.send(b"END_OF_AUDIO")
+        await client.finished()
+        last = [m for m in client.messages if "segments" in m][-1]["segments"]
+        assert [segment["completed"] for segment in last] == [True]
+        assert last[0]["text"].split() == spoken(3.0)
+        assert client.messages[-1] == {"uid": "u-1", "message": "DISCONNECT"}
+        await world.close()
+
+    run(main)
+
+
+def test_whisperlive_without_a_language_is_told_which_one_it_is() -> None:
+    async def main() -> None:
+        world = await World().ready()
+        client = world.client("/")
+        _hello(client, language=None)
+        await world.until(lambda: len(client.messages) == 2)
+        assert client.messages[1] == {"uid": "u-1", "language": "en", "language_prob": 1.0}
+        await world.close()
+
+    run(main)
+
+
+def test_whisperlive_is_told_to_wait_when_full() -> None:
+    async def main() -> None:
+        world = await World(max_connections_per_gpu=1).ready()
+        await world.client().connected()
+        client = world.client("/")
+        _hello(client)
+        await client.finished()
+        assert client.messages[0]["status"] == "WAIT"
+        assert client.messages[0]["message"] > 0
+        assert client.close_code == 1013
+        await world.close()
+
+    run(main)
+
+
+def test_whisperlive_nonsense_is_named() -> None:
+    async def main() -> None:
+        world = await World().ready()
+        client = world.client("/")
+        client.say("hello")
+        await client.finished()
+        assert client.messages[0]["status"] == "ERROR"
+        assert client.close_code == 1007
+        other = world.client("/")
+        _hello(other, audio_format="uint24")
+        await other.finished()
+        assert "uint24" in other.messages[0]["message"]
+        assert world.hub.slots.used == 0
+        await world.close()
+
+    run(main)
+
+
+def test_a_dropped_whisperlive_client_frees_its_slot_at_once() -> None:
+    async def main() -> None:
+        world = await World().ready()
+        client = world.client("/")
+        _hello(client)
+        await _speak_floats(client, 1.0)
+        client.drop()
+        await client.finished()
+        assert world.hub.slots.used == 0
+        await world.close()
+
+    run(main)
+
+
+def test_whisperlivekit_gets_lines_and_a_buffer() -> None:
+    async def main() -> None:
+        world = await World().ready()
+        client = world.client("/asr")
+        await client.speak(3.0)
+        assert client.messages[0] == {"type": "config", "useAudioWorklet": True, "mode": "full"}
+        assert client.messages[-1]["buffer_transcription"].startswith("this text is")
+        await client.speak(1.0, level=0)
+        await client.speak(2.0)
+        client.send(b"")
+        await client.finished()
+        lines = client.messages[-2]["lines"]
+        assert [line["start"] for line in lines] == ["0:00:00", "0:00:03"]
+        assert " ".join(line["text"] for line in lines).split()[:7] == spoken(3.0)
+        assert client.messages[-1] == {"type": "ready_to_stop"}
+        await world.close()
+
+    run(main)
+
+
+def test_whisperlivekit_bad_parameters_end_with_its_own_code() -> None:
+    async def main() -> None:
+        world = await World().ready()
+        client = world.client("/asr", mode="diff")
+        await client.finished()
+        assert client.close_code == 4400
+        assert "diff" in client.of("error")[0]["error"]
+        await world.close()
+
+    run(main)
