@@ -11,6 +11,9 @@ from dashboard.screens.charted import Looking
 from dashboard.view import moments
 from whisper_ops.errors import UserError
 
+_AN_HOUR = "1 h ago"
+"""Where a replay begins that is asked for without a moment."""
+
 
 class Stage(Protocol):
     """What these commands need of the app."""
@@ -66,7 +69,9 @@ class Past:
             if self._stage.looking.cursor
             else ""
         )
-        self._stage.ask("replay from", start, self._moment, self.do_replay, hint=f"1 h ago   ({moments.EXAMPLES})")
+        self._stage.ask(
+            "replay from", start, self._moment, self._replay_or_hour, hint=f"1 h ago   ({moments.EXAMPLES})"
+        )
 
     def do_live(self, _: str) -> None:
         """Back to the present."""
@@ -93,7 +98,10 @@ class Past:
         self._jump(lambda at, now: at < now - 1, max, "there is no earlier alert")
 
     def _moment(self, text: str) -> float:
-        return moments.parse(text, time.time())
+        return moments.parse(text or _AN_HOUR, time.time())
+
+    def _replay_or_hour(self, text: str) -> None:
+        self.do_replay(text or _AN_HOUR)
 
     def _replay_from(self, at: float) -> None:
         assert self._stage.history is not None

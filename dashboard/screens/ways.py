@@ -8,6 +8,7 @@ from dashboard.screens.charted import Looking
 from dashboard.screens.help import HelpScreen
 from dashboard.screens.lists import AlertsScreen, EventsScreen, PlanScreen
 from dashboard.screens.server import GpuScreen, ServerScreen
+from whisper_ops.errors import UserError
 
 
 class House(Protocol):
@@ -42,6 +43,20 @@ class Ways:
     def do_alerts(self, _: str) -> None:
         """Show the alerts."""
         self._house.go(AlertsScreen())
+
+    def do_busiest(self, _: str) -> None:
+        """Show the GPU whose engine is busiest, of all servers that answer."""
+        answering = [server for server in self._house.feed.world().servers if server.answer and not server.silent]
+        busy = [
+            (gpu.busy_ratio, server.name, gpu.gpu_id)
+            for server in answering
+            for gpu in (server.answer.gpus if server.answer else ())
+            if gpu.busy_ratio is not None
+        ]
+        if not busy:
+            raise UserError("no server says how busy its GPUs are")
+        _, server_name, gpu_id = max(busy)
+        self._house.go(GpuScreen(server_name, gpu_id, self._house.feed.charts, self._house.looking))
 
     def do_events(self, _: str) -> None:
         """Show what happened."""

@@ -118,12 +118,12 @@ def _heading(held: Charts) -> Line:
 def _title(chart: Chart, series: Series, known: Sequence[float], cursor: float | None, width: int) -> Line:
     spans: list[Span] = [Span(f" {chart.title}", "title")]
     if cursor is not None:
-        spans += [Span("   then ", "dim"), Span(chart.show(series.at(cursor)), "accent")]
+        spans += [Span("  then ", "dim"), Span(chart.show(series.at(cursor)), "accent")]
     if known:
         last = series.values[-1] if series.values[-1] is not None else series.values[-2] if len(known) > 1 else None
         spans += [
-            Span("   now ", "dim"), Span(chart.show(last)), Span("   min ", "dim"), Span(chart.show(min(known))),
-            Span("   max ", "dim"), Span(chart.show(max(known))),
+            Span("  now ", "dim"), Span(chart.show(last)), Span("  min ", "dim"), Span(chart.show(min(known))),
+            Span("  max ", "dim"), Span(chart.show(max(known))),
         ]  # fmt: skip
     else:
         spans.append(Span("   nothing recorded in this span", "dim"))

@@ -48,6 +48,7 @@ COMMANDS: tuple[Command, ...] = (
         name="plan", keys=("3",), group="look", footer="plan",
         help="The safe limit, why it is that, what breaks first, and what if a server is lost.",
     ),
+    Command(name="busiest", keys=("b",), group="look", help="The GPU whose engine is busiest."),
     Command(name="events", keys=("4",), group="look", help="What happened, newest first."),
     Command(
         name="longer", keys=("right_square_bracket",), group="look", pages=CHARTED, help="Charts look further back."
@@ -83,7 +84,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         name="replay", keys=("R",), group="replay", argument="[yesterday 14:00]", footer="replay",
-        help="Show the past on these screens; recording goes on meanwhile.",
+        help="Show the past on these screens (enter: an hour ago); recording goes on meanwhile.",
     ),
     Command(name="live", keys=("L",), group="replay", replaying=True, footer="live", help="Back to the present."),
     Command(name="forward", keys=("greater_than_sign",), group="replay", replaying=True, argument="[10 s]",
@@ -140,3 +141,14 @@ def named(name: str) -> Command | None:
     exact = [command for command in COMMANDS if command.name == name]
     starting = [command for command in COMMANDS if name and command.name.startswith(name)]
     return exact[0] if exact else starting[0] if len(starting) == 1 else None
+
+
+def key_table() -> str:
+    """The registry as the table of docs/dashboard.md."""
+    lines = ["| keys | command | what it does |", "|---|---|---|"]
+    for command in COMMANDS:
+        keys = " ".join(f"`{shown(key)}`" for key in command.keys)
+        name = f":{command.name} {command.argument or ''}".rstrip().replace("|", "\\|")
+        where = f" ({', '.join(command.pages)})" if command.pages else ""
+        lines.append(f"| {keys} | `{name}` | {command.help}{' In a replay.' if command.replaying else ''}{where} |")
+    return "\n".join(lines)

@@ -4,8 +4,9 @@ from dashboard.view.commands import COMMANDS, GROUPS, Command, shown
 from dashboard.view.lines import BLANK, Line, Page, Span, line, wrapped
 
 QUESTIONS: tuple[tuple[str, str], ...] = (
-    ("Which GPU is busiest?", ":sort busy, and space unfolds the GPUs of a server"),
+    ("Which GPU is busiest?", "b"),
     ("Why is a server red?", "the sentence under its row; enter for more, 2 for all alerts"),
+    ("What was the lag an hour ago?", "R enter shows that hour's screens; enter on a server: its charts begin there"),
     ("How many connections are safe?", "3: the limit, its reason, and how sure that is"),
 )
 

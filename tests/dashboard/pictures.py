@@ -1,4 +1,4 @@
-"""The pictures of docs and README, made from the code: `make pictures` runs `python -m tests.dashboard.pictures`.
+"""The pictures of docs and README, and the tables of docs/dashboard.md, made from the code by `make pictures`.
 
 What they show is made up (`tests/dashboard/scenes.py`), and each says so in its title.
 """
@@ -12,13 +12,19 @@ from pathlib import Path
 
 from dashboard.app import DashApp
 from dashboard.feeds import Still
-from tests.dashboard.scenes import world
+from dashboard.view.commands import key_table
+from dashboard.view.facts import fact_table
+from tests.dashboard.scenes import MadeCharts, world
 
 FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
 
 PICTURES: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = {
     "fleet": ((120, 24), ("down", "space")),
-    "help": ((120, 44), ("question_mark",)),
+    "server": ((120, 36), ("down", "enter", "comma", "comma", "comma")),
+    "gpu": ((120, 32), ("down", "space", "down", "down", "down", "up", "enter")),
+    "alerts": ((120, 14), ("2",)),
+    "plan": ((120, 24), ("down", "3")),
+    "help": ((120, 60), ("question_mark",)),
 }
 """Name, terminal size, and the keys that lead there."""
 
@@ -26,10 +32,12 @@ PICTURES: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = {
 async def drawn(name: str) -> str:
     """One picture as SVG."""
     size, keys = PICTURES[name]
-    app = DashApp(Still(world()))
+    app = DashApp(Still(world(), MadeCharts()))
     async with app.run_test(size=size) as pilot:
         for key in keys:
             await pilot.press(key)
+            await pilot.pause()
+        await app.workers.wait_for_complete()
         await pilot.pause()
         return without_fonts(app.export_screenshot(title=f"whisper-ops dash · {name} · a made-up fleet"))
 
@@ -39,8 +47,21 @@ def without_fonts(svg: str) -> str:
     return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
 
 
+DOC = FOLDER.parent / "dashboard.md"
+
+
+def with_tables(text: str) -> str:
+    """The page about the dashboard, its tables as the code has them."""
+    for name, table in (("keys", key_table()), ("facts", fact_table())):
+        before, begin, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- /{name} -->")
+        text = f"{before}{begin}{table}\n{end}{after}"
+    return text
+
+
 def main() -> None:
     """Write them all."""
+    DOC.write_text(with_tables(DOC.read_text("utf-8")), "utf-8")
     os.environ["TZ"] = "UTC"
     time.tzset()
     os.environ.pop("NO_COLOR", None)

@@ -9,6 +9,8 @@ import msgspec
 import pytest
 
 from dashboard.app import DashApp
+from dashboard.feeds import Live
+from dashboard.poller import Fleet
 from dashboard.replay import Replay
 from dashboard.view import moments
 from dashboard.view.chart import Charts
@@ -176,6 +178,25 @@ async def test_the_past_is_shown_and_left_again(recorded: Path) -> None:
         await pilot.press("L")
         await pilot.pause()
         assert "nothing is polled here" in screen_text(pilot)
+
+
+async def test_the_lag_of_an_hour_ago_is_two_keys_away(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    hour = time.time() - 3600
+    with History.writing(path) as history:
+        history.add_snapshots([snapshot("one", hour - 5, (gpu(0, 7, 0.77),)), snapshot("one", hour + 3500, ())])
+    app = DashApp(Live(Fleet([]), None, path), history=path)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("R")
+        await pilot.pause()
+        await pilot.press("enter")
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert "◀ replay" in screen_text(pilot)
+        assert "0.77 s" in screen_text(pilot)
+        await pilot.press("L")
+        await pilot.pause()
+        assert "● live" in screen_text(pilot)
 
 
 NOW = datetime(2026, 11, 21, 14, 3, 27, tzinfo=UTC).timestamp()  # a Saturday

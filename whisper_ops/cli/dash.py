@@ -1,6 +1,7 @@
 """`whisper-ops dash`: the fleet in the terminal, live, once, as JSON, or as it was."""
 
 import asyncio
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -161,6 +162,9 @@ def _run(feed: "Feed", options: Options, admin: "Admin | None") -> int:
     path = states.default_path()
     state = states.load(path)
     state = msgspec.structs.replace(state, theme=theme or state.theme)
+    # A key press takes some forty turns of the loop, and at each it may wait this long for the thread that writes the
+    # history: with the usual 5 ms that was 200 ms at a hundred servers.
+    sys.setswitchinterval(0.0005)
     app = DashApp(feed, state=state, history=options["history"], admin=admin)
     try:
         app.run()
