@@ -178,7 +178,7 @@ _FIRST = (
     ) STRICT, WITHOUT ROWID
     """,
     """
-    CREATE TABLE sweep (
+    CREATE TABLE sweep ( -- a load test of one server, and the keys under which its levels may enter a law
         id INTEGER PRIMARY KEY,
         server TEXT NOT NULL, started_at REAL NOT NULL, state TEXT NOT NULL, reason TEXT, finished_at REAL,
         software TEXT, version TEXT, engine TEXT, model TEXT, compute_type TEXT, max_batch INTEGER, gpu_name TEXT,
@@ -188,7 +188,7 @@ _FIRST = (
     ) STRICT
     """,
     """
-    CREATE TABLE level (
+    CREATE TABLE level ( -- one number of streams held for a while; latencies are of words pooled over all streams
         id INTEGER PRIMARY KEY,
         sweep_id INTEGER NOT NULL REFERENCES sweep(id),
         streams INTEGER NOT NULL, repeat INTEGER NOT NULL, started_at REAL NOT NULL, duration_seconds REAL NOT NULL,
@@ -212,7 +212,7 @@ _FIRST = (
     """,
     "CREATE INDEX level_sweep ON level (sweep_id, streams)",
     """
-    CREATE TABLE stream (
+    CREATE TABLE stream ( -- one stream of a level
         level_id INTEGER NOT NULL REFERENCES level(id),
         number INTEGER NOT NULL,
         gpu_id INTEGER, connect_seconds REAL, ready_seconds REAL, end_to_final_seconds REAL,
@@ -223,7 +223,7 @@ _FIRST = (
     ) STRICT, WITHOUT ROWID
     """,
     """
-    CREATE TABLE plan (
+    CREATE TABLE plan ( -- a plan as it was given; `body` is the JSON that `plan --json` prints
         id INTEGER PRIMARY KEY,
         created_at REAL NOT NULL, server TEXT,
         software TEXT, version TEXT, engine TEXT, model TEXT, compute_type TEXT, max_batch INTEGER, gpu_name TEXT,
@@ -233,7 +233,7 @@ _FIRST = (
     ) STRICT
     """,
     """
-    CREATE TABLE event (
+    CREATE TABLE event ( -- something that happened, as opposed to a reading
         id INTEGER PRIMARY KEY,
         at REAL NOT NULL, server TEXT, kind TEXT NOT NULL, detail TEXT NOT NULL
     ) STRICT
