@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from capacity.names import plain
 from capacity.plan.key import Key
 from whisper_ops.history import History
 from whisper_ops.snapshot import HostFigures, Snapshot
@@ -56,8 +57,3 @@ def _noted(settings: str) -> Caps:
         return Caps(gpu_memory_bytes=found.get("gpu_memory_total_bytes"), host=host)
     except (msgspec.MsgspecError, AttributeError):
         return Caps()
-
-
-def plain(server: str) -> str:
-    """A server's address without scheme and trailing slash, so that its polls and its sweeps meet."""
-    return server.split("://", 1)[-1].rstrip("/").lower()

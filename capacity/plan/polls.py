@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from capacity.laws.line import fit_line
-from capacity.plan.caps import plain
+from capacity.names import plain
 from capacity.plan.key import Key
 from whisper_ops.history import History
 

@@ -4,6 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from capacity.fleet.size import Fleet
+from capacity.fleet.trend import Trend
 from capacity.plan.key import Key
 
 Status = Literal["identified", "lower_bound", "upper_bound", "not_identifiable"]
@@ -98,5 +100,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     other_keys: tuple[str, ...] = ()
     """What else was measured and left out, since laws of different keys are never mixed."""
     notes: tuple[str, ...] = ()
+    fleet: Fleet | None = None
+    """The fleet that was asked for."""
+    trend: Trend | None = None
+    """Where daily peaks are going; None with fewer days than a trend needs."""
     polled_peak: float = 0.0
     """The most connections on one GPU that ordinary polls ever saw."""

@@ -2,7 +2,10 @@
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from capacity.fleet.size import in_words as fleet_in_words
+from capacity.fleet.trend import in_words as trend_in_words
 from capacity.plan.objective import in_words, missed_in_words
 from capacity.plan.resources import figure
 from capacity.plan.shape import LevelSeen, Plan, Resource
@@ -25,6 +28,10 @@ def show(plan: Plan, console: Console) -> None:
         console.print("tiers: " + " · ".join(f"{tier.name} {tier.connections}" for tier in plan.tiers), soft_wrap=True)
         cuts = "; ".join(f"{tier.name} is {tier.cut}, {tier.stability}" for tier in plan.tiers)
         console.print(f"[dim]how cut: {cuts}.[/dim]", soft_wrap=True)
+    if plan.fleet is not None:
+        console.print(fleet_in_words(plan.fleet), soft_wrap=True, markup=False)
+    if plan.trend is not None:
+        console.print(trend_in_words(plan.trend), soft_wrap=True, markup=False)
     for note in plan.notes:
         console.print(f"note: {note}", soft_wrap=True, markup=False)
 
@@ -67,13 +74,19 @@ def _levels(levels: tuple[LevelSeen, ...]) -> Table:
     return table
 
 
-def _result(seen: LevelSeen) -> str:
+def result_text(seen: LevelSeen) -> str:
+    """Whether a level passed, as glyph and word."""
     if not seen.repeats:
-        return "[yellow]? no evidence[/yellow]"
+        return "? no evidence"
     if seen.passes == seen.repeats:
-        return "[green]✓ pass[/green]"
+        return "✓ pass"
     flips = f" {seen.repeats - seen.passes} of {seen.repeats}" if seen.repeats > 1 else ""
-    return f"[red]✕ fail{flips}[/red]"
+    return f"✕ fail{flips}"
+
+
+def _result(seen: LevelSeen) -> Text:
+    colour = {"✓": "green", "✕": "red"}.get(result_text(seen)[0], "yellow")
+    return Text(result_text(seen), style=colour)
 
 
 def _resources(plan: Plan) -> Table:
@@ -88,11 +101,14 @@ def _resources(plan: Plan) -> Table:
             continue
         binds = "◀" if resource.name == plan.binding_resource else ""
         fix = f"  fix: {resource.fix}" if resource.fix and resource.limit is not None else ""
-        table.add_row(resource.name, resource.law, resource.cap_text, _limit(resource), binds, resource.evidence + fix)
+        table.add_row(
+            resource.name, resource.law, resource.cap_text, limit_text(resource), binds, resource.evidence + fix
+        )
     return table
 
 
-def _limit(resource: Resource) -> str:
+def limit_text(resource: Resource) -> str:
+    """The connections a resource allows, as an interval where it is one."""
     if resource.limit is None:
         return "—"
     low = resource.limit if resource.low is None else resource.low

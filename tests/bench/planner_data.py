@@ -1,4 +1,4 @@
-"""The published tables as curves: closed loops for throughput, paced streams for knees. Sources are in the files' first lines."""
+"""The published tables as curves: closed loops for throughput, paced streams for knees. Files name their sources."""
 
 from collections.abc import Sequence
 from pathlib import Path

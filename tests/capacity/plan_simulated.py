@@ -37,7 +37,7 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
         used = n / self.limit
         if used >= 0.999:
             return 30.0
-        return min(self.base * (1 + self.growth * used**self.power / (1 - used)), 30.0)
+        return min(self.base * (1 + self.growth * float(used**self.power) / (1 - used)), 30.0)
 
     @property
     def capacity(self) -> float:
@@ -72,7 +72,7 @@ def truths() -> list[Truth]:
 def polls(
     truth: Truth, most: float, count: int = 900, since: float = 0.0, identity: Identity = IDENTITY, seed: int = 1
 ) -> Iterator[Snapshot]:
-    """Production of a few hours: the load wanders between 1 and `most`, one poll every 10 s, now and then a wild one."""
+    """Production of a few hours: the load wanders between 1 and `most`, a poll every 10 s, now and then a wild one."""
     random = np.random.default_rng(seed)
     load = most / 2
     for number in range(count):
@@ -118,5 +118,3 @@ def write_sweep(path: Path, truth: Truth) -> Path:
         lag = truth.lag(n) * float(np.exp(random.normal(0, 0.02)))
         levels.append(level(n, lag <= 2 and not full, stable_p95_seconds=lag, started_at=1e6 + n))
     return written(path, levels, server=f"http://{SERVER}")
-
-

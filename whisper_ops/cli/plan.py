@@ -2,66 +2,192 @@
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from whisper_ops import console
 from whisper_ops.cli.options import history_option, json_option
 from whisper_ops.errors import Exit, UserError
-from whisper_ops.history import History, PlanRecord
+from whisper_ops.history import History
+
+if TYPE_CHECKING:
+    from capacity.fleet.price import Price
+    from capacity.fleet.size import Demand
+    from capacity.plan import Plan
+
+TARGETS = ("server", "systemd", "sysctl", "prometheus-rules")
 
 
-@click.command()
+@click.group(name="plan", invoke_without_command=True)
 @history_option
 @json_option
+@click.option("--server", help="Plan for the server whose name holds this text; the last measured one without.")
+@click.option("--model", help="What if: plan from levels of the model whose name holds this text.")
+@click.option("--gpu", help="What if: plan from levels of the GPU whose name holds this text.")
+@click.option(
+    "--chunk", type=float, metavar="SECONDS", help="What if: plan from levels played in chunks of this length."
+)
+@click.option(
+    "--objective", metavar="COLUMN<=NUMBER,…", help="What if: judge by another objective than was measured for."
+)
+@click.option("--target", type=click.IntRange(min=1), metavar="CALLS", help="Size a fleet for so many calls at once.")
+@click.option("--peak-arrivals", metavar="40/min", help="Size a fleet for so many new calls, with --mean-length.")
+@click.option("--mean-length", metavar="6min", help="How long a call lasts on average.")
+@click.option(
+    "--blocking", default="0.1%", show_default=True, help="The share of calls that may be refused at the peak."
+)
+@click.option("--survive", type=click.IntRange(min=0), default=0, help="Machines that may be lost.", show_default=True)
+@click.option("--gpus-per-machine", type=click.IntRange(min=1), help="Default: as many as the measured server has.")
+@click.option(
+    "--price", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="TOML with prices of GPUs."
+)
+@click.option("--markdown", is_flag=True, help="Print Markdown.")
+@click.option(
+    "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write one HTML file with all laws."
+)
+@click.option("--emit", type=click.Choice(TARGETS), help="Print configuration that carries the numbers instead.")
 @click.option(
     "--host-profile",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Plan a host that is described in a TOML or JSON file instead of a measured server; needs no history.",
 )
-@click.option("--server", help="Plan for the server whose name holds this text; the last measured one without.")
-@click.option("--model", help="Plan from levels of the model whose name holds this text.")
-@click.option("--gpu", help="Plan from levels of the GPU whose name holds this text.")
-@click.option("--objective", metavar="COLUMN<=NUMBER,…", help="Judge by another objective than it was measured for.")
-@click.option("--chunk", type=float, metavar="SECONDS", help="Plan from levels played in chunks of this length.")
-def command(
-    history: Path,
-    *,
-    as_json: bool,
-    host_profile: Path | None,
-    server: str | None,
-    model: str | None,
-    gpu: str | None,
-    objective: str | None,
-    chunk: float | None,
-) -> int:
+@click.pass_context
+def command(context: click.Context, /, **options: Any) -> int:  # noqa: ANN401  # click hands over the options by name
     """Say how many connections a GPU carries, why, and how sure that is.
 
-    It reads the audited levels of `whisper-ops sweep` from the history, never mixing what was measured under different
-    conditions, and stores the plan there, for `serve --max-connections-per-gpu auto`. Exit code 4: there is not enough
-    evidence. Exit code 1: not one connection meets the objective.
+    It reads the audited levels of `whisper-ops sweep`, and polls, from the history, never mixes what was measured under
+    different conditions, and stores the plan there for `serve --max-connections-per-gpu auto`. Exit code 4: there is
+    not enough evidence. Exit code 1: not one connection meets the objective.
     """
-    from capacity.plan import Wanted, make_plan, record_of
-    from capacity.plan.terminal import show
+    if context.invoked_subcommand is not None:
+        return Exit.GOOD
+    if options["host_profile"] is not None:
+        return _plan_on_paper(options["host_profile"], as_json=options["as_json"])
+    _require(options["history"])
+    plan = _make(options)
+    _show(plan, options)
+    _store(options["history"], plan)
+    return Exit.NO if plan.max_connections_per_gpu is None else Exit.GOOD
 
-    if host_profile is not None:
-        return _plan_on_paper(host_profile, as_json=as_json)
+
+@command.command(name="diff")
+@history_option
+@json_option
+@click.option("--server", help="Compare plans of the server whose name holds this text.")
+@click.option(
+    "--back", type=click.IntRange(min=1), default=1, show_default=True, help="Compare with so many plans before."
+)
+def diff(history: Path, *, as_json: bool, server: str | None, back: int) -> int:
+    """Say what changed between the last plan and one before, and why."""
+    import msgspec
+
+    from capacity.report.diff import compare
+
+    _require(history)
+    with History.reading(history) as opened:
+        plans = [plan for plan in opened.plans() if server is None or server.lower() in (plan.server or "").lower()]
+    mine = [plan for plan in plans if plan.server == plans[-1].server]
+    if len(mine) <= back:
+        raise UserError(
+            f"{history} holds {len(mine)} plans of {mine[-1].server if mine else 'this server'}, and a comparison "
+            f"needs {back + 1}; run `whisper-ops plan` after the next measurement",
+            Exit.EVIDENCE,
+        )
+    found = compare(mine[-1 - back], mine[-1])
+    if as_json:
+        console.print_json("plan-diff", msgspec.to_builtins(found))
+        return Exit.GOOD
+    out = console.data()
+    out.print(f"{found.before} → {found.after} connections a GPU: {found.why}.", soft_wrap=True, markup=False)
+    for change in found.changes:
+        out.print(f"  {change.what}: {change.before} → {change.after}", soft_wrap=True, markup=False)
+    return Exit.GOOD
+
+
+def _require(history: Path) -> None:
     if not history.exists():
         raise UserError(
             f"there is no history at {history}, so there is nothing to plan from; run `whisper-ops sweep URL` first",
             Exit.EVIDENCE,
         )
-    wanted = Wanted(server=server, model=model, gpu=gpu, chunk_seconds=chunk, objective=objective)
-    with History.reading(history) as opened:
+
+
+def _make(options: dict[str, Any]) -> "Plan":
+    """The plan, with the fleet and the trend that follow from it."""
+    import msgspec
+
+    from capacity.fleet.size import size
+    from capacity.fleet.trend import daily_peaks, trend
+    from capacity.plan import Wanted, make_plan
+
+    names = ("server", "model", "gpu", "objective")
+    wanted = Wanted(**{name: options[name] for name in names}, chunk_seconds=options["chunk"])
+    with History.reading(options["history"]) as opened:
         plan = make_plan(opened, wanted, time.time())
-    if as_json:
+        peaks = daily_peaks(opened, plan.server)
+    limit = plan.max_connections_per_gpu
+    demand = _demand(options, plan.key.gpus)
+    fleet = size(demand, limit or 0, _price(options["price"], plan.key.gpu_name)) if demand is not None else None
+    going = trend(peaks, float(limit * plan.key.gpus)) if limit else None
+    return msgspec.structs.replace(plan, fleet=fleet, trend=going)
+
+
+def _demand(options: dict[str, Any], gpus: int) -> "Demand | None":
+    from capacity.fleet.size import Demand
+    from capacity.fleet.words import length, rate, share
+
+    arrivals, mean = options["peak_arrivals"], options["mean_length"]
+    if (arrivals is None) != (mean is None):
+        raise UserError("--peak-arrivals and --mean-length go together; give both, such as 40/min and 6min")
+    if options["target"] is None and arrivals is None:
+        if options["price"] is not None or options["survive"]:
+            raise UserError("--price and --survive are about a fleet; say its size with --target CALLS")
+        return None
+    return Demand(
+        target=options["target"],
+        arrivals_per_second=None if arrivals is None else rate(arrivals, "--peak-arrivals"),
+        mean_length_seconds=None if mean is None else length(mean, "--mean-length"),
+        most_blocking=share(options["blocking"], "--blocking"),
+        survive=options["survive"],
+        gpus_per_machine=options["gpus_per_machine"] or gpus,
+    )
+
+
+def _price(file: Path | None, gpu: str | None) -> "Price | None":
+    from capacity.fleet.price import read_price
+
+    return None if file is None else read_price(file, gpu)
+
+
+def _show(plan: "Plan", options: dict[str, Any]) -> None:
+    """The plan in the form that was asked for: configuration, JSON, Markdown, or the terminal's report."""
+    import msgspec
+
+    from capacity.plan.terminal import show
+    from capacity.report.emit import emit
+    from capacity.report.html import html
+    from capacity.report.markdown import markdown
+
+    if options["html"] is not None:
+        _write(options["html"], html(plan))
+    if options["emit"] is not None:
+        console.data().out(emit(plan, options["emit"]), end="", highlight=False)
+    elif options["as_json"]:
         console.print_json("plan", msgspec.to_builtins(plan))
+    elif options["markdown"]:
+        console.data().out(markdown(plan), end="", highlight=False)
     else:
         show(plan, console.data())
-    _store(history, record_of(plan))
-    return Exit.NO if plan.max_connections_per_gpu is None else Exit.GOOD
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, "utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write the report {file}: {error.strerror or error}") from error
+    console.narration().print(f"wrote {file}", soft_wrap=True, markup=False)
 
 
 def _plan_on_paper(file: Path, *, as_json: bool) -> int:
@@ -78,10 +204,12 @@ def _plan_on_paper(file: Path, *, as_json: bool) -> int:
     return Exit.GOOD
 
 
-def _store(path: Path, plan: PlanRecord) -> None:
+def _store(path: Path, plan: "Plan") -> None:
     """Keep the plan; a history that may only be read still gets its answer."""
+    from capacity.plan import record_of
+
     try:
         with History.writing(path) as history:
-            history.add_plan(plan)
+            history.add_plan(record_of(plan))
     except UserError as error:
         console.narration().print(f"whisper-ops: the plan was not stored: {error}", soft_wrap=True, markup=False)

@@ -1,0 +1,102 @@
+"""Growth: days until the fleet is full if the daily peaks go on as they do, with an interval."""
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from capacity.laws.line import fit_line
+from capacity.names import plain
+from whisper_ops.history import History
+
+LEAST_DAYS = 4
+_DAY = 86400.0
+_FAR_DAYS = 3650.0
+
+
+class Trend(msgspec.Struct, frozen=True, kw_only=True):
+    """Daily peaks of live connections, how fast they grow, and when they meet the limit."""
+
+    days: int
+    peak: float
+    """The highest day so far."""
+    per_day: float
+    """Connections a day."""
+    limit: float
+    until: float | None
+    """Days from the last one until the limit; None when the peaks do not grow, or not within ten years."""
+    low: float | None
+    high: float | None
+    """Ends of the 80 % interval; `high` is None when the growth may be none at all."""
+
+
+def daily_peaks(history: History, server: str) -> list[tuple[float, float]]:
+    """(day, most live connections) of every day that was polled: from the rollups where they are, else from polls."""
+    found: dict[float, float] = {}
+    for name in history.servers():
+        if plain(name) != plain(server):
+            continue
+        for table, column in (("server_hour", "streams_active_max"), ("server_minute", "streams_active_max")):
+            for row in history.rows(
+                f"SELECT CAST(at / 86400 AS INTEGER) AS day, max({column}) AS peak FROM {table} "  # noqa: S608  # our own names
+                "WHERE server_id = (SELECT id FROM server WHERE name = ?) GROUP BY day",
+                [name],
+            ):
+                _raise(found, row["day"], row["peak"])
+        if not found:
+            _from_polls(history, name, found)
+    return sorted(found.items())
+
+
+def trend(peaks: Sequence[tuple[float, float]], limit: float) -> Trend | None:
+    """The trend of daily peaks towards a limit; None below `LEAST_DAYS` days."""
+    if len(peaks) < LEAST_DAYS:
+        return None
+    days, tops = [day for day, _ in peaks], [top for _, top in peaks]
+    line = fit_line(days, tops)
+    if line is None:
+        return None
+    made = Trend(days=len(peaks), peak=max(tops), per_day=line.slope, limit=limit, until=None, low=None, high=None)
+    reached = line.reaches(limit)
+    if reached is None or reached[0] - days[-1] > _FAR_DAYS:
+        return made
+    # The slope itself is what is unsure: its interval turns into the interval of the days.
+    unsure = _slope_half_width(days, line.sigma)
+    now = line.at(days[-1])
+    until = max((limit - now) / line.slope, 0.0)
+    low = max((limit - now) / (line.slope + unsure), 0.0)
+    high = max((limit - now) / (line.slope - unsure), 0.0) if line.slope > unsure else None
+    return msgspec.structs.replace(made, until=until, low=low, high=high)
+
+
+def in_words(trend: Trend) -> str:
+    """One sentence."""
+    if trend.until is None:
+        return f"Trend: daily peaks (highest {trend.peak:.0f}) do not grow towards {trend.limit:.0f}."
+    high = "or never" if trend.high is None else f"to {trend.high:.0f}"
+    low = 0 if trend.low is None else trend.low
+    return (
+        f"Trend: peaks grow by {trend.per_day:.2g} a day and reach {trend.limit:.0f} in {trend.until:.0f} days "
+        f"(80 % sure: {low:.0f} {high}), from {trend.days} days."
+    )
+
+
+def _slope_half_width(days: Sequence[float], sigma: float) -> float:
+    from scipy.special import stdtrit  # noqa: PLC0415  # only where a trend is asked for
+
+    around = float(((np.asarray(days) - np.mean(days)) ** 2).sum())
+    return float(float(stdtrit(max(len(days) - 2, 1), 0.90)) * sigma / around**0.5)
+
+
+def _from_polls(history: History, name: str, found: dict[float, float]) -> None:
+    for row in history.rows(
+        "SELECT CAST(at / 86400 AS INTEGER) AS day, max(streams_active) AS peak FROM server_sample "
+        "WHERE server_id = (SELECT id FROM server WHERE name = ?) AND error IS NULL GROUP BY day",
+        [name],
+    ):
+        _raise(found, row["day"], row["peak"])
+
+
+def _raise(found: dict[float, float], day: float, peak: float | None) -> None:
+    if peak is not None:
+        found[float(day)] = max(found.get(float(day), 0.0), float(peak))

@@ -1,0 +1,136 @@
+"""Configuration that carries a plan's numbers, ready to be put where it belongs. Each says which plan it came from."""
+
+import math
+from typing import Literal, NamedTuple
+
+from capacity.plan.objective import bound_of
+from capacity.plan.shape import Plan
+from whisper_ops.errors import Exit, UserError
+
+Target = Literal["server", "systemd", "sysctl", "prometheus-rules"]
+_DESCRIPTORS = 65536
+_BACKLOG = 4096
+_DEFAULT_LAG_SECONDS = 2.0
+_UNIT = "--host 0.0.0.0 --port 8000 --token-file %d/token --admin-token-file %d/admin-token"
+
+
+class _Rule(NamedTuple):
+    """An alert of Prometheus."""
+
+    name: str
+    expression: str
+    hold: str
+    severity: str
+    summary: str
+
+    def lines(self) -> list[str]:
+        """Its YAML, as an item of `rules`."""
+        return [
+            f"      - alert: WhisperOps{self.name}",
+            f"        expr: {self.expression}",
+            f"        for: {self.hold}",
+            f"        labels: {{severity: {self.severity}}}",
+            "        annotations:",
+            f'          summary: "{self.summary}"',
+        ]
+
+
+def emit(plan: Plan, target: Target) -> str:
+    """The configuration for one target.
+
+    Raises:
+        UserError: the plan allows no connection at all, so there is nothing to configure (exit code 1).
+    """
+    if plan.max_connections_per_gpu is None:
+        raise UserError("the plan allows not one connection, so there is no configuration to print", Exit.NO)
+    makers = {"server": _server, "systemd": _systemd, "sysctl": _sysctl, "prometheus-rules": _rules}
+    comment = "\n".join(f"# {line}" for line in _origin(plan))
+    return f"{comment}\n{makers[target](plan, plan.max_connections_per_gpu)}\n"
+
+
+def _origin(plan: Plan) -> list[str]:
+    marks = [word for word, holds in (("PROVISIONAL", plan.provisional), ("SIMULATED", plan.simulated)) if holds]
+    warning = [f"{' and '.join(marks)}: do not take it to production"] if marks else []
+    return [
+        f"whisper-ops plan for {plan.key.title}",
+        f"{plan.max_connections_per_gpu} connections a GPU: {plan.reason}",
+        *warning,
+    ]
+
+
+def _objective(plan: Plan) -> float:
+    return bound_of(plan.objective, "stable_p95_seconds") or _DEFAULT_LAG_SECONDS
+
+
+def _server(plan: Plan, limit: int) -> str:
+    return f"whisper-ops serve --max-connections-per-gpu {limit} --lag-objective {_objective(plan):g}"
+
+
+def _systemd(plan: Plan, limit: int) -> str:
+    return "\n".join(
+        [
+            "# /etc/systemd/system/whisper-ops-serve.service.d/capacity.conf, then:",
+            "#   systemctl daemon-reload && systemctl restart whisper-ops-serve",
+            "[Service]",
+            "# The command of the unit in deploy/systemd, with the limit; the empty line first takes the old one away.",
+            "ExecStart=",
+            f"ExecStart=/usr/local/bin/{_server(plan, limit)} {_UNIT}",
+            f"LimitNOFILE={max(_DESCRIPTORS, _power(4 * limit * plan.key.gpus))}",
+            "TasksMax=4096",
+        ]
+    )
+
+
+def _sysctl(plan: Plan, limit: int) -> str:
+    connections = limit * plan.key.gpus
+    backlog = max(_BACKLOG, _power(2 * connections))
+    return "\n".join(
+        [
+            "# /etc/sysctl.d/90-whisper-ops.conf, then: sysctl --system",
+            f"net.core.somaxconn = {backlog}",
+            f"net.ipv4.tcp_max_syn_backlog = {backlog}",
+            "# only a proxy or a load generator on this machine needs more ports than the usual 28,232",
+            "net.ipv4.ip_local_port_range = 1024 65535",
+            f"net.netfilter.nf_conntrack_max = {max(262144, _power(8 * connections))}",
+        ]
+    )
+
+
+def _rules(plan: Plan, limit: int) -> str:
+    objective = _objective(plan)
+    full = plan.capacity.last_pass or limit
+    lag = "histogram_quantile(0.95, sum by (instance, le) (rate(whisper_ops_lag_seconds_bucket[1m])))"
+    holder = "GPU {{ $labels.gpu }} of {{ $labels.instance }} holds {{ $value }} connections"
+    server = "{{ $labels.instance }}"
+    rejected = "sum by (instance, reason) (rate(whisper_ops_connections_rejected_total[5m])) > 0"
+    rules = (
+        _Rule(
+            "OverSafeLimit",
+            f"whisper_ops_gpu_connections_active > {limit}",
+            "2m",
+            "warn",
+            f"{holder}; {limit} are safe",
+        ),
+        _Rule(
+            "AtLimit",
+            f"whisper_ops_gpu_connections_active >= {full}",
+            "1m",
+            "page",
+            f"{holder}; {full} is the most that ever passed",
+        ),
+        _Rule(
+            "LagOverObjective",
+            f"{lag} > {objective:g}",
+            "2m",
+            "page",
+            f"p95 lag of {server} is {{{{ $value | humanizeDuration }}}}; {objective:g} s is the objective",
+        ),
+        _Rule("Rejecting", rejected, "5m", "warn", f"{server} refuses connections ({{{{ $labels.reason }}}})"),
+    )
+    head = ["groups:", "  - name: whisper-ops-capacity", "    rules:"]
+    return "\n".join([*head, *(line for rule in rules for line in rule.lines())])
+
+
+def _power(number: int) -> int:
+    """The next power of two."""
+    return 1 << math.ceil(math.log2(max(number, 1)))

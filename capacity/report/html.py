@@ -1,0 +1,117 @@
+"""A plan as one HTML file that needs nothing else: no script, no font, no picture from another address."""
+
+from html import escape
+
+from capacity.fleet.size import in_words as fleet_in_words
+from capacity.fleet.trend import in_words as trend_in_words
+from capacity.plan.objective import missed_in_words
+from capacity.plan.shape import Plan, Resource
+from capacity.plan.terminal import headline, limit_text, result_text
+from capacity.report.picture import picture
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1b1f24; --dim: #667; --line: #c9ced6; --paper: #fff; --law: #1f6feb;
+        --cap: #b3261e; --band: #f2c94c55; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e8eb; --dim: #9aa3ad; --line: #3a424c; --paper: #14181d;
+        --law: #6cb0ff; --cap: #ff8a80; --band: #f2c94c33; } }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 70rem;
+       margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.7rem; margin-bottom: .2rem } .dim { color: var(--dim) }
+table { border-collapse: collapse; width: 100%; font-size: .92rem } th, td { text-align: left; padding: .3rem .6rem;
+       border-bottom: 1px solid var(--line); vertical-align: top } th { color: var(--dim); font-weight: 500 }
+td.number { text-align: right; font-variant-numeric: tabular-nums } tr.binds td { font-weight: 600 }
+figure { margin: 0 } .laws { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 1.2rem }
+svg { width: 100%; height: auto } svg text { font-size: 11px; fill: var(--dim) }
+.axis { stroke: var(--line) } .law { fill: none; stroke: var(--law); stroke-width: 2 } .seen { fill: var(--ink) }
+.cap { stroke: var(--cap); stroke-dasharray: 5 4 } svg .cap-text { fill: var(--cap) } .interval { fill: var(--band) }
+"""
+
+
+_LEGEND = (
+    "Dots were measured, the line is the law, the dashed line the cap; the band is the 80 % interval of the limit, or "
+    "last pass to first fail."
+)
+
+
+def html(plan: Plan) -> str:
+    """The whole plan."""
+    answer, *why = headline(plan)
+    sections = [
+        f"<h1>{escape(answer)}</h1>",
+        f'<p class="dim">{escape(plan.key.title)}<br>{escape(plan.key.conditions)}</p>',
+        "".join(f"<p>{escape(line)}</p>" for line in why),
+        "" if plan.fleet is None else f"<p><strong>{escape(fleet_in_words(plan.fleet))}</strong></p>",
+        "" if plan.trend is None else f"<p>{escape(trend_in_words(plan.trend))}</p>",
+        "<h2>Resources</h2>",
+        _resources(plan),
+        _tiers(plan),
+        "<h2>Laws</h2>",
+        '<div class="laws">' + "".join(_law(resource) for resource in plan.resources if resource.points) + "</div>",
+        f'<p class="dim">{_LEGEND}</p>',
+        _levels(plan),
+        "".join(f'<p class="dim">{escape(note)}</p>' for note in plan.notes),
+    ]
+    title = f"<title>{escape(answer)}</title>"
+    head = f'<!doctype html><html lang="en"><head><meta charset="utf-8">{title}<style>{_STYLE}</style></head>'
+    return head + "<body>" + "\n".join(part for part in sections if part) + "</body></html>\n"
+
+
+def _law(resource: Resource) -> str:
+    caption = f"<strong>{escape(resource.name)}</strong> <span class='dim'>{escape(resource.law)}</span>"
+    return f"<figure><figcaption>{caption}</figcaption>{picture(resource)}</figure>"
+
+
+def _resources(plan: Plan) -> str:
+    rows = "".join(
+        f"<tr{' class=binds' if resource.name == plan.binding_resource else ''}>"
+        + _cells(resource.name, resource.law, resource.cap_text)
+        + f'<td class="number">{escape(limit_text(resource))}</td>'
+        + _cells(resource.evidence)
+        + "</tr>"
+        for resource in plan.resources
+    )
+    return _table(("resource", "law", "cap", "limit", "evidence"), rows)
+
+
+def _tiers(plan: Plan) -> str:
+    if not plan.tiers:
+        return ""
+    rows = "".join(
+        "<tr>"
+        + _cells(tier.name)
+        + f'<td class="number">{tier.connections}</td>'
+        + _cells(tier.cut, tier.stability, _expected(tier.expected, plan))
+        + "</tr>"
+        for tier in plan.tiers
+    )
+    return "<h2>Tiers</h2>" + _table(("tier", "connections a GPU", "cut", "stability", "expected"), rows)
+
+
+def _expected(expected: dict[str, float], plan: Plan) -> str:
+    units = {resource.name: resource.unit for resource in plan.resources}
+    return ", ".join(f"{name} {value:.3g} {units[name]}".strip() for name, value in expected.items())
+
+
+def _levels(plan: Plan) -> str:
+    if not plan.levels:
+        return ""
+    rows = "".join(
+        f'<tr><td class="number">{seen.streams}</td>'
+        + _cells(
+            result_text(seen),
+            "—" if seen.stable_p95_seconds is None else f"{seen.stable_p95_seconds:.2f} s",
+            f"{seen.audit}, {seen.duration_seconds:.0f} s",
+            missed_in_words(seen.reason),
+        )
+        + "</tr>"
+        for seen in plan.levels
+    )
+    return "<h2>Levels</h2>" + _table(("level", "result", "p95 stable", "evidence", "missed"), rows)
+
+
+def _cells(*texts: str) -> str:
+    return "".join(f"<td>{escape(text)}</td>" for text in texts)
+
+
+def _table(header: tuple[str, ...], rows: str) -> str:
+    return "<table><tr>" + "".join(f"<th>{name}</th>" for name in header) + f"</tr>{rows}</table>"

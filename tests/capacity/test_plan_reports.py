@@ -1,0 +1,160 @@
+"""A plan outside the terminal: HTML that needs nothing else, Markdown, configuration that tools accept, and diffs."""
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from tests.capacity.plan_history import level, written
+from tests.capacity.plan_simulated import Truth, write_polls
+from tests.capacity.planner_cli import Done, whisper_ops
+from whisper_ops.errors import Exit
+from whisper_ops.history import History
+
+LEVELS = [
+    level(
+        n, n <= 80, gpu_memory_used_bytes=(12.4 + 0.168 * n) * 1e9, stable_p95_seconds=0.3 + n / 60,
+        front_cpu_ratio=n / 200,
+    )
+    for n in (16, 32, 48, 64, 80, 88)
+]  # fmt: skip
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    return written(tmp_path / "history.db", LEVELS, settings='{"gpu_memory_total_bytes": 80e9}')
+
+
+def plan(capsys: pytest.CaptureFixture[str], db: Path, *more: str) -> Done:
+    return whisper_ops(capsys, "plan", "--history", str(db), *more)
+
+
+class Addresses(HTMLParser):
+    """Collects what a page would fetch, and its tags that were never closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "href", "data", "srcset", "action")]
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_html_is_one_file_with_a_picture_of_every_law(
+    capsys: pytest.CaptureFixture[str], db: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "plan.html"
+    assert plan(capsys, db, "--html", str(page), "--target", "500").code == 0
+    text = page.read_text()
+    parser = Addresses()
+    parser.feed(text)
+    assert parser.fetched == []
+    assert parser.open == []
+    assert "http-equiv" not in text
+    assert not re.search(r"url\(|@import|<script", text)
+    pictures = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
+    assert len(pictures) == 3  # latency, memory, server core
+    for picture in pictures:
+        svg = ET.fromstring(picture)
+        assert len(svg.findall("circle")) == 6
+        assert svg.find("polyline") is not None
+    assert "Run at most 72 connections per GPU." in text
+    assert "7 GPUs" in text
+    assert plan(capsys, db, "--html", str(tmp_path / "no" / "folder.html")).code == Exit.USAGE
+
+
+def test_markdown_has_the_answer_and_the_tables(capsys: pytest.CaptureFixture[str], db: Path) -> None:
+    text = plan(capsys, db, "--markdown").out
+    assert text.startswith("# Run at most 72 connections per GPU.\n")
+    assert "| tier | connections a GPU | cut | stability |" in text
+    assert "| **latency objective** |" in text
+
+
+def test_the_fleet_is_the_last_sentence_of_the_report(capsys: pytest.CaptureFixture[str], db: Path) -> None:
+    done = plan(
+        capsys, db, "--target", "500", "--survive", "1", "--gpus-per-machine", "2",
+        "--peak-arrivals", "40/min", "--mean-length", "6min",
+    )  # fmt: skip
+    assert "For 500 concurrent calls: 10 GPUs on 5 machines, 1 of them may be lost, at 72 calls a GPU." in done.out
+    assert "240 erlangs are offered; blocking" in done.out
+    for wrong, sentence in (
+        (("--peak-arrivals", "40/min"), "go together"),
+        (("--survive", "1"), "--target CALLS"),
+        (("--target", "9", "--price", str(db.parent / "none.toml")), "cannot read the prices"),
+    ):
+        failed = plan(capsys, db, *wrong)
+        assert failed.code == Exit.USAGE
+        assert sentence in failed.sentence()
+
+
+def test_configuration_carries_the_numbers(capsys: pytest.CaptureFixture[str], db: Path) -> None:
+    assert "--max-connections-per-gpu 72 --lag-objective 2\n" in plan(capsys, db, "--emit", "server").out
+    unit = plan(capsys, db, "--emit", "systemd").out
+    assert re.search(r"^LimitNOFILE=65536$", unit, re.MULTILINE)
+    # systemd and sysctl take a comment only on a line of its own.
+    for target in ("systemd", "sysctl"):
+        lines = plan(capsys, db, "--emit", target).out.splitlines()
+        assert all("#" not in line for line in lines if not line.startswith("#"))
+    assert "net.core.somaxconn = 4096" in plan(capsys, db, "--emit", "sysctl").out
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_accepts_the_rules(capsys: pytest.CaptureFixture[str], db: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yml"
+    rules.write_text(plan(capsys, db, "--emit", "prometheus-rules").out)
+    checked = subprocess.run(["promtool", "check", "rules", str(rules)], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "4 rules found" in checked.stdout
+
+
+def test_rules_hold_the_measured_limits(capsys: pytest.CaptureFixture[str], db: Path) -> None:
+    text = plan(capsys, db, "--emit", "prometheus-rules").out
+    assert "expr: whisper_ops_gpu_connections_active > 72\n" in text
+    assert "expr: whisper_ops_gpu_connections_active >= 80\n" in text
+
+
+def test_a_provisional_plan_warns_in_its_configuration(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    db = written(tmp_path / "h.db", [level(2, True, audit="provisional"), level(4, False, audit="provisional")])
+    assert "# PROVISIONAL: do not take it to production" in plan(capsys, db, "--emit", "server").out
+    assert "(provisional)" in plan(capsys, db, "--markdown").out.splitlines()[0]
+
+
+def test_a_diff_says_what_changed_and_why(capsys: pytest.CaptureFixture[str], db: Path) -> None:
+    done = whisper_ops(capsys, "plan", "diff", "--history", str(db))
+    assert done.code == Exit.EVIDENCE
+    assert "a comparison needs 2" in done.sentence()
+    plan(capsys, db)
+    written(db, [level(72, False, started_at=5000.0)], settings='{"gpu_memory_total_bytes": 80e9}')
+    plan(capsys, db)
+    done = whisper_ops(capsys, "plan", "diff", "--history", str(db))
+    assert done.out.startswith("72 → 57 connections a GPU: new evidence moved the limit:")
+    assert "first fail: 88 → 72" in done.out
+    written(db, [level(8, True, started_at=9000.0), level(16, False, started_at=9001.0)], version="1.3.0")
+    plan(capsys, db)
+    body = whisper_ops(capsys, "plan", "diff", "--history", str(db), "--json").json
+    assert body["schema"] == "whisper-ops/plan-diff/1"
+    assert "version changed" in body["why"]
+
+
+def test_a_plan_from_polls_is_reported_too(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    db = write_polls(tmp_path / "polls.db", Truth(limit=80, base=0.3, growth=0.4, power=1), 38)
+    done = plan(capsys, db, "--html", str(tmp_path / "p.html"))
+    assert done.code == 0
+    assert "from ordinary polls, with no measured level" in done.out
+    with History.reading(db) as history:
+        (stored,) = history.plans()
+    assert stored.last_pass is None
+    assert stored.max_connections_per_gpu is not None
