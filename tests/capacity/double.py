@@ -91,7 +91,8 @@ class Double:
         self.accepted = 0
         self.server: Server | None = None
         self.url = ""
-        self._number = 0
+        self.empty = asyncio.Event()
+        """Set while nobody is connected."""
 
     async def stream(self, connection: ServerConnection) -> None:
         try:
@@ -101,6 +102,8 @@ class Double:
         finally:
             if not self.faults.keeps_slots:
                 self.active.pop(id(connection), None)
+            if not self.active:
+                self.empty.set()
 
     async def _stream(self, connection: ServerConnection) -> None:
         faults = self.faults
@@ -115,6 +118,7 @@ class Double:
             asyncio.get_running_loop().call_later(faults.cuts_after_seconds, connection.transport.abort)
         self.active[id(connection)] = gpu
         self.accepted += 1
+        self.empty.clear()
         self.most_active = max(self.most_active, len(self.active))
         await connection.send(json.dumps({"type": "status", "state": "connected", "message": "Connected"}))
         if faults.never_ready:
