@@ -89,6 +89,9 @@ class Live:
         poller = self.fleet.pollers.get(snapshot.server)
         self.board.feed(snapshot, poller.next_try_at if poller else None)
         changes, events = self._book.feed(snapshot), self._happenings.feed(snapshot)
+        # What was odd about an answer is said once, like everything that happened.
+        for remark in poller.source.remarks.take_new() if poller else ():
+            events.append(EventRecord(at=snapshot.at, server=snapshot.server, kind="remark", detail=remark))
         self._events.extendleft(events)
         if self._writer is not None:
             self._writer.put(snapshot)

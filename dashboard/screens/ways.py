@@ -55,7 +55,7 @@ class Ways:
         ]
         if not busy:
             raise UserError("no server says how busy its GPUs are")
-        _, server_name, gpu_id = max(busy)
+        server_name, gpu_id = max(busy)[1:]
         self._house.go(GpuScreen(server_name, gpu_id, self._house.feed.charts, self._house.looking))
 
     def do_events(self, _: str) -> None:

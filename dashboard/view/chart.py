@@ -163,9 +163,10 @@ def _times(series: Series, columns: int, cursor: float | None) -> list[Line]:
     show = _day if last - first > 2 * 86400 else _minute if last - first > 600 else f.clock
     begin, middle, end = show(first), show((first + last) / 2), show(last)
     room = columns - len(begin) - len(end)
-    labels = (
-        f"{begin}{middle:^{max(0, room)}}{end}" if room > len(middle) + 2 else f"{begin}{end:>{columns - len(begin)}}"
-    )
+    if room > len(middle) + 2:
+        labels = begin + middle.center(room) + end
+    else:
+        labels = begin + end.rjust(columns - len(begin)) if room > 0 else begin[:columns]
     return [
         Line((Span(" " * (GUTTER - 2) + "0 ", "dim"), *joined(list(zip(base, styles, strict=True))))),
         line(Span(" " * GUTTER), Span(labels, "dim")),

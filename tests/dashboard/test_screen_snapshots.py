@@ -63,3 +63,12 @@ async def test_without_colour(
         await go(pilot, screen)
         text = "\n".join(line.rstrip() for line in screen_text(pilot).splitlines()) + "\n"
     assert text == snapshot.use_extension(Text)
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+async def test_a_terminal_that_is_far_too_small_breaks_nothing(screen: str) -> None:
+    async with app().run_test(size=(12, 4)) as pilot:
+        await go(pilot, screen)
+        await pilot.resize_terminal(200, 60)
+        await pilot.pause()
+        assert "whisper-ops" in screen_text(pilot)
