@@ -191,7 +191,9 @@ class Stream:
             self._cut(window, heard)
             return
         utterance.agreement.add(heard.text.split())
-        if utterance.end is not None and utterance.decoded_to >= utterance.speech_end:
+        whole = utterance.end is not None and utterance.decoded_to >= utterance.speech_end
+        # A window taken before the utterance ended may hold all its speech, but was not asked for the words' times.
+        if whole and (window.row.words or not self._needs_words(utterance)):
             self._finish(heard.words)
             self._finish_decoded()
         elif utterance.agreement.words:
@@ -215,13 +217,15 @@ class Stream:
         """Utterances that ended and whose speech is decoded need nothing more to be final."""
         while self._utterances and not self._in_work:
             first = self._utterances[0]
-            needs_words = self._words and bool(first.agreement.words)
-            if first.end is None or needs_words or first.decoded_to < first.speech_end:
+            if first.end is None or self._needs_words(first) or first.decoded_to < first.speech_end:
                 break
             self._finish(None)
         if self.ended and not self._utterances and not self._done:
             self._done = True
             self.events.append(ipc.Done(self.number, self._length / SAMPLE_RATE, self._segment))
+
+    def _needs_words(self, utterance: Utterance) -> bool:
+        return self._words and bool(utterance.agreement.words)
 
     def _finish(self, words: tuple[TimedWord, ...] | None) -> None:
         utterance = self._utterances.popleft()

@@ -1,19 +1,21 @@
 """What clients of /ws are told, with the simulated engine and virtual time."""
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
 
 from server.settings import SimulatedLaw
 from tests.server.virtual import World, loud, run
-from whisper_ops.tones import VOCABULARY, WORD_SECONDS
+from whisper_ops.tones import SHORTEST_SECONDS, TONE_SECONDS, VOCABULARY, WORD_SECONDS
 
 
 def spoken(seconds: float, start: float = 0.0) -> list[str]:
-    """The simulated words that end in a stretch of speech."""
-    first, last = round(start / WORD_SECONDS + 0.499), int((start + seconds) / WORD_SECONDS)
-    return [VOCABULARY[n % len(VOCABULARY)] for n in range(first, last)]
+    """The words of the endless speech of which enough stands in a stretch of it to be heard."""
+    first = math.ceil((start + SHORTEST_SECONDS - TONE_SECONDS) / WORD_SECONDS)
+    last = int((start + seconds - SHORTEST_SECONDS) / WORD_SECONDS)
+    return [VOCABULARY[n % len(VOCABULARY)] for n in range(max(0, first), last + 1)]
 
 
 def test_each_step_is_told_and_the_text_follows() -> None:
@@ -110,7 +112,7 @@ def test_words_come_with_their_times_when_asked_for() -> None:
         await client.end()
         (final,) = client.of("final")
         assert [word["word"] for word in final["words"]] == final["text"].split()
-        assert final["words"][4]["end"] == pytest.approx(2.0)
+        assert final["words"][4]["end"] == pytest.approx(1.9, abs=0.02)
         await world.close()
 
     run(main)
