@@ -1,11 +1,15 @@
 """LocalAgreement-2: what two hypotheses in a row agree on will not change any more.
 
 The policy of Macháček et al., "Turning Whisper into Real-Time Transcription System" (2023): the longest common prefix
-of two consecutive hypotheses is stable. The last word of a hypothesis never is, since its sound may not be complete.
+of two consecutive hypotheses is stable. The last words of a hypothesis never are: their sound may not be complete, and
+what follows may still turn "end voice" into "invoice". A word that is stable too soon stays wrong in the final.
 """
 
 from collections.abc import Sequence
 from itertools import takewhile
+
+HELD_BACK = 3
+"""Words at the end of a hypothesis that are never stable."""
 
 
 class Agreement:
@@ -21,7 +25,7 @@ class Agreement:
     def add(self, hypothesis: Sequence[str]) -> None:
         """Take a new hypothesis of the whole utterance."""
         words = with_prefix(self.stable, hypothesis)
-        pairs = zip(words[:-1], self._last, strict=False)
+        pairs = zip(words[:-HELD_BACK], self._last, strict=False)
         agreed = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         if agreed > len(self.stable):
             self.stable = words[:agreed]

@@ -59,10 +59,11 @@ class Figure(NamedTuple):
 def audio(seconds: float, first: int = 0) -> bytes:
     """Speech of the corpus with pauses of 0.7 s, as 16-bit samples."""
     clips = corpus.load(corpus.default_folder()).clips
-    pause = np.zeros(round(0.7 * RATE), np.float32)
+    pause = np.zeros(round(0.7 * RATE), clips[0].samples.dtype)
     line = [part for i in range(len(clips)) for part in (clips[(first + i) % len(clips)].samples, pause)]
     joined = np.concatenate(line)[: round(seconds * RATE)]
-    return bytes((np.clip(joined, -1, 1) * 32767).astype("<i2").tobytes())
+    assert joined.dtype == np.int16
+    return bytes(joined.tobytes())
 
 
 def noise(seconds: float) -> bytes:
