@@ -19,8 +19,8 @@ class Follower:
     """Follows one stream. Words are looked for from now backwards, never before the place found last."""
 
     def __init__(self, spoken: Sequence[Spoken]) -> None:
-        self._words = [word for word, _ in spoken]
-        self._due = [due for _, due in spoken]
+        self._words = [word.word for word in spoken]
+        self._due = [word.due for word in spoken]
         self._place = 0
         """How many words have been shown."""
 

@@ -54,6 +54,8 @@ class StreamResult(msgspec.Struct, frozen=True, kw_only=True):
     speech_words: int = 0
     latencies: tuple[Latency, ...] = ()
     score: Score = Score(0, 0, 0, 0, 0)
+    clip_errors: dict[str, tuple[int, int]] = {}
+    """Word errors and words of each utterance."""
     partials: int = 0
     finals: int = 0
     listened_seconds: float = 0.0

@@ -15,7 +15,7 @@ from capacity.load.follow import Follower
 from capacity.load.orders import LevelOrder, StreamOrder, StreamResult
 from capacity.load.pace import Wheel
 from capacity.load.two_step import NoRoomError, handed_out
-from capacity.load.words import Update, latencies, score
+from capacity.load.words import Update, errors_by_clip, latencies, score
 from capacity.speech.audio import Samples
 from capacity.speech.corpus import RATE, Corpus
 from capacity.speech.playlist import Playlist, make_playlist
@@ -297,6 +297,7 @@ class Speaker:
                 word for word in latencies(said, self._updates) if level.window_from <= word.due < level.window_until
             ),
             score=score([word.word for word in said], text),
+            clip_errors=errors_by_clip(said, text),
             partials=self._partials,
             finals=self._finals,
             listened_seconds=len(self._sent) * level.chunk_seconds,

@@ -29,6 +29,8 @@ class Spoken(NamedTuple):
 
     word: str
     due: float
+    clip: str = ""
+    """Which utterance it belongs to."""
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -63,6 +65,25 @@ def score(reference: Sequence[str], text: str) -> Score:
     return Score(len(reference), found.hits, found.substitutions, found.deletions, found.insertions)
 
 
+def errors_by_clip(spoken: Sequence[Spoken], text: str) -> dict[str, tuple[int, int]]:
+    """Word errors and words of each utterance that was said; a word too many counts where it was inserted."""
+    heard = normalise(text)
+    errors = [0 if heard else 1] * len(spoken)
+    if spoken and heard:
+        found = jiwer.process_words(" ".join(word.word for word in spoken), " ".join(heard))
+        for chunk in found.alignments[0]:
+            if chunk.type == "insert":
+                errors[min(chunk.ref_start_idx, len(errors) - 1)] += chunk.hyp_end_idx - chunk.hyp_start_idx
+            elif chunk.type != "equal":
+                for at in range(chunk.ref_start_idx, chunk.ref_end_idx):
+                    errors[at] += 1
+    clips: dict[str, tuple[int, int]] = {}
+    for word, wrong in zip(spoken, errors, strict=True):
+        before = clips.get(word.clip, (0, 0))
+        clips[word.clip] = (before[0] + wrong, before[1] + 1)
+    return clips
+
+
 def latencies(spoken: Sequence[Spoken], updates: Sequence[Update]) -> list[Latency]:
     """Latencies of every word that was said and appears, right, in the end.
 
@@ -70,7 +91,7 @@ def latencies(spoken: Sequence[Spoken], updates: Sequence[Update]) -> list[Laten
     """
     shown = _Board(updates)
     found = []
-    for said, at, length in equal_runs(tuple(word for word, _ in spoken), shown.words):
+    for said, at, length in equal_runs(tuple(word.word for word in spoken), shown.words):
         for k in range(length):
             first, stable = shown.first[at + k], shown.stable[at + k]
             if first is not None and stable is not None:

@@ -65,7 +65,7 @@ class Playlist(msgspec.Struct, frozen=True):
             for token in part.clip.tokens if part.clip else ():
                 end = part.start / RATE + min(token.end, part.length / RATE)
                 chunks = math.ceil(end / chunk_seconds - _HAIR)
-                words.append(Spoken(token.word, started + chunks * chunk_seconds))
+                words.append(Spoken(token.word, started + chunks * chunk_seconds, part.clip.name if part.clip else ""))
         return words
 
 

@@ -40,6 +40,7 @@ def judge(
     *,
     lag_p95_seconds: float | None = None,
     stopped: str | None = None,
+    paired: dict[str, tuple[float, float]] | None = None,
 ) -> Verdict:
     """Audit a level and compare it with the objective.
 
@@ -50,6 +51,7 @@ def judge(
         baseline: the measures of one stream, for what is relative and for missing text; empty when there is none.
         seconds: how long all streams were to be live.
         lag_p95_seconds: the server's own lag, when it says.
+        paired: measures of the level and of one stream, where a relative condition compares them on a common part.
         stopped: why the level was stopped early, when it was.
     """
     generator = _generator_fault(figures)
@@ -59,7 +61,7 @@ def judge(
         # Its answer is known. The latencies of what did come would flatter it, so they are no evidence.
         return Verdict("invalid", False, stopped)
     measures = {**shares(figures, counts), "lag_p95": lag_p95_seconds}
-    missed = objective.missed(measures, baseline)
+    missed = objective.missed(measures, baseline, paired)
     server = _server_fault(figures, counts, measures, baseline)
     if server:
         broke = bool(figures.refused or figures.failed or missed or "never came" in server)

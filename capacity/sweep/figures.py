@@ -54,6 +54,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """Words said while every stream was to be live."""
     outcomes: dict[str, int]
     first_error: str | None
+    clip_errors: dict[str, tuple[int, int]] = {}
+    """Word errors and words of each utterance, over all streams."""
 
 
 def pool(level: LevelOrder, parts: Sequence[Finished]) -> tuple[Figures, Counts]:
@@ -96,6 +98,7 @@ def pool(level: LevelOrder, parts: Sequence[Finished]) -> tuple[Figures, Counts]
         speech_words=sum(s.speech_words for s in streams),
         outcomes=dict(outcomes),
         first_error=next((s.error for s in streams if s.error), None),
+        clip_errors=_by_clip(streams),
     )
     return figures, counts
 
@@ -139,6 +142,33 @@ def shares(figures: Figures, counts: Counts) -> dict[str, float | None]:
         "wer": figures.wer_ratio,
         "missing": figures.missing_words / reference if figures.missing_words is not None and reference else None,
     }
+
+
+def paired_wer(counts: Counts, baseline: Counts) -> tuple[float, float] | None:
+    """WER of a level and of its baseline over the utterances that both said, weighted alike.
+
+    One stream says a few of the corpus' utterances and some are harder than others: over different ones their
+    difference would be mostly luck. None: they have none in common.
+    """
+    common = [clip for clip in counts.clip_errors if clip in baseline.clip_errors]
+    words = sum(counts.clip_errors[clip][1] for clip in common)
+    if not words:
+        return None
+    here = sum(counts.clip_errors[clip][0] for clip in common) / words
+    expected = 0.0
+    for clip in common:
+        wrong, of = baseline.clip_errors[clip]
+        expected += wrong / of * counts.clip_errors[clip][1]
+    return here, expected / words
+
+
+def _by_clip(streams: Sequence[StreamResult]) -> dict[str, tuple[int, int]]:
+    found: dict[str, tuple[int, int]] = {}
+    for stream in streams:
+        for clip, (wrong, words) in stream.clip_errors.items():
+            before = found.get(clip, (0, 0))
+            found[clip] = (before[0] + wrong, before[1] + words)
+    return found
 
 
 def _spread(kind: str, values: npt.NDArray[np.float64]) -> dict[str, float | None]:

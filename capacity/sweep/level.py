@@ -10,7 +10,7 @@ from capacity.load.arrivals import offsets, ramp_seconds
 from capacity.load.orders import Finished, LevelOrder, Progress, StreamOrder, StreamResult
 from capacity.load.processes import Generators
 from capacity.sweep.audit import Verdict, judge
-from capacity.sweep.figures import Counts, Figures, pool, shares, stream_record
+from capacity.sweep.figures import Counts, Figures, paired_wer, pool, shares, stream_record
 from capacity.sweep.hopeless import Hopeless
 from capacity.sweep.objective import Objective
 from capacity.sweep.readings import Readings, Sampler, boil_down
@@ -149,14 +149,23 @@ def _measured(
     )
 
 
-def verdict(measured: Measured, objective: Objective, baseline: dict[str, float | None]) -> Verdict:
-    """Audit a level against an objective; `baseline` holds the measures of one stream."""
+class Baseline(msgspec.Struct, frozen=True):
+    """What is known of one stream: its measures and, unless it was measured by an earlier run, its utterances."""
+
+    measures: dict[str, float | None] = {}
+    counts: Counts | None = None
+
+
+def verdict(measured: Measured, objective: Objective, baseline: Baseline) -> Verdict:
+    """Audit a level against an objective."""
+    pair = paired_wer(measured.counts, baseline.counts) if baseline.counts else None
     return judge(
         measured.figures,
         measured.counts,
         objective,
-        baseline,
+        baseline.measures,
         measured.seconds,
+        paired={"wer": pair} if pair else None,
         lag_p95_seconds=measured.readings.server_lag_p95_seconds,
         stopped=measured.stopped,
     )

@@ -91,9 +91,25 @@ class Objective(msgspec.Struct, frozen=True):
         """As the history keeps it: column names and base units, which `parse` reads as well."""
         return ",".join(term.canonical for term in self.terms)
 
-    def missed(self, figures: Mapping[str, float | None], baseline: Mapping[str, float | None]) -> list[str]:
-        """Which conditions are missed, in a few words each; none: the objective is met."""
-        misses = (term.missed(figures.get(term.name), baseline.get(term.name)) for term in self.terms)
+    def missed(
+        self,
+        figures: Mapping[str, float | None],
+        baseline: Mapping[str, float | None],
+        paired: Mapping[str, tuple[float, float]] | None = None,
+    ) -> list[str]:
+        """Which conditions are missed, in a few words each; none: the objective is met.
+
+        Args:
+            figures: the measures of a level.
+            baseline: those of one stream.
+            paired: for relative conditions, both where they are better compared on a common part.
+        """
+        misses = []
+        for term in self.terms:
+            value, base = figures.get(term.name), baseline.get(term.name)
+            if term.relative and paired and term.name in paired:
+                value, base = paired[term.name]
+            misses.append(term.missed(value, base))
         return [miss for miss in misses if miss is not None]
 
     def limit(self, name: str) -> float | None:

@@ -13,7 +13,7 @@ from capacity.load.orders import Progress
 from capacity.load.processes import Generators
 from capacity.speech.corpus import Corpus
 from capacity.sweep.audit import LATE_SECONDS
-from capacity.sweep.level import LoadShape, Measured, records, run_level, verdict, wall_seconds
+from capacity.sweep.level import Baseline, LoadShape, Measured, records, run_level, verdict, wall_seconds
 from capacity.sweep.objective import Objective
 from capacity.sweep.plans import LONG_FACTOR, Ask, Plan
 from capacity.sweep.resume import Settings, find, usable
@@ -95,7 +95,7 @@ class Sweep:
         self._objective = objective
         self._watcher = watcher
         self._options = options or Options()
-        self._baseline: dict[str, float | None] = {}
+        self._baseline = Baseline()
         self._measured: list[Measured] = []
         self._levels: list[LevelRecord] = []
         self._sweep_id = 0
@@ -146,7 +146,7 @@ class Sweep:
         done = usable(self._history.levels(before.id))
         self._watcher.note(f"going on with sweep {before.id}: {len(done)} levels are measured already")
         for level in done:
-            self._remember_baseline(level.streams, _measures(level))
+            self._remember_baseline(level.streams, Baseline(_measures(level)))
             plan.told(level.streams, level.passed, long=self._is_long(level))
             self._levels.append(level)
             self._watcher.end(level)
@@ -173,7 +173,7 @@ class Sweep:
 
     def _next(self, plan: Plan) -> Ask | None:
         ask = plan.next()
-        if ask is not None and ask.streams != 1 and self._objective.needs_baseline and not self._baseline:
+        if ask is not None and ask.streams != 1 and self._objective.needs_baseline and not self._baseline.measures:
             return Ask(1, _BASELINE)
         return ask
 
@@ -207,7 +207,7 @@ class Sweep:
             await generators.grow(len(generators) + 1)
 
     async def _keep(self, measured: Measured) -> LevelRecord:
-        self._remember_baseline(measured.streams, measured.measures)
+        self._remember_baseline(measured.streams, Baseline(measured.measures, measured.counts))
         judged = verdict(measured, self._objective, self._baseline)
         level, streams = records(measured, judged, self._sweep_id)
         await asyncio.to_thread(self._history.add_level, level, streams)
@@ -216,9 +216,9 @@ class Sweep:
         self._watcher.end(level)
         return level
 
-    def _remember_baseline(self, streams: int, measures: dict[str, float | None]) -> None:
-        if streams == 1 and not self._baseline and measures.get("wer") is not None:
-            self._baseline = measures
+    def _remember_baseline(self, streams: int, baseline: Baseline) -> None:
+        if streams == 1 and not self._baseline.measures and baseline.measures.get("wer") is not None:
+            self._baseline = baseline
 
     def _is_long(self, level: LevelRecord) -> bool:
         return level.duration_seconds > self._shape.seconds * (1 + LONG_FACTOR) / 2

@@ -1,12 +1,17 @@
 """The server under test: its addresses, whether it is there, and what it says about itself."""
 
+import asyncio
 import time
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import msgspec
+from platformdirs import user_cache_path
 
 from capacity.clients import PROTOCOLS, check_protocol
+from capacity.speech.corpus import default_folder
+from capacity.speech.tones import make_tones
 from whisper_ops import wire
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.snapshot import Snapshot, from_wire
@@ -109,3 +114,15 @@ async def reach(target: Target) -> Snapshot:
                 Exit.UNREACHABLE,
             ) from error
         return await poll(http, target)
+
+
+async def speech_for(target: Target) -> Path:
+    """The corpus to play when none is named: real speech, or to a simulated server the tones that it hears.
+
+    Raises:
+        UserError: nothing answers there (exit 3).
+    """
+    first = await reach(target)
+    if first.identity is not None and first.identity.simulated:
+        return await asyncio.to_thread(make_tones, user_cache_path("whisper-ops") / "tones")
+    return default_folder()

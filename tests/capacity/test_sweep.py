@@ -5,6 +5,7 @@ own.
 """
 
 import asyncio
+import os
 from pathlib import Path
 
 import msgspec
@@ -80,6 +81,14 @@ CASES = {
     ),
     "never done": Case(faults=Faults(never_done=True), levels=(2,)),
     "silent": Case(faults=Faults(silent=True), levels=(2,)),
+    "hangs": Case(faults=Faults(stop_reading_after_seconds=2.0), levels=(2,)),
+    "grows": Case(
+        faults=Faults(),
+        levels=(2,),
+        objective="stable_p95<=5s",
+        options=Options(generator="tests.capacity.slow_generator"),
+        shape=LoadShape(seconds=1.5, cool_seconds=0),
+    ),
     "dies": Case(faults=Faults(die_after_seconds=2.0), levels=(1, 2, 4)),
     "slow generator": Case(
         faults=Faults(), levels=(2,), options=Options(processes=1, generator="tests.capacity.slow_generator")
@@ -153,6 +162,14 @@ def test_a_slow_generator_makes_a_level_invalid_and_leaves_no_answer(ran: dict[s
     assert "the load generator was late itself" in level.reason
 
 
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="on one core a second process would not help")
+def test_a_late_generator_gets_another_process_and_measures_again(ran: dict[str, Ran]) -> None:
+    grown = ran["grows"]
+    assert "measuring again with 2 processes" in grown.watcher.notes[0]
+    assert [level.repeat for level in grown.stored] == [0, 1]
+    assert {level.passed for level in grown.stored} == {None}
+
+
 @pytest.mark.parametrize(
     ("case", "reason"),
     [
@@ -164,6 +181,7 @@ def test_a_slow_generator_makes_a_level_invalid_and_leaves_no_answer(ran: dict[s
         ("never ready", "not ready in 1 s"),
         ("silent", "errors 100 %"),
         ("never done", "errors 100 %"),
+        ("hangs", "errors 100 %"),
     ],
 )
 def test_a_dishonest_or_broken_server_fails_with_the_right_reason(ran: dict[str, Ran], case: str, reason: str) -> None:
