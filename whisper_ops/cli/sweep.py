@@ -78,13 +78,14 @@ def run(url: str, history: Path, html: Path | None, transcripts: Path | None, as
     from capacity.sweep.narrate import Narrator
     from capacity.sweep.objective import parse
     from capacity.sweep.run import Sweep
+    from capacity.sweep.target import speech_for
     from whisper_ops.history import History
 
     plan, options = _plan(given)
     shape = _shape(given, keep_text=transcripts is not None)
     objective = parse(given["objective"])
     target = _target(url, given)
-    speech = corpus.load(given["corpus_folder"] or corpus.default_folder())
+    speech = corpus.load(given["corpus_folder"] or asyncio.run(speech_for(target)))
     narration = console.narration()
     for complaint in speech.unreadable:
         narration.print(f"left out: {complaint}", soft_wrap=True)
