@@ -6,6 +6,7 @@ confirmed on screen. Imports no textual.
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import httpx
 
@@ -18,11 +19,16 @@ class Admin:
     """Admin calls to servers by their name on screen."""
 
     def __init__(
-        self, urls: Mapping[str, str], token: str | None, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        urls: Mapping[str, str],
+        token: str | None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        token_file: Path | None = None,
     ) -> None:
         self._urls = urls
         self._token = token
         self._transport = transport
+        self._token_file = token_file
 
     def url(self, server: str) -> str:
         """The address of a server.
@@ -50,6 +56,11 @@ class Admin:
         await self._call("PUT", server, "/admin/limits", {"max_connections_per_gpu": connections})
         return f"{server} now admits {connections} streams per GPU"
 
+    def command_line(self, command: str, server: str, *arguments: str) -> list[str]:
+        """A whisper-ops command about a server, for a process of its own; it bears the same token as the polls."""
+        token = [] if self._token_file is None else ["--token-file", str(self._token_file)]
+        return [sys.executable, "-m", "whisper_ops", command, self.url(server), *token, *arguments]
+
     async def _call(self, method: str, server: str, path: str, body: dict[str, int] | None = None) -> None:
         url = self.url(server)
         if self._token is None:
@@ -64,8 +75,3 @@ class Admin:
             raise UserError(f"{server} refused the admin token ({answer.status_code})")
         if not answer.is_success:
             raise UserError(f"{server} answered {answer.status_code} to {method} {path}: {answer.text[:120]}")
-
-
-def command_line(command: str, url: str, history: str, arguments: list[str]) -> list[str]:
-    """A whisper-ops command in a process of its own, about one server."""
-    return [sys.executable, "-m", "whisper_ops", command, url, "--history", history, *arguments]

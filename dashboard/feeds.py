@@ -21,6 +21,7 @@ from whisper_ops.snapshot import Snapshot
 
 _POLLS_REMEMBERED = 600
 _EVENTS_REMEMBERED = 200
+_KEEP_ALERTS_SECONDS = 60.0
 
 
 class Feed(Protocol):
@@ -80,6 +81,7 @@ class Live:
         """Those that this dashboard saw, newest first."""
         self._over: tuple[AlertView, ...] = ()
         """Alerts of the time before this dashboard, from the history."""
+        self._kept_at = time.time()
         self._noted: tuple[EventRecord, ...] = ()
         self._polls: deque[float] = deque(maxlen=_POLLS_REMEMBERED)
         self._cost = Cost()
@@ -110,6 +112,7 @@ class Live:
 
     def refresh(self) -> None:
         """Plans, events and alerts, as the history holds them now."""
+        self._keep_alerts(time.time())
         read = None if self._memory is None else self._memory.read(time.time())
         if read is not None:
             self.board.plans, self._noted = read.plans, read.events
@@ -137,6 +140,14 @@ class Live:
         held = {(alert.server, alert.gpu_id, alert.rule, alert.since) for alert in own}
         before = [alert for alert in self._over if (alert.server, alert.gpu_id, alert.rule, alert.since) not in held]
         return standing_first([*own, *before])
+
+    def _keep_alerts(self, now: float) -> None:
+        """Bring the rows of alerts that last up to date: their figures grow."""
+        if self._writer is None or now - self._kept_at < _KEEP_ALERTS_SECONDS:
+            return
+        self._kept_at = now
+        for alert in self._book.active:
+            self._writer.put(alert.record())
 
     def _known_events(self) -> tuple[EventRecord, ...]:
         """Those of the history, and on top those too new to have been read back."""

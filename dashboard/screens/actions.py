@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
-from dashboard.admin import Admin, command_line
+from dashboard.admin import Admin
 from dashboard.feeds import Feed, Live
 from dashboard.screens.base import PageScreen
 from dashboard.screens.running import RunningScreen
@@ -64,9 +64,18 @@ class Actions:
         levels = text.strip() or "1,2,4"
         if not all(part.isdigit() for part in levels.split(",")):
             raise UserError("say the levels of load, as in :sweep 5,10,20")
-        command = command_line("sweep", admin.url(server), str(self._workshop.history), ["--levels", levels])
+        command = admin.command_line("sweep", server, "--history", str(self._workshop.history), "--levels", levels)
         question = f"Sweep {server} with {levels} speaking clients?\n\nThey take slots, and compute, from its users."
         screen = RunningScreen(f"sweep of {server}", command)
+        self._workshop.confirm(question, lambda: self._workshop.go(screen))
+
+    def do_check(self, _: str) -> None:
+        """Check a server by filling it, and watch that."""
+        admin, server = self._target()
+        # The question that the command would ask is asked here.
+        command = admin.command_line("check", server, "--yes")
+        question = f"Check {server}?\n\nIt is filled to its last slot and emptied; new users are refused meanwhile."
+        screen = RunningScreen(f"check of {server}", command)
         self._workshop.confirm(question, lambda: self._workshop.go(screen))
 
     def _target(self) -> tuple[Admin, str]:

@@ -125,6 +125,33 @@ def test_a_server_without_a_known_address_is_a_sentence() -> None:
         Admin({}, "token").url("other")
 
 
+@pytest.mark.parametrize(
+    ("line", "asked", "arguments"),
+    [
+        ("sweep 5,10", "Sweep asr-1 with 5,10 speaking clients?", ["sweep", "http://asr-1:8000/", "--levels", "5,10"]),
+        ("check", "Check asr-1?", ["check", "http://asr-1:8000/", "--yes"]),
+    ],
+)
+async def test_what_runs_beside_is_asked_first(
+    monkeypatch: pytest.MonkeyPatch, line: str, asked: str, arguments: list[str]
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(RunningScreen, "run_command", lambda self: shown.extend(self._command))
+    async with app(Asked()).run_test(size=(100, 30)) as pilot:
+        await say(pilot, line)
+        assert asked in screen_text(pilot)
+        assert not shown
+        await pilot.press("y")
+        await pilot.pause()
+        assert set(arguments) <= set(shown)
+
+
+async def test_levels_that_are_none_are_refused() -> None:
+    async with app(Asked()).run_test(size=(100, 30)) as pilot:
+        await say(pilot, "sweep lots")
+        assert "as in :sweep 5,10,20" in screen_text(pilot)
+
+
 async def test_a_command_is_watched_to_its_end() -> None:
     async with app(Asked()).run_test(size=(100, 30)) as pilot:
         code = "import sys; print('level 1: passed', flush=True); sys.exit(1)"

@@ -136,7 +136,8 @@ def _live(watch: "Watch", options: Options) -> int:
     )
     urls = {server.label: server.url for server in watch.servers if not server.replicas}
     try:
-        admin = Admin(urls, read_token(options["admin_token_file"], "WHISPER_OPS_ADMIN_TOKEN"))
+        admin_token = read_token(options["admin_token_file"], "WHISPER_OPS_ADMIN_TOKEN")
+        admin = Admin(urls, admin_token, token_file=options["token_file"])
         live = Live(watch.fleet(), writer, history, load_rules(watch.alerts))
         return _run(live, options, None if options["read_only"] else admin)
     finally:
