@@ -89,6 +89,7 @@ class Double:
         self.active: dict[int, int] = {}
         self.most_active = 0
         self.accepted = 0
+        self.handed_out = 0
         self.server: Server | None = None
         self.url = ""
         self.empty = asyncio.Event()
@@ -177,6 +178,12 @@ class Double:
         """HTTP beside the socket, as a server has it."""
         if request.path.startswith("/ws"):
             return None
+        if request.path == "/connect":
+            if len(self.active) >= self.faults.slots:
+                return _http(HTTPStatus.SERVICE_UNAVAILABLE, b"{}")
+            self.handed_out += 1
+            ws_url = f"{self.url.replace('http', 'ws')}/ws?ticket={self.handed_out}"
+            return _http(HTTPStatus.OK, json.dumps({"ws_url": ws_url}).encode())
         if request.path == "/snapshot":
             return _http(HTTPStatus.OK, wire.encode(self._snapshot()))
         return _http(HTTPStatus.NOT_FOUND, b"{}")

@@ -55,6 +55,7 @@ class Case(msgspec.Struct, kw_only=True):
     objective: str = "stable_p95<=2s, connected>=99.9%, errors<=0.1%"
     options: Options = Options(processes=1)
     shape: LoadShape = SHAPE
+    two_step: bool = False
 
 
 class Ran(msgspec.Struct, kw_only=True):
@@ -62,6 +63,7 @@ class Ran(msgspec.Struct, kw_only=True):
     sweep: SweepRecord
     stored: list[LevelRecord]
     watcher: Quiet
+    handed_out: int
 
     @property
     def last(self) -> LevelRecord:
@@ -89,6 +91,7 @@ CASES = {
         options=Options(generator="tests.capacity.slow_generator"),
         shape=LoadShape(seconds=1.5, cool_seconds=0),
     ),
+    "two steps": Case(faults=Faults(slots=3), levels=(2, 4), two_step=True),
     "dies": Case(faults=Faults(die_after_seconds=2.0), levels=(1, 2, 4)),
     "slow generator": Case(
         faults=Faults(), levels=(2,), options=Options(processes=1, generator="tests.capacity.slow_generator")
@@ -100,13 +103,18 @@ async def measure(case: Case, corpus: Corpus, history: Path) -> Ran:
     watcher = Quiet()
     async with running_double(case.faults) as double:
         with History.writing(history) as store:
-            run = Sweep(
-                store, parse_target(double.url), corpus, case.shape, parse(case.objective), watcher, case.options
-            )
+            target = parse_target(double.url, two_step=case.two_step)
+            run = Sweep(store, target, corpus, case.shape, parse(case.objective), watcher, case.options)
             outcome = await run.run(LevelList(case.levels))
     with History.reading(history) as store:
         (stored,) = store.sweeps()
-        return Ran(outcome=outcome, sweep=stored.sweep, stored=store.levels(stored.id), watcher=watcher)
+        return Ran(
+            outcome=outcome,
+            sweep=stored.sweep,
+            stored=store.levels(stored.id),
+            watcher=watcher,
+            handed_out=double.handed_out,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +205,14 @@ def test_no_partials_is_said_and_never_passes(ran: dict[str, Ran]) -> None:
     assert level.audit == "invalid"
     assert level.passed is not True
     assert "no partial results" in level.reason
+
+
+def test_two_steps_go_where_connect_says_and_a_full_one_is_a_refusal(ran: dict[str, Ran]) -> None:
+    two, four = ran["two steps"].outcome.levels
+    assert two.passed
+    assert ran["two steps"].handed_out == 5
+    assert (four.passed, four.connected, four.refused, four.failed) == (False, 3, 1, 0)
+    assert "no room" in four.reason
 
 
 def test_refusals_and_failures_are_counted_apart(ran: dict[str, Ran]) -> None:
