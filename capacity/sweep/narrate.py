@@ -87,7 +87,7 @@ class Narrator:
 
     def _picture(self) -> Group:
         left = max(0.0, self._ends_at - time.monotonic())
-        parts = [level_table(self._levels)] if self._levels else []
+        parts = [level_table(self._levels, self._console.width)] if self._levels else []
         notes = [Text(note, style="dim") for note in self._notes[-2:]]
         return Group(*parts, *notes, Text(f"{self._label} · {self._now} · {left:.0f} s left in this level"))
 

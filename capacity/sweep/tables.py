@@ -1,7 +1,7 @@
 """A sweep's results as a table and as the body of `sweep --json`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -25,26 +25,36 @@ def verdict_text(level: LevelRecord) -> str:
     return answer + _AUDIT_MARK[level.audit]
 
 
-def level_table(levels: Sequence[LevelRecord]) -> Group:
-    """One row a level in the order they were run; below it why, once for all levels of the same reason."""
+_COLUMNS: dict[str, Callable[[LevelRecord], str]] = {
+    "streams": lambda level: str(level.streams),
+    "live": lambda level: f"{level.achieved_concurrency:.1f}",
+    "words": lambda level: str(level.words),
+    "first p50/p95": lambda level: _pair(level.first_p50_seconds, level.first_p95_seconds),
+    "stable p50/p95": lambda level: _pair(level.stable_p50_seconds, level.stable_p95_seconds),
+    "WER": lambda level: "—" if level.wer_ratio is None else f"{level.wer_ratio * 100:.1f} %",
+    "bad": lambda level: str(level.refused + level.failed),
+    "late p99": lambda level: "—" if level.late_p99_seconds is None else f"{level.late_p99_seconds * 1e3:.0f} ms",
+    "lag p95": lambda level: _seconds(level.server_lag_p95_seconds),
+    "objective": verdict_text,
+}
+_NARROW = ("streams", "live", "stable p50/p95", "WER", "bad", "objective")
+_WIDE = 118
+"""Characters that all columns need."""
+
+
+def level_table(levels: Sequence[LevelRecord], width: int = _WIDE) -> Group:
+    """One row a level in the order they were run; below it why, once for all levels of the same reason.
+
+    Args:
+        levels: what to show.
+        width: characters there are; with fewer than all columns need, the main ones are shown.
+    """
+    names = tuple(_COLUMNS) if width >= _WIDE else _NARROW
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in ("streams", "live", "words", "first p50/p95", "stable p50/p95", "WER", "bad", "late p99", "lag p95"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("objective", no_wrap=True)
+    for name in names:
+        table.add_column(name, justify="left" if name == "objective" else "right", no_wrap=True)
     for level in levels:
-        table.add_row(
-            str(level.streams),
-            f"{level.achieved_concurrency:.1f}",
-            str(level.words),
-            _pair(level.first_p50_seconds, level.first_p95_seconds),
-            _pair(level.stable_p50_seconds, level.stable_p95_seconds),
-            "—" if level.wer_ratio is None else f"{level.wer_ratio * 100:.1f} %",
-            str(level.refused + level.failed),
-            "—" if level.late_p99_seconds is None else f"{level.late_p99_seconds * 1e3:.0f} ms",
-            _seconds(level.server_lag_p95_seconds),
-            verdict_text(level),
-            style=None if level.audit != "invalid" else "dim",
-        )
+        table.add_row(*(_COLUMNS[name](level) for name in names), style="dim" if level.audit == "invalid" else None)
     return Group(table, *(Text(line) for line in _reasons(levels)))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from capacity.load.arrivals import offsets, ramp_seconds
 from capacity.load.follow import Follower
@@ -264,8 +265,6 @@ def test_the_report_stands_alone_and_says_simulated(tmp_path: Path) -> None:
 
 
 def test_the_table_gives_each_reason_once() -> None:
-    from rich.console import Console
-
     console = Console(width=160, record=True, file=io.StringIO())
     short = "20 s are short of 60 s"
     console.print(
@@ -282,6 +281,15 @@ def test_the_table_gives_each_reason_once() -> None:
     assert "at 1, 2: fewer than 200 words" in text
     assert "? no answer (invalid)" in text
     assert "—" in text
+
+
+def test_a_narrow_terminal_gets_the_main_columns_whole() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(level_table([level(200, 12.5, audit="provisional", reason="20 s are short of 60 s")], console.width))
+    text = console.export_text()
+    assert "✓ met (provisional)" in text
+    assert "12.50 s" in text
+    assert "…" not in text
 
 
 def test_the_json_body_holds_every_column() -> None:
