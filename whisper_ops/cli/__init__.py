@@ -6,6 +6,7 @@ instant and a planner's laptop needs no model runtime.
 """
 
 import importlib
+import keyword
 import sys
 from typing import NoReturn
 
@@ -25,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "plan": "Say how many connections a GPU carries, why, and how sure that is.",
     "doctor": "Read this host's limits, what each allows, and the lines that change them.",
     "history": "Look into the history, check it, mend it, make it smaller.",
+    "import": "Read measurements of others into the history: CSV files, Prometheus.",
     "export": "Print the history's rows as CSV or JSON lines.",
     "demo": "The whole of it in three minutes: server, speaking clients, dashboard, plan.",
 }
@@ -42,7 +44,9 @@ class LazyGroup(click.Group):
         """Import and return a command; None for a name that is not in the registry."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"whisper_ops.cli.{cmd_name}")
+        # A command may be called like a word of Python's own, a module may not.
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        module = importlib.import_module(f"whisper_ops.cli.{name}")
         command = module.command
         assert isinstance(command, click.Command)
         return command

@@ -1,0 +1,132 @@
+"""`whisper-ops import`: history from CSV files and from Prometheus."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from whisper_ops import console
+from whisper_ops.cli.options import history_option, token_option
+from whisper_ops.errors import Exit, UserError
+from whisper_ops.history import History, SweepRecord
+from whisper_ops.snapshot import Identity, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_BATCH = 2000
+MAPPINGS = ("whisper-ops", "whisperlive", "vllm", "dcgm")
+
+
+@click.command("import")
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@history_option
+@click.option(
+    "--map", "entries", multiple=True, metavar="FIGURE=COLUMN[:UNIT]", help="Where a figure is found; repeat."
+)
+@click.option("--levels", is_flag=True, help="The rows are load levels, not moments; --map level.streams=COLUMN …")
+@click.option("--objective", help="For levels: what must hold. Default: as for a sweep, as far as columns tell.")
+@click.option("--server", default="imported", show_default=True, help="The name the server gets in the history.")
+@click.option("--by", metavar="COLUMN", help="A column that tells servers apart.")
+@click.option("--prometheus", metavar="URL", help="A Prometheus-compatible server to read instead of a file.")
+@click.option("--from", "since", default="7d", show_default=True, metavar="7d", help="How far back to read.")
+@click.option("--step", default="60s", show_default=True, metavar="60s", help="How far apart moments are.")
+@click.option(
+    "--mapping",
+    "mappings",
+    multiple=True,
+    type=click.Choice(MAPPINGS),
+    help="Names of metrics; repeat to put together.",
+)
+@click.option("--software", help="What the server is, for the key of its laws.")
+@click.option("--software-version", help="Its version.")
+@click.option("--model", help="The model it serves.")
+@click.option("--gpu", help="The GPU it serves on.")
+@token_option
+def command(file: Path | None, **options: Any) -> int:  # noqa: ANN401  # click hands over the options by name
+    """Read measurements that something else made into the history, so that `plan` can use them.
+
+    FILE is a CSV file with one row a moment, such as `--map at=ts --map server.streams_active=active --map
+    server.lag_p95_seconds=p95_ms:ms`; with --levels, one row a load level. Times without a zone are UTC.
+    """
+    if (file is None) == (options["prometheus"] is None):
+        raise UserError("name either a CSV file or --prometheus URL to import from")
+    identity = Identity(
+        software=options["software"],
+        version=options["software_version"],
+        model=options["model"],
+        gpu_name=options["gpu"],
+    )
+    if file is not None and options["levels"]:
+        return _import_levels(file, options, identity)
+    # A file is read to its end before anything is written, so that a bad line leaves the history as it was.
+    found = _from_prometheus(options, identity) if file is None else list(_from_file(file, options, identity))
+    count = _store(options["history"], found)
+    if count == 0:
+        raise UserError(f"{file or options['prometheus']} held no moment to import", Exit.EVIDENCE)
+    console.narration().print(f"imported {count:,} moments into {options['history']}", soft_wrap=True, markup=False)
+    return Exit.GOOD
+
+
+def _from_file(file: Path, options: dict[str, Any], identity: Identity) -> "Iterable[Snapshot]":
+    from capacity.fit.table import read
+    from capacity.importing.figures import parse_map
+    from capacity.importing.table import snapshots
+
+    return snapshots(read(file), parse_map(options["entries"]), options["server"], identity, options["by"])
+
+
+def _from_prometheus(options: dict[str, Any], identity: Identity) -> "Iterable[Snapshot]":
+    from capacity.fleet.words import length
+    from capacity.importing.prometheus import MAPPINGS as KNOWN
+    from capacity.importing.prometheus import Range, snapshots
+    from whisper_ops.secrets import read_token
+
+    now = time.time()
+    wanted = Range(now - length(options["since"], "--from"), now, length(options["step"], "--step"))
+    chosen = [KNOWN[name] for name in options["mappings"] or ("whisper-ops",)]
+    return snapshots(options["prometheus"], chosen, wanted, identity, read_token(options["token_file"]))
+
+
+def _store(history: Path, found: "Iterable[Snapshot]") -> int:
+    """Write batch by batch, so that a year of polls needs no year of memory."""
+    count, batch = 0, []
+    with History.writing(history) as opened:
+        for snapshot in found:
+            batch.append(snapshot)
+            count += 1
+            if len(batch) == _BATCH:
+                opened.add_snapshots(batch)
+                batch = []
+        opened.add_snapshots(batch)
+    return count
+
+
+def _import_levels(file: Path, options: dict[str, Any], identity: Identity) -> int:
+    import msgspec
+
+    from capacity.fit.table import read
+    from capacity.importing.levels import levels, parse_level_map
+
+    objective = options["objective"] or "stable_p95_seconds<=2"
+    found = levels(read(file), parse_level_map(options["entries"]), objective, time.time())
+    sweep = SweepRecord(
+        server=options["server"],
+        started_at=time.time(),
+        state="done",
+        reason=f"imported from {file.name}",
+        software=identity.software,
+        version=identity.version,
+        model=identity.model,
+        gpu_name=identity.gpu_name,
+        chunk_seconds=0.0,
+        corpus=f"imported {file.name}",
+        objective=objective,
+    )
+    with History.writing(options["history"]) as opened:
+        sweep_id = opened.start_sweep(sweep)
+        for level in found:
+            opened.add_level(msgspec.structs.replace(level, sweep_id=sweep_id))
+    console.narration().print(f"imported {len(found)} levels into {options['history']}", soft_wrap=True, markup=False)
+    return Exit.GOOD
