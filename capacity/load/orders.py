@@ -43,6 +43,8 @@ class StreamResult(msgspec.Struct, frozen=True, kw_only=True):
     """done, refused, failed, cut, silent, or stopped by the load test itself."""
     error: str | None = None
     gpu_id: int | None = None
+    replica: str | None = None
+    """Host and port that `/connect` handed out; None for those who connected directly."""
     connect_seconds: float | None = None
     ready_seconds: float | None = None
     """From the call to connect until the server took audio."""

@@ -60,6 +60,7 @@ class Speaker:
         self._final_at: float | None = None
         self._ended_at: float | None = None
         self._bytes = 0
+        self._replica: str | None = None
         self._partials = 0
         self._finals = 0
 
@@ -145,6 +146,7 @@ class Speaker:
         url = self._level.url
         if self._level.two_step:
             url = await handed_out(url, headers, self._level.setup_seconds)
+            self._replica = urlsplit(url).netloc
         parts = urlsplit(url)
         query = "&".join(filter(None, [parts.query, urlencode(self._client.query())]))
         return urlunsplit(parts._replace(query=query)), headers
@@ -287,6 +289,7 @@ class Speaker:
             outcome=ending.outcome,
             error=ending.error,
             gpu_id=self._ready.result().gpu_id if self._ready.done() else None,
+            replica=self._replica,
             connect_seconds=self._connect_seconds,
             ready_seconds=self._ready_seconds,
             end_to_final_seconds=self._tail_seconds(),

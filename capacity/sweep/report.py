@@ -62,6 +62,9 @@ def render(outcome: Outcome) -> str:
             f"<h2>Streams on each GPU, at {last.streams} streams</h2>",
             bar_chart(_per_gpu(last), "streams"),
         ]
+        if replicas := Counter(stream.replica for stream in last.results if stream.replica):
+            bars = [(name, float(count)) for name, count in sorted(replicas.items())]
+            parts += [f"<h2>Streams on each replica, at {last.streams} streams</h2>", bar_chart(bars, "streams")]
     for name, rows in outcome.watched.items():
         parts += [f"<h2>{escape(name)}</h2>", *_watched(rows)]
     return (

@@ -76,7 +76,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sweep:
-    """Runs a plan's levels and keeps them. The history is used in a thread, one call at a time."""
+    """Runs a plan's levels and keeps them.
+
+    The history is written in between, when no stream runs and nothing else waits for the event loop; so Ctrl-C can
+    never come in the middle of it.
+    """
 
     def __init__(
         self,
@@ -109,7 +113,7 @@ class Sweep:
             UserError: the server cannot be reached to begin with (exit 3), or the same sweep is running.
         """
         first = await reach(self._target)
-        sweep = await asyncio.to_thread(self._begin, first, plan)
+        sweep = self._begin(first, plan)
         state: SweepState = "failed"
         reason: str | None = "the load test broke"
         gone = False
@@ -160,7 +164,7 @@ class Sweep:
             left = None if plan.left is None else plan.left + (ask.purpose == _BASELINE)
             self._watcher.begin(ask, number, left, wall_seconds(ask.streams, shape))
             measured = await self._measure(generators, ask, shape)
-            level = await self._keep(measured)
+            level = self._keep(measured)
             plan.told(ask.streams, level.passed, long=ask.long)
             if measured.figures.failed:
                 await reach(self._target)  # raises when it is gone
@@ -203,14 +207,14 @@ class Sweep:
                 f"the load generator was late ({late * 1e3:.0f} ms at p99); "
                 f"measuring again with {len(generators) + 1} processes"
             )
-            await self._keep(measured)
+            self._keep(measured)
             await generators.grow(len(generators) + 1)
 
-    async def _keep(self, measured: Measured) -> LevelRecord:
+    def _keep(self, measured: Measured) -> LevelRecord:
         self._remember_baseline(measured.streams, Baseline(measured.measures, measured.counts))
         judged = verdict(measured, self._objective, self._baseline)
         level, streams = records(measured, judged, self._sweep_id)
-        await asyncio.to_thread(self._history.add_level, level, streams)
+        self._history.add_level(level, streams)
         self._measured.append(measured)
         self._levels.append(level)
         self._watcher.end(level)

@@ -16,6 +16,7 @@ from capacity.speech.corpus import Corpus, load
 from capacity.sweep.level import LoadShape
 from capacity.sweep.objective import DEFAULT, parse
 from capacity.sweep.plans import Ask, LevelList
+from capacity.sweep.report import render
 from capacity.sweep.run import Options, Outcome, Sweep
 from capacity.sweep.target import parse_target
 from tests.capacity.double import Faults, coded_corpus, running_double
@@ -211,6 +212,9 @@ def test_two_steps_go_where_connect_says_and_a_full_one_is_a_refusal(ran: dict[s
     two, four = ran["two steps"].outcome.levels
     assert two.passed
     assert ran["two steps"].handed_out == 5
+    page = render(ran["two steps"].outcome)
+    assert "Streams on each replica, at 4 streams</h2><svg" in page
+    assert ran["two steps"].sweep.server in page
     assert (four.passed, four.connected, four.refused, four.failed) == (False, 3, 1, 0)
     assert "no room" in four.reason
 
