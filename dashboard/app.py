@@ -16,6 +16,7 @@ from textual.binding import Binding, BindingType
 from textual.timer import Timer
 
 from dashboard.admin import Admin
+from dashboard.beside import Beside
 from dashboard.feeds import Feed, Live
 from dashboard.replay import Replay
 from dashboard.screens.actions import Actions
@@ -325,6 +326,13 @@ class DashApp(App[None]):
             self.tell(await deed)
         except UserError as error:
             self.tell(str(error))
+
+    @work(group="beside", exit_on_error=False)
+    async def run_beside(self, command: Beside) -> None:
+        """Run a command whatever screen is shown, and tell when it is over."""
+        await command.run()
+        self.tell(f"the {command.title} ended with exit code {command.code}; 5 shows what it said")
+        self.draw()
 
     def ask(
         self,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dashboard.admin import Admin
+from dashboard.beside import Beside
 from dashboard.feeds import Feed, Live
 from dashboard.screens.base import PageScreen
 from dashboard.screens.running import RunningScreen
@@ -27,6 +28,9 @@ class Workshop(Protocol):
     def act(self, deed: Awaitable[str]) -> object:
         """Do it beside the event loop's other work, and tell what came of it."""
 
+    def run_beside(self, command: Beside) -> object:
+        """Run a command whatever screen is shown."""
+
     def go(self, screen: PageScreen) -> None:
         """Show a screen."""
 
@@ -36,6 +40,7 @@ class Actions:
 
     def __init__(self, workshop: Workshop) -> None:
         self._workshop = workshop
+        self._running: Beside | None = None
 
     def do_drain(self, _: str) -> None:
         """Let no new stream in."""
@@ -66,8 +71,7 @@ class Actions:
             raise UserError("say the levels of load, as in :sweep 5,10,20")
         command = admin.command_line("sweep", server, "--history", str(self._workshop.history), "--levels", levels)
         question = f"Sweep {server} with {levels} speaking clients?\n\nThey take slots, and compute, from its users."
-        screen = RunningScreen(f"sweep of {server}", command)
-        self._workshop.confirm(question, lambda: self._workshop.go(screen))
+        self._beside(question, Beside(f"sweep of {server}", command))
 
     def do_check(self, _: str) -> None:
         """Check a server by filling it, and watch that."""
@@ -75,8 +79,24 @@ class Actions:
         # The question that the command would ask is asked here.
         command = admin.command_line("check", server, "--yes")
         question = f"Check {server}?\n\nIt is filled to its last slot and emptied; new users are refused meanwhile."
-        screen = RunningScreen(f"check of {server}", command)
-        self._workshop.confirm(question, lambda: self._workshop.go(screen))
+        self._beside(question, Beside(f"check of {server}", command))
+
+    def do_running(self, _: str) -> None:
+        """Show the command that runs beside the dashboard, or ran last."""
+        if self._running is None:
+            raise UserError("nothing was started beside the dashboard; :sweep and :check do")
+        self._workshop.go(RunningScreen(self._running))
+
+    def _beside(self, question: str, command: Beside) -> None:
+        if self._running is not None and self._running.code is None:
+            raise UserError(f"the {self._running.title} is still running; 5 shows it")
+
+        def start() -> None:
+            self._running = command
+            self._workshop.run_beside(command)
+            self._workshop.go(RunningScreen(command))
+
+        self._workshop.confirm(question, start)
 
     def _target(self) -> tuple[Admin, str]:
         workshop = self._workshop

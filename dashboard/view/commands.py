@@ -104,6 +104,7 @@ COMMANDS: tuple[Command, ...] = (
         name="sweep", group="act", argument="[5,10,20]", help="Measure the server with speaking clients, and watch it."
     ),
     Command(name="check", group="act", help="Fill the server to its last slot, and say what is right and what is not."),
+    Command(name="running", keys=("5",), group="act", help="The sweep or check that runs, or ran last."),
     Command(name="stop", keys=("x",), group="act", pages=("running",), footer="stop", help="End this command."),
     Command(
         name="pause", keys=("p",), group="tool", footer="pause",

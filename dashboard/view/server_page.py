@@ -152,8 +152,8 @@ def _connection_lines(server: ServerView, said: ServerFigures, width: int) -> li
     counts = (
         f"done {f.count(said.completed_total)} · failed {f.count(said.failed_total)} · refused "
         f"{f.count(said.rejected_total)} ({f.count(server.rejects_per_minute)}/min) · set-up mean "
-        f"{f.seconds(said.setup_mean_seconds)}, "
-        f"{f.seconds(said.setup_min_seconds)} to {f.seconds(said.setup_max_seconds)}"
+        f"{f.milliseconds(said.setup_mean_seconds)}, "
+        f"{f.milliseconds(said.setup_min_seconds)} to {f.milliseconds(said.setup_max_seconds)}"
     )
     return [*folded(line(*spans), width), *wrapped(counts, width, " ")]
 

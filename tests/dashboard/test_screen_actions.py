@@ -1,6 +1,7 @@
 """Actions on servers: asked first, done with the admin token, told afterwards; none where one may only look."""
 
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -9,6 +10,7 @@ from textual.pilot import Pilot
 
 from dashboard.admin import Admin
 from dashboard.app import DashApp
+from dashboard.beside import Beside
 from dashboard.feeds import Live
 from dashboard.poller import Fleet
 from dashboard.screens.running import RunningScreen
@@ -136,7 +138,7 @@ async def test_what_runs_beside_is_asked_first(
     monkeypatch: pytest.MonkeyPatch, line: str, asked: str, arguments: list[str]
 ) -> None:
     shown: list[str] = []
-    monkeypatch.setattr(RunningScreen, "run_command", lambda self: shown.extend(self._command))
+    monkeypatch.setattr(DashApp, "run_beside", lambda self, command: shown.extend(command._command))
     async with app(Asked()).run_test(size=(100, 30)) as pilot:
         await say(pilot, line)
         assert asked in screen_text(pilot)
@@ -144,6 +146,13 @@ async def test_what_runs_beside_is_asked_first(
         await pilot.press("y")
         await pilot.pause()
         assert set(arguments) <= set(shown)
+        assert "running for" in screen_text(pilot)
+        await pilot.press("h", "5")
+        await pilot.pause()
+        assert "running for" in screen_text(pilot), "it is found again"
+        await pilot.press("h")
+        await say(pilot, line)
+        assert "is still running" in screen_text(pilot), "one at a time"
 
 
 async def test_levels_that_are_none_are_refused() -> None:
@@ -152,32 +161,58 @@ async def test_levels_that_are_none_are_refused() -> None:
         assert "as in :sweep 5,10,20" in screen_text(pilot)
 
 
+async def told(pilot: Pilot[None], sign: str) -> str:
+    """What the screen shows once it shows `sign`."""
+    deadline = time.monotonic() + 20
+    while sign not in (text := screen_text(pilot)):
+        assert time.monotonic() < deadline, f"never saw {sign!r} in {text}"
+        await pilot.pause(0.05)
+    return text
+
+
+def run(pilot: Pilot[None], code: str) -> Beside:
+    """A command of our own beside the dashboard, on its screen."""
+    command = Beside("sweep of asr-1", [sys.executable, "-c", code])
+    assert isinstance(pilot.app, DashApp)
+    pilot.app.run_beside(command)
+    pilot.app.go(RunningScreen(command))
+    return command
+
+
 async def test_a_command_is_watched_to_its_end() -> None:
     async with app(Asked()).run_test(size=(100, 30)) as pilot:
-        code = "import sys; print('level 1: passed', flush=True); sys.exit(1)"
-        screen = RunningScreen("sweep of asr-1", [sys.executable, "-c", code])
-        pilot.app.push_screen(screen)
+        run(pilot, "import sys; print('level 1: passed', flush=True); sys.exit(1)")
+        assert "level 1: passed" in await told(pilot, "▲ ended with exit code 1")
+
+
+async def test_a_command_goes_on_when_its_screen_is_left_and_is_found_again() -> None:
+    async with app(Asked()).run_test(size=(100, 30)) as pilot:
+        await say(pilot, "running")
+        assert "nothing was started" in screen_text(pilot)
+        command = run(pilot, "import time; print('half-way', flush=True); time.sleep(30)")
+        await told(pilot, "half-way")
+        await pilot.press("h")
         await pilot.pause()
-        for worker in [worker for worker in pilot.app.workers if worker.group == "command"]:
-            await worker.wait()
-        await pilot.pause()
-        text = screen_text(pilot)
-        assert "level 1: passed" in text
-        assert "ended with exit code 1" in text
+        assert "asr-1" in screen_text(pilot)
+        assert command.code is None, "it still runs"
+        command.stop()
+        await told(pilot, "the sweep of asr-1 ended")
 
 
 async def test_a_command_is_stopped_by_a_key() -> None:
     async with app(Asked()).run_test(size=(100, 30)) as pilot:
-        code = "import time; print('ready', flush=True); time.sleep(60)"
-        pilot.app.push_screen(RunningScreen("sweep of asr-1", [sys.executable, "-c", code]))
-        while "ready" not in screen_text(pilot):
-            await pilot.pause(0.02)
-            pilot.app.screen.redraw()  # type: ignore[attr-defined]  # the running screen
+        run(pilot, "import time; print('ready', flush=True); time.sleep(60)")
+        await told(pilot, "ready")
         await pilot.press("x")
-        for worker in [worker for worker in pilot.app.workers if worker.group == "command"]:
-            await worker.wait()
-        await pilot.pause()
-        assert "ended with exit code" in screen_text(pilot)
+        await told(pilot, "▲ ended with exit code")
+
+
+async def test_a_command_ends_with_the_dashboard() -> None:
+    async with app(Asked()).run_test(size=(100, 30)) as pilot:
+        command = run(pilot, "import time; print('ready', flush=True); time.sleep(60)")
+        await told(pilot, "ready")
+        await pilot.press("q")
+    assert command.code is not None, "nothing is left behind"
 
 
 async def test_the_screen_is_found_again_as_it_was_left(tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""A command that runs beside the dashboard, whatever screen is shown. Imports no textual."""
+
+import asyncio
+import contextlib
+import signal
+import time
+
+_LINES_KEPT = 2000
+_GRACE_SECONDS = 10.0
+
+
+class Beside:
+    """One command in a process of its own, what it said, and how it ended."""
+
+    def __init__(self, title: str, command: list[str]) -> None:
+        self.title = title
+        self.said: list[str] = []
+        """Its lines, oldest first, stdout and stderr together."""
+        self.code: int | None = None
+        """Its exit code; None while it runs."""
+        self._command = command
+        self._began = time.monotonic()
+        self._ended: float | None = None
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long it has run."""
+        return (self._ended if self._ended is not None else time.monotonic()) - self._began
+
+    async def run(self) -> None:
+        """Run it to its end; cancelled, it is ended as Ctrl-C would end it, so that nothing is left behind."""
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            stdin=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            assert self._process.stdout is not None
+            async for raw in self._process.stdout:
+                self.said.append(raw.decode("utf-8", "replace").rstrip("\r\n").replace("\t", "  "))
+                del self.said[:-_LINES_KEPT]
+            self.code = await self._process.wait()
+        finally:
+            await self._end()
+            self._ended = time.monotonic()
+
+    def stop(self) -> None:
+        """End it as Ctrl-C would: it keeps what it has measured."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGINT)
+
+    async def _end(self) -> None:
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(TimeoutError):
+            self.code = await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
+            return
+        process.kill()
+        self.code = await process.wait()
