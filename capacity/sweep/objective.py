@@ -33,6 +33,18 @@ _RATIOS = {
 SHARES = tuple(_RATIOS)
 """Shares: of streams admitted, of admitted streams that failed, of words wrong, of words that never came."""
 
+_TITLES = {
+    "first": "first-shown word latency",
+    "stable": "stable word latency",
+    "end_to_final": "end to final",
+    "connect": "connect time",
+    "ready": "set-up time",
+    "lag": "server lag",
+    "connected": "connections let in",
+    "errors": "errors",
+    "wer": "word error rate",
+    "missing": "words missing",
+}
 _BASE_UNITS = {column: name for name, column in (*SECONDS.items(), *_RATIOS.items())}
 
 _TERM = re.compile(
@@ -69,6 +81,17 @@ class Term(msgspec.Struct, frozen=True):
         name = SECONDS.get(self.name) or _RATIOS[self.name]
         return f"{name}{'<=' if self.at_most else '>='}{'+' if self.relative else ''}{self.limit:.10g}"
 
+    @property
+    def readable(self) -> str:
+        """For people: `p95 stable word latency ≤ 2 s`."""
+        kind, _, quantile = self.name.rpartition("_")
+        title = f"{quantile} {_TITLES[kind]}" if kind else _TITLES[self.name]
+        sign = "≤" if self.at_most else "≥"
+        if self.relative:
+            points = f"{self.limit * 100:g} points" if self.name in _RATIOS else f"{self.limit:g} s"
+            return f"{title} {sign} that of one stream + {points}"
+        return f"{title} {sign} " + (f"{self.limit:g} s" if self.name in SECONDS else f"{self.limit * 100:g} %")
+
     def _show(self, value: float) -> str:
         return f"{value:.2f} s" if self.name in SECONDS else f"{value * 100:.4g} %"
 
@@ -85,6 +108,11 @@ class Objective(msgspec.Struct, frozen=True):
     def needs_baseline(self) -> bool:
         """Whether a condition counts from the level of one stream."""
         return any(term.relative for term in self.terms)
+
+    @property
+    def readable(self) -> str:
+        """For people."""
+        return ", ".join(term.readable for term in self.terms)
 
     @property
     def canonical(self) -> str:

@@ -45,7 +45,7 @@ def render(outcome: Outcome) -> str:
         f"{sweep.protocol} streams, {sweep.chunk_seconds * 1e3:.0f} ms chunks, arrivals {sweep.arrivals}, "
         f"duty cycle {sweep.duty_cycle:g}, speech {sweep.corpus}"
     )
-    lines = (runs, played, f"objective: {sweep.objective}")
+    lines = (runs, played, f"objective: {parse(sweep.objective).readable}")
     parts = [f"<h1>Load test of {escape(sweep.server)}</h1>", f"<p>{'<br>'.join(map(escape, lines))}</p>"]
     if sweep.simulated:
         parts.append('<p class="simulated">This server is simulated: the figures say nothing about real hardware.</p>')
@@ -57,14 +57,14 @@ def render(outcome: Outcome) -> str:
         parts += [
             "<h2>How long words took to become stable</h2>",
             _distribution(outcome.measured),
-            f"<h2>Who was late, at {last.streams} streams</h2>",
-            bar_chart(_late_streams(last), "stable p95 of each stream, s", parse(sweep.objective).limit("stable_p95")),
-            f"<h2>Streams on each GPU, at {last.streams} streams</h2>",
+            f"<h2>Who was late, at {_count(last.streams)}</h2>",
+            bar_chart(_late_streams(last), "stable p95 of each stream, s", _limits(sweep.objective, "stable_p95")),
+            f"<h2>Streams on each GPU, at {_count(last.streams)}</h2>",
             bar_chart(_per_gpu(last), "streams"),
         ]
         if replicas := Counter(stream.replica for stream in last.results if stream.replica):
             bars = [(name, float(count)) for name, count in sorted(replicas.items())]
-            parts += [f"<h2>Streams on each replica, at {last.streams} streams</h2>", bar_chart(bars, "streams")]
+            parts += [f"<h2>Streams on each replica, at {_count(last.streams)}</h2>", bar_chart(bars, "streams")]
     for name, rows in outcome.watched.items():
         parts += [f"<h2>{escape(name)}</h2>", *_watched(rows)]
     return (
@@ -102,9 +102,19 @@ def _against_load(outcome: Outcome) -> str:
             ("first shown p95", "first_p95_seconds"),
         )
     ]
-    return line_chart(
-        lines, "streams", "seconds", parse(outcome.sweep.objective).limit("stable_p95"), "stable p95 limit"
-    )
+    limits = _limits(outcome.sweep.objective, "stable_p95", "stable_p50", "first_p95")
+    return line_chart(lines, "streams", "seconds", limits, whole_x=True)
+
+
+def _limits(objective: str, *names: str) -> list[tuple[str, float]]:
+    wanted = parse(objective)
+    return [
+        (f"limit of {name.replace('_', ' ')}", limit) for name in names if (limit := wanted.limit(name)) is not None
+    ]
+
+
+def _count(streams: int) -> str:
+    return "1 stream" if streams == 1 else f"{streams} streams"
 
 
 def _distribution(measured: Iterable[Measured]) -> str:
@@ -114,7 +124,7 @@ def _distribution(measured: Iterable[Measured]) -> str:
         if values.size:
             shares = np.linspace(0, 1, 41)
             points = [(max(0.0, float(np.quantile(values, q))), float(q) * 100) for q in shares]
-            lines.append(Line(f"{level.streams} streams", points, marks=False))
+            lines.append(Line(_count(level.streams), points, marks=False))
     return line_chart(lines[-9:], "seconds until stable", "% of words")
 
 

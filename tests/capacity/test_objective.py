@@ -28,6 +28,14 @@ def test_the_canonical_form_reads_back_as_the_same_objective() -> None:
     assert again.canonical == objective.canonical
 
 
+def test_people_read_it_in_words() -> None:
+    assert parse(DEFAULT).readable == (
+        "p95 stable word latency ≤ 2 s, p95 first-shown word latency ≤ 1 s, connections let in ≥ 99.9 %, "
+        "errors ≤ 0.1 %, word error rate ≤ that of one stream + 1.5 points"
+    )
+    assert parse("end_to_final_p50<=1s, ready_max<=3s").readable == "p50 end to final ≤ 1 s, max set-up time ≤ 3 s"
+
+
 def test_milliseconds() -> None:
     assert parse("first_p50<=350ms").terms[0].limit == pytest.approx(0.35)
 

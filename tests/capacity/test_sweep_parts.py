@@ -257,7 +257,8 @@ def test_the_report_stands_alone_and_says_simulated(tmp_path: Path) -> None:
     assert "This server is simulated" in page
     assert "the limit lies in [5, 10)" in page
     assert "<svg" in page
-    assert "stable p95 limit" in page
+    assert "limit of stable p95" in page
+    assert "p95 stable word latency ≤ 2 s" in page
     assert "&lt;b&gt;" in page
     assert "http" not in page.replace("http-equiv", "")
     with pytest.raises(UserError, match="cannot write the report"):
