@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # What one test may take in parallel; two cores carry two workers.
 JOBS ?= 2
 
-.PHONY: help setup demo test lint types fmt docs pictures bench bench-dash bench-planner clean requirements system-packages
+.PHONY: help setup demo test lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-history bench-sources bench-kills clean requirements system-packages
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench-dash: $(VENV)/.dev ## the dashboard over 100 servers of 8 GPUs: CPU, memor
 bench-history: $(VENV)/.dev ## the history: bytes a day, rows a second, charts, the CPU of polling 100 servers (1.5 minutes)
 	@$(BIN)/python -m tests.bench.bench_history
 
+bench-sources: $(VENV)/.dev ## real WhisperLive and WhisperLiveKit polled while streams speak (3 minutes, and their installation)
+	@$(BIN)/python -m tests.bench.bench_sources
+
 bench-kills: $(VENV)/.dev ## 200 SIGKILLs of the recorder while it writes (5 minutes)
 	@WHISPER_OPS_KILLS=200 $(BIN)/pytest -q -s --timeout 1200 -k killed_again tests/dashboard/test_record.py
 
@@ -77,6 +80,9 @@ requirements: $(UV) ## compile the pins in requirements/ again (needs a network)
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .uv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+
+bench-server: $(VENV)/.dev ## the server's promises: streams at a latency, idle and silent streams, refusals, faults (6 minutes)
+	@$(BIN)/python -m tests.bench.bench_server
 
 bench-start: $(VENV)/.dev ## how long --help takes
 	@$(BIN)/python tests/bench/bench_start.py

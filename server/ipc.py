@@ -134,6 +134,12 @@ class Done(Message, tag=25):
     segments: int
 
 
+class Flushed(Message, tag=28):
+    """Everything spoken before a Flush is final now."""
+
+    stream: int
+
+
 class Fault(Message, tag=26):
     """A stream cannot go on; the worker has forgotten it."""
 
@@ -167,7 +173,7 @@ class Draining(Message, tag=40):
 
 
 ToWorker = Start | Open | Audio | Flush | End | Close
-ToFront = Loaded | Broken | Partial | Final | Progress | Done | Fault | Beat
+ToFront = Loaded | Broken | Partial | Final | Progress | Flushed | Done | Fault | Beat
 
 
 class Channel(asyncio.Protocol):

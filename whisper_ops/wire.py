@@ -134,6 +134,9 @@ class Latency(Wire, frozen=True, kw_only=True):
     lag_bucket_counts: tuple[int, ...] = ()
     """Every lag sample since the start, counted in the buckets of `whisper_ops.histogram`."""
     final_bucket_counts: tuple[int, ...] = ()
+    lag_sum_s: float = 0.0
+    final_sum_s: float = 0.0
+    """The sums of the counted samples: with the counts they give means."""
 
 
 class Performance(Wire, frozen=True, kw_only=True):

@@ -12,12 +12,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from server.devices import Device
-from server.front import admin, endpoints
+from server.front import admin, endpoints, files
 from server.front.auth import allowed, presented
 from server.front.hub import Hub
 from server.front.ws.base import Conversation
 from server.front.ws.livekit import LiveKitConnection
 from server.front.ws.native import NativeConnection
+from server.front.ws.realtime import RealtimeConnection
 from server.front.ws.whisperlive import WhisperLiveConnection
 from server.settings import Settings
 from server.telemetry.views import Views
@@ -49,6 +50,7 @@ class TokenGate:
 DIALECTS: dict[str, type[Conversation]] = {
     "/ws": NativeConnection,
     "/asr": LiveKitConnection,
+    "/v1/realtime": RealtimeConnection,
     "/": WhisperLiveConnection,
 }
 """Where each protocol is spoken."""
@@ -92,6 +94,7 @@ def make_app(hub: Hub, views: Views | None = None) -> FastAPI:
 
     app.include_router(endpoints.router(hub, views))
     app.include_router(admin.router(hub))
+    app.include_router(files.router(hub))
     for path, dialect in DIALECTS.items():
         app.router.routes.append(WebSocketRoute(path, _endpoint(hub, dialect)))
     app.add_middleware(TokenGate, token=hub.settings.token)

@@ -326,7 +326,7 @@ class Hub:
     def worker_said(self, gpu_id: int, message: ipc.Message) -> None:
         """See `supervisor.Owner`."""
         match message:
-            case ipc.Partial() | ipc.Final() | ipc.Done():
+            case ipc.Partial() | ipc.Final() | ipc.Flushed() | ipc.Done():
                 session = self.sessions.get(message.stream)
                 if session is not None and session.gpu_id == gpu_id:
                     if isinstance(message, ipc.Final):

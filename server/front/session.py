@@ -130,7 +130,7 @@ class Session:
             self.settled_s = settled_s
             self.log.settle(int(settled_s * self.audio.sample_rate))
 
-    def tell(self, message: ipc.Partial | ipc.Final | ipc.Done) -> None:
+    def tell(self, message: ipc.Partial | ipc.Final | ipc.Flushed | ipc.Done) -> None:
         """Take a text from the worker and pass it on."""
         match message:
             case ipc.Partial():

@@ -66,8 +66,11 @@ def _own(snapshot: wire.ServerSnapshot) -> Iterator[str]:
     counted = dict.fromkeys(REASONS, 0) | performance.rejected_total
     refusals = [(f'{{reason="{_escape(k)}"}}', v) for k, v in sorted(counted.items())]
     yield from _family("connections_rejected", "counter", "Streams refused.", refusals, suffix="_total")
-    yield from _histogram("lag", "Lag of each stream, sampled each second.", performance.latency.lag_bucket_counts)
-    yield from _histogram("final", "End of speech to final text.", performance.latency.final_bucket_counts)
+    latency = performance.latency
+    yield from _histogram(
+        "lag", "Lag of each stream, sampled each second.", latency.lag_bucket_counts, latency.lag_sum_s
+    )
+    yield from _histogram("final", "End of speech to final text.", latency.final_bucket_counts, latency.final_sum_s)
     for name, field, text, factor in _GPU_GAUGES:
         yield from _per_gpu(name, "gauge", text, snapshot.gpu_status.gpus, field, factor)
     yield from _per_gpu("gpu_restarts", "counter", "Restarts of the worker.", snapshot.gpu_status.gpus, "restarts", 1)
@@ -107,7 +110,7 @@ def _family(name: str, kind: str, text: str, rows: Sequence[tuple[str, float]], 
         )
 
 
-def _histogram(name: str, text: str, counts: Sequence[int]) -> Iterator[str]:
+def _histogram(name: str, text: str, counts: Sequence[int], sum_seconds: float) -> Iterator[str]:
     if not counts:
         return
     full = f"{PREFIX}{name}_seconds"
@@ -115,6 +118,7 @@ def _histogram(name: str, text: str, counts: Sequence[int]) -> Iterator[str]:
     bounds = [*map(str, LATENCY_BOUNDS_SECONDS), "+Inf"]
     cumulated = list(accumulate(counts))
     yield from (f'{full}_bucket{{le="{bound}"}} {count}' for bound, count in zip(bounds, cumulated, strict=True))
+    yield f"{full}_sum {sum_seconds:.6f}"
     yield f"{full}_count {cumulated[-1]}"
 
 

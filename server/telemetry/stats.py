@@ -94,6 +94,8 @@ class Stats:
             partial_interval_s=self.interval_s,
             lag_bucket_counts=tuple(self.lag.total.counts),
             final_bucket_counts=tuple(self.final.total.counts),
+            lag_sum_s=self.lag.total.sum_seconds,
+            final_sum_s=self.final.total.sum_seconds,
         )
 
     def averages(self) -> Averages:

@@ -17,10 +17,10 @@ class Tuning:
     """A frame below this is silence; between the two nothing changes."""
     onset: float = 0.096
     """So much speech opens an utterance: clicks do not."""
-    before: float = 0.3
-    """Audio kept before the first speech: quiet consonants."""
-    after: float = 0.3
-    """Audio kept after the last speech."""
+    before: float = 0.288
+    """Audio kept before the first speech: quiet consonants. Whole frames, so that a replay falls into the same grid."""
+    after: float = 0.288
+    """Audio kept after the last speech, in whole frames."""
     pause: float = 0.5
     """Silence that ends a short utterance."""
     short_pause: float = 0.2

@@ -24,8 +24,8 @@ FIRST_SECONDS = 0.6
 """Audio an utterance has before its first partial."""
 SETTLING_SECONDS = 0.15
 """So much silence, and what was said is decoded at once: if the pause goes on, that text is the final."""
-KEPT_SECONDS = 1.0
-"""Audio kept in silence: a later utterance may turn out to begin in it."""
+KEPT = 32 * FRAME
+"""Samples kept in silence: a later utterance may turn out to begin in it. Whole frames: a replay has the same grid."""
 _CUT_MARGIN_SECONDS = 1.0
 """Words this close to the end of a window may be incomplete; a forced cut leaves them to the next."""
 
@@ -79,6 +79,8 @@ class Stream:
         self._now = 0.0
         self._in_work = False
         self._done = False
+        self._flushes: deque[int] = deque()
+        """The first segment after each flush that is not answered yet."""
         self._length = origin
 
     # --- audio in -----------------------------------------------------------------------------------
@@ -95,7 +97,7 @@ class Stream:
             for probability in self._vad(line.slice(segmenter.position, segmenter.position + step)):
                 segmenter.feed(probability)
         if not self._utterances:
-            self._settle(segmenter.quiet_from - round(KEPT_SECONDS * SAMPLE_RATE))
+            self._settle(segmenter.quiet_from - KEPT)
 
     def _judge_rest(self) -> None:
         """Judge the last samples too, which are no whole step."""
@@ -111,6 +113,7 @@ class Stream:
         self._now = now
         self._judge_rest()
         self._segmenter.close()
+        self._flushes.append(self._segment)
         self._finish_decoded()
 
     def end(self, now: float) -> None:
@@ -159,9 +162,9 @@ class Stream:
         return Job(self, utterance.opened_at, False, context) if seconds >= FIRST_SECONDS else None
 
     def _window_end(self, utterance: Utterance) -> tuple[int, bool]:
-        end = self._line.end if utterance.end is None else utterance.end
-        if utterance.end is None:
-            end = min(end, self._segmenter.speech_end + round(self._segmenter.tuning.after * SAMPLE_RATE))
+        # The same end whether it is decoded as soon as a pause begins or after it: a replay then hears the same.
+        speech_end = self._segmenter.speech_end if utterance.end is None else utterance.speech_end
+        end = min(self._line.end, speech_end + round(SETTLING_SECONDS * SAMPLE_RATE))
         limit = utterance.start + round(LONGEST_SECONDS * SAMPLE_RATE)
         return min(end, limit), end > limit
 
@@ -220,12 +223,19 @@ class Stream:
             if first.end is None or self._needs_words(first) or first.decoded_to < first.speech_end:
                 break
             self._finish(None)
+        self._answer_flushes()
         if self.ended and not self._utterances and not self._done:
             self._done = True
             self.events.append(ipc.Done(self.number, self._length / SAMPLE_RATE, self._segment))
 
     def _needs_words(self, utterance: Utterance) -> bool:
         return self._words and bool(utterance.agreement.words)
+
+    def _answer_flushes(self) -> None:
+        reached = self._utterances[0].segment if self._utterances else self._segment
+        while self._flushes and self._flushes[0] <= reached:
+            self._flushes.popleft()
+            self.events.append(ipc.Flushed(self.number))
 
     def _finish(self, words: tuple[TimedWord, ...] | None) -> None:
         utterance = self._utterances.popleft()
@@ -272,6 +282,7 @@ class Stream:
         for later in list(self._utterances)[1:]:
             later.segment += 1
         self._segment += 1
+        self._flushes = deque(mark + 1 for mark in self._flushes)
         self._finish_decoded()
 
     # --- where it is --------------------------------------------------------------------------------

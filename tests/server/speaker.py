@@ -16,8 +16,8 @@ CHUNK_SECONDS = 0.1
 class Speaker:
     """Plays 16-bit audio. `finals` is everything said, in order; `drop` breaks the connection without a close frame."""
 
-    def __init__(self, url: str, audio: bytes, *, speed: float = 1.0) -> None:
-        self._url, self._audio, self._speed = url, audio, speed
+    def __init__(self, url: str, audio: bytes, *, speed: float = 1.0, rate: int = RATE) -> None:
+        self._url, self._audio, self._speed, self._rate = url, audio, speed, rate
         self.finals: list[dict[str, Any]] = []
         self.done: dict[str, Any] | None = None
         self.errors: list[dict[str, Any]] = []
@@ -29,7 +29,7 @@ class Speaker:
 
     async def run(self) -> "Speaker":
         """Speak to the end, however often the connection drops; give up a minute after the audio's end."""
-        seconds = len(self._audio) / 2 / RATE / self._speed
+        seconds = len(self._audio) / 2 / self._rate / self._speed
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds + 60):
                 while self.done is None and not self.errors:
@@ -39,8 +39,9 @@ class Speaker:
         return self
 
     async def _once(self) -> None:
-        heard = round(self.finals[-1]["end"] * RATE) if self.finals else 0
-        query = f"?resume={self._token}&offset={heard}" if self._token else ""
+        heard = round(self.finals[-1]["end"] * self._rate) if self.finals else 0
+        joint = "&" if "?" in self._url else "?"
+        query = f"{joint}resume={self._token}&offset={heard}" if self._token else ""
         async with connect(self._url + query, compression=None, max_size=None, ping_interval=None) as connection:
             self._connection = connection
             at = await self._wait_ready(connection)
@@ -63,7 +64,7 @@ class Speaker:
         raise ConnectionClosed(None, None)
 
     async def _speak(self, connection: ClientConnection, at: int) -> None:
-        step = round(CHUNK_SECONDS * RATE)
+        step = round(CHUNK_SECONDS * self._rate)
         next_at = time.monotonic()
         for begin in range(at * 2, len(self._audio), step * 2):
             next_at += CHUNK_SECONDS / self._speed

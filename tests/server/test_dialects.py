@@ -1,6 +1,7 @@
 """Clients of other servers work unchanged."""
 
 import asyncio
+import base64
 import json
 
 import numpy as np
@@ -129,6 +130,89 @@ def test_whisperlivekit_bad_parameters_end_with_its_own_code() -> None:
         await client.finished()
         assert client.close_code == 4400
         assert "diff" in client.of("error")[0]["error"]
+        await world.close()
+
+    run(main)
+
+
+def _append(audio: bytes) -> str:
+    return json.dumps({"type": "input_audio_buffer.append", "audio": base64.b64encode(audio).decode()})
+
+
+def _update(**asked: object) -> str:
+    body = {"format": {"type": "audio/pcm", "rate": 16000}, "transcription": {"model": "x", "language": "en"}, **asked}
+    return json.dumps({"type": "session.update", "session": {"type": "transcription", "audio": {"input": body}}})
+
+
+async def _say(client: Client, seconds: float, level: float = 0.3) -> None:
+    for _ in range(round(seconds * 10)):
+        client.say(_append(loud(1600, client.sent) if level else bytes(3200)))
+        client.sent += 1600
+        await asyncio.sleep(0.1)
+
+
+_DELTA = "conversation.item.input_audio_transcription.delta"
+_COMPLETED = "conversation.item.input_audio_transcription.completed"
+
+
+def test_realtime_items_are_utterances_and_their_deltas_are_their_transcript() -> None:
+    async def main() -> None:
+        world = await World().ready()
+        client = world.client("/v1/realtime")
+        await world.until(lambda: bool(client.of("session.created")))
+        client.say(_update())
+        await world.until(lambda: bool(client.of("session.updated")))
+        for _ in range(2):
+            await _say(client, 4.0)
+            await _say(client, 1.0, level=0)
+        items = client.of(_COMPLETED)
+        assert len(items) == 2
+        for item in items:
+            deltas = [m["delta"] for m in client.of(_DELTA) if m["item_id"] == item["item_id"]]
+            assert len(deltas) > 2
+            assert "".join(deltas) == item["transcript"]
+            assert item["usage"]["type"] == "duration"
+        assert [m["previous_item_id"] for m in client.of("input_audio_buffer.committed")] == [None, items[0]["item_id"]]
+        kinds = [m["type"] for m in client.messages]
+        assert kinds.index("input_audio_buffer.speech_started") < kinds.index(_DELTA) < kinds.index(_COMPLETED)
+        client.leave()
+        await client.finished()
+        assert world.hub.slots.used == 0
+        await world.close()
+
+    run(main)
+
+
+def test_realtime_without_turn_detection_an_item_is_what_is_committed() -> None:
+    async def main() -> None:
+        world = await World().ready()
+        client = world.client("/v1/realtime")
+        client.say(_update(turn_detection=None))
+        await _say(client, 2.0)
+        await _say(client, 1.0, level=0)
+        await _say(client, 2.0)
+        assert not client.of(_COMPLETED)
+        client.say('{"type":"input_audio_buffer.commit"}')
+        await world.until(lambda: bool(client.of(_COMPLETED)))
+        (item,) = client.of(_COMPLETED)
+        assert "".join(m["delta"] for m in client.of(_DELTA)) == item["transcript"]
+        assert item["transcript"].split()[:5] == spoken(2.0)
+        await world.close()
+
+    run(main)
+
+
+def test_realtime_errors_are_events_and_the_stream_goes_on() -> None:
+    async def main() -> None:
+        world = await World().ready()
+        client = world.client("/v1/realtime")
+        client.say(_update())
+        for nonsense in ("{", '{"type":"input_audio_buffer.append","audio":"!"}', '{"type":"response.create"}'):
+            client.say(nonsense)
+        await world.until(lambda: len(client.of("error")) == 3)
+        assert [m["error"]["code"] for m in client.of("error")] == ["bad_json", "bad_audio", "bad_request"]
+        await _say(client, 4.0)
+        assert client.of(_DELTA)
         await world.close()
 
     run(main)

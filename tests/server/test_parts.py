@@ -167,7 +167,7 @@ def _cuts(probabilities: list[float]) -> list[tuple[int, int]]:
 
 
 def test_an_utterance_has_a_little_audio_before_and_after_it() -> None:
-    assert _cuts([0.0] * 50 + [0.9] * 40 + [0.0] * 50) == [(40, 99)]
+    assert _cuts([0.0] * 50 + [0.9] * 40 + [0.0] * 50) == [(41, 99)]
 
 
 def test_a_click_is_no_utterance() -> None:

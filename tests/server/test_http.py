@@ -1,0 +1,320 @@
+"""The HTTP side: figures, tickets, tokens, admin calls, files. Through ASGI, with virtual time."""
+
+import io
+import json
+import re
+import wave
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from server.telemetry import metrics
+from server.telemetry.views import Views
+from tests.server.test_streams import spoken
+from tests.server.virtual import World, loud, run
+from whisper_ops import wire
+
+Work = Callable[[World, httpx.AsyncClient], Coroutine[Any, Any, None]]
+
+
+def serving(work: Work, devices: int = 2, **settings: Any) -> None:
+    async def main() -> None:
+        world = await World(devices, **settings).ready()
+        transport = httpx.ASGITransport(world.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://there:8000") as http:
+            await work(world, http)
+        await world.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/health", wire.Health),
+        ("/gpu-status", wire.GpuStatus),
+        ("/performance", wire.Performance),
+        ("/snapshot", wire.ServerSnapshot),
+        ("/connect", wire.Connect),
+    ],
+)
+def test_answers_are_what_the_wire_types_say(path: str, kind: type) -> None:
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        await world.client().connected()
+        answer = await http.get(path)
+        assert answer.status_code == 200
+        said: Any = msgspec.json.decode(answer.content, type=kind)
+        assert set(json.loads(answer.content)) == {f.encode_name for f in msgspec.structs.fields(said)}
+
+    serving(work)
+
+
+def test_status_follows_the_slots() -> None:
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        words = []
+        for _ in range(10):
+            words.append((await http.get("/health")).json()["status"])
+            await world.client().connected()
+        words.append((await http.get("/health")).json()["status"])
+        assert words == ["healthy"] * 7 + ["degraded"] * 3 + ["critical"]
+
+    serving(work, max_connections_per_gpu=5)
+
+
+def test_everything_simulated_says_so() -> None:
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        said = (await http.get("/snapshot")).json()
+        assert said["engine"]["simulated"]
+        assert all(gpu["simulated"] and "simulated" in gpu["name"] for gpu in said["gpu_status"]["gpus"])
+        assert 'simulated="true"' in (await http.get("/metrics")).text
+
+    serving(work)
+
+
+def test_figures_follow_the_streams() -> None:
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        client = await world.client().connected()
+        await client.speak(6.0)
+        said = (await http.get("/snapshot")).json()
+        gpu = said["gpu_status"]["gpus"][client.of("ready")[0]["gpu_id"]]
+        assert gpu["active_connections"] == gpu["speaking_streams"] == 1
+        assert gpu["connection_ids"] == [client.of("ready")[0]["connection_id"]]
+        assert 0 < gpu["busy_ratio"] < 0.5
+        assert gpu["batch_fill_mean"] == 1
+        latency = said["performance"]["latency"]
+        assert 0 < latency["lag_p50_s"] <= latency["lag_p95_s"] < 1.5
+        assert latency["partial_interval_s"] == pytest.approx(0.5, abs=0.2)
+        await client.end()
+        done = (await http.get("/performance")).json()
+        assert done["total_completed_connections"] == 1
+        assert done["averages"]["audio_chunks_per_connection"] == 60
+
+    serving(work)
+
+
+def test_with_no_data_averages_are_null() -> None:
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        said = (await http.get("/performance")).json()
+        assert set(said["averages"].values()) == {None}
+        assert said["latency"]["lag_p95_s"] is None
+
+    serving(work)
+
+
+def _families(text: str) -> Any:
+    return text_string_to_metric_families(text)  # type: ignore[no-untyped-call]  # prometheus_client's
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/prometheus"])
+def test_metrics_are_openmetrics_in_base_units_without_stream_labels(path: str) -> None:
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        client = await world.client().connected()
+        await client.speak(2.0)
+        answer = await http.get(path)
+        assert answer.headers["content-type"] == metrics.CONTENT_TYPE
+        families = {family.name: family for family in _families(answer.text)}
+        lag = families["whisper_ops_lag_seconds"]
+        assert lag.type == "histogram"
+        assert client.of("ready")[0]["connection_id"] not in answer.text
+        refused = families["whisper_ops_connections_rejected"]
+        assert {sample.labels["reason"]: sample.value for sample in refused.samples}["no_capacity"] == 0
+        published = "whisperlivekit_connections_active" in families
+        assert published == (path == "/metrics/prometheus")
+
+    serving(work)
+
+
+def test_connect_reserves_a_slot_and_says_where() -> None:
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        said = (await http.get("/connect")).json()
+        assert said["ws_url"] == "ws://there:8000/ws"
+        assert world.hub.slots.used == 1
+        await world.client(ticket=said["ticket"]).connected()
+        assert world.hub.slots.used == 1
+        full = await http.get("/connect")
+        assert full.status_code == 503
+        assert "retry-after" in full.headers
+        assert world.hub.stats.rejected["no_capacity"] == 1
+
+    serving(work, devices=1, max_connections_per_gpu=1)
+
+
+def test_behind_an_unknown_proxy_there_is_no_ticket() -> None:
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        said = (await http.get("/connect", headers={"x-forwarded-for": "10.0.0.1"})).json()
+        assert said["ticket"] is None
+        assert world.hub.slots.used == 0
+
+    serving(work)
+
+
+def test_a_public_address_comes_from_its_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNPOD_POD_ID", "abc123")
+
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        said = (await http.get("/connect", headers={"x-forwarded-for": "10.0.0.1"})).json()
+        assert said["ws_url"] == "wss://abc123-8000.example/ws"
+        assert said["ticket"]
+
+    serving(work, public_url="wss://{pod_id}-{port}.example/ws")
+
+
+def test_on_runpod_the_address_is_the_pods_and_debug_masks_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNPOD_POD_ID", "abc123")
+    monkeypatch.setenv("RUNPOD_API_KEY", "hush")
+
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        said = (await http.get("/connect")).json()
+        assert said["ws_url"] == "wss://abc123-8000.proxy.runpod.net/ws"
+        assert (await http.get("/connect?debug=1")).status_code == 403
+        answer = await http.get("/connect?debug=1", headers={"authorization": "Bearer root"})
+        assert answer.json()["environment"]["RUNPOD_POD_ID"] == "abc123"
+        assert "hush" not in answer.text
+
+    serving(work, admin_token="root")
+
+
+def test_orchestrators_probes() -> None:
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        ping = await http.get("/ping")
+        assert ping.status_code == 200
+        assert set(ping.json()) == {"vram_used", "vram_total", "gpu_name"}
+        await world.client().connected()
+        assert (await http.get("/readyz")).status_code == 200
+        assert (await http.get("/readyz?full=503")).status_code == 503
+        world.hub.drain()
+        assert (await http.get("/readyz")).status_code == 503
+        assert (await http.get("/livez")).status_code == 200
+
+    serving(work, devices=1, max_connections_per_gpu=1)
+
+
+def test_before_the_model_is_there_ping_is_204_and_readyz_503() -> None:
+    async def main() -> None:
+        world = World()
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://there") as http:
+            assert (await http.get("/ping")).status_code == 204
+            assert (await http.get("/readyz")).status_code == 503
+            assert (await http.get("/health")).json()["status"] == "starting"
+        await world.close()
+
+    run(main)
+
+
+def test_with_a_token_only_the_probes_are_open() -> None:
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        for path in ("/livez", "/readyz", "/ping"):
+            assert (await http.get(path)).status_code in (200, 204)
+        for path in ("/", "/docs", "/health", "/snapshot", "/metrics", "/connect"):
+            assert (await http.get(path)).status_code == 401
+        assert (await http.get("/health", headers={"authorization": "Bearer secret"})).status_code == 200
+        assert (await http.get("/health?token=secret")).status_code == 200
+        assert (await http.get("/health?token=wrong")).status_code == 401
+        stranger = world.client()
+        await stranger.finished()
+        assert stranger.close_code == 1008
+        assert not stranger.messages
+        friend = await world.client(token="secret").connected()
+        assert friend.of("ready")
+
+    serving(work, token="secret")
+
+
+def test_admin_calls_need_the_admin_token() -> None:
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        body = {"max_connections_per_gpu": 7}
+        assert (await http.put("/admin/limits", json=body)).status_code == 403
+        root = {"authorization": "Bearer root"}
+        assert (await http.put("/admin/limits", json=body, headers=root)).json() == body
+        assert world.hub.slots.total == 14
+        for nonsense in ({}, {"max_connections_per_gpu": 0}, {"max_connections_per_gpu": "many"}):
+            assert (await http.put("/admin/limits", json=nonsense, headers=root)).status_code == 422
+        assert (await http.post("/admin/drain", headers=root)).json()["status"] == "draining"
+        assert (await http.delete("/admin/drain", headers=root)).json()["status"] == "healthy"
+
+    serving(work, admin_token="root")
+
+
+def test_without_an_admin_token_nobody_is_admin() -> None:
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        assert (await http.post("/admin/drain", headers={"authorization": "Bearer "})).status_code == 403
+
+    serving(work)
+
+
+def test_the_page_fetches_nothing_from_elsewhere() -> None:
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        page = (await http.get("/")).text
+        assert "whisper-ops server" in page
+        assert not re.search(r"(src|href)=.?(https?:)?//", page)
+
+    serving(work)
+
+
+def test_the_schemas_of_every_answer_are_in_the_api_document() -> None:
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        document = (await http.get("/openapi.json")).json()
+        schemas = document["components"]["schemas"]
+        wanted = re.findall(r"#/components/schemas/(\w+)", json.dumps(document))
+        assert set(wanted) <= set(schemas)
+        assert "lag_p95_s" in schemas["Latency"]["properties"]
+
+    serving(work)
+
+
+def _wav(seconds: float) -> bytes:
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes(loud(round(16000 * seconds)))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("answer", ["json", "text", "verbose_json"])
+def test_a_file_becomes_its_text(answer: str) -> None:
+    pytest.importorskip("av")
+
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        form = {"model": "whisper-1", "response_format": answer}
+        said = await http.post("/v1/audio/transcriptions", data=form, files={"file": ("a.wav", _wav(20.0))})
+        assert said.status_code == 200
+        text = said.text if answer == "text" else said.json()["text"]
+        assert text.split() == spoken(20.0)
+        if answer == "verbose_json":
+            assert said.json()["duration"] == pytest.approx(20.0)
+        assert world.hub.slots.used == 0
+
+    serving(work)
+
+
+def test_a_file_that_is_none_is_named_and_a_full_server_says_when_to_come_back() -> None:
+    pytest.importorskip("av")
+
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        path = "/v1/audio/transcriptions"
+        assert "file" in (await http.post(path, data={"model": "x"})).json()["error"]["message"]
+        bad = await http.post(path, files={"file": ("a.wav", b"not audio at all")})
+        assert bad.status_code == 400
+        await world.client().connected()
+        full = await http.post(path, files={"file": ("a.wav", _wav(1.0))})
+        assert full.status_code == 503
+        assert int(full.headers["retry-after"]) > 0
+
+    serving(work, devices=1, max_connections_per_gpu=1)
+
+
+def test_a_view_costs_no_more_with_many_streams_than_its_size() -> None:
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        for _ in range(20):
+            await world.client().connected()
+        views = Views(world.hub)
+        assert views.snapshot().gpu_status.total_connections == 20
+        assert len(metrics.exposition(views.snapshot())) < 20_000
+
+    serving(work, max_connections_per_gpu=20)
