@@ -9,10 +9,11 @@ from capacity.plan.bracket import bracket, levels_seen
 from capacity.plan.caps import Caps, read_caps
 from capacity.plan.evidence import Evidence, Wanted, gather
 from capacity.plan.key import differences
-from capacity.plan.lag import NAME, between, latency_resource, merged, polled_lag
+from capacity.plan.lag import NAME, between, latency_resource, merged, polled_lag, tightest_latency
 from capacity.plan.objective import bound_of
-from capacity.plan.resources import RULES, resource
+from capacity.plan.resources import FILLS_UP, RULES, resource
 from capacity.plan.shape import Capacity, LevelSeen, Plan, Resource, Tier
+from capacity.plan.steps import step_resource
 from capacity.plan.tiers import RECOMMENDED, cut, tiers
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, PlanRecord
@@ -36,7 +37,7 @@ def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
     """
     key, levels = evidence.key, levels_seen(evidence)
     capacity, resources = _limits(evidence, caps, levels)
-    ranked = _ranked(resources)
+    ranked = _ranked(tightest_latency(resources))
     safe, why = _safe_limit(capacity, ranked)
     recommended = None if safe is None else cut(safe, RECOMMENDED)
     provisional = words.provisional(levels, capacity, key.gpus)
@@ -92,16 +93,28 @@ def record_of(plan: Plan) -> PlanRecord:
 
 def _limits(evidence: Evidence, caps: Caps, levels: tuple[LevelSeen, ...]) -> tuple[Capacity, tuple[Resource, ...]]:
     """The capacity and the law of every resource: from levels where any were measured, else from polls."""
+    bound = bound_of(evidence.key.objective, "stable_p95_seconds")
+    step = step_resource(evidence, bound)
     others = tuple(resource(evidence, caps, rule) for rule in RULES)
+    others = others if step is None else (step, *others)
     if levels:
         capacity = _measured(evidence, levels)
-        return capacity, (latency_resource(evidence, capacity), *others)
-    lag = polled_lag(evidence.polled, bound_of(evidence.key.objective, "stable_p95_seconds"))
+        told = tuple(_not_below(other, capacity.last_pass) for other in others)
+        return capacity, (latency_resource(evidence, capacity), *told)
+    lag = polled_lag(evidence.polled, bound)
     resources = others if lag is None else (lag, *others)
     capacity = merged(resources, evidence.polled)
     if capacity.status == "not_identifiable":
         raise UserError(words.polls_say_nothing(evidence, capacity), Exit.EVIDENCE)
     return capacity, resources
+
+
+def _not_below(resource: Resource, last_pass: int | None) -> Resource:
+    """A law of speed cannot deny a level that passed; what fills up for good, such as memory, still can."""
+    if resource.name in FILLS_UP or resource.limit is None or last_pass is None or resource.limit >= last_pass:
+        return resource
+    high = None if resource.high is None else max(resource.high, float(last_pass))
+    return msgspec.structs.replace(resource, limit=float(last_pass), low=float(last_pass), high=high)
 
 
 def _measured(evidence: Evidence, levels: Sequence[LevelSeen]) -> Capacity:

@@ -13,6 +13,7 @@ from capacity.plan.evidence import Evidence
 from capacity.plan.objective import Condition, figure_of, parse
 from capacity.plan.polls import Polled
 from capacity.plan.shape import Capacity, Resource
+from capacity.plan.steps import NAME as STEP
 from whisper_ops.history import LevelRecord
 
 NAME = "latency objective"
@@ -22,6 +23,8 @@ _FROM_POLLS = Prior(knee=1.1, knee_spread=1.0)
 _GROWN = 1.15
 """Lag that grew by less than this over all loads seen says nothing about where it will explode."""
 _STEPS = 40
+_NEAR = 0.4
+"""Loads of this share of a limit must have been seen before it is believed."""
 
 
 def binding_condition(evidence: Evidence, capacity: Capacity) -> Condition | None:
@@ -121,12 +124,21 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 86400:.1f} days" if seconds >= 86400 else f"{seconds / 3600:.1f} hours"
 
 
+def tightest_latency(known: Sequence[Resource]) -> list[Resource]:
+    """The lag law and the batch law foresee the same limit; where they agree, the surer of them speaks for both."""
+    pair = [limit for limit in known if limit.name in (POLLED, STEP) and limit.low and limit.high]
+    if len(pair) < 2 or max(p.low or 0 for p in pair) > min(p.high or 0 for p in pair):
+        return list(known)
+    wider = max(pair, key=lambda limit: (limit.high or 0) / (limit.low or 1))
+    return [limit for limit in known if limit is not wider]
+
+
 def merged(limits: Sequence[Resource], polled: Polled) -> Capacity:
     """The capacity that polls alone allow: the minimum over the laws, and whether it is known well enough to answer.
 
     A limit is never raised on evidence that was not near it: loads of at least half of it must have been seen.
     """
-    known = [limit for limit in limits if limit.limit is not None]
+    known = tightest_latency([limit for limit in limits if limit.limit is not None])
     nothing = Capacity(
         last_pass=None, first_fail=None, estimate=None, low=None, high=None, status="not_identifiable",
         reason=f"at {polled.peak:g} connections a GPU, the most ever polled, nothing shows where it ends",
@@ -138,7 +150,7 @@ def merged(limits: Sequence[Resource], polled: Polled) -> Capacity:
     high = min(limit.high for limit in known if limit.high is not None) if any(k.high for k in known) else None
     first = min(known, key=lambda limit: limit.limit or 0.0)
     made = msgspec.structs.replace(nothing, estimate=estimate, low=min(low, estimate), high=high)
-    if polled.peak < 0.45 * estimate:
+    if polled.peak < _NEAR * estimate:
         return msgspec.structs.replace(
             made, estimate=None, high=None, low=polled.peak, status="lower_bound",
             reason=f"no more than {polled.peak:g} connections a GPU were ever polled, under half of where laws point",

@@ -28,6 +28,8 @@ GPU_FIGURES = {
     "gpu_memory_used_bytes": "memory_used_bytes",
     "server_busy_ratio": "busy_ratio",
     "gpu_lag_p95_seconds": "lag_p95_seconds",
+    "batch_fill": "batch_fill_mean",
+    "compute_p95_seconds": "compute_p95_seconds",
 }
 SERVER_FIGURES = {
     "server_lag_p95_seconds": "s.lag_p95_seconds",

@@ -9,6 +9,7 @@ from capacity.laws.line import LEAST_LEVELS, Line, fit_line
 from capacity.plan.caps import Caps
 from capacity.plan.evidence import Evidence
 from capacity.plan.shape import Resource
+from capacity.plan.steps import batching
 from whisper_ops.history import LevelRecord
 
 _GB = 1e9
@@ -52,6 +53,10 @@ RULES = (
 )
 
 
+FILLS_UP = ("GPU memory", "host memory", "descriptors")
+"""What is refused when it is full, however well a level passed just before."""
+
+
 def measured(levels: Sequence[LevelRecord], rule: Rule, gpus: int) -> list[tuple[float, float]]:
     """The readings of a resource as (connections a GPU, figure in the unit shown)."""
     points = []
@@ -77,10 +82,10 @@ def resource(evidence: Evidence, caps: Caps, rule: Rule) -> Resource:
     told = _evidence(len(valid), len(polled), evidence.polled.seconds)
     if line is None:
         return _unfitted(rule, points + polled, len(valid), cap)
-    if rule.straight_only and bends(usable):
+    if rule.straight_only and (batching(evidence) or bends(usable)):
         return msgspec.structs.replace(
             _unfitted(rule, points + polled, len(valid), cap),
-            law="bends: batches fill up before time does, so it is no limit",
+            law="no limit: batches fill up before time does",
             evidence=told,
         )
     return _fitted(rule, line, points + polled, told, cap)

@@ -118,3 +118,67 @@ def write_sweep(path: Path, truth: Truth) -> Path:
         lag = truth.lag(n) * float(np.exp(random.normal(0, 0.02)))
         levels.append(level(n, lag <= 2 and not full, stable_p95_seconds=lag, started_at=1e6 + n))
     return written(path, levels, server=f"http://{SERVER}")
+
+
+class Batching(msgspec.Struct, frozen=True, kw_only=True):
+    """A server that decodes every stream once a second if it can, in batches: a step of B rows takes `a + b·B`."""
+
+    a: float
+    b: float
+    most: int
+
+    def run(self, n: int, seconds: float, seed: int = 0) -> tuple[float, float, float, float]:
+        """Simulate `n` streams: (lag p95 of a stream, busy share, mean rows a step, p95 of the step time)."""
+        random = np.random.default_rng(seed)
+        due, covered = random.uniform(0, 1, n), np.zeros(n)
+        now, busy, look = 0.0, 0.0, 1.0
+        rows: list[int] = []
+        lags: list[np.ndarray] = []
+        while now < seconds:
+            begins = max(now, float(due.min()))
+            ready = np.flatnonzero(due <= begins)
+            batch = ready[np.argsort(due[ready])[: self.most]]
+            ends = begins + self.a + self.b * len(batch)
+            while look < ends:  # every second somebody looks how far behind each stream is
+                lags.append(look - covered)
+                look += 1
+            covered[batch] = begins
+            due[batch] = np.maximum(due[batch] + 1, ends)
+            rows.append(len(batch))
+            now, busy = ends, busy + ends - begins
+        steps = self.a + self.b * np.array(rows)
+        late = np.concatenate(lags[len(lags) // 4 :])
+        return (
+            float(np.quantile(late, 0.95)),
+            min(busy / now, 1.0),
+            float(np.mean(rows)),
+            float(np.quantile(steps, 0.95)),
+        )
+
+    @property
+    def capacity(self) -> float:
+        """Streams with a lag of 2 s, found by running it."""
+        around = 2 * self.most / (self.a + self.b * self.most)
+        loads = sorted({round(around * share) for share in (0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1)})
+        return float(np.interp(2.0, [self.run(n, 20)[0] for n in loads], loads))
+
+    def polls(self, most: float) -> Iterator[Snapshot]:
+        """What a recorder sees at loads of up to `most`."""
+        identity = msgspec.structs.replace(IDENTITY, max_batch=self.most)
+        at = 0.0
+        for n in sorted({max(1, round(most * share / 12)) for share in range(1, 13)}):
+            for seed in range(4):
+                lag, busy, fill, step = self.run(n, 10, seed)
+                at += 10.0
+                yield Snapshot(
+                    server=SERVER,
+                    at=at,
+                    identity=identity,
+                    figures=ServerFigures(streams_active=n, lag_p95_seconds=lag, gpus=1),
+                    gpus=(
+                        GpuFigures(
+                            gpu_id=0, streams_active=n, busy_ratio=busy, batch_fill_mean=fill,
+                            compute_p95_seconds=step, lag_p95_seconds=lag,
+                        ),
+                    ),
+                )  # fmt: skip

@@ -10,7 +10,8 @@ import pytest
 from capacity.plan import Plan, Wanted, make_plan
 from capacity.plan.polls import Reading, change_point
 from capacity.plan.resources import bends
-from tests.capacity.plan_simulated import IDENTITY, Truth, polls, truths, write_polls, write_sweep
+from tests.capacity.plan_history import level, written
+from tests.capacity.plan_simulated import IDENTITY, Batching, Truth, polls, truths, write_polls, write_sweep
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History
 
@@ -20,6 +21,14 @@ TYPICAL = Truth(limit=80, base=0.3, growth=0.4, power=1)
 def plan(path: Path, now: float = 2e6, **wanted: Any) -> Plan:
     with History.reading(path) as history:
         return make_plan(history, Wanted(**wanted), now)
+
+
+def status(path: Path) -> str:
+    """The status of a plan; one that was refused for want of evidence has identified nothing."""
+    try:
+        return plan(path).capacity.status
+    except UserError as error:
+        return "not_identifiable" if error.code == Exit.EVIDENCE else str(error)
 
 
 def test_twenty_simulated_servers_are_planned_from_polls_of_up_to_half_their_capacity(tmp_path: Path) -> None:
@@ -34,6 +43,33 @@ def test_twenty_simulated_servers_are_planned_from_polls_of_up_to_half_their_cap
             assert made.max_connections_per_gpu <= truth.capacity / 2
     assert len(off) >= 12
     assert np.mean(np.array(off) <= 0.20) >= 0.90
+
+
+BATCHING = ((0.02, 0.005, 16), (0.05, 0.01, 16), (0.1, 0.02, 8), (0.03, 0.02, 8), (0.08, 0.004, 16))
+
+
+@pytest.mark.parametrize(("a", "b", "most"), BATCHING)
+def test_a_server_that_batches_is_planned_by_its_step_time(tmp_path: Path, a: float, b: float, most: int) -> None:
+    # It is busy all the time from a third of its capacity on, and its lag is flat until then.
+    server = Batching(a=a, b=b, most=most)
+    capacity = server.capacity
+    with History.writing(tmp_path / "history.db") as history:
+        history.add_snapshots(server.polls(capacity / 2))
+    made = plan(tmp_path / "history.db")
+    assert made.binding_resource == "GPU step time"
+    assert made.capacity.status == "identified"
+    assert made.capacity.estimate == pytest.approx(capacity, rel=0.20)
+    with History.writing(tmp_path / "low.db") as history:
+        history.add_snapshots(server.polls(capacity / 5))
+    assert status(tmp_path / "low.db") in ("lower_bound", "not_identifiable")
+
+
+def test_a_level_that_passed_is_not_denied_by_a_law_of_speed(tmp_path: Path) -> None:
+    levels = [level(n, n < 40, front_cpu_ratio=0.025 * n) for n in (4, 8, 16, 32, 38, 42)]
+    made = plan(written(tmp_path / "history.db", levels))
+    assert made.capacity.last_pass == 38  # at 95 % of its core, where a plan on paper stops at 90 %
+    assert made.max_connections_per_gpu == 34
+    assert made.binding_resource == "latency objective"
 
 
 def test_after_a_sweep_every_one_of_them_is_known_within_5_percent(tmp_path: Path) -> None:
