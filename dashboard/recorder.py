@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dashboard.alerts import AlertBook, Change, load_rules
 from dashboard.alerts.notify import Notifier
+from dashboard.happenings import Happenings
 from dashboard.narrator import Narrator
 from dashboard.settings import Watch
 from dashboard.systemd import Notify
@@ -41,6 +42,7 @@ class Recorder:
         self._narrator = Narrator(self._fleet, say)
         self._book = AlertBook(load_rules(watch.alerts))
         self._notifier = Notifier(say, webhook=webhook, command=on_alert)
+        self._happenings = Happenings()
         self._notify = Notify()
         self._stop = asyncio.Event()
         self._signal: int | None = None
@@ -79,6 +81,8 @@ class Recorder:
     def _emit(self, writer: HistoryWriter, snapshot: Snapshot) -> None:
         writer.put(snapshot)
         self._narrator.feed(snapshot)
+        for event in self._happenings.feed(snapshot):
+            writer.put(event)
         for change in self._book.feed(snapshot):
             writer.put(change.alert.record())
             self._notifier.put(change)
