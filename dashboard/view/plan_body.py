@@ -2,6 +2,8 @@
 
 import msgspec
 
+from dashboard.view import figures as f
+
 
 class Capacity(msgspec.Struct, frozen=True):
     """The limit as an interval."""
@@ -16,6 +18,8 @@ class Resource(msgspec.Struct, frozen=True):
 
     name: str
     law: str = ""
+    unit: str = ""
+    """Of its figures: `s`, `%`, `GB` or a word for things that are counted."""
     cap_text: str = ""
     limit: float | None = None
     low: float | None = None
@@ -31,6 +35,14 @@ class Resource(msgspec.Struct, frozen=True):
             if x0 <= connections <= x1 and x1 > x0:
                 return y0 + (y1 - y0) * (connections - x0) / (x1 - x0)
         return None
+
+    def shown(self, figure: float | None) -> str:
+        """A figure of this resource in its unit."""
+        if figure is None:
+            return f.UNKNOWN
+        if self.unit == "s":
+            return f.seconds(figure)
+        return f"{f.number(figure)} {self.unit}" if self.unit in {"%", "GB"} else f.count(figure)
 
 
 class Tier(msgspec.Struct, frozen=True):

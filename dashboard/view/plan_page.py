@@ -11,7 +11,7 @@ from dashboard.view.levels import slots_style
 from dashboard.view.lines import BLANK, Cell, Column, Line, Page, Span, cell, columns_for, header, line, row, wrapped
 from dashboard.view.plan_body import PlanBody, Resource, read
 from dashboard.view.world import ServerView, World
-from whisper_ops.snapshot import GpuFigures
+from whisper_ops.snapshot import GpuFigures, HostFigures
 
 _SERVERS = (
     Column(key="server", title="   server", width=14, grows=True),
@@ -22,7 +22,7 @@ _SERVERS = (
     Column(key="lost", title="if it is lost", width=22, at=90),
 )
 _RESOURCES = (
-    Column(key="name", title=" what can run out", width=18),
+    Column(key="name", title=" what can run out", width=20),
     Column(key="limit", title="limit", width=11, align="right"),
     Column(key="now", title="now", width=10, align="right", at=72),
     Column(key="expected", title="expected", width=10, align="right", at=86),
@@ -71,7 +71,7 @@ def _answer(world: World, server: ServerView, width: int) -> list[Line]:
         line(Span(f" {mark}at most {plan.per_gpu} connections per GPU", "warn" if plan.provisional else "title")),
         *wrapped(f"for {server.name}, measured on {plan.measured_on or 'it'} "
                  f"{f.duration(world.now - plan.created_at)} ago", width, " ", "dim"),
-        *wrapped(f"Why: {plan.reason}", width, " "),
+        *wrapped(f"Why: {plan.reason.rstrip('.')}.", width, " "),
     ]  # fmt: skip
     if plan.binding:
         after = f"; after that {said.runner_up}" if said.runner_up else ""
@@ -101,42 +101,42 @@ def _resources(world: World, server: ServerView, width: int) -> list[Line]:
 def _resource_row(resource: Resource, server: ServerView, plan: Knee, columns: Sequence[Column]) -> Line:
     binds = resource.name == plan.binding
     known = [bound for bound in (resource.low, resource.high) if bound is not None]
-    limit = f.count(resource.limit) if len(known) < 2 or known[0] == known[1] else f"{known[0]:,.0f}–{known[1]:,.0f}"
+    low, high = (f.count(bound) for bound in known) if len(known) == 2 else ("", "")
+    limit = f.count(resource.limit) if low == high else f"{low}–{high}"
     load = most(float(gpu.streams_active) for gpu in _gpus(server) if gpu.streams_active is not None)
     expected = None if load is None else resource.expected(load)
     cells: dict[str, Cell] = {
         "name": (Span(" ◀ " if binds else "   ", "warn"), Span(resource.name, "title" if binds else "")),
         "limit": cell(limit, "title" if binds else ""),
-        "now": cell(_now(resource.name, server)),
-        "expected": cell(_like(resource.name, expected), "dim"),
+        "now": cell(resource.shown(_now(resource, server))),
+        "expected": cell(resource.shown(expected), "dim"),
         "cap": cell(resource.cap_text, "dim"),
         "law": cell(resource.fix or resource.law, "note" if resource.fix else "dim"),
     }
     return row(columns, cells)
 
 
-def _now(name: str, server: ServerView) -> str:
-    """What is seen now of a resource, where the dashboard reads it; `—` elsewhere."""
-    figures = server.answer.figures if server.answer and not server.silent else None
-    host = server.answer.host if server.answer and not server.silent else None
-    seen = {
-        "lag": figures.lag_p95_seconds if figures else None,
-        "busy": most(gpu.busy_ratio for gpu in _gpus(server)),
-        "memory": most(gpu.memory_used_bytes for gpu in _gpus(server)),
-        "core": host.front_cpu_ratio if host else None,
-        "descriptor": float(host.open_descriptors) if host and host.open_descriptors is not None else None,
+def _now(resource: Resource, server: ServerView) -> float | None:
+    """What is seen now of a resource, in its unit, where the dashboard reads it."""
+    if server.answer is None or server.answer.figures is None or server.silent:
+        return None
+    gpus, host, said = server.answer.gpus, server.answer.host or HostFigures(), server.answer.figures
+    used = None if host.memory_available_bytes is None else (host.memory_total_bytes or 0) - host.memory_available_bytes
+    seen: dict[str, float | None] = {
+        "latency objective": said.lag_p95_seconds,
+        "lag p95": said.lag_p95_seconds,
+        "GPU busy": _times(most(gpu.busy_ratio for gpu in gpus), 100),
+        "GPU memory": _times(most(gpu.memory_used_bytes for gpu in gpus), 1e-9),
+        "server core": _times(host.front_cpu_ratio, 100),
+        "host CPU": _times(host.cpu_ratio, 100),
+        "host memory": _times(used, 1e-9),
+        "descriptors": host.open_descriptors,
     }
-    return next((_like(name, value) for word, value in seen.items() if word in name.lower()), f.UNKNOWN)
+    return seen.get(resource.name)
 
 
-def _like(name: str, value: float | None) -> str:
-    """A figure in the way its resource is written."""
-    low = name.lower()
-    if "lag" in low or "time" in low:
-        return f.seconds(value)
-    if "memory" in low or "rss" in low:
-        return f.size(value)
-    return f.percent(value) if "busy" in low or "core" in low or "cpu" in low else f.count(value)
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
 
 
 def _gpus(server: ServerView) -> tuple[GpuFigures, ...]:

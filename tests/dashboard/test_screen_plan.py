@@ -1,0 +1,113 @@
+"""The plan screen: over a plan that the real planner made and stored, and over made-up ones."""
+
+import time
+
+import msgspec
+import pytest
+
+from dashboard.view.plan_body import read
+from dashboard.view.plan_page import plan_page
+from dashboard.view.world import Board, World
+from tests.capacity.plan_history import level, written
+from tests.dashboard.scenes import IDENTITY, NOW, PLAN, gpu, silence, snapshot, world
+from tests.support.servers import whisper_ops
+from whisper_ops.history import History, PlanRecord
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> PlanRecord:
+    path = tmp_path_factory.mktemp("plan") / "history.db"
+    levels = [
+        level(
+            streams,
+            streams <= 80,
+            stable_p95_seconds=0.2 + 0.00025 * streams**2 if streams <= 80 else 2.6,
+            server_busy_ratio=streams / 100,
+            gpu_memory_used_bytes=12e9 + 0.168e9 * streams,
+            streams_per_gpu=float(streams),
+            front_cpu_ratio=0.04 + 0.007 * streams,
+        )
+        for streams in (10, 20, 30, 40, 50, 60, 70, 80, 88, 96)
+    ]
+    written(path, levels)
+    done = whisper_ops("plan", "--history", str(path))
+    assert done.returncode == 0, done.stderr
+    with History.reading(path) as history:
+        return history.plans()[-1]
+
+
+def looked_at(plan: PlanRecord, streams: int) -> World:
+    now = time.time()
+    keys = {name: getattr(plan, name) for name in ("model", "compute_type", "gpu_name")}
+    polled = snapshot("asr-1:8000", now, (gpu(0, streams, 0.62),))
+    board = Board()
+    board.plans = (plan,)
+    board.feed(msgspec.structs.replace(polled, identity=msgspec.structs.replace(IDENTITY, **keys)))
+    return board.world(now)
+
+
+def test_a_plan_of_the_planner_is_shown_whole(planned: PlanRecord) -> None:
+    text = plan_page(looked_at(planned, 41), None, 140).text
+    assert "at most 72 connections per GPU" in text
+    assert "Why: p95 stable word latency" in text
+    assert "Breaks first: latency objective; after that" in text
+    assert "conservative 40 · moderate 56 · aggressive 72 · extreme 88" in text
+    assert "80–88" in text
+    assert "To be surer:" in text
+
+
+def test_expected_stands_beside_seen(planned: PlanRecord) -> None:
+    lines = plan_page(looked_at(planned, 41), None, 140).text.splitlines()
+    memory = next(line for line in lines if "GPU memory" in line)
+    assert "19.3 GB" in memory, "what is seen"
+    assert "18.9 GB" in memory, "what the law expects at 41 connections"
+    busy = next(line for line in lines if "   GPU busy" in line)
+    assert "41.0 %" in busy
+
+
+def test_a_lost_server_and_where_its_connections_go() -> None:
+    text = plan_page(world(), "asr-fra-02", 119).text
+    assert "it is lost already" in text
+    assert "▲ 5 find no room" in text
+    assert "with the largest of them lost it carries 144" in text
+
+
+def test_where_there_is_room_it_says_how_much() -> None:
+    board = Board()
+    board.plans = (PLAN,)
+    board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
+    board.feed(snapshot("b", NOW, (gpu(0, 3, 0.3),)))
+    assert "● fits, 13 to spare" in plan_page(board.world(NOW), None, 119).text
+
+
+def test_a_provisional_plan_is_no_promise() -> None:
+    board = Board()
+    board.plans = (msgspec.structs.replace(PLAN, provisional=True),)
+    board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
+    assert "provisional: at most 18" in plan_page(board.world(NOW), None, 119).text
+
+
+def test_without_a_plan_it_says_how_to_get_one() -> None:
+    text = plan_page(Board().world(NOW), None, 80).text
+    assert "no measured limit" in text
+    assert "whisper-ops sweep URL" in text
+    assert "whisper-ops plan" in text
+
+
+def test_a_silent_server_has_no_figures_of_now() -> None:
+    board = Board()
+    board.plans = (PLAN,)
+    board.feed(snapshot("a", NOW - 10, (gpu(0, 2, 0.3),)))
+    board.feed(silence("a", NOW))
+    lines = plan_page(board.world(NOW), "a", 119).text.splitlines()
+    objective = next(line for line in lines if "latency objective" in line and "◀" in line)
+    assert objective.count("—") == 2, "neither seen nor expected"
+
+
+@pytest.mark.parametrize("body", ["", "{}", "[]", '{"resources": 3}', "not json"])
+def test_a_plan_of_another_version_still_says_its_limit(body: str) -> None:
+    assert read(body).resources == ()
+    board = Board()
+    board.plans = (msgspec.structs.replace(PLAN, body=body),)
+    board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
+    assert "at most 18 connections per GPU" in plan_page(board.world(NOW), None, 119).text
