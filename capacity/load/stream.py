@@ -25,7 +25,9 @@ _STUCK_SECONDS = 60.0
 _REMEMBERED = 200
 """Characters of committed text that following the stream needs."""
 _SETTLED_SECONDS = 3.0
-"""Text that has not changed for this long after the end of the sound will not change."""
+"""Text that is complete and has not changed for this long after the end of the sound will not change."""
+_GIVEN_UP_SECONDS = 10.0
+"""Where words are missing: a server that is behind may take long from one text to the next."""
 
 
 class Ending(NamedTuple):
@@ -221,8 +223,11 @@ class Speaker:
 
     async def _settle(self, deadline: float) -> None:
         while time.monotonic() < deadline and not self._over.done():
-            last = max(self._updates[-1].at if self._updates else 0.0, self._ended_at or 0.0)
-            if time.monotonic() - last >= _SETTLED_SECONDS:
+            last = self._updates[-1] if self._updates else Update(0.0, "", "")
+            quiet = time.monotonic() - max(last.at, self._ended_at or 0.0)
+            text = f"{self._committed} {last.tail}"
+            behind = self._follower.behind(text, time.monotonic()) if self._follower else 0.0
+            if quiet >= (_SETTLED_SECONDS if not behind else _GIVEN_UP_SECONDS):
                 return
             await asyncio.sleep(0.1)
 
