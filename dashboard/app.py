@@ -357,8 +357,10 @@ class DashApp(App[None]):
 
     def _stop_on_signal(self) -> None:
         # A supervisor stops us with SIGTERM: the terminal is put back and the history is flushed, as after `q`.
+        # A terminal that is closed says SIGHUP, and what was polled is kept then too.
         with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                asyncio.get_running_loop().add_signal_handler(number, self.exit)
 
 
 def _held(world: World) -> World:

@@ -22,7 +22,9 @@ from whisper_ops.snapshot import Snapshot
 SPEEDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 _MEMORY_SECONDS = BINS * BIN_SECONDS + BIN_SECONDS
 _AHEAD_SECONDS = 120.0
-"""How much is read beyond the cursor at a time, at speed 1."""
+"""How much is read beyond the cursor at a time."""
+_AHEAD_OF_PLAYING_SECONDS = 20.0
+"""The same when it plays fast: so many seconds of the viewer's time."""
 
 
 class Replay:
@@ -82,7 +84,7 @@ class Replay:
     def _refresh(self) -> None:
         with self._lock:
             sought, at, until = self._sought, self._at, self._read_until
-            ahead = _AHEAD_SECONDS * max(1.0, self.speed)
+            ahead = max(_AHEAD_SECONDS, _AHEAD_OF_PLAYING_SECONDS * self.speed)
         remembered = self._memory.read(at)
         if sought:
             board, coming = self._rebuilt(at, at + ahead)
@@ -111,7 +113,8 @@ class Replay:
     def _advance(self) -> None:
         now = self._clock()
         if self.playing and not self._sought:
-            self._at = min(self._now(), self._at + (now - self._tick) * self.speed)
+            # Never beyond what was read: what is missing there would look like silence.
+            self._at = min(self._now(), self._read_until, self._at + (now - self._tick) * self.speed)
         self._tick = now
         while self._coming and self._coming[0].at <= self._at:
             self._board.feed(self._coming.popleft())

@@ -175,6 +175,12 @@ async def test_the_mouse_selects_a_row_and_runs_a_command() -> None:
         row = next(i for i, line in enumerate(lines) if "● asr-ams-01" in line)
         await pilot.click(offset=(10, row))
         assert sheet(pilot).cursor == "server asr-ams-01"
+        await pilot.click(offset=(10, row))
+        await pilot.pause()
+        assert "fleet › asr-ams-01" in screen_text(pilot), "a click on the selected row opens it"
+        await pilot.click(offset=(screen_text(pilot).index("fleet"), 0))
+        await pilot.pause()
+        assert "fleet › asr-ams-01" not in screen_text(pilot), "a click on a breadcrumb goes back"
         await pilot.click(offset=(lines[-1].index("pause"), 39))
         await pilot.pause()
         assert "‖ paused" in screen_text(pilot)
