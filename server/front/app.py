@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import logging
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -23,6 +25,8 @@ from server.front.ws.whisperlive import WhisperLiveConnection
 from server.settings import Settings
 from server.telemetry.views import Views
 from whisper_ops import __version__, wire
+
+log = logging.getLogger("whisper_ops.server")
 
 
 class TokenGate:
@@ -83,6 +87,8 @@ def make_app(hub: Hub, views: Views | None = None) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(hub.run()), asyncio.create_task(views.run())]
+        for task in tasks:
+            task.add_done_callback(_end_with)
         try:
             yield
         finally:
@@ -100,6 +106,13 @@ def make_app(hub: Hub, views: Views | None = None) -> FastAPI:
     app.add_middleware(TokenGate, token=hub.settings.token)
     _describe(app)
     return app
+
+
+def _end_with(task: "asyncio.Task[None]") -> None:
+    """A server without its hub would accept streams and do nothing: better it ends, and is started again."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("The server ends: a part of it failed", exc_info=error)
+        signal.raise_signal(signal.SIGTERM)
 
 
 def documented_paths() -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from server import ipc
 from server.front.clock import now
-from server.front.session import Audio, Outbox, Session
+from server.front.session import OUTBOX_LIMIT, Audio, Outbox, Session
 from server.front.slots import Slots
 from server.front.supervisor import Launch, Patience, WorkerProcess, spawn
 from server.settings import Settings
@@ -211,7 +211,7 @@ class Hub:
     def resume(self, token: str, offset: int) -> Session | None:
         """The session of a resume token, with what the client lacks queued; None when it is not known here."""
         for session in self.sessions.values():
-            if secrets.compare_digest(session.resume_token, token):
+            if secrets.compare_digest(session.resume_token.encode(), token.encode()):
                 session.reattach(offset)
                 self.stats.resumed += 1
                 return session
@@ -221,6 +221,9 @@ class Hub:
         """End sessions that sent nothing for too long, or lasted too long."""
         at, settings = now(), self.settings
         for session in list(self.sessions.values()):
+            if len(session.outbox) > OUTBOX_LIMIT:
+                log.warning("Connection %s: does not read; given up", session.connection_id)
+                self.close(session, failed=True)
             if session.ended:
                 continue
             if settings.idle_seconds and at - session.heard_at > settings.idle_seconds:

@@ -121,7 +121,7 @@ class WorkerProcess:
         """Keep a worker alive until cancelled, or until it has failed for good."""
         deaths = 0
         while True:
-            served = await self._life()
+            served = await self._try_life()
             deaths = 1 if served >= self._patience.proven else deaths + 1
             failed = deaths >= self._patience.deaths
             log.error("Worker of GPU %d is gone (%s), death %d in a row", self.gpu_id, self.reason, deaths)
@@ -132,6 +132,13 @@ class WorkerProcess:
             self.restarts += 1
             patience = self._patience
             await asyncio.sleep(min(patience.first_backoff * 2 ** (deaths - 1), patience.longest_backoff))
+
+    async def _try_life(self) -> float:
+        try:
+            return await self._life()
+        except OSError as error:  # no descriptors, no memory: a death like another, and worth another try
+            self.reason = f"it cannot be started: {error}"
+            return 0.0
 
     async def _life(self) -> float:
         """One worker from start to end. Returns how long it served, in seconds."""

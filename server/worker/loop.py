@@ -1,6 +1,7 @@
 """A worker's event loop: audio in, batches to the decoding threads, text out."""
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from server.worker.figures import Figures
 from server.worker.scheduler import next_batch, next_due
 from server.worker.stream import Stream, Window
 from server.worker.vad import LevelVad, SileroVad, Vad
+
+log = logging.getLogger("whisper_ops.worker")
 
 CADENCE_SECONDS = 0.5
 """A stream's text is renewed this often when the engine keeps up."""
@@ -62,6 +65,20 @@ class Worker:
     # --- messages -----------------------------------------------------------------------------------
 
     def _receive(self, message: ipc.Message) -> None:
+        try:
+            self._handle(message)
+        except Exception as error:  # one stream's audio must not end the others
+            stream = getattr(message, "stream", None)
+            if stream is None:
+                raise
+            self._give_up(stream, error)
+
+    def _give_up(self, number: int, error: Exception) -> None:
+        log.error("A stream cannot go on", exc_info=error)
+        self._streams.pop(number, None)
+        self.channel.send(ipc.Fault(number, "server_fault", f"the stream cannot go on: {type(error).__name__}"))
+
+    def _handle(self, message: ipc.Message) -> None:
         now = self._clock()
         match message:
             case ipc.Start():
@@ -161,7 +178,10 @@ class Worker:
         now = self._clock()
         self._figures.decoded(len(rows), sum(len(row.audio) for row in rows), began, now)
         for window, hypothesis in zip(windows, heard, strict=True):
-            self._deliver(window, hypothesis, now)
+            try:
+                self._deliver(window, hypothesis, now)
+            except Exception as error:  # noqa: BLE001  # one stream's text must not end the others
+                self._give_up(window.stream, error)
         self._kick()
 
     def _deliver(self, window: Window, heard: Hypothesis | Exception, now: float) -> None:

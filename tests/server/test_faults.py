@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from server.front.hub import Refused
 from server.settings import SimulatedLaw
 from tests.server.test_streams import spoken
 from tests.server.virtual import Client, World, loud, run
@@ -215,3 +216,69 @@ def test_an_overloaded_stream_is_given_up_and_counted() -> None:
         await world.close()
 
     run(main)
+
+
+def test_a_stream_whose_audio_cannot_be_handled_ends_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from server.worker.stream import Stream
+
+    feed = Stream.feed
+
+    def flawed(self: Stream, data: bytes, now: float) -> None:
+        if data.startswith(b"poison"):
+            raise ValueError("a decoder's fault")
+        feed(self, data, now)
+
+    monkeypatch.setattr(Stream, "feed", flawed)
+
+    async def main() -> None:
+        world = await World().ready()
+        good, bad = [await world.client().connected() for _ in range(2)]
+        await good.speak(1.0)
+        bad.send(b"poison")
+        await bad.finished()
+        assert bad.of("error")[0]["code"] == "server_fault"
+        assert bad.close_code == 1011
+        await good.speak(2.0)
+        await good.end()
+        assert good.text.split() == spoken(3.0)
+        assert world.hub.workers[0].restarts == 0
+        await world.close()
+
+    run(main)
+
+
+def test_a_client_that_never_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.front.hub.OUTBOX_LIMIT", 3)
+
+    async def main() -> None:
+        world = await World().ready()
+        client = await world.client().connected()
+        client.stalled = True
+        for _ in range(8):
+            await client.speak(1.0)
+            await client.speak(1.0, level=0)
+        assert world.hub.sessions == {}
+        assert world.hub.slots.used == 0
+        assert world.hub.stats.failed == 1
+        await world.close()
+
+    run(main)
+
+
+async def test_a_worker_that_cannot_even_be_started_is_tried_again_and_then_given_up() -> None:
+    from server.devices import Device
+    from server.front.hub import Hub
+    from server.front.supervisor import Patience, Process
+    from server.settings import Settings
+
+    async def launch(theirs: object) -> Process:
+        raise OSError(24, "Too many open files")
+
+    patience = Patience(first_backoff=0.001, deaths=3)
+    hub = Hub(Settings(devices=(Device("sim", 0),), engine="simulated", model="simulated"), patience, launch)
+    task = asyncio.create_task(hub.run())
+    hub.admit("somebody", "here")
+    with pytest.raises(Refused, match="Too many open files"):
+        await hub.wait_ready("somebody")
+    assert hub.workers[0].restarts == 2
+    task.cancel()

@@ -180,6 +180,8 @@ class Client:
         self.close_code: int | None = None
         self.status: int | None = None
         self.resume_token = ""
+        self.stalled = False
+        """Whether it has stopped reading."""
         self.sent = 0
         self._incoming: deque[dict[str, Any]] = deque([{"type": "websocket.connect"}])
         self._wake = asyncio.Event()
@@ -205,6 +207,8 @@ class Client:
         return self._incoming.popleft()
 
     async def _send(self, message: Any) -> None:
+        while self.stalled:  # noqa: ASYNC110  # in virtual time a second costs nothing
+            await asyncio.sleep(1.0)
         match message["type"]:
             case "websocket.send":
                 said = json.loads(message["text"])

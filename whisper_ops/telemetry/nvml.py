@@ -138,10 +138,12 @@ def _text(value: Any) -> Any:  # noqa: ANN401  # older drivers' bindings answer 
 class Watch:
     """Reads NVML once a second in a thread of its own; `readings` keeps the last answer, however old."""
 
-    def __init__(self, read: Callable[[], list[Reading]], interval: float = 1.0) -> None:
+    def __init__(
+        self, read: Callable[[], list[Reading]], interval: float = 1.0, deadline: float = DEADLINE_SECONDS
+    ) -> None:
         self.readings: list[Reading] = []
         self.hung = False
-        self._read, self._interval = read, interval
+        self._read, self._interval, self._deadline = read, interval, deadline
 
     async def run(self) -> None:
         """Read until cancelled. While one read hangs no other is started."""
@@ -152,7 +154,7 @@ class Watch:
                 reading = asyncio.ensure_future(loop.run_in_executor(pool, self._read))
                 while not reading.done():
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(asyncio.shield(reading), DEADLINE_SECONDS)
+                        await asyncio.wait_for(asyncio.shield(reading), self._deadline)
                     self.hung = not reading.done()
                 self.readings = reading.result()
                 await asyncio.sleep(self._interval)

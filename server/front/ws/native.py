@@ -145,6 +145,6 @@ def read_audio(query: dict[str, str]) -> Audio:
 
 
 def _whole(text: str, name: str) -> int:
-    if not text.isdecimal():
+    if not (text.isdecimal() and len(text) < 16):
         raise Bad("bad_request", f"{name} {text!r} is not a whole number")
     return int(text)

@@ -1,0 +1,179 @@
+"""What is read of GPUs and of the machine, also where it is missing, wrong or hung."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from server.devices import Device
+from server.front.hub import Hub
+from server.settings import Settings
+from server.telemetry.views import Views
+from tests.server.virtual import World, run
+from whisper_ops.telemetry.hosts import HostMeter
+from whisper_ops.telemetry.nvml import Nvml, Reading, Watch, visible
+
+UUIDS = ["GPU-aaaa-1", "GPU-bbbb-2", "GPU-cccc-3"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "found"),
+    [
+        (None, [0, 1, 2]),
+        ("", []),
+        ("2,0", [2, 0]),
+        ("GPU-bbbb", [1]),
+        ("GPU-cccc-3,0", [2, 0]),
+        ("1,7,0", [1]),
+        ("GPU-", []),
+        ("-1,0", []),
+    ],
+)
+def test_gpus_are_numbered_as_cuda_numbers_them(chosen: str | None, found: list[int]) -> None:
+    assert visible(UUIDS, [0, 1, 2], chosen) == found
+
+
+class FakeNvml:
+    """A library whose second GPU answers nothing but its name, as old boards do."""
+
+    NVML_CLOCK_SM, NVML_TEMPERATURE_GPU = 1, 0
+    NVML_MEMORY_ERROR_TYPE_UNCORRECTED, NVML_VOLATILE_ECC = 1, 0
+
+    def nvmlInit(self) -> None: ...  # noqa: N802  # NVML's own names
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802  # NVML's
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802  # NVML's
+        return index
+
+    def nvmlDeviceGetUUID(self, handle: int) -> bytes:  # noqa: N802  # NVML's
+        return UUIDS[handle].encode()
+
+    def nvmlDeviceGetName(self, handle: int) -> str:  # noqa: N802  # NVML's
+        return f"Board {handle}"
+
+    def __getattr__(self, name: str) -> Any:
+        answers = {
+            "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=80 << 30, used=20 << 30),
+            "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=37),
+            "nvmlDeviceGetTemperature": 61,
+            "nvmlDeviceGetPowerUsage": 250_500,
+            "nvmlDeviceGetEnforcedPowerLimit": 700_000,
+            "nvmlDeviceGetClockInfo": 1980,
+            "nvmlDeviceGetCurrentClocksThrottleReasons": 0x4 | 0x40,
+            "nvmlDeviceGetTotalEccErrors": 0,
+        }
+
+        def ask(handle: int, *_: object) -> Any:
+            if handle == 1:
+                raise RuntimeError("Not Supported")
+            return answers[name]
+
+        return ask
+
+
+def test_readings_are_in_base_units_and_what_is_not_said_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    first, second = Nvml(FakeNvml()).read()
+    assert first.power_watts == 250.5
+    assert first.sm_clock_hertz == 1.98e9
+    assert first.throttle_reasons == ("sw_power_cap", "hw_thermal")
+    assert first.ecc_errors == 0
+    assert first.uuid == "GPU-aaaa-1"
+    assert second.name == "Board 1"
+    assert second.temperature_celsius is None
+    assert second.throttle_reasons is None
+
+
+def test_without_a_driver_there_are_no_readings() -> None:
+    class Broken:
+        def nvmlInit(self) -> None:  # noqa: N802  # NVML's
+            raise OSError("no driver")
+
+    assert Nvml(Broken()).read() == []
+
+
+async def test_a_hung_driver_leaves_old_readings_and_hangs_nobody() -> None:
+    answered, release = threading.Event(), threading.Event()
+
+    def read() -> list[Reading]:
+        if answered.is_set():
+            release.wait(20)
+        answered.set()
+        return [Reading(at=1.0, name="Board")]
+
+    watch = Watch(read, interval=0.01, deadline=0.05)
+    task = asyncio.create_task(watch.run())
+    await _until(lambda: watch.hung)
+    assert watch.readings == [Reading(at=1.0, name="Board")]
+    release.set()
+    await _until(lambda: not watch.hung)
+    task.cancel()
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    deadline = asyncio.get_running_loop().time() + 10
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.01)
+
+
+def test_a_gpus_readings_stand_in_its_entry() -> None:
+    async def main() -> None:
+        watch = Watch(list)
+        watch.readings = [
+            Reading(at=0.0),
+            Reading(at=0.0, name="H100", memory_total_bytes=80 * 10**9, memory_used_bytes=10**9),
+        ]
+        hub = Hub(Settings(devices=(Device("cuda", 1),), model="m"))
+        (gpu,) = Views(hub, watch).gpu_status().gpus
+        assert gpu.name == "H100"
+        assert gpu.total_memory_gb == 80
+        assert gpu.free_memory_gb == 79
+        assert gpu.utilization_percent == 1.25
+        assert gpu.temperature_celsius is None
+        assert gpu.reading_age_seconds is not None
+
+    run(main)
+
+
+def test_on_a_cpu_memory_is_the_machines_and_gpu_fields_are_null() -> None:
+    async def main() -> None:
+        (gpu,) = Views(Hub(Settings(devices=(Device("cpu", 0),), model="m"))).gpu_status().gpus
+        assert gpu.name == "CPU"
+        assert gpu.total_memory_gb is not None
+        assert gpu.total_memory_gb > 0.5
+        assert gpu.power_watts is gpu.gpu_utilization_percent is gpu.ecc_errors is None
+
+    run(main)
+
+
+def test_simulated_memory_follows_its_law() -> None:
+    async def main() -> None:
+        world = await World().ready()
+        views = Views(world.hub)
+        for _ in range(3):
+            await world.client().connected()
+        await asyncio.sleep(2)
+        (gpu,) = views.gpu_status().gpus
+        assert gpu.allocated_memory_gb == pytest.approx(
+            (world.law.memory_base_bytes + 3 * world.law.memory_slope_bytes) / 1e9
+        )
+        await world.close()
+
+    run(main)
+
+
+def test_the_machine_is_measured() -> None:
+    meter = HostMeter()
+    host = meter.read(())
+    assert host.cpu_count
+    assert host.memory_total_bytes
+    assert host.memory_available_bytes
+    assert host.memory_available_bytes < host.memory_total_bytes
+    assert host.process_rss_bytes
+    assert host.open_descriptors is None or host.open_descriptors > 0
