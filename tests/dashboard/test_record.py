@@ -165,7 +165,7 @@ async def test_killed_again_and_again_it_loses_only_what_was_not_committed(tmp_p
         for _ in range(kills):
             async with recording(history, *words, "--interval", "0.1") as process:
                 before = seen
-                await until(lambda before=before: count(history) > before)  # type: ignore[misc]  # mypy knows no default here
+                await until(lambda before=before: count(history) > before, 30)  # type: ignore[misc]  # mypy knows no default here
                 await asyncio.sleep(chance.uniform(0, 0.3))
                 seen = count(history)
                 process.kill()

@@ -42,7 +42,7 @@ def polls(draw: st.DrawFn) -> Say:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(polls(), max_size=25), st.integers(1, 5))
 def test_polls_in_any_order_read_back_as_they_were(told: list[Say], batch: int) -> None:
     expected = {(said.snapshot.server, said.snapshot.at): said.snapshot for said in told}

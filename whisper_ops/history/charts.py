@@ -37,11 +37,11 @@ class Point(msgspec.Struct, frozen=True):
         return self.sum / self.n
 
 
-def _finest_kept(connection: sqlite3.Connection, since: float) -> float:
+def _finest_kept(connection: sqlite3.Connection, server_id: int, since: float) -> float:
     """The length in seconds of the finest tier that reaches back to `since`."""
-    if since >= kept_since(connection, "raw"):
+    if since >= kept_since(connection, "raw", server_id):
         return 0.0
-    return MINUTE if since >= kept_since(connection, "minute") else HOUR
+    return MINUTE if since >= kept_since(connection, "minute", server_id) else HOUR
 
 
 _Row = tuple[float, int, float, float, float, float | None]
@@ -59,7 +59,7 @@ def chart(connection: sqlite3.Connection, query: ChartQuery, since: float, until
     if found is None:
         return []
     points: list[Point] = []
-    step = max(step, _finest_kept(connection, since))
+    step = max(step, _finest_kept(connection, found[0], since))
     for row in _rows(connection, query, found[0], (since, until, step)):
         at = row[0] // step * step
         if points and points[-1].at == at:

@@ -8,7 +8,6 @@ import msgspec
 
 from whisper_ops.history.lock import Holder, holder_of
 from whisper_ops.history.retention import used_bytes
-from whisper_ops.history.rollup import kept_since
 from whisper_ops.history.store import History
 
 
@@ -86,10 +85,8 @@ def _tier(connection: sqlite3.Connection, tier: str) -> Tier:
         f"max((SELECT max(at) FROM {table} WHERE server_id = server.id)) FROM server"
     ).fetchone()
     (rows,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
-    since = kept_since(connection, tier)
-    return Tier(
-        tier=tier, rows=rows, first_at=first, last_at=last, deleted_before=None if since == float("-inf") else since
-    )
+    (since,) = connection.execute("SELECT max(since) FROM kept WHERE tier = ?", [tier]).fetchone()
+    return Tier(tier=tier, rows=rows, first_at=first, last_at=last, deleted_before=since)
 
 
 def _table_bytes(connection: sqlite3.Connection) -> dict[str, int]:

@@ -53,18 +53,18 @@ def roll_up(connection: sqlite3.Connection, now: float, limit: int) -> int:
     return done
 
 
-def kept_since(connection: sqlite3.Connection, tier: str) -> float:
-    """From when on a tier (raw, minute, hour) is complete: what was before may have been deleted."""
-    row = connection.execute("SELECT since FROM kept WHERE tier = ?", [tier]).fetchone()
+def kept_since(connection: sqlite3.Connection, tier: str, server_id: int) -> float:
+    """From when on a server's tier (raw, minute, hour) is complete: what was before may have been deleted."""
+    row = connection.execute("SELECT since FROM kept WHERE tier = ? AND server_id = ?", [tier, server_id]).fetchone()
     return float("-inf") if row is None else float(row[0])
 
 
 def _minute(connection: sqlite3.Connection, server_id: int, at: float) -> None:
     hour = at // HOUR * HOUR
     span = {"server": server_id, "since": at, "until": at + MINUTE}
-    raw_is_complete = at >= kept_since(connection, "raw")
-    if at < kept_since(connection, "minute"):
-        if at >= kept_since(connection, "hour"):
+    raw_is_complete = at >= kept_since(connection, "raw", server_id)
+    if at < kept_since(connection, "minute", server_id):
+        if at >= kept_since(connection, "hour", server_id):
             for kind in KINDS:
                 connection.execute(_from_raw(kind, "hour", add=True), {**span, "at": hour})
     else:
@@ -81,7 +81,7 @@ def _minute(connection: sqlite3.Connection, server_id: int, at: float) -> None:
 
 
 def _hour(connection: sqlite3.Connection, server_id: int, at: float) -> None:
-    if at < kept_since(connection, "minute"):
+    if at < kept_since(connection, "minute", server_id):
         return  # its minutes are partly gone; what came late was added to the hour directly
     span = {"server": server_id, "since": at, "until": at + HOUR, "at": at}
     for kind in KINDS:

@@ -32,7 +32,7 @@ BUCKET_COLUMNS = ("lag_bucket_counts",)
 
 
 @migrations()
-def m001_history(db: Database) -> None:
+def m001_begin(db: Database) -> None:
     """Servers, samples and their rollups, sweeps, plans, events and alerts."""
     for statement in _FIRST:
         db.execute(statement)
@@ -173,8 +173,10 @@ _FIRST = (
     """,
     """
     CREATE TABLE kept ( -- what retention removed
-        tier TEXT PRIMARY KEY, -- raw, minute or hour
-        since REAL NOT NULL -- rows before this time were deleted
+        tier TEXT NOT NULL, -- raw, minute or hour
+        server_id INTEGER NOT NULL REFERENCES server(id),
+        since REAL NOT NULL, -- rows before this time were deleted
+        PRIMARY KEY (tier, server_id)
     ) STRICT, WITHOUT ROWID
     """,
     """

@@ -112,9 +112,21 @@ class History:
         return charts.chart(self._connection, query, since, until, step)
 
     def prune(self, now: float, retention: Retention) -> int:
-        """Delete what `retention` keeps no longer; returns how many rows went."""
-        with self._transaction():
-            return retention_of.prune(self._connection, now, retention)
+        """Delete what `retention` keeps no longer, a server a transaction; returns how many rows went.
+
+        When space is short, the oldest hour of the finest tier goes too; called again, the next.
+        """
+        servers = [row["id"] for row in self.rows("SELECT id FROM server ORDER BY id")]
+        deleted = 0
+        for server_id in servers:
+            with self._transaction():
+                deleted += retention_of.prune_server(self._connection, server_id, now, retention)
+        short = retention_of.scarce(self._connection, now, retention)
+        for server_id in servers if short else ():
+            assert short is not None
+            with self._transaction():
+                deleted += retention_of.make_room(self._connection, server_id, *short)
+        return deleted
 
     # --- measurements --------------------------------------------------------------------------------
 
