@@ -37,7 +37,7 @@ class Prior(msgspec.Struct, frozen=True, kw_only=True):
     """How far the answer may go from the last value towards the averaged law, on a log scale."""
     drift: float = 0.1
     """Interval added for each factor e beyond the last level, for what no shape foresees."""
-    narrow: float = 0.8
+    narrow: float = 1.0
     """Factor on the mixture's own interval."""
 
 

@@ -1,5 +1,7 @@
 """Last pass and first fail: the limit as an interval, from levels that were repeated and may disagree."""
 
+from collections.abc import Mapping
+
 from capacity.plan.evidence import Evidence
 from capacity.plan.shape import Capacity, LevelSeen, Status
 from whisper_ops.history import LevelRecord
@@ -36,19 +38,20 @@ def bracket(levels: tuple[LevelSeen, ...], gpus: int) -> Capacity:
     return Capacity(last_pass=low, first_fail=high, estimate=middle, low=low, high=high, status=status, reason=reason)
 
 
-def chance_to_pass(levels: tuple[LevelSeen, ...]) -> dict[int, float]:
-    """The chance of each level to pass, by the rule of succession, kept falling with load (isotonic)."""
-    blocks: list[list[float]] = []  # passes, repeats, levels in the block
+def chance_to_pass(levels: tuple[LevelSeen, ...], foreseen: Mapping[int, float]) -> dict[int, float]:
+    """The chance of each level to pass when it is run again, falling with load.
+
+    What the law foresees counts like two repeats; without a law both answers are held as likely (rule of succession).
+    """
+    chances: dict[int, float] = {}
+    lowest = 1.0
     for level in levels:
         if not level.repeats:
             continue
-        blocks.append([level.passes, level.repeats, 1])
-        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] < blocks[-1][0] / blocks[-1][1]:
-            last = blocks.pop()
-            blocks[-1] = [a + b for a, b in zip(blocks[-1], last, strict=True)]
-    judged = [level.streams for level in levels if level.repeats]
-    chances = [(passes + 1) / (repeats + 2) for passes, repeats, count in blocks for _ in range(int(count))]
-    return dict(zip(judged, chances, strict=True))
+        prior = foreseen.get(level.streams, 0.5)
+        lowest = min(lowest, (level.passes + 2 * prior) / (level.repeats + 2))
+        chances[level.streams] = lowest
+    return chances
 
 
 def _seen(counted: list[LevelRecord], every: list[LevelRecord], gpus: int) -> LevelSeen:

@@ -47,7 +47,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def title(self) -> str:
         """Server, GPU, model, precision and software on one line."""
-        model = " ".join(part for part in (self.model, self.compute_type) if part)
+        model = " ".join(dict.fromkeys(part for part in (self.model, self.compute_type) if part))
         software = " ".join(part for part in (self.software, self.version) if part)
         gpu = f"{self.gpus} × {self.device}" if self.gpus > 1 else self.device
         return " · ".join(part for part in (self.server, gpu, model, software) if part)

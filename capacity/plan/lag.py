@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
+from scipy.special import ndtr
 
 from capacity.fit.capacity import crossings
 from capacity.fit.objective import Objective as Bound
@@ -23,6 +24,7 @@ _FROM_POLLS = Prior(knee=1.1, knee_spread=1.0)
 _GROWN = 1.15
 """Lag that grew by less than this over all loads seen says nothing about where it will explode."""
 _STEPS = 40
+_Z = 1.2816  # half an 80 % interval in standard deviations
 _NEAR = 0.4
 """Loads of this share of a limit must have been seen before it is believed."""
 
@@ -60,6 +62,23 @@ def latency_resource(evidence: Evidence, capacity: Capacity) -> Resource:
         points=tuple(points),
         curve=() if law is None else _curve(law, max(n for n, _ in points) * 1.2),
     )
+
+
+def foreseen(evidence: Evidence, capacity: Capacity) -> dict[int, float]:
+    """The chance of each level to meet the binding latency, as the law of valid levels says; empty without one."""
+    condition = binding_condition(evidence, capacity)
+    if condition is None:
+        return {}
+    gpus = evidence.key.gpus
+    valid = _points(evidence.valid, condition.name, gpus)
+    if len({n for n, _ in valid}) < 3:
+        return {}
+    law = fit_latency(*_columns(valid))
+    streams = sorted({level.streams for level in evidence.counted})
+    logs = np.log(law.band([n / gpus for n in streams], noise=True))
+    spread = np.maximum((logs[:, 2] - logs[:, 0]) / (2 * _Z), 1e-6)
+    chances = ndtr((np.log(condition.bound) - logs[:, 1]) / spread)
+    return dict(zip(streams, (float(chance) for chance in chances), strict=True))
 
 
 def between(evidence: Evidence, capacity: Capacity) -> float | None:

@@ -45,13 +45,18 @@ class Condition(msgspec.Struct, frozen=True):
 
 def figure_of(level: LevelRecord, name: str) -> float | None:
     """A figure of a level by the name it has in an objective: a column, or a share of its counts."""
-    asked = level.connected + level.refused + level.failed
+    # `connected` also counts streams that failed later on; admitted are those that were not refused.
     if name == "connected_ratio":
-        return level.connected / asked if asked else None
+        return level.connected / level.streams if _counted(level) else None
     if name == "error_ratio":
-        return level.failed / asked if asked else None
+        return level.failed / max(1, level.streams - level.refused) if _counted(level) else None
     value = getattr(level, name, None)
     return float(value) if isinstance(value, int | float) else None
+
+
+def _counted(level: LevelRecord) -> bool:
+    """Whether the level says what became of its streams, which an imported one does not."""
+    return level.connected + level.refused + level.failed > 0
 
 
 def rejudged(levels: Sequence[LevelRecord], objective: str) -> tuple[LevelRecord, ...]:

@@ -38,9 +38,8 @@ def show(plan: Plan, console: Console) -> None:
 
 def headline(plan: Plan) -> list[str]:
     """The answer, why, how sure, and what to do to be surer; with `provisional` and `simulated` wherever it is so."""
-    marks = "".join(
-        f" ({word})" for word, holds in (("provisional", plan.provisional), ("simulated", plan.simulated)) if holds
-    )
+    words = [word for word, holds in (("provisional", plan.provisional), ("simulated", plan.simulated)) if holds]
+    marks = f" ({', '.join(words)})" if words else ""
     if plan.max_connections_per_gpu is None:
         answer = "Not one connection meets the objective on this device."
     else:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from capacity.plan.bracket import chance_to_pass
 from capacity.plan.evidence import Evidence
+from capacity.plan.lag import foreseen
 from capacity.plan.objective import in_words, missed_in_words
 from capacity.plan.shape import Capacity, LevelSeen
 from capacity.plan.tiers import RECOMMENDED
@@ -60,7 +61,7 @@ def sure(evidence: Evidence, capacity: Capacity, levels: Sequence[LevelSeen], no
     parts = [_count(valid, "valid level")] if valid else []
     parts += [f"{_count(short, 'provisional level')} (under 60 s or 200 words)"] if short else []
     parts += [f"{_count(broken, 'level')} that the server broke"] if broken else []
-    chances = chance_to_pass(tuple(levels))
+    chances = chance_to_pass(tuple(levels), foreseen(evidence, capacity))
     near = [seen.streams for seen in judged][-3:] if capacity.first_fail is None else _around(judged)
     told = ", ".join(f"{streams} → {chances[streams]:.0%}" for streams in near)
     return f"{state} from {' and '.join(parts)}, {age}; chance to pass: {told}"

@@ -76,15 +76,17 @@ def _resources(plan: Plan) -> str:
 def _tiers(plan: Plan) -> str:
     if not plan.tiers:
         return ""
+    told = any(tier.expected for tier in plan.tiers)  # laws need valid levels, and a provisional plan has none
     rows = "".join(
         "<tr>"
         + _cells(tier.name)
         + f'<td class="number">{tier.connections}</td>'
-        + _cells(tier.cut, tier.stability, _expected(tier.expected, plan))
+        + _cells(tier.cut, tier.stability, *([_expected(tier.expected, plan)] if told else []))
         + "</tr>"
         for tier in plan.tiers
     )
-    return "<h2>Tiers</h2>" + _table(("tier", "connections a GPU", "cut", "stability", "expected"), rows)
+    header = ("tier", "connections a GPU", "cut", "stability", *(["expected"] if told else []))
+    return "<h2>Tiers</h2>" + _table(header, rows)
 
 
 def _expected(expected: dict[str, float], plan: Plan) -> str:
