@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -127,6 +128,10 @@ class HistoryWriter:
                 self._lock.release()
                 raise
             self._mend()
+        if self._history is not None:
+            # Who watches from here on begins anew: what still holds is told again. On a full disk that waits.
+            with suppress(sqlite3.Error):
+                self._history.end_alerts()
         self.note = None
 
     def _mend(self) -> None:

@@ -239,6 +239,18 @@ def _wait(condition: object, seconds: float = 10.0) -> None:
     raise AssertionError("waited in vain")
 
 
+def test_alerts_that_a_killed_writer_left_open_end_with_the_last_poll_of_their_server(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    with HistoryWriter(path) as writer:
+        writer.put(poll(0.0))
+        writer.put(poll(30.0))
+        for server, started_at in (("one", NOW + 5), ("never polled", NOW + 6)):
+            writer.put(AlertRecord(rule="r", severity="warning", server=server, started_at=started_at, sentence="s"))
+    HistoryWriter(path).close()
+    with History.reading(path) as history:
+        assert [alert.ended_at for alert in history.alerts(0, 1e12)] == [NOW + 30, NOW + 6]
+
+
 def test_a_damaged_history_is_moved_aside_at_the_start_and_polls_go_on(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     said: list[str] = []

@@ -73,6 +73,21 @@ async def test_a_hung_and_a_dead_server_do_not_slow_a_live_one() -> None:
     assert refused[0].error == "connection refused by 127.0.0.1:1"
 
 
+async def test_a_server_that_answers_drop_by_drop_is_given_up_at_the_deadline() -> None:
+    async def dripping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for byte in http(wire.encode(said())):
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with listening(dripping) as port:
+        poller = Poller(WhisperOpsSource(f"http://127.0.0.1:{port}"), deadline=0.3)
+        snapshot = await poller.once()
+        await poller.close()
+    assert "gave no answer within 0.3 s" in str(snapshot.error)
+
+
 async def test_a_silent_server_keeps_its_last_good_value_and_its_age_grows() -> None:
     poller = Poller(Scripted(lambda n: 0.0 if n == 1 else SourceError("gone")))
     assert poller.age() is None

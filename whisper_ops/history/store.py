@@ -205,6 +205,14 @@ class History:
         )
         return [_struct(row, AlertRecord) for row in found]
 
+    def end_alerts(self) -> None:
+        """End the alerts that a writer left open when it ended, at the last poll of their server."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE alert SET ended_at = max(started_at, coalesce("
+                "(SELECT last_seen_at FROM server WHERE name = alert.server), started_at)) WHERE ended_at IS NULL"
+            )
+
     # --- plumbing ------------------------------------------------------------------------------------
 
     @contextmanager
