@@ -16,13 +16,13 @@ GAUGE_CELLS = 15
 COLUMNS = (
     Column(key="server", sorts="server", title="   server", width=14, grows=True),
     Column(key="state", sorts="state", title="state", width=9),
-    Column(key="gauge", title="now │safe│ seen", width=GAUGE_CELLS, at=112),
+    Column(key="gauge", title="now │safe│ seen", width=GAUGE_CELLS, at=97),
     Column(key="slots", sorts="slots", title="slots", width=8, align="right"),
     Column(key="lag", sorts="lag", title="lag p95", width=8, align="right"),
     Column(key="trend", title="5 min", width=10),
-    Column(key="rejects", sorts="rejects", title="rej/m", width=5, align="right", at=104),
+    Column(key="rejects", sorts="rejects", title="rej/m", width=5, align="right", at=106),
     Column(key="busy", sorts="busy", title="busy", width=5, align="right", at=78),
-    Column(key="vram", sorts="vram", title="vram", width=5, align="right", at=96),
+    Column(key="vram", sorts="vram", title="vram", width=5, align="right", at=97),
     Column(key="temp", sorts="temp", title="temp", width=5, align="right", at=72),
     Column(key="age", sorts="age", title="age", width=8, align="right", at=118),
 )

@@ -23,6 +23,8 @@ class Sheet(ScrollView, can_focus=True, inherit_bindings=False):
     DEFAULT_CSS = f"""
     Sheet {{
         height: 1fr; width: 1fr; overflow-x: hidden; scrollbar-size-vertical: 1; scrollbar-gutter: stable;
+        scrollbar-color: $faint; scrollbar-background: $background; scrollbar-color-hover: $dim;
+        scrollbar-background-hover: $background; scrollbar-color-active: $dim; scrollbar-background-active: $background;
         {PAINT_CSS}
     }}
     """
