@@ -6,8 +6,11 @@ from typing import Any
 
 import click
 
+from whisper_ops import __version__
+from whisper_ops.cli.options import DEFAULT_HISTORY
 from whisper_ops.console import narration
 from whisper_ops.errors import UserError
+from whisper_ops.planned import LAG_GUARD_SECONDS, Running, planned_limit
 from whisper_ops.secrets import read_token
 
 _LAW_KEYS = {
@@ -42,10 +45,18 @@ _LAW_KEYS = {
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free one.")
 @click.option(
     "--max-connections-per-gpu",
-    type=click.IntRange(1, 100_000),
-    default=16,
+    metavar="N|auto",
+    default="16",
     show_default=True,
-    help="Slots of a GPU; `whisper-ops plan` says how many it carries.",
+    help="Slots of a GPU; auto: as planned in --history, else a safe few; both with the lag guard.",
+)
+@click.option(
+    "--history",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=DEFAULT_HISTORY,
+    envvar="WHISPER_OPS_HISTORY",
+    show_default=True,
+    help="Where auto looks for the plan.",
 )
 @click.option(
     "--placement",
@@ -103,16 +114,27 @@ def command(**options: Any) -> None:  # noqa: ANN401  # click hands over the opt
     found = devices.parse(options["devices"], simulated=simulated)
     model = None if simulated else models.find(options["model"])
     on_gpu = found[0].kind != "cpu"
+    max_batch = options["max_batch"] or (16 if on_gpu else 4)
+    running = Running(
+        software="whisper-ops",
+        version=__version__,
+        engine=options["engine"],
+        model=model.name if model else "simulated",
+        max_batch=max_batch,
+        compute_type=None if options["compute_type"] == "default" or simulated else options["compute_type"],
+        simulated=simulated,
+    )
+    limit = _limit(options, running)
     settings = Settings(
         devices=found,
         engine=options["engine"],
         model=model.name if model else "simulated",
         model_path=model.path if model else None,
         compute_type=options["compute_type"],
-        max_batch=options["max_batch"] or (16 if on_gpu else 4),
+        max_batch=max_batch,
         host=options["host"],
         port=options["port"],
-        max_connections_per_gpu=options["max_connections_per_gpu"],
+        max_connections_per_gpu=limit,
         placement=options["placement"],
         when_full=options["when_full"],
         token=token,
@@ -121,13 +143,29 @@ def command(**options: Any) -> None:  # noqa: ANN401  # click hands over the opt
         idle_seconds=options["idle_timeout"],
         session_seconds=options["max_session"],
         drain_seconds=options["drain_timeout"],
-        lag_objective_seconds=options["lag_objective"],
+        lag_objective_seconds=options["lag_objective"] or (LAG_GUARD_SECONDS if _auto(options) else 0.0),
         connections_per_address=options["connections_per_address"],
         log_json=options["log_json"],
         law=SimulatedLaw(**_law(options["sim_law"] or "")),
     )
     what = f"{settings.model} on {', '.join(device.name for device in found)}"
     serve(settings, lambda url: narration().print(f"whisper-ops serve: {what}: listening on {url}", soft_wrap=True))
+
+
+def _auto(options: dict[str, Any]) -> bool:
+    return bool(options["max_connections_per_gpu"].strip().lower() == "auto")
+
+
+def _limit(options: dict[str, Any], running: Running) -> int:
+    """The slots of a GPU: as told, or as planned."""
+    if _auto(options):
+        planned = planned_limit(options["history"], running)
+        narration().print(f"whisper-ops serve: {planned.said}", soft_wrap=True, markup=False)
+        return planned.max_connections_per_gpu
+    text = options["max_connections_per_gpu"]
+    if not text.isdigit() or not 1 <= int(text) <= 100_000:
+        raise UserError(f"--max-connections-per-gpu takes a number from 1 to 100000, or auto, not {text!r}")
+    return int(text)
 
 
 def _loopback(host: str) -> bool:
