@@ -136,7 +136,7 @@ class DashApp(App[None]):
     def open_replay(self, path: Path, at: float) -> None:
         """Read a moment of the past beside the event loop, and show it when it is there."""
         try:
-            past = Replay(path, at)
+            past = Replay(path, at, rules=self.present.rules if isinstance(self.present, Live) else None)
         except UserError as error:
             self.call_from_thread(self.tell, str(error))
             return

@@ -9,10 +9,10 @@ from typing import Protocol
 import msgspec
 import psutil
 
-from dashboard.alerts import Alert, AlertBook, Rule
+from dashboard.alerts import AlertBook, Rule
 from dashboard.charting import ChartSource, HistoryCharts, NoCharts
 from dashboard.happenings import Happenings
-from dashboard.memory import Memory, told
+from dashboard.memory import Memory, alert_view
 from dashboard.poller import Fleet
 from dashboard.view.world import AlertView, Board, SelfView, World, standing_first
 from dashboard.writer import HistoryWriter
@@ -75,7 +75,8 @@ class Live:
         self.board = Board(fleet.pollers)
         self.interval = fleet.interval
         self._writer = writer
-        self._book = AlertBook(rules)
+        self.rules = tuple(rules)
+        self._book = AlertBook(self.rules)
         self._happenings = Happenings()
         self._events: deque[EventRecord] = deque(maxlen=_EVENTS_REMEMBERED)
         """Those that this dashboard saw, newest first."""
@@ -112,7 +113,8 @@ class Live:
 
     def refresh(self) -> None:
         """Plans, events and alerts, as the history holds them now."""
-        self._keep_alerts(time.time())
+        if time.time() - self._kept_at >= _KEEP_ALERTS_SECONDS:
+            self.keep_alerts()
         read = None if self._memory is None else self._memory.read(time.time())
         if read is not None:
             self.board.plans, self._noted = read.plans, read.events
@@ -141,13 +143,12 @@ class Live:
         before = [alert for alert in self._over if (alert.server, alert.gpu_id, alert.rule, alert.since) not in held]
         return standing_first([*own, *before])
 
-    def _keep_alerts(self, now: float) -> None:
+    def keep_alerts(self) -> None:
         """Bring the rows of alerts that last up to date: their figures grow."""
-        if self._writer is None or now - self._kept_at < _KEEP_ALERTS_SECONDS:
-            return
-        self._kept_at = now
-        for alert in self._book.active:
-            self._writer.put(alert.record())
+        self._kept_at = time.time()
+        if self._writer is not None:
+            for alert in self._book.active:
+                self._writer.put(alert.record())
 
     def _known_events(self) -> tuple[EventRecord, ...]:
         """Those of the history, and on top those too new to have been read back."""
@@ -157,19 +158,6 @@ class Live:
     def _poll_p95(self) -> float | None:
         polls = sorted(self._polls)
         return polls[int(0.95 * (len(polls) - 1))] if polls else None
-
-
-def alert_view(alert: Alert) -> AlertView:
-    """An alert as the screens need it, with what its figure did meanwhile."""
-    return AlertView(
-        server=alert.server,
-        gpu_id=alert.gpu_id,
-        rule=alert.rule,
-        severity="bad" if alert.severity == "critical" else "warn",
-        since=alert.since,
-        until=alert.until,
-        sentence=told(alert.record()),
-    )
 
 
 class Cost:

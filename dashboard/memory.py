@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from dashboard.alerts import Alert
 from dashboard.view.world import AlertView, Severity, standing_first
 from whisper_ops.errors import UserError
 from whisper_ops.history import AlertRecord, EventRecord, History, PlanRecord
@@ -71,6 +72,19 @@ def _view(alert: AlertRecord, now: float) -> AlertView:
         since=alert.started_at,
         until=alert.ended_at if over else None,
         sentence=told(alert),
+    )
+
+
+def alert_view(alert: Alert) -> AlertView:
+    """An alert as the screens need it, with what its figure did meanwhile."""
+    return AlertView(
+        server=alert.server,
+        gpu_id=alert.gpu_id,
+        rule=alert.rule,
+        severity="bad" if alert.severity == "critical" else "warn",
+        since=alert.since,
+        until=alert.until,
+        sentence=told(alert.record()),
     )
 
 

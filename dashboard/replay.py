@@ -9,13 +9,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from heapq import merge
 from pathlib import Path
 
+from dashboard.alerts import Alert, AlertBook, Rule, load_rules
 from dashboard.charting import HistoryCharts
-from dashboard.memory import Memory, Remembered
+from dashboard.memory import Memory, Remembered, alert_view
 from dashboard.view.trend import BIN_SECONDS, BINS
-from dashboard.view.world import Board, World
+from dashboard.view.world import AlertView, Board, World, standing_first
 from whisper_ops.history import History
 from whisper_ops.snapshot import Snapshot
 
@@ -27,10 +29,44 @@ _AHEAD_OF_PLAYING_SECONDS = 20.0
 """The same when it plays fast: so many seconds of the viewer's time."""
 
 
+def alerts_at(
+    active: Sequence[Alert], stored: Sequence[AlertView], known: AbstractSet[str], book_since: float
+) -> tuple[AlertView, ...]:
+    """The alerts of a moment: those that its polls raise, and those that the history knows to be over by then.
+
+    An alert that began before the polls that were read (`book_since`) has its beginning, and its figures, from the
+    history; one that the history holds open, and that a short memory or other rules (`known` are the names of these)
+    cannot raise again, stands.
+    """
+    lasting = [alert for alert in stored if alert.until is None]
+    older = {_place(alert): alert for alert in lasting if alert.since < book_since or alert.rule not in known}
+    standing = {_place(view): older.get(_place(view), view) for view in map(alert_view, active)}
+    past = [alert for alert in stored if alert.until is not None and not _same(alert, standing.get(_place(alert)))]
+    return standing_first([*(older | standing).values(), *past])
+
+
+def _place(alert: AlertView) -> tuple[str, int | None, str]:
+    return alert.server, alert.gpu_id, alert.rule
+
+
+def _same(over: AlertView, standing: AlertView | None) -> bool:
+    """Whether an alert that ended by now is the one that still stands: an end is known only when it has lasted."""
+    return standing is not None and standing.since <= over.since
+
+
 class Replay:
     """A moment of the past that can run, stand, jump and change its speed."""
 
-    def __init__(self, path: Path, at: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        path: Path,
+        at: float,
+        clock: Callable[[], float] = time.monotonic,
+        rules: Sequence[Rule] | None = None,
+    ) -> None:
+        self._rules = load_rules() if rules is None else rules
+        self._names = frozenset(rule.name for rule in self._rules)
+        self._book = AlertBook(self._rules)
         self.charts = HistoryCharts(path)
         self.playing = True
         self.speed = 1.0
@@ -47,6 +83,7 @@ class Replay:
         self._board = Board()
         self._coming: deque[Snapshot] = deque()
         self._read_until = at
+        self._book_since = at
         self._sought = True
         self._now = time.time
         self.refresh()
@@ -73,7 +110,8 @@ class Replay:
         with self._lock:
             self._advance()
             known = self._remembered
-            self._board.plans, self._board.events, self._board.alerts = known.plans, known.events, known.alerts
+            self._board.plans, self._board.events = known.plans, known.events
+            self._board.alerts = alerts_at(self._book.active, known.alerts, self._names, self._book_since)
             return self._board.world(self._at, mode="replay", speed=self.speed if self.playing else 0.0)
 
     def refresh(self) -> None:
@@ -87,9 +125,10 @@ class Replay:
             ahead = max(_AHEAD_SECONDS, _AHEAD_OF_PLAYING_SECONDS * self.speed)
         remembered = self._memory.read(at)
         if sought:
-            board, coming = self._rebuilt(at, at + ahead)
+            board, book, coming = self._rebuilt(at, at + ahead)
             with self._lock:
-                self._board, self._coming, self._read_until, self._sought = board, coming, at + ahead, self._at != at
+                self._board, self._book, self._coming = board, book, coming
+                self._read_until, self._sought, self._book_since = at + ahead, self._at != at, at - _MEMORY_SECONDS
         elif until - at < ahead / 2:
             more = self._between(until, at + ahead)
             with self._lock:
@@ -117,21 +156,24 @@ class Replay:
             self._at = min(self._now(), self._read_until, self._at + (now - self._tick) * self.speed)
         self._tick = now
         while self._coming and self._coming[0].at <= self._at:
-            self._board.feed(self._coming.popleft())
+            self._board.feed(self._coming[0])
+            self._book.feed(self._coming.popleft())
 
-    def _rebuilt(self, at: float, until: float) -> tuple[Board, deque[Snapshot]]:
+    def _rebuilt(self, at: float, until: float) -> tuple[Board, AlertBook, deque[Snapshot]]:
         since = at - _MEMORY_SECONDS
         polls = self._between(since, until)
-        board = Board()
+        board, book = Board(), AlertBook(self._rules)
         for snapshot in self._before(polls, since):
             board.feed(snapshot)
+            book.feed(snapshot)
         coming: deque[Snapshot] = deque()
         for snapshot in polls:
             if snapshot.at <= at:
                 board.feed(snapshot)
+                book.feed(snapshot)
             else:
                 coming.append(snapshot)
-        return board, coming
+        return board, book, coming
 
     def _between(self, since: float, until: float) -> list[Snapshot]:
         servers = [self._history.snapshots(name, since, until) for name in self._history.servers()]
