@@ -17,8 +17,8 @@ from server.engines import mel
 from server.engines.base import EngineInfo, Hypothesis, Row, TimedWord
 from server.engines.loops import loop_start
 
-TOKENS_PER_SECOND = 6.0
-"""More tokens than this a second of audio is Whisper repeating itself; fast speech has about 5."""
+TOKENS_PER_SECOND = 7.0
+"""More tokens than this a second of audio, and a few, is Whisper repeating itself; fast speech has about 5."""
 
 
 class CTranslate2Engine:
@@ -64,7 +64,7 @@ class CTranslate2Engine:
             prompts,
             beam_size=1,
             # CTranslate2 generates at most half of this, as Whisper keeps the other half for previous text.
-            max_length=2 * min(220, 8 + int(longest * TOKENS_PER_SECOND)),
+            max_length=2 * min(220, 4 + int(longest * TOKENS_PER_SECOND)),
             return_scores=True,
             return_no_speech_prob=True,
         )

@@ -163,7 +163,7 @@ class Worker:
                     self._kick(max(0.01, due - now))
                 return
             self._figures.waited([now - job.due for job in batch])
-            windows = [job.item.take(now) for job in batch]
+            windows = [job.item.take(now, batch[0].context) for job in batch]
             self._running[id(windows)] = now
             self._spawn(self._decode(windows, now))
 

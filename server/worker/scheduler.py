@@ -1,8 +1,10 @@
 """Which windows are decoded next, and together. Pure: time comes in as an argument.
 
 Earliest deadline first. A batch is the most urgent job and the due jobs that share its audio context (the rows of one
-encode have one length), in order of urgency. Finals go before partials. A partial is due one cadence after the stream's
-last text; when more is due than the engine decodes, everybody's deadline slips alike, so the cadence stretches evenly.
+encode have one length), in order of urgency; room that is left goes to due jobs of a context at least half as long,
+which are padded: a row more in a batch costs less than a batch more. Finals go before partials. A partial is due one
+cadence after the stream's last text; when more is due than the engine decodes, everybody's deadline slips alike, so the
+cadence stretches evenly.
 """
 
 from collections.abc import Iterable, Sequence
@@ -47,7 +49,9 @@ def next_batch(jobs: Iterable[Job[T]], now: float, max_batch: int) -> list[Job[T
     if not due:
         return []
     context = due[0].context
-    return [job for job in due if job.context == context][:max_batch]
+    alike = [job for job in due if job.context == context]
+    padded = [job for job in due if context / 2 <= job.context < context]
+    return (alike + padded)[:max_batch]
 
 
 def next_due(jobs: Iterable[Job[T]]) -> float | None:

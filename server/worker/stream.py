@@ -168,14 +168,14 @@ class Stream:
         limit = utterance.start + round(LONGEST_SECONDS * SAMPLE_RATE)
         return min(end, limit), end > limit
 
-    def take(self, now: float) -> Window:
-        """Begin the window of `job`."""
+    def take(self, now: float, context: float) -> Window:
+        """Begin the window of `job`, padded to the batch's context in seconds."""
         utterance = self._utterances[0]
         end, cut = self._window_end(utterance)
         audio = self._line.slice(utterance.start, end)
         words = cut or (self._words and utterance.end is not None)
         at_s = utterance.start / SAMPLE_RATE
-        row = Row(audio, context_seconds(len(audio) / SAMPLE_RATE), at_s, self._language, words)
+        row = Row(audio, context, at_s, self._language, words)
         self._in_work = True
         utterance.decoded_at = now
         speech_end = self._segmenter.speech_end if utterance.end is None else utterance.speech_end

@@ -189,7 +189,7 @@ def test_the_longer_an_utterance_the_shorter_the_pause_that_ends_it() -> None:
 
 def test_finals_go_first_and_a_batch_shares_its_context() -> None:
     jobs = [
-        Job("early partial", 1.0, False, 8.0),
+        Job("early partial", 1.0, False, 4.0),
         Job("late final", 3.0, True, 10.0),
         Job("partial beside it", 2.0, False, 10.0),
         Job("not due", 9.0, True, 10.0),
@@ -197,6 +197,12 @@ def test_finals_go_first_and_a_batch_shares_its_context() -> None:
     assert [job.item for job in next_batch(jobs, 4.0, 8)] == ["late final", "partial beside it"]
     assert [job.item for job in next_batch(jobs[:1], 4.0, 8)] == ["early partial"]
     assert next_batch(jobs, 0.5, 8) == []
+
+
+def test_room_that_is_left_in_a_batch_goes_to_somewhat_shorter_contexts() -> None:
+    jobs = [Job("head", 1.0, True, 8.0), Job("half", 1.5, False, 4.0), Job("alike", 2.0, False, 8.0)]
+    assert [job.item for job in next_batch(jobs, 3.0, 8)] == ["head", "alike", "half"]
+    assert [job.item for job in next_batch(jobs, 3.0, 2)] == ["head", "alike"]
 
 
 @given(st.lists(st.tuples(st.floats(0, 10), st.booleans(), st.sampled_from([4.0, 6.0])), max_size=20))
@@ -208,7 +214,7 @@ def test_the_most_urgent_job_is_always_in_the_next_batch(given_jobs: list[tuple[
     assert len(batch) <= 4
     if due:
         assert batch[0].urgency == min(job.urgency for job in due)
-        assert {job.context for job in batch} == {batch[0].context}
+        assert all(batch[0].context / 2 <= job.context <= batch[0].context for job in batch)
 
 
 def test_a_context_leaves_silence_after_the_speech() -> None:
