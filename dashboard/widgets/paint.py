@@ -32,6 +32,10 @@ PAINT_CSS = """
 """The look of each style, for the CSS of a widget that paints."""
 
 
+_NEAR = 6
+"""Cells between two changes that are sent along: to move the cursor and set colours again takes more bytes."""
+
+
 class Painter:
     """Draws lines in the colours of one widget, which has `CLASSES` and `PAINT_CSS`."""
 
@@ -60,10 +64,16 @@ def changed_regions(before: Line, after: Line, y: int, width: int) -> Iterator[R
     if [len(span.text) for span in before.spans] != [len(span.text) for span in after.spans]:
         yield Region(0, y, width, 1)
         return
-    x = 0
-    for old, new in zip(before.spans, after.spans, strict=True):
-        if old != new and new.text:
-            yield Region(x, y, len(new.text), 1)
-        x += len(new.text)
     if before.key != after.key:
         yield Region(0, y, width, 1)
+        return
+    x, begin, end = 0, 0, 0
+    for old, new in zip(before.spans, after.spans, strict=True):
+        if old != new and new.text:
+            if end and x - end > _NEAR:
+                yield Region(begin, y, end - begin, 1)
+                begin = x
+            begin, end = (begin if end else x), x + len(new.text)
+        x += len(new.text)
+    if end:
+        yield Region(begin, y, end - begin, 1)

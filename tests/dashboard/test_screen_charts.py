@@ -12,7 +12,8 @@ from dashboard.poller import Fleet
 from dashboard.screens.charted import ChartedScreen
 from dashboard.view import figures as f
 from dashboard.view.chart import SPANS, Chart, Charts, Series, beside, drawn, grid, steps
-from dashboard.view.lines import line
+from dashboard.view.lines import Line, Span, line
+from dashboard.widgets.paint import changed_regions
 from tests.dashboard.scenes import NOW, MadeCharts, gpu, silence, snapshot, world
 from tests.dashboard.test_app_keys import screen_text
 from whisper_ops.history import ChartQuery, History
@@ -174,3 +175,18 @@ async def test_the_wheel_scrolls_and_text_below_the_rows_is_reached() -> None:
         await pilot.press("g")
         await pilot.pause()
         assert "connections" in screen_text(pilot)
+
+
+def region(before: str, after: str) -> list[tuple[int, int]]:
+    """Which cells are sent when a line of one-cell spans changes: (from, how many)."""
+    old, new = (Line(tuple(Span(char) for char in text)) for text in (before, after))
+    return [(region.x, region.width) for region in changed_regions(old, new, 0, 40)]
+
+
+def test_only_what_changed_is_sent_and_near_changes_go_together() -> None:
+    assert region("abcdefghijklmnop", "abcdefghijklmnop") == []
+    assert region("abcdefghijklmnop", "abXdefghijklmnop") == [(2, 1)]
+    assert region("abcdefghijklmnop", "abXdeYghijklmnop") == [(2, 4)]
+    assert region("abcdefghijklmnop", "aXcdefghijklmnoY") == [(1, 1), (15, 1)]
+    assert region("Xbcdefghijklmnop", "abcdefghijklmnop") == [(0, 1)]
+    assert region("abc", "abcd") == [(0, 40)], "another shape: the whole line"
