@@ -43,14 +43,14 @@ def planned_limit(history: Path, running: Running) -> Planned:
     if plan is None:
         return Planned(
             SAFE_LIMIT,
-            f"no plan for {running.model} in {history}: starting with {SAFE_LIMIT} connections a GPU and the lag guard; "
+            f"no plan for {running.model} in {history}: starting with {SAFE_LIMIT} connections a GPU and a lag guard; "
             "run `whisper-ops sweep` and `whisper-ops plan` for a measured limit",
         )
     when = datetime.fromtimestamp(plan.created_at, UTC)
     marks = " (provisional)" if plan.provisional else ""
     origin = f"the plan of {when:%Y-%m-%d %H:%M} UTC for {plan.server} on {plan.gpu_name or 'its device'}{marks}"
     if plan.max_connections_per_gpu is None:
-        raise UserError(f"{origin} says that not one connection meets the objective; give --max-connections-per-gpu N")
+        raise UserError(f"{origin} says that not one connection meets the objective; give a number to serve anyway")
     return Planned(
         plan.max_connections_per_gpu,
         f"{plan.max_connections_per_gpu} connections a GPU, as {origin} says: {plan.reason}",

@@ -40,6 +40,7 @@ RULES = (
     Rule("server core", "front_cpu_ratio", False, "%", 100.0, lambda _: 1.0),
     Rule("host CPU", "host_cpu_ratio", False, "%", 100.0, lambda _: 1.0),
     Rule("host memory", "server_rss_bytes", False, "GB", 1 / _GB, lambda caps: caps.host.memory_total_bytes),
+    Rule("set-up time", "ready_p50_seconds", False, "s", 1.0, lambda _: None, 1.0),
     Rule(
         "descriptors",
         "server_descriptors",
