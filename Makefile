@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # What one test may take in parallel; two cores carry two workers.
 JOBS ?= 2
 
-.PHONY: help setup demo test lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-history bench-sources bench-kills clean requirements system-packages
+.PHONY: help setup demo test lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-gpu bench-history bench-sources bench-kills clean requirements system-packages
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ requirements: $(UV) ## compile the pins in requirements/ again (needs a network)
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .uv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+
+bench-gpu: $(VENV)/.dev ## the same with CUDA on the first GPU, and a recording of its NVML readings
+	@$(BIN)/python -m tests.bench.bench_gpu
 
 bench-server: $(VENV)/.dev ## the server's promises: streams at a latency, idle and silent streams, refusals, faults (6 minutes)
 	@$(BIN)/python -m tests.bench.bench_server

@@ -267,11 +267,15 @@ class Stream:
         """Make a final of the first part of a window without a pause; the rest goes on as the next utterance."""
         utterance = window.utterance
         timed = heard.words or ()
-        count, cut_s = cut_at(timed, len(window.row.audio) / SAMPLE_RATE - _CUT_MARGIN_SECONDS)
+        length_s = len(window.row.audio) / SAMPLE_RATE
+        count, cut_s = cut_at(timed, length_s - _CUT_MARGIN_SECONDS)
+        if cut_s < length_s / 3:
+            # No word ends where one can cut, or their times are wrong: take the window whole, and move on.
+            count, cut_s = len(timed), length_s
         stable = utterance.agreement.stable
         words = with_prefix(stable, [w.word for w in timed])
         kept = max(0, count + len(words) - len(timed))
-        cut = utterance.start + round(cut_s * SAMPLE_RATE) if count else window.end
+        cut = min(window.end, utterance.start + round(cut_s * SAMPLE_RATE))
         self._final(utterance, words[:kept], cut, timed[:count])
         rest = Utterance(
             utterance.segment + 1, cut, self._now, utterance.speech_end, utterance.end, utterance.closed_at

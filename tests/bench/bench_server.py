@@ -30,6 +30,8 @@ from tests.support.servers import Running, running_server
 RATE = 16000
 LEVELS = "14,24,32"
 LEVEL_SECONDS = 30
+ARGUMENTS: tuple[str, ...] = ()
+"""Options of every server with a real model; bench_gpu.py says which GPU."""
 
 
 class Figure(NamedTuple):
@@ -106,7 +108,7 @@ def p99(values: list[float]) -> float:
 
 def throughput(folder: Path) -> Iterator[Figure]:
     """Streams at p95 stable word latency, by `whisper-ops sweep`."""
-    with running_server(folder, "--max-connections-per-gpu", "64") as server:
+    with running_server(folder, "--max-connections-per-gpu", "512", *ARGUMENTS) as server:
         command = [sys.executable, "-m", "whisper_ops", "sweep", server.url, "--json", "--levels", LEVELS]
         command += ["--duration", str(LEVEL_SECONDS), "--history", str(folder / "bench.db")]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -148,7 +150,7 @@ async def _idle(server: Running) -> list[Figure]:
 
 def room_noise(folder: Path) -> Iterator[Figure]:
     """200 connected streams of room noise."""
-    with running_server(folder, "--max-connections-per-gpu", "200") as server:
+    with running_server(folder, "--max-connections-per-gpu", "200", *ARGUMENTS) as server:
         yield from asyncio.run(_noise(server, 200, 15.0))
 
 
@@ -173,7 +175,7 @@ async def _noise(server: Running, streams: int, seconds: float) -> list[Figure]:
 
 def full(folder: Path) -> Iterator[Figure]:
     """All slots busy with speech: what a newcomer waits for."""
-    with running_server(folder, "--max-connections-per-gpu", "16") as server:
+    with running_server(folder, "--max-connections-per-gpu", "16", *ARGUMENTS) as server:
         yield from asyncio.run(_full(server))
 
 
@@ -208,7 +210,7 @@ async def _full(server: Running) -> list[Figure]:
 def faults(folder: Path) -> Iterator[Figure]:
     """8 live streams: unharmed, then with a killed worker, a hung one, dropped clients, a restarted server."""
     sounds = [audio(20, 3 * i) for i in range(8)]
-    with running_server(folder) as server:
+    with running_server(folder, *ARGUMENTS) as server:
         calm = asyncio.run(_harmed(server, sounds, lambda *_: None))
         for name, harm in (("worker killed", _kill), ("worker hung", _hang), ("clients dropped", _drop)):
             hurt = asyncio.run(_harmed(server, sounds, harm))
@@ -248,13 +250,13 @@ def _drop(_: Running, speakers: list[Speaker]) -> None:
 
 async def _restarted(folder: Path, sounds: list[bytes]) -> list[Speaker]:
     """Clients that know two replicas by one address: the first dies, the second takes over."""
-    with running_server(folder) as first:
+    with running_server(folder, *ARGUMENTS) as first:
         speakers = [Speaker(first.ws_url, sound) for sound in sounds]
         tasks = [asyncio.create_task(speaker.run()) for speaker in speakers]
         await asyncio.sleep(9)
         first.process.kill()
         first.process.wait()
-        again = [sys.executable, "-m", "whisper_ops", "serve", "--port", str(first.port)]
+        again = [sys.executable, "-m", "whisper_ops", "serve", "--port", str(first.port), *ARGUMENTS]
         second = subprocess.Popen(  # noqa: ASYNC220  # it takes a millisecond, once
             again, stderr=subprocess.DEVNULL, start_new_session=True
         )

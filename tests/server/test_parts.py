@@ -257,3 +257,27 @@ async def test_messages_arrive_whole_and_in_order_however_they_are_cut() -> None
     await asyncio.wait_for(lost.wait(), 5)
     assert got == [*sent, ipc.End(1)]
     channel.send(ipc.Close(1))
+
+
+def test_a_forced_cut_loses_nothing_when_word_times_are_useless() -> None:
+    from server.engines.base import Hypothesis
+    from server.worker.stream import LONGEST_SECONDS, Stream
+
+    class Speech:
+        def __call__(self, samples: np.ndarray) -> list[float]:
+            return [1.0] * (len(samples) // 512)
+
+    stream = Stream(ipc.Open(1, 16000, "pcm_s16le", None, False, 0.0, 0), Speech(), 0.5)
+    stream.feed(bytes(2 * 16000 * 20), 20.0)
+    job = stream.job()
+    assert job is not None
+    assert job.final
+    window = stream.take(20.0, job.context)
+    assert window.row.words
+    words = tuple(TimedWord(word, 0.0, 0.0, 1.0) for word in ("one", "two"))
+    stream.apply(window, Hypothesis("one two", words=words), 20.0)
+    (final,) = stream.events
+    assert isinstance(final, ipc.Final)
+    assert final.text == "one two"
+    assert final.end == pytest.approx(LONGEST_SECONDS)
+    assert stream.covered_s >= LONGEST_SECONDS
