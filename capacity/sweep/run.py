@@ -27,6 +27,8 @@ from whisper_ops.snapshot import Identity, Snapshot
 STREAMS_A_PROCESS = 300
 """What one generator process holds on one core; see docs/load-test.md."""
 
+_UNSEEN_FACTOR = 4.0
+
 
 class Watcher(Protocol):
     """Somebody who is told how a sweep goes."""
@@ -169,8 +171,14 @@ class Sweep:
             if measured.figures.failed:
                 await reach(self._target)  # raises when it is gone
             if level.passed is False and plan.next() is not None:
-                self._watcher.note(f"letting the server come up again for {self._shape.cool_seconds:g} s")
-                await asyncio.sleep(self._shape.cool_seconds)
+                await self._cool_down(measured)
+
+    async def _cool_down(self, measured: Measured) -> None:
+        """After a missed level: a server that cannot say that it is idle may go on with what it had for long."""
+        says = bool(measured.snapshots) and measured.snapshots[-1].state == "live"
+        seconds = self._shape.cool_seconds * (1 if says else _UNSEEN_FACTOR)
+        self._watcher.note(f"letting the server come up again for {seconds:g} s")
+        await asyncio.sleep(seconds)
 
     def _generators(self) -> Generators:
         return Generators(self._corpus.folder, self._options.processes or 1, self._options.generator)
