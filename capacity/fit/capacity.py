@@ -21,6 +21,8 @@ _NOISE_THROUGHPUT = (0.7, 0.25)
 
 Of 150 sets of five random levels 92 to 97 % are told so, and of the published curves none is.
 """
+_MANY = 16
+_NOISE_MANY = 0.25
 _STEADY = 0.05
 """Figures that vary by less than this (log) are steady, not noisy."""
 _TIGHT = 2.0
@@ -53,6 +55,8 @@ def noise(law: Law, levels: tuple[Level, ...]) -> str | None:
     fitted = np.log(np.maximum(law.band([level.load for level in levels], noise=False)[:, 1], 1e-12))
     rises = not isinstance(law, Throughput)
     least, most_wrong = _NOISE_LATENCY if rises else _NOISE_THROUGHPUT
+    if len(levels) >= _MANY:  # a trend shows through scatter, which then also goes the wrong way half of the time
+        least, most_wrong = _NOISE_MANY, 1.0
     explained = 1 - float(((figures - fitted) ** 2).mean()) / spread**2
     if explained >= least and _wrong_way(figures, rises=rises) <= most_wrong:
         return None

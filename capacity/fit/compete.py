@@ -21,7 +21,10 @@ Fitter = Callable[[Array, Array], Law]
 
 LEAST_LEVELS = 3
 """Below it no prediction is made."""
-_KNOWN_COUNTS = 8.0
+_KNOWN_COUNTS: dict[Kind, float] = {"throughput": 8.0, "latency": 4.0, "memory": 4.0, "cpu": 4.0}
+"""How many splits the error on other sources is worth; most for throughput, which bends where no level has been."""
+_BEST = 0.01
+_MOST_SPLITS = 16
 _WORST = 3.0
 """An error is counted up to this: beyond it a model is simply wrong."""
 
@@ -105,7 +108,9 @@ def compete(kind: Kind, loads: Sequence[float], figures: Sequence[float]) -> Cho
     for competitor in COMPETITORS[kind]:
         errors = held_out(competitor.fit, x, y, logarithmic=kind == "latency")
         scores[competitor.name] = round(float(np.mean(errors)), 4) if errors else None
-        blended = (_KNOWN_COUNTS * competitor.known_error + sum(errors)) / (_KNOWN_COUNTS + len(errors))
+        known, own = _KNOWN_COUNTS[kind], [math.log(max(error, _BEST)) for error in errors]
+        # Geometric: an error of 0.002 says more than that it is not 0.9.
+        blended = (known * math.log(competitor.known_error) + sum(own)) / (known + len(own))
         if best is None or blended < best[0]:
             best = (blended, competitor)
     assert best is not None
@@ -122,7 +127,8 @@ def held_out(fit: Fitter, x: Array, y: Array, *, logarithmic: bool = False) -> l
     Latency is scored on a logarithmic scale: behind a cliff 10 s for 40 s and 40 s for 10 s are equally wrong.
     """
     errors = []
-    for seen in range(max(LEAST_LEVELS, math.ceil(len(x) / 2)), len(x)):
+    first = max(LEAST_LEVELS, math.ceil(len(x) / 2))
+    for seen in range(first, len(x), max((len(x) - first) // _MOST_SPLITS, 1)):
         predicted = fit(x[:seen], y[:seen]).band(x[seen:].tolist(), noise=False)[:, 1]
         gaps = np.abs(predicted - y[seen:]) / np.maximum(np.abs(y[seen:]), 1e-12)
         if logarithmic:
