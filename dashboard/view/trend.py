@@ -12,26 +12,34 @@ BIN_SECONDS = 30.0
 class Trend:
     """The worst value of each half minute over the last five minutes."""
 
-    __slots__ = ("_bins",)
+    __slots__ = ("_bins", "_shown", "_shown_at")
 
     def __init__(self) -> None:
         self._bins: deque[tuple[int, float | None]] = deque(maxlen=BINS)
+        self._shown: tuple[float | None, ...] = ()
+        self._shown_at: int | None = None
 
     def add(self, at: float, value: float | None) -> None:
         """Add a reading; None marks a poll that brought none."""
         number = int(at // BIN_SECONDS)
         if self._bins and self._bins[-1][0] == number:
             before = self._bins[-1][1]
-            known = [known for known in (before, value) if known is not None]
-            self._bins[-1] = (number, max(known, default=None))
+            if value is None or (before is not None and before >= value):
+                return
+            self._bins[-1] = (number, value)
         elif not self._bins or number > self._bins[-1][0]:
             self._bins.append((number, value))
+        self._shown_at = None
 
     def values(self, now: float) -> tuple[float | None, ...]:
         """The bins up to `now`, oldest first; None where nothing was measured."""
         last = int(now // BIN_SECONDS)
-        held = dict(self._bins)
-        return tuple(held.get(number) for number in range(last - BINS + 1, last + 1))
+        if self._shown_at != last:
+            # Most polls change no bin, and eight hundred GPUs are asked twice a second: the answer is kept.
+            held = dict(self._bins)
+            self._shown = tuple(held.get(number) for number in range(last - BINS + 1, last + 1))
+            self._shown_at = last
+        return self._shown
 
 
 class Rate:
