@@ -1,0 +1,115 @@
+"""`whisper-ops serve` as a process: what it refuses, what it logs, how it ends."""
+
+import asyncio
+import json
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.server.speaker import Speaker
+from tests.server.virtual import loud
+from tests.support.servers import running_server
+from whisper_ops.cli import run
+
+SIMULATED = ("--engine", "simulated", "--devices", "sim:2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model", "NOTES"], "is a file; --model takes the folder"),
+        (["--model", "EMPTY"], "model.bin, config.json, tokenizer.json missing"),
+        (["--model", "/nowhere/at/all"], "no model folder /nowhere/at/all"),
+        (["--model", "gigantic"], "no model 'gigantic'"),
+        (["--devices", "tpu:0"], "'tpu:0' is no device"),
+        (["--host", "0.0.0.0", *SIMULATED], "--token-file"),
+        (["--sim-law", "a=1"], "--engine simulated"),
+        ([*SIMULATED, "--sim-law", "a=fast"], "'a=fast'"),
+        ([*SIMULATED, "--token-file", "/nowhere/token"], "/nowhere/token"),
+        ([*SIMULATED, "--host", "203.0.113.7", "--insecure"], "203.0.113.7"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_and_exit_code_2(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "NOTES").write_text("not a model")
+    (tmp_path / "EMPTY").mkdir()
+    placed = [str(tmp_path / a) if a in ("NOTES", "EMPTY") else a for a in arguments]
+    with pytest.raises(SystemExit) as left:
+        run(["serve", *placed])
+    assert left.value.code == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_port_in_use_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit) as left:
+            run(["serve", *SIMULATED, "--port", str(port)])
+    assert left.value.code == 2
+    assert f"port {port} on 127.0.0.1 is in use" in capsys.readouterr().err
+
+
+def test_the_log_has_the_lines_an_operator_greps_and_no_secret(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("hush-hush\n")
+    with running_server(tmp_path, *SIMULATED, "--token-file", str(token)) as server:
+        asyncio.run(Speaker(f"{server.ws_url}?token=hush-hush", loud(16000), speed=5).run())
+        log = server.log.read_text("utf-8")
+    assert "WebSocket accepted (" in log
+    assert "Allocated GPU 0 to connection " in log
+    assert "TranscriptionEngine loaded (" in log
+    assert "Released GPU 0 from connection " in log
+    assert "hush" not in log
+    assert "river" not in log
+
+
+def test_logs_are_json_by_flag(tmp_path: Path) -> None:
+    with running_server(tmp_path, *SIMULATED, "--log-json") as server:
+        lines = [line for line in server.log.read_text("utf-8").splitlines() if line.startswith("{")]
+    assert lines
+    assert {"time", "level", "message"} <= set(json.loads(lines[0]))
+
+
+def test_sigterm_lets_live_streams_end_and_then_leaves(tmp_path: Path) -> None:
+    with running_server(tmp_path, *SIMULATED, "--drain-timeout", "20") as server:
+
+        async def main() -> tuple[list[str], int]:
+            kinds = []
+            async with connect(server.ws_url, compression=None) as client:
+                async for text in client:
+                    kinds.append(json.loads(text)["type"])
+                    if kinds[-1] == "ready":
+                        await client.send(loud(32000))
+                        server.process.send_signal(signal.SIGTERM)
+                    if kinds[-1] == "draining":
+                        await client.send('{"type":"end"}')
+            return kinds, client.close_code or 0
+
+        kinds, code = asyncio.run(main())
+        assert code == 1000
+        assert kinds[-1] == "done"
+        assert "final" in kinds
+        assert server.process.wait(15) == 0
+
+
+def test_a_second_sigterm_ends_at_once(tmp_path: Path) -> None:
+    with running_server(tmp_path, *SIMULATED, "--drain-timeout", "600") as server:
+
+        async def main() -> None:
+            async with connect(server.ws_url, compression=None) as client:
+                async for text in client:
+                    kind = json.loads(text)["type"]
+                    if kind in ("ready", "draining"):
+                        server.process.send_signal(signal.SIGTERM)
+
+        with pytest.raises(Exception, match=r"close frame|1012|1001"):
+            asyncio.run(main())
+        assert server.process.wait(20) == 0
