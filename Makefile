@@ -60,7 +60,7 @@ bench-history: $(VENV)/.dev ## the history: bytes a day, rows a second, charts, 
 bench-sources: $(VENV)/.dev ## real WhisperLive and WhisperLiveKit polled while streams speak (3 minutes, and their installation)
 	@$(BIN)/python -m tests.bench.bench_sources
 
-bench-kills: $(VENV)/.dev ## 200 SIGKILLs of the recorder while it writes (5 minutes)
+bench-kills: $(VENV)/.dev ## 200 SIGKILLs of the recorder while it writes (6 to 10 minutes)
 	@WHISPER_OPS_KILLS=200 $(BIN)/pytest -q -s --timeout 1200 -k killed_again tests/dashboard/test_record.py
 
 bench-rows: $(VENV)/.dev ## planning from ten million rows of history: seconds and memory (1 minute, 1 GB of disk)
