@@ -79,16 +79,18 @@ async def test_watch_prints_a_line_of_json_again_and_again(url: str) -> None:
     assert await asyncio.wait_for(process.wait(), 30) == 130
 
 
-async def test_an_unknown_theme_is_a_sentence(url: str, tmp_path: Path) -> None:
-    done = await dash(url, "--theme", "pink", "--history", str(tmp_path / "history.db"))
-    assert done.returncode == 2
-    assert "there is no theme 'pink'" in done.stderr
+async def test_without_a_terminal_the_fleet_is_printed_once(url: str, tmp_path: Path) -> None:
+    done = await dash(url, "--no-color", "--history", str(tmp_path / "history.db"))
+    assert done.returncode == 0, done.stderr
+    assert "● healthy" in done.stdout
+    assert "this is no terminal" in done.stderr
+    assert not (tmp_path / "history.db").exists(), "what is printed is not recorded"
 
 
-async def test_replay_says_what_it_cannot_read(tmp_path: Path) -> None:
-    done = await dash("--replay", "some day", "--history", str(tmp_path / "none.db"))
+async def test_a_replay_needs_a_terminal(tmp_path: Path) -> None:
+    done = await dash("--replay", "1 h ago", "--history", str(tmp_path / "none.db"))
     assert done.returncode == 2
-    assert "yesterday 14:00" in done.stderr
+    assert "needs a terminal" in done.stderr
 
 
 async def test_without_a_server_it_says_what_to_type() -> None:

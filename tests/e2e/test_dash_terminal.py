@@ -115,6 +115,26 @@ def test_a_signal_ends_it_as_cleanly_as_a_key(terminal: Tmux, tmp_path: Path) ->
         assert history.servers() == ["one"], "what was polled is kept"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--replay 'some day'", "write yesterday 14:00"),
+        ("--replay '1 h ago'", "there is no history at"),
+        ("http://127.0.0.1:1 --theme pink", "there is no theme 'pink'"),
+    ],
+)
+def test_a_mistake_is_a_sentence_and_the_terminal_stays_as_it_is(tmp_path: Path, arguments: str, said: str) -> None:
+    terminal = Tmux(
+        tmp_path, f"cd {tmp_path}; {sys.executable} -m whisper_ops dash {arguments}; echo left with $?; cat"
+    )
+    try:
+        text = terminal.shows("left with 2").replace("\n", "")
+        assert said in text
+        assert "Traceback" not in text
+    finally:
+        terminal.close()
+
+
 def test_a_small_terminal_is_enough(tmp_path: Path, server: Running) -> None:
     command = (
         f"cd {tmp_path}; unset COLUMNS LINES; "  # test runners set them, and they would win over the terminal's size

@@ -1,6 +1,7 @@
 """`whisper-ops dash`: the fleet in the terminal, live, once, as JSON, or as it was."""
 
 import asyncio
+import os
 import sys
 import time
 from pathlib import Path
@@ -37,6 +38,7 @@ class Options(TypedDict):
     replay: str | None
     theme: str | None
     admin_token_file: Path | None
+    no_color: bool
 
 
 @click.command()
@@ -56,6 +58,7 @@ class Options(TypedDict):
     metavar="WHEN",
     help="Show the past instead: 'yesterday 14:00', 'tuesday 14:03', '1 h ago', '2026-11-20 14:00'. Needs no server.",
 )
+@click.option("--no-color", is_flag=True, help="Send no colour, as NO_COLOR in the environment does.")
 @click.option("--theme", help="night, light, colour-blind or terminal; remembered for the next start.")
 @click.option(
     "--admin-token-file",
@@ -70,7 +73,10 @@ def command(servers: tuple[str, ...], **options: Unpack[Options]) -> int:
 
     With --once, --json or --watch nothing is recorded, and a server that could not be reached makes the exit code 3.
     """
+    if options["no_color"]:
+        os.environ["NO_COLOR"] = "1"
     if options["replay"] is not None:
+        _need_terminal("a replay")
         return _replay(options["replay"], options)
     from dashboard.settings import load
 
@@ -81,9 +87,22 @@ def command(servers: tuple[str, ...], **options: Unpack[Options]) -> int:
         interval=options["interval"],
         token=read_token(options["token_file"]),
     )
-    if options["once"] or options["as_json"] or options["watch"] is not None:
+    printing = options["once"] or options["as_json"] or options["watch"] is not None
+    if not printing and not _terminal():
+        click.echo("whisper-ops: this is no terminal, so the fleet is printed once (as --once does)", err=True)
+        printing = True
+    if printing:
         return asyncio.run(_print(watch, options["watch"], as_json=options["as_json"]))
     return _live(watch, options)
+
+
+def _terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _need_terminal(what: str) -> None:
+    if not _terminal():
+        raise UserError(f"{what} needs a terminal; the history itself can be exported and queried without one")
 
 
 async def _print(watch: "Watch", every: float | None, *, as_json: bool) -> int:
