@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from websockets.asyncio.client import connect
 
 from tests.server.speaker import Speaker
 from tests.server.virtual import loud
-from tests.support.servers import running_server
+from tests.support.servers import Running, running_server
 from whisper_ops.cli import run
 
 SIMULATED = ("--engine", "simulated", "--devices", "sim:2")
@@ -62,13 +63,20 @@ def test_the_log_has_the_lines_an_operator_greps_and_no_secret(tmp_path: Path) -
     token.write_text("hush-hush\n")
     with running_server(tmp_path, *SIMULATED, "--token-file", str(token)) as server:
         asyncio.run(Speaker(f"{server.ws_url}?token=hush-hush", loud(16000), speed=5).run())
-        log = server.log.read_text("utf-8")
+        log = _log_with(server, "Released GPU 0 from connection ")
     assert "WebSocket accepted (" in log
     assert "Allocated GPU 0 to connection " in log
     assert "TranscriptionEngine loaded (" in log
-    assert "Released GPU 0 from connection " in log
     assert "hush" not in log
     assert "river" not in log
+
+
+def _log_with(server: Running, line: str) -> str:
+    deadline = time.monotonic() + 15
+    while line not in (log := server.log.read_text("utf-8")):
+        assert time.monotonic() < deadline, log
+        time.sleep(0.05)
+    return log
 
 
 def test_logs_are_json_by_flag(tmp_path: Path) -> None:
