@@ -14,7 +14,7 @@ Status = Literal["identified", "lower_bound", "upper_bound", "not_identifiable"]
 
 _FAR = 30.0
 """How many times the last load a limit is looked for."""
-_STEPS = 600
+_STEPS = 240
 _NOISE_LATENCY = (0.5, 0.30)
 _NOISE_THROUGHPUT = (0.7, 0.25)
 """Noise is what the law explains less of than the first share, or what goes the wrong way for more than the second.
