@@ -28,7 +28,7 @@ from tests.server.speaker import Speaker, longest_loss
 from tests.support.servers import Running, running_server
 
 RATE = 16000
-LEVELS = "14,24,32"
+LEVELS = "14,24"
 LEVEL_SECONDS = 30
 ARGUMENTS: tuple[str, ...] = ()
 """Options of every server with a real model; bench_gpu.py says which GPU."""
