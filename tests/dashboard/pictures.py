@@ -23,6 +23,7 @@ PICTURES: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = {
     "server": ((120, 36), ("down", "enter", "comma", "comma", "comma")),
     "gpu": ((120, 32), ("down", "space", "down", "down", "down", "up", "enter")),
     "alerts": ((120, 14), ("2",)),
+    "events": ((120, 10), ("4",)),
     "plan": ((120, 24), ("down", "3")),
     "help": ((120, 60), ("question_mark",)),
 }
