@@ -58,6 +58,7 @@ def peers(model: Path, port: int) -> list[Peer]:
     kit = ["whisperlivekit-server", "--host", "127.0.0.1", "--port", str(port), "--backend", "faster-whisper"]
     kit += ["--backend-policy", "localagreement", "--model_dir", str(model), "--pcm-input", "--warmup-file", ""]
     ours = [sys.executable, "-m", "whisper_ops", "serve", "--port", str(port), "--devices", "cpu"]
+    ours += ["--max-connections-per-gpu", "64"]  # the objective is to be the limit, not the slots
     return [
         Peer(
             "WhisperLive, batch",
