@@ -88,7 +88,7 @@ def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path) -> None:
         (["sweep", "http://127.0.0.1:{port}", "--levels", "1"], 3, "127.0.0.1:{port}"),
         (["serve", "--model", "{text}"], 2, "{text}"),
         (["plan", "--history", "{text}"], 2, "{text}"),
-        (["dash", "http://127.0.0.1:{port}", "--history", "{text}"], 2, "{text}"),
+        (["record", "http://127.0.0.1:{port}", "--duration", "1", "--history", "{text}"], 2, "{text}"),
         (["plan", "--history", "{empty}"], 4, "{empty}"),
         (["sweep", "http://127.0.0.1:{port}", "--levels", "1,x"], 2, "x"),
     ],
