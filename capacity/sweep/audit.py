@@ -7,9 +7,9 @@ figures are no evidence, and yet the answer is known: it does not carry this loa
 
 import msgspec
 
-from capacity.sweep.figures import Counts, Figures, shares
+from capacity.sweep.figures import Counts, shares
 from capacity.sweep.objective import Objective
-from whisper_ops.history.records import Audit
+from whisper_ops.history.records import Audit, LevelFigures
 
 LATE_SECONDS = 0.05
 """The generator's own p99 lateness beyond which a level says nothing about the server."""
@@ -32,7 +32,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def judge(
-    figures: Figures,
+    figures: LevelFigures,
     counts: Counts,
     objective: Objective,
     baseline: dict[str, float | None],
@@ -70,7 +70,7 @@ def judge(
     return Verdict("provisional" if short else "valid", not missed, "; ".join([*missed, *short]))
 
 
-def _generator_fault(figures: Figures) -> str | None:
+def _generator_fault(figures: LevelFigures) -> str | None:
     if figures.late_p99_seconds is not None and figures.late_p99_seconds > LATE_SECONDS:
         return (
             f"the load generator was late itself: {figures.late_p99_seconds * 1e3:.0f} ms at p99, "
@@ -80,7 +80,7 @@ def _generator_fault(figures: Figures) -> str | None:
 
 
 def _server_fault(
-    figures: Figures, counts: Counts, measures: dict[str, float | None], baseline: dict[str, float | None]
+    figures: LevelFigures, counts: Counts, measures: dict[str, float | None], baseline: dict[str, float | None]
 ) -> str | None:
     if figures.achieved_concurrency < CONCURRENCY_SHARE * counts.asked - _DUE:
         why = f" ({counts.first_error})" if counts.first_error else ""
@@ -94,7 +94,7 @@ def _server_fault(
     return None
 
 
-def _short(figures: Figures, seconds: float) -> list[str]:
+def _short(figures: LevelFigures, seconds: float) -> list[str]:
     reasons = []
     if seconds < SHORT_SECONDS - _DUE:
         reasons.append(f"{seconds:.0f} s are short of {SHORT_SECONDS:.0f} s")

@@ -8,41 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from capacity.load.orders import Finished, LevelOrder, StreamResult
-from whisper_ops.history import StreamRecord
-
-
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured at one level. The names are the columns of `level`; None is "not measured"."""
-
-    achieved_concurrency: float
-    words: int
-    first_p50_seconds: float | None = None
-    first_p95_seconds: float | None = None
-    first_p99_seconds: float | None = None
-    first_max_seconds: float | None = None
-    first_mean_seconds: float | None = None
-    stable_p50_seconds: float | None = None
-    stable_p95_seconds: float | None = None
-    stable_p99_seconds: float | None = None
-    stable_max_seconds: float | None = None
-    stable_mean_seconds: float | None = None
-    end_to_final_p50_seconds: float | None = None
-    end_to_final_p95_seconds: float | None = None
-    connect_p95_seconds: float | None = None
-    ready_p50_seconds: float | None = None
-    ready_p95_seconds: float | None = None
-    ready_max_seconds: float | None = None
-    wer_ratio: float | None = None
-    missing_words: int | None = None
-    partials_per_second: float | None = None
-    connected: int = 0
-    refused: int = 0
-    failed: int = 0
-    bytes_sent: int = 0
-    late_p50_seconds: float | None = None
-    late_p99_seconds: float | None = None
-    generator_cpu_ratio: float | None = None
-    gpu_spread: int | None = None
+from whisper_ops.history import LevelFigures, StreamRecord
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +24,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """Word errors and words of each utterance, over all streams."""
 
 
-def pool(level: LevelOrder, parts: Sequence[Finished]) -> tuple[Figures, Counts]:
+def pool(level: LevelOrder, parts: Sequence[Finished]) -> tuple[LevelFigures, Counts]:
     """Put the streams of all processes together."""
     streams = [stream for part in parts for stream in part.results]
     window = max(1e-9, level.window_until - level.window_from)
@@ -69,7 +35,7 @@ def pool(level: LevelOrder, parts: Sequence[Finished]) -> tuple[Figures, Counts]
     latencies = [word for s in streams for word in s.latencies]
     tails = _present(s.end_to_final_seconds for s in streams)
     ready = _present(s.ready_seconds for s in streams)
-    figures = Figures(
+    figures = LevelFigures(
         achieved_concurrency=sum(s.live_seconds for s in streams) / window,
         words=len(latencies),
         **_spread("first", np.array([w.first for w in latencies])),
@@ -127,7 +93,7 @@ def stream_record(stream: StreamResult) -> StreamRecord:
     )
 
 
-def shares(figures: Figures, counts: Counts) -> dict[str, float | None]:
+def shares(figures: LevelFigures, counts: Counts) -> dict[str, float | None]:
     """Every measure that an objective can name, apart from the server's own lag."""
     asked, reference = counts.asked, counts.reference_words
     durations = {

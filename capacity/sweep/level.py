@@ -10,12 +10,12 @@ from capacity.load.arrivals import offsets, ramp_seconds
 from capacity.load.orders import Finished, LevelOrder, Progress, StreamOrder, StreamResult
 from capacity.load.processes import Generators
 from capacity.sweep.audit import Verdict, judge
-from capacity.sweep.figures import Counts, Figures, paired_wer, pool, shares, stream_record
+from capacity.sweep.figures import Counts, paired_wer, pool, shares, stream_record
 from capacity.sweep.hopeless import Hopeless
 from capacity.sweep.objective import Objective
 from capacity.sweep.readings import Readings, Sampler, boil_down
 from capacity.sweep.target import Target
-from whisper_ops.history import LevelRecord, StreamRecord
+from whisper_ops.history import LevelFigures, LevelRecord, StreamRecord
 from whisper_ops.snapshot import Snapshot
 
 _LEAD_SECONDS = 0.3
@@ -46,7 +46,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     repeat: int
     started_at: float
     seconds: float
-    figures: Figures
+    figures: LevelFigures
     counts: Counts
     readings: Readings
     results: tuple[StreamResult, ...]

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from dashboard.alerts import AlertBook, load_rules
 from dashboard.happenings import Happenings
@@ -19,6 +18,7 @@ from dashboard.poller import Fleet
 from dashboard.sources.whisper_ops import WhisperOpsSource
 from dashboard.writer import HistoryWriter
 from tests.bench import fleet
+from tests.bench.figure import Figure
 from whisper_ops.history import ChartQuery, History
 from whisper_ops.snapshot import Snapshot
 
@@ -26,28 +26,6 @@ DAY = 86_400
 HOUR = 3600.0
 ROWS_A_POLL = 1 + fleet.GPUS + 1
 CPU_SECONDS = 30
-
-
-class Figure(NamedTuple):
-    """One line of the answer; `limit` None: shown only."""
-
-    what: str
-    value: float
-    unit: str
-    limit: float | None = None
-    at_least: bool = False
-
-    @property
-    def kept(self) -> bool:
-        """Whether the promise is kept."""
-        if self.limit is None:
-            return True
-        return self.value >= self.limit if self.at_least else self.value <= self.limit
-
-    def __str__(self) -> str:
-        promise = "" if self.limit is None else f"   {'≥' if self.at_least else '≤'} {self.limit:,g}"
-        verdict = "" if self.limit is None else ("  ok" if self.kept else "  BROKEN")
-        return f"  {self.what:<64} {self.value:>12,.4g} {self.unit:<10}{promise}{verdict}"
 
 
 def written(folder: Path, interval: float, ticks: int) -> Iterator[Figure]:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import numpy as np
@@ -24,6 +24,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from capacity.speech import corpus
+from tests.bench.figure import Figure
 from tests.server.speaker import Speaker, longest_loss
 from tests.support.servers import Running, running_server
 
@@ -32,27 +33,6 @@ LEVELS = "14,24"
 LEVEL_SECONDS = 30
 ARGUMENTS: tuple[str, ...] = ()
 """Options of every server with a real model; bench_gpu.py says which GPU."""
-
-
-class Figure(NamedTuple):
-    """One line of the answer; `limit` None: shown only."""
-
-    what: str
-    value: float
-    unit: str = ""
-    limit: float | None = None
-    at_least: bool = False
-
-    @property
-    def kept(self) -> bool:
-        if self.limit is None:
-            return True
-        return self.value >= self.limit if self.at_least else self.value <= self.limit
-
-    def __str__(self) -> str:
-        promise = "" if self.limit is None else f"   {'≥' if self.at_least else '≤'} {self.limit:,g}"
-        verdict = "" if self.limit is None else ("  ok" if self.kept else "  BROKEN")
-        return f"  {self.what:<74} {self.value:>9,.4g} {self.unit:<8}{promise}{verdict}"
 
 
 # --- helpers ------------------------------------------------------------------------------------------

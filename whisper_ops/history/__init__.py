@@ -4,6 +4,7 @@ from whisper_ops.history.charts import ChartQuery, Point
 from whisper_ops.history.records import (
     AlertRecord,
     EventRecord,
+    LevelFigures,
     LevelRecord,
     PlanRecord,
     StreamRecord,
@@ -17,6 +18,7 @@ __all__ = [
     "ChartQuery",
     "EventRecord",
     "History",
+    "LevelFigures",
     "LevelRecord",
     "PlanRecord",
     "Point",

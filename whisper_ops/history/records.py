@@ -46,20 +46,9 @@ class SweepRecord(Record, frozen=True, kw_only=True):
     """JSON: everything else that a resumed sweep must repeat."""
 
 
-class LevelRecord(Record, frozen=True, kw_only=True):
-    """One level of load: a number of streams held for a while. Latencies are of words pooled over all streams."""
+class LevelFigures(Record, frozen=True, kw_only=True):
+    """What the load test itself measured at one level. Latencies are of words pooled over all streams."""
 
-    sweep_id: int
-    streams: int
-    """How many were asked for."""
-    repeat: int = 0
-    started_at: float
-    duration_seconds: float
-    audit: Audit
-    passed: bool | None
-    """Whether the objective was met; None where the audit forbids an answer."""
-    reason: str
-    """Which objective was missed, or why the audit says what it says; empty when all is well."""
     achieved_concurrency: float
     """Audio seconds sent a second of wall time: by Little's law the streams that really were live at once."""
     words: int
@@ -91,6 +80,24 @@ class LevelRecord(Record, frozen=True, kw_only=True):
     """The generator's own lateness: actual minus intended send."""
     late_p99_seconds: float | None = None
     generator_cpu_ratio: float | None = None
+    gpu_spread: int | None = None
+    """Most streams on a GPU minus fewest."""
+
+
+class LevelRecord(LevelFigures, frozen=True, kw_only=True):
+    """One level of load: a number of streams held for a while."""
+
+    sweep_id: int
+    streams: int
+    """How many were asked for."""
+    repeat: int = 0
+    started_at: float
+    duration_seconds: float
+    audit: Audit
+    passed: bool | None
+    """Whether the objective was met; None where the audit forbids an answer."""
+    reason: str
+    """Which objective was missed, or why the audit says what it says; empty when all is well."""
     server_lag_p95_seconds: float | None = None
     server_busy_ratio: float | None = None
     server_gpu_ratio: float | None = None
@@ -108,8 +115,6 @@ class LevelRecord(Record, frozen=True, kw_only=True):
     """In cores, front and workers together."""
     front_cpu_ratio: float | None = None
     server_descriptors: float | None = None
-    gpu_spread: int | None = None
-    """Most streams on a GPU minus fewest."""
 
 
 class StreamRecord(Record, frozen=True, kw_only=True):
