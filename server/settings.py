@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from server.devices import Device
 
@@ -48,6 +49,8 @@ class Settings:
     token: str | None = field(default=None, repr=False)
     admin_token: str | None = field(default=None, repr=False)
     public_url: str | None = None
+    reconnect_url: str | None = None
+    """Where clients of a server that drains are sent."""
     ticket_seconds: float = 10.0
     resume_seconds: float = 10.0
     idle_seconds: float = 120.0
@@ -60,3 +63,18 @@ class Settings:
     """At most so many streams from one address; 0: no limit."""
     log_json: bool = False
     law: SimulatedLaw = field(default_factory=SimulatedLaw)
+
+
+def checked_stream_url(text: str) -> str:
+    """The address of a WebSocket, as it was given.
+
+    Raises:
+        ValueError: it is none; the message says why.
+    """
+    parts = urlsplit(text)
+    if parts.scheme not in ("ws", "wss"):
+        raise ValueError("it does not begin with ws:// or wss://")
+    if not parts.hostname or not text.isprintable() or set(" {}") & set(text):
+        raise ValueError("it names no host that a client could find")
+    _ = parts.port  # raises when it is no number, or none that a port can have
+    return text

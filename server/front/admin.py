@@ -1,11 +1,16 @@
 """Admin calls: the slots of a GPU, and draining. They need the admin token, and are refused when none is set."""
 
+from typing import TypeVar
+
 import msgspec
 from fastapi import APIRouter, Request, Response
 
 from server.front.endpoints import admin_allowed
 from server.front.hub import Hub
+from server.settings import checked_stream_url
 from whisper_ops import wire
+
+T = TypeVar("T")
 
 
 class Limits(msgspec.Struct, forbid_unknown_fields=True):
@@ -13,41 +18,66 @@ class Limits(msgspec.Struct, forbid_unknown_fields=True):
 
     max_connections_per_gpu: int
 
+    def __post_init__(self) -> None:
+        """ValueError: out of range; msgspec makes a message of it."""
+        if not 1 <= self.max_connections_per_gpu <= 100_000:
+            raise ValueError("max_connections_per_gpu lies between 1 and 100000")
+
+
+class Drain(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST /admin/drain`, which may be left out."""
+
+    reconnect_url: str | None = None
+
+    def __post_init__(self) -> None:
+        """ValueError: no address of a WebSocket; msgspec makes a message of it."""
+        if self.reconnect_url is not None:
+            checked_stream_url(self.reconnect_url)
+
 
 def _answer(body: object, status: int = 200) -> Response:
     return Response(wire.encode(body), status, media_type="application/json")
 
 
+async def _asked(hub: Hub, request: Request, kind: type[T]) -> T | Response:
+    """The body of a call that is allowed, or the answer to one that is not."""
+    if not admin_allowed(hub, request):
+        return _answer({"error": "this call needs the admin token (--admin-token-file)"}, 403)
+    try:
+        return msgspec.json.decode(await request.body() or b"{}", type=kind)
+    except msgspec.DecodeError as error:
+        return _answer({"error": f"cannot read the body: {error}"}, 422)
+
+
 def router(hub: Hub) -> APIRouter:
     """Routes over one hub."""
     api = APIRouter(prefix="/admin")
-    denied = {"error": "this call needs the admin token (--admin-token-file)"}
+
+    def state() -> Response:
+        return _answer({"status": hub.status, "active_connections": len(hub.sessions)})
 
     @api.put("/limits", summary="Change the slots of every GPU")
     async def limits(request: Request) -> Response:
-        if not admin_allowed(hub, request):
-            return _answer(denied, 403)
-        try:
-            asked = msgspec.json.decode(await request.body(), type=Limits)
-        except msgspec.DecodeError as error:
-            return _answer({"error": f"cannot read the body: {error}"}, 422)
-        if not 1 <= asked.max_connections_per_gpu <= 100_000:
-            return _answer({"error": "max_connections_per_gpu lies between 1 and 100000"}, 422)
+        asked = await _asked(hub, request, Limits)
+        if isinstance(asked, Response):
+            return asked
         hub.slots.set_limit(asked.max_connections_per_gpu)
         return _answer(asked)
 
     @api.post("/drain", summary="Admit no more streams, and let the live ones end")
     async def drain(request: Request) -> Response:
-        if not admin_allowed(hub, request):
-            return _answer(denied, 403)
-        hub.drain()
-        return _answer({"status": hub.status, "active_connections": len(hub.sessions)})
+        asked = await _asked(hub, request, Drain)
+        if isinstance(asked, Response):
+            return asked
+        hub.drain(asked.reconnect_url)
+        return state()
 
     @api.delete("/drain", summary="Admit streams again")
     async def undrain(request: Request) -> Response:
-        if not admin_allowed(hub, request):
-            return _answer(denied, 403)
+        asked = await _asked(hub, request, Drain)
+        if isinstance(asked, Response):
+            return asked
         hub.undrain()
-        return _answer({"status": hub.status, "active_connections": len(hub.sessions)})
+        return state()
 
     return api

@@ -62,6 +62,10 @@ class Hub:
         self.sessions: dict[int, Session] = {}
         self.stats = Stats()
         self.draining = False
+        self.reconnect_url = settings.reconnect_url
+        """Where clients are sent while it drains."""
+        self._drain_ends = 0.0
+        self._draining: asyncio.Task[None] | None = None
         self._numbers = itertools.count(1)
         self._changed = asyncio.Event()
         self._left = asyncio.Event()
@@ -213,6 +217,8 @@ class Hub:
         for session in self.sessions.values():
             if secrets.compare_digest(session.resume_token.encode(), token.encode()):
                 session.reattach(offset)
+                if self.draining:
+                    session.outbox.put(self._notice())
                 self.stats.resumed += 1
                 return session
         return None
@@ -258,29 +264,45 @@ class Hub:
 
     # --- draining -----------------------------------------------------------------------------------
 
-    def drain(self) -> None:
-        """Admit nobody any more, and tell every client."""
-        if self.draining:
+    def drain(self, reconnect_url: str | None = None) -> None:
+        """Admit nobody any more, and tell every client; streams that do not end in time are ended.
+
+        Once more with another address, it is told to everybody again; the time goes on.
+        """
+        url = reconnect_url or self.settings.reconnect_url
+        if self.draining and url == self.reconnect_url:
             return
-        self.draining = True
+        self.reconnect_url = url
+        if not self.draining:
+            self.draining = True
+            self._drain_ends = now() + self.settings.drain_seconds
+            self._draining = asyncio.get_running_loop().create_task(self._end_streams())
         for session in self.sessions.values():
-            session.outbox.put(ipc.Draining(self.settings.drain_seconds))
+            session.outbox.put(self._notice())
+
+    def _notice(self) -> ipc.Draining:
+        return ipc.Draining(max(0.0, self._drain_ends - now()), self.reconnect_url)
 
     def undrain(self) -> None:
         """Admit again."""
         self.draining = False
+        if self._draining is not None:
+            self._draining.cancel()
 
     async def drained(self) -> None:
-        """Wait for the streams to end; those that do not in time are ended."""
+        """Wait until draining is over: every stream has ended or was ended, or it was called off."""
+        if self._draining is not None:
+            await asyncio.wait({self._draining})
+
+    async def _end_streams(self) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._emptied(), self.settings.drain_seconds)
-        if self.draining:
-            for session in self.sessions.values():
-                session.break_off("drained", "The server has ended; connect to another one")
-            await asyncio.sleep(0.2)
+        for session in self.sessions.values():
+            session.break_off("drained", "The server has ended; connect to another one")
+        await asyncio.sleep(0.2)  # for the word to leave
 
     async def _emptied(self) -> None:
-        while self.sessions and self.draining:
+        while self.sessions:
             await self._left.wait()
             self._left.clear()
 

@@ -152,6 +152,42 @@ def test_draining_tells_everybody_admits_nobody_and_ends() -> None:
     run(main)
 
 
+def test_a_drain_that_is_called_off_ends_nobody() -> None:
+    async def main() -> None:
+        world = await World(drain_seconds=5.0).ready()
+        client = await world.client().connected()
+        world.hub.drain()
+        await client.speak(2.0)
+        world.hub.undrain()
+        await client.speak(10.0)
+        assert not client.over
+        assert (await world.client().connected()).of("ready")
+        await world.close()
+
+    run(main)
+
+
+def test_where_to_go_is_told_again_when_it_changes_and_to_those_who_come_back() -> None:
+    async def main() -> None:
+        world = await World(drain_seconds=30.0, reconnect_url="wss://one.example/ws").ready()
+        client = await world.client().connected()
+        world.hub.drain()
+        await client.speak(4.0)
+        world.hub.drain()
+        world.hub.drain("wss://two.example/ws")
+        await client.speak(1.0)
+        told = [(notice["reconnect_url"], notice["deadline_s"]) for notice in client.of("draining")]
+        assert told == [("wss://one.example/ws", 30.0), ("wss://two.example/ws", 26.0)]
+        client.drop()
+        again = await world.client(resume=client.resume_token).connected()
+        await world.until(lambda: bool(again.of("draining")))
+        assert again.of("draining")[0]["reconnect_url"] == "wss://two.example/ws"
+        await again.end()
+        await world.close()
+
+    run(main)
+
+
 def test_lowering_the_limit_keeps_the_live_streams() -> None:
     async def main() -> None:
         world = await World(max_connections_per_gpu=3).ready()

@@ -31,6 +31,8 @@ SIMULATED = ("--engine", "simulated", "--devices", "sim:2")
         ([*SIMULATED, "--sim-law", "a=fast"], "'a=fast'"),
         ([*SIMULATED, "--token-file", "/nowhere/token"], "/nowhere/token"),
         ([*SIMULATED, "--host", "203.0.113.7", "--insecure"], "203.0.113.7"),
+        ([*SIMULATED, "--reconnect-url", "https://other.example"], "'https://other.example' is no WebSocket address"),
+        ([*SIMULATED, "--public-url", "wss://{pod}.example/ws"], "'wss://{pod}.example/ws' is no WebSocket address"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_and_exit_code_2(

@@ -239,6 +239,26 @@ def test_admin_calls_need_the_admin_token() -> None:
     serving(work, admin_token="root")
 
 
+def test_draining_by_an_admin_sends_clients_where_told_and_ends_what_is_left() -> None:
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        root = {"authorization": "Bearer root"}
+        client = await world.client().connected()
+        for nonsense in ("https://elsewhere/ws", "wss://", "wss://else where/ws", "ws://host:port/ws", 7):
+            refused = await http.post("/admin/drain", json={"reconnect_url": nonsense}, headers=root)
+            assert refused.status_code == 422
+        assert world.hub.status == "healthy"
+        other = {"reconnect_url": "wss://other.example/ws"}
+        answer = (await http.post("/admin/drain", json=other, headers=root)).json()
+        assert answer == {"status": "draining", "active_connections": 1}
+        await world.until(lambda: bool(client.of("draining")))
+        assert client.of("draining")[0] == {"type": "draining", "deadline_s": 5.0, **other}
+        await client.finished()
+        assert client.of("error")[0]["code"] == "drained"
+        assert client.close_code == 1001
+
+    serving(work, admin_token="root", drain_seconds=5.0)
+
+
 def test_without_an_admin_token_nobody_is_admin() -> None:
     async def work(world: World, http: httpx.AsyncClient) -> None:
         assert (await http.post("/admin/drain", headers={"authorization": "Bearer "})).status_code == 403

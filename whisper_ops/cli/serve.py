@@ -2,7 +2,7 @@
 
 import ipaddress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from whisper_ops.console import narration
 from whisper_ops.errors import UserError
 from whisper_ops.planned import LAG_GUARD_SECONDS, Running, planned_limit
 from whisper_ops.secrets import read_token
+
+if TYPE_CHECKING:
+    from server.settings import Settings
 
 _LAW_KEYS = {
     "a": "a_seconds",
@@ -73,6 +76,7 @@ _LAW_KEYS = {
     help="Refuse with a message and close 1013, or with HTTP 503 before the upgrade.",
 )
 @click.option("--public-url", metavar="TEMPLATE", help="What /connect answers: wss://{pod_id}-{port}.example/ws.")
+@click.option("--reconnect-url", metavar="URL", help="Where clients are sent while this server drains: wss://HOST/ws.")
 @click.option("--token-file", type=click.Path(path_type=Path, dir_okay=False), help="Else WHISPER_OPS_TOKEN.")
 @click.option(
     "--admin-token-file", type=click.Path(path_type=Path, dir_okay=False), help="Else WHISPER_OPS_ADMIN_TOKEN."
@@ -94,52 +98,46 @@ def command(**options: Any) -> None:  # noqa: ANN401  # click hands over the opt
     The native protocol is a WebSocket at /ws; the figures are at /snapshot, /metrics and their like; /docs lists all.
     """
     try:
-        from server import devices, models
         from server.front.run import serve
-        from server.settings import Settings, SimulatedLaw
     except ModuleNotFoundError as error:
         raise UserError(
             f"the server is not installed ({error.name} is missing); install whisper-ops[server]"
         ) from error
 
-    token = read_token(options["token_file"])
-    if token is None and not options["insecure"] and not _loopback(options["host"]):
-        raise UserError(
-            f"--host {options['host']} can be reached from outside and no token is set; "
-            "give --token-file, or say --insecure if that is meant"
-        )
+    settings = _settings(options)
+    what = f"{settings.model} on {', '.join(device.name for device in settings.devices)}"
+    serve(settings, lambda url: narration().print(f"whisper-ops serve: {what}: listening on {url}", soft_wrap=True))
+
+
+def _settings(options: dict[str, Any]) -> "Settings":
+    """The options, checked, as what the server reads."""
+    from server import devices, models
+    from server.settings import Settings, SimulatedLaw
+
     simulated = options["engine"] == "simulated"
     if options["sim_law"] and not simulated:
         raise UserError("--sim-law goes with --engine simulated")
+    token = _token(options)
     found = devices.parse(options["devices"], simulated=simulated)
     model = None if simulated else models.find(options["model"])
-    on_gpu = found[0].kind != "cpu"
-    max_batch = options["max_batch"] or (16 if on_gpu else 4)
-    running = Running(
-        software="whisper-ops",
-        version=__version__,
-        engine=options["engine"],
-        model=model.name if model else "simulated",
-        max_batch=max_batch,
-        compute_type=None if options["compute_type"] == "default" or simulated else options["compute_type"],
-        simulated=simulated,
-    )
-    limit = _limit(options, running)
-    settings = Settings(
+    name = model.name if model else "simulated"
+    max_batch = options["max_batch"] or (16 if found[0].kind != "cpu" else 4)
+    return Settings(
         devices=found,
         engine=options["engine"],
-        model=model.name if model else "simulated",
+        model=name,
         model_path=model.path if model else None,
         compute_type=options["compute_type"],
         max_batch=max_batch,
         host=options["host"],
         port=options["port"],
-        max_connections_per_gpu=limit,
+        max_connections_per_gpu=_limit(options, name, max_batch),
         placement=options["placement"],
         when_full=options["when_full"],
         token=token,
         admin_token=read_token(options["admin_token_file"], "WHISPER_OPS_ADMIN_TOKEN"),
-        public_url=options["public_url"],
+        public_url=_public_url(options["public_url"]),
+        reconnect_url=_stream_url("--reconnect-url", options["reconnect_url"]),
         idle_seconds=options["idle_timeout"],
         session_seconds=options["max_session"],
         drain_seconds=options["drain_timeout"],
@@ -148,17 +146,52 @@ def command(**options: Any) -> None:  # noqa: ANN401  # click hands over the opt
         log_json=options["log_json"],
         law=SimulatedLaw(**_law(options["sim_law"] or "")),
     )
-    what = f"{settings.model} on {', '.join(device.name for device in found)}"
-    serve(settings, lambda url: narration().print(f"whisper-ops serve: {what}: listening on {url}", soft_wrap=True))
+
+
+def _token(options: dict[str, Any]) -> str | None:
+    token = read_token(options["token_file"])
+    if token is None and not options["insecure"] and not _loopback(options["host"]):
+        raise UserError(
+            f"--host {options['host']} can be reached from outside and no token is set; "
+            "give --token-file, or say --insecure if that is meant"
+        )
+    return token
+
+
+def _stream_url(option: str, text: str | None, tried: str | None = None) -> str | None:
+    """An address to give to clients. `tried`: what becomes of it, where it is a template."""
+    from server.settings import checked_stream_url
+
+    try:
+        if text:
+            checked_stream_url(tried or text)
+    except ValueError as error:
+        raise UserError(f"{option} {text!r} is no WebSocket address ({error}); say wss://HOST/ws") from error
+    return text
+
+
+def _public_url(template: str | None) -> str | None:
+    tried = template.replace("{pod_id}", "pod").replace("{port}", "1") if template else None
+    return _stream_url("--public-url", template, tried)
 
 
 def _auto(options: dict[str, Any]) -> bool:
     return bool(options["max_connections_per_gpu"].strip().lower() == "auto")
 
 
-def _limit(options: dict[str, Any], running: Running) -> int:
-    """The slots of a GPU: as told, or as planned."""
+def _limit(options: dict[str, Any], model: str, max_batch: int) -> int:
+    """The slots of a GPU: as told, or as planned for what runs."""
     if _auto(options):
+        simulated = options["engine"] == "simulated"
+        running = Running(
+            software="whisper-ops",
+            version=__version__,
+            engine=options["engine"],
+            model=model,
+            max_batch=max_batch,
+            compute_type=None if options["compute_type"] == "default" or simulated else options["compute_type"],
+            simulated=simulated,
+        )
         planned = planned_limit(options["history"], running)
         narration().print(f"whisper-ops serve: {planned.said}", soft_wrap=True, markup=False)
         return planned.max_connections_per_gpu
