@@ -115,9 +115,35 @@ def test_whisperlivekit_gets_lines_and_a_buffer() -> None:
         client.send(b"")
         await client.finished()
         lines = client.messages[-2]["lines"]
-        assert [line["start"] for line in lines] == ["0:00:00", "0:00:03"]
+        assert [line["start"] for line in lines] == ["0:00:00.00", "0:00:03.71"]
         assert " ".join(line["text"] for line in lines).split()[:8] == spoken(3.0)
         assert client.messages[-1] == {"type": "ready_to_stop"}
+        await world.close()
+
+    run(main)
+
+
+def test_whisperlivekit_differences_add_up_to_what_full_updates_say() -> None:
+    async def main() -> None:
+        world = await World().ready()
+        full, diff = world.client("/asr"), world.client("/asr", mode="diff")
+        for _ in range(3):
+            await asyncio.gather(full.speak(2.0), diff.speak(2.0))
+            await asyncio.gather(full.speak(1.0, level=0), diff.speak(1.0, level=0))
+        for client in (full, diff):
+            client.send(b"")
+            await client.finished()
+        assert diff.messages[0] == {"type": "config", "useAudioWorklet": True, "mode": "diff"}
+        first, *later = diff.messages[1:-1]
+        assert first["type"] == "snapshot"
+        assert {message["type"] for message in later} == {"diff"}
+        assert [message["seq"] for message in (first, *later)] == list(range(1, len(later) + 2))
+        lines = list(first["lines"])
+        for message in later:
+            lines += message.get("new_lines", [])
+            assert len(lines) == message["n_lines"]
+        assert lines == full.messages[-2]["lines"]
+        assert len(lines) == 3
         await world.close()
 
     run(main)
@@ -126,10 +152,10 @@ def test_whisperlivekit_gets_lines_and_a_buffer() -> None:
 def test_whisperlivekit_bad_parameters_end_with_its_own_code() -> None:
     async def main() -> None:
         world = await World().ready()
-        client = world.client("/asr", mode="diff")
+        client = world.client("/asr", mode="half")
         await client.finished()
         assert client.close_code == 4400
-        assert "diff" in client.of("error")[0]["error"]
+        assert "'half'" in client.of("error")[0]["error"]
         await world.close()
 
     run(main)

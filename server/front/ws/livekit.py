@@ -1,6 +1,7 @@
 """WhisperLiveKit's protocol at `/asr`: 16-bit audio at 16 kHz in, updates of lines and a buffer out.
 
-`mode=full` (its default) sends every line each time; an empty binary message ends the stream.
+`mode=full` (its default) sends every line each time. `mode=diff` sends a `snapshot` once and then a `diff` with what is
+new: `new_lines` to append, `n_lines` in all, and the buffers as they stand. An empty binary message ends the stream.
 """
 
 from collections import deque
@@ -21,9 +22,12 @@ class LiveKitConnection(Conversation):
     async def hello(self) -> tuple[Audio, int]:
         """See `Conversation`."""
         mode = self.socket.query_params.get("mode", "full")
-        if mode != "full":
-            raise Bad("bad_request", f"mode {mode!r} is not offered; only full is")
+        if mode not in ("full", "diff"):
+            raise Bad("bad_request", f"mode {mode!r} is not offered; say full or diff")
+        self._diff = mode == "diff"
         self._lines: deque[dict[str, Any]] = deque(maxlen=_LINES)
+        """All that full mode shows; of diff mode what the client lacks."""
+        self._said = self._sequence = 0
         await self.send({"type": "config", "useAudioWorklet": True, "mode": mode})
         return Audio(language=self.socket.query_params.get("language") or None), 0
 
@@ -43,6 +47,7 @@ class LiveKitConnection(Conversation):
             case ipc.Final():
                 span = {"start": _clock(message.start), "end": _clock(message.end)}
                 self._lines.append({"speaker": 1, "text": message.text, **span})
+                self._said += 1
                 await self._update(session, "")
             case ipc.Done():
                 await self.send({"type": "ready_to_stop"})
@@ -55,17 +60,27 @@ class LiveKitConnection(Conversation):
         return False
 
     async def _update(self, session: Session, buffer: str) -> None:
-        await self.send(
-            {
-                "status": "active_transcription",
-                "lines": list(self._lines),
-                "buffer_transcription": buffer,
-                "buffer_diarization": "",
-                "buffer_translation": "",
-                "remaining_time_transcription": round(session.lag_s, 2),
-                "remaining_time_diarization": 0,
-            }
-        )
+        lag_s = round(session.lag_s, 2)
+        now = {
+            "status": "active_transcription",
+            "buffer_transcription": buffer,
+            "buffer_diarization": "",
+            "buffer_translation": "",
+            "remaining_time_transcription": lag_s,
+            "remaining_time_transcription_processing": lag_s,
+            "remaining_time_transcription_policy": 0,
+            "remaining_time_diarization": 0,
+        }
+        await self.send(self._difference(now) if self._diff else now | {"lines": list(self._lines)})
+
+    def _difference(self, now: dict[str, Any]) -> dict[str, Any]:
+        self._sequence += 1
+        lines = list(self._lines)
+        self._lines.clear()
+        if self._sequence == 1:
+            return {"type": "snapshot", "seq": 1, **now, "lines": lines}
+        message = {"type": "diff", "seq": self._sequence, **now, "n_lines": self._said}
+        return message | ({"new_lines": lines} if lines else {})
 
     async def _error(self, message: str) -> None:
         await self.send({"type": "error", "error": message})
@@ -82,5 +97,5 @@ class LiveKitConnection(Conversation):
 
 
 def _clock(seconds: float) -> str:
-    whole = int(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+    minutes, hundredths = divmod(round(seconds * 100), 6000)
+    return f"{minutes // 60}:{minutes % 60:02d}:{hundredths // 100:02d}.{hundredths % 100:02d}"
