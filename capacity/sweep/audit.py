@@ -9,6 +9,7 @@ import msgspec
 
 from capacity.sweep.figures import Counts, shares
 from capacity.sweep.objective import Objective
+from capacity.sweep.word_errors import Clips, hold_against
 from whisper_ops.history.records import Audit, LevelFigures
 
 LATE_SECONDS = 0.05
@@ -40,7 +41,7 @@ def judge(
     *,
     lag_p95_seconds: float | None = None,
     stopped: str | None = None,
-    paired: dict[str, tuple[float, float]] | None = None,
+    one_stream: Clips | None = None,
 ) -> Verdict:
     """Audit a level and compare it with the objective.
 
@@ -51,7 +52,7 @@ def judge(
         baseline: the measures of one stream, for what is relative and for missing text; empty when there is none.
         seconds: how long all streams were to be live.
         lag_p95_seconds: the server's own lag, when it says.
-        paired: measures of the level and of one stream, where a relative condition compares them on a common part.
+        one_stream: the utterances of one stream, for word errors relative to it.
         stopped: why the level was stopped early, when it was.
     """
     generator = _generator_fault(figures)
@@ -61,13 +62,20 @@ def judge(
         # Its answer is known. The latencies of what did come would flatter it, so they are no evidence.
         return Verdict("invalid", False, stopped)
     measures = {**shares(figures, counts), "lag_p95": lag_p95_seconds}
-    missed = objective.missed(measures, baseline, paired)
+    heard = {
+        term.written: said
+        for term in objective.terms
+        if (said := hold_against(term, counts.clip_errors, one_stream or {})) is not None
+    }
+    missed = objective.missed(measures, baseline, settled=heard)
+    missed += [said.missed for said in heard.values() if said.missed]
     server = _server_fault(figures, counts, measures, baseline)
     if server:
         broke = bool(figures.refused or figures.failed or missed or "never came" in server)
         return Verdict("invalid", False if broke else None, "; ".join([server, *missed]))
     short = _short(figures, seconds)
-    return Verdict("provisional" if short else "valid", not missed, "; ".join([*missed, *short]))
+    doubts = [said.open for said in heard.values() if said.open]
+    return Verdict("provisional" if short else "valid", not missed, "; ".join([*missed, *short, *doubts]))
 
 
 def _generator_fault(figures: LevelFigures) -> str | None:

@@ -9,6 +9,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from capacity.sweep.details import clips
+from capacity.sweep.word_errors import Excess, against
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, SweepRecord
 
@@ -28,6 +30,8 @@ class Change(msgspec.Struct, frozen=True):
     a: float
     b: float
     worse: bool
+    doubt: str = ""
+    """Why it cannot be told whether it is worse, though it looks like it."""
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +80,9 @@ def compare(history: History, a: int, b: int, worse_by: float) -> Compared:
     for streams in both:
         one, other = levels_a[streams], levels_b[streams]
         _check_cadence(one, other)
-        changes += [change for figure in _FIGURES if (change := _change(one, other, figure, worse_by)) is not None]
+        excess = against(clips(history, other), clips(history, one))
+        found = [_change(one, other, figure, worse_by, excess) for figure in _FIGURES]
+        changes += [change for change in found if change is not None]
     reasons = [
         f"{c.figure.removesuffix('_seconds').removesuffix('_ratio')} at {c.streams}: {_show(c.a, c.figure)} → "
         f"{_show(c.b, c.figure)}"
@@ -105,7 +111,7 @@ def table(compared: Compared) -> Group:
             change.figure.removesuffix("_seconds").removesuffix("_ratio"),
             _show(change.a, change.figure),
             _show(change.b, change.figure),
-            "✗ worse" if change.worse else "",
+            "✗ worse" if change.worse else f"? {change.doubt}" if change.doubt else "",
         )
     verdict = "✗ worse: " + "; ".join(compared.reasons) if compared.worse else "✓ not worse"
     limits = f"largest level that met the objective: {compared.limit_a or '—'} → {compared.limit_b or '—'}"
@@ -146,12 +152,19 @@ def _limit(levels: dict[int, LevelRecord]) -> int | None:
     return max((n for n, level in levels.items() if level.passed and (failing is None or n < failing)), default=None)
 
 
-def _change(a: LevelRecord, b: LevelRecord, figure: str, worse_by: float) -> Change | None:
+def _change(a: LevelRecord, b: LevelRecord, figure: str, worse_by: float, excess: Excess | None) -> Change | None:
     one, other = getattr(a, figure), getattr(b, figure)
     if one is None or other is None or "invalid" in {a.audit, b.audit}:
         return None
     margin = max(worse_by * one, _NOISE.get(figure, _NOISE_SECONDS))
-    return Change(a.streams, figure, one, other, other > one + margin)
+    if figure != "wer_ratio" or excess is None:
+        return Change(a.streams, figure, one, other, other > one + margin)
+    answer = excess.beyond(margin)
+    doubt = ""
+    if answer == "open":
+        enough = excess.words_to_tell(margin)
+        doubt = f"{sum(excess.words)} words are too few to tell" + (f", {enough} would" if enough else "")
+    return Change(a.streams, figure, one, other, answer == "yes", doubt)
 
 
 def _show(value: float, figure: str) -> str:

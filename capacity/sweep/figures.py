@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from capacity.load.orders import Finished, LevelOrder, StreamResult
-from whisper_ops.history import LevelFigures, StreamRecord
+from capacity.sweep.word_errors import pooled
+from whisper_ops.histogram import LatencyHistogram
+from whisper_ops.history import LevelFigures, StreamRecord, UtteranceRecord, WordLatencyRecord
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +66,7 @@ def pool(level: LevelOrder, parts: Sequence[Finished]) -> tuple[LevelFigures, Co
         speech_words=sum(s.speech_words for s in streams),
         outcomes=dict(outcomes),
         first_error=next((s.error for s in streams if s.error), None),
-        clip_errors=_by_clip(streams),
+        clip_errors=dict(pooled(*(s.clip_errors for s in streams))),
     )
     return figures, counts
 
@@ -90,7 +92,23 @@ def stream_record(stream: StreamResult) -> StreamRecord:
         late_p99_seconds=_quantile(np.array(stream.lateness), 0.99),
         outcome=stream.outcome,
         error=stream.error,
+        replica=stream.replica,
     )
+
+
+def utterance_records(counts: Counts) -> list[UtteranceRecord]:
+    """The rows of a level's utterances."""
+    return [
+        UtteranceRecord(clip=clip, words=words, errors=wrong) for clip, (wrong, words) in counts.clip_errors.items()
+    ]
+
+
+def latency_records(streams: Sequence[StreamResult]) -> list[WordLatencyRecord]:
+    """The rows of a level's word latencies, by bucket."""
+    first = LatencyHistogram(word.first for stream in streams for word in stream.latencies)
+    stable = LatencyHistogram(word.stable for stream in streams for word in stream.latencies)
+    pairs = enumerate(zip(first.counts, stable.counts, strict=True))
+    return [WordLatencyRecord(bucket=k, first=one, stable=other) for k, (one, other) in pairs if one or other]
 
 
 def shares(figures: LevelFigures, counts: Counts) -> dict[str, float | None]:
@@ -108,33 +126,6 @@ def shares(figures: LevelFigures, counts: Counts) -> dict[str, float | None]:
         "wer": figures.wer_ratio,
         "missing": figures.missing_words / reference if figures.missing_words is not None and reference else None,
     }
-
-
-def paired_wer(counts: Counts, baseline: Counts) -> tuple[float, float] | None:
-    """WER of a level and of its baseline over the utterances that both said, weighted alike.
-
-    One stream says a few of the corpus' utterances and some are harder than others: over different ones their
-    difference would be mostly luck. None: they have none in common.
-    """
-    common = [clip for clip in counts.clip_errors if clip in baseline.clip_errors]
-    words = sum(counts.clip_errors[clip][1] for clip in common)
-    if not words:
-        return None
-    here = sum(counts.clip_errors[clip][0] for clip in common) / words
-    expected = 0.0
-    for clip in common:
-        wrong, of = baseline.clip_errors[clip]
-        expected += wrong / of * counts.clip_errors[clip][1]
-    return here, expected / words
-
-
-def _by_clip(streams: Sequence[StreamResult]) -> dict[str, tuple[int, int]]:
-    found: dict[str, tuple[int, int]] = {}
-    for stream in streams:
-        for clip, (wrong, words) in stream.clip_errors.items():
-            before = found.get(clip, (0, 0))
-            found[clip] = (before[0] + wrong, before[1] + words)
-    return found
 
 
 def _spread(kind: str, values: npt.NDArray[np.float64]) -> dict[str, float | None]:

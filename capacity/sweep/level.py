@@ -10,11 +10,12 @@ from capacity.load.arrivals import offsets, ramp_seconds
 from capacity.load.orders import Finished, LevelOrder, Progress, StreamOrder, StreamResult
 from capacity.load.processes import Generators
 from capacity.sweep.audit import Verdict, judge
-from capacity.sweep.figures import Counts, paired_wer, pool, shares, stream_record
+from capacity.sweep.figures import Counts, pool, shares, stream_record
 from capacity.sweep.hopeless import Hopeless
 from capacity.sweep.objective import Objective
 from capacity.sweep.readings import Readings, Sampler, boil_down
 from capacity.sweep.target import Target
+from capacity.sweep.word_errors import Clips
 from whisper_ops.history import LevelFigures, LevelRecord, StreamRecord
 from whisper_ops.snapshot import Snapshot
 
@@ -34,8 +35,10 @@ class LoadShape(msgspec.Struct, frozen=True, kw_only=True):
     settle_seconds: float = 1.0
     """Between the last arrival and the measured window."""
     drain_seconds: float = 20.0
-    cool_seconds: float = 10.0
-    """After a level that was missed: a server that drowned gets time to come up again."""
+    warm_up_seconds: float = 60.0
+    """How long streams that are not measured may speak until text comes in time, before the first level; 0: none do."""
+    cool_seconds: float = 60.0
+    """The same after a level that was missed: a server that drowned gets time to come up again."""
     keep_text: bool = False
 
 
@@ -150,22 +153,21 @@ def _measured(
 
 
 class Baseline(msgspec.Struct, frozen=True):
-    """What is known of one stream: its measures and, unless it was measured by an earlier run, its utterances."""
+    """What is known of one stream."""
 
     measures: dict[str, float | None] = {}
-    counts: Counts | None = None
+    clips: Clips = {}
 
 
 def verdict(measured: Measured, objective: Objective, baseline: Baseline) -> Verdict:
     """Audit a level against an objective."""
-    pair = paired_wer(measured.counts, baseline.counts) if baseline.counts else None
     return judge(
         measured.figures,
         measured.counts,
         objective,
         baseline.measures,
         measured.seconds,
-        paired={"wer": pair} if pair else None,
+        one_stream=baseline.clips,
         lag_p95_seconds=measured.readings.server_lag_p95_seconds,
         stopped=measured.stopped,
     )

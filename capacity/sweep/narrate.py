@@ -33,6 +33,7 @@ class Narrator:
         self._now = ""
         self._label = ""
         self._ends_at = 0.0
+        self._left = ""
         self._live = Live(console=console, refresh_per_second=2, transient=True, get_renderable=self._picture)
 
     def __enter__(self) -> Self:
@@ -53,9 +54,17 @@ class Narrator:
         self._label = f"level {number}{of}: {streams}{purpose}"
         self._now = "connecting"
         self._ends_at = time.monotonic() + seconds
+        self._left = "left in this level"
         left_seconds = seconds * (left or 1)
         total = f"; at most {_duration(left_seconds)} in all" if left and left > 1 else ""
         self._say(f"{self._label}, about {seconds:.0f} s{total}")
+
+    def pause(self, what: str, at_most_seconds: float) -> None:
+        """Something that is not measured."""
+        self._label, self._now = what, "connecting"
+        self._ends_at = time.monotonic() + at_most_seconds
+        self._left = "left at most"
+        self._say(f"{what}, at most {at_most_seconds:.0f} s")
 
     def progress(self, progress: Progress, snapshot: Snapshot | None) -> None:
         """A second later."""
@@ -89,7 +98,7 @@ class Narrator:
         left = max(0.0, self._ends_at - time.monotonic())
         parts = [level_table(self._levels, self._console.width)] if self._levels else []
         notes = [Text(note, style="dim") for note in self._notes[-2:]]
-        return Group(*parts, *notes, Text(f"{self._label} · {self._now} · {left:.0f} s left in this level"))
+        return Group(*parts, *notes, Text(f"{self._label} · {self._now} · {left:.0f} s {self._left}"))
 
 
 _SEARCHING = {"double", "bisect", "repeat"}

@@ -1,7 +1,7 @@
 """What a load must meet to count as carried: `"stable_p95<=2s, wer<=+1.5, errors<=0.1%"`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -123,21 +123,20 @@ class Objective(msgspec.Struct, frozen=True):
         self,
         figures: Mapping[str, float | None],
         baseline: Mapping[str, float | None],
-        paired: Mapping[str, tuple[float, float]] | None = None,
+        settled: Collection[str] = (),
     ) -> list[str]:
         """Which conditions are missed, in a few words each; none: the objective is met.
 
         Args:
             figures: the measures of a level.
             baseline: those of one stream.
-            paired: for relative conditions, both where they are better compared on a common part.
+            settled: conditions, as written, that were judged elsewhere.
         """
-        misses = []
-        for term in self.terms:
-            value, base = figures.get(term.name), baseline.get(term.name)
-            if term.relative and paired and term.name in paired:
-                value, base = paired[term.name]
-            misses.append(term.missed(value, base))
+        misses = [
+            term.missed(figures.get(term.name), baseline.get(term.name))
+            for term in self.terms
+            if term.written not in settled
+        ]
         return [miss for miss in misses if miss is not None]
 
     def limit(self, name: str) -> float | None:

@@ -5,14 +5,13 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
-import numpy as np
-
-from capacity.sweep.level import Measured
+from capacity.sweep.details import Detail
 from capacity.sweep.objective import parse
 from capacity.sweep.run import Outcome
 from capacity.sweep.svg import Line, bar_chart, line_chart
 from capacity.sweep.tables import verdict_text
 from whisper_ops.errors import UserError
+from whisper_ops.histogram import LATENCY_BOUNDS_SECONDS
 from whisper_ops.history import LevelRecord
 
 _STYLE = """
@@ -52,11 +51,11 @@ def render(outcome: Outcome) -> str:
     said = [sentence for sentence in (outcome.said, outcome.reason) if sentence]
     parts += [f"<p><strong>{escape(sentence)}</strong></p>" for sentence in said]
     parts += [_table(outcome.levels), "<h2>Latency against load</h2>", _against_load(outcome)]
-    if outcome.measured:
-        last = max(outcome.measured, key=lambda level: level.streams)
+    if outcome.details:
+        last = outcome.details[-1]
         parts += [
             "<h2>How long words took to become stable</h2>",
-            _distribution(outcome.measured),
+            _distribution(outcome.details),
             f"<h2>Who was late, at {_count(last.streams)}</h2>",
             bar_chart(_late_streams(last), "stable p95 of each stream, s", _limits(sweep.objective, "stable_p95")),
             f"<h2>Streams on each GPU, at {_count(last.streams)}</h2>",
@@ -117,26 +116,26 @@ def _count(streams: int) -> str:
     return "1 stream" if streams == 1 else f"{streams} streams"
 
 
-def _distribution(measured: Iterable[Measured]) -> str:
+def _distribution(levels: Iterable[Detail]) -> str:
     lines = []
-    for level in sorted(measured, key=lambda level: level.streams):
-        values = np.sort([word.stable for stream in level.results for word in stream.latencies])
-        if values.size:
-            shares = np.linspace(0, 1, 41)
-            points = [(max(0.0, float(np.quantile(values, q))), float(q) * 100) for q in shares]
+    for level in levels:
+        total = sum(bucket.stable for bucket in level.latencies)
+        points, so_far = [(0.0, 0.0)], 0
+        for bucket in level.latencies:
+            so_far += bucket.stable
+            if bucket.bucket < len(LATENCY_BOUNDS_SECONDS):
+                points.append((LATENCY_BOUNDS_SECONDS[bucket.bucket], so_far / max(1, total) * 100))
+        if total:
             lines.append(Line(_count(level.streams), points, marks=False))
-    return line_chart(lines[-9:], "seconds until stable", "% of words")
+    return line_chart(lines, "seconds until stable", "% of words")
 
 
-def _late_streams(level: Measured) -> list[tuple[str, float]]:
-    found = []
-    for stream in level.results:
-        values = [word.stable for word in stream.latencies]
-        found.append((str(stream.number), float(np.quantile(values, 0.95)) if values else 0.0))
+def _late_streams(level: Detail) -> list[tuple[str, float]]:
+    found = [(str(stream.number), stream.stable_p95_seconds or 0.0) for stream in level.results]
     return sorted(found, key=lambda bar: -bar[1])[:60]
 
 
-def _per_gpu(level: Measured) -> list[tuple[str, float]]:
+def _per_gpu(level: Detail) -> list[tuple[str, float]]:
     counts = Counter(stream.gpu_id for stream in level.results if stream.gpu_id is not None)
     return [(f"GPU {gpu}", float(count)) for gpu, count in sorted(counts.items())]
 

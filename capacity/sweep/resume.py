@@ -7,6 +7,7 @@ import time
 import msgspec
 import psutil
 
+from capacity.sweep.probe import Probed
 from whisper_ops.errors import UserError
 from whisper_ops.history import History, LevelRecord, Stored, SweepRecord
 
@@ -30,6 +31,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     slots: int | None = None
     slots_per_gpu: int | None = None
     host: dict[str, object] | None = None
+    warm_up: Probed | None = None
+    """How the server was warmed up before the first level; None: it was not."""
 
 
 def find(history: History, sweep: SweepRecord, now: float | None = None) -> Stored | None:

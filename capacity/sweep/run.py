@@ -13,9 +13,12 @@ from capacity.load.orders import Progress
 from capacity.load.processes import Generators
 from capacity.speech.corpus import Corpus
 from capacity.sweep.audit import LATE_SECONDS
+from capacity.sweep.details import Detail, clips, details
+from capacity.sweep.figures import latency_records, utterance_records
 from capacity.sweep.level import Baseline, LoadShape, Measured, records, run_level, verdict, wall_seconds
 from capacity.sweep.objective import Objective
 from capacity.sweep.plans import LONG_FACTOR, Ask, Plan
+from capacity.sweep.probe import Probed, probe
 from capacity.sweep.resume import Settings, find, usable
 from capacity.sweep.target import Target, reach
 from capacity.sweep.watch import Watch
@@ -27,7 +30,10 @@ from whisper_ops.snapshot import Identity, Snapshot
 STREAMS_A_PROCESS = 300
 """What one generator process holds on one core; see docs/load-test.md."""
 
-_UNSEEN_FACTOR = 4.0
+_IN_TIME_SECONDS = 2.0
+"""Text so little behind is in time for a server between levels, unless the objective allows more."""
+_WARM_STREAMS = 2
+"""Together they warm up batches as well."""
 
 
 class Watcher(Protocol):
@@ -35,6 +41,9 @@ class Watcher(Protocol):
 
     def begin(self, ask: Ask, number: int, left: int | None, seconds: float) -> None:
         """A level begins; it will take about `seconds`. `left` counts it and what may follow."""
+
+    def pause(self, what: str, at_most_seconds: float) -> None:
+        """Between levels something is done that is not measured."""
 
     def progress(self, progress: Progress, snapshot: Snapshot | None) -> None:
         """About once a second."""
@@ -60,6 +69,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it ended because the server could not be reached any more."""
     measured: tuple[Measured, ...] = ()
     """What was measured now, with all streams and words; stored levels are not among them."""
+    details: tuple[Detail, ...] = ()
+    """What was stored behind the levels, for pictures; whoever measured them."""
     watched: dict[str, list[dict[str, float]]] = {}
 
 
@@ -105,6 +116,7 @@ class Sweep:
         self._measured: list[Measured] = []
         self._levels: list[LevelRecord] = []
         self._sweep_id = 0
+        self._settings: Settings
 
     async def run(self, plan: Plan) -> Outcome:
         """Measure what the plan asks for, one stream first when the objective counts from it.
@@ -115,13 +127,14 @@ class Sweep:
             UserError: the server cannot be reached to begin with (exit 3), or the same sweep is running.
         """
         first = await reach(self._target)
+        self._settings = self._make_settings(first)
         sweep = self._begin(first, plan)
         state: SweepState = "failed"
         reason: str | None = "the load test broke"
         gone = False
         try:
             async with self._generators() as generators:
-                await self._all(generators, plan)
+                await self._all(generators, plan, (first.figures and first.figures.gpus) or 1)
             state, reason = "done", None
         except asyncio.CancelledError:
             state, reason = "interrupted", "stopped by Ctrl-C; the same command goes on from here"
@@ -131,13 +144,16 @@ class Sweep:
             self._history.finish_sweep(self._sweep_id, state, time.time(), reason or plan.outcome)
         return Outcome(
             sweep_id=self._sweep_id,
-            sweep=msgspec.structs.replace(sweep, state=state, reason=reason, finished_at=time.time()),
+            sweep=msgspec.structs.replace(
+                sweep, state=state, reason=reason, finished_at=time.time(), settings=_encoded(self._settings)
+            ),
             levels=tuple(self._levels),
             state=state,
             reason=reason,
             said=plan.outcome,
             gone=gone,
             measured=tuple(self._measured),
+            details=details(self._history, self._sweep_id, self._levels),
             watched={watch.name: watch.rows for watch in self._options.watch},
         )
 
@@ -152,14 +168,16 @@ class Sweep:
         done = usable(self._history.levels(before.id))
         self._watcher.note(f"going on with sweep {before.id}: {len(done)} levels are measured already")
         for level in done:
-            self._remember_baseline(level.streams, Baseline(_measures(level)))
+            self._remember_baseline(level.streams, Baseline(_measures(level), clips(self._history, level)))
             plan.told(level.streams, level.passed, long=self._is_long(level))
             self._levels.append(level)
             self._watcher.end(level)
         return before.sweep
 
-    async def _all(self, generators: Generators, plan: Plan) -> None:
+    async def _all(self, generators: Generators, plan: Plan, gpus: int) -> None:
         number = len(self._levels)
+        if (ask := self._next(plan)) is not None and self._shape.warm_up_seconds:
+            await self._warm_up(generators, max(gpus, min(_WARM_STREAMS, ask.streams)))
         while (ask := self._next(plan)) is not None:
             number += 1
             shape = self._shaped(ask)
@@ -170,15 +188,32 @@ class Sweep:
             plan.told(ask.streams, level.passed, long=ask.long)
             if measured.figures.failed:
                 await reach(self._target)  # raises when it is gone
-            if level.passed is False and plan.next() is not None:
-                await self._cool_down(measured)
+            if level.passed is False and plan.next() is not None and self._shape.cool_seconds:
+                await self._cool_down(generators)
 
-    async def _cool_down(self, measured: Measured) -> None:
-        """After a missed level: a server that cannot say that it is idle may go on with what it had for long."""
-        says = bool(measured.snapshots) and measured.snapshots[-1].state == "live"
-        seconds = self._shape.cool_seconds * (1 if says else _UNSEEN_FACTOR)
-        self._watcher.note(f"letting the server come up again for {seconds:g} s")
-        await asyncio.sleep(seconds)
+    async def _warm_up(self, generators: Generators, streams: int) -> None:
+        self._watcher.pause("warming up", self._shape.warm_up_seconds)
+        probed = await self._probe(generators, streams, self._shape.warm_up_seconds)
+        self._settings = msgspec.structs.replace(self._settings, warm_up=probed)
+        self._history.set_sweep_settings(self._sweep_id, _encoded(self._settings))
+        if probed.in_time:
+            self._watcher.note(f"warmed up in {probed.seconds:.0f} s")
+        else:
+            why = probed.error or ("it is slow" if probed.text_after_seconds else "no text came")
+            self._watcher.note(f"after {probed.seconds:.0f} s of warming up text does not come in time yet: {why}")
+
+    async def _cool_down(self, generators: Generators) -> None:
+        """After a missed level: until a stream that is not measured gets its text in time."""
+        self._watcher.pause("letting the server come up again", self._shape.cool_seconds)
+        probed = await self._probe(generators, 1, self._shape.cool_seconds)
+        came = "the server came up again in" if probed.in_time else "the server still is behind after"
+        self._watcher.note(f"{came} {probed.seconds:.0f} s")
+
+    async def _probe(self, generators: Generators, streams: int, seconds: float) -> Probed:
+        behind = max(_IN_TIME_SECONDS, self._objective.limit("stable_p95") or 0.0)
+        return await probe(
+            generators, self._target, self._shape, streams, behind, self._watcher.progress, at_most_seconds=seconds
+        )
 
     def _generators(self) -> Generators:
         return Generators(self._corpus.folder, self._options.processes or 1, self._options.generator)
@@ -219,10 +254,11 @@ class Sweep:
             await generators.grow(len(generators) + 1)
 
     def _keep(self, measured: Measured) -> LevelRecord:
-        self._remember_baseline(measured.streams, Baseline(measured.measures, measured.counts))
+        self._remember_baseline(measured.streams, Baseline(measured.measures, measured.counts.clip_errors))
         judged = verdict(measured, self._objective, self._baseline)
         level, streams = records(measured, judged, self._sweep_id)
-        self._history.add_level(level, streams)
+        utterances, latencies = utterance_records(measured.counts), latency_records(measured.results)
+        self._history.add_level(level, streams, utterances, latencies)
         self._measured.append(measured)
         self._levels.append(level)
         self._watcher.end(level)
@@ -255,10 +291,10 @@ class Sweep:
             arrivals=self._shape.arrivals,
             corpus=self._corpus.name,
             objective=self._objective.canonical,
-            settings=msgspec.json.encode(self._settings(first)).decode(),
+            settings=_encoded(self._settings),
         )
 
-    def _settings(self, first: Snapshot) -> Settings:
+    def _make_settings(self, first: Snapshot) -> Settings:
         memories = [gpu.memory_total_bytes for gpu in first.gpus if gpu.memory_total_bytes is not None]
         return Settings(
             plan=self._options.plan_line,
@@ -273,6 +309,10 @@ class Sweep:
 
 
 _BASELINE = "baseline"
+
+
+def _encoded(settings: Settings) -> str:
+    return msgspec.json.encode(settings).decode()
 
 
 def _measures(level: LevelRecord) -> dict[str, float | None]:

@@ -69,6 +69,8 @@ class Faults(msgspec.Struct, kw_only=True):
     """Say `done` and close when so much sound came: a server that pretends to have streams."""
     die_after_seconds: float | None = None
     """The whole server is gone when any stream has sent so much."""
+    cold_seconds: float = 0.0
+    """No text comes for so long after the first connection; then all of it at once."""
     gpus: int = 1
     uneven: bool = False
     """Everybody goes to the first GPU."""
@@ -90,6 +92,7 @@ class Double:
         self.most_active = 0
         self.accepted = 0
         self.handed_out = 0
+        self.warm_at: float | None = None
         self.server: Server | None = None
         self.url = ""
         self.empty = asyncio.Event()
@@ -119,6 +122,8 @@ class Double:
             asyncio.get_running_loop().call_later(faults.cuts_after_seconds, connection.transport.abort)
         self.active[id(connection)] = gpu
         self.accepted += 1
+        if self.warm_at is None:
+            self.warm_at = asyncio.get_running_loop().time() + faults.cold_seconds
         self.empty.clear()
         self.most_active = max(self.most_active, len(self.active))
         await connection.send(json.dumps({"type": "status", "state": "connected", "message": "Connected"}))
@@ -146,7 +151,8 @@ class Double:
                 if faults.drop_every and ear.words % faults.drop_every == 0:
                     continue
                 if not faults.silent:
-                    loop.call_later(faults.delay_seconds, self._show, connection, shown, word)
+                    at = max(self.warm_at or 0.0, loop.time() + faults.delay_seconds)
+                    loop.call_at(at, self._show, connection, shown, word)
             await self._misbehave(connection, ear.seconds)
 
     async def _misbehave(self, connection: ServerConnection, seconds: float) -> None:

@@ -24,7 +24,7 @@ from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, SweepRecord
 from whisper_ops.snapshot import Snapshot
 
-SHAPE = LoadShape(seconds=4, setup_seconds=4, drain_seconds=2, cool_seconds=0)
+SHAPE = LoadShape(seconds=4, setup_seconds=4, drain_seconds=2, warm_up_seconds=0, cool_seconds=0)
 
 
 class Quiet:
@@ -34,10 +34,14 @@ class Quiet:
         self.levels: list[LevelRecord] = []
         self.asked: list[Ask] = []
         self.notes: list[str] = []
+        self.pauses: list[str] = []
         self.first_level = asyncio.Event()
 
     def begin(self, ask: Ask, number: int, left: int | None, seconds: float) -> None:
         self.asked.append(ask)
+
+    def pause(self, what: str, at_most_seconds: float) -> None:
+        self.pauses.append(what)
 
     def note(self, sentence: str) -> None:
         self.notes.append(sentence)
@@ -80,7 +84,9 @@ CASES = {
     "refuses all": Case(faults=Faults(slots=0), levels=(2,)),
     "nonsense": Case(faults=Faults(nonsense=True), levels=(2,)),
     "never ready": Case(
-        faults=Faults(never_ready=True), levels=(2,), shape=LoadShape(seconds=2, setup_seconds=1, cool_seconds=0)
+        faults=Faults(never_ready=True),
+        levels=(2,),
+        shape=LoadShape(seconds=2, setup_seconds=1, warm_up_seconds=0, cool_seconds=0),
     ),
     "never done": Case(faults=Faults(never_done=True), levels=(2,)),
     "silent": Case(faults=Faults(silent=True), levels=(2,)),
@@ -90,7 +96,7 @@ CASES = {
         levels=(2,),
         objective="stable_p95<=5s",
         options=Options(generator="tests.capacity.slow_generator"),
-        shape=LoadShape(seconds=1.5, cool_seconds=0),
+        shape=LoadShape(seconds=1.5, warm_up_seconds=0, cool_seconds=0),
     ),
     "two steps": Case(faults=Faults(slots=3), levels=(2, 4), two_step=True),
     "dies": Case(faults=Faults(die_after_seconds=2.0), levels=(1, 2, 4)),
@@ -247,7 +253,7 @@ async def test_nothing_there_is_exit_3_and_no_row(corpus: Corpus, tmp_path: Path
 async def test_an_interrupted_sweep_keeps_its_levels_and_the_same_command_goes_on(
     corpus: Corpus, tmp_path: Path
 ) -> None:
-    short = LoadShape(seconds=1.5, setup_seconds=3, drain_seconds=2, cool_seconds=0)
+    short = LoadShape(seconds=1.5, setup_seconds=3, drain_seconds=2, warm_up_seconds=0, cool_seconds=0)
     objective = parse("stable_p95<=2s")
     options = Options(processes=1, plan_line="levels [1, 2]")
     with History.writing(tmp_path / "h.db") as store:

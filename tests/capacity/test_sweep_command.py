@@ -13,7 +13,7 @@ import pytest
 from tests.capacity.double import Faults, coded_corpus, running_double
 from whisper_ops.history import History
 
-SHORT = ("--duration", "1.5", "--objective", "stable_p95<=2s, connected>=99.9%")
+SHORT = ("--no-warm-up", "--duration", "1.5", "--objective", "stable_p95<=2s, connected>=99.9%")
 
 
 async def start(*arguments: str) -> Process:
@@ -80,7 +80,9 @@ async def test_a_missed_objective_is_exit_1_and_comparing_says_no(files: tuple[s
         assert code == 0, err
     async with running_double(Faults(delay_seconds=0.6)) as slow:
         objective = ("--objective", "stable_p95<=0.4s")
-        code, out, _ = await run("sweep", slow.url, "--levels", "1", "--duration", "1.5", *objective, *files)
+        code, out, _ = await run(
+            "sweep", slow.url, "--levels", "1", "--no-warm-up", "--duration", "1.5", *objective, *files
+        )
         assert code == 1
         assert "✗ missed" in out
     code, out, err = await run("sweep", "compare", "1", "2", *history)

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capacity.load.words import Spoken, Update, errors_by_clip, latencies, score
-from capacity.sweep.figures import Counts, paired_wer
 
 
 def _spoken(text: str, step: float = 1.0) -> list[Spoken]:
@@ -68,18 +67,6 @@ def test_errors_are_counted_where_they_happen() -> None:
     assert errors_by_clip(spoken, "the hat sat all long today") == {"one": (1, 3), "two": (2, 3)}
     assert errors_by_clip(spoken, "") == {"one": (3, 3), "two": (3, 3)}
     assert errors_by_clip([], "noise") == {}
-
-
-def test_word_errors_of_a_level_are_compared_over_the_utterances_both_said() -> None:
-    def counts(**clips: tuple[int, int]) -> Counts:
-        return Counts(
-            asked=1, reference_words=1, speech_words=1, outcomes={}, first_error=None, clip_errors=dict(clips)
-        )
-
-    # The level also said an utterance that everybody gets wrong; one stream did not.
-    one, ten = counts(easy=(1, 10)), counts(easy=(12, 100), hard=(60, 100))
-    assert paired_wer(ten, one) == pytest.approx((0.12, 0.10))
-    assert paired_wer(ten, counts(other=(1, 10))) is None
 
 
 _word = st.sampled_from(["red", "blue", "green", "old", "stone"])

@@ -57,6 +57,9 @@ def command() -> None:
 @click.option("--max-levels", default=12, show_default=True, help="With --search: measure no more than this.")
 @click.option("--max-streams", default=10_000, show_default=True, help="With --search: go no higher.")
 @click.option("--processes", type=click.IntRange(1), help="Generator processes; by default as many as it takes.")
+@click.option(
+    "--warm-up/--no-warm-up", default=True, help="Begin with speech that is not measured, until its text is in time."
+)
 @click.option("--watch", multiple=True, metavar="NAME=PID|CGROUP", help="Sample its CPU and memory; repeatable.")
 @click.option("--corpus", "corpus_folder", type=click.Path(path_type=Path), help="Speech to play; see `corpus`.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a report with pictures.")
@@ -163,6 +166,7 @@ def _shape(given: dict[str, Any], *, keep_text: bool) -> Any:  # noqa: ANN401  #
         chunk_seconds=given["chunk"] / 1000,
         duty_cycle=given["duty_cycle"],
         arrivals=given["arrivals"],
+        warm_up_seconds=LoadShape().warm_up_seconds if given["warm_up"] else 0.0,
         keep_text=keep_text,
     )
 

@@ -9,6 +9,8 @@ from whisper_ops.history.records import (
     PlanRecord,
     StreamRecord,
     SweepRecord,
+    UtteranceRecord,
+    WordLatencyRecord,
 )
 from whisper_ops.history.retention import Retention
 from whisper_ops.history.store import History, Stored
@@ -26,4 +28,6 @@ __all__ = [
     "Stored",
     "StreamRecord",
     "SweepRecord",
+    "UtteranceRecord",
+    "WordLatencyRecord",
 ]

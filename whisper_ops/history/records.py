@@ -139,6 +139,26 @@ class StreamRecord(Record, frozen=True, kw_only=True):
     outcome: str = "done"
     """done, refused, failed, cut or silent."""
     error: str | None = None
+    replica: str | None = None
+    """Host and port that `/connect` handed out; None for streams that connected directly."""
+
+
+class UtteranceRecord(Record, frozen=True, kw_only=True):
+    """Word errors of one utterance at a level, over all streams that said it."""
+
+    level_id: int = 0
+    clip: str
+    words: int
+    errors: int
+
+
+class WordLatencyRecord(Record, frozen=True, kw_only=True):
+    """How many words of a level fell into one latency bucket."""
+
+    level_id: int = 0
+    bucket: int
+    first: int
+    stable: int
 
 
 class PlanRecord(Record, frozen=True, kw_only=True):

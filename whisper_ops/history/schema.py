@@ -44,6 +44,13 @@ def m001_begin(db: Database) -> None:
         db.execute(_rollup("host", tier, HOST_METRICS))
 
 
+@migrations()
+def m002_utterances(db: Database) -> None:
+    """What a sweep that goes on, its pictures and a comparison need of the levels before: utterances and latencies."""
+    for statement in _SECOND:
+        db.execute(statement)
+
+
 def _rollup(kind: str, tier: str, metrics: tuple[str, ...]) -> str:
     """One rollup table: for each metric how often it was known, and its sum, least, greatest and last value."""
     gpu = "gpu_id INTEGER NOT NULL, " if kind == "gpu" else ""
@@ -252,4 +259,23 @@ _FIRST = (
     ) STRICT
     """,
     "CREATE UNIQUE INDEX alert_key ON alert (rule, server, coalesce(gpu_id, -1), started_at)",
+)
+_SECOND = (
+    """
+    CREATE TABLE utterance ( -- word errors of one utterance at a level, over all streams that said it
+        level_id INTEGER NOT NULL REFERENCES level(id),
+        clip TEXT NOT NULL, -- its name in the corpus
+        words INTEGER NOT NULL, errors INTEGER NOT NULL,
+        PRIMARY KEY (level_id, clip)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE word_latency ( -- how many words of a level were first shown, and stable, within a bucket's bound
+        level_id INTEGER NOT NULL REFERENCES level(id),
+        bucket INTEGER NOT NULL, -- bounds are in latency_bucket
+        first INTEGER NOT NULL, stable INTEGER NOT NULL,
+        PRIMARY KEY (level_id, bucket)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "ALTER TABLE stream ADD COLUMN replica TEXT",
 )

@@ -23,6 +23,8 @@ from whisper_ops.history.records import (
     StreamRecord,
     SweepRecord,
     SweepState,
+    UtteranceRecord,
+    WordLatencyRecord,
 )
 from whisper_ops.history.retention import Retention
 from whisper_ops.history.samples import SampleWriter
@@ -142,6 +144,11 @@ class History:
                 [settings, sweep_id],
             )
 
+    def set_sweep_settings(self, sweep_id: int, settings: str) -> None:
+        """Replace the settings of a sweep that runs: some of them show only on the way."""
+        with self._transaction():
+            self._db.execute("UPDATE sweep SET settings = ? WHERE id = ?", [settings, sweep_id])
+
     def finish_sweep(self, sweep_id: int, state: SweepState, finished_at: float, reason: str | None = None) -> None:
         """Say how a sweep ended."""
         with self._transaction():
@@ -150,13 +157,43 @@ class History:
                 [state, finished_at, reason, sweep_id],
             )
 
-    def add_level(self, level: LevelRecord, streams: Sequence[StreamRecord] = ()) -> int:
-        """Store a level and its streams as soon as it ended; the streams' `level_id` is filled in here."""
+    def add_level(
+        self,
+        level: LevelRecord,
+        streams: Sequence[StreamRecord] = (),
+        utterances: Sequence[UtteranceRecord] = (),
+        latencies: Sequence[WordLatencyRecord] = (),
+    ) -> int:
+        """Store a level with all that belongs to it as soon as it ended; `level_id` is filled in here."""
         with self._transaction():
             level_id = self._insert_row("level", level)
-            for stream in streams:
-                self._insert_row("stream", msgspec.structs.replace(stream, level_id=level_id))
+            parts = (("stream", streams), ("utterance", utterances), ("word_latency", latencies))
+            for table, rows in parts:
+                for row in rows:
+                    self._insert_row(table, msgspec.structs.replace(row, level_id=level_id))
         return level_id
+
+    def streams(self, sweep_id: int, streams: int, repeat: int) -> list[StreamRecord]:
+        """The streams of one level of a sweep, by their numbers."""
+        return [_struct(row, StreamRecord) for row in self._of_level("stream", sweep_id, streams, repeat)]
+
+    def utterances(self, sweep_id: int, streams: int, repeat: int) -> list[UtteranceRecord]:
+        """The utterances of one level of a sweep; none where an older version measured it."""
+        return [_struct(row, UtteranceRecord) for row in self._of_level("utterance", sweep_id, streams, repeat)]
+
+    def word_latencies(self, sweep_id: int, streams: int, repeat: int) -> list[WordLatencyRecord]:
+        """The words of one level of a sweep by latency bucket; none where an older version measured it."""
+        return [_struct(row, WordLatencyRecord) for row in self._of_level("word_latency", sweep_id, streams, repeat)]
+
+    def _of_level(self, table: str, sweep_id: int, streams: int, repeat: int) -> list[dict[str, Any]]:
+        sql = f"SELECT part.* FROM {table} part JOIN level ON level.id = part.level_id WHERE "  # our names
+        sql += "level.sweep_id = ? AND level.streams = ? AND level.repeat = ?"
+        try:
+            return list(self.rows(sql, [sweep_id, streams, repeat]))
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                return []  # the file of an older version, opened for reading
+            raise
 
     def sweeps(self) -> list[Stored]:
         """All sweeps, oldest first."""

@@ -1,0 +1,39 @@
+"""What stands behind a level's row: its streams, its utterances, and its words by latency, as the history keeps them.
+
+Pictures and comparisons are made from what was stored, so that a sweep that went on after a pause shows the whole.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from capacity.sweep.word_errors import Clips
+from whisper_ops.history import History, LevelRecord, StreamRecord, WordLatencyRecord
+
+_MOST = 9
+"""Levels: more lines make no picture."""
+
+
+class Detail(msgspec.Struct, frozen=True, kw_only=True):
+    """One level's parts."""
+
+    streams: int
+    results: tuple[StreamRecord, ...]
+    latencies: tuple[WordLatencyRecord, ...]
+
+
+def details(history: History, sweep_id: int, levels: Iterable[LevelRecord]) -> tuple[Detail, ...]:
+    """The parts of the last usable measurement of each number of streams, fewest first; of the largest few."""
+    last = {level.streams: level for level in levels if level.words}
+    found = []
+    for streams in sorted(last)[-_MOST:]:
+        key = (sweep_id, streams, last[streams].repeat)
+        results, latencies = history.streams(*key), history.word_latencies(*key)
+        found.append(Detail(streams=streams, results=tuple(results), latencies=tuple(latencies)))
+    return tuple(found)
+
+
+def clips(history: History, level: LevelRecord) -> Clips:
+    """The utterances of a stored level; none where an older version measured it."""
+    stored = history.utterances(level.sweep_id, level.streams, level.repeat)
+    return {one.clip: (one.errors, one.words) for one in stored}

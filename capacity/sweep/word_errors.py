@@ -1,0 +1,131 @@
+"""How sure a word error rate is: a share of some hundred words, and utterances that are hard or easy as a whole.
+
+Errors are counted by utterance, over all streams that said it, and every utterance is one vote with its errors in
+excess of a limit. The sum of the votes over the root of the sum of their squares (a self-normalised sum; its law is
+close to Student's with n - 1 degrees of freedom, and narrower) says whether the excess can be luck. Words of one
+utterance share their fate, so counting words as if each were drawn by itself would promise several times too much.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+import msgspec
+import numpy as np
+
+from capacity.sweep.objective import Term
+
+Clips: TypeAlias = Mapping[str, tuple[int, int]]
+"""Utterance to its word errors and words, over all streams that said it."""
+
+CONFIDENCE = 0.95
+"""One-sided."""
+_MOST_WORDS = 100_000
+
+
+class Excess(msgspec.Struct, frozen=True):
+    """Word errors of a level, in all or beyond those of another level, utterance by utterance."""
+
+    wrong: tuple[float, ...]
+    """Errors of each utterance, less those expected from the other level."""
+    words: tuple[int, ...]
+
+    @property
+    def value(self) -> float:
+        """Errors a word."""
+        return sum(self.wrong) / sum(self.words)
+
+    @property
+    def margin(self) -> float:
+        """By how much `value` is uncertain, at `CONFIDENCE`; infinite with a single utterance."""
+        count = len(self.wrong)
+        if count < 2:
+            return math.inf
+        squares = sum((w - self.value * n) ** 2 for w, n in zip(self.wrong, self.words, strict=True))
+        return _student(count - 1) * math.sqrt(squares * count / (count - 1)) / sum(self.words)
+
+    def beyond(self, limit: float) -> Literal["yes", "no", "open"]:
+        """Whether there are more errors than `limit` allows; open: there seem to be, and it can be luck."""
+        if self.value <= limit + 1e-9:
+            return "no"
+        return "yes" if self._score(limit) > _student(len(self.words) - 1) else "open"
+
+    def words_to_tell(self, limit: float) -> int | None:
+        """About how many words, in all, would show an excess like this one; None: more than anybody will play."""
+        score = self._score(limit)
+        if len(self.words) < 2 or score <= 0:
+            return None
+        # The score grows with the root of the number of utterances, and a few utterances can never show anything.
+        words = sum(self.words) * max(_student(len(self.words) - 1) / score, 1.0) ** 2
+        return math.ceil(words / 50) * 50 if words < _MOST_WORDS else None
+
+    def _score(self, limit: float) -> float:
+        votes = [w - limit * n for w, n in zip(self.wrong, self.words, strict=True)]
+        return sum(votes) / math.sqrt(sum(vote * vote for vote in votes) or 1.0)
+
+
+def in_all(clips: Clips) -> Excess | None:
+    """The word errors of a level; None when it said nothing."""
+    said = [(wrong, words) for wrong, words in clips.values() if words]
+    return Excess(tuple(float(w) for w, _ in said), tuple(n for _, n in said)) if said else None
+
+
+def against(clips: Clips, others: Clips) -> Excess | None:
+    """The word errors of a level beyond those of another, over the utterances that both said; None: there are none.
+
+    Some utterances are harder than others: over different ones the difference would be mostly luck.
+    """
+    wrong, words = [], []
+    for clip in sorted(clips.keys() & others.keys()):
+        (here, said), (there, of) = clips[clip], others[clip]
+        if said and of:
+            wrong.append(here - there / of * said)
+            words.append(said)
+    return Excess(tuple(wrong), tuple(words)) if words else None
+
+
+def pooled(*levels: Clips) -> Clips:
+    """The utterances of several measurements of the same load together."""
+    found: dict[str, tuple[int, int]] = {}
+    for clips in levels:
+        for clip, (wrong, words) in clips.items():
+            before = found.get(clip, (0, 0))
+            found[clip] = (before[0] + wrong, before[1] + words)
+    return found
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What a condition on word errors comes to, in a few words; empty strings: it is met."""
+
+    missed: str = ""
+    open: str = ""
+    """There seem to be too many, and too few words to tell. This fails no level."""
+
+
+def hold_against(term: Term, clips: Clips, one_stream: Clips) -> Said | None:
+    """Compare a level with a condition on its WER; None when its utterances say nothing about it."""
+    excess = against(clips, one_stream) if term.relative else in_all(clips)
+    if term.name != "wer" or not term.at_most or excess is None:
+        return None
+    unit = " points" if term.relative else " %"
+    sign = "+" if term.relative else ""
+    limit, value = f"{sign}{term.limit * 100:g}{unit}", f"wer {excess.value * 100:{sign}.1f} ± {_margin(excess)}{unit}"
+    match excess.beyond(term.limit):
+        case "no":
+            return Said()
+        case "yes":
+            return Said(missed=f"{value} > {limit}{' of one stream' if term.relative else ''}")
+    total, enough = sum(excess.words), excess.words_to_tell(term.limit)
+    if enough is None:
+        return Said(open=f"{total} words are short of what would tell {value} from {limit}")
+    return Said(open=f"{total} words are short of {enough} that would tell {value} from {limit}")
+
+
+def _margin(excess: Excess) -> str:
+    return "?" if math.isinf(excess.margin) else f"{excess.margin * 100:.1f}"
+
+
+def _student(freedom: int) -> float:
+    from scipy.special import stdtrit  # noqa: PLC0415  # generators and --help do without
+
+    return float(np.asarray(stdtrit(max(1, freedom), CONFIDENCE)))
