@@ -80,7 +80,7 @@ class RealtimeConnection(Conversation):
         self._previous: str | None = None
         self._segment = -1
         self._sent = 0
-        self._finals: list[str] = []
+        self._finals: list[ipc.Final] = []
         self._committed: list[str] = []
         self._updated = False
         await self._emit("session.created", session=self._described())
@@ -198,7 +198,7 @@ class RealtimeConnection(Conversation):
             case ipc.Final():
                 await self._started(message.segment, message.start)
                 await self._delta(message.text)
-                self._finals.append(message.text)
+                self._finals.append(message)
                 self._sent = 0
                 if not self._manual:
                     await self._emit(
@@ -208,10 +208,10 @@ class RealtimeConnection(Conversation):
                     )
                     item, previous = self._begin(), self._previous
                     await self._emit("input_audio_buffer.committed", item_id=item, previous_item_id=previous)
-                    await self._complete(message.end - message.start)
+                    await self._complete()
             case ipc.Flushed() if self._manual and self._committed:
                 self._committed.pop(0)
-                await self._complete(None)
+                await self._complete()
             case ipc.Fault():
                 await self._error(Bad(message.code, message.reason))
                 await self.close(CLOSE_CODES.get(message.code, 1011))
@@ -238,15 +238,19 @@ class RealtimeConnection(Conversation):
         kind = "conversation.item.input_audio_transcription.delta"
         await self._emit(kind, item_id=self._begin(), content_index=0, delta=delta)
 
-    async def _complete(self, seconds: float | None) -> None:
-        item, transcript = self._begin(), " ".join(self._finals)
+    async def _complete(self) -> None:
+        item, transcript = self._begin(), " ".join(final.text for final in self._finals)
         content = [{"type": "input_audio", "transcript": None}]
         added = {"id": item, "type": "message", "status": "completed", "role": "user", "content": content}
         await self._emit("conversation.item.added", previous_item_id=self._previous, item=added)
-        usage = {} if seconds is None else {"usage": {"type": "duration", "seconds": round(seconds, 3)}}
+        # Of speech: what was silent is not decoded either.
+        seconds = round(sum(final.end - final.start for final in self._finals), 3)
         await self._emit(
             "conversation.item.input_audio_transcription.completed",
-            **{"item_id": item, "content_index": 0, "transcript": transcript, **usage},
+            item_id=item,
+            content_index=0,
+            transcript=transcript,
+            usage={"type": "duration", "seconds": seconds},
         )
         self._previous, self._item, self._finals = item, None, []
 
