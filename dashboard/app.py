@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
-from textual import events, work
+from textual import work
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.timer import Timer
@@ -21,13 +21,14 @@ from dashboard.feeds import Feed, Live
 from dashboard.replay import Replay
 from dashboard.screens.actions import Actions
 from dashboard.screens.base import PageScreen
-from dashboard.screens.charted import ChartedScreen, Looking
+from dashboard.screens.charted import ChartedPane, Looking
 from dashboard.screens.confirm import Confirm
-from dashboard.screens.fleet import FleetScreen
+from dashboard.screens.fleet import FleetPane
 from dashboard.screens.moves import Moves
 from dashboard.screens.palette import Registry
+from dashboard.screens.pane import Pane
 from dashboard.screens.past import Past
-from dashboard.screens.prompt import Prompt
+from dashboard.screens.prompt import Question
 from dashboard.screens.ways import Ways
 from dashboard.view.commands import COMMANDS, Command, named
 from dashboard.view.filters import parse
@@ -44,7 +45,9 @@ _MESSAGE_SECONDS = 6.0
 INTERVALS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 _BINDINGS: list[BindingType] = [
-    Binding(",".join(command.keys), f"command('{command.name}')", command.help, show=False)
+    # With priority a key is acted on where it arrives, instead of after a turn of each widget's own queue; and what is
+    # typed behind `:` finds the prompt open.
+    Binding(",".join(command.keys), f"command('{command.name}')", command.help, show=False, priority=True)
     for command in COMMANDS
     if command.keys
 ]
@@ -104,7 +107,7 @@ class DashApp(App[None]):
 
     def get_default_screen(self) -> PageScreen:
         """The fleet is where everything begins."""
-        screen = FleetScreen(self._view)
+        screen = PageScreen(FleetPane(self._view))
         screen.set_reactive(PageScreen.world, self.feed.world())
         return screen
 
@@ -144,12 +147,21 @@ class DashApp(App[None]):
 
     # --- commands ------------------------------------------------------------------------------------
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys belong to a question, and to a line that is typed, while there is one; but ctrl+c ends everything."""
+        if action != "command":
+            return super().check_action(action, parameters)
+        screen = self.screen
+        return isinstance(screen, PageScreen) and (parameters == ("quit",) or not screen.prompt.asking)
+
     def action_command(self, name: str, argument: str = "") -> None:
-        """Run a command of the registry; the screen on top has the first word. A user's mistake is told, not raised."""
+        """Run a command of the registry; the pane on top has the first word. A user's mistake is told, not raised."""
+        if not isinstance(self.screen, PageScreen):
+            return
         method = f"do_{name}"
-        handlers = (getattr(place, method, None) for place in (self.screen, self, *self._others))
+        handlers = (getattr(place, method, None) for place in (self.screen.pane, self, *self._others))
         handler: Callable[[str], Any] | None = next((found for found in handlers if found is not None), None)
-        if handler is None or (not isinstance(self.screen, PageScreen) and name != "quit"):
+        if handler is None:
             return
         try:
             handler(argument)
@@ -167,25 +179,18 @@ class DashApp(App[None]):
         self.feed = feed
         self._paused = None
         self.looking.cursor = None
-        for screen in self.screen_stack:
-            if isinstance(screen, ChartedScreen):
-                screen.ask_elsewhere(feed.charts)
+        for pane in self.page_screen().panes:
+            if isinstance(pane, ChartedPane):
+                pane.ask_elsewhere(feed.charts)
         self.draw()
 
     def tell(self, sentence: str) -> None:
         """Show a sentence in the footer for some seconds."""
-        screen = self.screen
-        if not isinstance(screen, PageScreen):
-            return
+        screen = self.page_screen()
         screen.message = sentence
         if self._message_timer is not None:
             self._message_timer.stop()
         self._message_timer = self.set_timer(_MESSAGE_SECONDS, lambda: setattr(screen, "message", ""))
-
-    def on_key(self, event: events.Key) -> None:
-        """Keys that were on their way to a page when a prompt opened over it belong to the prompt."""
-        if isinstance(self.screen, Prompt):
-            self.screen.type_ahead(event)
 
     def on_bar_run(self, message: Bar.Run) -> None:
         """A command was clicked in the title or the footer."""
@@ -208,28 +213,23 @@ class DashApp(App[None]):
     def do_command(self, _: str) -> None:
         """Ask for a command."""
         words = tuple(command.name for command in COMMANDS)
-        self.ask(":", "", _command_of, self.run_line, hint="a command, as in sort lag", words=words)
+        self.ask(Question(":", _command_of, self.run_line, hint="a command, as in sort lag", words=words))
 
     def do_filter(self, text: str) -> None:
         """Ask for a filter, or set the one that was given behind `:filter`."""
-        screen = self._fleet()
+        fleet = self._fleet()
         if text:
-            screen.set_filter(text)
+            fleet.set_filter(text)
             return
-        self.ask("/", screen.view.filter, parse, screen.set_filter, hint="lag>1 & gpu~h100")
+        self.ask(Question("/", parse, fleet.set_filter, hint="lag>1 & gpu~h100", text=fleet.view.filter))
 
     def do_back(self, _: str) -> None:
-        """Back to the screen before."""
-        if len(self.screen_stack) > 1:
-            # The screen below draws itself when it is on top again; it only needs the present for that.
-            self.screen_stack[-2].set_reactive(PageScreen.world, self._paused or self.feed.world())
-            self.pop_screen()
+        """Back to what was looked at before."""
+        self.page_screen().back()
 
     def do_fleet(self, _: str) -> None:
         """Back to the fleet."""
-        while len(self.screen_stack) > 1:
-            self.pop_screen()
-        self.draw()
+        self.page_screen().back(to=0)
 
     def do_faster(self, _: str) -> None:
         """Poll more often, or replay faster."""
@@ -289,26 +289,23 @@ class DashApp(App[None]):
         self.draw()
 
     def page_screen(self) -> PageScreen:
-        """The screen on top, which shows a page whenever a command can run."""
-        screen = self.screen
+        """The screen that all panes are shown on; a question may lie over it."""
+        screen = self.screen_stack[0]
         assert isinstance(screen, PageScreen)
         return screen
 
     def server_at_hand(self) -> str | None:
-        """The server that the screen is about, or that the cursor is on."""
+        """The server that the pane is about, or that the cursor is on."""
         return self._ways.server_at_hand()
 
-    def _fleet(self) -> FleetScreen:
-        screen = self.screen_stack[0]
-        assert isinstance(screen, FleetScreen)
-        return screen
+    def _fleet(self) -> FleetPane:
+        fleet = self.page_screen().panes[0]
+        assert isinstance(fleet, FleetPane)
+        return fleet
 
-    def go(self, screen: PageScreen) -> None:
-        """Show another screen; esc comes back to this one."""
-        if type(screen) is type(self.screen):
-            return
-        screen.set_reactive(PageScreen.world, self._paused or self.feed.world())
-        self.push_screen(screen)
+    def go(self, pane: Pane) -> None:
+        """Show another pane; esc comes back to the one on top."""
+        self.page_screen().open(pane)
 
     def confirm(self, question: str, then: Callable[[], object]) -> None:
         """Ask, and go on when the answer is yes."""
@@ -334,26 +331,16 @@ class DashApp(App[None]):
         self.tell(f"the {command.title} ended with exit code {command.code}; 5 shows what it said")
         self.draw()
 
-    def ask(
-        self,
-        sign: str,
-        text: str,
-        check: Callable[[str], object],
-        then: Callable[[str], object],
-        *,
-        hint: str,
-        words: tuple[str, ...] = (),
-    ) -> None:
-        """Ask for a line of text, and go on with it when it can be understood."""
+    def ask(self, question: Question) -> None:
+        """Ask for a line of text, and go on with it; a mistake that shows only then is told."""
 
-        def answered(answer: str | None) -> None:
+        def go_on(answer: str) -> None:
             try:
-                if answer is not None:
-                    then(answer)
+                question.then(answer)
             except UserError as error:
                 self.tell(str(error))
 
-        self.push_screen(Prompt(sign, text, check, hint=hint, words=words), answered)
+        self.page_screen().prompt.ask(question._replace(then=go_on))
 
     def _stop_on_signal(self) -> None:
         # A supervisor stops us with SIGTERM: the terminal is put back and the history is flushed, as after `q`.

@@ -50,6 +50,13 @@ class Keep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         )
 
 
+class AlertTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[alerts]: rules of one's own."""
+
+    rules: str | None = None
+    """A file beside this one, read on top of the shipped rules."""
+
+
 class Watch(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a dashboard or a recorder is started with."""
 
@@ -97,8 +104,7 @@ def load(
     if file is not None:
         poll = file.struct(tables.get("poll", {}), Poll, "poll")
         keep = file.struct(tables.get("history", {}), Keep, "history")
-        rules = tables.get("alerts", {}).get("rules")
-        alerts = alerts or (None if rules is None else file.path.parent / rules)
+        alerts = alerts or _rules(file)
     try:
         retention = keep.retention()
     except ValueError as error:
@@ -109,6 +115,21 @@ def load(
     if poll.interval_seconds <= 0 or poll.deadline_seconds <= 0:
         raise UserError("interval_seconds and deadline_seconds of [poll] must be above 0")
     return Watch(servers=gather(arguments, hosts, file), poll=poll, retention=retention, alerts=alerts, token=token)
+
+
+def alert_rules(config: Path | None = None) -> Path | None:
+    """The file of alert rules that `config` (whisper-ops.toml when it is there) names, for who polls nothing.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    file = _file(config)
+    return None if file is None else _rules(file)
+
+
+def _rules(file: TomlFile) -> Path | None:
+    rules = file.struct(file.tables.get("alerts", {}), AlertTable, "alerts").rules
+    return None if rules is None else file.path.parent / rules
 
 
 def _file(config: Path | None) -> TomlFile | None:

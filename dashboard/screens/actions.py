@@ -7,8 +7,8 @@ from typing import Protocol
 from dashboard.admin import Admin
 from dashboard.beside import Beside
 from dashboard.feeds import Feed, Live
-from dashboard.screens.base import PageScreen
-from dashboard.screens.running import RunningScreen
+from dashboard.screens.pane import Pane
+from dashboard.screens.running import RunningPane
 from whisper_ops.errors import UserError
 
 
@@ -31,8 +31,8 @@ class Workshop(Protocol):
     def run_beside(self, command: Beside) -> object:
         """Run a command whatever screen is shown."""
 
-    def go(self, screen: PageScreen) -> None:
-        """Show a screen."""
+    def go(self, pane: Pane) -> None:
+        """Show a pane."""
 
 
 class Actions:
@@ -85,7 +85,7 @@ class Actions:
         """Show the command that runs beside the dashboard, or ran last."""
         if self._running is None:
             raise UserError("nothing was started beside the dashboard; :sweep and :check do")
-        self._workshop.go(RunningScreen(self._running))
+        self._workshop.go(RunningPane(self._running))
 
     def _beside(self, question: str, command: Beside) -> None:
         if self._running is not None and self._running.code is None:
@@ -94,7 +94,7 @@ class Actions:
         def start() -> None:
             self._running = command
             self._workshop.run_beside(command)
-            self._workshop.go(RunningScreen(command))
+            self._workshop.go(RunningPane(command))
 
         self._workshop.confirm(question, start)
 

@@ -1,14 +1,16 @@
-"""What all screens share: a title bar, a sheet, a footer, and one reactive world that is only ever replaced."""
+"""The one screen: a title bar, a sheet, a footer, a prompt, and the panes that are shown on them."""
 
-from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Callable
 
+from textual import work
 from textual.app import ComposeResult
 from textual.reactive import reactive
 from textual.screen import Screen
 
+from dashboard.screens.pane import Pane, Place
+from dashboard.screens.prompt import Prompt
+from dashboard.view.chart import Charts
 from dashboard.view.frame import footer_line, title_line
-from dashboard.view.lines import Page
 from dashboard.view.world import World
 from dashboard.widgets.bar import Bar
 from dashboard.widgets.sheet import Sheet
@@ -16,27 +18,31 @@ from dashboard.widgets.tight import TightCompositor
 
 
 class PageScreen(Screen[None]):
-    """A screen that shows one page of the world."""
+    """Shows the page of the pane on top, for a world that is only ever replaced."""
 
-    PAGE: ClassVar[str] = ""
-    """The name by which commands know it."""
+    CSS = "PageScreen { layers: page prompt; }"
 
     world: reactive[World] = reactive(World(now=0.0), init=False, repaint=False)
     message: reactive[str] = reactive("", init=False, repaint=False)
 
-    def __init__(self) -> None:
+    def __init__(self, first: Pane) -> None:
         super().__init__()
         self._compositor = TightCompositor()
+        self.panes = [first]
+        """The pane that everything begins with, and those opened over it."""
+        first.stage = self
 
     def compose(self) -> ComposeResult:
-        """Title, page, footer."""
+        """Title, page, footer; the prompt lies over the footer when something is asked."""
         yield Bar(id="title")
         yield Sheet()
         yield Bar(id="footer")
+        yield Prompt()
 
-    @abstractmethod
-    def page(self, world: World, width: int, height: int) -> Page:
-        """The page for a sheet of that size."""
+    @property
+    def pane(self) -> Pane:
+        """The pane on top."""
+        return self.panes[-1]
 
     @property
     def composed(self) -> bool:
@@ -47,6 +53,33 @@ class PageScreen(Screen[None]):
     def sheet(self) -> Sheet:
         """The page's widget."""
         return self.query_one(Sheet)
+
+    @property
+    def prompt(self) -> Prompt:
+        """The line to type on."""
+        return self.query_one(Prompt)
+
+    @property
+    def width(self) -> int:
+        """Cells in a line of the page: one column is the scroll bar's, whether it shows or not."""
+        return self.app.size.width - 1
+
+    def open(self, pane: Pane) -> None:
+        """Show another pane over the one on top, which stays as it is; in the place of one of its own kind."""
+        if type(pane) is type(self.pane):
+            self.panes.pop()
+        else:
+            self.pane.place = Place(self.sheet.cursor, self.sheet.scroll_offset.y)
+        pane.stage = self
+        self.panes.append(pane)
+        self._change()
+
+    def back(self, to: int | None = None) -> None:
+        """Back to the pane below, or to the one of that number; the first always stays."""
+        keep = max(1, len(self.panes) - 1 if to is None else to + 1)
+        if keep < len(self.panes):
+            del self.panes[keep:]
+            self._change()
 
     def watch_world(self) -> None:
         """Another moment: format it, and let the widgets find what changed."""
@@ -61,7 +94,7 @@ class PageScreen(Screen[None]):
         self.call_after_refresh(self.redraw)
 
     def on_screen_resume(self) -> None:
-        """Back on top: show the present."""
+        """A question that lay over it was answered."""
         if self.composed:
             self.sheet.focus()
             self.redraw()
@@ -71,14 +104,25 @@ class PageScreen(Screen[None]):
         width, height = self.app.size
         if not self.composed or width == 0:
             return
-        # One column is the scroll bar's, whether it shows or not, so that lines do not jump when it appears.
-        page = self.page(self.world, width - 1, height - 2)
+        page = self.pane.page(self.world, self.width, height - 2)
         self.query_one("#title", Bar).show(title_line(self.world, page.crumbs, width))
         self.sheet.show(page)
         self._draw_footer()
+        self.pane.drawn()
+
+    @work(thread=True, group="charts", exit_on_error=False)
+    def read_beside(self, read: Callable[[], Charts], then: Callable[[Charts], None]) -> None:
+        """See `Stage`."""
+        self.app.call_from_thread(then, read())
+
+    def _change(self) -> None:
+        """Another pane is on top now."""
+        self.message = ""
+        self.sheet.turn(*self.pane.place)
+        self.redraw()
 
     def _draw_footer(self) -> None:
         if self.composed:
             replaying = self.world.mode == "replay"
-            line = footer_line(self.PAGE, self.app.size.width, self.message, replaying=replaying)
+            line = footer_line(self.pane.PAGE, self.app.size.width, self.message, replaying=replaying)
             self.query_one("#footer", Bar).show(line)

@@ -1,15 +1,13 @@
-"""Screens with charts: they ask the history on a thread, one question at a time, and draw what came last."""
+"""Panes with charts: they ask the history on a thread, one question at a time, and draw what came last."""
 
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
 
 import msgspec
-from textual import work
-from textual.reactive import reactive
 
 from dashboard.charting import ChartSource
-from dashboard.screens.base import PageScreen
+from dashboard.screens.pane import Pane
 from dashboard.view.chart import SPANS, Chart, Charts, steps
 from dashboard.view.world import World
 from whisper_ops.errors import UserError
@@ -24,13 +22,12 @@ class Looking(msgspec.Struct):
     cursor: float | None = None
 
 
-class ChartedScreen(PageScreen):
-    """A screen that shows charts."""
-
-    charts: reactive[Charts] = reactive(Charts(), init=False, repaint=False)
+class ChartedPane(Pane):
+    """A pane that shows charts."""
 
     def __init__(self, source: ChartSource, looking: Looking) -> None:
-        super().__init__()
+        self.charts = Charts()
+        """What was read last."""
         self.looking = looking
         self._source = source
         self._asking = False
@@ -39,7 +36,7 @@ class ChartedScreen(PageScreen):
 
     @abstractmethod
     def wanted(self, world: World) -> Sequence[Chart]:
-        """The charts of this screen."""
+        """The charts of this page."""
 
     @property
     def held(self) -> Charts:
@@ -51,33 +48,26 @@ class ChartedScreen(PageScreen):
         self._source = source
         self._asked_for = (0.0, -1, 0)
 
-    def watch_charts(self) -> None:
-        """The history answered."""
-        self.redraw()
-
-    def redraw(self) -> None:
-        """Format again, and ask the history again when its answer is old or was for another question."""
-        super().redraw()
-        width = self.app.size.width - 1
-        if width <= 0 or self._asking or not self.composed:
+    def drawn(self) -> None:
+        """Ask the history again when its answer is old or was for another question."""
+        width, at = self.stage.width, self.stage.world.now
+        if width <= 0 or self._asking:
             return
         now, span, asked_width = self._asked_for
         _, step = steps(width, self.looking.span)
-        same = span == self.looking.span and asked_width == width and abs(self.world.now - now) < step
+        same = span == self.looking.span and asked_width == width and abs(at - now) < step
         if same and time.monotonic() - self._asked_at < _REFRESH_SECONDS:
             return
         self._asking, self._asked_at = True, time.monotonic()
-        self._asked_for = (self.world.now, self.looking.span, width)
-        self._read(tuple(self.wanted(self.world)), *self._asked_for)
-
-    @work(thread=True, group="charts", exit_on_error=False)
-    def _read(self, charts: tuple[Chart, ...], until: float, span: int, width: int) -> None:
-        read = self._source.read(charts, until, span, width)
-        self.app.call_from_thread(self._got, read)
+        self._asked_for = (at, self.looking.span, width)
+        source, charts, span = self._source, tuple(self.wanted(self.stage.world)), self.looking.span
+        self.stage.read_beside(lambda: source.read(charts, at, span, width), self._got)
 
     def _got(self, charts: Charts) -> None:
+        """The history answered."""
         self._asking = False
         self.charts = charts
+        self.stage.redraw()
 
     def do_longer(self, _: str) -> None:
         """Charts look further back."""
@@ -106,13 +96,13 @@ class ChartedScreen(PageScreen):
     def _look(self, span: int) -> None:
         self.looking.span = max(0, min(len(SPANS) - 1, span))
         self.looking.cursor = None
-        self.redraw()
+        self.stage.redraw()
 
     def _move(self, direction: int) -> None:
-        _, step = steps(self.app.size.width - 1, self.looking.span)
+        _, step = steps(self.stage.width, self.looking.span)
         # A twentieth of the span at a time: across a chart in twenty presses, and back.
         step = max(step, SPANS[self.looking.span][1] / 20)
-        first = self.world.now - SPANS[self.looking.span][1]
-        at = (self.looking.cursor if self.looking.cursor is not None else self.world.now) + direction * step
-        self.looking.cursor = None if at >= self.world.now else max(first, at)
-        self.redraw()
+        first = self.stage.world.now - SPANS[self.looking.span][1]
+        at = (self.looking.cursor if self.looking.cursor is not None else self.stage.world.now) + direction * step
+        self.looking.cursor = None if at >= self.stage.world.now else max(first, at)
+        self.stage.redraw()

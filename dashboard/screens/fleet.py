@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import msgspec
 
-from dashboard.screens.base import PageScreen
+from dashboard.screens.pane import Pane
 from dashboard.view.facts import FACTS
 from dashboard.view.filters import parse
 from dashboard.view.fleet_page import FleetView, fleet_page
@@ -15,13 +15,12 @@ from whisper_ops.errors import UserError
 _SORTS = ("state", "server", "slots", "lag", "rejects", "busy", "vram", "temp")
 
 
-class FleetScreen(PageScreen):
+class FleetPane(Pane):
     """A row a server."""
 
     PAGE: ClassVar[str] = "fleet"
 
     def __init__(self, view: FleetView) -> None:
-        super().__init__()
         self.view = view
 
     def page(self, world: World, width: int, height: int) -> Page:
@@ -43,13 +42,13 @@ class FleetScreen(PageScreen):
 
     def do_fold(self, _: str) -> None:
         """Show or hide the GPUs of the server under the cursor."""
-        key = self.sheet.cursor
+        key = self.stage.sheet.cursor
         if key is not None:
             self._look(toggled=self.view.toggled ^ {key.rsplit(" ", 1)[1]})
 
     def do_unfold(self, _: str) -> None:
         """Show or hide the GPUs of all servers."""
-        shown = any(key.startswith("gpu ") for key in self.sheet.keys)
+        shown = any(key.startswith("gpu ") for key in self.stage.sheet.keys)
         self._look(expand="closed" if shown else "open", toggled=frozenset())
 
     def do_back(self, _: str) -> None:
@@ -59,4 +58,4 @@ class FleetScreen(PageScreen):
 
     def _look(self, **changes: object) -> None:
         self.view = msgspec.structs.replace(self.view, **changes)
-        self.redraw()
+        self.stage.redraw()

@@ -2,21 +2,20 @@
 
 from typing import ClassVar
 
-from dashboard.screens.base import PageScreen
+from dashboard.screens.pane import Pane
 from dashboard.view.help_page import help_page
 from dashboard.view.lines import Page
 from dashboard.view.world import World
 
 
-class HelpScreen(PageScreen):
+class HelpPane(Pane):
     """What can be done from the page that it was called from."""
 
     PAGE: ClassVar[str] = "help"
 
     def __init__(self, about: str) -> None:
-        super().__init__()
         self._about = about
 
-    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all screens
+    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all panes
         """The help."""
         return help_page(self._about, width)

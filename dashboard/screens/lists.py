@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from dashboard.screens.base import PageScreen
+from dashboard.screens.pane import Pane
 from dashboard.view.alerts_page import alerts_page
 from dashboard.view.events_page import events_page
 from dashboard.view.lines import Page
@@ -10,35 +10,34 @@ from dashboard.view.plan_page import plan_page
 from dashboard.view.world import World
 
 
-class AlertsScreen(PageScreen):
+class AlertsPane(Pane):
     """Alerts that stand and alerts that are over."""
 
     PAGE: ClassVar[str] = "alerts"
 
-    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all screens
+    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all panes
         """The alerts."""
         return alerts_page(world, width)
 
 
-class EventsScreen(PageScreen):
+class EventsPane(Pane):
     """What happened."""
 
     PAGE: ClassVar[str] = "events"
 
-    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all screens
+    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all panes
         """The events."""
         return events_page(world, width)
 
 
-class PlanScreen(PageScreen):
+class PlanPane(Pane):
     """The limit and its reason."""
 
     PAGE: ClassVar[str] = "plan"
 
     def __init__(self, server: str | None) -> None:
-        super().__init__()
         self.server = server
 
-    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all screens
+    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all panes
         """The plan."""
         return plan_page(world, self.server, width)

@@ -26,7 +26,7 @@ class Registry(Provider):
                 yield Hit(score, matcher.highlight(_title(command)), self._run(command), help=command.help)
 
     def _commands(self) -> list[Command]:
-        page = self.screen.PAGE if isinstance(self.screen, PageScreen) else ""
+        page = self.screen.pane.PAGE if isinstance(self.screen, PageScreen) else ""
         return [command for command in COMMANDS if command.works_on(page) and command.name != "palette"]
 
     def _run(self, command: Command) -> Any:  # noqa: ANN401  # textual's callback type

@@ -8,6 +8,7 @@ from typing import Protocol
 from dashboard.feeds import Feed
 from dashboard.replay import Replay
 from dashboard.screens.charted import Looking
+from dashboard.screens.prompt import Question
 from dashboard.view import moments
 from whisper_ops.errors import UserError
 
@@ -38,16 +39,7 @@ class Stage(Protocol):
     def open_replay(self, path: Path, at: float) -> object:
         """Show a moment of the past as soon as it was read."""
 
-    def ask(
-        self,
-        sign: str,
-        text: str,
-        check: Callable[[str], object],
-        then: Callable[[str], object],
-        *,
-        hint: str,
-        words: tuple[str, ...] = (),
-    ) -> None:
+    def ask(self, question: Question) -> None:
         """Ask for a line of text."""
 
 
@@ -69,9 +61,8 @@ class Past:
             if self._stage.looking.cursor
             else ""
         )
-        self._stage.ask(
-            "replay from", start, self._moment, self._replay_or_hour, hint=f"1 h ago   ({moments.EXAMPLES})"
-        )
+        hint = f"1 h ago   ({moments.EXAMPLES})"
+        self._stage.ask(Question("replay from", self._moment, self._replay_or_hour, hint=hint, text=start))
 
     def do_live(self, _: str) -> None:
         """Back to the present."""

@@ -3,22 +3,21 @@
 from typing import ClassVar
 
 from dashboard.beside import Beside
-from dashboard.screens.base import PageScreen
+from dashboard.screens.pane import Pane
 from dashboard.view import figures as f
 from dashboard.view.lines import BLANK, Line, Page, Span, cut, line
 from dashboard.view.world import World
 
 
-class RunningScreen(PageScreen):
+class RunningPane(Pane):
     """What a command prints, as it prints it. Leaving the screen leaves the command running."""
 
     PAGE: ClassVar[str] = "running"
 
     def __init__(self, beside: Beside) -> None:
-        super().__init__()
         self.beside = beside
 
-    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all screens
+    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all panes
         """Its output, the newest line last."""
         shown = self.beside.said[-max(1, height - 3) :]
         return Page(

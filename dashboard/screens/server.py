@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from dashboard.charting import ChartSource
-from dashboard.screens.charted import ChartedScreen, Looking
+from dashboard.screens.charted import ChartedPane, Looking
 from dashboard.view import gpu_page, server_page
 from dashboard.view.chart import Chart
 from dashboard.view.lines import Page
 from dashboard.view.world import World
 
 
-class ServerScreen(ChartedScreen):
+class ServerPane(ChartedPane):
     """One server."""
 
     PAGE: ClassVar[str] = "server"
@@ -20,7 +20,7 @@ class ServerScreen(ChartedScreen):
         super().__init__(source, looking)
         self.server = name
 
-    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all screens
+    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all panes
         """The server."""
         return server_page.server_page(world, self.server, self.held, width)
 
@@ -29,7 +29,7 @@ class ServerScreen(ChartedScreen):
         return server_page.charts_of(world, self.server)
 
 
-class GpuScreen(ChartedScreen):
+class GpuPane(ChartedPane):
     """One GPU."""
 
     PAGE: ClassVar[str] = "gpu"
@@ -39,7 +39,7 @@ class GpuScreen(ChartedScreen):
         self.server = name
         self.gpu_id = gpu_id
 
-    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all screens
+    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all panes
         """The GPU."""
         return gpu_page.gpu_page(world, self.server, self.gpu_id, self.held, width)
 

@@ -5,9 +5,10 @@ from typing import Protocol
 from dashboard.feeds import Feed
 from dashboard.screens.base import PageScreen
 from dashboard.screens.charted import Looking
-from dashboard.screens.help import HelpScreen
-from dashboard.screens.lists import AlertsScreen, EventsScreen, PlanScreen
-from dashboard.screens.server import GpuScreen, ServerScreen
+from dashboard.screens.help import HelpPane
+from dashboard.screens.lists import AlertsPane, EventsPane, PlanPane
+from dashboard.screens.pane import Pane
+from dashboard.screens.server import GpuPane, ServerPane
 from whisper_ops.errors import UserError
 
 
@@ -20,8 +21,8 @@ class House(Protocol):
     def page_screen(self) -> PageScreen:
         """The screen on top."""
 
-    def go(self, screen: PageScreen) -> None:
-        """Show another screen."""
+    def go(self, pane: Pane) -> None:
+        """Show a pane."""
 
 
 class Ways:
@@ -31,8 +32,12 @@ class Ways:
         self._house = house
 
     def do_help(self, _: str) -> None:
-        """Show what can be done here."""
-        self._house.go(HelpScreen(self._house.page_screen().PAGE))
+        """Show what can be done here; pressed again, go on with that."""
+        screen = self._house.page_screen()
+        if isinstance(screen.pane, HelpPane):
+            screen.back()
+        else:
+            self._house.go(HelpPane(screen.pane.PAGE))
 
     def do_open(self, _: str) -> None:
         """Open the row under the cursor."""
@@ -42,7 +47,7 @@ class Ways:
 
     def do_alerts(self, _: str) -> None:
         """Show the alerts."""
-        self._house.go(AlertsScreen())
+        self._house.go(AlertsPane())
 
     def do_busiest(self, _: str) -> None:
         """Show the GPU whose engine is busiest, of all servers that answer."""
@@ -56,35 +61,33 @@ class Ways:
         if not busy:
             raise UserError("no server says how busy its GPUs are")
         server_name, gpu_id = max(busy)[1:]
-        self._house.go(GpuScreen(server_name, gpu_id, self._house.feed.charts, self._house.looking))
+        self._house.go(GpuPane(server_name, gpu_id, self._house.feed.charts, self._house.looking))
 
     def do_events(self, _: str) -> None:
         """Show what happened."""
-        self._house.go(EventsScreen())
+        self._house.go(EventsPane())
 
     def do_plan(self, _: str) -> None:
         """Show the plan of the server that one is at, or that the cursor is on."""
-        self._house.go(PlanScreen(self.server_at_hand()))
+        self._house.go(PlanPane(self.server_at_hand()))
 
     def open_key(self, key: str) -> None:
         """Open what a row's key names: `server NAME`, `gpu NUMBER NAME`, or an alert of a server."""
         kind, _, rest = key.partition(" ")
         if kind == "server":
-            self._house.go(ServerScreen(rest, self._house.feed.charts, self._house.looking))
+            self._house.go(ServerPane(rest, self._house.feed.charts, self._house.looking))
         elif kind == "gpu":
             number, _, name = rest.partition(" ")
-            self._house.go(GpuScreen(name, int(number), self._house.feed.charts, self._house.looking))
+            self._house.go(GpuPane(name, int(number), self._house.feed.charts, self._house.looking))
         elif kind == "alert":
-            self._house.go(ServerScreen(rest.rsplit(" ", 1)[1], self._house.feed.charts, self._house.looking))
+            self._house.go(ServerPane(rest.rsplit(" ", 1)[1], self._house.feed.charts, self._house.looking))
 
     def server_at_hand(self) -> str | None:
         """The server that the screen is about, or that the cursor is on."""
         screen = self._house.page_screen()
-        if isinstance(screen, (ServerScreen, GpuScreen)):
-            return screen.server
-        key = screen.sheet.cursor
-        return (
-            key.split(" ", 2)[-1]
-            if key is not None and key.startswith("gpu ")
-            else (key.removeprefix("server ") if key is not None and key.startswith("server ") else None)
-        )
+        if isinstance(screen.pane, (ServerPane, GpuPane)):
+            return screen.pane.server
+        kind, _, rest = (screen.sheet.cursor or "").partition(" ")
+        if kind == "gpu":
+            return rest.partition(" ")[2]
+        return rest if kind == "server" else None

@@ -50,6 +50,7 @@ class Sheet(ScrollView, can_focus=True, inherit_bindings=False):
         super().__init__()
         self._page = _EMPTY
         self._cursor: str | None = None
+        self._turn_to: int | None = None
         self._painter = Painter(self)
 
     @property
@@ -67,12 +68,21 @@ class Sheet(ScrollView, can_focus=True, inherit_bindings=False):
         """The selected row."""
         return next((line for line in self._page.body if line.key is not None and line.key == self._cursor), None)
 
+    def turn(self, cursor: str | None, top: int) -> None:
+        """The page that is shown next is another one: with the cursor on that row, scrolled down by so many lines."""
+        self._cursor, self._turn_to = cursor, top
+
     def show(self, page: Page) -> None:
         """Draw another page; only what differs is painted again."""
         before, self._page = self._page, page
         self._keep_cursor(before)
-        if len(before.head) != len(page.head) or self.virtual_size.height != self._height:
+        resized = len(before.head) != len(page.head) or self.virtual_size.height != self._height
+        if resized:
             self.virtual_size = Size(self.size.width, self._height)
+        if self._turn_to is not None:
+            self._scroll(self._turn_to)
+        if resized or self._turn_to is not None:
+            self._turn_to = None
             self.refresh()
             return
         regions = [
@@ -85,20 +95,17 @@ class Sheet(ScrollView, can_focus=True, inherit_bindings=False):
 
     def select(self, key: str) -> None:
         """Put the cursor on a row and bring it into view."""
-        rows = [i for i, line in enumerate(self._page.body) if line.key == key]
-        if not rows:
+        rows = {line.key: i for i, line in enumerate(self._page.body) if line.key in (key, self._cursor)}
+        if key not in rows:
             return
-        moved = key != self._cursor
-        self._cursor = key
-        self.refresh()
-        room = max(1, self.size.height - len(self._page.head))
-        top = self.scroll_offset.y
+        moved, self._cursor = key != self._cursor, key
+        head, room, top = len(self._page.head), self.page_rows() + 1, self.scroll_offset.y
+        # Two rows look different now; the rest of the page stays as it is.
+        self.refresh(*(Region(0, head + row - top, self.size.width, 1) for row in rows.values() if row >= top))
         if key == self.keys[0]:
-            self.scroll_to(y=0, animate=False)
-        elif rows[0] < top:
-            self.scroll_to(y=rows[0], animate=False)
-        elif rows[0] >= top + room:
-            self.scroll_to(y=rows[0] - room + 1, animate=False)
+            self._scroll(0)
+        elif not top <= rows[key] < top + room:
+            self._scroll(rows[key] if rows[key] < top else rows[key] - room + 1)
         if moved:
             self.post_message(self.Moved())
 
@@ -106,13 +113,13 @@ class Sheet(ScrollView, can_focus=True, inherit_bindings=False):
         """Move the cursor by rows; a page without rows, or with no further one, scrolls."""
         keys = self.keys
         if not keys:
-            self.scroll_relative(y=steps, animate=False)
+            self._scroll(self.scroll_offset.y + steps)
             return
         at = keys.index(self._cursor) if self._cursor in keys else 0
         to = max(0, min(len(keys) - 1, at + steps))
         if to == at:
             # Beyond the last row and before the first there may be text: go on by scrolling.
-            self.scroll_relative(y=steps, animate=False)
+            self._scroll(self.scroll_offset.y + steps)
         else:
             self.select(keys[to])
 
@@ -153,6 +160,10 @@ class Sheet(ScrollView, can_focus=True, inherit_bindings=False):
     @property
     def _height(self) -> int:
         return len(self._page.head) + len(self._page.body)
+
+    def _scroll(self, top: int) -> None:
+        # At once: what waits for the next refresh is seen one refresh later.
+        self.scroll_to(y=top, animate=False, immediate=True)
 
     def _keep_cursor(self, before: Page) -> None:
         """Hold the cursor on its row wherever that went; when it is gone, on the row that is now in its place."""

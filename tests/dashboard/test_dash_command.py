@@ -5,16 +5,23 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import dashboard
+from dashboard.feeds import Feed
+from tests.dashboard.scenes import gpu, snapshot
 from tests.dashboard.sockets import answering, http, listening, said
 from tests.support.servers import free_port, whisper_ops
 from whisper_ops import wire
+from whisper_ops.cli import dash as cli
+from whisper_ops.history import History
 
 
 @pytest.fixture
@@ -111,3 +118,29 @@ def test_scripts_need_no_textual() -> None:
     modules = [f"dashboard.{path.stem}" for path in folder.glob("*.py") if path.stem != "app"]
     code = f"import sys, {', '.join([*views, *modules])}; sys.exit('textual' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_replay_from_the_command_line_keeps_the_rules_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = time.time() - 600
+    with History.writing(tmp_path / "history.db") as history:
+        history.add_snapshots(snapshot("one", began + second, (gpu(0, 7, 1.6),)) for second in range(60))
+    (tmp_path / "own.toml").write_text(
+        '[alert."rather late"]\nfigure = "server.lag_p95_seconds"\nover = 1.5\nhold_seconds = 5\n', "utf-8"
+    )
+    (tmp_path / "whisper-ops.toml").write_text('[alerts]\nrules = "own.toml"\n', "utf-8")
+    shown: list[Feed] = []
+
+    def show(feed: Feed, *_: object) -> int:
+        shown.append(feed)
+        return 0
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_terminal", lambda: True)
+    monkeypatch.setattr(cli, "_run", show)
+    moment = datetime.fromtimestamp(began + 50, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    assert CliRunner().invoke(cli.command, ["--replay", moment]).exit_code == 0
+    (replay,) = shown
+    assert [alert.rule for alert in replay.world().alerts] == ["rather late"]
+    replay.close()

@@ -13,7 +13,7 @@ from dashboard.app import DashApp
 from dashboard.beside import Beside
 from dashboard.feeds import Live
 from dashboard.poller import Fleet
-from dashboard.screens.running import RunningScreen
+from dashboard.screens.running import RunningPane
 from dashboard.view import state as states
 from dashboard.view.state import State
 from tests.dashboard.scenes import NOW, gpu, snapshot
@@ -175,7 +175,7 @@ def run(pilot: Pilot[None], code: str) -> Beside:
     command = Beside("sweep of asr-1", [sys.executable, "-c", code])
     assert isinstance(pilot.app, DashApp)
     pilot.app.run_beside(command)
-    pilot.app.go(RunningScreen(command))
+    pilot.app.go(RunningPane(command))
     return command
 
 

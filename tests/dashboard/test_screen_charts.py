@@ -9,7 +9,8 @@ from dashboard.app import DashApp
 from dashboard.charting import HistoryCharts, NoCharts
 from dashboard.feeds import Live, Still
 from dashboard.poller import Fleet
-from dashboard.screens.charted import ChartedScreen
+from dashboard.screens.base import PageScreen
+from dashboard.screens.charted import ChartedPane
 from dashboard.view import figures as f
 from dashboard.view.chart import SPANS, Chart, Charts, Series, beside, drawn, grid, steps
 from dashboard.view.lines import Line, Span, line
@@ -157,8 +158,9 @@ async def test_charts_of_the_present_are_read_beside_the_loop(tmp_path: Path) ->
         await pilot.press("enter")
         await app.workers.wait_for_complete()
         await pilot.pause()
-        assert isinstance(app.screen, ChartedScreen)
-        assert app.screen.charts.series
+        assert isinstance(app.screen, PageScreen)
+        assert isinstance(app.screen.pane, ChartedPane)
+        assert app.screen.pane.charts.series
         assert "max 0.59 s" in screen_text(pilot)
     live.close()
 

@@ -69,9 +69,9 @@ class Running:
 
 
 @contextmanager
-def running_server(folder: Path, *arguments: str) -> Iterator[Running]:
-    """`whisper-ops serve` on a free port, ready when the block begins, gone when it ends."""
-    port = free_port()
+def running_server(folder: Path, *arguments: str, port: int | None = None) -> Iterator[Running]:
+    """`whisper-ops serve` on a free port, or on `port`; ready when the block begins, gone when it ends."""
+    port = free_port() if port is None else port
     log = folder / f"server-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

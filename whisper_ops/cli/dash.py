@@ -165,13 +165,19 @@ def _live(watch: "Watch", options: Options) -> int:
 
 
 def _replay(when: str, options: Options) -> int:
+    from dashboard.alerts import load_rules
     from dashboard.replay import Replay
+    from dashboard.settings import alert_rules
     from dashboard.view import moments
 
-    return _run(Replay(options["history"], moments.parse(when, time.time())), options, None)
+    rules = load_rules(alert_rules(options["config"]))
+    return _run(Replay(options["history"], moments.parse(when, time.time()), rules=rules), options, None)
 
 
 def _run(feed: "Feed", options: Options, admin: "Admin | None") -> int:
+    # How long a lone escape may still become the beginning of an arrow key: textual's 100 ms is felt at each `esc`.
+    # It is read when textual is first imported.
+    os.environ.setdefault("ESCDELAY", "25")
     from dashboard.app import DashApp
     from dashboard.view import state as states
     from dashboard.widgets.themes import NAMES
@@ -182,8 +188,7 @@ def _run(feed: "Feed", options: Options, admin: "Admin | None") -> int:
     path = states.default_path()
     state = states.load(path)
     state = msgspec.structs.replace(state, theme=theme or state.theme)
-    # A key press takes some forty turns of the loop, and at each it may wait this long for the thread that writes the
-    # history: with the usual 5 ms that was 200 ms at a hundred servers.
+    # At each turn of the loop a key press may wait this long for the thread that writes the history.
     sys.setswitchinterval(0.0005)
     app = DashApp(feed, state=state, history=options["history"], admin=admin)
     try:
