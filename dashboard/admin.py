@@ -6,10 +6,10 @@ confirmed on screen. Imports no textual.
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import httpx
 
+from dashboard.beside import Beside
 from whisper_ops.errors import UserError
 
 _DEADLINE_SECONDS = 10.0
@@ -23,22 +23,23 @@ class Admin:
         urls: Mapping[str, str],
         token: str | None,
         transport: httpx.AsyncBaseTransport | None = None,
-        token_file: Path | None = None,
+        tokens: Mapping[str, str] | None = None,
     ) -> None:
+        """`urls` of whisper-ops servers, `token` the admin's, `tokens` those with which the servers are polled."""
         self._urls = urls
         self._token = token
         self._transport = transport
-        self._token_file = token_file
+        self._tokens = tokens or {}
 
     def url(self, server: str) -> str:
         """The address of a server.
 
         Raises:
-            UserError: it is none whose address is known, such as one found behind a DNS name.
+            UserError: it is other software, or its address is not known: it was found behind a DNS name.
         """
         url = self._urls.get(server)
         if url is None:
-            raise UserError(f"the address of {server} is not known here; name it on the command line")
+            raise UserError(f"{server} can only be watched: it is no whisper-ops server whose own address was given")
         return url
 
     async def drain(self, server: str) -> str:
@@ -56,10 +57,14 @@ class Admin:
         await self._call("PUT", server, "/admin/limits", {"max_connections_per_gpu": connections})
         return f"{server} now admits {connections} streams per GPU"
 
-    def command_line(self, command: str, server: str, *arguments: str) -> list[str]:
-        """A whisper-ops command about a server, for a process of its own; it bears the same token as the polls."""
-        token = [] if self._token_file is None else ["--token-file", str(self._token_file)]
-        return [sys.executable, "-m", "whisper_ops", command, self.url(server), *token, *arguments]
+    def beside(self, command: str, server: str, *arguments: str) -> Beside:
+        """A whisper-ops command about a server, in a process of its own; it bears the same token as the polls."""
+        token = self._tokens.get(server)
+        return Beside(
+            f"{command} of {server}",
+            [sys.executable, "-m", "whisper_ops", command, self.url(server), *arguments],
+            {"WHISPER_OPS_TOKEN": token} if token else None,
+        )
 
     async def _call(self, method: str, server: str, path: str, body: dict[str, int] | None = None) -> None:
         url = self.url(server)

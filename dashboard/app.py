@@ -13,6 +13,8 @@ import msgspec
 from textual import work
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 from textual.timer import Timer
 
 from dashboard.admin import Admin
@@ -36,6 +38,7 @@ from dashboard.view.state import State
 from dashboard.view.world import World
 from dashboard.widgets import themes
 from dashboard.widgets.bar import Bar
+from dashboard.widgets.driver import QuickDriver
 from dashboard.widgets.sheet import Sheet
 from whisper_ops.errors import UserError
 
@@ -104,6 +107,11 @@ class DashApp(App[None]):
         view = self._fleet().view
         theme = None if self.theme == themes.PLAIN and self.no_color else self.theme
         return State(theme=theme, sort=view.sort, filter=view.filter, expand=view.expand, span=self.looking.span)
+
+    def get_driver_class(self) -> type[Driver]:
+        """On a Unix terminal, the driver that feels `esc` at once."""
+        found = super().get_driver_class()
+        return QuickDriver if found is LinuxDriver else found
 
     def get_default_screen(self) -> PageScreen:
         """The fleet is where everything begins."""

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
+from collections.abc import Mapping
 
 _LINES_KEPT = 2000
 _GRACE_SECONDS = 10.0
@@ -12,8 +14,10 @@ _GRACE_SECONDS = 10.0
 class Beside:
     """One command in a process of its own, what it said, and how it ended."""
 
-    def __init__(self, title: str, command: list[str]) -> None:
+    def __init__(self, title: str, command: list[str], environment: Mapping[str, str] | None = None) -> None:
+        """`environment` is added to ours: a token there is seen by nobody, unlike one on the command line."""
         self.title = title
+        self.environment = dict(environment or {})
         self.said: list[str] = []
         """Its lines, oldest first, stdout and stderr together."""
         self.code: int | None = None
@@ -32,7 +36,7 @@ class Beside:
         """Run it to its end; cancelled, it is ended as Ctrl-C would end it, so that nothing is left behind."""
         self._process = await asyncio.create_subprocess_exec(
             *self._command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.DEVNULL, env={**os.environ, **self.environment},
         )  # fmt: skip
         try:
             assert self._process.stdout is not None

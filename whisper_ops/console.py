@@ -3,18 +3,23 @@
 rich honours NO_COLOR and a stream that is not a terminal by itself.
 """
 
+import os
 from functools import cache
 from typing import Any
 
 import msgspec
 from rich.console import Console
 
+WIDTH_VARIABLE = "WHISPER_OPS_WIDTH"
+"""Set by a program that shows our output in so many columns of its own, as the dashboard does."""
+
 
 @cache
 def data() -> Console:
     """The console for results. Without a terminal, lines are as long as they need to be, so pipes get whole rows."""
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
+    width = os.environ.get(WIDTH_VARIABLE, "")
+    return console if console.is_terminal else Console(highlight=False, width=int(width) if width.isdigit() else 200)
 
 
 @cache

@@ -7,8 +7,11 @@ from typing import Protocol
 from dashboard.admin import Admin
 from dashboard.beside import Beside
 from dashboard.feeds import Feed, Live
+from dashboard.screens.base import PageScreen
 from dashboard.screens.pane import Pane
 from dashboard.screens.running import RunningPane
+from dashboard.view import moments
+from whisper_ops.console import WIDTH_VARIABLE
 from whisper_ops.errors import UserError
 
 
@@ -18,6 +21,9 @@ class Workshop(Protocol):
     feed: Feed
     history: Path | None
     admin: Admin | None
+
+    def page_screen(self) -> PageScreen:
+        """The screen that panes are shown on."""
 
     def server_at_hand(self) -> str | None:
         """The server that the screen or the cursor is about."""
@@ -66,20 +72,23 @@ class Actions:
     def do_sweep(self, text: str) -> None:
         """Measure a server with speaking clients, and watch that."""
         admin, server = self._target()
-        levels = text.strip() or "1,2,4"
+        levels, _, each = text.strip().partition(" ")
+        levels = levels or "1,2,4"
         if not all(part.isdigit() for part in levels.split(",")):
-            raise UserError("say the levels of load, as in :sweep 5,10,20")
-        command = admin.command_line("sweep", server, "--history", str(self._workshop.history), "--levels", levels)
-        question = f"Sweep {server} with {levels} speaking clients?\n\nThey take slots, and compute, from its users."
-        self._beside(question, Beside(f"sweep of {server}", command))
+            raise UserError("say the levels of load, as in :sweep 5,10,20, and how long each lasts: :sweep 5,10 30 s")
+        lasting = ("--duration", f"{moments.length(each):g}") if each else ()
+        command = admin.beside("sweep", server, "--history", str(self._workshop.history), "--levels", levels, *lasting)
+        self._beside(
+            f"Sweep {server} with {levels} speaking clients?\n\nThey take slots, and compute, from its users.", command
+        )
 
     def do_check(self, _: str) -> None:
         """Check a server by filling it, and watch that."""
         admin, server = self._target()
         # The question that the command would ask is asked here.
-        command = admin.command_line("check", server, "--yes")
+        command = admin.beside("check", server, "--yes")
         question = f"Check {server}?\n\nIt is filled to its last slot and emptied; new users are refused meanwhile."
-        self._beside(question, Beside(f"check of {server}", command))
+        self._beside(question, command)
 
     def do_running(self, _: str) -> None:
         """Show the command that runs beside the dashboard, or ran last."""
@@ -93,6 +102,7 @@ class Actions:
 
         def start() -> None:
             self._running = command
+            command.environment[WIDTH_VARIABLE] = str(self._workshop.page_screen().width - 2)
             self._workshop.run_beside(command)
             self._workshop.go(RunningPane(command))
 

@@ -101,7 +101,8 @@ COMMANDS: tuple[Command, ...] = (
         name="limit", group="act", argument="18", help="How many streams each GPU admits. Needs the admin token."
     ),
     Command(
-        name="sweep", group="act", argument="[5,10,20]", help="Measure the server with speaking clients, and watch it."
+        name="sweep", group="act", argument="[5,10,20 [30 s]]",
+        help="Measure the server with speaking clients, so many at a time, and watch it.",
     ),
     Command(name="check", group="act", help="Fill the server to its last slot, and say what is right and what is not."),
     Command(name="running", keys=("5",), group="act", help="The sweep or check that runs, or ran last."),

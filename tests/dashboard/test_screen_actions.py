@@ -123,7 +123,7 @@ async def test_a_dashboard_that_only_looks_does_nothing() -> None:
 
 
 def test_a_server_without_a_known_address_is_a_sentence() -> None:
-    with pytest.raises(UserError, match="address of other"):
+    with pytest.raises(UserError, match="other can only be watched"):
         Admin({}, "token").url("other")
 
 

@@ -153,10 +153,12 @@ def _live(watch: "Watch", options: Options) -> int:
     writer = (
         None if options["read_only"] else HistoryWriter(history, command="whisper-ops dash", retention=watch.retention)
     )
-    urls = {server.label: server.url for server in watch.servers if not server.replicas}
+    changeable = [server for server in watch.servers if server.kind == "whisper-ops" and not server.replicas]
+    urls = {server.label: server.url for server in changeable}
     try:
+        tokens = {server.label: token for server in changeable if (token := server.token(watch.token))}
         admin_token = read_token(options["admin_token_file"], "WHISPER_OPS_ADMIN_TOKEN")
-        admin = Admin(urls, admin_token, token_file=options["token_file"])
+        admin = Admin(urls, admin_token, tokens=tokens)
         live = Live(watch.fleet(), writer, history, load_rules(watch.alerts))
         return _run(live, options, None if options["read_only"] else admin)
     finally:
