@@ -15,14 +15,31 @@ from statistics import median
 
 import msgspec
 
-from capacity.load.orders import Broke, Down, Finished, LevelOrder, Load, Loaded, Progress, Run, Stop, Up
+from capacity.load.orders import (
+    Block,
+    Broke,
+    Down,
+    Finished,
+    LevelOrder,
+    Load,
+    Loaded,
+    Progress,
+    Run,
+    Stop,
+    StreamResult,
+    Up,
+)
 from capacity.load.pace import Wheel
-from capacity.load.stream import Speaker
+from capacity.load.seats import Seats
+from capacity.load.stream import MARGIN_SECONDS, Speaker
 from capacity.speech import corpus as corpora
 from capacity.speech.corpus import Corpus
 from capacity.speech.normal import normalise
 from whisper_ops.errors import UserError
 
+_LATE_TEXT_SECONDS = 10.0
+"""How long the text of a block's last words may take to be counted in it."""
+_HAIR = 1e-6
 _decoder = msgspec.msgpack.Decoder(Down)
 
 
@@ -49,6 +66,8 @@ class Generator:
         self._write = write
         self._corpus: Corpus | None = None
         self._running: asyncio.Task[None] | None = None
+        self._measured = 0
+        """How many blocks of the level were measured."""
 
     async def serve(self) -> None:
         """Take orders until there are no more."""
@@ -78,12 +97,14 @@ class Generator:
 
     async def _run(self, level: LevelOrder) -> None:
         assert self._corpus is not None, "a corpus is loaded before a level is run"
+        self._measured = 0
         wheel = Wheel()
         turning = asyncio.create_task(wheel.run())
-        speakers = [Speaker(order, level, self._corpus, wheel) for order in level.streams]
-        lives = [asyncio.create_task(speaker.run()) for speaker in speakers]
-        telling = asyncio.create_task(self._report(speakers))
-        began, cpu = time.monotonic(), time.process_time()
+        seats = Seats(level, self._corpus, wheel)
+        lives = [asyncio.create_task(seats.sit(order)) for order in level.streams]
+        telling = asyncio.create_task(self._report(seats))
+        usage = _Usage()
+        blocks = asyncio.create_task(self._blocks(level, seats, usage))
         gc.freeze()
         gc.disable()  # a full collection with hundreds of streams takes longer than a chunk
         try:
@@ -94,16 +115,43 @@ class Generator:
             await asyncio.wait(lives)
         finally:
             gc.enable()
-            telling.cancel()
-            turning.cancel()
-        cpu, wall = time.process_time() - cpu, time.monotonic() - began
-        results = tuple(life.result()() for life in lives if not life.cancelled())
-        self._tell(Finished(results, cpu, wall))
+            for task in (telling, turning, blocks):
+                task.cancel()
+        self._tell(usage.finished(self._measured, _make(seats.measured(self._measured, last=True))))
 
-    async def _report(self, speakers: list[Speaker]) -> None:
+    async def _blocks(self, level: LevelOrder, seats: Seats, usage: "_Usage") -> None:
+        """Measure each block but the last when its text had time to come, beside the streams."""
+        while level.block_seconds and seats.window(self._measured).until < level.window_until - _HAIR:
+            until = seats.window(self._measured).until
+            await asyncio.sleep(max(0.0, until + min(_LATE_TEXT_SECONDS, level.block_seconds / 2) - time.monotonic()))
+            making = seats.measured(self._measured, last=False)
+            results = await asyncio.to_thread(_make, making)
+            self._tell(Block(self._measured, usage.finished(self._measured, results)))
+            self._measured += 1
+            seats.forget(until - MARGIN_SECONDS)
+            gc.collect()  # hours without would fill memory; what is frozen is not looked at
+
+    async def _report(self, seats: Seats) -> None:
         while True:
             await asyncio.sleep(1)
-            self._tell(_progress(speakers))
+            self._tell(_progress(seats.now))
+
+
+class _Usage:
+    """CPU and wall time since the block before."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.monotonic(), time.process_time()
+
+    def finished(self, number: int, results: Sequence[StreamResult]) -> Finished:
+        """What is told of a block; the next one counts from now."""
+        cpu, wall = time.process_time() - self._cpu, time.monotonic() - self._wall
+        self._wall, self._cpu = time.monotonic(), time.process_time()
+        return Finished(tuple(results), cpu, wall, number)
+
+
+def _make(making: Sequence[Callable[[], StreamResult]]) -> list[StreamResult]:
+    return [make() for make in making]
 
 
 def _progress(speakers: Sequence[Speaker]) -> Progress:

@@ -32,6 +32,9 @@ class LevelOrder(msgspec.Struct, frozen=True, kw_only=True):
     drain_seconds: float
     """How long the last text may take after the sound."""
     keep_text: bool = False
+    block_seconds: float | None = None
+    """Measure the window in pieces of this length while the streams go on, and forget what was measured; None: once,
+    when all streams are over."""
     streams: tuple[StreamOrder, ...]
 
 
@@ -40,7 +43,7 @@ class StreamResult(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     outcome: str
-    """done, refused, failed, cut, silent, or stopped by the load test itself."""
+    """done, refused, failed, cut, silent, or stopped by the load test itself; done is also one that goes on."""
     error: str | None = None
     gpu_id: int | None = None
     replica: str | None = None
@@ -83,11 +86,20 @@ class Progress(msgspec.Struct, frozen=True, tag=True):
 
 
 class Finished(msgspec.Struct, frozen=True, tag=True):
-    """A level's end in one process."""
+    """A level's end in one process; of a level in blocks, the last of them."""
 
     results: tuple[StreamResult, ...]
     cpu_seconds: float
     wall_seconds: float
+    number: int = 0
+    """Of the last block."""
+
+
+class Block(msgspec.Struct, frozen=True, tag=True):
+    """A piece of a long level, measured while its streams go on."""
+
+    number: int
+    part: Finished
 
 
 class Broke(msgspec.Struct, frozen=True, tag=True):
@@ -117,4 +129,4 @@ class Stop(msgspec.Struct, frozen=True, tag=True):
 
 
 Down = Load | Run | Stop
-Up = Loaded | Progress | Finished | Broke
+Up = Loaded | Progress | Block | Finished | Broke

@@ -12,7 +12,7 @@ from typing import Self
 import msgspec
 
 from capacity.load.generator import frame, read_frame
-from capacity.load.orders import Broke, Finished, LevelOrder, Load, Loaded, Progress, Run, Stop, Up
+from capacity.load.orders import Block, Broke, Finished, LevelOrder, Load, Loaded, Progress, Run, Stop, Up
 from whisper_ops.errors import UserError
 
 _STOP_SECONDS = 10.0
@@ -68,13 +68,29 @@ class Generators:
 
         When cancelled, the streams are ended properly first.
         """
+        return await self.run_blocks(level, on_progress, lambda _number, _parts: None)
+
+    async def run_blocks(
+        self,
+        level: LevelOrder,
+        on_progress: Callable[[Progress], None],
+        on_block: Callable[[int, Sequence[Finished]], None],
+    ) -> list[Finished]:
+        """The same for a level in blocks: each but the last is given to `on_block` as soon as all measured it."""
         count = min(len(self._processes), max(1, len(level.streams)))
         used = self._processes[:count]
         seen: dict[int, Progress] = {}
+        blocks: dict[int, list[Finished]] = {}
 
-        def heard(number: int, progress: Progress) -> None:
-            seen[number] = progress
-            on_progress(_sum(list(seen.values())))
+        def heard(number: int, said: Progress | Block) -> None:
+            if isinstance(said, Progress):
+                seen[number] = said
+                on_progress(_sum(list(seen.values())))
+                return
+            parts = blocks.setdefault(said.number, [])
+            parts.append(said.part)
+            if len(parts) == count:
+                on_block(said.number, blocks.pop(said.number))
 
         for number, process in enumerate(used):
             _tell(process, Run(msgspec.structs.replace(level, streams=level.streams[number::count])))
@@ -109,13 +125,13 @@ async def _hear(process: Process) -> Up:
     return Broke("a load generator process ended unexpectedly") if body is None else _decoder.decode(body)
 
 
-async def _finished(process: Process, number: int, heard: Callable[[int, Progress], None]) -> Finished:
+async def _finished(process: Process, number: int, heard: Callable[[int, Progress | Block], None]) -> Finished:
     while True:
         match await _hear(process):
             case Finished() as finished:
                 return finished
-            case Progress() as progress:
-                heard(number, progress)
+            case Progress() | Block() as said:
+                heard(number, said)
             case Broke(reason):
                 raise UserError(reason)
 

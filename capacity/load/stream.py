@@ -1,6 +1,7 @@
 """One speaking client: connect, wait until the server is ready, speak in real time, listen, end, and be measured."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -14,16 +15,23 @@ from capacity.clients import PROTOCOLS, Client, Done, Failed, Ready, Refused, Sh
 from capacity.load.follow import Follower
 from capacity.load.orders import LevelOrder, StreamOrder, StreamResult
 from capacity.load.pace import Wheel
+from capacity.load.track import ALWAYS, Track, Window, measure
 from capacity.load.two_step import NoRoomError, handed_out
-from capacity.load.words import Update, errors_by_clip, latencies, score
+from capacity.load.words import Update
 from capacity.speech.audio import Samples
 from capacity.speech.corpus import RATE, Corpus
-from capacity.speech.playlist import Playlist, make_playlist
+from capacity.speech.playlist import make_playlist
 
 _STUCK_SECONDS = 60.0
 """So much unsent sound in our own buffer means that the server stopped reading."""
 _REMEMBERED = 200
 """Characters of committed text that following the stream needs."""
+MARGIN_SECONDS = 30.0
+"""What a stream of a level in blocks remembers from before the block that is measured."""
+_WORDS_A_SECOND = 5.0
+_REEL_SECONDS = 300.0
+"""So much of what will be said is laid out at once. Whole utterances fill it, so that its end is a longer pause."""
+_HAIR = 1e-6
 _SETTLED_SECONDS = 3.0
 """Text that is complete and has not changed for this long after the end of the sound will not change."""
 _GIVEN_UP_SECONDS = 10.0
@@ -46,16 +54,13 @@ class Speaker:
         self._corpus = corpus
         self._wheel = wheel
         self._client: Client = PROTOCOLS[level.protocol]()
-        self._updates: list[Update] = []
+        self._track = Track()
         self._ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
         self._over: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._spoken_out = asyncio.Event()
         self._follower: Follower | None = None
         self._committed = ""  # the end of it
-        self._playlist = Playlist(())
         self._chunks: Iterator[Samples] = iter(())
-        self._lateness: list[float] = []
-        self._sent: list[float] = []  # when each chunk went out
         self._begun = 0.0
         self._connect_seconds: float | None = None
         self._ready_seconds: float | None = None
@@ -63,8 +68,8 @@ class Speaker:
         self._ended_at: float | None = None
         self._bytes = 0
         self._replica: str | None = None
-        self._partials = 0
-        self._finals = 0
+        self._changes = 0
+        self._over_at: float | None = None
 
     # --- what the live table reads -------------------------------------------------------------------
 
@@ -91,24 +96,33 @@ class Speaker:
     @property
     def updates(self) -> int:
         """How many times its text changed."""
-        return len(self._updates)
+        return self._changes
 
     def behind(self, now: float) -> float | None:
         """About how many seconds its text is behind its speech; None when it is not speaking."""
         if not self.is_live or self._follower is None:
             return None
-        last = self._updates[-1] if self._updates else Update(0.0, "", "")
-        return self._follower.behind(f"{self._committed} {last.tail}", now)
+        return self._follower.behind(f"{self._committed} {self._last.tail}", now)
 
     @property
     def last_lateness(self) -> float:
         """Of its last chunk, in seconds."""
-        return self._lateness[-1] if self._lateness else 0.0
+        return self._track.lateness[-1] if self._track.lateness else 0.0
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether the load test itself ended it, early or in its time."""
+        outcome = self._over.result().outcome if self._over.done() else ""
+        return outcome == "stopped" or (outcome == "done" and self._spoken_out.is_set())
+
+    @property
+    def _last(self) -> Update:
+        return self._track.updates[-1] if self._track.updates else Update(0.0, "", "")
 
     # --- its life ------------------------------------------------------------------------------------
 
-    async def run(self) -> Callable[[], StreamResult]:
-        """Live through the stream; returns what measures it, to be called when no stream is speaking any more."""
+    async def run(self) -> None:
+        """Live through the stream."""
         await asyncio.sleep(max(0.0, self._order.start_at - time.monotonic()))
         began = time.monotonic()
         try:
@@ -116,7 +130,6 @@ class Speaker:
         except asyncio.CancelledError:
             ending = Ending("stopped")
         self._end(*ending)
-        return lambda: self._measure(ending)
 
     async def _live(self, began: float) -> Ending:
         try:
@@ -177,19 +190,26 @@ class Speaker:
 
     def _speak(self, connection: ClientConnection) -> None:
         level = self._level
-        seconds = self._order.stop_at - time.monotonic()
-        self._playlist = make_playlist(self._corpus.clips, self._order.first_clip, seconds, level.duty_cycle)
-        self._chunks = self._playlist.chunks(round(level.chunk_seconds * RATE))
         self._begun = time.monotonic()
-        if not self._playlist.parts:
-            self._spoken_out.set()
-            return
-        self._follower = Follower(self._playlist.spoken(self._begun, level.chunk_seconds))
+        self._chunks = self._reels()
 
         def send(lateness: float) -> bool:
             return self._send_chunk(connection, lateness)
 
         self._wheel.add(self._begun + level.chunk_seconds, level.chunk_seconds, send)
+
+    def _reels(self) -> Iterator[Samples]:
+        """The sound of the whole stream, made bit by bit, since hours of it would fill memory."""
+        chunk, duty = self._level.chunk_seconds, self._level.duty_cycle
+        at, clip = self._begun, self._order.first_clip
+        while (left := self._order.stop_at - at) > chunk / 2:
+            seconds = max(1, math.ceil(min(left, _REEL_SECONDS) / chunk - _HAIR)) * chunk
+            playlist = make_playlist(self._corpus.clips, clip, seconds, duty)
+            self._track.spoken += playlist.spoken(at, chunk)
+            self._follower = Follower(self._track.spoken)
+            yield from playlist.chunks(round(chunk * RATE))
+            at += seconds
+            clip += sum(part.clip is not None for part in playlist.parts)
 
     def _send_chunk(self, connection: ClientConnection, lateness: float) -> bool:
         chunk = next(self._chunks, None)
@@ -201,8 +221,9 @@ class Speaker:
         connection.protocol.send_binary(data)
         connection.send_data()
         self._bytes += len(data)
-        self._lateness.append(lateness)
-        self._sent.append(time.monotonic())
+        self._track.lateness.append(lateness)
+        self._track.sent.append(time.monotonic())
+        self._track.chunks_sent += 1
         if connection.transport.get_write_buffer_size() > _STUCK_SECONDS * len(data) / self._level.chunk_seconds:
             self._end("failed", f"the server stopped reading {_STUCK_SECONDS:g} s of sound ago")
         return True
@@ -223,9 +244,8 @@ class Speaker:
 
     async def _settle(self, deadline: float) -> None:
         while time.monotonic() < deadline and not self._over.done():
-            last = self._updates[-1] if self._updates else Update(0.0, "", "")
-            quiet = time.monotonic() - max(last.at, self._ended_at or 0.0)
-            text = f"{self._committed} {last.tail}"
+            quiet = time.monotonic() - max(self._last.at, self._ended_at or 0.0)
+            text = f"{self._committed} {self._last.tail}"
             behind = self._follower.behind(text, time.monotonic()) if self._follower else 0.0
             if quiet >= (_SETTLED_SECONDS if not behind else _GIVEN_UP_SECONDS):
                 return
@@ -262,57 +282,88 @@ class Speaker:
                 return
 
     def _show(self, update: Update) -> None:
-        self._finals += bool(update.committed)
-        last = self._updates[-1] if self._updates else Update(0.0, "", "")
-        if not update.committed and update.tail == last.tail:
+        if self._level.block_seconds:
+            # A server that sends all it ever heard again and again would fill memory in hours.
+            most = int(_WORDS_A_SECOND * (2 * self._level.block_seconds + MARGIN_SECONDS))
+            update = update._replace(tail=" ".join(update.tail.split()[-most:]))
+        if not update.committed and update.tail == self._last.tail:
             return
-        self._partials += bool(update.tail)
+        self._changes += 1
         self._final_at = update.at
         self._committed = f"{self._committed} {update.committed}"[-_REMEMBERED:]
-        self._updates.append(update)
+        self._track.updates.append(update)
 
     def _end(self, outcome: str, error: str | None = None) -> None:
         if not self._over.done():
+            self._over_at = time.monotonic()
             self._over.set_result(Ending(outcome, error))
 
     # --- its measurement -----------------------------------------------------------------------------
 
-    def _measure(self, ending: Ending) -> StreamResult:
-        level = self._level
-        spoken = self._playlist.spoken(self._begun, level.chunk_seconds)
+    def lived_in(self, window: Window) -> bool:
+        """Whether it was there in any of the time."""
+        return self._order.start_at < window.until and (self._over_at is None or self._over_at >= window.since)
+
+    def forget(self, before: float) -> None:
+        """Drop what was measured."""
+        self._track.forget(before)
+
+    def measured(self, window: Window, scored: Window = ALWAYS) -> Callable[[], StreamResult]:
+        """What measures the stream as it is now, to be called when there is time, from any thread.
+
+        Args:
+            window: where latencies count, and how many streams were live.
+            scored: where word errors, messages and bytes count.
+        """
         # After a cut only what was sent can have been heard.
-        heard_until = self._begun + len(self._sent) * level.chunk_seconds + 1e-6
-        said = [word for word in spoken if word.due <= heard_until]
-        text = " ".join(
-            part for part in [*(u.committed for u in self._updates), *(u.tail for u in self._updates[-1:])] if part
-        )
-        if ending.outcome == "done" and said and not text:
+        sound = self._track.chunks_sent * self._level.chunk_seconds
+        track = self._track.until(self._begun + sound + _HAIR)
+        ending = Ending("done")
+        if self._over_at is not None and (self._over_at in scored or self._over_at < scored.since):
+            ending = self._over.result()
+        bytes_a_chunk = self._bytes / max(1, track.chunks_sent)
+        tail_seconds = self._tail_seconds() if ending.outcome == "done" else None
+        ready = self._ready.result() if self._ready.done() and not self._ready.cancelled() else Ready()
+        return lambda: self._result(track, window, scored, ending, ready.gpu_id, bytes_a_chunk, tail_seconds)
+
+    def _result(
+        self,
+        track: Track,
+        window: Window,
+        scored: Window,
+        ending: Ending,
+        gpu_id: int | None,
+        bytes_a_chunk: float,
+        tail_seconds: float | None,
+    ) -> StreamResult:
+        chunk, keep_text, text = self._level.chunk_seconds, self._level.keep_text, track.text
+        found = measure(track, window, scored)
+        if ending.outcome == "done" and track.spoken and not text:
             ending = Ending("silent", "not a word came back")
-        inside = [at for at in self._sent if level.window_from <= at < level.window_until]
+        sent = [at for at in track.sent if at in scored]
+        shown = [update for update in track.updates if update.at in scored]
         return StreamResult(
             number=self._order.number,
             outcome=ending.outcome,
             error=ending.error,
-            gpu_id=self._ready.result().gpu_id if self._ready.done() else None,
+            gpu_id=gpu_id,
             replica=self._replica,
             connect_seconds=self._connect_seconds,
             ready_seconds=self._ready_seconds,
-            end_to_final_seconds=self._tail_seconds(),
-            sent_seconds=len(self._sent) * level.chunk_seconds,
-            live_seconds=len(inside) * level.chunk_seconds,
-            speech_words=sum(level.window_from <= word.due < level.window_until for word in said),
-            latencies=tuple(
-                word for word in latencies(said, self._updates) if level.window_from <= word.due < level.window_until
-            ),
-            score=score([word.word for word in said], text),
-            clip_errors=errors_by_clip(said, text),
-            partials=self._partials,
-            finals=self._finals,
-            listened_seconds=len(self._sent) * level.chunk_seconds,
-            bytes_sent=self._bytes,
-            lateness=tuple(self._lateness),
-            text=text if level.keep_text else None,
-            reference=" ".join(word.word for word in said) if level.keep_text else None,
+            end_to_final_seconds=tail_seconds,
+            sent_seconds=len(sent) * chunk,
+            live_seconds=sum(at in window for at in track.sent) * chunk,
+            speech_words=found.words_said,
+            latencies=found.latencies,
+            score=found.score,
+            clip_errors=found.clip_errors,
+            partials=sum(bool(update.tail) for update in shown),
+            finals=sum(bool(update.committed) for update in shown),
+            listened_seconds=len(sent) * chunk,
+            bytes_sent=round(bytes_a_chunk * len(sent)),
+            lateness=tuple(late for at, late in zip(track.sent, track.lateness, strict=True) if at in scored),
+            text=text if keep_text else None,
+            reference=" ".join(word.word for word in track.spoken) if keep_text else None,
         )
 
     def _tail_seconds(self) -> float | None:

@@ -4,7 +4,7 @@ A stream's updates are kept as they came; alignment happens when the stream is o
 Words are compared as Whisper's English normalisation leaves them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jiwer
@@ -65,22 +65,47 @@ def score(reference: Sequence[str], text: str) -> Score:
     return Score(len(reference), found.hits, found.substitutions, found.deletions, found.insertions)
 
 
-def errors_by_clip(spoken: Sequence[Spoken], text: str) -> dict[str, tuple[int, int]]:
-    """Word errors and words of each utterance that was said; a word too many counts where it was inserted."""
+class Fate(NamedTuple):
+    """What became of a word that was said: heard, heard otherwise or missing, and words too many before it."""
+
+    substituted: int
+    missing: int
+    inserted: int
+
+    @property
+    def wrong(self) -> int:
+        """What WER counts."""
+        return sum(self)
+
+
+def fates(spoken: Sequence[Spoken], text: str) -> list[Fate]:
+    """What became of each word, by jiwer's alignment; words too many behind the last count for the last."""
     heard = normalise(text)
-    errors = [0 if heard else 1] * len(spoken)
-    if spoken and heard:
-        found = jiwer.process_words(" ".join(word.word for word in spoken), " ".join(heard))
-        for chunk in found.alignments[0]:
-            if chunk.type == "insert":
-                errors[min(chunk.ref_start_idx, len(errors) - 1)] += chunk.hyp_end_idx - chunk.hyp_start_idx
-            elif chunk.type != "equal":
-                for at in range(chunk.ref_start_idx, chunk.ref_end_idx):
-                    errors[at] += 1
+    if not spoken or not heard:
+        return [Fate(0, 1, 0)] * len(spoken)
+    counts = [[0, 0, 0] for _ in spoken]
+    found = jiwer.process_words(" ".join(word.word for word in spoken), " ".join(heard))
+    for chunk in found.alignments[0]:
+        if chunk.type == "insert":
+            counts[min(chunk.ref_start_idx, len(counts) - 1)][2] += chunk.hyp_end_idx - chunk.hyp_start_idx
+        elif chunk.type != "equal":
+            for at in range(chunk.ref_start_idx, chunk.ref_end_idx):
+                counts[at][chunk.type == "delete"] += 1
+    return [Fate(*count) for count in counts]
+
+
+def score_of(found: Sequence[Fate]) -> Score:
+    """Some words' fates as counts."""
+    substituted, missing, inserted = (sum(fate[k] for fate in found) for k in range(3))
+    return Score(len(found), len(found) - substituted - missing, substituted, missing, inserted)
+
+
+def by_clip(found: Iterable[tuple[Spoken, Fate]]) -> dict[str, tuple[int, int]]:
+    """Word errors and words of each utterance; a word too many counts where it was inserted."""
     clips: dict[str, tuple[int, int]] = {}
-    for word, wrong in zip(spoken, errors, strict=True):
+    for word, fate in found:
         before = clips.get(word.clip, (0, 0))
-        clips[word.clip] = (before[0] + wrong, before[1] + 1)
+        clips[word.clip] = (before[0] + fate.wrong, before[1] + 1)
     return clips
 
 

@@ -30,7 +30,8 @@ def pool(level: LevelOrder, parts: Sequence[Finished]) -> tuple[LevelFigures, Co
     """Put the streams of all processes together."""
     streams = [stream for part in parts for stream in part.results]
     window = max(1e-9, level.window_until - level.window_from)
-    outcomes = Counter(stream.outcome for stream in streams)
+    # A place counts once for each end of a stream in it, though streams of a long level come back.
+    outcomes = Counter(outcome for _, outcome in {(stream.number, stream.outcome) for stream in streams})
     reference = sum(s.score.reference for s in streams)
     listened = sum(s.listened_seconds for s in streams)
     late = np.concatenate([np.array(s.lateness) for s in streams] or [np.empty(0)])
@@ -51,7 +52,7 @@ def pool(level: LevelOrder, parts: Sequence[Finished]) -> tuple[LevelFigures, Co
         wer_ratio=sum(s.score.errors for s in streams) / reference if reference else None,
         missing_words=sum(s.score.deletions for s in streams) if reference else None,
         partials_per_second=sum(s.partials for s in streams) / listened if listened else None,
-        connected=sum(s.ready_seconds is not None for s in streams),
+        connected=len({s.number for s in streams if s.ready_seconds is not None}),
         refused=outcomes["refused"],
         failed=outcomes["failed"] + outcomes["cut"] + outcomes["silent"],
         bytes_sent=sum(s.bytes_sent for s in streams),

@@ -53,7 +53,6 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     counts: Counts
     readings: Readings
     results: tuple[StreamResult, ...]
-    snapshots: tuple[Snapshot, ...] = ()
     stopped: str | None = None
     """Why it was stopped early; None: it went through."""
 
@@ -108,7 +107,6 @@ async def run_level(
     on_progress: Callable[[Progress, Snapshot | None], None],
 ) -> Measured:
     """Put `streams` streams on the server and measure; stop early when there is no hope left."""
-    started_at = time.time()
     order = make_order(target, shape, streams, repeat, time.monotonic())
     sampler = Sampler(target)
     sampling = asyncio.create_task(sampler.run())
@@ -129,26 +127,23 @@ async def run_level(
         sampling.cancel()
     at, reason = stopped[0] if stopped else (order.window_until, None)
     order = msgspec.structs.replace(order, window_until=max(order.window_from, min(at, order.window_until)))
-    measured = _measured(order, parts, sampler, repeat, started_at)
-    return msgspec.structs.replace(measured, stopped=reason)
+    return msgspec.structs.replace(measured(order, parts, sampler, repeat), stopped=reason)
 
 
-def _measured(
-    order: LevelOrder, parts: Sequence[Finished], sampler: Sampler, repeat: int, started_at: float
-) -> Measured:
+def measured(order: LevelOrder, parts: Sequence[Finished], sampler: Sampler, repeat: int) -> Measured:
+    """What all processes saw in the order's window, with what the server said meanwhile."""
     to_epoch = time.time() - time.monotonic()
     inside = sampler.between(order.window_from + to_epoch, order.window_until + to_epoch)
     figures, counts = pool(order, parts)
     return Measured(
         streams=len(order.streams),
         repeat=repeat,
-        started_at=started_at,
+        started_at=order.window_from + to_epoch,
         seconds=order.window_until - order.window_from,
         figures=figures,
         counts=counts,
         readings=boil_down(inside),
         results=tuple(sorted((r for part in parts for r in part.results), key=lambda r: r.number)),
-        snapshots=tuple(sampler.snapshots),
     )
 
 

@@ -1,7 +1,6 @@
 """Which level comes next: a list, a search, or the same one for hours. A plan is told every answer, stored ones too."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -18,6 +17,8 @@ class Ask(msgspec.Struct, frozen=True):
     streams: int
     purpose: str
     long: bool = False
+    hold_seconds: float | None = None
+    """Hold the streams so long, in blocks that are measured each; None: a single level."""
 
 
 class Plan(Protocol):
@@ -105,19 +106,20 @@ class SearchPlan:
 
 
 class Soak:
-    """One number of streams again and again until the time is over, connected anew each time."""
+    """One number of streams, held for hours."""
 
-    def __init__(self, streams: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, streams: int, seconds: float) -> None:
         self._streams = streams
-        self._clock = clock
-        self._until = clock() + seconds
+        self._seconds = seconds
+        self._begun = False
 
     def next(self) -> Ask | None:
         """See `Plan`."""
-        return Ask(self._streams, "soak") if self._clock() < self._until else None
+        return None if self._begun else Ask(self._streams, "soak", hold_seconds=self._seconds)
 
-    def told(self, streams: int, passed: bool | None, *, long: bool) -> None:
-        """See `Plan`."""
+    def told(self, streams: int, passed: bool | None, *, long: bool) -> None:  # noqa: ARG002  # any answer will do
+        """See `Plan`: a block was measured."""
+        self._begun = self._begun or streams == self._streams
 
     @property
     def left(self) -> int | None:

@@ -1,6 +1,7 @@
 """What the server says about itself while a level runs: `/snapshot` once a second, boiled down to a level's columns."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -44,6 +45,11 @@ class Sampler:
             while True:
                 self.snapshots.append(await poll(http, self._target))
                 await asyncio.sleep(self._every)
+
+    def forget(self, before: float) -> None:
+        """Drop polls before a time on the monotonic clock: hours of them would fill memory."""
+        since = before + time.time() - time.monotonic()
+        self.snapshots = [snapshot for snapshot in self.snapshots if snapshot.at >= since]
 
     def between(self, since: float, until: float) -> list[Snapshot]:
         """The answered polls of a time, in UTC epoch seconds."""

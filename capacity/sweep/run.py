@@ -5,6 +5,8 @@ import math
 import os
 import socket
 import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Protocol
 
 import msgspec
@@ -12,14 +14,16 @@ import msgspec
 from capacity.load.orders import Progress
 from capacity.load.processes import Generators
 from capacity.speech.corpus import Corpus
+from capacity.sweep import drift
 from capacity.sweep.audit import LATE_SECONDS
 from capacity.sweep.details import Detail, clips, details
 from capacity.sweep.figures import latency_records, utterance_records
 from capacity.sweep.level import Baseline, LoadShape, Measured, records, run_level, verdict, wall_seconds
 from capacity.sweep.objective import Objective
-from capacity.sweep.plans import LONG_FACTOR, Ask, Plan
+from capacity.sweep.plans import LONG_FACTOR, Ask, Plan, Soak
 from capacity.sweep.probe import Probed, probe
 from capacity.sweep.resume import Settings, find, usable
+from capacity.sweep.soak import hold
 from capacity.sweep.target import Target, reach
 from capacity.sweep.watch import Watch
 from whisper_ops.errors import Exit, UserError
@@ -68,7 +72,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     gone: bool = False
     """Whether it ended because the server could not be reached any more."""
     measured: tuple[Measured, ...] = ()
-    """What was measured now, with all streams and words; stored levels are not among them."""
+    """What was measured now, with all streams and words, when their text is kept."""
     details: tuple[Detail, ...] = ()
     """What was stored behind the levels, for pictures; whoever measured them."""
     watched: dict[str, list[dict[str, float]]] = {}
@@ -141,7 +145,7 @@ class Sweep:
         except UserError as error:
             state, reason, gone = "failed", str(error), error.code == Exit.UNREACHABLE
         finally:
-            self._history.finish_sweep(self._sweep_id, state, time.time(), reason or plan.outcome)
+            self._history.finish_sweep(self._sweep_id, state, time.time(), reason or self._said(plan))
         return Outcome(
             sweep_id=self._sweep_id,
             sweep=msgspec.structs.replace(
@@ -150,12 +154,20 @@ class Sweep:
             levels=tuple(self._levels),
             state=state,
             reason=reason,
-            said=plan.outcome,
+            said=self._said(plan),
             gone=gone,
             measured=tuple(self._measured),
             details=details(self._history, self._sweep_id, self._levels),
-            watched={watch.name: watch.rows for watch in self._options.watch},
+            watched=self._watched,
         )
+
+    def _said(self, plan: Plan) -> str | None:
+        soaked = isinstance(plan, Soak) and self._levels
+        return drift.said(self._levels, self._watched) if soaked else plan.outcome
+
+    @property
+    def _watched(self) -> dict[str, list[dict[str, float]]]:
+        return {watch.name: watch.rows for watch in self._options.watch}
 
     def _begin(self, first: Snapshot, plan: Plan) -> SweepRecord:
         sweep = self._record(first)
@@ -182,14 +194,28 @@ class Sweep:
             number += 1
             shape = self._shaped(ask)
             left = None if plan.left is None else plan.left + (ask.purpose == _BASELINE)
-            self._watcher.begin(ask, number, left, wall_seconds(ask.streams, shape))
-            measured = await self._measure(generators, ask, shape)
-            level = self._keep(measured)
-            plan.told(ask.streams, level.passed, long=ask.long)
-            if measured.figures.failed:
-                await reach(self._target)  # raises when it is gone
-            if level.passed is False and plan.next() is not None and self._shape.cool_seconds:
+            self._watcher.begin(ask, number, left, wall_seconds(ask.streams, self._shaped(ask, whole=True)))
+            async with aclosing(self._measurements(generators, ask, shape)) as measurements:
+                async for measured in measurements:
+                    level = self._keep(measured)
+                    plan.told(ask.streams, level.passed, long=ask.long)
+                    if measured.figures.failed:
+                        await reach(self._target)  # raises when it is gone
+            if self._levels[-1].passed is False and plan.next() is not None and self._shape.cool_seconds:
                 await self._cool_down(generators)
+
+    async def _measurements(self, generators: Generators, ask: Ask, shape: LoadShape) -> AsyncGenerator[Measured, None]:
+        """A level, or the blocks of one that is held."""
+        if ask.hold_seconds is None:
+            yield await self._measure(generators, ask, shape)
+            return
+        await self._enough(generators, ask)
+        progress, objective = self._watcher.progress, self._objective
+        with self._watching():
+            held = hold(generators, self._target, shape, ask.streams, ask.hold_seconds, objective, progress)
+            async with aclosing(held):
+                async for measured in held:
+                    yield measured
 
     async def _warm_up(self, generators: Generators, streams: int) -> None:
         self._watcher.pause("warming up", self._shape.warm_up_seconds)
@@ -224,24 +250,21 @@ class Sweep:
             return Ask(1, _BASELINE)
         return ask
 
-    def _shaped(self, ask: Ask) -> LoadShape:
+    def _shaped(self, ask: Ask, *, whole: bool = False) -> LoadShape:
         seconds = self._shape.seconds * (LONG_FACTOR if ask.long else 1)
+        if whole and ask.hold_seconds:
+            seconds = ask.hold_seconds
         return msgspec.structs.replace(self._shape, seconds=seconds)
 
     async def _measure(self, generators: Generators, ask: Ask, shape: LoadShape) -> Measured:
         """One level; again with more processes when the generator itself was late."""
-        if self._options.processes is None:
-            await generators.grow(math.ceil(ask.streams / STREAMS_A_PROCESS))
+        await self._enough(generators, ask)
         while True:
             repeat = sum(level.streams == ask.streams for level in self._levels)
-            sampling = [asyncio.create_task(watch.run()) for watch in self._options.watch]
-            try:
+            with self._watching():
                 measured = await run_level(
                     generators, self._target, shape, ask.streams, repeat, self._objective, self._watcher.progress
                 )
-            finally:
-                for task in sampling:
-                    task.cancel()
             late = measured.figures.late_p99_seconds or 0.0
             most = min(os.cpu_count() or 1, ask.streams)
             if late <= LATE_SECONDS or self._options.processes is not None or len(generators) >= most:
@@ -253,13 +276,27 @@ class Sweep:
             self._keep(measured)
             await generators.grow(len(generators) + 1)
 
+    async def _enough(self, generators: Generators, ask: Ask) -> None:
+        if self._options.processes is None:
+            await generators.grow(math.ceil(ask.streams / STREAMS_A_PROCESS))
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        sampling = [asyncio.create_task(watch.run()) for watch in self._options.watch]
+        try:
+            yield
+        finally:
+            for task in sampling:
+                task.cancel()
+
     def _keep(self, measured: Measured) -> LevelRecord:
         self._remember_baseline(measured.streams, Baseline(measured.measures, measured.counts.clip_errors))
         judged = verdict(measured, self._objective, self._baseline)
         level, streams = records(measured, judged, self._sweep_id)
         utterances, latencies = utterance_records(measured.counts), latency_records(measured.results)
         self._history.add_level(level, streams, utterances, latencies)
-        self._measured.append(measured)
+        if self._shape.keep_text:
+            self._measured.append(measured)
         self._levels.append(level)
         self._watcher.end(level)
         return level

@@ -17,6 +17,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 
 from capacity.speech.audio import write_wav
 from capacity.speech.corpus import RATE, TimedWord, WordTimes
@@ -167,6 +168,8 @@ class Double:
 
     def _show(self, connection: ServerConnection, shown: list[str], word: str) -> None:
         shown.append(word)
+        if connection.protocol.state is not State.OPEN:
+            return  # it left before its text came
         if not self.faults.partials:
             return
         texts = [" ".join(shown)]

@@ -88,15 +88,16 @@ def test_a_search_that_found_nothing_says_so() -> None:
     assert (plan.outcome or "").startswith("not even 1 stream met the objective")
 
 
-def test_a_soak_holds_one_level_until_its_time_is_over() -> None:
-    now = [0.0]
-    plan = Soak(7, 150.0, clock=lambda: now[0])
-    asked = 0
-    while (ask := plan.next()) is not None:
-        assert ask.streams == 7
-        asked += 1
-        now[0] += 60
-    assert asked == 3
+def test_a_soak_asks_once_for_all_its_time() -> None:
+    plan = Soak(7, 150.0)
+    ask = plan.next()
+    assert ask is not None
+    assert (ask.streams, ask.hold_seconds) == (7, 150.0)
+    # One stream first, where the objective counts from it.
+    plan.told(1, passed=True, long=False)
+    assert plan.next() == ask
+    plan.told(7, passed=True, long=False)
+    assert plan.next() is None
 
 
 # --- early stops ---------------------------------------------------------------------------------------

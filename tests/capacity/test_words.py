@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capacity.load.words import Spoken, Update, errors_by_clip, latencies, score
+from capacity.load.words import Spoken, Update, by_clip, fates, latencies, score, score_of
 
 
 def _spoken(text: str, step: float = 1.0) -> list[Spoken]:
@@ -64,9 +64,19 @@ def test_errors_are_counted_where_they_happen() -> None:
         *(Spoken(word, 0.0, "one") for word in ("the", "cat", "sat")),
         *(Spoken(word, 0.0, "two") for word in ("all", "day", "long")),
     ]
-    assert errors_by_clip(spoken, "the hat sat all long today") == {"one": (1, 3), "two": (2, 3)}
-    assert errors_by_clip(spoken, "") == {"one": (3, 3), "two": (3, 3)}
-    assert errors_by_clip([], "noise") == {}
+
+    def errors(text: str) -> dict[str, tuple[int, int]]:
+        return by_clip(zip(spoken, fates(spoken, text), strict=True))
+
+    assert errors("the hat sat all long today") == {"one": (1, 3), "two": (2, 3)}
+    assert errors("") == {"one": (3, 3), "two": (3, 3)}
+    assert fates([], "noise") == []
+
+
+def test_fates_add_up_to_the_score() -> None:
+    said, text = "the cat sat on the mat all day", "a cat sat the mat all all day long"
+    found = score_of(fates(_spoken(said), text))
+    assert found == score(said.split(), text)
 
 
 _word = st.sampled_from(["red", "blue", "green", "old", "stone"])

@@ -1,0 +1,110 @@
+"""Does the lag grow under the same load, does memory? Slopes over the blocks of a soak, with their intervals."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+import numpy as np
+
+from whisper_ops.history import LevelRecord
+
+CONFIDENCE = 0.95
+"""Two-sided."""
+_FEWEST = 4
+"""Blocks: a line through three points always looks good."""
+_HOUR = 3600.0
+_FIGURES: tuple[tuple[str, str, float, Callable[[LevelRecord], float | None]], ...] = (
+    ("stable p50", "s", 1.0, lambda block: block.stable_p50_seconds),
+    ("stable p95", "s", 1.0, lambda block: block.stable_p95_seconds),
+    ("the server's memory", "MB", 1e6, lambda block: block.server_rss_bytes),
+    ("GPU memory", "MB", 1e6, lambda block: block.gpu_memory_used_bytes),
+)
+
+
+class Slope(msgspec.Struct, frozen=True):
+    """How a figure changes, a unit an hour."""
+
+    name: str
+    unit: str
+    per_hour: float
+    low: float
+    high: float
+
+    @property
+    def grows(self) -> bool:
+        """Whether it surely does."""
+        return self.low > 0
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.per_hour:+.3g} {self.unit} an hour ({self.low:+.3g} to {self.high:+.3g})"
+
+
+def slope(name: str, unit: str, points: Sequence[tuple[float, float]]) -> Slope | None:
+    """The line through (seconds, value), by least squares, with its interval; None with too few points.
+
+    The errors of neighbouring blocks are alike (a slow minute follows a slow minute), which a plain interval takes for
+    certainty: it is widened by the lag-one correlation of what the line leaves over.
+    """
+    if len(points) < _FEWEST:
+        return None
+    hours, values = (np.array(column, dtype=np.float64) for column in zip(*points, strict=True))
+    hours /= _HOUR
+    off = hours - hours.mean()
+    spread = float(off @ off)
+    if spread <= 0:
+        return None
+    steep = float(off @ (values - values.mean())) / spread
+    rest = values - values.mean() - steep * off
+    freedom = len(points) - 2
+    sigma = math.sqrt(float(rest @ rest) / freedom / spread)
+    half = _student(freedom) * sigma * _widening(rest)
+    return Slope(name, unit, steep, steep - half, steep + half)
+
+
+def drifts(blocks: Sequence[LevelRecord], watched: dict[str, list[dict[str, float]]]) -> list[Slope]:
+    """The slopes of everything that was measured in every block, and of the memory of what was watched."""
+    usable = [block for block in blocks if block.audit != "invalid"]
+    found = []
+    for name, unit, scale, read in _FIGURES:
+        points = [(block.started_at, value / scale) for block in usable if (value := read(block)) is not None]
+        found.append(slope(name, unit, points))
+    for name, rows in watched.items():
+        found.append(slope(f"memory of {name}", "MB", _by_block(rows, usable)))
+    return [one for one in found if one is not None]
+
+
+def said(blocks: Sequence[LevelRecord], watched: dict[str, list[dict[str, float]]]) -> str:
+    """The verdict of a soak in a sentence or two."""
+    held = sum(block.duration_seconds for block in blocks)
+    met = sum(block.passed is True for block in blocks)
+    head = f"held for {held / 60:.0f} min: {met} of {len(blocks)} blocks met the objective"
+    found = drifts(blocks, watched)
+    if not found:
+        return f"{head}; fewer than {_FEWEST} usable blocks say nothing of a drift"
+    growing = [one for one in found if one.grows]
+    if growing:
+        return f"{head}; growing: {'; '.join(map(str, growing))}"
+    return f"{head}; nothing grows: {'; '.join(map(str, found))}"
+
+
+def _by_block(rows: Iterable[dict[str, float]], blocks: Sequence[LevelRecord]) -> list[tuple[float, float]]:
+    kept = list(rows)
+    points = []
+    for block in blocks:
+        until = block.started_at + block.duration_seconds
+        inside = [row["memory_bytes"] for row in kept if block.started_at <= row["at"] < until]
+        if inside:
+            points.append((block.started_at, sum(inside) / len(inside) / 1e6))
+    return points
+
+
+def _widening(rest: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> float:
+    total = float(rest @ rest)
+    alike = min(0.9, max(0.0, float(rest[1:] @ rest[:-1]) / total)) if total > 0 else 0.0
+    return math.sqrt((1 + alike) / (1 - alike))
+
+
+def _student(freedom: int) -> float:
+    from scipy.special import stdtrit  # noqa: PLC0415  # only at the end of a soak
+
+    return float(np.asarray(stdtrit(freedom, (1 + CONFIDENCE) / 2)))

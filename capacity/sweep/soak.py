@@ -1,0 +1,77 @@
+"""Holding one number of streams for hours: blocks are windows over streams that stay, each measured on its own."""
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
+
+import msgspec
+
+from capacity.load.orders import Finished, LevelOrder, Progress
+from capacity.load.processes import Generators
+from capacity.sweep.hopeless import Hopeless
+from capacity.sweep.level import LoadShape, Measured, make_order, measured
+from capacity.sweep.objective import Objective
+from capacity.sweep.readings import Sampler
+from capacity.sweep.target import Target
+from whisper_ops.snapshot import Snapshot
+
+
+async def hold(
+    generators: Generators,
+    target: Target,
+    shape: LoadShape,
+    streams: int,
+    seconds: float,
+    objective: Objective,
+    on_progress: Callable[[Progress, Snapshot | None], None],
+) -> AsyncGenerator[Measured, None]:
+    """Hold `streams` for `seconds` in blocks of `shape.seconds`, each given out as soon as it was measured.
+
+    Streams that end before their time connect again; the block in which they ended counts them as failed. Closing the
+    iterator ends the streams. A server that drowns ends it early, and the last block says so.
+    """
+    blocks = max(1, math.ceil(seconds / shape.seconds - 1e-9))
+    whole = msgspec.structs.replace(shape, seconds=blocks * shape.seconds)
+    order = make_order(target, whole, streams, 0, time.monotonic())
+    order = msgspec.structs.replace(order, block_seconds=shape.seconds)
+    sampler, hopeless = Sampler(target), Hopeless(streams, objective)
+    found: asyncio.Queue[Measured | None] = asyncio.Queue()
+    stopped: list[str] = []
+
+    def heard(progress: Progress) -> None:
+        on_progress(progress, sampler.snapshots[-1] if sampler.snapshots else None)
+        if not stopped and (reason := hopeless.seen(progress)):
+            stopped.append(reason)
+            generators.stop()
+
+    def block(number: int, parts: Sequence[Finished]) -> None:
+        window = _window(order, number)
+        found.put_nowait(measured(window, parts, sampler, number))
+        sampler.forget(window.window_until)
+
+    async def run() -> None:
+        parts = await generators.run_blocks(order, heard, block)
+        last = max(part.number for part in parts)
+        ending = measured(_window(order, last), parts, sampler, last)
+        found.put_nowait(msgspec.structs.replace(ending, stopped=stopped[0] if stopped else None))
+
+    sampling, running = asyncio.create_task(sampler.run()), asyncio.create_task(run())
+    running.add_done_callback(lambda _: found.put_nowait(None))
+    try:
+        while (one := await found.get()) is not None:
+            yield one
+        await running  # raises what went wrong
+    finally:
+        sampling.cancel()
+        running.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await running
+
+
+def _window(order: LevelOrder, number: int) -> LevelOrder:
+    assert order.block_seconds is not None
+    begin = order.window_from + number * order.block_seconds
+    until = min(order.window_until, begin + order.block_seconds)
+    return msgspec.structs.replace(order, window_from=begin, window_until=until)
