@@ -4,6 +4,7 @@ import asyncio
 import email.parser
 import email.policy
 import io
+import itertools
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from whisper_ops import wire
 
 MAX_BYTES = 25 << 20
 """OpenAI's own limit for an upload."""
+MAX_SECONDS = 2 * 3600
+"""Of audio: a small file can hold days of silence."""
 _AHEAD_SECONDS = 20.0
 """So much audio may wait for its text; a live stream may fall behind further before it is stopped."""
 _CHUNK = SAMPLE_RATE * 2
@@ -64,13 +67,19 @@ def _decoded(data: bytes) -> bytes:
     import av  # noqa: PLC0415  # half a second, for the first file only
 
     resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+    samples = bytearray()
     try:
         with av.open(io.BytesIO(data), "r") as container:
-            frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
-            frames += resampler.resample(None)
+            for frame in itertools.chain(container.decode(audio=0), [None]):
+                for out in resampler.resample(frame):
+                    samples += out.to_ndarray().tobytes()
+                if len(samples) > MAX_SECONDS * SAMPLE_RATE * 2:
+                    raise _UploadError(
+                        f"the file holds more than {MAX_SECONDS // 3600} hours of audio; send it in parts"
+                    )
     except (av.FFmpegError, IndexError) as error:
         raise _UploadError(f"the file holds no audio that can be read: {error}") from error
-    return b"".join(frame.to_ndarray().tobytes() for frame in frames)
+    return bytes(samples)
 
 
 async def _finals(hub: Hub, session: Session, audio: bytes) -> AsyncIterator[ipc.Final]:

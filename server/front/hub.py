@@ -29,6 +29,8 @@ PAUSE_SECONDS = 60.0
 """With so much audio uncovered the server stops reading a socket."""
 GIVE_UP_SECONDS = 90.0
 """With so much the session ends as overloaded."""
+IDLE_LAG_SECONDS = 1.0
+"""With more uncovered, whoever is silent may be waiting for us: back-pressure, or a file's next part."""
 
 
 class Refused(Exception):  # noqa: N818  # it is an answer, not an error
@@ -232,7 +234,9 @@ class Hub:
                 self.close(session, failed=True)
             if session.ended:
                 continue
-            if settings.idle_seconds and at - session.heard_at > settings.idle_seconds:
+            # A client that waits until we have caught up is not idle.
+            waits = session.lag_s > IDLE_LAG_SECONDS
+            if settings.idle_seconds and not waits and at - session.heard_at > settings.idle_seconds:
                 session.break_off("idle_timeout", f"No audio for {settings.idle_seconds:g} s")
             elif settings.session_seconds and at - session.began > settings.session_seconds:
                 session.break_off("session_timeout", f"A session lasts at most {settings.session_seconds:g} s")

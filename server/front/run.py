@@ -12,6 +12,7 @@ import uvicorn
 
 from server.front import logs
 from server.front.app import make_app
+from server.front.descriptors import make_room
 from server.front.hub import Hub
 from server.settings import Settings
 from whisper_ops.errors import UserError
@@ -87,8 +88,9 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve until a signal. `announce` is told the address once it listens.
 
     Raises:
-        UserError: the address cannot be had.
+        UserError: the address cannot be had, or too few files may be open for the slots.
     """
+    make_room(settings.max_connections_per_gpu * len(settings.devices))
     sock = bind(settings.host, settings.port)
     logs.set_up(as_json=settings.log_json)
     port = sock.getsockname()[1]

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from server.front import files
 from server.telemetry import metrics
 from server.telemetry.views import Views
 from tests.server.test_streams import spoken
@@ -327,6 +328,19 @@ def test_a_file_that_is_none_is_named_and_a_full_server_says_when_to_come_back()
         assert int(full.headers["retry-after"]) > 0
 
     serving(work, devices=1, max_connections_per_gpu=1)
+
+
+def test_a_small_file_that_holds_days_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av")
+    monkeypatch.setattr(files, "MAX_SECONDS", 3)
+
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        said = await http.post("/v1/audio/transcriptions", files={"file": ("a.wav", _wav(4.0))})
+        assert said.status_code == 400
+        assert "more than" in said.json()["error"]["message"]
+        assert world.hub.stats.accepted == 0
+
+    serving(work)
 
 
 def test_a_view_costs_no_more_with_many_streams_than_its_size() -> None:

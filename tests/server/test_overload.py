@@ -20,9 +20,9 @@ SLOW = SimulatedLaw(a_seconds=4.0, b_seconds=3.0)
 PATIENT = Patience(beat=4.0, decode=60.0, load=30.0)
 
 
-async def _overloaded(**query: str) -> tuple[World, list[Client]]:
-    world = await World(law=SLOW, patience=PATIENT, max_connections_per_gpu=STREAMS).ready()
-    return world, [await world.client(**query).connected() for _ in range(STREAMS)]
+async def _overloaded(words: str = "false", idle_seconds: float = 120.0) -> tuple[World, list[Client]]:
+    world = await World(law=SLOW, patience=PATIENT, max_connections_per_gpu=STREAMS, idle_seconds=idle_seconds).ready()
+    return world, [await world.client(words=words).connected() for _ in range(STREAMS)]
 
 
 async def _end(client: Client) -> None:
@@ -30,10 +30,10 @@ async def _end(client: Client) -> None:
     await client.world.until(lambda: client.over, 300)
 
 
-@pytest.mark.parametrize("query", [{}, {"words": "true"}], ids=["text", "words"])
-def test_every_word_comes_late_when_nobody_pauses(query: dict[str, str]) -> None:
+@pytest.mark.parametrize("words", ["false", "true"])
+def test_every_word_comes_late_when_nobody_pauses(words: str) -> None:
     async def main() -> None:
-        world, clients = await _overloaded(**query)
+        world, clients = await _overloaded(words)
         await asyncio.gather(*(client.speak(40.0) for client in clients))
         behind = [session.lag_s for session in world.hub.sessions.values()]
         assert max(behind) > 15.0  # else this tests nothing
@@ -96,6 +96,21 @@ def test_a_client_that_drops_far_behind_gets_everything_when_it_resumes() -> Non
         await again.speak(4.0)
         await asyncio.gather(*map(_end, [again, *clients[1:]]))
         assert f"{first.text} {again.text}".split() == spoken(44.0)
+        await world.close()
+
+    run(main)
+
+
+def test_a_client_that_waits_for_its_text_is_not_idle() -> None:
+    async def main() -> None:
+        world, clients = await _overloaded(idle_seconds=10.0)
+        await asyncio.gather(*(client.speak(30.0) for client in clients))
+        await asyncio.gather(*(client.finished() for client in clients))
+        for client in clients:
+            assert [error["code"] for error in client.of("error")] == ["idle_timeout"]
+            # What nobody said to be complete stays a partial.
+            said = f"{client.text} {client.of('partial')[-1]['text']}".split()
+            assert said[: len(spoken(30.0)) - 3] == spoken(30.0)[:-3]
         await world.close()
 
     run(main)

@@ -4,6 +4,8 @@ import asyncio
 import itertools
 import math
 import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -281,3 +283,18 @@ def test_a_forced_cut_loses_nothing_when_word_times_are_useless() -> None:
     assert final.text == "one two"
     assert final.end == pytest.approx(LONGEST_SECONDS)
     assert stream.covered_s >= LONGEST_SECONDS
+
+
+# --- open files -----------------------------------------------------------------------------------------
+
+
+def test_the_soft_limit_of_open_files_is_raised_as_far_as_it_goes() -> None:
+    script = (
+        "import resource; from server.front.descriptors import make_room\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 400))\n"
+        "make_room(200); print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
+        "make_room(400)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "328"
+    assert "400 slots need 528 open files and this process may have 400" in done.stderr
