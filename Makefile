@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # What one test may take in parallel; two cores carry two workers.
 JOBS ?= 2
 
-.PHONY: help setup demo test lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-gpu bench-history bench-sources bench-kills clean requirements system-packages
+.PHONY: help setup demo test test-chaos lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-gpu bench-history bench-sources bench-kills clean requirements system-packages
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ demo: $(VENV)/.demo ## the main job: a real server, real speech, the dashboard, 
 test: $(VENV)/.dev lint types ## every check that CI runs
 	@$(BIN)/pytest -q -n $(JOBS) --dist loadgroup -m "not serial"
 	@$(BIN)/pytest -q -m serial
+
+test-chaos: $(VENV)/.dev ## ten virtual minutes of clients and workers that come, go, stall and die; the memory after
+	@WHISPER_OPS_CHAOS_SECONDS=600 $(BIN)/pytest -q -s --timeout 900 tests/server/test_chaos.py tests/server/test_chaos_memory.py
 
 lint: $(VENV)/.dev ## formatting, lint rules and the layering of the rooms
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/lint-imports --no-cache

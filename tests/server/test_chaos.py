@@ -68,6 +68,23 @@ class Chaos(RuleBasedStateMachine):
 
         self._do(work())
 
+    @precondition(lambda self: self.clients)
+    @rule(who=WHO, seconds=SECONDS)
+    def speak_slowly(self, who: int, seconds: float) -> None:
+        """Half of the sound that real time would have."""
+
+        async def work() -> None:
+            for _ in range(round(seconds * 5)):
+                await self._pick(who).speak(0.1)
+                await asyncio.sleep(0.1)
+
+        self._do(work())
+
+    @precondition(lambda self: self.clients)
+    @rule(who=WHO, stalled=st.booleans())
+    def stop_or_start_reading(self, who: int, stalled: bool) -> None:
+        self._pick(who).stalled = stalled
+
     @rule(seconds=st.floats(0.1, 25.0))
     def nobody_says_anything(self, seconds: float) -> None:
         self._do(asyncio.sleep(seconds))

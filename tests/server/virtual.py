@@ -222,6 +222,8 @@ class Client:
                 self.status = message["status"]
 
     def _put(self, message: dict[str, Any]) -> None:
+        if self.over:
+            return  # nobody reads it any more
         self._incoming.append(message)
         self._wake.set()
 
