@@ -1,7 +1,8 @@
 """`make bench-server`: what the server promises, measured on this machine. Exit code 1 when a promise is broken.
 
 Real server, real model (tiny.en), real speech; only the tests of thousands of idle connections simulate the engine.
-Names as arguments choose parts: throughput, idle, noise, full, faults. Load generator and server share the machine.
+Names as arguments choose parts: throughput, idle, noise, full, faults. Load generator and server share the machine;
+for the comparison WhisperLive is installed into .venv-peers, and left out where it cannot be.
 """
 
 import asyncio
@@ -24,13 +25,12 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from capacity.speech import corpus
+from tests.bench import beside
 from tests.bench.figure import Figure
 from tests.server.speaker import Speaker, longest_loss
 from tests.support.servers import Running, running_server
 
 RATE = 16000
-LEVELS = "14,24"
-LEVEL_SECONDS = 30
 ARGUMENTS: tuple[str, ...] = ()
 """Options of every server with a real model; bench_gpu.py says which GPU."""
 
@@ -87,19 +87,8 @@ def p99(values: list[float]) -> float:
 
 
 def throughput(folder: Path) -> Iterator[Figure]:
-    """Streams at p95 stable word latency, by `whisper-ops sweep`."""
-    with running_server(folder, "--max-connections-per-gpu", "512", *ARGUMENTS) as server:
-        command = [sys.executable, "-m", "whisper_ops", "sweep", server.url, "--json", "--levels", LEVELS]
-        command += ["--duration", str(LEVEL_SECONDS), "--history", str(folder / "bench.db")]
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    body = json.loads(answer.stdout)
-    for level in body["levels"]:
-        streams = level["streams"]
-        limit = 3.0 if streams <= 24 else None
-        yield Figure(f"{streams} streams: p95 stable word latency", level["stable_p95_seconds"], "s", limit)
-        yield Figure(f"{streams} streams: p50 stable word latency", level["stable_p50_seconds"], "s")
-        yield Figure(f"{streams} streams: word error rate", level["wer_ratio"], "", 0.10 if limit else None)
-        yield Figure(f"{streams} streams: texts a second a stream", level["partials_per_second"], "")
+    """Streams at p95 stable word latency, beside WhisperLive."""
+    yield from beside.throughput(folder, ARGUMENTS)
 
 
 def idle(folder: Path) -> Iterator[Figure]:

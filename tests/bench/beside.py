@@ -1,0 +1,145 @@
+"""How many streams a server holds within 3 s, ours beside a real WhisperLive in one run: `bench_server.py` prints it.
+
+Same model, same speech, same load client (`whisper-ops sweep`, which warms each server up before it measures), one
+server at a time.
+"""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from capacity.sweep.word_errors import Clips, against, in_all
+from tests.bench.figure import Figure
+from tests.bench.peer import PeerError, install, model_folder, running, whisperlive
+from tests.support.servers import free_port, running_server
+from whisper_ops.history import History
+
+LEVELS = "14,24"
+PEER_LEVELS = "1,2,3,4,6"
+LEVEL_SECONDS = 25
+LIMIT_SECONDS = 3.0
+HELD_AT_LEAST = 14
+WORST_WER = 10.0
+"""Per cent of words that may be wrong in any level of ours."""
+
+
+class Level(NamedTuple):
+    """One level of one server."""
+
+    streams: int
+    held: bool
+    """Within the objective, on evidence that counts."""
+    reason: str
+    stable_p50: float
+    stable_p95: float
+    partials: float
+    """Texts a second a stream."""
+    clips: Clips
+    """Word errors and words of each utterance."""
+
+
+def ours(folder: Path, arguments: Sequence[str], levels: str) -> list[Level]:
+    """The levels of our own server."""
+    with running_server(folder, "--max-connections-per-gpu", "512", *arguments) as server:
+        return _measure(server.url, "native", levels, folder / "bench.db")
+
+
+def theirs(folder: Path) -> list[Level]:
+    """The levels of WhisperLive in batch mode.
+
+    Raises:
+        PeerError: it cannot be had on this machine.
+    """
+    install(["whisper_live"])
+    port = free_port()
+    with running(whisperlive(model_folder(), port), port, folder / "whisperlive.log"):
+        return _measure(f"ws://127.0.0.1:{port}", "whisperlive", PEER_LEVELS, folder / "bench.db")
+
+
+def _measure(url: str, protocol: str, levels: str, history: Path) -> list[Level]:
+    command = [sys.executable, "-m", "whisper_ops", "sweep", url, "--json", "--protocol", protocol, "--levels", levels]
+    command += ["--objective", f"stable_p95<={LIMIT_SECONDS:g}s", "--duration", str(LEVEL_SECONDS), "--fresh"]
+    answer = subprocess.run([*command, "--history", str(history)], capture_output=True, text=True, check=False)
+    if not answer.stdout:
+        raise RuntimeError(f"the sweep of {url} ended with {answer.returncode}: {answer.stderr[-400:]}")
+    body = json.loads(answer.stdout)
+    with History.reading(history) as store:
+        return [_level(store, body["sweep_id"], found) for found in body["levels"]]
+
+
+def _level(store: History, sweep_id: int, found: dict[str, Any]) -> Level:
+    said = store.utterances(sweep_id, found["streams"], found["repeat"])
+    return Level(
+        streams=found["streams"],
+        held=bool(found["passed"]),
+        reason=found["reason"],
+        stable_p50=_number(found["stable_p50_seconds"]),
+        stable_p95=_number(found["stable_p95_seconds"]),
+        partials=_number(found["partials_per_second"]),
+        clips={one.clip: (one.errors, one.words) for one in said},
+    )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def lines(name: str, levels: Sequence[Level], *, promised: bool) -> Iterator[Figure]:
+    """The figures of each level; `promised`: each is to be within the limit."""
+    for level in levels:
+        at = f"{name}, {level.streams} streams"
+        yield Figure(f"{at}: p95 stable word latency", level.stable_p95, "s", LIMIT_SECONDS if promised else None)
+        yield Figure("… p50", level.stable_p50, "s")
+        errors = in_all(level.clips)
+        if errors is not None:
+            what = f"… word error rate (± {100 * errors.margin:.1f}, {sum(errors.words)} words)"
+            yield Figure(what, 100 * errors.value, "%", WORST_WER if promised else None)
+        yield Figure("… texts a second a stream", level.partials)
+        if not level.held:
+            click.echo(f"  … not held: {level.reason}")
+
+
+def largest_held(levels: Sequence[Level]) -> Level | None:
+    """The largest level that was held, if every smaller one was."""
+    best = None
+    for level in sorted(levels, key=lambda level: level.streams):
+        if not level.held:
+            break
+        best = level
+    return best
+
+
+def beside(mine: Sequence[Level], peers: Sequence[Level]) -> Iterator[Figure]:
+    """Both servers at the largest level that each holds."""
+    here, there = largest_held(mine), largest_held(peers)
+    yield Figure("WhisperLive: streams held within 3 s", there.streams if there else 0)
+    yield Figure("whisper-ops: streams held within 3 s", here.streams if here else 0, "", HELD_AT_LEAST, at_least=True)
+    if here is None or there is None:
+        return
+    yield Figure(f"… of {here.streams} and {there.streams}: times WhisperLive's", here.streams / there.streams)
+    more = against(here.clips, there.clips)
+    if more is not None:
+        # What both said, utterance by utterance. No worse: what there is more can be luck, one time in twenty.
+        what = f"… word errors beyond theirs, of the utterances that both said ({sum(more.words)} words)"
+        yield Figure(what, 100 * more.value, "points", round(100 * more.margin, 2))
+    yield Figure("… texts a second a stream, theirs", there.partials)
+    yield Figure("… texts a second a stream, ours", here.partials, "", there.partials, at_least=True)
+
+
+def throughput(folder: Path, arguments: Sequence[str], levels: str = LEVELS) -> Iterator[Figure]:
+    """Ours, and WhisperLive beside it where it can be had."""
+    mine = ours(folder, arguments, levels)
+    yield from lines("whisper-ops", mine, promised=True)
+    try:
+        peers = theirs(folder)
+    except PeerError as error:
+        click.echo(f"  WhisperLive does not stand beside it: {error}")
+        return
+    yield from lines("WhisperLive", peers, promised=False)
+    yield from beside(mine, peers)
