@@ -48,7 +48,7 @@ COMMANDS: tuple[Command, ...] = (
         name="plan", keys=("3",), group="look", footer="plan",
         help="The safe limit, why it is that, what breaks first, and what if a server is lost.",
     ),
-    Command(name="busiest", keys=("b",), group="look", help="The GPU whose engine is busiest."),
+    Command(name="busiest", keys=("b",), group="look", footer="busiest", help="The GPU whose engine is busiest."),
     Command(name="events", keys=("4",), group="look", help="What happened, newest first."),
     Command(
         name="longer", keys=("right_square_bracket",), group="look", pages=CHARTED, help="Charts look further back."

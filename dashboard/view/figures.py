@@ -18,6 +18,11 @@ def count(value: float | None) -> str:
     return f"{value:,.0f}" if value is not None and math.isfinite(value) else UNKNOWN
 
 
+def times(value: int) -> str:
+    """How often: `once`, `3 times`."""
+    return "once" if value == 1 else f"{value:,} times"
+
+
 def number(value: float | None, digits: int = 1) -> str:
     """A number with a fixed number of digits: `9.1`."""
     return f"{value:,.{digits}f}" if value is not None and math.isfinite(value) else UNKNOWN

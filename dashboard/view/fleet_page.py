@@ -88,7 +88,7 @@ def _totals(world: World, width: int) -> tuple[Line, ...]:
     objective = world.objective_seconds
     load: tuple[Span | str, ...] = (
         " speaking ", Span(f.count(speaking), "title"), " / connected ", Span(f.count(connected), "title"),
-        "    safe limit ", _safe_limit(world),
+        "    ", *_safe_limit(world),
     )  # fmt: skip
     quality: tuple[Span | str, ...] = (
         "worst lag p95 ", Span(f.seconds(lag), lag_style(lag, objective) or "title"),
@@ -105,13 +105,14 @@ def _answering(server: ServerView) -> bool:
     return server.answer is not None and not server.silent
 
 
-def _safe_limit(world: World) -> Span:
+def _safe_limit(world: World) -> tuple[Span | str, ...]:
     knees = [server.knee for server in world.servers if _answering(server)]
     planned = [knee for knee in knees if knee is not None]
     if not planned:
-        return Span("no measured limit: run sweep", "dim")
+        return (Span("no measured limit: run sweep", "dim"),)
     total = f.count(sum(knee.safe for knee in planned))
-    return Span(total if len(planned) == len(knees) else f"{total} on {len(planned)} of {len(knees)} servers", "title")
+    where = "" if len(planned) == len(knees) else f" on {len(planned)} of {len(knees)} servers"
+    return ("safe limit ", Span(f"{total}{where}", "title"))
 
 
 def _alert_count(world: World) -> Span:

@@ -15,7 +15,7 @@ GAUGE_CELLS = 15
 
 COLUMNS = (
     Column(key="server", sorts="server", title="   server", width=14, grows=True),
-    Column(key="state", sorts="state", title="state", width=9),
+    Column(key="state", sorts="state", title="state", width=10),
     Column(key="gauge", title="now │safe│ seen", width=GAUGE_CELLS, at=97),
     Column(key="slots", sorts="slots", title="slots", width=8, align="right"),
     Column(key="lag", sorts="lag", title="lag p95", width=8, align="right"),
@@ -86,11 +86,17 @@ def reasons(world: World, server: ServerView, width: int) -> list[Line]:
     if server.silent:
         return _said(_silence(world, server), width)
     said = server.answer.figures if server.answer else None
-    if said is not None and said.status in {"degraded", "critical"}:
-        used = f"{f.count(said.slots_used)} of {f.count(said.slots)} slots are taken"
-        failed = [str(gpu.gpu_id) for gpu in (server.answer.gpus if server.answer else ()) if gpu.state == "failed"]
-        return _said(f"GPU {', '.join(failed)} failed; {used}" if failed else used, width)
-    return []
+    if server.answer is None or said is None or said.status not in {"degraded", "critical"}:
+        return []
+    failed = [_failure(gpu) for gpu in server.answer.gpus if gpu.state == "failed"]
+    used = f"{f.count(said.slots_used)} of {f.count(said.slots)} slots are taken" if said.slots else "no slot is left"
+    refused = f"{f.count(server.rejects_per_minute)} a minute are refused" if server.rejects_per_minute else ""
+    return _said("; ".join(part for part in (*failed, used, refused) if part), width)
+
+
+def _failure(gpu: GpuFigures) -> str:
+    after = f" after its worker was started again {f.times(gpu.restarts)}" if gpu.restarts else ""
+    return f"GPU {gpu.gpu_id} failed{after}"
 
 
 def _silence(world: World, server: ServerView) -> str:
@@ -136,4 +142,6 @@ def _slots(server: ServerView, now: int | None, slots: int | None) -> Cell:
 def short_name(name: str | None) -> str:
     """What tells a GPU from another in few cells: `H100`, `RTX 4090`."""
     words = [word for word in (name or "").split() if word not in {"NVIDIA", "Tesla", "GeForce"}]
+    if words[:1] == ["simulated"]:
+        return "sim"
     return " ".join(words[:2] if words[:1] in (["RTX"], ["GTX"]) else words[:1])

@@ -231,25 +231,6 @@ def test_every_command_has_one_key_of_its_own() -> None:
     assert len({command.name for command in COMMANDS}) == len(COMMANDS)
 
 
-QUESTIONS = {
-    "which GPU is busiest": (("b",), "asr-fra-02 › gpu 3"),
-    "why is a server red": ((), "connection refused by 10.0.3.7:8000"),
-    "why is a server yellow": (("down", "enter"), "lag p95 over 1.5 s for 97 s"),
-    "what is the safe limit": (("3",), "at most 18 connections per GPU"),
-}
-
-
-@pytest.mark.parametrize("question", QUESTIONS)
-async def test_a_new_user_finds_it_within_five_keys(question: str) -> None:
-    keys, sign = QUESTIONS[question]
-    async with app().run_test(size=(120, 40)) as pilot:
-        for key in keys:
-            await pilot.press(key)
-            await pilot.pause()
-        assert len(keys) <= 5
-        assert sign in screen_text(pilot)
-
-
 def test_the_docs_hold_the_registry() -> None:
     text = DOC.read_text("utf-8")
     assert with_tables(text) == text, "run make pictures"
