@@ -20,7 +20,7 @@ SECONDS = float(os.environ.get("WHISPER_OPS_CHAOS_SECONDS", "120"))
 BACK = 0.05
 """Share of the peak, above what is held at rest, that may stay."""
 ONCE, EACH = 64 << 10, 512
-"""Bytes that may stay: tables of the event loop that grew, and a client's share. A session that stayed would hold more."""
+"""Bytes that may stay: tables of the event loop that grew, and a client's share. A session left over holds more."""
 
 Draw = Callable[[random.Random], dict[str, Any]]
 STEPS: tuple[tuple[int, str, Draw], ...] = (
