@@ -139,7 +139,8 @@ class DashApp(App[None]):
     def refresh_feed(self) -> None:
         """Read plans, events, alerts and what a replay needs, beside the event loop."""
         feed = self.feed
-        feed.refresh()
+        while feed.refresh():
+            self.call_from_thread(self.draw)
         if isinstance(feed, Replay):
             self.call_from_thread(self.draw)
 

@@ -36,8 +36,8 @@ class Feed(Protocol):
         """The world at this moment; never blocks."""
         ...
 
-    def refresh(self) -> None:
-        """Read again what is in the history; blocks, so it is called on a thread, one call at a time."""
+    def refresh(self) -> bool:
+        """Read again what is in the history; blocks, so it is called on a thread. True: it is worth another call."""
         ...
 
     def close(self) -> None:
@@ -56,8 +56,9 @@ class Still:
         """Always the same."""
         return self._world
 
-    def refresh(self) -> None:
+    def refresh(self) -> bool:
         """There is nothing to read."""
+        return False
 
     def close(self) -> None:
         """There is nothing to let go of."""
@@ -111,7 +112,7 @@ class Live:
         for poller in self.fleet.pollers.values():
             poller.interval = seconds
 
-    def refresh(self) -> None:
+    def refresh(self) -> bool:
         """Plans, events and alerts, as the history holds them now."""
         if time.time() - self._kept_at >= _KEEP_ALERTS_SECONDS:
             self.keep_alerts()
@@ -120,6 +121,7 @@ class Live:
             self.board.plans, self._noted = read.plans, read.events
             # What stands is what these polls say; an alert that a recorder left open long ago is not the present.
             self._over = tuple(alert for alert in read.alerts if alert.until is not None)
+        return False
 
     def close(self) -> None:
         """Let go of the history that is read; its writer belongs to the caller."""

@@ -5,28 +5,25 @@ sparklines) and, for a server that was silent longer than that, the last answer 
 is the one that the live screen showed.
 """
 
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from heapq import merge
 from pathlib import Path
 
 from dashboard.alerts import Alert, AlertBook, Rule, load_rules
 from dashboard.charting import HistoryCharts
 from dashboard.memory import Memory, Remembered, alert_view
-from dashboard.view.trend import BIN_SECONDS, BINS
+from dashboard.rewind import MEMORY_SECONDS, between, rewound
 from dashboard.view.world import AlertView, Board, World, standing_first
 from whisper_ops.history import History
 from whisper_ops.snapshot import Snapshot
 
 SPEEDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
-_MEMORY_SECONDS = BINS * BIN_SECONDS + BIN_SECONDS
-_AHEAD_SECONDS = 120.0
-"""How much is read beyond the cursor at a time."""
-_AHEAD_OF_PLAYING_SECONDS = 20.0
-"""The same when it plays fast: so many seconds of the viewer's time."""
+_AHEAD_SECONDS = 20.0
+"""How much is read beyond the cursor at a time, in seconds of the viewer."""
 
 
 def alerts_at(
@@ -94,11 +91,12 @@ class Replay:
         return self._at
 
     def seek(self, at: float) -> None:
-        """Jump; what is shown there comes with the next `refresh`."""
+        """Jump; what is shown there comes with the next `refresh`, and at once where it was read already."""
         with self._lock:
+            ahead = self._at <= at <= self._read_until and not self._sought
             self._at = min(at, self._now())
             self._tick = self._clock()
-            self._sought = True
+            self._sought = not ahead
 
     def faster(self, steps: int) -> None:
         """The next speed up, or down for negative steps."""
@@ -114,28 +112,27 @@ class Replay:
             self._board.alerts = alerts_at(self._book.active, known.alerts, self._names, self._book_since)
             return self._board.world(self._at, mode="replay", speed=self.speed if self.playing else 0.0)
 
-    def refresh(self) -> None:
-        """Read on: after a jump from five minutes before the cursor, else ahead of it; blocks."""
+    def refresh(self) -> bool:
+        """Read the moment that was jumped to, else on ahead of the cursor; blocks. True: there is more to read."""
         with self._reading:
-            self._refresh()
-
-    def _refresh(self) -> None:
-        with self._lock:
-            sought, at, until = self._sought, self._at, self._read_until
-            ahead = max(_AHEAD_SECONDS, _AHEAD_OF_PLAYING_SECONDS * self.speed)
-        remembered = self._memory.read(at)
-        if sought:
-            board, book, coming = self._rebuilt(at, at + ahead)
             with self._lock:
-                self._board, self._book, self._coming = board, book, coming
-                self._read_until, self._sought, self._book_since = at + ahead, self._at != at, at - _MEMORY_SECONDS
-        elif until - at < ahead / 2:
-            more = self._between(until, at + ahead)
+                sought, at, until = self._sought, self._at, self._read_until
+                ahead = _AHEAD_SECONDS * max(1.0, self.speed)
+            remembered = self._memory.read(at)
+            if sought:
+                board, book = rewound(self._history, at, self._rules)
+                with self._lock:
+                    self._board, self._book, self._coming = board, book, deque()
+                    self._read_until, self._sought = math.nextafter(at, math.inf), self._at != at
+                    self._book_since = at - MEMORY_SECONDS
+            elif until - at < ahead / 2:
+                more = between(self._history, self._history.servers(), until, at + ahead)
+                with self._lock:
+                    self._coming.extend(more)
+                    self._read_until = at + ahead
             with self._lock:
-                self._coming.extend(more)
-                self._read_until = at + ahead
-        with self._lock:
-            self._remembered = remembered or self._remembered
+                self._remembered = remembered or self._remembered
+                return self._sought or sought
 
     def alert_moments(self) -> list[float]:
         """When alerts began, over all that is recorded, oldest first; blocks."""
@@ -158,46 +155,3 @@ class Replay:
         while self._coming and self._coming[0].at <= self._at:
             self._board.feed(self._coming[0])
             self._book.feed(self._coming.popleft())
-
-    def _rebuilt(self, at: float, until: float) -> tuple[Board, AlertBook, deque[Snapshot]]:
-        since = at - _MEMORY_SECONDS
-        polls = self._between(since, until)
-        board, book = Board(), AlertBook(self._rules)
-        for snapshot in self._before(polls, since):
-            board.feed(snapshot)
-            book.feed(snapshot)
-        coming: deque[Snapshot] = deque()
-        for snapshot in polls:
-            if snapshot.at <= at:
-                board.feed(snapshot)
-                book.feed(snapshot)
-            else:
-                coming.append(snapshot)
-        return board, book, coming
-
-    def _between(self, since: float, until: float) -> list[Snapshot]:
-        servers = [self._history.snapshots(name, since, until) for name in self._history.servers()]
-        return list(merge(*servers, key=lambda snapshot: snapshot.at))
-
-    def _before(self, polls: Sequence[Snapshot], moment: float) -> Iterator[Snapshot]:
-        """For each server that was silent already at `moment`: its last answer, and where the silence began."""
-        first: dict[str, Snapshot] = {}
-        for snapshot in polls:
-            first.setdefault(snapshot.server, snapshot)
-        for name, snapshot in first.items():
-            if snapshot.state == "silent":
-                answered = self._edge(name, "sample.error IS NULL", moment, "DESC")
-                silent = self._edge(name, "sample.error IS NOT NULL", answered, "ASC")
-                for at in (answered, silent):
-                    yield from self._history.snapshots(name, at, at + 1e-6) if at is not None else ()
-
-    def _edge(self, server: str, condition: str, moment: float | None, order: str) -> float | None:
-        """The nearest poll before (`DESC`) or after (`ASC`) a moment that meets a condition."""
-        sign = "<" if order == "DESC" else ">"
-        rows = self._history.rows(
-            f"SELECT sample.at FROM server_sample AS sample JOIN server ON server.id = sample.server_id "  # noqa: S608
-            f"WHERE server.name = ? AND sample.at {sign} ? AND {condition} "  # our own words, no input
-            f"ORDER BY sample.at {order} LIMIT 1",
-            [server, moment if moment is not None else 0.0],
-        )
-        return next((float(row["at"]) for row in rows), None)

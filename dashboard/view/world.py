@@ -5,7 +5,7 @@ is the live screen.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -108,6 +108,15 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
         return min((s.knee.objective_seconds for s in self.servers if s.knee), default=DEFAULT_OBJECTIVE_SECONDS)
 
 
+class Reading(NamedTuple):
+    """What a server's sparkline and rates need of one poll."""
+
+    at: float
+    answered: bool
+    lag: float | None
+    rejected_total: int | None
+
+
 class _Slot:
     """What the board holds of one server."""
 
@@ -147,6 +156,26 @@ class Board:
         slot.rejects.add(snapshot.at, figures.rejected_total if figures else None)
         for gpu in snapshot.gpus:
             slot.gpu_trends.setdefault(gpu.gpu_id, Trend()).add(snapshot.at, gpu.lag_p95_seconds)
+
+    def recall(
+        self,
+        newest: Snapshot,
+        answer: Snapshot,
+        readings: Iterable[Reading],
+        gpu_lags: Iterable[tuple[int, float, float | None]],
+    ) -> None:
+        """Take all polls of a server at once: its newest, its last answer, and in the order of time what trends need.
+
+        `gpu_lags` are a GPU, a moment and a lag, which may be the worst of several polls in one bin of the trend.
+        """
+        slot = self._slots[newest.server] = _Slot()
+        slot.newest, slot.answer = newest, answer
+        for at, answered, lag, rejected_total in readings:
+            slot.silent_since = None if answered else slot.silent_since or at
+            slot.trend.add(at, lag if answered else None)
+            slot.rejects.add(at, rejected_total)
+        for gpu_id, at, lag in gpu_lags:
+            slot.gpu_trends.setdefault(gpu_id, Trend()).add(at, lag)
 
     def world(
         self, now: float, mode: Mode = "live", interval: float = 1.0, speed: float = 1.0, itself: SelfView | None = None

@@ -16,15 +16,22 @@ import sys
 import tempfile
 import termios
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import psutil
 
+from dashboard.replay import Replay
 from tests.bench.figure import Figure
+from tests.bench.fleet import polls
 from whisper_ops.history import History
 
+T = TypeVar("T")
+
 SERVERS, GPUS, SECONDS, ROUNDS = 100, 8, 20.0, 12
+PAST_SECONDS = 420
 WARM_SECONDS = 8.0
 _CURSOR = b"48;2;38;49;63m"
 """How a terminal is told the colour of the row under the cursor, in the theme `night`."""
@@ -126,6 +133,7 @@ def main() -> int:
         finally:
             fleet.terminate()
             fleet.wait()
+        figures += replayed(Path(folder) / "past.db")
     for figure in figures:
         sys.stdout.write(f"{figure}\n")
     return 0 if all(figure.kept for figure in figures) else 1
@@ -146,14 +154,49 @@ def measured(urls: list[str], folder: Path) -> list[Figure]:
     waits = pressed(terminal)
     terminal.end()
     cpu = (after.user + after.system - before.user - before.system) / lasted
-    polls = fewest_polls(history, since, until, len(urls) - 2)
+    fewest = fewest_polls(history, since, until, len(urls) - 2)
     return [
         Figure("CPU of one core", cpu * 100, "%", 35),
         Figure("memory", memory / 1e6, "MB", 250),
         Figure("to the terminal", flow / 1e3, "KB/s", 20),
-        Figure("polls of the live server that got fewest", polls, "a second", 0.9, at_least=True),
+        Figure("polls of the live server that got fewest", fewest, "a second", 0.9, at_least=True),
         *key_figures(waits),
     ]
+
+
+def replayed(history: Path) -> list[Figure]:
+    """How long it takes to go through the past of as many servers; what is timed is done beside the event loop."""
+    with History.writing(history) as past:
+        for batch in polls(PAST_SECONDS, 1.0, servers=SERVERS, start=time.time() - PAST_SECONDS - 60):
+            past.add_snapshots(batch)
+    end = time.time() - 100
+    replay, opened = timed(lambda: Replay(history, end - 30))
+    replay.playing = False
+    steps = {"on": 10.0, "back": -10.0, "to another minute": -40.0}
+    waits: dict[str, list[float]] = {}
+    for _ in range(5):
+        for name, seconds in steps.items():
+            while replay.refresh():  # what was read ahead while somebody looked
+                pass
+            waits.setdefault(name, []).append(timed(partial(shown, replay, seconds))[1])
+        shown(replay, 40.0)
+    replay.close()
+    lines = [Figure(f"replay, a step {name}: median of {len(w)}", p(w, 0.5), "ms", 200) for name, w in waits.items()]
+    return [Figure("replay, opened", opened * 1000, "ms"), *lines]
+
+
+def shown(replay: Replay, seconds: float) -> None:
+    """Go to another moment, until there is a picture of it."""
+    replay.seek(replay.at + seconds)
+    if seconds < 0:
+        replay.refresh()
+    replay.world()
+
+
+def timed(deed: Callable[[], T]) -> tuple[T, float]:
+    """What it answers, and the seconds that took."""
+    began = time.monotonic()
+    return deed(), time.monotonic() - began
 
 
 def pressed(terminal: Terminal) -> dict[str, list[float]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from dashboard import rewind
 from dashboard.alerts import Rule
 from dashboard.app import DashApp
 from dashboard.feeds import Live
@@ -93,8 +94,12 @@ def live(moment: float) -> Board:
     return board
 
 
+@pytest.mark.parametrize("few_polls", [0, 2500], ids=["large fleet", "small fleet"])
 @pytest.mark.parametrize("minute", [6, 9.95, 10.0, 14, 24.9, 25.1, 30, 39])
-def test_replay_shows_what_the_live_screen_showed(recorded: Path, minute: float) -> None:
+def test_replay_shows_what_the_live_screen_showed(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch, minute: float, few_polls: int
+) -> None:
+    monkeypatch.setattr(rewind, "_FEW_POLLS", few_polls)
     moment = NIGHT + minute * 60
     replay = Replay(recorded, moment, clock=lambda: 0.0)
     past = replay.world()
@@ -131,8 +136,12 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.parametrize("few_polls", [0, 2500], ids=["large fleet", "small fleet"])
 @pytest.mark.parametrize("minute", [5, 10, 10.2, 12, 15.5, 16.5, 19.4, 20, 24.9, 25.1, 39])
-def test_replay_shows_the_alerts_that_the_live_screen_showed(watched: Path, minute: float) -> None:
+def test_replay_shows_the_alerts_that_the_live_screen_showed(
+    watched: Path, monkeypatch: pytest.MonkeyPatch, minute: float, few_polls: int
+) -> None:
+    monkeypatch.setattr(rewind, "_FEW_POLLS", few_polls)
     moment = NIGHT + minute * 60
     then = Live(Fleet([]), None, None, RULES)
     for poll in night():
@@ -169,6 +178,7 @@ def test_time_passes_at_the_speed_that_was_set(recorded: Path) -> None:
     clock = [0.0]
     replay = Replay(recorded, NIGHT + 600, clock=lambda: clock[0])
     replay.faster(3)
+    replay.refresh()
     clock[0] = 6.0
     assert replay.world().now == NIGHT + 660
     replay.playing = False
@@ -196,6 +206,19 @@ def test_playing_on_gives_the_same_as_jumping_there(watched: Path) -> None:
         # The figures in an alert's sentence may differ: a jump has those of its end, from the history.
         assert msgspec.structs.replace(left, alerts=()) == msgspec.structs.replace(right, alerts=())
     played.close()
+    jumped.close()
+
+
+def test_a_step_on_needs_no_reading_where_it_was_read_ahead(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replay = Replay(recorded, NIGHT + 600, clock=lambda: 0.0)
+    assert not replay.refresh(), "the next twenty seconds are read"
+    monkeypatch.setattr(replay, "refresh", None)
+    replay.seek(NIGHT + 610)
+    assert replay.world().now == NIGHT + 610
+    monkeypatch.undo()
+    jumped = Replay(recorded, NIGHT + 610, clock=lambda: 0.0)
+    assert replay.world().servers == jumped.world().servers
+    replay.close()
     jumped.close()
 
 
