@@ -27,8 +27,11 @@ def find(asked: str | None) -> Model:
     if asked is None:
         return _bundled()
     path = Path(asked).expanduser()
-    if path.exists():
-        return _folder(path)
+    try:
+        if path.exists():
+            return _folder(path)
+    except OSError as error:
+        raise UserError(f"the model folder {asked} cannot be read ({error.strerror}); mend its rights") from error
     if "/" in asked and (asked.startswith((".", "/", "~")) or asked.count("/") > 1):
         raise UserError(
             f"there is no model folder {asked}; name a folder of a CTranslate2 model or a model such as small"
@@ -42,6 +45,8 @@ def _folder(path: Path) -> Model:
     missing = [name for name in _NEEDED if not (path / name).is_file()]
     if missing:
         raise UserError(f"{path} is no CTranslate2 Whisper model: {', '.join(missing)} missing; name another folder")
+    for name in _NEEDED:
+        (path / name).open("rb").close()
     return Model(path.resolve().name, path)
 
 

@@ -13,6 +13,7 @@ import uvicorn
 from server.front import logs
 from server.front.app import make_app
 from server.front.descriptors import make_room
+from server.front.http import BoundedHttp
 from server.front.hub import Hub
 from server.settings import Settings
 from whisper_ops.errors import UserError
@@ -99,7 +100,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         hub = Hub(settings)
         config = uvicorn.Config(
             make_app(hub),
-            http="httptools",
+            http=BoundedHttp,
             ws="websockets-sansio",
             ws_max_size=MAX_MESSAGE_BYTES,
             # PCM does not compress; deflate would cost 96 KiB and a good share of a core.

@@ -22,7 +22,7 @@ from whisper_ops.history import History
 
 LEVELS = "14,24"
 PEER_LEVELS = "1,2,3,4,6"
-LEVEL_SECONDS = 25
+LEVEL_SECONDS = 20
 LIMIT_SECONDS = 3.0
 HELD_AT_LEAST = 14
 WORST_WER = 10.0

@@ -1,15 +1,20 @@
 """`whisper-ops serve` as a process: what it refuses, what it logs, how it ends."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 from websockets.asyncio.client import connect
 
+from server.front.http import HEAD_BYTES, BoundedHttp
 from tests.server.speaker import Speaker
 from tests.server.virtual import loud
 from tests.support.servers import Running, running_server
@@ -63,7 +68,8 @@ def test_a_port_in_use_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_log_has_the_lines_an_operator_greps_and_no_secret(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("hush-hush\n")
-    with running_server(tmp_path, *SIMULATED, "--token-file", str(token)) as server:
+    # One device: of two, whichever is ready first gets the stream.
+    with running_server(tmp_path, "--engine", "simulated", "--devices", "sim:1", "--token-file", str(token)) as server:
         asyncio.run(Speaker(f"{server.ws_url}?token=hush-hush", loud(16000), speed=5).run())
         log = _log_with(server, "Released GPU 0 from connection ")
     assert "WebSocket accepted (" in log
@@ -123,3 +129,61 @@ def test_a_second_sigterm_ends_at_once(tmp_path: Path) -> None:
         with pytest.raises(Exception, match=r"close frame|1012|1001"):
             asyncio.run(main())
         assert server.process.wait(20) == 0
+
+
+def test_a_model_without_rights_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("model.bin", "config.json", "tokenizer.json"):
+        (tmp_path / name).write_text("{}")
+    plain = Path.open
+
+    def denied(path: Path, *arguments: Any, **named: Any) -> Any:  # chmod would not keep root out
+        if path.name == "model.bin":
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(SystemExit) as left:
+        run(["serve", "--model", str(tmp_path), "--devices", "cpu"])
+    assert left.value.code == 2
+    assert "cannot be read (Permission denied)" in capsys.readouterr().err
+
+
+def test_half_a_request_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.front.http.HEAD_SECONDS", 0.2)
+
+    async def main() -> tuple[bytes, bytes]:
+        loop = asyncio.get_running_loop()
+        config = uvicorn.Config(_app, http=BoundedHttp, lifespan="off", log_config=None)
+        config.load()
+        state = ServerState()
+        server = await loop.create_server(lambda: BoundedHttp(config, state, {}), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        slow, slow_out = await asyncio.open_connection("127.0.0.1", port)
+        slow_out.write(b"GET / HTTP/1.1\r\nHost: x\r\nX-")
+        big, big_out = await asyncio.open_connection("127.0.0.1", port)
+        big_out.write(b"GET / HTTP/1.1\r\nX: " + b"x" * (HEAD_BYTES + 1))
+        good, good_out = await asyncio.open_connection("127.0.0.1", port)
+        good_out.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        answers = []
+        for reader in (slow, big):
+            with contextlib.suppress(ConnectionError):
+                answers.append(await asyncio.wait_for(reader.read(), 10))
+        # A whole head is served, and its connection may go on after the deadline of the head.
+        first = await asyncio.wait_for(good.readuntil(b"hello"), 10)
+        await asyncio.sleep(0.4)
+        good_out.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        second = await asyncio.wait_for(good.readuntil(b"hello"), 10)
+        server.close()
+        assert b"".join(answers) == b""
+        return first, second
+
+    first, second = asyncio.run(main())
+    assert first.startswith(b"HTTP/1.1 200")
+    assert second.startswith(b"HTTP/1.1 200")
+
+
+async def _app(scope: Any, receive: Any, send: Any) -> None:  # ASGI's
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+    await send({"type": "http.response.body", "body": b"hello"})

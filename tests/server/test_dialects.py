@@ -5,6 +5,7 @@ import base64
 import json
 
 import numpy as np
+import pytest
 
 from tests.server.test_streams import spoken
 from tests.server.virtual import Client, World, loud, run
@@ -98,6 +99,21 @@ def test_a_dropped_whisperlive_client_frees_its_slot_at_once() -> None:
         client.drop()
         await client.finished()
         assert world.hub.slots.used == 0
+        await world.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/realtime"])
+def test_who_never_says_what_it_wants_is_let_go(path: str) -> None:
+    async def main() -> None:
+        world = await World().ready()
+        client = world.client(path)
+        began = world.loop.time()
+        await client.finished()
+        assert client.close_code == 1001
+        assert 29 < world.loop.time() - began < 32
+        assert "no first message" in json.dumps(client.messages[-1])
         await world.close()
 
     run(main)

@@ -37,6 +37,9 @@ CLOSE_CODES = {
     "server_fault": 1011,
 }
 
+HELLO_SECONDS = 30.0
+"""A client has so long to say what it wants. Until then it holds no slot, but a file descriptor."""
+
 
 class Bad(Exception):  # noqa: N818  # it becomes a message and a close code, not a traceback
     """The client said something that cannot be understood."""
@@ -137,7 +140,10 @@ class Conversation:
         await self.socket.send_denial_response(JSONResponse(body, 503, headers))
 
     async def _converse(self) -> None:
-        audio, offset = await self.hello()
+        try:
+            audio, offset = await asyncio.wait_for(self.hello(), HELLO_SECONDS)
+        except TimeoutError as error:
+            raise Bad("idle_timeout", f"no first message for {HELLO_SECONDS:g} s") from error
         token = self.socket.query_params.get("resume") if self.resumable else None
         if token and (known := self.hub.resume(token, offset)):
             self.id = known.connection_id
