@@ -1,5 +1,9 @@
-"""The limit a server starts with when it is told `auto`: the one that was planned for exactly what it runs."""
+"""Which stored plan is a server's: the newest for exactly what it runs, its own before another's of the same kind.
 
+The dashboard's gauge and alerts, and the limit that a server told `auto` starts with, all ask here.
+"""
+
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,11 +11,16 @@ import msgspec
 
 from whisper_ops.errors import UserError
 from whisper_ops.history import History, PlanRecord
+from whisper_ops.names import plain
+from whisper_ops.snapshot import Identity
 
 SAFE_LIMIT = 2
 """Without a plan: what the slowest device that is of any use carries; the lag guard watches the rest."""
 LAG_GUARD_SECONDS = 2.0
 """The objective of a plan: new streams are refused while p95 lag is above it."""
+
+KEYS = ("software", "version", "engine", "model", "compute_type", "max_batch", "gpu_name", "simulated")
+"""What a plan was measured on and a server must run for the plan to be its own; unknown differs from every value."""
 
 
 class Planned(msgspec.Struct, frozen=True):
@@ -31,6 +40,23 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     max_batch: int
     compute_type: str | None = None
     simulated: bool = False
+
+
+def plan_for(
+    plans: Sequence[PlanRecord], identity: Identity, server: str | None = None, not_yet: Collection[str] = ()
+) -> PlanRecord | None:
+    """The newest plan for what a server runs, its own first; None where nothing was planned for exactly that.
+
+    Args:
+        plans: stored plans, in any order.
+        identity: what the server runs.
+        server: its name, with or without a scheme; its own plan goes before a newer one of another server.
+        not_yet: keys that are not known yet, such as the precision before a model is loaded, and so not compared.
+    """
+    keys = [key for key in KEYS if key not in not_yet]
+    fitting = [plan for plan in plans if all(getattr(plan, key) == getattr(identity, key) for key in keys)]
+    own = [plan for plan in fitting if server is not None and plain(plan.server or "") == plain(server)]
+    return max(own or fitting, key=lambda plan: plan.created_at, default=None)
 
 
 def planned_limit(history: Path, running: Running) -> Planned:
@@ -58,15 +84,12 @@ def planned_limit(history: Path, running: Running) -> Planned:
 
 
 def _newest(history: Path, running: Running) -> PlanRecord | None:
-    known = {name: value for name, value in msgspec.structs.asdict(running).items() if value is not None}
+    known = msgspec.structs.asdict(running)
+    not_yet = [*(name for name, value in known.items() if value is None), "gpu_name"]
     gpus = [] if running.simulated else _gpu_names()
     with History.reading(history) as opened:
-        same = [
-            plan
-            for plan in opened.plans()
-            if all(getattr(plan, name) == value for name, value in known.items()) and _on_one_of(plan, gpus)
-        ]
-    return same[-1] if same else None
+        here = [plan for plan in opened.plans() if _on_one_of(plan, gpus)]
+    return plan_for(here, Identity(**known), not_yet=not_yet)
 
 
 def _on_one_of(plan: PlanRecord, gpus: list[str]) -> bool:

@@ -1,5 +1,6 @@
 """A fit from a question to the JSON that answers it: `whisper-ops/fit/1`."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,10 +9,16 @@ import numpy as np
 
 from capacity.fit.capacity import Capacity, ceiling, no_objective, within
 from capacity.fit.compete import LEAST_LEVELS, Chosen, Kind, compete
-from capacity.fit.levels import Columns, Levels, read_levels
+from capacity.fit.levels import Columns, Level, Levels, read_levels
 from capacity.fit.objective import Objective, parse
 from capacity.fit.table import Table, read
+from capacity.laws.curve import Law, Reciprocal
+from capacity.laws.latency import DEFAULT_PRIOR, PACED, fit_latency
+from capacity.laws.throughput import fit_throughput
 from whisper_ops.errors import Exit, UserError
+
+_CLOSED_LOOP = re.compile(r"concurren|thread|worker|task|client|process|in.?flight|vus?\b", re.IGNORECASE)
+"""A column of these is a number of requests in flight, each sent when the one before is answered."""
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,9 +115,9 @@ def _predictions(chosen: Chosen, found: Levels, question: Question) -> tuple[Pre
     if len(found.levels) < LEAST_LEVELS or not question.predict:
         return ()
     band = chosen.law.band(list(question.predict), noise=True)
-    floor = 0.0 if question.kind in ("memory", "cpu") else -np.inf
+    band = np.maximum(band, 0.0)  # a line may point below what any of these figures can be
     return tuple(
-        Prediction(load, float(value), float(max(low, floor)), float(high))
+        Prediction(load, float(value), float(low), float(high))
         for load, (low, value, high) in zip(question.predict, band, strict=True)
     )
 
@@ -118,16 +125,29 @@ def _predictions(chosen: Chosen, found: Levels, question: Question) -> tuple[Pre
 def _capacity(chosen: Chosen, found: Levels, question: Question, objective: Objective | None) -> Capacity:
     if objective is None:
         return ceiling(chosen.shape, found.levels) if question.kind == "throughput" else no_objective()
-    law = chosen.shape
     levels = found.levels
+    if objective.column == question.metric and question.kind in ("memory", "cpu"):
+        return within(chosen.shape, levels, objective)
     if objective.column != question.metric:
         # The objective speaks of another column, and so its own law has to say where it is missed.
         levels = tuple(msgspec.structs.replace(level, figure=max(level.judged)) for level in levels)
         if any(level.figure <= 0 for level in levels):
             raise UserError(f"the objective's column {objective.column} has figures of 0 or less, which no law fits")
-        kind: Kind = "latency" if objective.at_most else "throughput"
-        law = compete(kind, [level.load for level in levels], [level.figure for level in levels]).shape
-    return within(law, levels, objective)
+    return within(_judging(levels, objective, question.load), levels, objective)
+
+
+def _judging(levels: Sequence[Level], objective: Objective, load: str) -> Law:
+    """The law that says where the objective is left.
+
+    What must stay below a bound is read as a latency; what must stay above one, and falls, as a latency upside down.
+    """
+    loads, figures = [level.load for level in levels], [level.figure for level in levels]
+    prior = DEFAULT_PRIOR if _CLOSED_LOOP.search(load) else PACED
+    if objective.at_most:
+        return fit_latency(loads, figures, prior)
+    if figures[-1] < figures[0]:
+        return Reciprocal(fit_latency(loads, [1 / figure for figure in figures], prior))
+    return fit_throughput(loads, figures)
 
 
 def _too_few(table: Table, found: Levels, key: dict[str, str]) -> str:

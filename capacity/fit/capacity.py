@@ -7,7 +7,7 @@ import numpy as np
 
 from capacity.fit.levels import Level
 from capacity.fit.objective import Objective
-from capacity.laws.curve import Array, Law
+from capacity.laws.curve import Array, Law, Reciprocal
 from capacity.laws.throughput import Throughput
 
 Status = Literal["identified", "lower_bound", "upper_bound", "not_identifiable"]
@@ -44,8 +44,11 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-def noise(law: Law, levels: tuple[Level, ...]) -> str | None:
-    """Why the figures do not follow the load, None when they do or when they are too few or too steady to say."""
+def noise(law: Law, levels: tuple[Level, ...], *, collapses: bool = False) -> str | None:
+    """Why the figures do not follow the load, None when they do or when they are too few or too steady to say.
+
+    A throughput that `collapses` falls faster than any law here; then only ups and downs are noise.
+    """
     if len(levels) < 4:
         return None
     figures = np.log(np.maximum([level.figure for level in levels], 1e-12))
@@ -54,11 +57,12 @@ def noise(law: Law, levels: tuple[Level, ...]) -> str | None:
         return None
     fitted = np.log(np.maximum(law.band([level.load for level in levels], noise=False)[:, 1], 1e-12))
     rises = not isinstance(law, Throughput)
+    direction = -1.0 if isinstance(law, Reciprocal) else 1.0
     least, most_wrong = _NOISE_LATENCY if rises else _NOISE_THROUGHPUT
     if len(levels) >= _MANY:  # a trend shows through scatter, which then also goes the wrong way half of the time
         least, most_wrong = _NOISE_MANY, 1.0
     explained = 1 - float(((figures - fitted) ** 2).mean()) / spread**2
-    if explained >= least and _wrong_way(figures, rises=rises) <= most_wrong:
+    if (collapses or explained >= least) and _wrong_way(direction * figures, rises=rises) <= most_wrong:
         return None
     return (
         f"the figures vary by {np.expm1(spread):.0%} and the best law explains {max(explained, 0):.0%} of it: they do "
@@ -78,8 +82,9 @@ def _wrong_way(figures: Array, *, rises: bool) -> float:
 
 def within(law: Law, levels: tuple[Level, ...], objective: Objective) -> Capacity:
     """The load up to which an objective is met."""
+    levels, since = _from_first_pass(levels, objective)
     last, fail = _bracket(levels, objective)
-    why = noise(law, levels)
+    why = noise(law, levels, collapses=isinstance(law, Throughput))
     if why is not None:
         return Capacity(
             last_pass=last, first_fail=fail, estimate=None, low=None, high=None, status="not_identifiable", reason=why
@@ -91,7 +96,7 @@ def within(law: Law, levels: tuple[Level, ...], objective: Objective) -> Capacit
         assert fail is not None
         return Capacity(
             last_pass=None, first_fail=fail, estimate=None, low=None, high=fail, status="upper_bound",
-            reason=f"even the lowest load, {fail:g}, misses {objective}",
+            reason=_missed_everywhere(levels, objective, fail),
         )  # fmt: skip
     if fail is not None:
         between = _between(levels, objective, last, fail)
@@ -100,9 +105,31 @@ def within(law: Law, levels: tuple[Level, ...], objective: Objective) -> Capacit
         high = fail if high is None else max(min(high, fail), between)
         return Capacity(
             last_pass=last, first_fail=fail, estimate=between, low=low, high=high, status="identified",
-            reason=f"{objective} is met at {last:g} and missed at {fail:g}",
+            reason=f"{objective} is met at {last:g} and missed at {fail:g}{since}",
+        )  # fmt: skip
+    if not objective.at_most and levels[-1].figure >= levels[0].figure:  # it rises away from its bound
+        return Capacity(
+            last_pass=last, first_fail=None, estimate=None, low=last, high=None, status="lower_bound",
+            reason=f"{objective} is met up to {last:g}, the highest load, and still grows{since}",
         )  # fmt: skip
     return _unreached(objective, last, levels, (low, estimate, high))
+
+
+def _from_first_pass(levels: tuple[Level, ...], objective: Objective) -> tuple[tuple[Level, ...], str]:
+    """A floor that low loads cannot reach, such as a throughput, is held from the first load that reaches it."""
+    if objective.at_most:
+        return levels, ""
+    passing = [i for i, level in enumerate(levels) if all(objective.met(value) for value in level.judged)]
+    if not passing or passing[0] == 0:
+        return levels, ""
+    return levels[passing[0] :], f"; loads under {levels[passing[0]].load:g} are too low to reach it"
+
+
+def _missed_everywhere(levels: tuple[Level, ...], objective: Objective, fail: float) -> str:
+    if objective.at_most:
+        return f"even the lowest load, {fail:g}, misses {objective}"
+    best = max(levels, key=lambda level: level.figure)
+    return f"no load reaches {objective}: the most is {best.figure:g}, at {best.load:g}"
 
 
 def _unreached(
@@ -180,10 +207,10 @@ def crossings(
 
 
 def _leaves(grid: Array, curve: Array, objective: Objective) -> float | None:
-    if not objective.at_most:  # a throughput that must be reached: the lowest load that does
-        reached = np.flatnonzero(curve >= objective.bound)
-        return float(grid[reached[0]]) if reached.size else None
-    over = np.flatnonzero(curve > objective.bound)
+    if not objective.at_most:  # held from the first load that reaches it
+        held = np.flatnonzero(curve >= objective.bound)
+        grid, curve = grid[held[0] if held.size else 0 :], curve[held[0] if held.size else 0 :]
+    over = np.flatnonzero(curve > objective.bound if objective.at_most else curve < objective.bound)
     if not over.size:
         return None
     at = int(over[0])

@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 
 from capacity.laws.line import fit_line
-from capacity.names import plain
 from whisper_ops.history import History
+from whisper_ops.names import plain
 
 LEAST_DAYS = 4
 _DAY = 86400.0

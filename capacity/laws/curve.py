@@ -54,6 +54,21 @@ class Shapes(msgspec.Struct, frozen=True):
     seen: float
 
 
+class Reciprocal(msgspec.Struct, frozen=True):
+    """A law of 1 over the figure: what falls with load, such as a share of good answers, as what rises."""
+
+    law: Law
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.law.name
+
+    def band(self, loads: Sequence[float], *, noise: bool) -> Array:
+        """Low, middle and high at each load."""
+        return np.asarray(1 / self.law.band(loads, noise=noise)[:, ::-1])
+
+
 def weigh(features: Array, figures: Array, log_prior: Array, *, scatter: float, trust: float, counts: Array) -> Shapes:
     """Weigh shapes by how well they explain `log(figures)` up to a height each.
 

@@ -20,24 +20,29 @@ _GROWTH = np.exp(np.linspace(np.log(0.02), np.log(8.0), 9))
 _POWERS = np.array([1.0, 2.0, 4.0])
 _POWER_WEIGHTS = np.array([0.4, 0.4, 0.2])
 _CLIFFS = np.array([1e-2, 1e-3, 1e-4])
+_USUAL_STEP, _LARGEST_STEP = 1.0, 2.8
 _LOOP_SHARPNESS = np.array([1.0, 2.0, 4.0, 8.0])
 
 
 class Prior(msgspec.Struct, frozen=True, kw_only=True):
-    """What is expected of a latency curve before it is seen."""
+    """What is expected of a latency curve before it is seen; the bench chooses it on publishers it does not score."""
 
-    knee: float = 1.1
-    """Expected log of the limit over the last level: load tests are read for a limit while well below it."""
+    knee: float = 0.7
+    """Expected log of the limit over the last level: a load test is read for a limit while below it."""
+    step: float = 0.2
+    """What each factor e between the last two levels adds to that: who takes large steps stops far from the limit."""
     knee_spread: float = 0.1
     scatter: float = 0.08
-    closed_loop: float = 0.01
-    """The weight of closed loops, where latency grows in proportion to the load; five levels of one outweigh it."""
-    drift: float = 1.7
+    closed_loop: float = 0.8
+    """The weight of closed loops, where latency grows in proportion to the load instead of meeting a cliff."""
+    drift: float = 1.0
     """Interval (log) added to a reading for each factor e beyond the last level: behind the cliff a queue grows for as
     long as the test lasts, which no level before it can tell."""
 
 
 DEFAULT_PRIOR = Prior()
+PACED = Prior(closed_loop=0.01)
+"""For streams that keep their pace whatever the server does: five levels of a closed loop outweigh it."""
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -61,18 +66,26 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 def fit_latency(loads: Sequence[float], figures: Sequence[float], prior: Prior = DEFAULT_PRIOR) -> Latency:
-    """Fit the averaged law to levels with positive loads and figures."""
+    """Fit the averaged law to levels with positive loads, rising, and positive figures."""
     x, y = np.asarray(loads, float), np.asarray(figures, float)
-    grid, log_prior = _grid(float(x.max()), prior)
+    grid, log_prior = _grid(x, prior)
     shapes = weigh(_features(x, grid), y, log_prior, scatter=prior.scatter, trust=3.0, counts=np.ones_like(x))
     kept = shapes.kept
     kept_grid = (grid[0][kept], grid[1][kept], grid[2][kept], grid[3][kept])
     return Latency(shapes, kept_grid, prior, float(x.max()))
 
 
-def _grid(last: float, prior: Prior) -> tuple[tuple[Array, Array, Array, Array], Array]:
+def _step(x: Array) -> float:
+    """The log of the factor between the last two levels; of one level, as of levels that were doubled and more."""
+    below = x[x < x[-1]]
+    return min(float(np.log(x[-1] / below[-1])), _LARGEST_STEP) if len(below) else _USUAL_STEP
+
+
+def _grid(x: Array, prior: Prior) -> tuple[tuple[Array, Array, Array, Array], Array]:
     """Shapes as (knee, growth, power, cliff); a closed loop has growth 0 and its sharpness in the power."""
-    knee = (1 + ((_KNEES - prior.knee) / prior.knee_spread) ** 2 / 3) ** -2.0
+    last = float(x[-1])
+    expected = prior.knee + prior.step * _step(x)
+    knee = (1 + ((_KNEES - expected) / prior.knee_spread) ** 2 / 3) ** -2.0
     queue = np.meshgrid(_KNEES, _GROWTH, _POWERS, _CLIFFS, indexing="ij")
     weight = knee[:, None, None, None] * np.ones(9)[None, :, None, None]
     weight = weight * _POWER_WEIGHTS[None, None, :, None] * np.ones(3)

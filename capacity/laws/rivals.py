@@ -29,7 +29,7 @@ class Single(msgspec.Struct, frozen=True):
 def last_value(x: Array, y: Array) -> Single:  # noqa: ARG001  # every fitter takes both
     """Whatever the last level showed."""
     last = float(y[-1])
-    change = float(np.std(np.diff(np.log(y)))) if len(y) > 2 else 0.1
+    change = float(np.std(np.diff(np.log(np.maximum(y, 1e-12))))) if len(y) > 2 else 0.1
     return Single("last value", lambda n: np.full(len(n), last), max(change, _LEAST_SCATTER))
 
 
@@ -46,13 +46,20 @@ def exponential(x: Array, y: Array) -> Single:
     return _with_scatter("exponential", lambda n: np.exp(np.minimum(base + slope * n, 700.0)), x, y)
 
 
+def power(x: Array, y: Array) -> Single:
+    """`a · N^b`: a line on two logarithmic scales; processor time of servers that batch grows so."""
+    n, figures = np.log(np.maximum(x[x > 0], 1e-12)), np.log(np.maximum(y[x > 0], 1e-12))
+    slope, base = np.polyfit(n, figures, 1) if len(n) > 1 else (0.0, float(np.log(max(y[-1], 1e-12))))
+    return _with_scatter("power law", lambda n: np.exp(base + slope * np.log(np.maximum(n, 1e-12))), x, y)
+
+
 def usl(x: Array, y: Array) -> Single:
     """Gunther's universal scalability law `λN / (1 + σ(N−1) + κN(N−1))`."""
 
     def law(p: Array, n: Array) -> Array:
         return np.asarray(p[0] * n / (1 + p[1] * (n - 1) + p[2] * n * (n - 1)))
 
-    return _fitted("USL", law, [y[0] / x[0], 0.01, 1e-4], [0, 0, 0], [np.inf, 1, 1], x, y)
+    return _fitted("USL", law, [_slope(x, y), 0.01, 1e-4], [0, 0, 0], [np.inf, 1, 1], x, y)
 
 
 def amdahl(x: Array, y: Array) -> Single:
@@ -61,7 +68,7 @@ def amdahl(x: Array, y: Array) -> Single:
     def law(p: Array, n: Array) -> Array:
         return np.asarray(p[0] * n / (1 + p[1] * (n - 1)))
 
-    return _fitted("Amdahl", law, [y[0] / x[0], 0.01], [0, 0], [np.inf, 1], x, y)
+    return _fitted("Amdahl", law, [_slope(x, y), 0.01], [0, 0], [np.inf, 1], x, y)
 
 
 def soft_minimum(x: Array, y: Array) -> Single:
@@ -70,8 +77,13 @@ def soft_minimum(x: Array, y: Array) -> Single:
     def law(p: Array, n: Array) -> Array:
         return np.asarray(((p[0] * n) ** -p[2] + p[1] ** -p[2]) ** (-1 / p[2]))
 
-    start = [y[0] / x[0], 1.2 * float(y.max()), 2.0]
+    start = [_slope(x, y), 1.2 * float(y.max() / np.median(y)), 2.0]
     return _fitted("soft minimum", law, start, [1e-12, 1e-12, 0.2], [np.inf, np.inf, 20], x, y)
+
+
+def _slope(x: Array, y: Array) -> float:
+    """Figure for each unit of load at the lowest level, in the unit of the fit."""
+    return float(y[0] / np.median(y) / x[0])
 
 
 def _fitted(
@@ -83,17 +95,17 @@ def _fitted(
     x: Array,
     y: Array,
 ) -> Single:
-    """Least squares on figures, as the published baselines do it."""
-    scale = np.maximum(np.abs(start), 1e-3 * float(np.abs(start[0])) if len(start) == 3 else 1e-3)
+    """Least squares on figures, as the published baselines do it, in a unit in which they are about 1."""
+    unit = float(np.median(y))
 
     def gaps(p: Array) -> Array:
-        return np.asarray(law(p, x) - y)
+        return np.asarray(law(p, x) - y / unit)
 
-    found = least_squares(gaps, start, bounds=(low, high), x_scale=np.maximum(scale, 1e-3))
+    found = least_squares(gaps, start, bounds=(low, high), x_scale=np.maximum(np.abs(start), 1e-3))
     best = np.asarray(found.x, float)
 
     def curve(n: Array) -> Array:
-        return law(best, n)
+        return unit * law(best, n)
 
     return _with_scatter(name, curve, x, y)
 

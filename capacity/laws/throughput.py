@@ -2,8 +2,10 @@
 
 Every shape is a soft minimum with a tail: `log X = log λN − (1+η)/q · log(1 + (N/K)^q)`, which is linear far below the
 knee K, bends as sharply as q says, and falls as N^−η far above it (η = 0: the published soft minimum; q = 1: a batching
-server with step time a + bB). People stop a load test soon after the knee, so the prior holds the knee near the last
-level: this pulls a straight beginning towards the last value, which beats every single law that is fitted by itself.
+server with step time a + bB). Two habits make the prior. People stop a load test soon after the knee, so nine parts in
+ten hold a sharp knee near the last level: this pulls a straight beginning towards the last value. One part in ten is
+soft: batching servers bend over a decade of load and are still growing at the last level. A perfectly straight
+beginning fits the first, a bent one the second, so the levels decide.
 """
 
 from collections.abc import Sequence
@@ -24,7 +26,7 @@ _FALL_WEIGHTS = np.array([0.5, 0.3, 0.15, 0.05])
 class Prior(msgspec.Struct, frozen=True, kw_only=True):
     """What is expected of a throughput curve before it is seen; the bench chooses it on sources it does not score."""
 
-    knee: float = -0.4
+    knee: float = -0.5
     """Expected log of the knee over the last level."""
     knee_spread: float = 0.3
     sharpness: float = 8.0
@@ -33,12 +35,19 @@ class Prior(msgspec.Struct, frozen=True, kw_only=True):
     """Expected relative scatter of a level."""
     recency: float = 0.25
     """How much less a low level counts: (load / last load) to this power."""
-    shrink: float = 0.9
+    soft: float = 0.1
+    """The share of curves that bend softly and go on growing."""
+    soft_knee: float = 0.7
+    soft_knee_spread: float = 0.3
+    soft_sharpness: float = 0.6
+    soft_sharpness_spread: float = 0.25
+    shrink: float = 0.86
     """How far the answer may go from the last value towards the averaged law, on a log scale."""
-    drift: float = 0.1
-    """Interval added for each factor e beyond the last level, for what no shape foresees."""
-    narrow: float = 1.0
-    """Factor on the mixture's own interval."""
+    drift: float = 0.5
+    """Interval added below for each factor e beyond the last level, for what no shape foresees."""
+    climb: float = 0.2
+    """Interval added above, times the growth between the last two levels: what still grows may go on growing."""
+    least_climb: float = 0.05
 
 
 DEFAULT_PRIOR = Prior()
@@ -54,6 +63,8 @@ class Throughput(msgspec.Struct, frozen=True):
     falls: Array
     last_load: float
     last_value: float
+    growth: float
+    """Of the figure between the last two levels, for each factor e of load: 1 in proportion, 0 saturated."""
     name: str = AVERAGED
 
     def band(self, loads: Sequence[float], *, noise: bool) -> Array:
@@ -66,9 +77,9 @@ class Throughput(msgspec.Struct, frozen=True):
         outside = beyond > 0
         last = np.log(self.last_value)
         middle[outside] = last + self.prior.shrink * (middle[outside] - last)
-        wider = self.prior.drift * beyond
-        low = middle - np.hypot(self.prior.narrow * (logs[:, 1] - logs[:, 0]), wider)
-        high = middle + np.hypot(self.prior.narrow * (logs[:, 2] - logs[:, 1]), wider)
+        climb = self.prior.least_climb + self.prior.climb * self.growth
+        low = middle - np.hypot(logs[:, 1] - logs[:, 0], self.prior.drift * beyond)
+        high = middle + np.hypot(logs[:, 2] - logs[:, 1], climb * beyond)
         return np.exp(np.stack([low, middle, high], axis=1))
 
     def bent(self) -> float:
@@ -83,17 +94,33 @@ def fit_throughput(loads: Sequence[float], figures: Sequence[float], prior: Prio
     counts = (x / x[-1]) ** prior.recency
     shapes = weigh(_features(x, knees, sharpness, falls), y, log_prior, scatter=prior.scatter, trust=2.0, counts=counts)
     kept = shapes.kept
-    return Throughput(shapes, prior, knees[kept], sharpness[kept], falls[kept], float(x[-1]), float(y[-1]))
+    last, growth = (float(x[-1]), float(y[-1])), _growth(x, y)
+    return Throughput(shapes, prior, knees[kept], sharpness[kept], falls[kept], *last, growth)
+
+
+def _growth(x: Array, y: Array) -> float:
+    if len(x) < 2:
+        return 1.0
+    return float(np.clip(np.log(y[-1] / y[-2]) / np.log(x[-1] / x[-2]), 0.0, 1.0))
 
 
 def _grid(last: float, prior: Prior) -> tuple[Array, Array, Array, Array]:
-    # Student with two degrees of freedom: the knee may well be far away, if the levels say so.
-    knee = (1 + ((_KNEES - prior.knee) / prior.knee_spread) ** 2 / 2) ** -1.5
-    sharp = np.exp(-0.5 * ((np.log(_SHARPNESS) - np.log(prior.sharpness)) / prior.sharpness_spread) ** 2)
+    sharp = _habit(prior.knee, prior.knee_spread, prior.sharpness, prior.sharpness_spread)
+    soft = _habit(prior.soft_knee, prior.soft_knee_spread, prior.soft_sharpness, prior.soft_sharpness_spread)
+    both = (1 - prior.soft) * sharp + prior.soft * soft
+    weight = both[:, :, None] * _FALL_WEIGHTS[None, None, :]
     grid = np.meshgrid(_KNEES, _SHARPNESS, _FALLS, indexing="ij")
-    weight = knee[:, None, None] * sharp[None, :, None] * _FALL_WEIGHTS[None, None, :]
     knees, sharpness, falls = (axis.ravel() for axis in grid)
     return np.exp(knees) * last, sharpness, falls, np.log(weight / weight.sum()).ravel()
+
+
+def _habit(knee: float, spread: float, sharpness: float, sharpness_spread: float) -> Array:
+    """Weights over (knee, sharpness) that sum to 1."""
+    # Student with two degrees of freedom: the knee may well be far away, if the levels say so.
+    near = (1 + ((_KNEES - knee) / spread) ** 2 / 2) ** -1.5
+    bend = np.exp(-0.5 * ((np.log(_SHARPNESS) - np.log(sharpness)) / sharpness_spread) ** 2)
+    weight = near[:, None] * bend[None, :]
+    return np.asarray(weight / weight.sum())
 
 
 def _features(n: Array, knees: Array, sharpness: Array, falls: Array) -> Array:

@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 
-from capacity.names import plain
 from capacity.plan.key import Key
 from whisper_ops.history import History
+from whisper_ops.names import plain
 from whisper_ops.snapshot import HostFigures, Snapshot
 
 _NEAR_SECONDS = 3600.0

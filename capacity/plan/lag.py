@@ -9,7 +9,7 @@ from scipy.special import ndtr
 from capacity.fit.capacity import crossings
 from capacity.fit.objective import Objective as Bound
 from capacity.laws.curve import Law
-from capacity.laws.latency import Prior, fit_latency
+from capacity.laws.latency import PACED, Prior, fit_latency
 from capacity.plan.evidence import Evidence
 from capacity.plan.objective import Condition, figure_of, parse
 from capacity.plan.polls import Polled
@@ -19,7 +19,7 @@ from whisper_ops.history import LevelRecord
 
 NAME = "latency objective"
 POLLED = "lag p95 (polls)"
-_FROM_POLLS = Prior(knee=1.1, knee_spread=1.0)
+_FROM_POLLS = Prior(knee=1.1, step=0.0, knee_spread=1.0, closed_loop=0.01)
 """Production runs far below its limit as often as near it, so polls are read without the habits of load tests."""
 _GROWN = 1.15
 """Lag that grew by less than this over all loads seen says nothing about where it will explode."""
@@ -47,7 +47,7 @@ def latency_resource(evidence: Evidence, capacity: Capacity) -> Resource:
     name = None if condition is None else condition.name
     points = _points(evidence.counted, name, gpus)
     valid = _points(evidence.valid, name, gpus)
-    law = fit_latency(*_columns(valid)) if len({n for n, _ in valid}) >= 3 else None
+    law = fit_latency(*_columns(valid), PACED) if len({n for n, _ in valid}) >= 3 else None
     return Resource(
         name=NAME,
         law="last pass, first fail" if condition is None else f"{condition.title}: last pass, first fail",
@@ -73,7 +73,7 @@ def foreseen(evidence: Evidence, capacity: Capacity) -> dict[int, float]:
     valid = _points(evidence.valid, condition.name, gpus)
     if len({n for n, _ in valid}) < 3:
         return {}
-    law = fit_latency(*_columns(valid))
+    law = fit_latency(*_columns(valid), PACED)
     streams = sorted({level.streams for level in evidence.counted})
     logs = np.log(law.band([n / gpus for n in streams], noise=True))
     spread = np.maximum((logs[:, 2] - logs[:, 0]) / (2 * _Z), 1e-6)

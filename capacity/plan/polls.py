@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 
 from capacity.laws.line import fit_line
-from capacity.names import plain
 from capacity.plan.key import Key
 from whisper_ops.history import History
+from whisper_ops.names import plain
 
 _WINDOWS = 800
 _WINDOW_SECONDS = 60.0

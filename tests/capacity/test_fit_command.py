@@ -204,3 +204,59 @@ def test_the_report_says_the_capacity_first(capsys: pytest.CaptureFixture[str]) 
     assert done.out.startswith("max_batch 4\nCapacity: about 4")
     assert "met at 40 and missed at 48" in done.out
     assert "Held-out error:" in done.out
+
+
+def test_tables_of_other_programs_are_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    plain = table(tmp_path / "plain.csv", [(1, 900), (8, 1053.25), (16, 1200.5), (32, 3500)])
+    wanted = fit(capsys, plain, "n", "x", "latency", "--objective", "x<=2000", "--json").json["capacity"]
+    for text in (
+        "\ufeffn;x\r\n1;900\r\n32;3.500,0\r\n8;1 053,25\r\n16;1200,5\r\n",  # semicolons, decimal commas, any order
+        'n\tx\n  # a note\n1\t900\n8\t"1,053.25"\n\n16\t"1,200.5"\n32\t"3,500"\n64\tNaN\n',
+    ):
+        other = tmp_path / "other.csv"
+        other.write_bytes(text.encode())
+        assert fit(capsys, other, "n", "x", "latency", "--objective", "x<=2000", "--json").json["capacity"] == wanted
+
+
+def test_a_comma_that_may_be_either_mark_is_asked_about(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "either.csv"
+    file.write_text("n;x\n1;1,038\n8;1,053\n16;1,200\n")
+    assert "may be 1038 or 1.038" in fit(capsys, file, "n", "x", "latency").sentence()
+
+
+def test_a_floor_holds_from_the_load_that_reaches_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    rises = [(1, 20), (8, 150), (16, 300), (32, 580), (64, 900)]
+    falls_later = [*rises, (128, 700), (256, 90)]
+
+    def capacity(rows: list[tuple[int, int]], objective: str) -> dict[str, object]:
+        file = table(tmp_path / "floor.csv", rows)
+        found: dict[str, object] = fit(capsys, file, "n", "x", "throughput", "--objective", objective, "--json").json[
+            "capacity"
+        ]
+        return found
+
+    up = capacity(rises, "x>=100")
+    assert (up["status"], up["last_pass"], up["low"]) == ("lower_bound", 64, 64)
+    assert "loads under 8 are too low to reach it" in str(up["reason"])
+    ends = capacity(falls_later, "x>=100")
+    assert (ends["status"], ends["last_pass"], ends["first_fail"]) == ("identified", 128, 256)
+    assert "no load reaches x ≥ 2000: the most is 900, at 64" in str(capacity(rises, "x>=2000")["reason"])
+
+
+def test_what_falls_with_load_is_held_above_its_bound(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = table(tmp_path / "accuracy.csv", [(1, 99), (2, 98), (4, 95), (8, 80), (16, 60)])
+    for kind in ("latency", "throughput"):
+        capacity = fit(capsys, file, "n", "x", kind, "--objective", "x>=90", "--json").json["capacity"]
+        assert (capacity["status"], capacity["last_pass"], capacity["first_fail"]) == ("identified", 4, 8)
+        assert 4 <= capacity["low"] <= capacity["estimate"] <= capacity["high"] <= 8
+
+
+def test_every_table_of_the_gauntlet_is_answered(capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("latency", "memory"):
+        by = ("--by", "kind,curve,metric", "--predict", "1000", "--json")
+        groups = fit(capsys, DATA / "gauntlet.csv", "load", "value", kind, *by).json["groups"]
+        assert len(groups) > 60
+        for group in groups:
+            assert group["capacity"]["reason"]
+            for row in group["predictions"]:
+                assert row["low"] <= row["value"] <= row["high"]

@@ -5,7 +5,7 @@ import pytest
 
 from capacity.fit.compete import compete, held_out
 from capacity.laws import rivals
-from capacity.laws.latency import fit_latency
+from capacity.laws.latency import PACED, fit_latency
 from capacity.laws.line import fit_line
 from capacity.laws.throughput import fit_throughput
 from tests.bench.planner_data import closed_loops, knees
@@ -60,7 +60,7 @@ def test_from_half_of_the_levels_the_averaged_law_beats_every_rival() -> None:
 
 def test_latency_grows_with_load_and_its_limit_is_found_from_below() -> None:
     knee = next(knee for knee in knees() if "max_batch=4" in knee.name)
-    law = fit_latency(knee.loads[:2], knee.figures[:2])
+    law = fit_latency(knee.loads[:2], knee.figures[:2], PACED)
     middle = law.band([16, 32, 48, 96], noise=False)[:, 1]
     assert (np.diff(middle) > 0).all()
     assert law.band([48], noise=False)[0, 2] > 500 > law.band([32], noise=False)[0, 0]
