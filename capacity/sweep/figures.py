@@ -32,7 +32,9 @@ def pool(level: LevelOrder, parts: Sequence[Finished]) -> tuple[LevelFigures, Co
     window = max(1e-9, level.window_until - level.window_from)
     # A place counts once for each end of a stream in it, though streams of a long level come back.
     outcomes = Counter(outcome for _, outcome in {(stream.number, stream.outcome) for stream in streams})
-    reference = sum(s.score.reference for s in streams)
+    # What a stream that the load test itself ended had not heard yet was never late: it is not known.
+    scored = [stream for stream in streams if stream.outcome != "stopped"]
+    reference = sum(s.score.reference for s in scored)
     listened = sum(s.listened_seconds for s in streams)
     late = np.concatenate([np.array(s.lateness) for s in streams] or [np.empty(0)])
     latencies = [word for s in streams for word in s.latencies]
@@ -49,8 +51,8 @@ def pool(level: LevelOrder, parts: Sequence[Finished]) -> tuple[LevelFigures, Co
         ready_p50_seconds=_quantile(ready, 0.5),
         ready_p95_seconds=_quantile(ready, 0.95),
         ready_max_seconds=_quantile(ready, 1.0),
-        wer_ratio=sum(s.score.errors for s in streams) / reference if reference else None,
-        missing_words=sum(s.score.deletions for s in streams) if reference else None,
+        wer_ratio=sum(s.score.errors for s in scored) / reference if reference else None,
+        missing_words=sum(s.score.deletions for s in scored) if reference else None,
         partials_per_second=sum(s.partials for s in streams) / listened if listened else None,
         connected=len({s.number for s in streams if s.ready_seconds is not None}),
         refused=outcomes["refused"],
@@ -67,13 +69,14 @@ def pool(level: LevelOrder, parts: Sequence[Finished]) -> tuple[LevelFigures, Co
         speech_words=sum(s.speech_words for s in streams),
         outcomes=dict(outcomes),
         first_error=next((s.error for s in streams if s.error), None),
-        clip_errors=dict(pooled(*(s.clip_errors for s in streams))),
+        clip_errors=dict(pooled(*(s.clip_errors for s in scored))),
     )
     return figures, counts
 
 
 def stream_record(stream: StreamResult) -> StreamRecord:
     """The row of one stream; its level's id is filled in when it is stored."""
+    scored = bool(stream.score.reference) and stream.outcome != "stopped"
     return StreamRecord(
         level_id=0,
         number=stream.number,
@@ -83,8 +86,8 @@ def stream_record(stream: StreamResult) -> StreamRecord:
         end_to_final_seconds=stream.end_to_final_seconds,
         audio_seconds=stream.sent_seconds,
         words=len(stream.latencies),
-        missing_words=stream.score.deletions,
-        wer_ratio=stream.score.errors / stream.score.reference if stream.score.reference else None,
+        missing_words=stream.score.deletions if scored else 0,
+        wer_ratio=stream.score.errors / stream.score.reference if scored else None,
         stable_p95_seconds=_quantile(np.array([w.stable for w in stream.latencies]), 0.95),
         first_p95_seconds=_quantile(np.array([w.first for w in stream.latencies]), 0.95),
         partials=stream.partials,

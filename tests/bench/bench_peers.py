@@ -1,8 +1,9 @@
 """Real servers of other makes beside our own, on this machine: `make bench-peers` (`RUNS=5` for five searches each).
 
-WhisperLive (batch mode) and WhisperLiveKit (faster-whisper, LocalAgreement) are installed into .venv-peers with torch
-for the CPU; WhisperLive builds PyAudio, which needs Debian's portaudio19-dev. All three serve the same tiny.en. Each is
-searched with `--objective "stable_p95<=3s"`; for WhisperLive on two cores the bracket is expected inside [2, 4].
+WhisperLive (batch mode), WhisperLiveKit (faster-whisper, LocalAgreement) and our own server serve the same tiny.en and
+are searched alike with `--objective "stable_p95<=3s"`; WhisperLive as often as RUNS says, the others once. Each search
+has a fresh server, and its result is kept as it ends: the same command goes on where it was stopped (`FRESH=1` begins
+anew). `ONLY=whisperlive` takes one of them, `SECONDS_A_LEVEL=30` another length.
 """
 
 import json
@@ -10,15 +11,56 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from tests.bench.peer import Peer, PeerError, install, model_folder, ours, running, whisperlive, whisperlivekit
 from tests.support.servers import free_port
 
 OBJECTIVE = "stable_p95<=3s"
+KEPT = Path(".cache/bench-peers.jsonl")
+_FRESH_SECONDS = 12 * 3600.0
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One search as it ended."""
+
+    at: float
+    """UTC epoch seconds."""
+    server: str
+    number: int
+    seconds_a_level: str
+    minutes: float
+    load_before: float
+    """Load average of the machine before the server was started: above 0.5 it was not quiet."""
+    conclusion: str
+    levels: list[dict[str, Any]]
+
+    @property
+    def edge(self) -> dict[str, Any] | None:
+        """The last and longest measurement of the largest level below every one that failed."""
+        answers = [level for level in self.levels if level["passed"] is not None]
+        longest = {level["streams"]: level for level in sorted(answers, key=lambda level: level["duration_seconds"])}
+        failing = min((n for n, level in longest.items() if not level["passed"]), default=None)
+        return max(
+            (level for n, level in longest.items() if level["passed"] and (failing is None or n < failing)),
+            key=lambda level: int(level["streams"]),
+            default=None,
+        )
+
+    @property
+    def bracket(self) -> str:
+        """As the search gave it."""
+        start, end = self.conclusion.find("["), self.conclusion.find(")")
+        found = self.conclusion[start : end + 1] if 0 <= start < end else self.conclusion.partition(";")[0]
+        return found if self.conclusion.endswith("; resolved") else f"{found} (not resolved)"
 
 
 def search(peer: Peer, port: int, seconds: str, history: Path) -> dict[str, Any]:
@@ -27,49 +69,89 @@ def search(peer: Peer, port: int, seconds: str, history: Path) -> dict[str, Any]
     command += ["--protocol", peer.protocol, "--objective", OBJECTIVE, "--duration", seconds, "--max-streams", "64"]
     command += ["--history", str(history), "--fresh", "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    if not done.stdout:
+        raise SystemExit(f"the search of {peer.name} ended with {done.returncode} and without a result")
     document = json.loads(done.stdout)
     assert isinstance(document, dict)
     return document
 
 
+def measure(peer: Peer, port: int, number: int, seconds: str) -> Run:
+    """Start the server, search, stop it."""
+    load, began = os.getloadavg()[0], time.monotonic()
+    with tempfile.TemporaryDirectory() as scratch, running(peer, port, Path(scratch) / "server.log"):
+        document = search(peer, port, seconds, Path(scratch) / "history.db")
+    if document["state"] != "done":
+        raise SystemExit(f"{peer.name}, run {number}: {document['reason']}")
+    return Run(
+        at=time.time(),
+        server=peer.name,
+        number=number,
+        seconds_a_level=seconds,
+        minutes=(time.monotonic() - began) / 60,
+        load_before=load,
+        conclusion=document["conclusion"],
+        levels=document["levels"],
+    )
+
+
+def kept(seconds: str) -> list[Run]:
+    """What runs of the last hours left."""
+    if not KEPT.exists() or os.environ.get("FRESH"):
+        return []
+    runs = [msgspec.json.decode(line, type=Run) for line in KEPT.read_bytes().splitlines()]
+    return [run for run in runs if time.time() - run.at < _FRESH_SECONDS and run.seconds_a_level == seconds]
+
+
+def keep(run: Run) -> None:
+    """Add a run to what is kept."""
+    KEPT.parent.mkdir(exist_ok=True)
+    with KEPT.open("ab") as file:
+        file.write(msgspec.json.encode(run) + b"\n")
+
+
+def table(runs: list[Run]) -> Table:
+    """All runs, a line each."""
+    found = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    heads = ("server", "run", "bracket", "stable p50/p95 at its low edge", "WER", "partials/s", "levels", "min", "load")
+    for head in heads:
+        found.add_column(head, justify="left" if head in {"server", "bracket"} else "right")
+    for run in runs:
+        edge = run.edge or {}
+        found.add_row(
+            *(run.server, str(run.number), run.bracket),
+            f"{_number(edge.get('stable_p50_seconds'))} / {_number(edge.get('stable_p95_seconds'))} s",
+            *(_number(edge.get("wer_ratio"), 3), _number(edge.get("partials_per_second"))),
+            *(str(len(run.levels)), f"{run.minutes:.1f}", f"{run.load_before:.1f}"),
+        )
+    return found
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "—" if value is None else f"{value:.{digits}f}"
+
+
 def main() -> None:
-    runs, seconds = int(os.environ.get("RUNS", "1")), os.environ.get("SECONDS_A_LEVEL", "30")
+    runs, seconds = int(os.environ.get("RUNS", "1")), os.environ.get("SECONDS_A_LEVEL", "20")
     try:
         install()
     except PeerError as error:
         raise SystemExit(str(error)) from error
     model, port = model_folder(), free_port()
-    rows = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for peer in (whisperlive(model, port), whisperlivekit(model, port), ours(port)):
-            if os.environ.get("ONLY", peer.protocol) != peer.protocol:
-                continue
-            for run in range(runs):
-                with running(peer, port, Path(scratch) / "server.log"):
-                    document = search(peer, port, seconds, Path(scratch) / "history.db")
-                rows.append((peer.name, run + 1, document["conclusion"], _levels(document)))
-                click.echo(f"{peer.name}, run {run + 1}: {document['conclusion']}", err=True)
-    for name, run, conclusion, levels in rows:
-        click.echo(f"\n{name}, run {run}: {conclusion}")
-        for line in levels:
-            click.echo(f"  {line}")
-
-
-def _levels(document: dict[str, Any]) -> list[str]:
-    return [
-        f"{level['streams']:3} streams  first {_pair(level, 'first')}  stable {_pair(level, 'stable')}  "
-        f"WER {_number(level['wer_ratio'])}  partials/s {_number(level['partials_per_second'])}  {level['audit']}"
-        f"{'' if level['passed'] is None else ' met' if level['passed'] else ' missed'}"
-        for level in document["levels"]
-    ]
-
-
-def _pair(level: dict[str, Any], kind: str) -> str:
-    return f"{_number(level[f'{kind}_p50_seconds'])} / {_number(level[f'{kind}_p95_seconds'])} s"
-
-
-def _number(value: float | None) -> str:
-    return "   —" if value is None else f"{value:.2f}"
+    wanted = [(whisperlive(model, port), runs), (whisperlivekit(model, port), 1), (ours(port), 1)]
+    done = kept(seconds)
+    shown: list[Run] = []
+    for peer, count in wanted:
+        if os.environ.get("ONLY", peer.protocol) != peer.protocol:
+            continue
+        for number in range(1, count + 1):
+            run = next((run for run in done if (run.server, run.number) == (peer.name, number)), None)
+            if run is None:
+                run = measure(peer, port, number, seconds)
+                keep(run)
+            shown.append(run)
+            click.echo(f"{peer.name}, run {number}: {run.conclusion} ({run.minutes:.1f} min)", err=True)
+    Console(width=150).print(table(shown))
 
 
 if __name__ == "__main__":

@@ -100,6 +100,12 @@ CASES = {
         options=Options(generator="tests.capacity.slow_generator"),
         shape=LoadShape(seconds=1.5, warm_up_seconds=0, cool_seconds=0),
     ),
+    "late": Case(
+        faults=Faults(delay_seconds=30),
+        levels=(2,),
+        objective="stable_p95<=1s, wer<=10%",
+        shape=LoadShape(seconds=30, setup_seconds=3, drain_seconds=1, warm_up_seconds=0, cool_seconds=0),
+    ),
     "two steps": Case(faults=Faults(slots=3), levels=(2, 4), two_step=True),
     "dies": Case(faults=Faults(die_after_seconds=2.0), levels=(1, 2, 4)),
     "slow generator": Case(
@@ -211,6 +217,14 @@ def test_a_dishonest_or_broken_server_fails_with_the_right_reason(ran: dict[str,
     assert reason in level.reason
     assert ran[case].outcome.state == "done"
     assert ran[case].stored[-1] == level
+
+
+def test_words_that_a_stopped_stream_had_not_heard_yet_are_no_errors(ran: dict[str, Ran]) -> None:
+    late = ran["late"].last
+    assert late.passed is False
+    assert late.reason == "stopped early: half of the streams were more than 6 s behind"
+    # Nothing was lost, only late: what would have come is not known.
+    assert (late.wer_ratio, late.missing_words) == (None, None)
 
 
 def test_no_partials_is_said_and_never_passes(ran: dict[str, Ran]) -> None:
