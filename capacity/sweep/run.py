@@ -3,7 +3,6 @@
 import asyncio
 import math
 import os
-import socket
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
@@ -22,6 +21,7 @@ from capacity.sweep.level import Baseline, LoadShape, Measured, records, run_lev
 from capacity.sweep.objective import Objective
 from capacity.sweep.plans import LONG_FACTOR, Ask, Plan, Soak
 from capacity.sweep.probe import Probed, probe
+from capacity.sweep.record import encoded, measures, record_for, settings_for
 from capacity.sweep.resume import Settings, find, usable
 from capacity.sweep.soak import hold
 from capacity.sweep.target import Target, reach
@@ -29,7 +29,7 @@ from capacity.sweep.watch import Watch
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, SweepRecord
 from whisper_ops.history.records import SweepState
-from whisper_ops.snapshot import Identity, Snapshot
+from whisper_ops.snapshot import Snapshot
 
 STREAMS_A_PROCESS = 300
 """What one generator process holds on one core; see docs/load-test.md."""
@@ -131,7 +131,7 @@ class Sweep:
             UserError: the server cannot be reached to begin with (exit 3), or the same sweep is running.
         """
         first = await reach(self._target)
-        self._settings = self._make_settings(first)
+        self._settings = settings_for(self._options.plan_line, self._shape, first)
         sweep = self._begin(first, plan)
         state: SweepState = "failed"
         reason: str | None = "the load test broke"
@@ -149,7 +149,7 @@ class Sweep:
         return Outcome(
             sweep_id=self._sweep_id,
             sweep=msgspec.structs.replace(
-                sweep, state=state, reason=reason, finished_at=time.time(), settings=_encoded(self._settings)
+                sweep, state=state, reason=reason, finished_at=time.time(), settings=encoded(self._settings)
             ),
             levels=tuple(self._levels),
             state=state,
@@ -170,7 +170,7 @@ class Sweep:
         return {watch.name: watch.rows for watch in self._options.watch}
 
     def _begin(self, first: Snapshot, plan: Plan) -> SweepRecord:
-        sweep = self._record(first)
+        sweep = record_for(self._target, self._corpus, self._shape, self._objective, first, self._settings)
         before = None if self._options.fresh else find(self._history, sweep)
         if before is None:
             self._sweep_id = self._history.start_sweep(sweep)
@@ -180,7 +180,7 @@ class Sweep:
         done = usable(self._history.levels(before.id))
         self._watcher.note(f"going on with sweep {before.id}: {len(done)} levels are measured already")
         for level in done:
-            self._remember_baseline(level.streams, Baseline(_measures(level), clips(self._history, level)))
+            self._remember_baseline(level.streams, Baseline(measures(level), clips(self._history, level)))
             plan.told(level.streams, level.passed, long=self._is_long(level))
             self._levels.append(level)
             self._watcher.end(level)
@@ -221,7 +221,7 @@ class Sweep:
         self._watcher.pause("warming up", self._shape.warm_up_seconds)
         probed = await self._probe(generators, streams, self._shape.warm_up_seconds)
         self._settings = msgspec.structs.replace(self._settings, warm_up=probed)
-        self._history.set_sweep_settings(self._sweep_id, _encoded(self._settings))
+        self._history.set_sweep_settings(self._sweep_id, encoded(self._settings))
         if probed.in_time:
             self._watcher.note(f"warmed up in {probed.seconds:.0f} s")
         else:
@@ -308,50 +308,5 @@ class Sweep:
     def _is_long(self, level: LevelRecord) -> bool:
         return level.duration_seconds > self._shape.seconds * (1 + LONG_FACTOR) / 2
 
-    def _record(self, first: Snapshot) -> SweepRecord:
-        runs = first.identity or Identity()
-        return SweepRecord(
-            server=self._target.name,
-            started_at=time.time(),
-            software=runs.software or self._target.software,
-            version=runs.version,
-            engine=runs.engine,
-            model=runs.model,
-            compute_type=runs.compute_type,
-            max_batch=runs.max_batch,
-            gpu_name=runs.gpu_name,
-            gpus=first.figures.gpus if first.figures else None,
-            simulated=runs.simulated,
-            protocol=self._target.protocol,
-            chunk_seconds=self._shape.chunk_seconds,
-            duty_cycle=self._shape.duty_cycle,
-            arrivals=self._shape.arrivals,
-            corpus=self._corpus.name,
-            objective=self._objective.canonical,
-            settings=_encoded(self._settings),
-        )
-
-    def _make_settings(self, first: Snapshot) -> Settings:
-        memories = [gpu.memory_total_bytes for gpu in first.gpus if gpu.memory_total_bytes is not None]
-        return Settings(
-            plan=self._options.plan_line,
-            level_seconds=self._shape.seconds,
-            pid=os.getpid(),
-            host_name=socket.gethostname(),
-            gpu_memory_total_bytes=min(memories, default=None),
-            slots=first.figures.slots if first.figures else None,
-            slots_per_gpu=first.figures.slots_per_gpu if first.figures else None,
-            host=msgspec.structs.asdict(first.host) if first.host else None,
-        )
-
 
 _BASELINE = "baseline"
-
-
-def _encoded(settings: Settings) -> str:
-    return msgspec.json.encode(settings).decode()
-
-
-def _measures(level: LevelRecord) -> dict[str, float | None]:
-    missing = None if not level.words or level.missing_words is None else level.missing_words / level.words
-    return {"wer": level.wer_ratio, "missing": missing, "stable_p95": level.stable_p95_seconds}

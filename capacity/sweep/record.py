@@ -1,0 +1,68 @@
+"""What a sweep keeps about itself: its row, the settings in it, and the measures of a stored level."""
+
+import os
+import socket
+import time
+
+import msgspec
+
+from capacity.speech.corpus import Corpus
+from capacity.sweep.level import LoadShape
+from capacity.sweep.objective import Objective
+from capacity.sweep.resume import Settings
+from capacity.sweep.target import Target
+from whisper_ops.history import LevelRecord, SweepRecord
+from whisper_ops.snapshot import Identity, Snapshot
+
+
+def record_for(
+    target: Target, corpus: Corpus, shape: LoadShape, objective: Objective, first: Snapshot, settings: Settings
+) -> SweepRecord:
+    """The row of a sweep that begins now, of a server whose first poll was `first`."""
+    runs = first.identity or Identity()
+    return SweepRecord(
+        server=target.name,
+        started_at=time.time(),
+        software=runs.software or target.software,
+        version=runs.version,
+        engine=runs.engine,
+        model=runs.model,
+        compute_type=runs.compute_type,
+        max_batch=runs.max_batch,
+        gpu_name=runs.gpu_name,
+        gpus=first.figures.gpus if first.figures else None,
+        simulated=runs.simulated,
+        protocol=target.protocol,
+        chunk_seconds=shape.chunk_seconds,
+        duty_cycle=shape.duty_cycle,
+        arrivals=shape.arrivals,
+        corpus=corpus.name,
+        objective=objective.canonical,
+        settings=encoded(settings),
+    )
+
+
+def settings_for(plan_line: str, shape: LoadShape, first: Snapshot) -> Settings:
+    """What must be the same to go on, and the caps that the server names."""
+    memories = [gpu.memory_total_bytes for gpu in first.gpus if gpu.memory_total_bytes is not None]
+    return Settings(
+        plan=plan_line,
+        level_seconds=shape.seconds,
+        pid=os.getpid(),
+        host_name=socket.gethostname(),
+        gpu_memory_total_bytes=min(memories, default=None),
+        slots=first.figures.slots if first.figures else None,
+        slots_per_gpu=first.figures.slots_per_gpu if first.figures else None,
+        host=msgspec.structs.asdict(first.host) if first.host else None,
+    )
+
+
+def encoded(settings: Settings) -> str:
+    """As the history keeps them."""
+    return msgspec.json.encode(settings).decode()
+
+
+def measures(level: LevelRecord) -> dict[str, float | None]:
+    """What a stored level of one stream is needed for: relative conditions, and missing text."""
+    missing = None if not level.words or level.missing_words is None else level.missing_words / level.words
+    return {"wer": level.wer_ratio, "missing": missing, "stable_p95": level.stable_p95_seconds}
