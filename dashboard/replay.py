@@ -9,14 +9,14 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from dashboard.alerts import Alert, AlertBook, Rule, load_rules
 from dashboard.charting import HistoryCharts
 from dashboard.memory import Memory, Remembered, alert_view
-from dashboard.rewind import MEMORY_SECONDS, between, rewound
+from dashboard.rewind import MEMORY_SECONDS, between, gpu_lags, rewound
 from dashboard.view.world import AlertView, Board, World, standing_first
 from whisper_ops.history import History
 from whisper_ops.snapshot import Snapshot
@@ -80,6 +80,7 @@ class Replay:
         self._board = Board()
         self._coming: deque[Snapshot] = deque()
         self._read_until = at
+        self._sketched: Mapping[str, float] = {}
         self._book_since = at
         self._sought = True
         self._now = time.time
@@ -115,24 +116,40 @@ class Replay:
     def refresh(self) -> bool:
         """Read the moment that was jumped to, else on ahead of the cursor; blocks. True: there is more to read."""
         with self._reading:
+            self._remembered = self._memory.read(self._at) or self._remembered
+            if self._sought:
+                self._rewind()
+            elif self._sketched:
+                self._finish()
+            else:
+                return self._read_ahead()
+        return True
+
+    def _rewind(self) -> None:
+        at = self._at
+        then = rewound(self._history, at, self._rules)
+        with self._lock:
+            self._board, self._book, self._sketched = then
+            self._coming.clear()
+            self._read_until, self._sought = math.nextafter(at, math.inf), self._at != at
+            self._book_since = at - MEMORY_SECONDS
+
+    def _finish(self) -> None:
+        """Time stands until this is done: nothing was read ahead."""
+        lags = {server: gpu_lags(self._history, server, until) for server, until in self._sketched.items()}
+        with self._lock:
+            for server, found in lags.items():
+                self._board.recall_gpus(server, found)
+            self._sketched = {}
+
+    def _read_ahead(self) -> bool:
+        at, until, ahead = self._at, self._read_until, _AHEAD_SECONDS * max(1.0, self.speed)
+        if until - at < ahead / 2:
+            more = between(self._history, self._history.servers(), until, at + ahead)
             with self._lock:
-                sought, at, until = self._sought, self._at, self._read_until
-                ahead = _AHEAD_SECONDS * max(1.0, self.speed)
-            remembered = self._memory.read(at)
-            if sought:
-                board, book = rewound(self._history, at, self._rules)
-                with self._lock:
-                    self._board, self._book, self._coming = board, book, deque()
-                    self._read_until, self._sought = math.nextafter(at, math.inf), self._at != at
-                    self._book_since = at - MEMORY_SECONDS
-            elif until - at < ahead / 2:
-                more = between(self._history, self._history.servers(), until, at + ahead)
-                with self._lock:
-                    self._coming.extend(more)
-                    self._read_until = at + ahead
-            with self._lock:
-                self._remembered = remembered or self._remembered
-                return self._sought or sought
+                self._coming.extend(more)
+                self._read_until = at + ahead
+        return self._sought
 
     def alert_moments(self) -> list[float]:
         """When alerts began, over all that is recorded, oldest first; blocks."""

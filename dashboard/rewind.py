@@ -8,10 +8,11 @@ others, and of small fleets, every poll, so that their alerts come out as they w
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from heapq import merge
+from typing import NamedTuple
 
 from dashboard.alerts import AlertBook, Rule
 from dashboard.view.trend import BIN_SECONDS, BINS
-from dashboard.view.world import Board, Reading
+from dashboard.view.world import Board, GpuLag, Reading
 from whisper_ops.history import History
 from whisper_ops.snapshot import Snapshot
 
@@ -23,20 +24,45 @@ _FEW_POLLS = 2_500
 """So many are read within a quarter of a second, whatever was wrong."""
 
 
-def rewound(history: History, at: float, rules: Sequence[Rule]) -> tuple[Board, AlertBook]:
-    """The board and the alerts at `at`, as pollers would have left them; blocks."""
+class Rewound(NamedTuple):
+    """A moment of the past."""
+
+    board: Board
+    book: AlertBook
+    sketched: Mapping[str, float]
+    """Servers that lack the sparklines of their GPUs, which take as long as all else, and their newest poll."""
+
+
+def rewound(history: History, at: float, rules: Sequence[Rule]) -> Rewound:
+    """The board and the alerts at `at`, as pollers would have left them, but for `sketched`; blocks."""
     since, until = at - MEMORY_SECONDS, math.nextafter(at, math.inf)
     recent = {name: _readings(history, name, at - _RECENT_SECONDS, until) for name in history.servers()}
     whole = _to_be_read(history, recent, since, until)
     board, book = Board(), AlertBook(rules)
-    for name, readings in recent.items():
-        if name not in whole:
-            _recall(history, board, book, name, readings, since)
+    sketched = {name: found[-1].at for name, found in recent.items() if name not in whole}
+    for name in sketched:
+        _recall(history, board, book, name, recent[name], since)
     polls = between(history, sorted(whole), since, until)
     for snapshot in (*_before(history, polls, since), *polls):
         board.feed(snapshot)
         book.feed(snapshot)
-    return board, book
+    return Rewound(board, book, sketched)
+
+
+def gpu_lags(history: History, server: str, until: float) -> list[GpuLag]:
+    """For each GPU the worst lag of each bin of its sparkline up to a moment, oldest bin first; blocks."""
+    since = until - MEMORY_SECONDS
+    begin, found = since // BIN_SECONDS * BIN_SECONDS, []
+    while begin <= until:
+        rows = history.rows(
+            "SELECT gpu_id, max(lag_p95_seconds) AS lag FROM gpu_sample "
+            "WHERE server_id = (SELECT id FROM server WHERE name = ?) AND at >= ? AND at < ? AND at <= ? "
+            "GROUP BY gpu_id ORDER BY gpu_id",
+            [server, max(begin, since), begin + BIN_SECONDS, until],
+        )
+        found += [GpuLag(row["gpu_id"], begin, row["lag"]) for row in rows]
+        begin += BIN_SECONDS
+    return found
 
 
 def _to_be_read(history: History, recent: Mapping[str, Sequence[Reading]], since: float, until: float) -> set[str]:
@@ -68,8 +94,7 @@ def _recall(
     answer = _poll(history, server, max(reading.at for reading in recent if reading.answered))
     newest = answer if recent[-1].answered else _poll(history, server, recent[-1].at)
     earlier = _bins(history, server, since, recent[0].at)
-    gpu_lags = _gpu_lags(history, server, since, newest.at)
-    board.recall(newest, answer, (*earlier, *recent), gpu_lags)
+    board.recall(newest, answer, (*earlier, *recent))
     book.feed(answer)
 
 
@@ -82,20 +107,6 @@ def _bins(history: History, server: str, since: float, until: float) -> Iterator
         [server, since, until, BIN_SECONDS],
     )
     return (Reading(row["at"], answered=True, lag=row["lag"], rejected_total=None) for row in rows)
-
-
-def _gpu_lags(history: History, server: str, since: float, until: float) -> Iterator[tuple[int, float, float | None]]:
-    """For each GPU the worst lag of each bin of its sparkline, with a moment in that bin."""
-    begin = since // BIN_SECONDS * BIN_SECONDS
-    while begin <= until:
-        rows = history.rows(
-            "SELECT gpu_id, max(lag_p95_seconds) AS lag FROM gpu_sample "
-            "WHERE server_id = (SELECT id FROM server WHERE name = ?) AND at >= ? AND at < ? AND at <= ? "
-            "GROUP BY gpu_id ORDER BY gpu_id",
-            [server, max(begin, since), begin + BIN_SECONDS, until],
-        )
-        yield from ((row["gpu_id"], begin, row["lag"]) for row in rows)
-        begin += BIN_SECONDS
 
 
 def _poll(history: History, server: str, at: float) -> Snapshot:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 import msgspec
 
 from whisper_ops.history import PlanRecord
+from whisper_ops.planned import plan_for
 from whisper_ops.snapshot import Snapshot
 
 DEFAULT_OBJECTIVE_SECONDS = 2.0
 """The p95 lag above which words come too late, where no plan names another."""
-
-_KEYS = ("model", "compute_type", "gpu_name", "simulated")
 
 
 class Knee(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,16 +31,11 @@ class Knee(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def knee_for(snapshot: Snapshot, plans: Sequence[PlanRecord]) -> Knee | None:
-    """The knee of a server: its own plan first, else one measured on the same model, precision and GPU.
-
-    A plan for another model, precision or GPU is no plan for this server, whatever its name.
-    """
+    """The knee of a server by the plan that is its own (see `plan_for`); None where nothing was planned for it."""
     identity = snapshot.identity
     if identity is None:
         return None
-    fitting = [plan for plan in plans if all(getattr(plan, key) == getattr(identity, key) for key in _KEYS)]
-    own = [plan for plan in fitting if _address(plan.server) == _address(snapshot.server)]
-    chosen = max(own or fitting, key=lambda plan: plan.created_at, default=None)
+    chosen = plan_for(plans, identity, snapshot.server)
     if chosen is None or chosen.max_connections_per_gpu is None:
         return None
     gpus = (snapshot.figures.gpus if snapshot.figures else None) or len(snapshot.gpus) or 1
@@ -56,11 +50,6 @@ def knee_for(snapshot: Snapshot, plans: Sequence[PlanRecord]) -> Knee | None:
         objective_seconds=objective_seconds(chosen.objective),
         measured_on=chosen.server,
     )
-
-
-def _address(server: str | None) -> str:
-    """A server's name without a scheme: a sweep names its URL, a poller its address."""
-    return (server or "").split("://", 1)[-1].rstrip("/")
 
 
 def objective_seconds(objective: str) -> float:

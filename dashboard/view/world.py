@@ -117,6 +117,14 @@ class Reading(NamedTuple):
     rejected_total: int | None
 
 
+class GpuLag(NamedTuple):
+    """A lag of one GPU; it may be the worst of several polls in one bin of a sparkline."""
+
+    gpu_id: int
+    at: float
+    lag: float | None
+
+
 class _Slot:
     """What the board holds of one server."""
 
@@ -157,25 +165,19 @@ class Board:
         for gpu in snapshot.gpus:
             slot.gpu_trends.setdefault(gpu.gpu_id, Trend()).add(snapshot.at, gpu.lag_p95_seconds)
 
-    def recall(
-        self,
-        newest: Snapshot,
-        answer: Snapshot,
-        readings: Iterable[Reading],
-        gpu_lags: Iterable[tuple[int, float, float | None]],
-    ) -> None:
-        """Take all polls of a server at once: its newest, its last answer, and in the order of time what trends need.
-
-        `gpu_lags` are a GPU, a moment and a lag, which may be the worst of several polls in one bin of the trend.
-        """
+    def recall(self, newest: Snapshot, answer: Snapshot, readings: Iterable[Reading]) -> None:
+        """Take all polls of a server at once: its newest, its last answer, and in their order what trends need."""
         slot = self._slots[newest.server] = _Slot()
         slot.newest, slot.answer = newest, answer
         for at, answered, lag, rejected_total in readings:
             slot.silent_since = None if answered else slot.silent_since or at
             slot.trend.add(at, lag if answered else None)
             slot.rejects.add(at, rejected_total)
-        for gpu_id, at, lag in gpu_lags:
-            slot.gpu_trends.setdefault(gpu_id, Trend()).add(at, lag)
+
+    def recall_gpus(self, server: str, lags: Iterable[GpuLag]) -> None:
+        """Take the lags of a server's GPUs up to its newest poll, in the order of time."""
+        for gpu_id, at, lag in lags:
+            self._slots[server].gpu_trends.setdefault(gpu_id, Trend()).add(at, lag)
 
     def world(
         self, now: float, mode: Mode = "live", interval: float = 1.0, speed: float = 1.0, itself: SelfView | None = None

@@ -55,6 +55,7 @@ PLAN = PlanRecord(
     engine="ctranslate2",
     model="large-v3-turbo",
     compute_type="float16",
+    max_batch=32,
     gpu_name="NVIDIA H100 80GB HBM3",
     objective="stable_p95_seconds<=2,first_p95_seconds<=1,connected_ratio>=0.999",
     provisional=False,

@@ -102,6 +102,7 @@ def test_replay_shows_what_the_live_screen_showed(
     monkeypatch.setattr(rewind, "_FEW_POLLS", few_polls)
     moment = NIGHT + minute * 60
     replay = Replay(recorded, moment, clock=lambda: 0.0)
+    replay.refresh()
     past = replay.world()
     present = live(moment).world(moment)
     by_name = {server.name: server for server in past.servers}
@@ -178,7 +179,8 @@ def test_time_passes_at_the_speed_that_was_set(recorded: Path) -> None:
     clock = [0.0]
     replay = Replay(recorded, NIGHT + 600, clock=lambda: clock[0])
     replay.faster(3)
-    replay.refresh()
+    while replay.refresh():
+        pass
     clock[0] = 6.0
     assert replay.world().now == NIGHT + 660
     replay.playing = False
