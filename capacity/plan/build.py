@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from capacity.plan import words
+from capacity.plan.allowances import allowances, binding
 from capacity.plan.bracket import bracket, levels_seen
 from capacity.plan.caps import Caps, read_caps
 from capacity.plan.evidence import Evidence, Wanted, gather
@@ -15,18 +16,34 @@ from capacity.plan.resources import FILLS_UP, RULES, resource
 from capacity.plan.shape import Capacity, LevelSeen, Plan, Resource, Tier
 from capacity.plan.steps import step_resource
 from capacity.plan.tiers import RECOMMENDED, cut, tiers
+from capacity.plan.transfer import transferred
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, PlanRecord
 
 
 def make_plan(history: History, wanted: Wanted, now: float) -> Plan:
-    """Plan from the newest key in `history` that matches.
+    """Plan from the newest key in `history` that matches; for a GPU that was not measured, from what carries over.
 
     Raises:
         UserError: there is not enough evidence (exit code 4).
     """
-    evidence = gather(history, wanted)
-    return plan_from(evidence, read_caps(history, evidence.key, evidence.settings, evidence.newest), now)
+    try:
+        evidence = gather(history, wanted)
+    except UserError:
+        if wanted.gpu is None:
+            raise
+        return _for_another_gpu(history, wanted, wanted.gpu, now)
+    return plan_from(evidence, _caps(history, evidence), now)
+
+
+def _for_another_gpu(history: History, wanted: Wanted, gpu: str, now: float) -> Plan:
+    evidence = gather(history, msgspec.structs.replace(wanted, gpu=None))
+    caps = _caps(history, evidence)
+    return transferred(plan_from(evidence, caps, now), evidence, caps, gpu, wanted.gpu_speed)
+
+
+def _caps(history: History, evidence: Evidence) -> Caps:
+    return read_caps(history, evidence.key, evidence.settings, evidence.newest)
 
 
 def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
@@ -37,7 +54,7 @@ def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
     """
     key, levels = evidence.key, levels_seen(evidence)
     capacity, resources = _limits(evidence, caps, levels)
-    ranked = _ranked(tightest_latency(resources))
+    ranked = _ranked(tightest_latency(binding(resources)))
     safe, why = _safe_limit(capacity, ranked)
     recommended = None if safe is None else cut(safe, RECOMMENDED)
     provisional = words.provisional(levels, capacity, key.gpus)
@@ -95,7 +112,7 @@ def _limits(evidence: Evidence, caps: Caps, levels: tuple[LevelSeen, ...]) -> tu
     """The capacity and the law of every resource: from levels where any were measured, else from polls."""
     bound = bound_of(evidence.key.objective, "stable_p95_seconds")
     step = step_resource(evidence, bound)
-    others = tuple(resource(evidence, caps, rule) for rule in RULES)
+    others = tuple(resource(evidence, caps, rule) for rule in RULES) + allowances(evidence.key, caps)
     others = others if step is None else (step, *others)
     if levels:
         capacity = _measured(evidence, levels)
@@ -103,7 +120,7 @@ def _limits(evidence: Evidence, caps: Caps, levels: tuple[LevelSeen, ...]) -> tu
         return capacity, (latency_resource(evidence, capacity), *told)
     lag = polled_lag(evidence.polled, bound)
     resources = others if lag is None else (lag, *others)
-    capacity = merged(resources, evidence.polled)
+    capacity = merged(binding(resources), evidence.polled)
     if capacity.status == "not_identifiable":
         raise UserError(words.polls_say_nothing(evidence, capacity), Exit.EVIDENCE)
     return capacity, resources

@@ -21,6 +21,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     chunk_seconds: float | None = None
     objective: str | None = None
     """Judge by this instead of what the levels were measured for."""
+    gpu_speed: float | None = None
+    """How fast `gpu` is beside the measured one, where it was not measured itself."""
 
     def matches(self, key: Key) -> bool:
         """Whether levels of `key` may answer."""

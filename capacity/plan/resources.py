@@ -54,7 +54,7 @@ RULES = (
 )
 
 
-FILLS_UP = ("GPU memory", "host memory", "descriptors")
+FILLS_UP = ("GPU memory", "host memory", "descriptors", "connection tracking", "ports at a proxy")
 """What is refused when it is full, however well a level passed just before."""
 
 

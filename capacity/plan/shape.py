@@ -104,5 +104,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The fleet that was asked for."""
     trend: Trend | None = None
     """Where daily peaks are going; None with fewer days than a trend needs."""
+    transferred_from: str | None = None
+    """The GPU that was measured, where this plan is for another one; None: this one was."""
     polled_peak: float = 0.0
     """The most connections on one GPU that ordinary polls ever saw."""

@@ -40,7 +40,10 @@ def headline(plan: Plan) -> list[str]:
     """The answer, why, how sure, and what to do to be surer; with `provisional` and `simulated` wherever it is so."""
     words = [word for word, holds in (("provisional", plan.provisional), ("simulated", plan.simulated)) if holds]
     marks = f" ({', '.join(words)})" if words else ""
-    if plan.max_connections_per_gpu is None:
+    if plan.transferred_from is not None and plan.max_connections_per_gpu is None:
+        most = f"At most about {plan.capacity.high:.0f} connections fit on a {plan.key.device}{marks}"
+        answer = f"{most}; its speed is not known."
+    elif plan.max_connections_per_gpu is None:
         answer = "Not one connection meets the objective on this device."
     else:
         number = plan.max_connections_per_gpu

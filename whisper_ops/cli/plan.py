@@ -24,7 +24,15 @@ TARGETS = ("server", "systemd", "sysctl", "prometheus-rules")
 @json_option
 @click.option("--server", help="Plan for the server whose name holds this text; the last measured one without.")
 @click.option("--model", help="What if: plan from levels of the model whose name holds this text.")
-@click.option("--gpu", help="What if: plan from levels of the GPU whose name holds this text.")
+@click.option(
+    "--gpu", help="What if: plan for the GPU whose name holds this text; one never measured gets what carries over."
+)
+@click.option(
+    "--gpu-speed",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="RATIO",
+    help="How fast that GPU is beside the measured one, from a benchmark of the model; for one never measured.",
+)
 @click.option(
     "--chunk", type=float, metavar="SECONDS", help="What if: plan from levels played in chunks of this length."
 )
@@ -66,8 +74,12 @@ def command(context: click.Context, /, **options: Any) -> int:  # noqa: ANN401  
     if options["host_profile"] is not None:
         return _plan_on_paper(options["host_profile"], as_json=options["as_json"])
     _require(options["history"])
+    if options["gpu_speed"] is not None and options["gpu"] is None:
+        raise UserError("--gpu-speed says how fast the GPU of --gpu is; name it with --gpu NAME")
     plan = _make(options)
     _show(plan, options)
+    if plan.transferred_from is not None:  # never measured, so nothing may start with its number
+        return Exit.EVIDENCE if plan.max_connections_per_gpu is None else Exit.GOOD
     _store(options["history"], plan)
     return Exit.NO if plan.max_connections_per_gpu is None else Exit.GOOD
 
@@ -122,7 +134,7 @@ def _make(options: dict[str, Any]) -> "Plan":
     from capacity.fleet.trend import daily_peaks, trend
     from capacity.plan import Wanted, make_plan
 
-    names = ("server", "model", "gpu", "objective")
+    names = ("server", "model", "gpu", "gpu_speed", "objective")
     wanted = Wanted(**{name: options[name] for name in names}, chunk_seconds=options["chunk"])
     with History.reading(options["history"]) as opened:
         plan = make_plan(opened, wanted, time.time())
