@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # What one test may take in parallel; two cores carry two workers.
 JOBS ?= 2
 
-.PHONY: help setup demo test test-chaos lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-gpu bench-history bench-sources bench-kills clean requirements system-packages
+.PHONY: help setup demo test test-chaos lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-gpu bench-history bench-sources bench-kills bench-night clean requirements system-packages
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,8 +54,11 @@ system-packages: ## install the Debian packages that some tests use (as root; wi
 bench: ## list the benchmarks
 	@awk -F':.*## ' '/^bench-[a-z]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-bench-dash: $(VENV)/.dev ## the dashboard over 100 servers of 8 GPUs: CPU, memory, a key press, bytes to the terminal (1 minute)
+bench-dash: $(VENV)/.dev ## the dashboard over 100 servers of 8 GPUs: CPU, memory, a key press, bytes to the terminal, replay (2.5 minutes)
 	@$(BIN)/python -m tests.bench.bench_dash
+
+bench-night: $(VENV)/.dev ## servers crash, fill up and restart under the dashboard, and the replay is held against it (6 minutes)
+	@WHISPER_OPS_NIGHT=300 $(BIN)/pytest -q -s --timeout 1200 -k long_night tests/dashboard/test_recorded_night.py
 
 bench-history: $(VENV)/.dev ## the history: bytes a day, rows a second, charts, the CPU of polling 100 servers (1.5 minutes)
 	@$(BIN)/python -m tests.bench.bench_history
