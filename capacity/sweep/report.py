@@ -17,7 +17,8 @@ from whisper_ops.history import LevelRecord
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1f2933 }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums } td, th { padding: .25rem .6rem;
-text-align: right; border-bottom: 1px solid #d5dbe1 } td:last-child, th:last-child { text-align: left }
+text-align: right; white-space: nowrap; border-bottom: 1px solid #d5dbe1 }
+td:last-child, th:last-child { text-align: left; white-space: normal }
 svg { width: 100%; max-width: 44rem; font: 11px system-ui, sans-serif } .axis { stroke: #66788a; fill: none }
 .limit { stroke: #b91c1c; stroke-dasharray: 6 4 } .simulated { background: #fff3c4; padding: .5rem }
 """

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import os
+import sqlite3
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
@@ -27,7 +28,7 @@ from capacity.sweep.soak import hold
 from capacity.sweep.target import Target, reach
 from capacity.sweep.watch import Watch
 from whisper_ops.errors import Exit, UserError
-from whisper_ops.history import History, LevelRecord, SweepRecord
+from whisper_ops.history import History, LevelRecord, StreamRecord, SweepRecord
 from whisper_ops.history.records import SweepState
 from whisper_ops.snapshot import Snapshot
 
@@ -145,7 +146,7 @@ class Sweep:
         except UserError as error:
             state, reason, gone = "failed", str(error), error.code == Exit.UNREACHABLE
         finally:
-            self._history.finish_sweep(self._sweep_id, state, time.time(), reason or self._said(plan))
+            self._finish(state, reason or self._said(plan))
         return Outcome(
             sweep_id=self._sweep_id,
             sweep=msgspec.structs.replace(
@@ -293,13 +294,28 @@ class Sweep:
         self._remember_baseline(measured.streams, Baseline(measured.measures, measured.counts.clip_errors))
         judged = verdict(measured, self._objective, self._baseline)
         level, streams = records(measured, judged, self._sweep_id)
-        utterances, latencies = utterance_records(measured.counts), latency_records(measured.results)
-        self._history.add_level(level, streams, utterances, latencies)
         if self._shape.keep_text:
             self._measured.append(measured)
         self._levels.append(level)
         self._watcher.end(level)
+        self._store(level, streams, measured)
         return level
+
+    def _store(self, level: LevelRecord, streams: list[StreamRecord], measured: Measured) -> None:
+        utterances, latencies = utterance_records(measured.counts), latency_records(measured.results)
+        try:
+            self._history.add_level(level, streams, utterances, latencies)
+        except sqlite3.Error as error:
+            raise UserError(
+                f"the history {self._history.path} cannot be written: {error}; the last level is shown, and not kept"
+            ) from error
+
+    def _finish(self, state: SweepState, reason: str | None) -> None:
+        try:
+            self._history.finish_sweep(self._sweep_id, state, time.time(), reason)
+        except sqlite3.Error:
+            if state != "failed":  # else it was said already why
+                raise
 
     def _remember_baseline(self, streams: int, baseline: Baseline) -> None:
         if streams == 1 and not self._baseline.measures and baseline.measures.get("wer") is not None:

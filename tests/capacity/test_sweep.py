@@ -6,6 +6,7 @@ own.
 
 import asyncio
 import os
+import sqlite3
 from pathlib import Path
 
 import msgspec
@@ -299,3 +300,22 @@ async def test_an_interrupted_sweep_keeps_its_levels_and_the_same_command_goes_o
     assert [ask.streams for ask in second.asked] == [2]
     assert [level.streams for level in resumed.levels] == [1, 2]
     assert "1 levels are measured already" in second.notes[0]
+
+
+async def test_a_full_disk_ends_the_sweep_with_what_was_measured(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(History, "add_level", full)
+    monkeypatch.setattr(History, "finish_sweep", full)
+    short = LoadShape(seconds=1, setup_seconds=3, drain_seconds=2, warm_up_seconds=0, cool_seconds=0)
+    with History.writing(tmp_path / "h.db") as store:
+        async with running_double() as double:
+            run = Sweep(store, parse_target(double.url), corpus, short, parse("stable_p95<=2s"), Quiet())
+            outcome = await run.run(LevelList([1, 2]))
+    assert outcome.state == "failed"
+    assert not outcome.gone
+    assert "cannot be written: database or disk is full" in (outcome.reason or "")
+    assert [level.streams for level in outcome.levels] == [1]

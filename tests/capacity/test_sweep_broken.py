@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 
 from tests.capacity.double import Faults, coded_corpus, running_double
@@ -103,6 +104,30 @@ def test_a_broken_server_is_said_in_a_sentence_and_nothing_is_lost(name: str, ra
         assert stored.sweep.state == case.state
         assert not levels[-1].passed
         assert [len(history.streams(stored.id, level.streams, level.repeat)) for level in levels] == list(case.levels)
+
+
+async def test_a_generator_that_is_killed_ends_the_sweep_in_a_sentence(tmp_path: Path) -> None:
+    corpus = coded_corpus(tmp_path / "coded")
+    async with running_double() as double:
+        process = await start(
+            *("sweep", double.url, "--levels", "1,2", "--duration", "3", "--objective", EASY, "--no-warm-up"),
+            *("--corpus", str(corpus), "--history", str(tmp_path / "h.db")),
+        )
+        assert process.stderr is not None
+        async with asyncio.timeout(60):
+            async for line in process.stderr:
+                if line.startswith(b"level 2"):
+                    break
+        (generator,) = psutil.Process(process.pid).children()
+        generator.kill()
+        out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 1
+    assert "the sweep ended early: a load generator process ended unexpectedly" in err.decode()
+    assert "Traceback" not in err.decode()
+    assert out.decode().count("met (provisional)") == 1
+    with History.reading(tmp_path / "h.db") as history:
+        (stored,) = history.sweeps()
+        assert (stored.sweep.state, len(history.levels(stored.id))) == ("failed", 1)
 
 
 async def test_a_resumed_sweep_shows_the_whole(tmp_path: Path) -> None:
