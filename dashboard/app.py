@@ -171,6 +171,9 @@ class DashApp(App[None]):
         handlers = (getattr(place, method, None) for place in (self.screen.pane, self, *self._others))
         handler: Callable[[str], Any] | None = next((found for found in handlers if found is not None), None)
         if handler is None:
+            command = named(name)
+            where = " and the ".join(command.pages) if command else ""
+            self.tell(f"{name} works on the {where} page{'s' * (' ' in where)}")
             return
         try:
             handler(argument)
@@ -221,7 +224,8 @@ class DashApp(App[None]):
 
     def do_command(self, _: str) -> None:
         """Ask for a command."""
-        words = tuple(command.name for command in COMMANDS)
+        page = self.page_screen().pane.PAGE
+        words = tuple(command.name for command in COMMANDS if command.works_on(page))
         self.ask(Question(":", _command_of, self.run_line, hint="a command, as in sort lag", words=words))
 
     def do_filter(self, text: str) -> None:

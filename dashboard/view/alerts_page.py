@@ -12,8 +12,8 @@ def alerts_page(world: World, width: int) -> Page:
     standing = [alert for alert in world.alerts if alert.until is None]
     past = [alert for alert in world.alerts if alert.until is not None]
     body: list[Line] = []
-    body += _block(f" {len(standing)} standing", standing, world, width)
-    body += [BLANK, *_block(f" {len(past)} past", past, world, width)]
+    body += _block(f" {len(standing)} standing", standing, world, width) or [line(Span(" ● no alert stands", "ok"))]
+    body += [BLANK, *_block(f" {len(past)} past", past, world, width)] if past else []
     return Page(crumbs=("fleet", "alerts"), body=tuple(body))
 
 
@@ -23,9 +23,7 @@ def key_of(alert: AlertView) -> str:
 
 
 def _block(title: str, alerts: Sequence[AlertView], world: World, width: int) -> list[Line]:
-    lines = [line(Span(title, "accent"))]
-    if not alerts:
-        return [*lines, line(Span("   none", "dim"))]
+    lines = [line(Span(title, "accent"))] if alerts else []
     for alert in alerts:
         lines += _alert(alert, world, width)
     return lines

@@ -11,7 +11,7 @@ Fact = float | str | None
 
 FACTS: dict[str, str] = {
     "server": "the name of the server",
-    "state": "silent, stale, starting, healthy, degraded, critical, draining",
+    "state": "silent, stale, starting, healthy, degraded, critical, draining, answers",
     "slots": "connections now",
     "free": "slots that are free",
     "speaking": "streams that speak now",

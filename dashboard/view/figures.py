@@ -18,6 +18,19 @@ def count(value: float | None) -> str:
     return f"{value:,.0f}" if value is not None and math.isfinite(value) else UNKNOWN
 
 
+def over(part: float | None, whole: float | None, width: int = 8) -> str:
+    """A part of a whole, `71/72`; where there is no room for commas without them, and then in thousands: `14k/40k`."""
+    text = f"{count(part)}/{count(whole)}"
+    if len(text) <= width:
+        return text
+    plain = text.replace(",", "")
+    return plain if len(plain) <= width else f"{_thousands(part)}/{_thousands(whole)}"
+
+
+def _thousands(value: float | None) -> str:
+    return f"{value / 1000:.3g}k" if value is not None and value >= 1000 else count(value)
+
+
 def times(value: int) -> str:
     """How often: `once`, `3 times`."""
     return "once" if value == 1 else f"{value:,} times"

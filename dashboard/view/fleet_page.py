@@ -10,7 +10,7 @@ from dashboard.view.facts import facts, gpu_facts, ordered
 from dashboard.view.filters import Filter, parse
 from dashboard.view.fleet_rows import COLUMNS, gpu_row, reasons, server_row
 from dashboard.view.levels import lag_style
-from dashboard.view.lines import BLANK, Line, Page, Span, Style, columns_for, cut, header, line, wrapped
+from dashboard.view.lines import BLANK, Line, Page, Span, Style, columns_for, cut, folded, header, line, wrapped
 from dashboard.view.world import AlertView, ServerView, World
 
 Expand = Literal["auto", "open", "closed"]
@@ -44,7 +44,7 @@ def fleet_page(world: World, view: FleetView, width: int, height: int = 24) -> P
         body += [server_row(world, server, columns), *reasons(world, server, width)]
         if unfold is not (server.name in view.toggled):
             body += [gpu_row(world, server, gpu, columns) for gpu in kept]
-    body += _nothing(world, chosen) if not body else []
+    body += _nothing(world, chosen) if not body else _first_steps(world, width)
     return Page(
         crumbs=("fleet",),
         head=(*_totals(world, width), *_trouble(world, width), *_filter_line(view), BLANK, header(columns, view.sort)),
@@ -65,6 +65,16 @@ def _nothing(world: World, chosen: Filter) -> list[Line]:
     if world.mode == "replay":
         return [line(Span("  nothing was recorded in the five minutes before this moment", "dim"))]
     return [line(Span("  no server: name one, as in whisper-ops dash http://localhost:8000", "dim"))]
+
+
+def _first_steps(world: World, width: int) -> list[Line]:
+    """Where not one server has ever answered: what somebody who tries this for the first time may do."""
+    if world.mode == "replay" or any(server.answer is not None or not server.silent for server in world.servers):
+        return []
+    text = (
+        "No server has answered yet. whisper-ops serve starts one on this machine, whisper-ops demo shows everything."
+    )
+    return [BLANK, *wrapped(text, width, "  ", "note")]
 
 
 def _trouble(world: World, width: int) -> list[Line]:
@@ -98,7 +108,7 @@ def _totals(world: World, width: int) -> tuple[Line, ...]:
     whole = line(*load, "    ", *quality)
     if sum(len(span.text) for span in whole.spans) <= width:
         return (whole,)
-    return (line(*load), line(" ", *quality))
+    return tuple(part for half in (line(*load), line(" ", *quality)) for part in folded(half, width))
 
 
 def _answering(server: ServerView) -> bool:

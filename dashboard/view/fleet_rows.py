@@ -6,7 +6,7 @@ from dashboard.view import figures as f
 from dashboard.view.bars import knee, spark
 from dashboard.view.facts import memory_share, most
 from dashboard.view.levels import busy_style, lag_style, memory_style, slots_style, temperature_style
-from dashboard.view.lines import Cell, Column, Line, Span, cell, cut, row, wrapped
+from dashboard.view.lines import Cell, Column, Line, Span, cell, row, wrapped
 from dashboard.view.states import gpu_state, server_state
 from dashboard.view.world import ServerView, World
 from whisper_ops.snapshot import GpuFigures
@@ -134,9 +134,10 @@ def _slots(server: ServerView, now: int | None, slots: int | None) -> Cell:
     """Connections over the safe limit where one was measured, else over the slots; `~` where it is provisional."""
     plan = server.knee
     if plan is None:
-        return cell(f"{f.count(now)}/{f.count(slots)}")
+        return cell(f.over(now, slots))
     style = slots_style(now, plan.safe, "")
-    return cut((Span(f"{f.count(now)}/{'~' if plan.provisional else ''}{f.count(plan.safe)}", style),), 12)
+    whole = f.over(now, plan.safe, 7 if plan.provisional else 8)
+    return cell(whole.replace("/", "/~") if plan.provisional else whole, style)
 
 
 def short_name(name: str | None) -> str:

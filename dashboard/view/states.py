@@ -25,6 +25,9 @@ _SILENT = State("✕", "silent", "bad", 0)
 _STALE = State("◌", "stale", "warn", 3)
 _WAITING = State("○", "waiting", "dim", 6)
 _UNKNOWN = State("○", "unknown", "dim", 6)
+_ANSWERS = State("●", "answers", "ok", 7)
+"""Other software, such as an exporter of readings, says nothing of how it is: that it answers is all that is known."""
+_NOT_SAID = State("○", "—", "dim", 7)
 _SERVER = {
     "critical": State("◆", "critical", "bad", 1),
     "degraded": State("▲", "degraded", "warn", 2),
@@ -49,9 +52,9 @@ def server_state(server: ServerView, now: float, interval: float = 1.0) -> State
     if stale(server.answer, now, interval):
         return _STALE
     said = server.answer.figures.status if server.answer.figures else None
-    return _SERVER.get(said or "", _UNKNOWN)
+    return _ANSWERS if said is None else _SERVER.get(said, _UNKNOWN)
 
 
 def gpu_state(gpu: GpuFigures) -> State:
     """The state of a GPU in the server's own word."""
-    return _GPU.get(gpu.state or "", _UNKNOWN)
+    return _NOT_SAID if gpu.state is None else _GPU.get(gpu.state, _UNKNOWN)
