@@ -10,8 +10,8 @@ def show(fit: Fit, console: Console) -> None:
     """Print one fit."""
     if fit.key:
         console.print("[bold]" + ", ".join(f"{column} {value}" for column, value in fit.key.items()) + "[/bold]")
-    console.print(headline(fit), soft_wrap=True, markup=False)
-    console.print(f"Why: {fit.capacity.reason}.", soft_wrap=True, markup=False)
+    console.print(headline(fit), soft_wrap=not console.is_terminal, markup=False)
+    console.print(f"Why: {fit.capacity.reason}.", soft_wrap=not console.is_terminal, markup=False)
     if fit.predictions:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
         for name in ("load", "expected", "80 % between"):
@@ -24,9 +24,11 @@ def show(fit: Fit, console: Console) -> None:
             f"{name} {'—' if score is None else f'{score:.3f}'}"
             for name, score in sorted(fit.scores.items(), key=_rank)
         )
-        console.print(f"Model: {fit.model}, of {fit.levels} levels. Held-out error: {scores}.", soft_wrap=True)
+        console.print(
+            f"Model: {fit.model}, of {fit.levels} levels. Held-out error: {scores}.", soft_wrap=not console.is_terminal
+        )
     for left_out in fit.left_out:
-        console.print(f"left out: {left_out}", soft_wrap=True, markup=False)
+        console.print(f"left out: {left_out}", soft_wrap=not console.is_terminal, markup=False)
 
 
 def headline(fit: Fit) -> str:

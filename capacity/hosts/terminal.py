@@ -10,20 +10,20 @@ from capacity.plan.shape import Tier
 def show(host: Host, console: Console) -> None:
     """Print what limits first, the table of every limit, tiers and the lines that raise what can be raised."""
     for line in summary(host):
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=not console.is_terminal, markup=False)
     console.print()
     console.print(_table(host))
     console.print()
     for title, tiers in (("as configured", host.tiers_now()), ("with the settings raised", host.tiers_after())):
         if tiers and (title == "as configured" or tiers != host.tiers_now()):
-            console.print(f"tiers {title}: {_tiers(tiers)}", soft_wrap=True, markup=False)
+            console.print(f"tiers {title}: {_tiers(tiers)}", soft_wrap=not console.is_terminal, markup=False)
     raised = [limit for limit in host.limits if limit.fix]
     for limit in raised:
         console.print(f"\nto raise {limit.name}:", markup=False)
         for line in limit.fix:
-            console.print(f"  {line}", soft_wrap=True, markup=False)
+            console.print(f"  {line}", soft_wrap=not console.is_terminal, markup=False)
     for note in host.notes:
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
+        console.print(f"note: {note}", soft_wrap=not console.is_terminal, markup=False)
 
 
 def _table(host: Host) -> Table:

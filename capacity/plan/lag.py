@@ -167,7 +167,8 @@ def merged(limits: Sequence[Resource], polled: Polled) -> Capacity:
     estimate = min(limit.limit for limit in known if limit.limit is not None)
     low = min(limit.low if limit.low is not None else limit.limit or 0.0 for limit in known)
     high = min(limit.high for limit in known if limit.high is not None) if any(k.high for k in known) else None
-    first = min(known, key=lambda limit: limit.limit or 0.0)
+    # The surest part of each counts, as where the plan ranks them.
+    first = min(known, key=lambda limit: limit.low if limit.low is not None else limit.limit or 0.0)
     made = msgspec.structs.replace(nothing, estimate=estimate, low=min(low, estimate), high=high)
     if polled.peak < _NEAR * estimate:
         return msgspec.structs.replace(
@@ -180,5 +181,5 @@ def merged(limits: Sequence[Resource], polled: Polled) -> Capacity:
             reason=f"the laws of {polled.peak:g} connections and fewer do not agree on where the limit lies",
         )  # fmt: skip
     return msgspec.structs.replace(
-        made, status="identified", reason=f"{first.name} meets its cap at {estimate:.0f} connections a GPU"
+        made, status="identified", reason=f"{first.name} meets its cap at {first.limit:.0f} connections a GPU"
     )

@@ -12,12 +12,12 @@ from capacity.plan.shape import LevelSeen, Plan, Resource
 
 
 def show(plan: Plan, console: Console) -> None:
-    """Print a plan."""
+    """Print a plan; a terminal gets lines that break between words, a file one line a sentence."""
     answer, *why = headline(plan)
     apart = "   " if len(answer) + len(plan.key.title) < console.width else "\n"
-    console.print(f"[bold]{answer}[/bold]{apart}{plan.key.title}", soft_wrap=True)
+    console.print(f"[bold]{answer}[/bold]{apart}{plan.key.title}", soft_wrap=not console.is_terminal)
     for line in why:
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=not console.is_terminal, markup=False)
     console.print()
     if plan.levels:
         console.print(_levels(plan.levels))
@@ -25,15 +25,18 @@ def show(plan: Plan, console: Console) -> None:
     console.print(_resources(plan))
     console.print()
     if plan.tiers:
-        console.print("tiers: " + " · ".join(f"{tier.name} {tier.connections}" for tier in plan.tiers), soft_wrap=True)
+        console.print(
+            "tiers: " + " · ".join(f"{tier.name} {tier.connections}" for tier in plan.tiers),
+            soft_wrap=not console.is_terminal,
+        )
         cuts = "; ".join(f"{tier.name} is {tier.cut}, {tier.stability}" for tier in plan.tiers)
-        console.print(f"[dim]how cut: {cuts}.[/dim]", soft_wrap=True)
+        console.print(f"[dim]how cut: {cuts}.[/dim]", soft_wrap=not console.is_terminal)
     if plan.fleet is not None:
-        console.print(fleet_in_words(plan.fleet), soft_wrap=True, markup=False)
+        console.print(fleet_in_words(plan.fleet), soft_wrap=not console.is_terminal, markup=False)
     if plan.trend is not None:
-        console.print(trend_in_words(plan.trend), soft_wrap=True, markup=False)
+        console.print(trend_in_words(plan.trend), soft_wrap=not console.is_terminal, markup=False)
     for note in plan.notes:
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
+        console.print(f"note: {note}", soft_wrap=not console.is_terminal, markup=False)
 
 
 def headline(plan: Plan) -> list[str]:
@@ -41,7 +44,7 @@ def headline(plan: Plan) -> list[str]:
     words = [word for word, holds in (("provisional", plan.provisional), ("simulated", plan.simulated)) if holds]
     marks = f" ({', '.join(words)})" if words else ""
     if plan.transferred_from is not None and plan.max_connections_per_gpu is None:
-        most = f"At most about {plan.capacity.high:.0f} connections fit on a {plan.key.device}{marks}"
+        most = f"At most about {plan.capacity.high:.0f} connections fit per {plan.key.device}{marks}"
         answer = f"{most}; its speed is not known."
     elif plan.max_connections_per_gpu is None:
         answer = "Not one connection meets the objective on this device."

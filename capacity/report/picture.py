@@ -92,9 +92,9 @@ def _interval(resource: Resource, scale: Scale) -> list[str]:
 
 
 def _ticks(most: float) -> list[float]:
-    """Three to five round values."""
-    size = 10.0 ** math.floor(math.log10(most / 4))
-    step = next(size * nice for nice in (1, 2, 5, 10) if size * nice >= most / 4)
+    """Three to seven round values."""
+    size = 10.0 ** math.floor(math.log10(most / 3))
+    step = max(size * nice for nice in (1, 2, 5) if size * nice <= most / 3)
     return [step * i for i in range(1, int(most / step) + 1)]
 
 
