@@ -78,7 +78,10 @@ bench-load: $(VENV)/.dev ## how many streams one process of the load generator d
 bench-peers: $(VENV)/.dev ## WhisperLive and WhisperLiveKit beside our own server, searched alike (15 minutes; RUNS=5)
 	@$(BIN)/python -m tests.bench.bench_peers
 
-bench-planner: $(VENV)/.dev ## the planner on published data that nobody tuned it on, beside the usual laws (30 s)
+bench-laws: $(VENV)/.dev ## three simulated laws through serve, record, sweep and plan, each limit asked of the server again (8 minutes)
+	@$(BIN)/python -m tests.bench.bench_laws
+
+bench-planner: $(VENV)/.dev ## the planner on published data, sources left out, beside the usual laws; a gauntlet (2 minutes)
 	@PYTHONPATH=. $(BIN)/python tests/bench/bench_planner.py
 
 requirements: $(UV) ## compile the pins in requirements/ again (needs a network)

@@ -23,7 +23,7 @@ from capacity.laws import latency, rivals, throughput
 from capacity.laws.curve import Array, Law
 from capacity.laws.line import fit_line
 from tests.bench.planner_data import Curve, Knee, below, closed_loops, knees
-from tests.bench.planner_gauntlet import PUBLISHER, Case, latencies, limits, straight, throughputs
+from tests.bench.planner_gauntlet import PUBLISHER, Case, blind, latencies, limits, straight, throughputs
 
 SPLITS = (("the first half", 0.5, 0.10, 0.30), ("two thirds", 2 / 3, 0.03, 0.10))
 BASELINES = {
@@ -218,6 +218,18 @@ def report_latency() -> None:
             say(f"  {rival:24}{str(score(curves, share, _fitter(fit), logarithmic=True)).split('   ')[0]}")
 
 
+def report_blind() -> None:
+    """Print what `fit` answers, as shipped, on tables that were taken down after everything was set."""
+    say("\nBlind: tables taken down after all priors were set, scored as shipped after the competition:\n")
+    kinds: tuple[tuple[Kind, bool], ...] = (("throughput", False), ("latency", True))
+    for kind, logarithmic in kinds:
+        for name, share, _, _ in SPLITS:
+            curves = [curve for curve in blind(kind) if math.ceil(len(curve.loads) * share) >= _LEAST]
+            one = score(curves, share, _competing(kind), logarithmic=logarithmic)
+            last = str(score(curves, share, _fitter(rivals.last_value), logarithmic=logarithmic)).split("   ")[0]
+            say(f"  {kind:11}from {name:15}({len(one.errors):2} unseen)  {one}; last value {last}")
+
+
 def report_straight() -> None:
     """Print how well memory and processor time of unseen levels are predicted from the first two thirds."""
     say("\nMemory and processor time, predicted from the first two thirds of the levels (a robust line):\n")
@@ -338,6 +350,7 @@ def main() -> int:
     good = [report_throughput(), report_knees()]
     report_latency()
     report_straight()
+    report_blind()
     say(f"\n{time.perf_counter() - started:.0f} s")
     return 0 if all(good) else 1
 

@@ -1,11 +1,12 @@
-"""Tables that the planner was not made on: `tests/data/gauntlet.csv`, one curve a group, with their sources."""
+"""Tables that the planner was not made on, with their sources: `gauntlet.csv`, and `blind.csv`, which nobody saw."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 from capacity.fit.table import read
 from tests.bench.planner_data import DATA, Curve, Knee, below, knees
 
-FILE = DATA / "gauntlet.csv"
+FILE, BLIND = DATA / "gauntlet.csv", DATA / "blind.csv"
 PUBLISHER = "the publisher of KNEES-truth"
 BOUNDS = (4, 16)
 """A page that names no objective is asked for the load at which latency is so many times that of its lowest level."""
@@ -28,6 +29,11 @@ def latencies() -> list[Curve]:
     """Latency by load, of every kind of load, with the levels of KNEES-truth beside them."""
     known = [Curve(PUBLISHER, knee.name, knee.loads, knee.figures) for knee in knees()]
     return known + [curve for curve, _ in _curves("latency")]
+
+
+def blind(kind: str) -> list[Curve]:
+    """Throughput or latency of tables that were taken down after everything was set."""
+    return [curve for curve, _ in _curves(kind, BLIND)]
 
 
 def straight() -> list[tuple[str, Curve]]:
@@ -59,8 +65,8 @@ def _limit(curve: Curve, bound: float) -> Knee | None:
     return Knee(times, curve.loads, curve.figures, bound, last, fail)
 
 
-def _curves(kind: str) -> list[tuple[Curve, str]]:
-    table = read(FILE)
+def _curves(kind: str, file: Path = FILE) -> list[tuple[Curve, str]]:
+    table = read(file)
     curves = []
     for key in table.keys(("source", "curve", "loop", "kind", "metric")):
         if key["kind"] != kind:
