@@ -75,7 +75,10 @@ bench-rows: $(VENV)/.dev ## planning from ten million rows of history: seconds a
 bench-load: $(VENV)/.dev ## how many streams one process of the load generator drives on one core (90 s)
 	@$(BIN)/python -m tests.bench.bench_load
 
-bench-peers: $(VENV)/.dev ## WhisperLive and WhisperLiveKit beside our own server, searched alike (15 minutes; RUNS=5)
+bench-search: $(VENV)/.dev ## how often the search's bracket contains the truth, over 200 simulated servers (3 minutes)
+	@$(BIN)/python -m tests.bench.bench_search
+
+bench-peers: $(VENV)/.dev ## WhisperLive and WhisperLiveKit beside our own server, searched alike (20 minutes; RUNS=5 takes 45)
 	@$(BIN)/python -m tests.bench.bench_peers
 
 bench-laws: $(VENV)/.dev ## three simulated laws through serve, record, sweep and plan, each limit asked of the server again (8 minutes)

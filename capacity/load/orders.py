@@ -63,7 +63,6 @@ class StreamResult(msgspec.Struct, frozen=True, kw_only=True):
     """Word errors and words of each utterance."""
     partials: int = 0
     finals: int = 0
-    listened_seconds: float = 0.0
     bytes_sent: int = 0
     lateness: tuple[float, ...] = ()
     """Of every chunk, in seconds."""

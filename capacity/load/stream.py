@@ -89,11 +89,6 @@ class Speaker:
         return self._over.done() and self._over.result().outcome not in {"done", "stopped"}
 
     @property
-    def was_refused(self) -> bool:
-        """Whether the server had no room for it."""
-        return self._over.done() and self._over.result().outcome == "refused"
-
-    @property
     def updates(self) -> int:
         """How many times its text changed."""
         return self._changes
@@ -359,7 +354,6 @@ class Speaker:
             clip_errors=found.clip_errors,
             partials=sum(bool(update.tail) for update in shown),
             finals=sum(bool(update.committed) for update in shown),
-            listened_seconds=len(sent) * chunk,
             bytes_sent=round(bytes_a_chunk * len(sent)),
             lateness=tuple(late for at, late in zip(track.sent, track.lateness, strict=True) if at in scored),
             text=text if keep_text else None,

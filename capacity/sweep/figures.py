@@ -20,7 +20,6 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     reference_words: int
     speech_words: int
     """Words said while every stream was to be live."""
-    outcomes: dict[str, int]
     first_error: str | None
     clip_errors: dict[str, tuple[int, int]] = {}
     """Word errors and words of each utterance, over all streams."""
@@ -35,7 +34,7 @@ def pool(level: LevelOrder, parts: Sequence[Finished]) -> tuple[LevelFigures, Co
     # What a stream that the load test itself ended had not heard yet was never late: it is not known.
     scored = [stream for stream in streams if stream.outcome != "stopped"]
     reference = sum(s.score.reference for s in scored)
-    listened = sum(s.listened_seconds for s in streams)
+    listened = sum(s.sent_seconds for s in streams)
     late = np.concatenate([np.array(s.lateness) for s in streams] or [np.empty(0)])
     latencies = [word for s in streams for word in s.latencies]
     tails = _present(s.end_to_final_seconds for s in streams)
@@ -67,7 +66,6 @@ def pool(level: LevelOrder, parts: Sequence[Finished]) -> tuple[LevelFigures, Co
         asked=len(level.streams),
         reference_words=reference,
         speech_words=sum(s.speech_words for s in streams),
-        outcomes=dict(outcomes),
         first_error=next((s.error for s in streams if s.error), None),
         clip_errors=dict(pooled(*(s.clip_errors for s in scored))),
     )

@@ -48,7 +48,6 @@ class LevelList:
 
     def __init__(self, levels: Sequence[int]) -> None:
         self._left = list(levels)
-        self._total = len(levels)
 
     def next(self) -> Ask | None:
         """See `Plan`."""

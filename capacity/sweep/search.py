@@ -9,7 +9,7 @@ answers and says what is next.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Literal
 
@@ -181,11 +181,3 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
 
 def _stand(said: list[bool]) -> Standing:
     return "mixed" if any(said) and not all(said) else "pass" if all(said) else "fail"
-
-
-def replay(limits: Limits, told: Iterable[tuple[int, bool | None, bool]]) -> Search:
-    """The search after answers that were stored earlier: streams, passed and long, in their order."""
-    search = Search(limits=limits)
-    for streams, passed, long in told:
-        search = search.told(streams, passed, long=long)
-    return search

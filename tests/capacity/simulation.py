@@ -8,12 +8,18 @@ oldest first. Phases, service times and hiccups are random, so that short levels
 import heapq
 import random
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from capacity.sweep.plans import LONG_FACTOR
+from capacity.sweep.search import Search
 from server.engines.base import Row
 from server.engines.simulated import SimulatedEngine
 from server.settings import SimulatedLaw
+
+LIMIT_SECONDS = 2.0
+_TRUTH_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -79,3 +85,52 @@ def p95_latency(law: Law, streams: int, seconds: float, seed: int) -> float:
         # A word ends anywhere in the window that its decode is the first to hear.
         latencies.extend(clock.now - chance.uniform(*window) for window in batch if window[1] >= warm_up)
     return float(np.quantile(latencies, 0.95))
+
+
+def draw(seed: int) -> Law:
+    """A law from the stated distribution, over two decades of speed, three in ten with hiccups."""
+    chance = random.Random(seed)
+
+    def spread(low: float, high: float) -> float:
+        return float(low * (high / low) ** chance.random())  # even on a log scale
+
+    hiccups = chance.random() < 0.3
+    return Law(
+        a=round(spread(0.01, 0.2), 4),
+        b=round(spread(0.001, 0.03), 4),
+        max_batch=chance.choice([4, 8, 16, 32]),
+        interval=chance.choice([0.25, 0.5, 1.0]),
+        jitter=round(chance.uniform(0.05, 0.4), 2),
+        hiccup_every=round(spread(10, 60), 1) if hiccups else 0.0,
+        hiccup_seconds=round(chance.uniform(0.2, 1.0), 2) if hiccups else 0.0,
+        speaking=round(chance.uniform(0.3, 1.0), 2),
+        stretches=chance.random() < 0.4,
+    )
+
+
+class Found(NamedTuple):
+    """What a search found, and what ten minutes at each edge say."""
+
+    search: Search
+    low_p95: float
+    high_p95: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the bracket is tight and contains the truth: its low edge holds in the long run, its high one not."""
+        return self.search.resolved and self.low_p95 <= LIMIT_SECONDS < self.high_p95
+
+
+def found(law: Law, seed: int, seconds: float = 60.0) -> Found:
+    """Search a server of this law, and look up the truth."""
+    search = Search()
+    while (ask := search.next()) is not None:
+        held = seconds * (LONG_FACTOR if ask.long else 1)
+        p95 = p95_latency(law, ask.streams, held, seed * 1000 + search.measured)
+        search = search.told(ask.streams, p95 <= LIMIT_SECONDS, long=ask.long)
+    low, high = search.best_passing, search.lowest_failing
+    return Found(
+        search,
+        p95_latency(law, low, _TRUTH_SECONDS, 1000 + seed) if low else float("inf"),
+        p95_latency(law, high, _TRUTH_SECONDS, 1001 + seed) if high else 0.0,
+    )

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capacity.sweep.search import Limits, Search, replay
-from tests.capacity.simulation import Law, p95_latency
+from capacity.sweep.search import Limits, Search
+from tests.capacity.simulation import Law, draw, found
 
 LAWS = (
     Law(a=0.02, b=0.005, max_batch=16),
@@ -29,30 +29,29 @@ LAWS = (
     Law(a=0.3, b=0.04, max_batch=8, interval=1.0),
     Law(a=0.025, b=0.003, max_batch=24, jitter=0.2, hiccup_every=60, hiccup_seconds=1.5),
 )
-LIMIT_SECONDS = 2.0
-
-
-def run(law: Law, limits: Limits | None = None, seconds: float = 60.0, luck: int = 0) -> Search:
-    search = Search(limits=limits or Limits())
-    while (ask := search.next()) is not None:
-        seed = luck + search.measured
-        p95 = p95_latency(law, ask.streams, seconds * (3 if ask.long else 1), seed)
-        search = search.told(ask.streams, p95 <= LIMIT_SECONDS, long=ask.long)
-    return search
+HELD_OUT = range(7000, 7020)
+"""Seeds of laws on which nothing of the search was ever tuned; what they gave is written here as it came."""
+HELD_OUT_HOLD = 17
 
 
 @pytest.mark.parametrize("law", LAWS, ids=range(len(LAWS)))
 def test_the_bracket_contains_the_truth_of_a_long_simulation(law: Law) -> None:
-    search = run(law)
-    low, high = search.best_passing, search.lowest_failing
+    one = found(law, 0)
+    search, low, high = one.search, one.search.best_passing, one.search.lowest_failing
     assert search.resolved, search.stop_reason
     assert low is not None
     assert high is not None
     assert search.measured <= 12
     assert high - low <= 1 or (high - low) / low <= 0.15
     # The largest load that holds in the long run lies in [low, high): low still holds, high does not.
-    assert p95_latency(law, low, 600, seed=1000) <= LIMIT_SECONDS
-    assert p95_latency(law, high, 600, seed=1001) > LIMIT_SECONDS
+    assert one.holds
+
+
+def test_on_laws_never_seen_before_it_mostly_does() -> None:
+    """Near a knee ten minutes and three may differ; `make bench-search` has the rate over hundreds of laws."""
+    tries = [found(draw(seed), seed) for seed in HELD_OUT]
+    assert all(one.search.measured <= 12 for one in tries)
+    assert sum(one.holds for one in tries) >= HELD_OUT_HOLD
 
 
 def test_it_doubles_then_bisects_then_repeats_the_edge() -> None:
@@ -115,13 +114,6 @@ def test_out_of_budget_says_so() -> None:
     while (ask := search.next()) is not None:
         search = search.told(ask.streams, True)
     assert search.stop_reason == "not resolved: 3 levels were measured"
-
-
-def test_replayed_answers_give_the_same_search() -> None:
-    told = [(1, True, False), (2, True, False), (6, False, False), (3, None, False), (3, True, True)]
-    search = replay(Limits(), told)
-    assert search.measured == 5
-    assert (search.best_passing, search.lowest_failing) == (3, 6)
 
 
 @given(st.integers(1, 3000), st.lists(st.booleans(), min_size=12, max_size=12))
