@@ -1,14 +1,14 @@
 """Reading charts out of the history, on a thread, through a connection of its own. Imports no textual."""
 
 import sqlite3
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from dashboard.reader import Reader
 from dashboard.view.chart import Chart, Charts, Series, steps
 from whisper_ops.errors import UserError
-from whisper_ops.history import History, Point
+from whisper_ops.history import ChartQuery, History, Point
 
 
 class ChartSource(Protocol):
@@ -34,9 +34,7 @@ class HistoryCharts:
     """Charts from a history file, from samples or rollups as the span asks."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._history: History | None = None
-        self._lock = threading.Lock()
+        self._reader = Reader(path)
 
     def read(self, charts: Sequence[Chart], until: float, span: int, width: int) -> Charts:
         """Ask for every chart, one after the other."""
@@ -44,28 +42,21 @@ class HistoryCharts:
         # Steps lie at multiples of their length, as the history's do: a picture that moves does not flicker.
         end = (until // step + 1) * step
         since = end - columns * step
-        with self._lock:
-            try:
-                history = self._opened()
-                series = {
-                    chart.query: _series(chart, history.chart(chart.query, since, end, step), since, step, columns)
-                    for chart in charts
-                }
-            except (UserError, sqlite3.Error) as error:
-                return Charts(span=span, note=str(error))
-        return Charts(span=span, series=series)
+
+        def series(history: History) -> dict[ChartQuery, Series]:
+            return {
+                chart.query: _series(chart, history.chart(chart.query, since, end, step), since, step, columns)
+                for chart in charts
+            }
+
+        try:
+            return Charts(span=span, series=self._reader.read(series))
+        except (UserError, sqlite3.Error) as error:
+            return Charts(span=span, note=str(error))
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            if self._history is not None:
-                self._history.close()
-                self._history = None
-
-    def _opened(self) -> History:
-        if self._history is None:
-            self._history = History.reading(self._path)
-        return self._history
+        self._reader.close()
 
 
 def _series(chart: Chart, points: Sequence[Point], since: float, step: float, columns: int) -> Series:

@@ -1,13 +1,13 @@
 """What the history remembers besides readings: plans, events and alerts. Imports no textual."""
 
 import sqlite3
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from dashboard.alerts import Alert
+from dashboard.reader import Reader
 from dashboard.view.world import AlertView, Severity, standing_first
 from whisper_ops.errors import UserError
 from whisper_ops.history import AlertRecord, EventRecord, History, PlanRecord
@@ -30,31 +30,25 @@ class Memory:
     """Reads a history through a connection of its own; every call blocks, so call it on a thread."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._history: History | None = None
-        self._lock = threading.Lock()
+        self._reader = Reader(path)
 
     def read(self, now: float) -> Remembered | None:
         """What was known at `now`; None while there is no history to read."""
-        with self._lock:
-            try:
-                if self._history is None:
-                    self._history = History.reading(self._path)
-                plans = [plan for plan in self._history.plans() if plan.created_at <= now]
-                events = self._history.events(now - _LOOK_BACK_SECONDS, now + 1e-6)
-                alerts = self._history.alerts(now - _LOOK_BACK_SECONDS, now + 1e-6)
-            except (UserError, sqlite3.Error):
-                return None
-        return Remembered(
-            plans=tuple(plans), events=tuple(reversed(events[-_EVENTS_KEPT:])), alerts=seen_at(alerts, now)
-        )
+        try:
+            return self._reader.read(lambda history: _remembered(history, now))
+        except (UserError, sqlite3.Error):
+            return None
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            if self._history is not None:
-                self._history.close()
-                self._history = None
+        self._reader.close()
+
+
+def _remembered(history: History, now: float) -> Remembered:
+    plans = [plan for plan in history.plans() if plan.created_at <= now]
+    events = history.events(now - _LOOK_BACK_SECONDS, now + 1e-6)
+    alerts = history.alerts(now - _LOOK_BACK_SECONDS, now + 1e-6)
+    return Remembered(plans=tuple(plans), events=tuple(reversed(events[-_EVENTS_KEPT:])), alerts=seen_at(alerts, now))
 
 
 def seen_at(alerts: Sequence[AlertRecord], now: float) -> tuple[AlertView, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from dashboard.reader import inode
 from whisper_ops.errors import UserError
 from whisper_ops.history import AlertRecord, EventRecord, History, Retention
 from whisper_ops.history.lock import WriterLock
@@ -64,6 +65,7 @@ class HistoryWriter:
         self._prune_at = 0.0
         self._lock = WriterLock(path, command)
         self._history: History | None = None
+        self._inode: int | None = None
         self._open()
         self._thread = threading.Thread(target=self._run, name="history writer", daemon=True)
         self._thread.start()
@@ -128,6 +130,7 @@ class HistoryWriter:
                 self._lock.release()
                 raise
             self._mend()
+        self._inode = inode(self.path)
         if self._history is not None:
             # Who watches from here on begins anew: what still holds is told again. On a full disk that waits.
             with suppress(sqlite3.Error):
@@ -142,6 +145,16 @@ class HistoryWriter:
         self._say(f"the history {self.path} is damaged; saving what can be read")
         self._say(f"{self.path}: {repair(self.path)}")
         self._history = History.writing(self.path)
+        self._inode = inode(self.path)
+
+    def _replace(self) -> None:
+        """The file was deleted or moved: what is written into it now, nobody will ever find."""
+        assert self._history is not None
+        self._history.close()
+        self._history = None
+        self._lock.release()
+        self.note = f"the history {self.path} was deleted or moved; going on in a new one"
+        self._say(self.note)
 
     def _run(self) -> None:
         while not self._stopping:
@@ -151,6 +164,8 @@ class HistoryWriter:
         self._work()
 
     def _work(self) -> None:
+        if self._history is not None and inode(self.path) != self._inode:
+            self._replace()
         if self._history is None:
             self._take_over()
             return

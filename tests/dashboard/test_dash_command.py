@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -144,3 +146,21 @@ def test_a_replay_from_the_command_line_keeps_the_rules_of_the_configuration(
     (replay,) = shown
     assert [alert.rule for alert in replay.world().alerts] == ["rather late"]
     replay.close()
+
+
+def test_a_terminal_that_is_closed_ends_it_and_what_was_polled_is_kept(tmp_path: Path) -> None:
+    history = tmp_path / "history.db"
+    command = [sys.executable, "-m", "whisper_ops", "dash", f"one=127.0.0.1:{free_port()}", "--history", str(history)]
+    process, terminal = pty.fork()
+    if process == 0:
+        os.environ |= {"TERM": "xterm-256color", "XDG_STATE_HOME": str(tmp_path)}
+        os.execvp(command[0], command)  # our own command
+    deadline, text = time.monotonic() + 30, b""
+    while b"connection refused" not in text:
+        assert time.monotonic() < deadline, text[-2000:]
+        text += os.read(terminal, 65536)
+    os.close(terminal)  # as a window that is shut does: the kernel sends SIGHUP
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    with History.reading(history) as stored:
+        assert [poll.state for poll in stored.snapshots("one", 0, time.time() + 1)][:1] == ["silent"]

@@ -1,17 +1,20 @@
 """Polls reach the file in batches; a disk that takes none is said once and polling goes on."""
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from dashboard import writer as writing
+from dashboard.memory import Memory
 from dashboard.writer import HistoryWriter
 from whisper_ops.errors import UserError
 from whisper_ops.history import AlertRecord, EventRecord, History, SweepRecord
@@ -32,6 +35,13 @@ def polls(history: History) -> list[float]:
 def connection(writer: HistoryWriter) -> sqlite3.Connection:
     assert writer._history is not None
     return writer._history._connection
+
+
+def wait(condition: Callable[[], object], seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
 
 
 def test_polls_are_in_the_file_when_flushed_and_when_closed(tmp_path: Path) -> None:
@@ -275,3 +285,37 @@ def test_a_damaged_history_is_moved_aside_at_the_start_and_polls_go_on(tmp_path:
         found = polls(history)
     assert len([at for at in found if at % 1 == 0.5]) == 500
     assert len([at for at in found if at % 1 == 0]) > 4000
+
+
+def test_a_history_that_is_deleted_while_it_is_open_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    said: list[str] = []
+    memory = Memory(path)
+    with HistoryWriter(path, said.append, flush_seconds=0.05) as writer:
+        writer.put(EventRecord(at=NOW - 20, kind="first", detail="in the file that is deleted"))
+        assert writer.flush()
+        assert memory.read(NOW) is not None
+        for file in tmp_path.glob("history.db*"):
+            file.unlink()
+        wait(lambda: len(said) > 1)
+        writer.put(EventRecord(at=NOW - 10, kind="second", detail="in the new one"))
+        assert writer.flush()
+        remembered = memory.read(NOW)
+        assert remembered is not None
+        assert [event.kind for event in remembered.events] == ["second"]
+        assert "deleted or moved" in said[0]
+    with History.reading(path) as history:
+        assert [event.kind for event in history.events(0, NOW)] == ["second"]
+    memory.close()
+
+
+def test_a_folder_that_is_gone_is_said_and_polling_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "_RETRY_SECONDS", 0.05)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with HistoryWriter(folder / "history.db", flush_seconds=0.05) as writer:
+        shutil.rmtree(folder)
+        wait(lambda: writer.note is not None and "there is no folder" in writer.note)
+        writer.put(EventRecord(at=NOW, kind="lost", detail="nowhere to put it"))
+        folder.mkdir()
+        wait(lambda: writer.writing)

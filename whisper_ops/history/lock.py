@@ -66,7 +66,9 @@ class WriterLock:
         if self._descriptor is None:
             return
         with suppress(OSError):
-            self.path.unlink()
+            # Somebody may have deleted the file, and another process made and taken a new one.
+            if self._is_current(self._descriptor):
+                self.path.unlink()
         os.close(self._descriptor)
         self._descriptor = None
 
