@@ -19,6 +19,9 @@ KINDS = ("whisper-ops", "whisperlive", "whisperlivekit", "vllm", "dcgm", "node",
 
 _ARGUMENT = re.compile(r"(?:(?P<name>[^=/+:]+)=)?(?P<kinds>(?:[a-z-]+\+)*)(?P<url>.+)")
 
+_HOST = re.compile(r"[\w.:-]+(?:%[\w.-]+)?")
+"""A name, in any script, or an address; that of IPv6 may name its interface."""
+
 
 class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One server to poll, as a [[server]] table of whisper-ops.toml says it."""
@@ -91,7 +94,8 @@ def checked(server: Server) -> Server:
             "put it into WHISPER_OPS_TOKEN or a file (--token-file, or token_file in whisper-ops.toml)"
         )
     try:
-        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        named = parts.scheme in {"http", "https"} and _HOST.fullmatch(parts.hostname or "") is not None
+        valid = named and (parts.port is None or parts.port > 0) and server.url.isprintable() and " " not in server.url
     except ValueError:
         valid = False
     if not valid:

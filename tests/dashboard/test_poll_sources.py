@@ -35,6 +35,8 @@ from whisper_ops.snapshot import Snapshot
         ),
         ("local", Server(kind="local"), "local"),
         ("http://[::1]:8000", Server(url="http://[::1]:8000"), "[::1]:8000"),
+        ("http://[fe80::1%eth0]:8000", Server(url="http://[fe80::1%eth0]:8000"), "[fe80::1%eth0]:8000"),
+        ("http://größe.example", Server(url="http://größe.example"), "größe.example"),
     ],
 )
 def test_an_argument_names_a_server(argument: str, server: Server, label: str) -> None:
@@ -48,6 +50,10 @@ def test_an_argument_names_a_server(argument: str, server: Server, label: str) -
         ("http://", "is no server address"),
         ("http://h:port", "is no server address"),
         ("ftp://h", "is no server address"),
+        ("%%% not a server at all ///", "is no server address"),
+        ("h\x00 junk", "is no server address"),
+        ("http://h:1/a path", "is no server address"),
+        ("<html>", "is no server address"),
         ("gopher+http://h:1", "no kind of server called gopher"),
         ("prometheus+http://h:1", "needs mapping"),
     ],
