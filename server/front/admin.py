@@ -69,7 +69,7 @@ def router(hub: Hub) -> APIRouter:
         asked = await _asked(hub, request, Drain)
         if isinstance(asked, Response):
             return asked
-        hub.drain(asked.reconnect_url)
+        hub.draining.begin(asked.reconnect_url)
         return state()
 
     @api.delete("/drain", summary="Admit streams again")
@@ -77,7 +77,7 @@ def router(hub: Hub) -> APIRouter:
         asked = await _asked(hub, request, Drain)
         if isinstance(asked, Response):
             return asked
-        hub.undrain()
+        hub.draining.call_off()
         return state()
 
     return api

@@ -108,7 +108,7 @@ def _connect(hub: Hub, request: Request) -> Response:
         url = f"{scheme}://{request.headers.get('host', f'{settings.host}:{settings.port}')}/ws"
     # Behind a proxy that we know no way around, the client may come back to another replica: a ticket would be lost.
     ticket = None if forwarded and not public and not pod else hub.ticket()
-    if ticket is None and (hub.draining or hub.slots.used >= hub.slots.total):
+    if ticket is None and (hub.draining.on or hub.slots.used >= hub.slots.total):
         hub.stats.rejected["no_capacity"] += 1
         return _error(503, "No GPU resources available", Retry_After="5")
     answer = wire.Connect(

@@ -4,7 +4,6 @@ Every decision is made on the event loop without waiting in between, so none can
 """
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import secrets
@@ -13,8 +12,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 from server import ipc
+from server.front import limits
 from server.front.clock import now
-from server.front.session import OUTBOX_LIMIT, Audio, Outbox, Session
+from server.front.draining import Draining
+from server.front.session import Audio, Outbox, Session
 from server.front.slots import Slots
 from server.front.supervisor import Launch, Patience, WorkerProcess, spawn
 from server.settings import Settings
@@ -23,14 +24,6 @@ from server.telemetry.stats import Stats
 from whisper_ops.wire import HealthStatus
 
 log = logging.getLogger("whisper_ops.server")
-
-
-PAUSE_SECONDS = 60.0
-"""With so much audio uncovered the server stops reading a socket."""
-GIVE_UP_SECONDS = 90.0
-"""With so much the session ends as overloaded."""
-IDLE_LAG_SECONDS = 1.0
-"""With more uncovered, whoever is silent may be waiting for us: back-pressure, or a file's next part."""
 
 
 class Refused(Exception):  # noqa: N818  # it is an answer, not an error
@@ -63,14 +56,9 @@ class Hub:
         self.figures = [EngineFigures() for _ in settings.devices]
         self.sessions: dict[int, Session] = {}
         self.stats = Stats()
-        self.draining = False
-        self.reconnect_url = settings.reconnect_url
-        """Where clients are sent while it drains."""
-        self._drain_ends = 0.0
-        self._draining: asyncio.Task[None] | None = None
+        self.draining = Draining(settings, self.sessions)
         self._numbers = itertools.count(1)
         self._changed = asyncio.Event()
-        self._left = asyncio.Event()
 
     async def run(self) -> None:
         """Run the workers and the once-a-second bookkeeping until cancelled."""
@@ -85,7 +73,7 @@ class Hub:
         while True:
             tick = max(tick + 1.0, loop.time())
             await asyncio.sleep(tick - loop.time())
-            self._sweep()
+            self._end_overdue()
             self.stats.turn([s.lag_s for s in self.sessions.values() if not s.done])
             for gpu_id, figures in enumerate(self.figures):
                 figures.turn([s.lag_s for s in self.sessions.values() if s.gpu_id == gpu_id and not s.done])
@@ -109,7 +97,7 @@ class Hub:
         return gpu_id
 
     def _admit(self, connection_id: str, address: str, ticket: str | None) -> int:
-        if self.draining:
+        if self.draining.on:
             raise Refused("draining", "The server is draining; connect to another one")
         cap = self.settings.connections_per_address
         if cap and Counter(s.address for s in self.sessions.values())[address] >= cap:
@@ -129,7 +117,7 @@ class Hub:
         """Reserve a slot for a client that will connect within seconds; None when full or draining."""
         value = secrets.token_urlsafe(16)
         owner = f"ticket:{value}"
-        gpu_id = None if self.draining else self.slots.reserve(owner)
+        gpu_id = None if self.draining.on else self.slots.reserve(owner)
         if gpu_id is None:
             return None
         seconds = self.settings.ticket_seconds
@@ -192,7 +180,7 @@ class Hub:
         if self.sessions.pop(session.number, None) is None:
             return
         session.outbox.close()
-        self._left.set()
+        self.draining.left()
         self.workers[session.gpu_id].send(ipc.Close(session.number))
         self.leave(session.connection_id)
         stats = self.stats
@@ -219,96 +207,27 @@ class Hub:
         for session in self.sessions.values():
             if secrets.compare_digest(session.resume_token.encode(), token.encode()):
                 session.reattach(offset)
-                if self.draining:
-                    session.outbox.put(self._notice())
+                self.draining.tell(session)
                 self.stats.resumed += 1
                 return session
         return None
 
-    def _sweep(self) -> None:
-        """End sessions that sent nothing for too long, or lasted too long."""
-        at, settings = now(), self.settings
+    def _end_overdue(self) -> None:
         for session in list(self.sessions.values()):
-            if len(session.outbox) > OUTBOX_LIMIT:
-                log.warning("Connection %s: does not read; given up", session.connection_id)
+            if not limits.reads(session):
                 self.close(session, failed=True)
-            if session.ended:
-                continue
-            # A client that waits until we have caught up is not idle.
-            waits = session.lag_s > IDLE_LAG_SECONDS
-            if settings.idle_seconds and not waits and at - session.heard_at > settings.idle_seconds:
-                session.break_off("idle_timeout", f"No audio for {settings.idle_seconds:g} s")
-            elif settings.session_seconds and at - session.began > settings.session_seconds:
-                session.break_off("session_timeout", f"A session lasts at most {settings.session_seconds:g} s")
+            limits.end_overdue(session, self.settings)
 
     def leave_unopened(self, connection_id: str) -> None:
         """Free what a connection holds that never became a session."""
         if not any(session.connection_id == connection_id for session in self.sessions.values()):
             self.leave(connection_id)
 
-    async def room(self, session: Session) -> None:
-        """Back-pressure: wait while too much of a session's audio is uncovered; beyond a limit, end it."""
-        if session.lag_s <= PAUSE_SECONDS:
-            return
-        self.stats.paused += 1
-        began = now()
-        while session.lag_s > PAUSE_SECONDS and not session.done:
-            # What the client says while we do not read is uncovered as well.
-            if session.lag_s + now() - began > GIVE_UP_SECONDS:
-                self.stats.overloaded += 1
-                session.break_off("overloaded", f"more than {GIVE_UP_SECONDS:.0f} s of audio wait for text")
-                return
-            await asyncio.sleep(0.1)
-
     def leave(self, connection_id: str) -> None:
         """Free whatever a connection holds."""
         gpu_id = self.slots.release(connection_id)
         if gpu_id is not None:
             log.info("Released GPU %d from connection %s", gpu_id, connection_id)
-
-    # --- draining -----------------------------------------------------------------------------------
-
-    def drain(self, reconnect_url: str | None = None) -> None:
-        """Admit nobody any more, and tell every client; streams that do not end in time are ended.
-
-        Once more with another address, it is told to everybody again; the time goes on.
-        """
-        url = reconnect_url or self.settings.reconnect_url
-        if self.draining and url == self.reconnect_url:
-            return
-        self.reconnect_url = url
-        if not self.draining:
-            self.draining = True
-            self._drain_ends = now() + self.settings.drain_seconds
-            self._draining = asyncio.get_running_loop().create_task(self._end_streams())
-        for session in self.sessions.values():
-            session.outbox.put(self._notice())
-
-    def _notice(self) -> ipc.Draining:
-        return ipc.Draining(max(0.0, self._drain_ends - now()), self.reconnect_url)
-
-    def undrain(self) -> None:
-        """Admit again."""
-        self.draining = False
-        if self._draining is not None:
-            self._draining.cancel()
-
-    async def drained(self) -> None:
-        """Wait until draining is over: every stream has ended or was ended, or it was called off."""
-        if self._draining is not None:
-            await asyncio.wait({self._draining})
-
-    async def _end_streams(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._emptied(), self.settings.drain_seconds)
-        for session in self.sessions.values():
-            session.break_off("drained", "The server has ended; connect to another one")
-        await asyncio.sleep(0.2)  # for the word to leave
-
-    async def _emptied(self) -> None:
-        while self.sessions:
-            await self._left.wait()
-            self._left.clear()
 
     # --- workers ------------------------------------------------------------------------------------
 
@@ -378,7 +297,7 @@ class Hub:
         """The word of `/health`."""
         states = [gpu.state for gpu in self.slots.gpus]
         used, total = self.slots.used, self.slots.total
-        if self.draining:
+        if self.draining.on:
             return "draining"
         if "ready" not in states and "starting" in states:
             return "starting"
@@ -390,4 +309,4 @@ class Hub:
     @property
     def ready(self) -> bool:
         """Whether an orchestrator should send streams here. A full server is ready."""
-        return not self.draining and any(gpu.state == "ready" for gpu in self.slots.gpus)
+        return not self.draining.on and any(gpu.state == "ready" for gpu in self.slots.gpus)

@@ -68,9 +68,9 @@ class Server(uvicorn.Server):
         self._drain = asyncio.get_running_loop().create_task(self._drained())
 
     async def _drained(self) -> None:
-        self._hub.drain()
+        self._hub.draining.begin()
         log.info("Draining: %d streams have up to %.0f s", len(self._hub.sessions), self._hub.settings.drain_seconds)
-        await self._hub.drained()
+        await self._hub.draining.over()
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

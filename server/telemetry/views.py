@@ -123,7 +123,7 @@ class Views:
             name=names[device.kind],
             uuid=reading.uuid if reading else None,
             device=device.name,
-            state="draining" if hub.draining and gpu.state == "ready" else gpu.state,
+            state="draining" if hub.draining.on and gpu.state == "ready" else gpu.state,
             gpu_utilization_percent=reading.gpu_utilization_percent if reading else None,
             temperature_celsius=reading.temperature_celsius if reading else None,
             power_watts=reading.power_watts if reading else None,

@@ -133,8 +133,8 @@ def test_draining_tells_everybody_admits_nobody_and_ends() -> None:
         world = await World(drain_seconds=5.0).ready()
         quick, slow = await world.client().connected(), await world.client().connected()
         await quick.speak(1.0)
-        world.hub.drain()
-        waiting = asyncio.create_task(world.hub.drained())
+        world.hub.draining.begin()
+        waiting = asyncio.create_task(world.hub.draining.over())
         await asyncio.sleep(0.1)
         assert quick.of("draining")[0]["deadline_s"] == 5.0
         late = world.client()
@@ -156,9 +156,9 @@ def test_a_drain_that_is_called_off_ends_nobody() -> None:
     async def main() -> None:
         world = await World(drain_seconds=5.0).ready()
         client = await world.client().connected()
-        world.hub.drain()
+        world.hub.draining.begin()
         await client.speak(2.0)
-        world.hub.undrain()
+        world.hub.draining.call_off()
         await client.speak(10.0)
         assert not client.over
         assert (await world.client().connected()).of("ready")
@@ -171,10 +171,10 @@ def test_where_to_go_is_told_again_when_it_changes_and_to_those_who_come_back() 
     async def main() -> None:
         world = await World(drain_seconds=30.0, reconnect_url="wss://one.example/ws").ready()
         client = await world.client().connected()
-        world.hub.drain()
+        world.hub.draining.begin()
         await client.speak(4.0)
-        world.hub.drain()
-        world.hub.drain("wss://two.example/ws")
+        world.hub.draining.begin()
+        world.hub.draining.begin("wss://two.example/ws")
         await client.speak(1.0)
         told = [(notice["reconnect_url"], notice["deadline_s"]) for notice in client.of("draining")]
         assert told == [("wss://one.example/ws", 30.0), ("wss://two.example/ws", 26.0)]

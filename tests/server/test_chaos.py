@@ -143,9 +143,9 @@ class Chaos(RuleBasedStateMachine):
         async def work() -> None:
             self.world.hub.slots.set_limit(limit)
             if draining:
-                self.world.hub.drain()
+                self.world.hub.draining.begin()
                 await asyncio.sleep(1)
-                self.world.hub.undrain()
+                self.world.hub.draining.call_off()
 
         self._do(work())
 

@@ -248,7 +248,7 @@ def test_a_stream_whose_audio_cannot_be_handled_ends_alone(monkeypatch: pytest.M
 
 
 def test_a_client_that_never_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.front.hub.OUTBOX_LIMIT", 3)
+    monkeypatch.setattr("server.front.limits.OUTBOX_LIMIT", 3)
 
     async def main() -> None:
         world = await World().ready()

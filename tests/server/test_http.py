@@ -187,7 +187,7 @@ def test_orchestrators_probes() -> None:
         await world.client().connected()
         assert (await http.get("/readyz")).status_code == 200
         assert (await http.get("/readyz?full=503")).status_code == 503
-        world.hub.drain()
+        world.hub.draining.begin()
         assert (await http.get("/readyz")).status_code == 503
         assert (await http.get("/livez")).status_code == 200
 

@@ -8,7 +8,7 @@ import asyncio
 
 import pytest
 
-from server.front.hub import GIVE_UP_SECONDS, PAUSE_SECONDS
+from server.front.limits import GIVE_UP_SECONDS, PAUSE_SECONDS
 from server.front.supervisor import Patience
 from server.settings import SimulatedLaw
 from tests.server.test_streams import spoken

@@ -253,10 +253,12 @@ class Client:
         return self
 
     def leave(self) -> None:
+        self.stalled = False  # what waits to be sent to a closed socket is let go
         self._put({"type": "websocket.disconnect", "code": 1000, "reason": ""})
 
     def drop(self) -> None:
         """The network is gone: no close frame."""
+        self.stalled = False
         self._put({"type": "websocket.disconnect", "code": 1005})
 
     async def finished(self) -> None:

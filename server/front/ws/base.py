@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket
 
 from server import ipc
 from server.encodings import BYTES_PER_SAMPLE
+from server.front import limits
 from server.front.clock import now
 from server.front.hub import Hub, Refused
 from server.front.session import Audio, Outbox, Session
@@ -218,4 +219,4 @@ class Conversation:
             raise Bad("bad_audio", f"{len(data)} bytes are no whole number of {session.audio.encoding} samples")
         if not session.ended:
             self.hub.hear(session, data)
-            await self.hub.room(session)
+            await limits.room(session, self.hub.stats)
