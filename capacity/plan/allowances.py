@@ -1,9 +1,10 @@
 """What the host's tables allow by arithmetic alone: ports at a proxy, connection tracking, and the network card.
 
 Nothing is fitted here: a connection takes one entry or one port by the way TCP works, and its audio is 256 kbit/s
-of 16-bit samples at 16 kHz, plus 62 bytes of WebSocket, TCP and IP headers for each frame.
+of 16-bit samples at 16 kHz, plus the headers of WebSocket frames and of TCP and IP packets.
 """
 
+import math
 import platform
 
 import psutil
@@ -13,8 +14,8 @@ from capacity.plan.key import Key
 from capacity.plan.shape import Resource
 
 AUDIO_BYTES_PER_SECOND = 32_000.0
-FRAME_HEADERS_BYTES = 62.0
-"""WebSocket 8 (masked, over 125 bytes), TCP 32 with timestamps, IPv4 20; a frame of 100 ms fits no single packet."""
+FRAME_BYTES, PACKET_BYTES, PAYLOAD_BYTES = 8, 52, 1448
+"""Headers of a masked WebSocket frame over 125 bytes; TCP 32 with timestamps and IPv4 20; what fits into 1,500."""
 PORTS = "ports at a proxy"
 ONLY_BEHIND_A_PROXY = (PORTS,)
 """Rows that bind only where a proxy runs on the server's machine, which nobody told; so they never set the limit."""
@@ -56,7 +57,9 @@ def allowances(key: Key, caps: Caps) -> tuple[Resource, ...]:
 
 def stream_bytes_per_second(chunk_seconds: float | None) -> float:
     """What one connection sends: 16-bit audio at 16 kHz in frames of `chunk_seconds`."""
-    return AUDIO_BYTES_PER_SECOND + FRAME_HEADERS_BYTES / (chunk_seconds or _USUAL_CHUNK_SECONDS)
+    chunk = chunk_seconds or _USUAL_CHUNK_SECONDS
+    frame = AUDIO_BYTES_PER_SECOND * chunk + FRAME_BYTES
+    return (frame + PACKET_BYTES * math.ceil(frame / PAYLOAD_BYTES)) / chunk
 
 
 def card_bytes_per_second(hostname: str | None) -> float | None:
