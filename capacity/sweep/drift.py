@@ -10,9 +10,12 @@ from whisper_ops.history import LevelRecord
 
 CONFIDENCE = 0.95
 """Two-sided."""
-_FEWEST = 4
-"""Blocks: a line through three points always looks good."""
+_FEWEST = 8
+"""Blocks: a line through a few points always looks good."""
+_MATERIAL = 0.01
+"""Share of its mean that a figure must have changed by in the time: nobody minds less."""
 _HOUR = 3600.0
+_MINUTES = 120.0
 _FIGURES: tuple[tuple[str, str, float, Callable[[LevelRecord], float | None]], ...] = (
     ("stable p50", "s", 1.0, lambda block: block.stable_p50_seconds),
     ("stable p95", "s", 1.0, lambda block: block.stable_p95_seconds),
@@ -29,11 +32,13 @@ class Slope(msgspec.Struct, frozen=True):
     per_hour: float
     low: float
     high: float
+    material: bool = True
+    """Whether the change in the time measured is worth a word."""
 
     @property
     def grows(self) -> bool:
-        """Whether it surely does."""
-        return self.low > 0
+        """Whether it surely does, and so much that it matters."""
+        return self.low > 0 and self.material
 
     def __str__(self) -> str:
         return f"{self.name} {self.per_hour:+.3g} {self.unit} an hour ({self.low:+.3g} to {self.high:+.3g})"
@@ -58,7 +63,8 @@ def slope(name: str, unit: str, points: Sequence[tuple[float, float]]) -> Slope 
     freedom = len(points) - 2
     sigma = math.sqrt(float(rest @ rest) / freedom / spread)
     half = _student(freedom) * sigma * _widening(rest)
-    return Slope(name, unit, steep, steep - half, steep + half)
+    material = abs(steep) * float(np.ptp(hours)) > _MATERIAL * abs(float(values.mean()))
+    return Slope(name, unit, steep, steep - half, steep + half, material)
 
 
 def drifts(blocks: Sequence[LevelRecord], watched: dict[str, list[dict[str, float]]]) -> list[Slope]:
@@ -77,7 +83,8 @@ def said(blocks: Sequence[LevelRecord], watched: dict[str, list[dict[str, float]
     """The verdict of a soak in a sentence or two."""
     held = sum(block.duration_seconds for block in blocks)
     met = sum(block.passed is True for block in blocks)
-    head = f"held for {held / 60:.0f} min: {met} of {len(blocks)} blocks met the objective"
+    time = f"{held / 60:.0f} min" if held >= _MINUTES else f"{held:.0f} s"
+    head = f"held for {time}: {met} of {len(blocks)} blocks met the objective"
     found = drifts(blocks, watched)
     if not found:
         return f"{head}; fewer than {_FEWEST} usable blocks say nothing of a drift"

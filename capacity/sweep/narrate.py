@@ -96,11 +96,14 @@ class Narrator:
 
     def _picture(self) -> Group:
         left = max(0.0, self._ends_at - time.monotonic())
-        parts = [level_table(self._levels, self._console.width)] if self._levels else []
+        # A soak has hundreds of blocks, and the terminal a few dozen lines.
+        shown = self._levels[-max(3, self._console.height - _OTHER_LINES) :]
+        parts = [level_table(shown, self._console.width)] if shown else []
         notes = [Text(note, style="dim") for note in self._notes[-2:]]
         return Group(*parts, *notes, Text(f"{self._label} · {self._now} · {left:.0f} s {self._left}"))
 
 
+_OTHER_LINES = 12
 _SEARCHING = {"double", "bisect", "repeat"}
 
 
