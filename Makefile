@@ -96,7 +96,7 @@ clean: ## remove what the targets made
 bench-gpu: $(VENV)/.dev ## the same with CUDA on the first GPU, and a recording of its NVML readings
 	@$(BIN)/python -m tests.bench.bench_gpu
 
-bench-server: $(VENV)/.dev ## the server's promises: streams at a latency, idle and silent streams, refusals, faults (6 minutes)
+bench-server: $(VENV)/.dev ## the server's promises: streams at a latency, idle and silent streams, refusals, faults; WhisperLive beside it (9 minutes)
 	@$(BIN)/python -m tests.bench.bench_server
 
 bench-start: $(VENV)/.dev ## how long --help takes

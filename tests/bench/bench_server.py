@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -187,6 +188,14 @@ def faults(folder: Path) -> Iterator[Figure]:
             said = server.wait_until("/health", lambda h: h["capacity"]["used_slots"] == 0)
             yield Figure(f"{name}: slots held afterwards", said["capacity"]["used_slots"], "", 0)
     yield from compared("server restarted", calm, asyncio.run(_restarted(folder, sounds)))
+    with running_server(folder, *ARGUMENTS, "--devices", "cpu,cpu") as server:
+        yield from compared("crash loop", calm, asyncio.run(_harmed(server, sounds, _crash_loop)))
+        said = server.wait_until("/gpu-status", lambda s: s["gpus"][0]["state"] == "failed", 60)
+        failed = sum(gpu["state"] == "failed" for gpu in said["gpus"])
+        yield Figure("crash loop: devices failed, of 2", failed, "", 1)
+        held = server.get("/health")["capacity"]
+        yield Figure("crash loop: slots held afterwards", held["used_slots"], "", 0)
+        yield Figure("crash loop: slots left", held["total_slots"], "", 16)
 
 
 Harm = Callable[[Running, list[Speaker]], None]
@@ -210,6 +219,19 @@ def _kill(server: Running, _: list[Speaker]) -> None:
 
 def _hang(server: Running, _: list[Speaker]) -> None:
     os.kill(_worker(server), signal.SIGSTOP)
+
+
+def _crash_loop(server: Running, _: list[Speaker]) -> None:
+    threading.Thread(target=_kill_each, args=[server], daemon=True).start()
+
+
+def _kill_each(server: Running) -> None:
+    """Kill the first device's worker each time it comes, until it comes no more."""
+    known: list[int | None] = [None]
+    for _ in range(5):
+        said = server.wait_until("/gpu-status", lambda s: s["gpus"][0]["process_id"] not in known, 30)
+        known.append(int(said["gpus"][0]["process_id"]))
+        os.kill(int(said["gpus"][0]["process_id"]), signal.SIGKILL)
 
 
 def _drop(_: Running, speakers: list[Speaker]) -> None:
