@@ -11,7 +11,7 @@ import psutil
 
 from dashboard.alerts import AlertBook, Rule
 from dashboard.charting import ChartSource, HistoryCharts, NoCharts
-from dashboard.happenings import Happenings
+from dashboard.happenings import Happenings, left
 from dashboard.memory import Memory, alert_view
 from dashboard.poller import Fleet
 from dashboard.view.world import AlertView, Board, SelfView, World, standing_first
@@ -132,12 +132,23 @@ class Live:
 
     def world(self) -> World:
         """The world now."""
+        for server in self.fleet.take_gone():
+            self._forget(server)
         cost = SelfView(self._cost.cpu_ratio(), self._poll_p95(), self._cost.memory_bytes())
         self.board.alerts, self.board.events = self._alerts(), self._known_events()
         world = self.board.world(time.time(), interval=self.interval, itself=cost)
         recording = "nothing is recorded" if self._writer is None else f"recording to {self._writer.path}"
         trouble = None if self._writer is None else self._writer.note
         return msgspec.structs.replace(world, recording=recording, trouble=trouble)
+
+    def _forget(self, server: str) -> None:
+        self.board.forget(server)
+        ended, event = self._book.forget(server), left(server)
+        self._events.appendleft(event)
+        if self._writer is not None:
+            for alert in ended:
+                self._writer.put(alert.record())
+            self._writer.put(event)
 
     def _alerts(self) -> tuple[AlertView, ...]:
         own = [alert_view(alert) for alert in (*self._book.active, *self._book.past)]

@@ -1,5 +1,6 @@
 """What happened between two polls: a silence, a restart, another version, another limit. Imports no textual."""
 
+import time
 from collections.abc import Iterator
 
 from dashboard.view import figures as f
@@ -29,6 +30,11 @@ class Happenings:
         before = self._answers.get(name)
         self._answers[name] = snapshot
         return [*events, *_changes(before, snapshot)] if before is not None else events
+
+
+def left(server: str) -> EventRecord:
+    """A server found behind a name went: it answers no more, and the name leads to it no more."""
+    return EventRecord(at=time.time(), server=server, kind="gone", detail="its name leads to it no more")
 
 
 def _changes(before: Snapshot, after: Snapshot) -> Iterator[EventRecord]:

@@ -132,6 +132,12 @@ class Fleet:
         self._find_seconds = find_seconds
         self._found: dict[tuple[str, str], Poller] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._gone: list[str] = []
+
+    def take_gone(self) -> list[str]:
+        """The servers that were let go of since this was asked last: no name leads to them any more."""
+        gone, self._gone = self._gone, []
+        return gone
 
     async def run(self, emit: Emit) -> None:
         """Poll all until cancelled, then close every source."""
@@ -188,6 +194,7 @@ class Fleet:
     async def _let_go(self, name: str, key: str) -> None:
         poller = self._found.pop((name, key))
         del self.pollers[poller.server]
+        self._gone.append(poller.server)
         task = self._tasks.pop(poller.server, None)
         if task is not None:
             task.cancel()

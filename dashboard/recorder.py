@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dashboard.alerts import AlertBook, Change, load_rules
 from dashboard.alerts.notify import Notifier
-from dashboard.happenings import Happenings
+from dashboard.happenings import Happenings, left
 from dashboard.narrator import Narrator
 from dashboard.settings import Watch
 from dashboard.systemd import Notify
@@ -87,9 +87,17 @@ class Recorder:
             writer.put(change.alert.record())
             self._notifier.put(change)
             self._say(f"alert {change.kind}: {_told(change)}")
+        for server in self._fleet.take_gone():
+            self._forget(writer, server)
         if time.monotonic() >= self._keep_at:
             self._keep_at = time.monotonic() + _KEEP_ALERTS_SECONDS
             self._keep_alerts(writer)
+
+    def _forget(self, writer: HistoryWriter, server: str) -> None:
+        for alert in self._book.forget(server):
+            writer.put(alert.record())
+            self._notifier.put(Change("ended", alert))
+        writer.put(left(server))
 
     def _keep_alerts(self, writer: HistoryWriter) -> None:
         """Bring the rows of alerts that last up to date: their least, mean and greatest value grow."""

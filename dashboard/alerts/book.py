@@ -110,13 +110,16 @@ class AlertBook:
                     changes.append(change)
         return changes
 
-    def forget(self, server: str) -> None:
-        """A server that is polled no more: its alerts are neither on nor past."""
-        for kept in (self._past, self._seen):
-            kept.pop(server, None)
+    def forget(self, server: str) -> list[Alert]:
+        """A server that is polled no more: its alerts end with its last poll, and are returned."""
+        self._past.pop(server, None)
+        last = self._seen.pop(server, None)
         for key in [key for key in self._watches if key[1] == server]:
-            self._watches.pop(key)
-            self._active.pop(key, None)
+            del self._watches[key]
+        on = [self._active.pop(key) for key in list(self._active) if key[1] == server]
+        ended = [msgspec.structs.replace(alert, until=last) for alert in on]
+        self.past.extend(ended)
+        return ended
 
     def _hold(self, rule: Rule, key: Key, at: float, value: float | None) -> Change | None:
         watch = self._watches.get(key)

@@ -165,6 +165,10 @@ class Board:
         for gpu in snapshot.gpus:
             slot.gpu_trends.setdefault(gpu.gpu_id, Trend()).add(snapshot.at, gpu.lag_p95_seconds)
 
+    def forget(self, server: str) -> None:
+        """A server that is polled no more has no row any more."""
+        self._slots.pop(server, None)
+
     def recall(self, newest: Snapshot, answer: Snapshot, readings: Iterable[Reading]) -> None:
         """Take all polls of a server at once: its newest, its last answer, and in their order what trends need."""
         slot = self._slots[newest.server] = _Slot()

@@ -43,9 +43,6 @@ class Sheet(ScrollView, can_focus=True, inherit_bindings=False):
             super().__init__()
             self.command = command
 
-    class Moved(Message):
-        """The cursor went to another row."""
-
     def __init__(self) -> None:
         super().__init__()
         self._page = _EMPTY
@@ -98,7 +95,7 @@ class Sheet(ScrollView, can_focus=True, inherit_bindings=False):
         rows = {line.key: i for i, line in enumerate(self._page.body) if line.key in (key, self._cursor)}
         if key not in rows:
             return
-        moved, self._cursor = key != self._cursor, key
+        self._cursor = key
         head, room, top = len(self._page.head), self.page_rows() + 1, self.scroll_offset.y
         # Two rows look different now; the rest of the page stays as it is.
         self.refresh(*(Region(0, head + row - top, self.size.width, 1) for row in rows.values() if row >= top))
@@ -106,8 +103,6 @@ class Sheet(ScrollView, can_focus=True, inherit_bindings=False):
             self._scroll(0)
         elif not top <= rows[key] < top + room:
             self._scroll(rows[key] if rows[key] < top else rows[key] - room + 1)
-        if moved:
-            self.post_message(self.Moved())
 
     def move(self, steps: int) -> None:
         """Move the cursor by rows; a page without rows, or with no further one, scrolls."""

@@ -202,6 +202,7 @@ def test_mistakes_in_rules_are_named_by_line(tmp_path: Path, old: str, new: str,
 def test_a_server_that_is_polled_no_more_is_forgotten() -> None:
     book = AlertBook([RULE])
     told(book, *lags(3, 3, 3, 3, 3))
-    book.forget("one")
+    (ended,) = book.forget("one")
+    assert ended.until == 4.0, "with its last poll"
     assert book.active == []
     assert told(book, *lags(3, 3, 3, 3, start=10)) == [(13.0, "started", "lag")]

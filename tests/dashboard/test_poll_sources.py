@@ -177,6 +177,8 @@ async def test_each_replica_behind_a_name_is_a_server_of_its_own(monkeypatch: py
         # It still answers, so it is still polled.
         assert {snapshot.server for snapshot in seen} == {"asr/127.0.0.1", "asr/127.0.0.2"}
     await until(lambda: list(fleet.pollers) == ["asr/127.0.0.1"])
+    assert fleet.take_gone() == ["asr/127.0.0.2"]
+    assert fleet.take_gone() == [], "each is said once"
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
