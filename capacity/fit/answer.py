@@ -90,7 +90,8 @@ def refused(reason: str, question: Question, key: dict[str, str] | None = None) 
 
 
 def _one(table: Table, question: Question, key: dict[str, str]) -> Fit:
-    objective = None if question.objective is None else parse(question.objective, question.unit)
+    unit = question.unit or table.unit(question.metric)
+    objective = None if question.objective is None else parse(question.objective, unit)
     judged = question.metric if objective is None else objective.column
     table.require(judged)
     positive = question.kind in ("throughput", "latency")
@@ -104,7 +105,7 @@ def _one(table: Table, question: Question, key: dict[str, str]) -> Fit:
         predictions=_predictions(chosen, found, question),
         capacity=_capacity(chosen, found, question, objective),
         levels=len(found.levels),
-        unit=question.unit,
+        unit=unit,
         left_out=found.left_out,
         key=key,
         points=tuple((level.load, level.figure) for level in found.levels),

@@ -59,6 +59,11 @@ class Table(msgspec.Struct, frozen=True):
             )
         return found
 
+    def unit(self, column: str) -> str | None:
+        """The unit that the column's cells carry, as in `37%`; None when they are bare numbers."""
+        found = (_NUMBER.match(self._plain(row.cells[column])) for row in self.rows)
+        return next((match["unit"] for match in found if match is not None and match["unit"]), None)
+
     def where(self, key: dict[str, str]) -> "Table":
         """The rows whose cells equal `key`."""
         rows = tuple(row for row in self.rows if all(row.cells[column] == value for column, value in key.items()))

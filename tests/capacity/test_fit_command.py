@@ -260,3 +260,10 @@ def test_every_table_of_the_gauntlet_is_answered(capsys: pytest.CaptureFixture[s
             assert group["capacity"]["reason"]
             for row in group["predictions"]:
                 assert row["low"] <= row["value"] <= row["high"]
+
+
+def test_the_unit_of_the_cells_is_the_unit_of_the_answer(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = table(tmp_path / "cpu.csv", [(1, "5%"), (2, "9 %"), (4, "18%"), (8, "37%")])
+    body = fit(capsys, file, "n", "x", "cpu", "--objective", "x<=90%", "--predict", "16", "--json").json
+    assert body["unit"] == "%"
+    assert body["capacity"]["estimate"] == pytest.approx(19.6, rel=0.02)
