@@ -5,10 +5,12 @@ from typing import TypeVar
 import msgspec
 from fastapi import APIRouter, Request, Response
 
+from server.front.descriptors import make_room
 from server.front.endpoints import admin_allowed
 from server.front.hub import Hub
 from server.settings import checked_stream_url
 from whisper_ops import wire
+from whisper_ops.errors import UserError
 
 T = TypeVar("T")
 
@@ -61,6 +63,10 @@ def router(hub: Hub) -> APIRouter:
         asked = await _asked(hub, request, Limits)
         if isinstance(asked, Response):
             return asked
+        try:
+            make_room(asked.max_connections_per_gpu * len(hub.settings.devices))
+        except UserError as error:
+            return _answer({"error": str(error)}, 422)
         hub.slots.set_limit(asked.max_connections_per_gpu)
         return _answer(asked)
 

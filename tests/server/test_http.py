@@ -240,6 +240,21 @@ def test_admin_calls_need_the_admin_token() -> None:
     serving(work, admin_token="root")
 
 
+def test_a_limit_beyond_the_open_files_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
+
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        root = {"authorization": "Bearer root"}
+        refused = await http.put("/admin/limits", json={"max_connections_per_gpu": 600}, headers=root)
+        assert refused.status_code == 422
+        assert "1200 slots need 1328 open files" in refused.json()["error"]
+        assert world.hub.slots.total == 8
+
+    serving(work, admin_token="root")
+
+
 def test_draining_by_an_admin_sends_clients_where_told_and_ends_what_is_left() -> None:
     async def work(world: World, http: httpx.AsyncClient) -> None:
         root = {"authorization": "Bearer root"}
