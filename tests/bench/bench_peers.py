@@ -133,8 +133,11 @@ def _number(value: float | None, digits: int = 2) -> str:
 
 def main() -> None:
     runs, seconds = int(os.environ.get("RUNS", "1")), os.environ.get("SECONDS_A_LEVEL", "20")
+    only = os.environ.get("ONLY")
+    modules = {"whisperlive": "whisper_live", "whisperlivekit": "whisperlivekit"}
     try:
-        install()
+        if needed := [module for protocol, module in modules.items() if only in {None, protocol}]:
+            install(needed)
     except PeerError as error:
         raise SystemExit(str(error)) from error
     model, port = model_folder(), free_port()
@@ -142,7 +145,7 @@ def main() -> None:
     done = kept(seconds)
     shown: list[Run] = []
     for peer, count in wanted:
-        if os.environ.get("ONLY", peer.protocol) != peer.protocol:
+        if only not in {None, peer.protocol}:
             continue
         for number in range(1, count + 1):
             run = next((run for run in done if (run.server, run.number) == (peer.name, number)), None)
