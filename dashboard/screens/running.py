@@ -5,7 +5,7 @@ from typing import ClassVar
 from dashboard.beside import Beside
 from dashboard.screens.pane import Pane
 from dashboard.view import figures as f
-from dashboard.view.lines import BLANK, Line, Page, Span, cut, line
+from dashboard.view.lines import BLANK, Line, Page, Span, folded, line
 from dashboard.view.world import World
 
 
@@ -19,11 +19,12 @@ class RunningPane(Pane):
 
     def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all panes
         """Its output, the newest line last."""
-        shown = self.beside.said[-max(1, height - 3) :]
+        # Tables fit, as they are told the width; sentences may be longer.
+        shown = [part for text in self.beside.said[-height:] for part in folded(line(Span(f" {text}")), width)]
         return Page(
             crumbs=("fleet", self.beside.title),
             head=(self._state(), BLANK),
-            body=tuple(Line(cut((Span(" "), Span(text)), width)) for text in shown),
+            body=tuple(shown[-max(1, height - 3) :]),
         )
 
     def do_stop(self, _: str) -> None:

@@ -185,6 +185,12 @@ async def test_a_command_is_watched_to_its_end() -> None:
         assert "level 1: passed" in await told(pilot, "▲ ended with exit code 1")
 
 
+async def test_a_long_sentence_of_a_command_is_read_to_its_end() -> None:
+    async with app(Asked()).run_test(size=(60, 20)) as pilot:
+        run(pilot, "print('the server cannot be reached, ' * 4 + 'is it running?')")
+        assert "is it running?" in await told(pilot, "● done")
+
+
 async def test_a_command_goes_on_when_its_screen_is_left_and_is_found_again() -> None:
     async with app(Asked()).run_test(size=(100, 30)) as pilot:
         await say(pilot, "running")
