@@ -23,7 +23,7 @@ from capacity.sweep.tables import json_body, level_table
 from capacity.sweep.target import parse_target
 from capacity.sweep.watch import parse_watch
 from whisper_ops.errors import Exit, UserError
-from whisper_ops.history import History, LevelRecord, SweepRecord
+from whisper_ops.history import History, LevelRecord, SweepRecord, UtteranceRecord
 
 SWEEP = SweepRecord(
     server="host:8000",
@@ -220,6 +220,24 @@ def test_a_slower_level_is_worse_and_named(tmp_path: Path) -> None:
 def test_invalid_levels_are_no_evidence_for_figures(tmp_path: Path) -> None:
     store = history(tmp_path, (SWEEP, [level(5)]), (SWEEP, [level(5, 0.1, audit="invalid", passed=False)]))
     assert compare(store, 1, 2, worse_by=0.1).reasons == ("5 streams passed before, and fail",)
+
+
+def utterances(*errors: int) -> list[UtteranceRecord]:
+    return [UtteranceRecord(clip=f"clip {k}", words=8, errors=wrong) for k, wrong in enumerate(errors)]
+
+
+def test_a_few_word_errors_more_are_not_worse_and_it_is_said(tmp_path: Path) -> None:
+    store = History.writing(tmp_path / "h.db")
+    for said in (utterances(0, 0, 0, 0, 0, 0), utterances(0, 2, 0, 0, 0, 0), utterances(2, 2, 1, 3, 2, 2)):
+        number = store.start_sweep(SWEEP)
+        wer = sum(one.errors for one in said) / 48
+        store.add_level(msgspec.structs.replace(level(5, wer_ratio=wer), sweep_id=number), utterances=said)
+    luck, surely = compare(store, 1, 2, worse_by=0.1), compare(store, 1, 3, worse_by=0.1)
+    assert not luck.worse
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(table(luck))
+    assert "? 48 words are too few to tell" in console.export_text()
+    assert surely.reasons == ("wer at 5: 0.0 % → 25.0 %",)
 
 
 @pytest.mark.parametrize(
