@@ -226,12 +226,6 @@ class Channel(asyncio.Protocol):
             self._transport.write(b"".join(self._outgoing))
         self._outgoing.clear()
 
-    @property
-    def unsent_bytes(self) -> int:
-        """Bytes that the other end has not taken yet."""
-        waiting = sum(map(len, self._outgoing))
-        return waiting + (self._transport.get_write_buffer_size() if self._transport else 0)
-
     def abort(self) -> None:
         """Hang up at once, whatever was still to be sent."""
         self._outgoing.clear()

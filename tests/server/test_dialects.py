@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from server.settings import SimulatedLaw
 from tests.server.test_streams import spoken
 from tests.server.virtual import Client, World, loud, run
 
@@ -239,6 +240,30 @@ def test_realtime_without_turn_detection_an_item_is_what_is_committed() -> None:
         (item,) = client.of(_COMPLETED)
         assert "".join(m["delta"] for m in client.of(_DELTA)) == item["transcript"]
         assert item["transcript"].split()[:5] == spoken(2.0)
+        await world.close()
+
+    run(main)
+
+
+def test_realtime_commits_in_a_row_are_items_of_their_own() -> None:
+    async def main() -> None:
+        # An engine so slow that the second commit comes before the first has its text.
+        world = await World(law=SimulatedLaw(a_seconds=1.0, b_seconds=0)).ready()
+        client = world.client("/v1/realtime")
+        client.say(_update(turn_detection=None))
+        for _ in range(2):
+            await _say(client, 2.0)
+            client.say('{"type":"input_audio_buffer.commit"}')
+        await world.until(lambda: len(client.of(_COMPLETED)) == 2)
+        committed = client.of("input_audio_buffer.committed")
+        first, second = (message["item_id"] for message in committed)
+        assert first != second
+        assert [message["previous_item_id"] for message in committed] == [None, first]
+        assert [message["item_id"] for message in client.of(_COMPLETED)] == [first, second]
+        for number, item in enumerate(client.of(_COMPLETED)):
+            assert item["transcript"].split() == spoken(2.0, 2.0 * number)
+            deltas = [m["delta"] for m in client.of(_DELTA) if m["item_id"] == item["item_id"]]
+            assert "".join(deltas) == item["transcript"]
         await world.close()
 
     run(main)

@@ -166,10 +166,10 @@ class RealtimeConnection(Conversation):
             case "input_audio_buffer.commit":
                 await self._commit(session)
             case "session.update":
-                before = self._input.format
+                before = self._input
                 self._configure(event)
-                if (self._input.format.type, self._rate()) != (before.type, session.audio.sample_rate):
-                    self._input.format = before
+                if (self._input.format.type, self._rate()) != (before.format.type, session.audio.sample_rate):
+                    self._input = before
                     raise Bad("bad_request", "the audio format cannot change once audio has come")
                 await self._emit("session.updated", session=self._described())
             case _:
@@ -177,14 +177,18 @@ class RealtimeConnection(Conversation):
 
     async def _commit(self, session: Session) -> None:
         if self._manual:
-            item = self._begin()
+            previous = self._committed[-1] if self._committed else self._previous
+            item, self._item = self._item or _new_item(), None
             self._committed.append(item)
-            await self._emit("input_audio_buffer.committed", item_id=item, previous_item_id=self._previous)
+            await self._emit("input_audio_buffer.committed", item_id=item, previous_item_id=previous)
         self.hub.flush(session)
 
     def _begin(self) -> str:
+        """The item that text belongs to now: the oldest that was committed and has not all its text, else the next."""
+        if self._committed:
+            return self._committed[0]
         if self._item is None:
-            self._item = f"item_{secrets.token_hex(8)}"
+            self._item = _new_item()
         return self._item
 
     # --- to the client ------------------------------------------------------------------------------
@@ -209,9 +213,10 @@ class RealtimeConnection(Conversation):
                     item, previous = self._begin(), self._previous
                     await self._emit("input_audio_buffer.committed", item_id=item, previous_item_id=previous)
                     await self._complete()
+                    self._item = None
             case ipc.Flushed() if self._manual and self._committed:
-                self._committed.pop(0)
                 await self._complete()
+                self._committed.pop(0)
             case ipc.Fault():
                 await self._error(Bad(message.code, message.reason))
                 await self.close(CLOSE_CODES.get(message.code, 1011))
@@ -252,7 +257,7 @@ class RealtimeConnection(Conversation):
             transcript=transcript,
             usage={"type": "duration", "seconds": seconds},
         )
-        self._previous, self._item, self._finals = item, None, []
+        self._previous, self._finals = item, []
 
     async def _emit(self, kind: str, **fields: Any) -> None:  # noqa: ANN401  # whatever JSON holds
         await self.send({"type": kind, "event_id": f"event_{next(self._events)}", **fields})
@@ -271,6 +276,10 @@ class RealtimeConnection(Conversation):
         """See `Conversation`."""
         await self._error(bad)
         await self.close(CLOSE_CODES[bad.code], bad.message)
+
+
+def _new_item() -> str:
+    return f"item_{secrets.token_hex(8)}"
 
 
 def _decoded(audio: str | None) -> bytes:
