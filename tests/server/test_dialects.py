@@ -248,7 +248,7 @@ def test_realtime_without_turn_detection_an_item_is_what_is_committed() -> None:
 def test_realtime_commits_in_a_row_are_items_of_their_own() -> None:
     async def main() -> None:
         # An engine so slow that the second commit comes before the first has its text.
-        world = await World(law=SimulatedLaw(a_seconds=1.0, b_seconds=0)).ready()
+        world = await World(law=SimulatedLaw(a_seconds=3.0, b_seconds=0)).ready()
         client = world.client("/v1/realtime")
         client.say(_update(turn_detection=None))
         for _ in range(2):
