@@ -81,7 +81,7 @@ bench-search: $(VENV)/.dev ## how often the search's bracket contains the truth,
 bench-peers: $(VENV)/.dev ## WhisperLive and WhisperLiveKit beside our own server, searched alike (20 minutes; RUNS=5 takes 45)
 	@$(BIN)/python -m tests.bench.bench_peers
 
-bench-laws: $(VENV)/.dev ## three simulated laws through serve, record, sweep and plan, each limit asked of the server again (8 minutes)
+bench-laws: $(VENV)/.dev ## three simulated laws through serve, record, sweep and plan, each limit asked of the server again (6 minutes)
 	@$(BIN)/python -m tests.bench.bench_laws
 
 bench-planner: $(VENV)/.dev ## the planner on published data, sources left out, beside the usual laws; a gauntlet (2 minutes)
