@@ -82,7 +82,16 @@ async def _watch(argument: str, history: Path, speaking: "subprocess.Popen[bytes
 
 def _speak(port: int, protocol: str, path: str, scratch: Path) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "whisper_ops", "sweep", f"ws://127.0.0.1:{port}{path}", "--protocol", protocol]
-    command += ["--levels", str(STREAMS), "--duration", str(SECONDS), "--history", str(scratch / "sweep.db"), "--json"]
+    command += [
+        "--levels",
+        str(STREAMS),
+        "--duration",
+        str(SECONDS),
+        "--history",
+        str(scratch / "sweep.db"),
+        "--json",
+        "--no-warm-up",
+    ]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
