@@ -21,7 +21,6 @@ from capacity.fit.compete import Kind, compete
 from capacity.fit.objective import Objective
 from capacity.laws import latency, rivals, throughput
 from capacity.laws.curve import Array, Law
-from capacity.laws.line import fit_line
 from tests.bench.planner_data import Curve, Knee, below, closed_loops, knees
 from tests.bench.planner_gauntlet import PUBLISHER, Case, blind, latencies, limits, straight, throughputs
 
@@ -232,14 +231,12 @@ def report_blind() -> None:
 
 def report_straight() -> None:
     """Print how well memory and processor time of unseen levels are predicted from the first two thirds."""
-    say("\nMemory and processor time, predicted from the first two thirds of the levels (a robust line):\n")
+    say("\nMemory and processor time, predicted from the first two thirds of the levels, after the competition:\n")
     for kind, curve in straight():
         x, y, unseen, truth = split(curve, 2 / 3)
-        line = fit_line(x, y)
-        if line is None:
-            continue
-        errors = [abs(line.at(float(n)) / value - 1) for n, value in zip(unseen, truth, strict=True)]
-        say(f"  {kind:8}{curve.name:24}{', '.join(f'{error:.1%}' for error in errors)}")
+        chosen = compete(kind, x, y)
+        errors = np.abs(chosen.law.band(unseen.tolist(), noise=True)[:, 1] / truth - 1)
+        say(f"  {kind:8}{curve.name:24}{', '.join(f'{error:.1%}' for error in errors)} ({chosen.name})")
 
 
 class Found(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from capacity.fit.compete import Kind
 from capacity.fit.table import read
 from tests.bench.planner_data import DATA, Curve, Knee, below, knees
 
@@ -36,9 +37,10 @@ def blind(kind: str) -> list[Curve]:
     return [curve for curve, _ in _curves(kind, BLIND)]
 
 
-def straight() -> list[tuple[str, Curve]]:
+def straight() -> list[tuple[Kind, Curve]]:
     """Memory and processor time, with their kind."""
-    return [(kind, curve) for kind in ("memory", "cpu") for curve, _ in _curves(kind)]
+    kinds: tuple[Kind, ...] = ("memory", "cpu")
+    return [(kind, curve) for kind in kinds for curve, _ in _curves(kind)]
 
 
 def limits() -> list[Case]:
