@@ -1,6 +1,7 @@
 """`--devices`: what it may say, and what `auto` finds."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,6 +41,25 @@ def parse(text: str, *, simulated: bool = False) -> tuple[Device, ...]:
     return tuple(devices)
 
 
+def check_present(devices: Sequence[Device]) -> None:
+    """See that the engine can use every GPU that was named, before a worker dies of it again and again.
+
+    Raises:
+        UserError: one is not there.
+    """
+    named = [device for device in devices if device.kind == "cuda"]
+    if not named:
+        return
+    count = _cuda_devices()
+    missing = [device.name for device in named if device.index >= count]
+    if missing:
+        found = f"{count} CUDA GPU{'s' * (count != 1)}" if count else "no CUDA GPU"
+        raise UserError(
+            f"--devices names {', '.join(missing)}, and CTranslate2 finds {found} here; see `nvidia-smi` and "
+            "CUDA_VISIBLE_DEVICES, or say --devices cpu"
+        )
+
+
 def _one(part: str, text: str, position: int) -> tuple[Device, ...]:
     kind, _, number = part.partition(":")
     if part == "cpu":
@@ -64,6 +84,6 @@ def _cuda_devices() -> int:
     # Asking CTranslate2 means what we find is what the engine can use; a build or machine without CUDA answers 0.
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         return 0
-    import ctranslate2  # noqa: PLC0415  # takes a second to import; only `auto` needs it
+    import ctranslate2  # noqa: PLC0415  # takes a second to import; only GPUs and `auto` need it
 
     return int(ctranslate2.get_cuda_device_count())

@@ -57,6 +57,9 @@ class Hub:
         self.sessions: dict[int, Session] = {}
         self.stats = Stats()
         self.draining = Draining(settings, self.sessions)
+        self.hopeless: str | None = None
+        """Why no GPU can serve: each failed before any had a model. Then the server ends, and says this."""
+        self._served = False
         self._numbers = itertools.count(1)
         self._changed = asyncio.Event()
 
@@ -234,6 +237,7 @@ class Hub:
     def worker_ready(self, gpu_id: int, loaded: ipc.Loaded) -> None:
         """See `supervisor.Owner`: streams that waited for this worker begin, or go on where a dead one left them."""
         log.info("Worker of GPU %d is ready: model loaded in %.0f ms", gpu_id, loaded.load_s * 1000)
+        self._served = True
         self.slots.gpus[gpu_id].state = "ready"
         for session in self.sessions.values():
             if session.gpu_id == gpu_id:
@@ -246,6 +250,8 @@ class Hub:
         self.figures[gpu_id].forget()
         for session in [s for s in self.sessions.values() if s.gpu_id == gpu_id]:
             self._move(session, gpu_id, failed=failed)
+        if all(gpu.state == "failed" for gpu in self.slots.gpus) and not self._served:
+            self.hopeless = f"no worker could be started on any device: {self.workers[gpu_id].reason}"
         self._announce()
 
     def _move(self, session: Session, lost: int, *, failed: bool) -> None:

@@ -16,7 +16,7 @@ from server.front.descriptors import make_room
 from server.front.http import BoundedHttp
 from server.front.hub import Hub
 from server.settings import Settings
-from whisper_ops.errors import UserError
+from whisper_ops.errors import Exit, UserError
 
 log = logging.getLogger("whisper_ops.server")
 
@@ -79,6 +79,10 @@ class Server(uvicorn.Server):
         if self.force_exit:
             await self.lifespan.shutdown()
 
+    async def on_tick(self, counter: int) -> bool:
+        """See `uvicorn.Server`. A server that never had a device to serve on ends, so that its user learns why."""
+        return await super().on_tick(counter) or self._hub.hopeless is not None
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See `uvicorn.Server`."""
         self._loop = asyncio.get_running_loop()
@@ -89,7 +93,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve until a signal. `announce` is told the address once it listens.
 
     Raises:
-        UserError: the address cannot be had, or too few files may be open for the slots.
+        UserError: the address cannot be had, too few files may be open for the slots, or no device can serve.
     """
     make_room(settings.max_connections_per_gpu * len(settings.devices))
     sock = bind(settings.host, settings.port)
@@ -114,6 +118,8 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         server = Server(config, hub)
         announce(f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}")
         await server.serve([sock])
+        if hub.hopeless is not None:
+            raise UserError(hub.hopeless, Exit.NO)
         if server.interrupted:
             raise KeyboardInterrupt
 

@@ -91,6 +91,23 @@ def test_a_crash_loop_fails_the_gpu_takes_its_slots_and_tells_its_clients() -> N
     run(main)
 
 
+def test_a_server_that_never_had_a_worker_says_why_and_one_that_had_stays() -> None:
+    async def main() -> None:
+        world = World(2)
+        world.broken = True
+        await world.until(lambda: all(gpu.state == "failed" for gpu in world.hub.slots.gpus))
+        assert world.hub.hopeless == f"no worker could be started on any device: {world.hub.workers[0].reason}"
+        await world.close()
+        served = await World().ready()
+        served.broken = True
+        served.live(0).kill()
+        await served.until(lambda: served.hub.slots.gpus[0].state == "failed")
+        assert served.hub.hopeless is None
+        await served.close()
+
+    run(main)
+
+
 def test_a_failed_gpu_leaves_the_others_working_and_the_server_degraded() -> None:
     async def main() -> None:
         world = await World(2).ready()

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server import ipc
-from server.devices import Device, parse
+from server.devices import Device, check_present, parse
 from server.encodings import Decoder
 from server.engines.base import TimedWord
 from server.engines.loops import loop_start
@@ -240,6 +240,16 @@ def test_devices_are_read_as_they_are_written() -> None:
 def test_devices_that_make_no_sense_are_named(text: str, simulated: bool) -> None:
     with pytest.raises(UserError, match=text):
         parse(text, simulated=simulated)
+
+
+@pytest.mark.parametrize(("count", "says"), [(0, "no CUDA GPU"), (1, "1 CUDA GPU ")])
+def test_a_gpu_that_is_not_there_is_named(count: int, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.devices._cuda_devices", lambda: count)
+    check_present(parse("cpu"))
+    with pytest.raises(UserError, match=rf"cuda:3, and CTranslate2 finds {says}"):
+        check_present(parse("cuda:3"))
+    if count:
+        check_present(parse("cuda:0"))
 
 
 async def test_messages_arrive_whole_and_in_order_however_they_are_cut() -> None:

@@ -119,6 +119,7 @@ def _settings(options: dict[str, Any]) -> "Settings":
         raise UserError("--sim-law goes with --engine simulated")
     token = _token(options)
     found = devices.parse(options["devices"], simulated=simulated)
+    devices.check_present(found)
     model = None if simulated else models.find(options["model"])
     name = model.name if model else "simulated"
     max_batch = options["max_batch"] or (16 if found[0].kind != "cpu" else 4)
