@@ -116,20 +116,29 @@ def largest_held(levels: Sequence[Level]) -> Level | None:
 
 
 def beside(mine: Sequence[Level], peers: Sequence[Level]) -> Iterator[Figure]:
-    """Both servers at the largest level that each holds."""
+    """Theirs at the largest level it holds, beside ours at the promised level and at the largest it holds."""
     here, there = largest_held(mine), largest_held(peers)
     yield Figure("WhisperLive: streams held within 3 s", there.streams if there else 0)
     yield Figure("whisper-ops: streams held within 3 s", here.streams if here else 0, "", HELD_AT_LEAST, at_least=True)
     if here is None or there is None:
         return
     yield Figure(f"… of {here.streams} and {there.streams}: times WhisperLive's", here.streams / there.streams)
-    more = against(here.clips, there.clips)
+    for level in mine:
+        if level.streams == HELD_AT_LEAST or level is here:
+            yield from _against(level, there, promised=level.streams == HELD_AT_LEAST)
+
+
+def _against(level: Level, there: Level, *, promised: bool) -> Iterator[Figure]:
+    """One level of ours beside theirs: errors in what both said, and how often somebody sees text."""
+    at = f"ours at {level.streams}, theirs at {there.streams}"
+    more = against(level.clips, there.clips)
     if more is not None:
         # What both said, utterance by utterance. No worse: what there is more can be luck, one time in twenty.
-        what = f"… word errors beyond theirs, of the utterances that both said ({sum(more.words)} words)"
-        yield Figure(what, 100 * more.value, "points", round(100 * more.margin, 2))
-    yield Figure("… texts a second a stream, theirs", there.partials)
-    yield Figure("… texts a second a stream, ours", here.partials, "", there.partials, at_least=True)
+        what = f"{at}: word errors beyond theirs ({sum(more.words)} words both said)"
+        yield Figure(what, 100 * more.value, "points", round(100 * more.margin, 2) if promised else None)
+    yield Figure(f"{at}: texts a second a stream, theirs", there.partials)
+    least = there.partials if promised else None
+    yield Figure("… ours", level.partials, "", least, at_least=True)
 
 
 def throughput(folder: Path, arguments: Sequence[str], levels: str = LEVELS) -> Iterator[Figure]:

@@ -62,6 +62,7 @@ def test_every_option_has_a_line_of_help(name: str) -> None:
     [
         (["--version"], 0, "whisper-ops, version"),
         (["no-such-command"], 2, "No such command 'no-such-command'"),
+        (["dahs"], 2, "Did you mean 'dash'?"),
         (["sweep", "--no-such-option"], 2, "No such option"),
     ],
 )
