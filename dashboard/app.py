@@ -143,6 +143,7 @@ class DashApp(App[None]):
             self.call_from_thread(self.draw)
         if isinstance(feed, Replay):
             self.call_from_thread(self.draw)
+            self._tell_news(feed)
 
     @work(thread=True, group="replay", exclusive=True, exit_on_error=False)
     def open_replay(self, path: Path, at: float) -> None:
@@ -153,6 +154,13 @@ class DashApp(App[None]):
             self.call_from_thread(self.tell, str(error))
             return
         self.call_from_thread(self.show, past)
+        self._tell_news(past)
+
+    def _tell_news(self, past: Replay) -> None:
+        """From a thread: what a jump came to, where that is not the moment that was asked for."""
+        news = past.take_news()
+        if news is not None:
+            self.call_from_thread(self.tell, news)
 
     # --- commands ------------------------------------------------------------------------------------
 

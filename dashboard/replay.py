@@ -16,7 +16,8 @@ from pathlib import Path
 from dashboard.alerts import Alert, AlertBook, Rule, load_rules
 from dashboard.charting import HistoryCharts
 from dashboard.memory import Memory, Remembered, alert_view
-from dashboard.rewind import MEMORY_SECONDS, between, gpu_lags, rewound
+from dashboard.rewind import MEMORY_SECONDS, begins, between, gpu_lags, nearest, rewound
+from dashboard.view import figures as f
 from dashboard.view.world import AlertView, Board, World, standing_first
 from whisper_ops.history import History
 from whisper_ops.snapshot import Snapshot
@@ -24,6 +25,8 @@ from whisper_ops.snapshot import Snapshot
 SPEEDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 _AHEAD_SECONDS = 20.0
 """How much is read beyond the cursor at a time, in seconds of the viewer."""
+
+_FIRST_ROUND_SECONDS = 1.0
 
 
 def alerts_at(
@@ -83,6 +86,9 @@ class Replay:
         self._sketched: Mapping[str, float] = {}
         self._book_since = at
         self._sought = True
+        self._asked: float | None = at
+        """A moment that a person named, until it was held against what is recorded."""
+        self._news: str | None = None
         self._now = time.time
         self.refresh()
 
@@ -91,9 +97,13 @@ class Replay:
         """The time cursor, UTC epoch seconds."""
         return self._at
 
-    def seek(self, at: float) -> None:
-        """Jump; what is shown there comes with the next `refresh`, and at once where it was read already."""
+    def seek(self, at: float, *, asked: bool = False) -> None:
+        """Jump; what is shown there comes with the next `refresh`, and at once where it was read already.
+
+        `asked`: a person named the moment; where nothing was recorded it is the nearest at which something was.
+        """
         with self._lock:
+            self._asked = at if asked else None
             ahead = self._at <= at <= self._read_until and not self._sought
             self._at = min(at, self._now())
             self._tick = self._clock()
@@ -125,7 +135,30 @@ class Replay:
                 return self._read_ahead()
         return True
 
+    def take_news(self) -> str | None:
+        """What a person should be told of the last jump; once."""
+        news, self._news = self._news, None
+        return news
+
+    def _go_nearest(self, asked: float) -> None:
+        """From a moment without any record to the nearest that has one, and say so."""
+        there = nearest(self._history, asked)
+        if there == asked:
+            return
+        now, shown = self._now(), f.when(there, self._now())
+        self._news = (
+            f"recording begins {shown}; shown from there"
+            if there == begins(self._history)
+            else f"nothing was recorded at {f.when(asked, now)}; shown from {shown}, the nearest"
+        )
+        with self._lock:
+            # The servers of a fleet are not polled in the same instant: all of the first round belong to the picture.
+            self._at = min(now, there + _FIRST_ROUND_SECONDS)
+
     def _rewind(self) -> None:
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            self._go_nearest(asked)
         at = self._at
         then = rewound(self._history, at, self._rules)
         with self._lock:

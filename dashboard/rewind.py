@@ -49,6 +49,34 @@ def rewound(history: History, at: float, rules: Sequence[Rule]) -> Rewound:
     return Rewound(board, book, sketched)
 
 
+def nearest(history: History, at: float) -> float:
+    """The recorded moment nearest to `at`: `at` itself where a board of that moment shows something; blocks.
+
+    Where nothing was recorded at all it is `at`, too.
+    """
+    before, after = _outermost(history, "max", "<=", at), _outermost(history, "min", ">", at)
+    if before is not None and at - before <= MEMORY_SECONDS:
+        return at
+    found = [moment for moment in (before, after) if moment is not None]
+    return min(found, key=lambda moment: abs(moment - at), default=at)
+
+
+def begins(history: History) -> float | None:
+    """When the first poll that is kept was recorded; blocks."""
+    return _outermost(history, "min", ">", float("-inf"))
+
+
+def _outermost(history: History, which: str, sign: str, at: float) -> float | None:
+    """The newest (`max`, `<=`) or oldest (`min`, `>`) poll of any server on one side of a moment."""
+    # One look into the index a server: a single question over all of them would read the whole table.
+    (row,) = history.rows(
+        f"SELECT {which}((SELECT {which}(at) FROM server_sample "  # noqa: S608
+        f"WHERE server_id = server.id AND at {sign} ?)) AS at FROM server",  # our own words, no input
+        [at],
+    )
+    return None if row["at"] is None else float(row["at"])
+
+
 def gpu_lags(history: History, server: str, until: float) -> list[GpuLag]:
     """For each GPU the worst lag of each bin of its sparkline up to a moment, oldest bin first; blocks."""
     since = until - MEMORY_SECONDS

@@ -97,7 +97,7 @@ class Past:
     def _replay_from(self, at: float) -> None:
         assert self._stage.history is not None
         if isinstance(self._stage.feed, Replay):
-            self._seek(at)
+            self._seek(at, asked=True)
             return
         self._stage.open_replay(self._stage.history, at)
 
@@ -123,6 +123,6 @@ class Past:
             raise UserError(none)
         self._seek(choose(found))
 
-    def _seek(self, at: float) -> None:
-        self._past().seek(at)
+    def _seek(self, at: float, *, asked: bool = False) -> None:
+        self._past().seek(at, asked=asked)
         self._stage.refresh_feed()

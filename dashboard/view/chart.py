@@ -108,10 +108,12 @@ def steps(width: int, span: int) -> tuple[int, float]:
 
 
 def _heading(held: Charts) -> Line:
-    moment = () if held.cursor is None else (Span("   at ", "dim"), Span(f.moment(held.cursor), "accent"))
+    # The moment comes before the keys: on a narrow terminal it is these that are cut.
+    now = max((series.since + series.step * (len(series.values) - 1) for series in held.series.values()), default=0.0)
+    moment = () if held.cursor is None else (Span("   at ", "dim"), Span(f.when(held.cursor, now), "accent"))
     return line(
-        Span(" the last ", "dim"), Span(SPANS[held.span][0], "title"),
-        Span("   [ ] change the span   , . move the cursor", "dim"), *moment,
+        Span(" the last ", "dim"), Span(SPANS[held.span][0], "title"), *moment,
+        Span("   [ ] change the span   , . move the cursor", "dim"),
     )  # fmt: skip
 
 

@@ -130,6 +130,12 @@ def moment(at: float | None, zone: tzinfo | None = None) -> str:
     return UNKNOWN if at is None else _local(at, zone).strftime("%a %d %b %H:%M:%S")
 
 
+def when(at: float, now: float, zone: tzinfo | None = None) -> str:
+    """A time of day, with its day where that is not today's: `14:03:27`, `14:03:27 Tue 21 Nov`."""
+    there = _local(at, zone)
+    return there.strftime("%H:%M:%S" if there.date() == _local(now, zone).date() else "%H:%M:%S %a %d %b")
+
+
 def _local(at: float, zone: tzinfo | None) -> datetime:
     return datetime.fromtimestamp(at, UTC).astimezone(zone)
 

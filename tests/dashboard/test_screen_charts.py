@@ -1,6 +1,7 @@
 """Charts: what they show of a history, their gaps, their limit and their cursor."""
 
 import time
+from datetime import UTC
 from pathlib import Path
 
 import pytest
@@ -192,3 +193,19 @@ def test_only_what_changed_is_sent_and_near_changes_go_together() -> None:
     assert region("abcdefghijklmnop", "aXcdefghijklmnoY") == [(1, 1), (15, 1)]
     assert region("Xbcdefghijklmnop", "abcdefghijklmnop") == [(0, 1)]
     assert region("abc", "abcd") == [(0, 40)], "another shape: the whole line"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (60, 30), (120, 40)])
+async def test_the_moment_of_the_cursor_is_shown_to_the_second_however_narrow(size: tuple[int, int]) -> None:
+    async with DashApp(Still(world(), MadeCharts())).run_test(size=size) as pilot:
+        await pilot.press("down", "enter", "comma", "comma", "comma")
+        await pilot.app.workers.wait_for_complete()
+        await pilot.pause()
+        text = screen_text(pilot)
+    assert f"the last 1 h   at {f.clock(NOW - 540)}   [ ]" in text, text
+
+
+def test_a_cursor_on_another_day_has_its_day_behind_the_time() -> None:
+    charts = Charts(series={LAG.query: Series(since=NOW, step=10.0, values=(0.5, 0.6))}, cursor=NOW - 2 * 86400)
+    assert f"at {f.when(NOW - 2 * 86400, NOW)}   [ ]" in grid((LAG,), charts, 80, 4)[0].text
+    assert f.when(NOW - 2 * 86400, NOW, UTC) == "14:03:27 Thu 19 Nov"

@@ -14,7 +14,7 @@ from dashboard.app import DashApp
 from dashboard.feeds import Live
 from dashboard.poller import Fleet
 from dashboard.replay import Replay
-from dashboard.view import moments
+from dashboard.view import figures, moments
 from dashboard.view.chart import Charts
 from dashboard.view.fleet_page import FleetView, fleet_page
 from dashboard.view.server_page import server_page
@@ -264,6 +264,54 @@ async def test_the_lag_of_an_hour_ago_is_two_keys_away(tmp_path: Path) -> None:
         await pilot.press("L")
         await pilot.pause()
         assert "● live" in screen_text(pilot)
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24), (60, 20)])
+async def test_where_nothing_was_recorded_an_hour_ago_the_nearest_moment_is_shown_and_named(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    path, born = tmp_path / "history.db", time.time() - 1500
+    with History.writing(path) as history:
+        history.add_snapshots([snapshot("one", born + n, (gpu(0, 7, 0.77 if n < 60 else 0.44),)) for n in range(1500)])
+    app = DashApp(Live(Fleet([]), None, path), history=path)
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("R", "enter")
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        text = screen_text(pilot)
+        assert "0.77 s" in text
+        assert f"recording begins {figures.when(born, time.time())}; shown from there" in text
+        assert isinstance(app.feed, Replay)
+        assert app.feed.at == pytest.approx(born + 1, abs=30)
+
+
+def test_in_a_gap_the_nearest_record_is_shown_and_a_second_jump_asks_again(tmp_path: Path) -> None:
+    path, born = tmp_path / "history.db", NIGHT
+    with History.writing(path) as history:
+        history.add_snapshots([snapshot("one", born, (gpu(0, 7, 0.77),)), snapshot("one", born + 2000, ())])
+        history.add_snapshots([snapshot("two", born + 4000, (gpu(0, 3, 0.3),))])
+    replay = Replay(path, born + 900, clock=lambda: 0.0)
+    assert replay.at == born + 1
+    assert replay.take_news() == f"recording begins {figures.when(born, time.time())}; shown from there"
+    assert replay.take_news() is None, "it is said once"
+    replay.seek(born + 2900, asked=True)
+    replay.refresh()
+    assert replay.at == born + 2001
+    news = replay.take_news() or ""
+    assert news.startswith(f"nothing was recorded at {figures.when(born + 2900, time.time())}; shown from ")
+    replay.seek(born + 900)
+    replay.refresh()
+    assert replay.at == born + 900, "a step goes where it goes"
+    replay.close()
+
+
+def test_a_history_without_polls_has_no_nearest_moment(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    with History.writing(path) as history:
+        history.add_event(EventRecord(at=NIGHT, server="one", kind="restart", detail="it started again"))
+    replay = Replay(path, NIGHT + 900, clock=lambda: 0.0)
+    assert (replay.at, replay.take_news()) == (NIGHT + 900, None)
+    replay.close()
 
 
 NOW = datetime(2026, 11, 21, 14, 3, 27, tzinfo=UTC).timestamp()  # a Saturday
