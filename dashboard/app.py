@@ -169,7 +169,7 @@ class DashApp(App[None]):
         if action != "command":
             return super().check_action(action, parameters)
         screen = self.screen
-        return isinstance(screen, PageScreen) and (parameters == ("quit",) or not screen.prompt.asking)
+        return isinstance(screen, PageScreen) and (parameters == ("leave",) or not screen.prompt.asking)
 
     def action_command(self, name: str, argument: str = "") -> None:
         """Run a command of the registry; the pane on top has the first word. A user's mistake is told, not raised."""
@@ -226,6 +226,11 @@ class DashApp(App[None]):
             self._ways.open_key(message.key)
 
     def do_quit(self, _: str) -> None:
+        """Close the help where it lies on top, else leave."""
+        if not self.page_screen().close_help():
+            self.do_leave("")
+
+    def do_leave(self, _: str) -> None:
         """Leave."""
         self.left = self.state
         self.exit()

@@ -81,6 +81,13 @@ class PageScreen(Screen[None]):
             del self.panes[keep:]
             self._change()
 
+    def close_help(self) -> bool:
+        """Close the help if it is what lies on top; whether it was."""
+        if self.pane.PAGE != "help":
+            return False
+        self.back()
+        return True
+
     def watch_world(self) -> None:
         """Another moment: format it, and let the widgets find what changed."""
         self.redraw()

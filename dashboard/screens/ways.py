@@ -34,9 +34,7 @@ class Ways:
     def do_help(self, _: str) -> None:
         """Show what can be done here; pressed again, go on with that."""
         screen = self._house.page_screen()
-        if isinstance(screen.pane, HelpPane):
-            screen.back()
-        else:
+        if not screen.close_help():
             self._house.go(HelpPane(screen.pane.PAGE))
 
     def do_open(self, _: str) -> None:

@@ -122,8 +122,10 @@ COMMANDS: tuple[Command, ...] = (
     Command(name="command", keys=("colon",), group="tool", footer="command", help="Type a command."),
     Command(name="palette", keys=("ctrl+p",), group="tool", help="Find a command by a part of its name."),
     Command(
-        name="quit", keys=("q", "ctrl+c"), group="tool", footer="quit", help="Leave; polling and recording end."
+        name="quit", keys=("q",), group="tool", footer="quit",
+        help="Leave; polling and recording end. In the help: close it.",
     ),
+    Command(name="leave", keys=("ctrl+c",), group="tool", help="Leave, whatever is open or asked."),
 )  # fmt: skip
 
 _GLYPHS = {

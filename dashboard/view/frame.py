@@ -6,6 +6,8 @@ from dashboard.view.lines import Cell, Line, Span, cut, width_of
 from dashboard.view.world import World
 
 _ALWAYS = ("help", "quit")
+_IN_HELP = {"help": "close", "quit": "close"}
+"""What these do there: they close it."""
 _MODES: dict[str, Span] = {
     "live": Span("● live", "ok"),
     "paused": Span("‖ paused", "warn", "pause"),
@@ -62,15 +64,16 @@ def footer_line(page: str, width: int, message: str = "", *, replaying: bool = F
     offered = [c for c in COMMANDS if c.footer is not None and c.works_on(page, replaying=replaying)]
     # Help and the way out are always there; in a replay its own keys come before the others.
     always = [command for command in offered if command.name in _ALWAYS]
-    room = width - 1 - sum(width_of(_key(command)) for command in always)
+    room = width - 1 - sum(width_of(_key(command, page)) for command in always)
     kept = []
     for command in sorted(offered, key=lambda command: not (replaying and command.group == "replay")):
-        if command not in always and width_of(_key(command)) <= room:
-            room -= width_of(_key(command))
+        if command not in always and width_of(_key(command, page)) <= room:
+            room -= width_of(_key(command, page))
             kept.append(command)
     order = [always[0], *kept, *always[1:]] if always else kept
-    return Line((Span(" "), *(span for command in order for span in _key(command))))
+    return Line((Span(" "), *(span for command in order for span in _key(command, page))))
 
 
-def _key(command: Command) -> Cell:
-    return (Span(shown(command.keys[0]), "key", command.name), Span(f" {command.footer}  ", "dim", command.name))
+def _key(command: Command, page: str) -> Cell:
+    word = _IN_HELP.get(command.name, command.footer) if page == "help" else command.footer
+    return (Span(shown(command.keys[0]), "key", command.name), Span(f" {word}  ", "dim", command.name))

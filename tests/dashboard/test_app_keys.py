@@ -240,3 +240,29 @@ def test_the_docs_hold_the_registry() -> None:
 def test_the_docs_show_every_picture(name: str) -> None:
     assert (FOLDER / f"{name}.svg").exists()
     assert f"pictures/{name}.svg" in DOC.read_text("utf-8")
+
+
+@pytest.mark.parametrize("key", ["q", "question_mark", "escape"])
+async def test_what_closes_the_help_does_not_end_the_dashboard(key: str) -> None:
+    async with app().run_test(size=(80, 24)) as pilot:
+        await pilot.press("question_mark")
+        await pilot.pause()
+        assert "q close" in screen_text(pilot)
+        await pilot.press(key)
+        await pilot.pause()
+        assert pilot.app.is_running
+        assert "asr-fra-01" in screen_text(pilot)
+        assert "q quit" in screen_text(pilot)
+        await pilot.press("q")
+        await pilot.pause()
+        assert isinstance(pilot.app, DashApp)
+        assert pilot.app.left is not None, "on any other page q leaves"
+
+
+@pytest.mark.parametrize("before", ["question_mark", "colon"])
+async def test_ctrl_c_leaves_whatever_is_open(before: str) -> None:
+    async with app().run_test(size=(80, 24)) as pilot:
+        await pilot.press(before, "ctrl+c")
+        await pilot.pause()
+        assert isinstance(pilot.app, DashApp)
+        assert pilot.app.left is not None
