@@ -73,7 +73,8 @@ class _Straight(msgspec.Struct, frozen=True):
         for load in loads:
             middle, half = self.base + self.slope * load, self.spread(load) * (1.0 if noise else 0.5)
             rows.append((middle - half, middle, middle + half))
-        return np.asarray(rows, float).reshape(-1, 3)
+        made: Array = np.maximum(np.asarray(rows, float).reshape(-1, 3), 0.0)  # no memory and no time is below nothing
+        return made
 
 
 def _straight(x: Array, y: Array) -> Law:

@@ -4,6 +4,7 @@ Memory of a published streaming server was 17.68 + 0.1736 N GiB with residuals o
 robustly and its limit carries the interval of an inverse prediction.
 """
 
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -33,30 +34,45 @@ class Line(msgspec.Struct, frozen=True):
 
     def spread(self, load: float) -> float:
         """Half the width of the 80 % interval of a new reading at `load`."""
-        loads, weights = np.asarray(self.loads), np.asarray(self.weights)
-        total = float(weights.sum())
-        centre = float((weights * loads).sum()) / total
-        around = float((weights * (loads - centre) ** 2).sum())
-        freedom = max(total - 2, 1.0)
-        quantile = float(stdtrit(freedom, (1 + COVERAGE) / 2))
-        return quantile * self.sigma * float(np.sqrt(1 + 1 / total + (load - centre) ** 2 / around))
+        total, centre, around, noise = self._moments()
+        return noise * math.sqrt(1 + 1 / total + (load - centre) ** 2 / around)
+
+    @property
+    def grows(self) -> bool:
+        """Whether the slope is told from zero: the 80 % interval of the slope lies above it."""
+        _, _, around, noise = self._moments()
+        return self.slope > noise / math.sqrt(around)
 
     def reaches(self, cap: float) -> tuple[float, float, float] | None:
         """The load at which the line meets `cap`, and the ends of that load's 80 % interval; None when it never does.
 
-        Found by walking the band outwards, as the interval of an inverse prediction is not symmetric.
+        The ends are where the band of a new reading meets the cap (Fieller's theorem), so they are not symmetric. With
+        a slope that cannot be told from zero no load is too high to be the answer, and the upper end is infinite. No
+        end is below 0: what is full before anything is connected has room for nothing.
         """
         if self.slope <= 0:
             return None
-        estimate = (cap - self.base) / self.slope
-        low, high = estimate, estimate
-        for _ in range(50):
-            low = estimate - self.spread(low) / self.slope
-            high = estimate + self.spread(high) / self.slope
-            if not np.isfinite(high) or high > 100 * max(abs(estimate), 1):
-                high = float("inf")
-                break
-        return estimate, min(low, estimate), max(high, estimate)
+        total, centre, around, noise = self._moments()
+        room = cap - self.at(centre)
+        estimate = centre + room / self.slope
+        # Of (room - slope · u)² = noise² · (1 + 1/total + u²/around), with u counted from the centre.
+        square, rest = self.slope**2 - noise**2 / around, noise**2 * (1 + 1 / total)
+        half = math.sqrt(max(rest * square + (noise * room) ** 2 / around, 0.0))
+        if self.grows:
+            low, high = ((room * self.slope + sign * half) / square for sign in (-1, 1))
+        else:  # written so that a `square` of 0 is no division by it; below the centre the band is at the cap already
+            low = (room**2 - rest) / (room * self.slope + half) if room**2 > rest and room > 0 else -math.inf
+            high = math.inf
+        return max(estimate, 0.0), max(min(centre + low, estimate), 0.0), max(centre + high, estimate, 0.0)
+
+    def _moments(self) -> tuple[float, float, float, float]:
+        """Weight of all readings, their centre, the weighted squares around it, and the noise at 80 % certainty."""
+        loads, weights = np.asarray(self.loads), np.asarray(self.weights)
+        total = float(weights.sum())
+        centre = float((weights * loads).sum()) / total
+        around = float((weights * (loads - centre) ** 2).sum())
+        quantile = float(stdtrit(max(total - 2, 1.0), (1 + COVERAGE) / 2))
+        return total, centre, around, quantile * self.sigma
 
 
 def fit_line(loads: Sequence[float], figures: Sequence[float]) -> Line | None:

@@ -20,6 +20,9 @@ from capacity.plan.transfer import transferred
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, PlanRecord
 
+_NEAR = 0.9
+"""Readings from this share of a level's load on are readings at that level."""
+
 
 def make_plan(history: History, wanted: Wanted, now: float) -> Plan:
     """Plan from the newest key in `history` that matches; for a GPU that was not measured, from what carries over.
@@ -127,11 +130,24 @@ def _limits(evidence: Evidence, caps: Caps, levels: tuple[LevelSeen, ...]) -> tu
 
 
 def _not_below(resource: Resource, last_pass: int | None) -> Resource:
-    """A law of speed cannot deny a level that passed; what fills up for good, such as memory, still can."""
-    if resource.name in FILLS_UP or resource.limit is None or last_pass is None or resource.limit >= last_pass:
+    """A level that passed is a lower bound of every resource at its load, whatever a law foresees from elsewhere."""
+    if resource.limit is None or last_pass is None or _denies(resource, last_pass):
         return resource
+    at_least = [None if end is None else max(end, float(last_pass)) for end in (resource.limit, resource.low)]
     high = None if resource.high is None else max(resource.high, float(last_pass))
-    return msgspec.structs.replace(resource, limit=float(last_pass), low=float(last_pass), high=high)
+    return msgspec.structs.replace(resource, limit=at_least[0], low=at_least[1], high=high)
+
+
+def _denies(resource: Resource, last_pass: int) -> bool:
+    """Whether what fills up for good, such as memory, surely was over its cap while a level passed.
+
+    Its whole interval must say so, and a reading at that load: polls near idle only guess at it.
+    """
+    most = resource.limit if resource.high is None else resource.high
+    if resource.name not in FILLS_UP or most is None or most >= last_pass:
+        return False
+    cap = resource.cap
+    return cap is None or any(load >= _NEAR * last_pass and value > cap for load, value in resource.points)
 
 
 def _measured(evidence: Evidence, levels: Sequence[LevelSeen]) -> Capacity:

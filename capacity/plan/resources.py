@@ -13,6 +13,8 @@ from capacity.plan.steps import batching
 from whisper_ops.history import LevelRecord
 
 _GB = 1e9
+_FAR = 10.0
+"""Times the most connections seen: what stays under its cap up to there does not grow, as far as a plan goes."""
 _KEEP_FREE = 0.90
 """The share of a processor or of memory that a plan uses; the rest is for what was not in the test."""
 
@@ -89,7 +91,10 @@ def resource(evidence: Evidence, caps: Caps, rule: Rule) -> Resource:
             law="no limit: batches fill up before time does",
             evidence=told,
         )
-    return _fitted(rule, line, points + polled, told, cap)
+    made = _fitted(rule, line, points + polled, told, cap)
+    if made.limit is None and cap is not None and _may_be_near(line, cap, usable):
+        return msgspec.structs.replace(made, law=_not_told(usable, gpus))
+    return made
 
 
 def bends(points: Sequence[tuple[float, float]]) -> bool:
@@ -104,6 +109,17 @@ def bends(points: Sequence[tuple[float, float]]) -> bool:
     unsure = float(np.sqrt(noise * np.linalg.inv(terms.T @ terms)[2, 2]))
     first, last = (float(found[1] + 2 * found[2] * end) for end in (x.min(), 1.0))
     return bool(found[2] < -3 * unsure and last < 0.75 * first)
+
+
+def _may_be_near(line: Line, cap: float, points: Sequence[tuple[float, float]]) -> bool:
+    """Whether a line that does not surely grow may still meet its cap, for all that is known, within `_FAR` loads."""
+    far = _FAR * max(load for load, _ in points)
+    return line.at(far) + line.spread(far) > cap
+
+
+def _not_told(points: Sequence[tuple[float, float]], gpus: int) -> str:
+    most = max(1.0, *(load for load, _ in points))
+    return f"not told yet; sweep up to {2 * most * gpus:.0f} streams"
 
 
 def _evidence(levels: int, loads: int, seconds: float) -> str:
@@ -148,11 +164,11 @@ def _unfitted(rule: Rule, points: list[tuple[float, float]], valid: int, cap: fl
 
 
 def _fitted(rule: Rule, line: Line, points: list[tuple[float, float]], told: str, cap: float | None) -> Resource:
-    reached = line.reaches(cap) if cap is not None else None
+    reached = line.reaches(cap) if cap is not None and line.grows else None
     limit, low, high = reached if reached is not None else (None, None, None)
     most = max((limit or 0) * 1.05, *(load for load, _ in points))
-    curve = tuple((most * step / 20, line.at(most * step / 20)) for step in range(21))
-    flat = line.slope <= 0 or (limit is not None and limit > 1e6)
+    curve = tuple((most * step / 20, max(line.at(most * step / 20), 0.0)) for step in range(21))
+    flat = not line.grows or (limit is not None and limit > 1e6)
     return Resource(
         name=rule.name,
         law="does not grow with connections" if flat else law_in_words(line, rule.unit),
@@ -161,7 +177,7 @@ def _fitted(rule: Rule, line: Line, points: list[tuple[float, float]], told: str
         cap_text=_cap_text(rule, cap),
         limit=None if flat else limit,
         low=None if flat else low,
-        high=None if flat or high == float("inf") else high,
+        high=None if flat else high,
         evidence=told,
         status="identified" if limit is not None and not flat else "not_identifiable",
         fix=rule.fix,

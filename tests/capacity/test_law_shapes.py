@@ -96,6 +96,44 @@ def test_a_line_that_never_reaches_its_cap_has_no_limit() -> None:
     assert fit_line([1, 1, 2], [1, 2, 3]) is None  # two loads are not a law
 
 
+def test_no_end_of_a_limit_is_negative_and_a_slope_near_zero_has_no_upper_end() -> None:
+    random = np.random.default_rng(11)
+    ends = []
+    for _ in range(500):
+        loads = [0.0, 1, 2, 3, 4]
+        line = fit_line(loads, [53 + random.normal(0.2, 1) * n + random.normal(0, 3) for n in loads])
+        assert line is not None
+        reached = line.reaches(float(random.uniform(40, 95)))
+        if reached is not None:
+            assert 0 <= reached[1] <= reached[0] <= reached[2]
+            assert line.grows == np.isfinite(reached[2])
+            ends.append(reached[2])
+    assert 50 < np.isfinite(ends).sum() < len(ends) - 50  # both kinds were met
+
+
+def test_the_ends_of_a_limit_are_where_the_band_meets_the_cap() -> None:
+    random = np.random.default_rng(12)
+    loads = [1.0, 2, 4, 8, 16, 32]
+    line = fit_line(loads, [10 + 0.5 * n + random.normal(0, 0.5) for n in loads])
+    assert line is not None
+    reached = line.reaches(40.0)
+    assert reached is not None
+    _, low, high = reached
+    assert line.at(low) + line.spread(low) == pytest.approx(40)
+    assert line.at(high) - line.spread(high) == pytest.approx(40)
+    unsure = fit_line([0.0, 1, 2, 3, 4], [52, 55, 51, 56, 53])
+    assert unsure is not None
+    reached = unsure.reaches(90.0)
+    assert reached is not None
+    assert unsure.at(reached[1]) + unsure.spread(reached[1]) == pytest.approx(90)
+    assert reached[2] == float("inf")
+
+
+def test_a_line_of_memory_foresees_nothing_below_zero() -> None:
+    band = compete("memory", [8.0, 16, 32, 64], [1.0, 9, 27, 61]).law.band([1, 2, 4], noise=True)
+    assert (band >= 0).all()
+
+
 def test_held_out_errors_see_only_levels_above() -> None:
     x, y = np.asarray([1.0, 2, 3, 4, 5, 6]), np.asarray([1.0, 2, 3, 4, 5, 600])
     errors = held_out(rivals.linear, x, y)

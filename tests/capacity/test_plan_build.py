@@ -100,6 +100,24 @@ def test_the_memory_line_can_bind_before_latency_does(db: Path) -> None:
     assert "GPU memory" in made.reason
 
 
+def test_a_processor_whose_law_is_noise_does_not_bind_and_says_what_to_measure(db: Path) -> None:
+    # As a neighbour on the same machine leaves it: 53 % whatever the load is, give or take.
+    busy = {1: 0.52, 2: 0.56, 4: 0.51, 8: 0.55}
+    made = plan(written(db, [level(n, True, host_cpu_ratio=share) for n, share in busy.items()]))
+    cpu = next(resource for resource in made.resources if resource.name == "host CPU")
+    assert (cpu.limit, cpu.low, cpu.status) == (None, None, "not_identifiable")
+    assert cpu.law == "not told yet; sweep up to 16 streams"
+    assert (made.max_connections_per_gpu, made.binding_resource) == (7, "latency objective")
+
+
+def test_memory_that_was_not_full_at_a_level_that_passed_does_not_deny_it(db: Path) -> None:
+    used = {1: 18.0, 2: 18.9, 3: 20.1, 4: 20.9, 16: 21.2}
+    levels = [level(n, True, gpu_memory_used_bytes=gb * 1e9) for n, gb in used.items()]
+    made = plan(written(db, levels, settings='{"gpu_memory_total_bytes": 24e9}'))
+    assert (made.max_connections_per_gpu, made.binding_resource) == (14, "latency objective")
+    assert all(end is None or end >= 16 for row in made.resources for end in (row.limit, row.low, row.high))
+
+
 def test_no_level_that_failed_is_a_lower_bound(db: Path) -> None:
     made = plan(written(db, [level(n, True) for n in (1, 2, 4)]))
     assert (made.capacity.status, made.max_connections_per_gpu) == ("lower_bound", 3)

@@ -1,5 +1,6 @@
 """Ordinary production as evidence: what it answers, what it leaves open, and what it does not fall for."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from capacity.plan import Plan, Wanted, make_plan
 from capacity.plan.polls import Reading, change_point
 from capacity.plan.resources import bends
 from tests.capacity.plan_history import level, written
-from tests.capacity.plan_simulated import IDENTITY, Batching, Truth, polls, truths, write_polls, write_sweep
+from tests.capacity.plan_simulated import IDENTITY, SERVER, Batching, Truth, polls, truths, write_polls, write_sweep
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History
+from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 
 TYPICAL = Truth(limit=80, base=0.3, growth=0.4, power=1)
 
@@ -70,6 +72,41 @@ def test_a_level_that_passed_is_not_denied_by_a_law_of_speed(tmp_path: Path) -> 
     assert made.capacity.last_pass == 38  # at 95 % of its core, where a plan on paper stops at 90 %
     assert made.max_connections_per_gpu == 34
     assert made.binding_resource == "latency objective"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_polls_near_idle_do_not_overturn_what_a_sweep_measured(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "history.db"
+    provisional = [level(n, True, audit="provisional", started_at=1e6 + n) for n in (2, 4, 8)]
+    before = plan(written(path, provisional, server=f"http://{SERVER}"))
+    with History.writing(path) as history:
+        history.add_snapshots(near_idle(np.random.default_rng(seed)))
+    after = plan(path)
+    assert before.max_connections_per_gpu == after.max_connections_per_gpu == 7
+    assert after.binding_resource == "latency objective"
+    assert all(end is None or end >= 8 for row in after.resources for end in (row.limit, row.low, row.high))
+
+
+def near_idle(random: np.random.Generator) -> Iterator[Snapshot]:
+    """A few minutes of 0 to 2 connections on a machine whose neighbours keep its processors and its memory busy."""
+    for number in range(60):
+        n = number % 3
+        yield Snapshot(
+            server=SERVER,
+            at=1e6 + 60 + 5.0 * number,
+            identity=IDENTITY,
+            figures=ServerFigures(streams_active=n, lag_p95_seconds=0.4, gpus=1),
+            gpus=(
+                GpuFigures(
+                    gpu_id=0, streams_active=n, memory_total_bytes=80e9, memory_used_bytes=60e9 + random.normal(4e9) * n
+                ),
+            ),
+            host=HostFigures(
+                cpu_ratio=float(np.clip(0.53 + random.normal(0.08, 0.05) * n, 0, 1)),
+                memory_total_bytes=25e9,
+                process_rss_bytes=20e9 + random.normal(8e8, 4e8) * n,
+            ),
+        )
 
 
 def test_after_a_sweep_every_one_of_them_is_known_within_5_percent(tmp_path: Path) -> None:
