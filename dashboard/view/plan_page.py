@@ -1,5 +1,6 @@
 """The plan: the limit, why it is that, what the law expected beside what is seen now, and what if a server is lost."""
 
+import re
 from collections.abc import Sequence
 
 from dashboard.view import figures as f
@@ -31,6 +32,10 @@ _RESOURCES = (
 )
 
 
+_AGE = re.compile(r"\bnewest (\d+(?:\.\d+)?) (second|minute|hour|day)s? old\b")
+_UNITS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
+
+
 def plan_page(world: World, name: str | None, width: int) -> Page:
     """The plan of the server `name`, or of the one nearest to its limit; and all servers' room."""
     planned = [server for server in world.servers if server.knee is not None]
@@ -40,6 +45,7 @@ def plan_page(world: World, name: str | None, width: int) -> Page:
     about = next((server for server in planned if server.name == name), None) or max(planned, key=_fullness)
     columns = columns_for(_SERVERS, width)
     body = [
+        *_borrowed(world, name, about, width),
         *_answer(world, about, width),
         BLANK,
         *_resources(world, about, width),
@@ -49,6 +55,21 @@ def plan_page(world: World, name: str | None, width: int) -> Page:
         *_fleet_lines(planned, width),
     ]
     return Page(crumbs=crumbs, body=tuple(body))
+
+
+def _borrowed(world: World, asked: str | None, about: ServerView, width: int) -> list[Line]:
+    """That the server that was asked about has no plan, before the figures of another one."""
+    if asked is None or asked == about.name:
+        return []
+    server = world.server(asked)
+    kind = ": none was made for what it runs" if server is not None and server.answer is not None else ""
+    text = f"{asked} has no plan{kind}. This is the plan of {about.name}:"
+    return [*wrapped(text, width, " ", "warn"), BLANK]
+
+
+def _aged(sentence: str, by: float) -> str:
+    """How sure a plan is, with the age of its newest level counted to this moment and not to when it was made."""
+    return _AGE.sub(lambda age: f"newest {f.duration(float(age[1]) * _UNITS[age[2]] + by)} old", sentence)
 
 
 def _no_plan(width: int) -> list[Line]:
@@ -76,7 +97,7 @@ def _answer(world: World, server: ServerView, width: int) -> list[Line]:
     if plan.binding:
         after = f"; after that {said.runner_up}" if said.runner_up else ""
         lines += wrapped(f"Breaks first: {plan.binding}{after}.", width, " ")
-    for label, text in (("Sure?", said.sure), ("To be surer:", said.next_test)):
+    for label, text in (("Sure?", _aged(said.sure, world.now - plan.created_at)), ("To be surer:", said.next_test)):
         lines += wrapped(f"{label} {text}", width, " ", "dim") if text else []
     if said.tiers:
         lines += wrapped(" · ".join(f"{tier.name} {tier.connections}" for tier in said.tiers), width, " ", "note")

@@ -112,3 +112,27 @@ def test_a_plan_of_another_version_still_says_its_limit(body: str) -> None:
     board.plans = (msgspec.structs.replace(PLAN, body=body),)
     board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
     assert "at most 18 connections per GPU" in plan_page(board.world(NOW), None, 119).text
+
+
+@pytest.mark.parametrize("width", [59, 79, 119])
+def test_a_server_without_a_plan_says_so_before_the_plan_of_another(width: int) -> None:
+    board = Board()
+    board.plans = (PLAN,)
+    board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
+    other = snapshot("b", NOW, (gpu(0, 2, 0.3),))
+    board.feed(msgspec.structs.replace(other, identity=msgspec.structs.replace(IDENTITY, model="small")))
+    text = " ".join(plan_page(board.world(NOW), "b", width).text.split())
+    assert text.startswith("b has no plan: none was made for what it runs. This is the plan of a: at most 18")
+    assert "has no plan" not in plan_page(board.world(NOW), "a", width).text
+    assert "has no plan" not in plan_page(board.world(NOW), None, width).text
+
+
+@pytest.mark.parametrize(("then", "now"), [("1 second", "2 d 0 h"), ("2 days", "4 d 0 h"), ("1.5 hours", "2 d 1 h")])
+def test_the_age_of_the_newest_level_is_its_age_now_and_not_when_the_plan_was_made(then: str, now: str) -> None:
+    body = {"sure": f"identified from 9 valid levels, newest {then} old; chance to pass: 18 → 99 %."}
+    board = Board()
+    board.plans = (msgspec.structs.replace(PLAN, body=msgspec.json.encode(body).decode()),)
+    board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
+    text = plan_page(board.world(NOW), None, 119).text
+    assert "2 d 0 h ago" in text
+    assert f"Sure? identified from 9 valid levels, newest {now} old; chance to pass: 18 → 99 %." in text
