@@ -1,14 +1,19 @@
 """Which level comes next: a list, a search, or the same one for hours. A plan is told every answer, stored ones too."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from capacity.sweep.search import Limits, Search
+from whisper_ops.errors import Exit, UserError
 
 LONG_FACTOR = 3
 """A level that a search repeats is held for so many times the duration."""
+BASELINE = "baseline"
+"""The purpose of a level of one stream that others are compared with."""
+BASELINE_TRIES = 2
+"""A stream that gives no word error rate twice will not do so later."""
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -41,6 +46,47 @@ class Plan(Protocol):
     def outcome(self) -> str | None:
         """What there is to say in the end, beside the levels."""
         ...
+
+
+class FromOneStream:
+    """Another plan, whose levels count from one stream: that is asked for first, while `known` says no."""
+
+    def __init__(self, plan: Plan, known: Callable[[], bool]) -> None:
+        self._plan = plan
+        self._known = known
+        self._tries = 0
+
+    def next(self) -> Ask | None:
+        """See `Plan`.
+
+        Raises:
+            UserError: one stream was tried often enough, whatever kept it from being measured (exit 1).
+        """
+        ask = self._plan.next()
+        if ask is None or ask.streams == 1 or self._known():
+            return ask
+        if self._tries >= BASELINE_TRIES:
+            raise UserError(
+                f"one stream gave no word error rate in {self._tries} tries, and the objective counts from it; mend "
+                "that first, or leave `wer<=+…` out of --objective",
+                Exit.NO,
+            )
+        return Ask(1, BASELINE)
+
+    def told(self, streams: int, passed: bool | None, *, long: bool) -> None:
+        """See `Plan`."""
+        self._tries += streams == 1
+        self._plan.told(streams, passed, long=long)
+
+    @property
+    def left(self) -> int | None:
+        """See `Plan`: the levels of the other one."""
+        return self._plan.left
+
+    @property
+    def outcome(self) -> str | None:
+        """See `Plan`."""
+        return self._plan.outcome
 
 
 class LevelList:

@@ -31,6 +31,8 @@ class Probed(msgspec.Struct, frozen=True):
     """When the first text had come, to the second; None: none came."""
     in_time: bool
     """Whether the text came in time in the end."""
+    let_in: bool = True
+    """Whether the server took any of the streams."""
     error: str | None = None
     """What became of the streams, where it was not well."""
 
@@ -67,11 +69,12 @@ async def probe(
         if in_time >= _IN_A_ROW or seconds >= at_most_seconds:
             generators.stop()
 
-    parts = await generators.run(order, heard)
+    results = [stream for part in await generators.run(order, heard) for stream in part.results]
     return Probed(
         streams=streams,
         seconds=round(time.monotonic() - began, 1),
         text_after_seconds=round(text_after[0], 1) if text_after else None,
         in_time=in_time >= _IN_A_ROW,
-        error=next((stream.error for part in parts for stream in part.results if stream.error), None),
+        let_in=any(stream.ready_seconds is not None for stream in results),
+        error=next((stream.error for stream in results if stream.error), None),
     )

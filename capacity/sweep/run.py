@@ -15,17 +15,18 @@ from capacity.load.orders import Progress
 from capacity.load.processes import Generators
 from capacity.speech.corpus import Corpus
 from capacity.sweep import drift
+from capacity.sweep.admission import nobody_let_in, reach_open
 from capacity.sweep.audit import LATE_SECONDS
 from capacity.sweep.details import Detail, clips, details
 from capacity.sweep.figures import latency_records, utterance_records
 from capacity.sweep.level import Baseline, LoadShape, Measured, records, run_level, verdict, wall_seconds
 from capacity.sweep.objective import Objective
-from capacity.sweep.plans import LONG_FACTOR, Ask, Plan, Soak
+from capacity.sweep.plans import BASELINE, LONG_FACTOR, Ask, FromOneStream, Plan, Soak
 from capacity.sweep.probe import Probed, probe
 from capacity.sweep.record import encoded, measures, record_for, settings_for
 from capacity.sweep.resume import Settings, find, usable
 from capacity.sweep.soak import hold
-from capacity.sweep.target import Target, reach
+from capacity.sweep.target import Target
 from capacity.sweep.watch import Watch
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, StreamRecord, SweepRecord
@@ -129,17 +130,18 @@ class Sweep:
         A server that dies ends the sweep with what it has; so does cancelling.
 
         Raises:
-            UserError: the server cannot be reached to begin with (exit 3), or the same sweep is running.
+            UserError: the server cannot be reached or drains to begin with (exit 3), or the same sweep is running.
         """
-        first = await reach(self._target)
+        first = await reach_open(self._target)
         self._settings = settings_for(self._options.plan_line, self._shape, first)
-        sweep = self._begin(first, plan)
+        asking = FromOneStream(plan, self._knows_one_stream) if self._objective.needs_baseline else plan
+        sweep = self._begin(first, asking)
         state: SweepState = "failed"
         reason: str | None = "the load test broke"
         gone = False
         try:
             async with self._generators() as generators:
-                await self._all(generators, plan, (first.figures and first.figures.gpus) or 1)
+                await self._all(generators, asking, (first.figures and first.figures.gpus) or 1)
             state, reason = "done", None
         except asyncio.CancelledError:
             state, reason = "interrupted", "stopped by Ctrl-C; the same command goes on from here"
@@ -189,21 +191,27 @@ class Sweep:
 
     async def _all(self, generators: Generators, plan: Plan, gpus: int) -> None:
         number = len(self._levels)
-        if (ask := self._next(plan)) is not None and self._shape.warm_up_seconds:
+        if (ask := plan.next()) is not None and self._shape.warm_up_seconds:
             await self._warm_up(generators, max(gpus, min(_WARM_STREAMS, ask.streams)))
-        while (ask := self._next(plan)) is not None:
+        while (ask := plan.next()) is not None:
             number += 1
             shape = self._shaped(ask)
-            left = None if plan.left is None else plan.left + (ask.purpose == _BASELINE)
+            left = None if plan.left is None else plan.left + (ask.purpose == BASELINE)
             self._watcher.begin(ask, number, left, wall_seconds(ask.streams, self._shaped(ask, whole=True)))
             async with aclosing(self._measurements(generators, ask, shape)) as measurements:
                 async for measured in measurements:
                     level = self._keep(measured)
                     plan.told(ask.streams, level.passed, long=ask.long)
-                    if measured.figures.failed:
-                        await reach(self._target)  # raises when it is gone
+                    await self._go_on(measured)
             if self._levels[-1].passed is False and plan.next() is not None and self._shape.cool_seconds:
                 await self._cool_down(generators)
+
+    async def _go_on(self, measured: Measured) -> None:
+        """Raises when the server is gone, drains, or has let in nobody since the sweep began."""
+        if not any(level.connected for level in self._levels):
+            raise await nobody_let_in(self._target, measured.counts.first_error)
+        if measured.figures.failed or measured.figures.refused:
+            await reach_open(self._target)
 
     async def _measurements(self, generators: Generators, ask: Ask, shape: LoadShape) -> AsyncGenerator[Measured, None]:
         """A level, or the blocks of one that is held."""
@@ -223,18 +231,17 @@ class Sweep:
         probed = await self._probe(generators, streams, self._shape.warm_up_seconds)
         self._settings = msgspec.structs.replace(self._settings, warm_up=probed)
         self._history.set_sweep_settings(self._sweep_id, encoded(self._settings))
-        if probed.in_time:
-            self._watcher.note(f"warmed up in {probed.seconds:.0f} s")
-        else:
-            why = probed.error or ("it is slow" if probed.text_after_seconds else "no text came")
-            self._watcher.note(f"after {probed.seconds:.0f} s of warming up text does not come in time yet: {why}")
+        if not probed.let_in:
+            raise await nobody_let_in(self._target, probed.error)
+        self._watcher.note(_said_of(probed, "warmed up in", "of warming up"))
 
     async def _cool_down(self, generators: Generators) -> None:
         """After a missed level: until a stream that is not measured gets its text in time."""
         self._watcher.pause("letting the server come up again", self._shape.cool_seconds)
         probed = await self._probe(generators, 1, self._shape.cool_seconds)
-        came = "the server came up again in" if probed.in_time else "the server still is behind after"
-        self._watcher.note(f"{came} {probed.seconds:.0f} s")
+        if not probed.let_in:
+            await reach_open(self._target)
+        self._watcher.note(_said_of(probed, "the server came up again in", "of waiting"))
 
     async def _probe(self, generators: Generators, streams: int, seconds: float) -> Probed:
         behind = max(_IN_TIME_SECONDS, self._objective.limit("stable_p95") or 0.0)
@@ -245,11 +252,8 @@ class Sweep:
     def _generators(self) -> Generators:
         return Generators(self._corpus.folder, self._options.processes or 1, self._options.generator)
 
-    def _next(self, plan: Plan) -> Ask | None:
-        ask = plan.next()
-        if ask is not None and ask.streams != 1 and self._objective.needs_baseline and not self._baseline.measures:
-            return Ask(1, _BASELINE)
-        return ask
+    def _knows_one_stream(self) -> bool:
+        return bool(self._baseline.measures)
 
     def _shaped(self, ask: Ask, *, whole: bool = False) -> LoadShape:
         seconds = self._shape.seconds * (LONG_FACTOR if ask.long else 1)
@@ -325,4 +329,11 @@ class Sweep:
         return level.duration_seconds > self._shape.seconds * (1 + LONG_FACTOR) / 2
 
 
-_BASELINE = "baseline"
+def _said_of(probed: Probed, good: str, waited: str) -> str:
+    """How a probe went: what it took, or what kept the text from coming in time."""
+    if probed.in_time:
+        return f"{good} {probed.seconds:.0f} s"
+    if not probed.let_in:
+        return f"the server did not let a stream in: {probed.error or 'it gave no answer'}"
+    why = probed.error or ("it is slow" if probed.text_after_seconds else "no text came")
+    return f"after {probed.seconds:.0f} s {waited} text does not come in time yet: {why}"

@@ -101,11 +101,13 @@ async def reach(target: Target) -> Snapshot:
     """The first poll. Servers of other makes need no `/snapshot`, only an open port.
 
     Raises:
-        UserError: nothing answers there (exit 3).
+        UserError: nothing answers there, or it asks for a bearer token (exit 3).
     """
     async with http_client(target) as http:
         try:
-            await http.get("/")
+            answer = await http.get("/")
+            if answer.status_code == httpx.codes.UNAUTHORIZED and "bearer" in _challenge(answer):
+                raise needs_token(target)
         except httpx.ProtocolError:
             pass  # something answers, if not in HTTP: a bare WebSocket server does this
         except (httpx.HTTPError, OSError) as error:
@@ -114,6 +116,16 @@ async def reach(target: Target) -> Snapshot:
                 Exit.UNREACHABLE,
             ) from error
         return await poll(http, target)
+
+
+def needs_token(target: Target) -> UserError:
+    """What to say of a server that keeps its door shut without the right token (exit 3)."""
+    said = "does not take this token" if target.token else "needs a token"
+    return UserError(f"{target.name} {said}: give it with --token-file FILE or WHISPER_OPS_TOKEN", Exit.UNREACHABLE)
+
+
+def _challenge(answer: httpx.Response) -> str:
+    return str(answer.headers.get("www-authenticate", "")).lower()
 
 
 async def speech_for(target: Target) -> Path:

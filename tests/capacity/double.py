@@ -80,6 +80,11 @@ class Faults(msgspec.Struct, kw_only=True):
     """A connection, for good."""
     always_healthy: bool = False
     keeps_slots: bool = False
+    draining: bool = False
+    token: str | None = None
+    """What everybody must bear."""
+    failed_gpus: tuple[int, ...] = ()
+    """These take no streams."""
     cuts_after_seconds: float | None = None
     """As a proxy does: it closes a connection of that age."""
 
@@ -112,13 +117,15 @@ class Double:
 
     async def _stream(self, connection: ServerConnection) -> None:
         faults = self.faults
-        if len(self.active) >= faults.slots and not faults.never_refuses:
-            await connection.send(
-                json.dumps({"type": "error", "code": faults.slot_code, "message": "No GPU resources available"})
-            )
+        if faults.draining or (len(self.active) >= faults.slots and not faults.never_refuses):
+            code, why = faults.slot_code, "No GPU resources available"
+            if faults.draining:
+                code, why = "draining", "The server is draining; connect to another one"
+            await connection.send(json.dumps({"type": "error", "code": code, "message": why}))
             await connection.close(1013)
             return
-        gpu = min(range(faults.gpus), key=lambda g: 0 if faults.uneven else self._on(g))
+        well = [g for g in range(faults.gpus) if g not in faults.failed_gpus]
+        gpu = min(well, key=lambda g: 0 if faults.uneven else self._on(g))
         if faults.cuts_after_seconds is not None:
             asyncio.get_running_loop().call_later(faults.cuts_after_seconds, connection.transport.abort)
         self.active[id(connection)] = gpu
@@ -185,6 +192,8 @@ class Double:
 
     def answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """HTTP beside the socket, as a server has it."""
+        if self.faults.token and request.headers.get("Authorization") != f"Bearer {self.faults.token}":
+            return _http(HTTPStatus.UNAUTHORIZED, b"{}", ("WWW-Authenticate", "Bearer"))
         if request.path.startswith("/ws"):
             return None
         if request.path == "/connect":
@@ -201,6 +210,8 @@ class Double:
         return sum(at == gpu for at in self.active.values())
 
     def _status(self, share: float) -> wire.HealthStatus:
+        if self.faults.draining:
+            return "draining"
         if self.faults.always_healthy or share < 0.7:
             return "healthy"
         return "degraded" if share <= 0.9 else "critical"
@@ -228,7 +239,7 @@ class Double:
                 gpus=tuple(
                     wire.GpuEntry(
                         gpu_id=g,
-                        state="ready",
+                        state="failed" if g in self.faults.failed_gpus else "ready",
                         active_connections=self._on(g),
                         total_memory_gb=8.0,
                         allocated_memory_gb=1.0 + 0.1 * self._on(g) + self.faults.leaks_gigabytes * self.accepted,
@@ -267,8 +278,8 @@ class _Ear:
         return heard
 
 
-def _http(status: HTTPStatus, body: bytes) -> Response:
-    headers = Headers([("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+def _http(status: HTTPStatus, body: bytes, *more: tuple[str, str]) -> Response:
+    headers = Headers([("Content-Type", "application/json"), ("Content-Length", str(len(body))), *more])
     return Response(status.value, status.phrase, headers, body)
 
 

@@ -40,11 +40,19 @@ CASES = {
         state="failed",
     ),
     "hangs": Case(faults=Faults(stop_reading_after_seconds=1.0), levels=(2,), code=1, sentence="errors 100 % > 10 %"),
-    "refuses": Case(faults=Faults(slots=0), levels=(1, 2), code=1, sentence="No GPU resources available"),
-    "nonsense": Case(
-        faults=Faults(nonsense=True), levels=(1, 2), code=1, sentence="not a message of the native protocol"
+    "refuses": Case(
+        faults=Faults(slots=0), levels=(2,), code=3, sentence="let in not one stream: No GPU", state="failed"
     ),
-    "never ready": Case(faults=Faults(never_ready=True), levels=(2,), code=1, sentence="not ready in 30 s"),
+    "nonsense": Case(
+        faults=Faults(nonsense=True),
+        levels=(2,),
+        code=3,
+        sentence="let in not one stream: not a message of the native protocol",
+        state="failed",
+    ),
+    "never ready": Case(
+        faults=Faults(never_ready=True), levels=(2,), code=3, sentence="not ready in 30 s", state="failed"
+    ),
 }
 
 

@@ -213,7 +213,8 @@ def _report(outcome: "Outcome", *, as_json: bool) -> int:
     if as_json:
         console.print_json("sweep", json_body(outcome))
     else:
-        console.data().print(level_table(outcome.levels, console.data().width))
+        if outcome.levels:
+            console.data().print(level_table(outcome.levels, console.data().width))
         if outcome.said:
             console.data().print(outcome.said, soft_wrap=True)
     if outcome.reason:

@@ -1,0 +1,152 @@
+"""A sweep of a server that takes no streams ends at once, in a sentence; it asks for one stream twice at most."""
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from capacity.speech.corpus import Corpus, load
+from capacity.sweep.level import LoadShape
+from capacity.sweep.objective import DEFAULT, parse
+from capacity.sweep.plans import BASELINE, BASELINE_TRIES, FromOneStream, LevelList, Plan, SearchPlan
+from capacity.sweep.run import Options, Outcome, Sweep
+from capacity.sweep.search import Limits
+from capacity.sweep.target import parse_target
+from tests.capacity.double import Double, Faults, coded_corpus, running_double
+from tests.capacity.test_sweep import Quiet
+from whisper_ops.errors import Exit, UserError
+from whisper_ops.history import History, LevelRecord
+
+SHAPE = LoadShape(seconds=1.5, setup_seconds=3, drain_seconds=2, warm_up_seconds=0, cool_seconds=0)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return load(coded_corpus(Path(tmp_path_factory.mktemp("speech")) / "coded"))
+
+
+class Meddler(Quiet):
+    """A watcher that changes the server under the sweep."""
+
+    def __init__(self, double: Double) -> None:
+        super().__init__()
+        self.double = double
+        self.after_a_level: dict[str, bool | int] = {}
+        self.in_a_pause: dict[str, bool | int] = {}
+
+    def end(self, level: LevelRecord) -> None:
+        super().end(level)
+        self._change(self.after_a_level)
+
+    def pause(self, what: str, at_most_seconds: float) -> None:
+        super().pause(what, at_most_seconds)
+        self._change(self.in_a_pause)
+
+    def _change(self, faults: dict[str, bool | int]) -> None:
+        self.double.faults = msgspec.structs.replace(self.double.faults, **faults)
+
+
+async def sweep(
+    double: Double,
+    corpus: Corpus,
+    folder: Path,
+    *levels: int,
+    watcher: Quiet | None = None,
+    token: str | None = None,
+    objective: str = DEFAULT,
+    **shape: float,
+) -> Outcome:
+    target, one = parse_target(double.url, token=token), msgspec.structs.replace(SHAPE, **shape)
+    with History.writing(folder / "h.db") as store:
+        run = Sweep(store, target, corpus, one, parse(objective), watcher or Quiet(), Options(processes=1))
+        async with asyncio.timeout(45):
+            return await run.run(LevelList(levels))
+
+
+@pytest.mark.parametrize(
+    ("faults", "token", "sentence"),
+    [
+        (Faults(draining=True), None, "is draining and takes no streams"),
+        (Faults(token="right"), None, "needs a token: give it with --token-file FILE"),
+        (Faults(token="right"), "wrong", "does not take this token: give it with --token-file FILE"),
+    ],
+    ids=["draining", "no token", "wrong token"],
+)
+async def test_a_shut_door_is_a_sentence_before_anything_is_measured(
+    faults: Faults, token: str | None, sentence: str, corpus: Corpus, tmp_path: Path
+) -> None:
+    async with running_double(faults) as double:
+        with pytest.raises(UserError, match=sentence) as caught:
+            await sweep(double, corpus, tmp_path, 2, token=token)
+    assert caught.value.code == Exit.UNREACHABLE
+    with History.reading(tmp_path / "h.db") as store:
+        assert not store.sweeps()
+
+
+async def test_the_right_token_opens(corpus: Corpus, tmp_path: Path) -> None:
+    async with running_double(Faults(token="right")) as double:
+        outcome = await sweep(double, corpus, tmp_path, 1, token="right", objective="stable_p95<=2s")
+    assert outcome.state == "done"
+    assert outcome.levels[0].connected == 1
+
+
+async def test_nobody_let_in_ends_it_after_one_baseline(corpus: Corpus, tmp_path: Path) -> None:
+    async with running_double(Faults(slots=0)) as double:
+        outcome = await sweep(double, corpus, tmp_path, 2)
+    assert [level.streams for level in outcome.levels] == [1]
+    assert (outcome.state, outcome.gone) == ("failed", True)
+    assert "let in not one stream: No GPU resources available" in (outcome.reason or "")
+
+
+async def test_a_baseline_without_a_word_error_rate_is_measured_twice_and_no_more(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    # It lets the stream in and sends it away before the first word was said.
+    async with running_double(Faults(leave_after_seconds=0.05)) as double:
+        outcome = await sweep(double, corpus, tmp_path, 2)
+    assert [level.streams for level in outcome.levels] == [1] * BASELINE_TRIES
+    assert (outcome.state, outcome.gone) == ("failed", False)
+    assert "one stream gave no word error rate in 2 tries" in (outcome.reason or "")
+
+
+async def test_a_server_that_begins_to_drain_ends_the_sweep_with_what_it_has(corpus: Corpus, tmp_path: Path) -> None:
+    async with running_double() as double:
+        watcher = Meddler(double)
+        watcher.after_a_level = {"draining": True}
+        outcome = await sweep(double, corpus, tmp_path, 1, 2, 3, watcher=watcher)
+    assert [(level.streams, level.connected) for level in outcome.levels] == [(1, 1), (2, 0)]
+    assert outcome.gone
+    assert "is draining" in (outcome.reason or "")
+
+
+async def test_a_stream_refused_while_the_server_is_to_come_up_again_is_not_called_behind(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    async with running_double(Faults(slots=1)) as double:
+        watcher = Meddler(double)
+        watcher.in_a_pause = {"slots": 0}
+        await sweep(double, corpus, tmp_path, 2, 3, watcher=watcher, objective="stable_p95<=2s", cool_seconds=8)
+    assert watcher.notes == ["the server did not let a stream in: No GPU resources available"]
+
+
+@pytest.mark.parametrize("plan", [LevelList([2, 3]), LevelList([1, 2]), SearchPlan(Limits(first=2))])
+def test_whatever_fails_a_baseline_is_asked_for_twice_at_most(plan: Plan) -> None:
+    asking = FromOneStream(plan, lambda: False)
+    asked = []
+    for _ in range(BASELINE_TRIES):
+        ask = asking.next()
+        assert ask is not None
+        asked.append(ask)
+        asking.told(ask.streams, None, long=False)
+    with pytest.raises(UserError, match="in 2 tries") as caught:
+        asking.next()
+    assert caught.value.code == Exit.NO
+    assert [ask.streams for ask in asked] == [1] * BASELINE_TRIES
+    assert asked[-1].purpose == BASELINE
+
+
+def test_a_known_stream_is_not_asked_for() -> None:
+    ask = FromOneStream(LevelList([2]), lambda: True).next()
+    assert ask is not None
+    assert ask.streams == 2
