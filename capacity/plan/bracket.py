@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from capacity.plan.evidence import Evidence
-from capacity.plan.shape import Capacity, LevelSeen, Status
+from capacity.plan.shape import Capacity, LevelSeen, Status, carried
 from whisper_ops.history import LevelRecord
 
 
@@ -31,8 +31,10 @@ def bracket(levels: tuple[LevelSeen, ...], gpus: int) -> Capacity:
         if level.passes == level.repeats and (first_fail is None or level.streams < first_fail)
     ]
     last_pass = max(passed, default=None)
-    low = None if last_pass is None else last_pass // gpus
+    low = None if last_pass is None else carried(last_pass, gpus)
     high = None if first_fail is None else -(-first_fail // gpus)
+    if low is not None and high is not None and low >= high:  # one GPU alone carried what all together did not
+        return _together(last_pass, first_fail, high)
     status, reason = _status(low, high)
     middle = (low + high) / 2 if low is not None and high is not None else None
     return Capacity(last_pass=low, first_fail=high, estimate=middle, low=low, high=high, status=status, reason=reason)
@@ -52,6 +54,13 @@ def chance_to_pass(levels: tuple[LevelSeen, ...], foreseen: Mapping[int, float])
         lowest = min(lowest, (level.passes + 2 * prior) / (level.repeats + 2))
         chances[level.streams] = lowest
     return chances
+
+
+def _together(last_pass: int | None, first_fail: int | None, high: int) -> Capacity:
+    return Capacity(
+        last_pass=None, first_fail=high, estimate=None, low=None, high=high, status="upper_bound",
+        reason=f"{last_pass} passed while other GPUs had nothing to do, but {first_fail} over all of them failed",
+    )  # fmt: skip
 
 
 def _seen(counted: list[LevelRecord], every: list[LevelRecord], gpus: int) -> LevelSeen:

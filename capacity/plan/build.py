@@ -155,7 +155,7 @@ def _measured(evidence: Evidence, levels: Sequence[LevelSeen]) -> Capacity:
     capacity = bracket(tuple(levels), evidence.key.gpus)
     if capacity.status == "not_identifiable":
         raise UserError(words.all_invalid(levels), Exit.EVIDENCE)
-    if capacity.last_pass == 0 or (capacity.status == "upper_bound" and capacity.first_fail != 1):
+    if capacity.status == "upper_bound" and capacity.first_fail != 1:
         raise UserError(words.none_passed(levels), Exit.EVIDENCE)
     crossing = between(evidence, capacity)
     return capacity if crossing is None else msgspec.structs.replace(capacity, estimate=crossing)

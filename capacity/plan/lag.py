@@ -13,7 +13,7 @@ from capacity.laws.latency import PACED, Prior, fit_latency
 from capacity.plan.evidence import Evidence
 from capacity.plan.objective import Condition, figure_of, parse
 from capacity.plan.polls import Polled
-from capacity.plan.shape import Capacity, Resource
+from capacity.plan.shape import Capacity, Resource, carried
 from capacity.plan.steps import NAME as STEP
 from whisper_ops.history import LevelRecord
 
@@ -35,7 +35,7 @@ def binding_condition(evidence: Evidence, capacity: Capacity) -> Condition | Non
     conditions = [c for c in parse(evidence.key.objective) if c.at_most and c.name.endswith("_seconds")]
     gpus = evidence.key.gpus
     at = [n for n in levels if capacity.first_fail is not None and -(-n.streams // gpus) == capacity.first_fail]
-    near = at or [n for n in levels if n.streams // gpus == capacity.last_pass]
+    near = at or [n for n in levels if carried(n.streams, gpus) == capacity.last_pass]
     used = {c: [v / c.bound for level in near if (v := figure_of(level, c.name)) is not None] for c in conditions}
     return max((c for c in conditions if used[c]), key=lambda c: max(used[c]), default=None)
 
@@ -88,7 +88,7 @@ def between(evidence: Evidence, capacity: Capacity) -> float | None:
     if condition is None or not last or fail is None:
         return None
     gpus = evidence.key.gpus
-    low = [v for n, v in _points(evidence.counted, condition.name, gpus) if int(n) == last]
+    low = [v for n, v in _points(evidence.counted, condition.name, gpus) if max(int(n), 1) == last]
     high = [v for n, v in _points(evidence.counted, condition.name, gpus) if -int(-n // 1) == fail]
     if not low or not high or min(high) <= max(low):
         return (last + fail) / 2

@@ -12,6 +12,11 @@ Status = Literal["identified", "lower_bound", "upper_bound", "not_identifiable"]
 """How well a limit is known: between two levels; only from below; only from above; not at all."""
 
 
+def carried(streams: int, gpus: int) -> int:
+    """Connections that a level shows one GPU to carry: an even share, rounded down, and one where it is less."""
+    return max(streams // gpus, 1)
+
+
 class LevelSeen(msgspec.Struct, frozen=True, kw_only=True):
     """One level as the plan judged it, over all its repeats."""
 

@@ -47,7 +47,8 @@ def headline(plan: Plan) -> list[str]:
         most = f"At most about {plan.capacity.high:.0f} connections fit per {plan.key.device}{marks}"
         answer = f"{most}; its speed is not known."
     elif plan.max_connections_per_gpu is None:
-        answer = "Not one connection meets the objective on this device."
+        each = " on every GPU" if any(seen.repeats and seen.passes == seen.repeats for seen in plan.levels) else ""
+        answer = f"Not one connection{each} meets the objective on this device."
     else:
         number = plan.max_connections_per_gpu
         connections = "connection" if number == 1 else "connections"

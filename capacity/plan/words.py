@@ -6,7 +6,7 @@ from capacity.plan.bracket import chance_to_pass
 from capacity.plan.evidence import Evidence
 from capacity.plan.lag import foreseen
 from capacity.plan.objective import in_words, missed_in_words
-from capacity.plan.shape import Capacity, LevelSeen
+from capacity.plan.shape import Capacity, LevelSeen, carried
 from capacity.plan.tiers import RECOMMENDED
 from whisper_ops.history import LevelRecord
 
@@ -39,7 +39,9 @@ def provisional(levels: Sequence[LevelSeen], capacity: Capacity, gpus: int) -> b
     """Whether an end of the interval rests on a level too short to be sure of."""
     ends = {capacity.last_pass, capacity.first_fail}
     held = [
-        seen for seen in levels if seen.repeats and (seen.streams // gpus in ends or -(-seen.streams // gpus) in ends)
+        seen
+        for seen in levels
+        if seen.repeats and (carried(seen.streams, gpus) in ends or -(-seen.streams // gpus) in ends)
     ]
     return any(seen.audit == "provisional" for seen in held)
 

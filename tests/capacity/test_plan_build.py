@@ -65,6 +65,21 @@ def test_streams_of_a_server_are_shared_by_its_gpus(db: Path) -> None:
     assert "84 streams" in made.next_test
 
 
+def test_one_stream_over_two_gpus_that_passed_is_one_on_a_gpu(db: Path) -> None:
+    made = plan(written(db, [level(1, True)], gpus=2))
+    assert (made.capacity.last_pass, made.capacity.status, made.max_connections_per_gpu) == (1, "lower_bound", 1)
+    assert "4 streams" in made.next_test
+    more = plan(written(db, [level(8, False)], gpus=2))
+    assert (more.capacity.last_pass, more.capacity.first_fail, more.max_connections_per_gpu) == (1, 4, 1)
+
+
+def test_one_stream_that_passed_alone_does_not_speak_for_every_gpu(db: Path) -> None:
+    made = plan(written(db, [level(1, True), level(2, False)], gpus=2))
+    assert (made.capacity.last_pass, made.capacity.first_fail, made.max_connections_per_gpu) == (None, 1, None)
+    assert headline(made)[0] == "Not one connection on every GPU meets the objective on this device."
+    assert "1 passed while other GPUs had nothing to do, but 2 over all of them failed" in made.reason
+
+
 def test_invalid_levels_say_nothing_and_are_named(db: Path) -> None:
     fake = level(64, None, audit="invalid", reason="only 19.8 of 64 streams were live", achieved_concurrency=19.8)
     made = plan(written(db, [level(8, True), level(16, False), fake]))
