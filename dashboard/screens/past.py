@@ -61,7 +61,8 @@ class Past:
             if self._stage.looking.cursor
             else ""
         )
-        hint = f"1 h ago   ({moments.EXAMPLES})"
+        # All of it is seen in 60 columns; whoever types what cannot be read is shown more examples.
+        hint = "1 h ago   (or 14:03, yesterday 14:00)"
         self._stage.ask(Question("replay from", self._moment, self._replay_or_hour, hint=hint, text=start))
 
     def do_live(self, _: str) -> None:

@@ -141,8 +141,10 @@ def _local(at: float, zone: tzinfo | None) -> datetime:
 
 
 def fitted(name: str, width: int) -> str:
-    """A name in `width` cells, cut in the middle: names of one fleet differ at their ends."""
+    """A name in `width` cells, cut in the middle: names of one fleet differ at their ends. A port stays whole."""
     if len(name) <= width:
         return name
-    end = max(0, (width - 1) * 2 // 3)
+    _, _, port = name.rpartition(":")
+    whole = len(port) + 1 if port.isdigit() else 0
+    end = max(0, (width - 1) * 2 // 3, min(whole, width - 2))
     return (name[: width - 1 - end] + "…" + name[len(name) - end :])[: max(0, width)]

@@ -33,7 +33,7 @@ def server_row(world: World, server: ServerView, columns: Sequence[Column]) -> L
     state = server_state(server, world.now, world.interval)
     objective = server.knee.objective_seconds if server.knee else world.objective_seconds
     cells: dict[str, Cell] = {
-        "server": (Span(f" {state.glyph} ", state.style), *_name(server, columns)),
+        "server": (Span(f" {state.glyph} ", state.style), *_name(world, server, columns)),
         "state": cell(state.word, state.style),
         "trend": spark(server.lag, objective, warn_at=0.75 * objective),
         "age": cell(f.duration(world.now - server.answer.at) if server.answer else f.UNKNOWN, "dim"),
@@ -86,9 +86,11 @@ def reasons(world: World, server: ServerView, width: int) -> list[Line]:
     if server.silent:
         return _said(_silence(world, server), width)
     said = server.answer.figures if server.answer else None
-    if server.answer is None or said is None or said.status not in {"degraded", "critical"}:
+    if server.answer is None or said is None or said.status not in {"degraded", "critical", "draining"}:
         return []
     failed = [_failure(gpu) for gpu in server.answer.gpus if gpu.state == "failed"]
+    if said.status == "draining":
+        return _said("; ".join((_drain(said.streams_active), *failed)), width)
     used = f"{f.count(said.slots_used)} of {f.count(said.slots)} slots are taken" if said.slots else "no slot is left"
     refused = f"{f.count(server.rejects_per_minute)} a minute are refused" if server.rejects_per_minute else ""
     return _said("; ".join(part for part in (*failed, used, refused) if part), width)
@@ -97,6 +99,13 @@ def reasons(world: World, server: ServerView, width: int) -> list[Line]:
 def _failure(gpu: GpuFigures) -> str:
     after = f" after its worker was started again {f.times(gpu.restarts)}" if gpu.restarts else ""
     return f"GPU {gpu.gpu_id} failed{after}"
+
+
+def _drain(streams: int | None) -> str:
+    """What a drained server does with streams, and the way back."""
+    there = {None: "those there go on", 0: "none is left", 1: "the 1 there goes on"}
+    left = there.get(streams, f"the {f.count(streams)} there go on")
+    return f"it drains: no new stream is let in, {left}; :undrain ends that"
 
 
 def _silence(world: World, server: ServerView) -> str:
@@ -114,13 +123,16 @@ def _said(sentence: str, width: int) -> list[Line]:
     return wrapped(sentence, width - 1, indent="    ", style="dim")
 
 
-def _name(server: ServerView, columns: Sequence[Column]) -> Cell:
+def _name(world: World, server: ServerView, columns: Sequence[Column]) -> Cell:
     """The name, and that it is simulated: what is cut for want of room is the name, never the label."""
     room = next(column.width for column in columns if column.key == "server") - 3
-    if not server.simulated:
-        return cell(f.fitted(server.name, room), "title")
-    label = " simulated" if len(server.name) + 10 <= room else " sim"
-    return (Span(f.fitted(server.name, room - len(label)), "title"), Span(label, "note"))
+    label = (" simulated" if len(server.name) + 10 <= room else " sim") if server.simulated else ""
+    room -= len(label)
+    host, _, port = server.name.rpartition(":")
+    # Where a whole fleet is on one host, it is the ports that tell its servers apart.
+    shared = len(server.name) > room and host and all(other.name.startswith(f"{host}:") for other in world.servers)
+    name = cell(f":{port}" if shared and len(world.servers) > 1 else f.fitted(server.name, room), "title")
+    return (*name, Span(label, "note")) if label else name
 
 
 def _gauge(server: ServerView, now: int | None) -> Cell:

@@ -22,6 +22,7 @@ from dashboard.view.lines import (
     header,
     line,
     row,
+    width_of,
     wrapped,
 )
 from dashboard.view.states import gpu_state, server_state
@@ -51,7 +52,7 @@ def server_page(world: World, name: str, charts: Charts, width: int) -> Page:
     if server is None:
         return Page(crumbs=crumbs, body=(line(Span(f" nothing is known of {name} at this moment", "dim")),))
     answer = server.answer
-    head = [_state_line(world, server), *reasons(world, server, width)]
+    head = [_state_line(world, server, width), *reasons(world, server, width)]
     if answer is None or answer.figures is None:
         return Page(crumbs=crumbs, head=tuple(head))
     if server.silent:
@@ -91,9 +92,10 @@ def charts_of(world: World, name: str) -> tuple[Chart, ...]:
     )  # fmt: skip
 
 
-def _state_line(world: World, server: ServerView) -> Line:
+def _state_line(world: World, server: ServerView, width: int) -> Line:
     state = server_state(server, world.now, world.interval)
     spans = [Span(" "), *state.cell, Span("  ")]
+    mark = (Span("  simulated", "note"),) * server.simulated
     answer = server.answer
     if answer is not None:
         identity = answer.identity
@@ -105,10 +107,16 @@ def _state_line(world: World, server: ServerView) -> Line:
             parts.append(f"up {f.duration(answer.at - answer.figures.started_at)}")
         if answer.host is not None:
             parts.append(f"{f.count(answer.host.cpu_count)} cores, {f.size(answer.host.memory_total_bytes)}")
-        spans.append(Span(" · ".join(part for part in parts if part), "dim"))
-    if server.simulated:
-        spans.append(Span("  simulated", "note"))
-    return line(*spans)
+        spans.append(Span(_joined(parts, width - width_of(spans) - width_of(mark)), "dim"))
+    return line(*spans, *mark)
+
+
+def _joined(parts: Sequence[str], width: int) -> str:
+    """As many parts, from the first on, as there is room for: none is cut in its middle."""
+    kept = [part for part in parts if part]
+    while len(kept) > 1 and len(" · ".join(kept)) > width:
+        kept.pop()
+    return " · ".join(kept)
 
 
 def _lag_lines(world: World, server: ServerView, answer: Snapshot, width: int) -> list[Line]:

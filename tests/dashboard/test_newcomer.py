@@ -14,7 +14,10 @@ from textual.pilot import Pilot
 from dashboard.app import DashApp
 from dashboard.feeds import Live
 from dashboard.poller import Fleet
+from dashboard.view.chart import Charts
 from dashboard.view.help_page import QUESTIONS
+from dashboard.view.server_page import server_page
+from dashboard.view.world import Board
 from tests.dashboard.scenes import PLAN, gpu, snapshot
 from tests.dashboard.test_app_keys import screen_text
 from whisper_ops.history import History
@@ -111,3 +114,24 @@ async def settled(pilot: Pilot[None]) -> str:
     await pilot.pause()
     text = screen_text(pilot)
     return text + " ".join(text.split())
+
+
+@pytest.mark.parametrize("size", [(80, 24), (60, 20)])
+async def test_what_may_be_typed_for_a_replay_is_seen_whole(app: DashApp, size: tuple[int, int]) -> None:
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("R")
+        await pilot.pause()
+        assert "1 h ago   (or 14:03, yesterday 14:00)" in screen_text(pilot)
+
+
+@pytest.mark.parametrize("width", [59, 79, 119, 199])
+def test_no_part_of_what_a_server_is_is_cut(width: int) -> None:
+    fed, now = Board(), time.time()
+    made = snapshot("one", now, (gpu(0, 7, 0.4),))
+    assert made.identity is not None
+    fed.feed(msgspec.structs.replace(made, identity=msgspec.structs.replace(made.identity, simulated=True)))
+    said = server_page(fed.world(now), "one", Charts(), width).text.splitlines()[0]
+    assert len(said) <= width
+    assert said.endswith("  simulated")
+    assert ("24 cores, 64.0 GB" in said) is ("24 cores" in said)
+    assert ("24 cores" in said) is (width >= 119)

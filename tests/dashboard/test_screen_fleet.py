@@ -6,7 +6,7 @@ import pytest
 from dashboard.view.fleet_page import FleetView, fleet_page
 from dashboard.view.knees import knee_for, objective_seconds
 from dashboard.view.world import Board
-from tests.dashboard.scenes import NOW, PLAN, board, gpu, silence, snapshot, world
+from tests.dashboard.scenes import IDENTITY, NOW, PLAN, board, gpu, silence, snapshot, world
 
 
 def rows(width: int = 119, height: int = 60, **view: object) -> list[str]:
@@ -156,3 +156,38 @@ def test_the_own_plan_of_a_server_wins_over_a_newer_one_of_another() -> None:
 )
 def test_the_objective_is_read_from_the_plan(said: str, seconds: float) -> None:
     assert objective_seconds(said) == seconds
+
+
+@pytest.mark.parametrize("width", [59, 79, 119])
+@pytest.mark.parametrize(
+    ("streams", "left"), [(0, "none is left"), (1, "the 1 there goes on"), (7, "the 7 there go on")]
+)
+def test_a_server_that_drains_says_what_that_means(width: int, streams: int, left: str) -> None:
+    fed = Board()
+    fed.feed(snapshot("one", NOW, (gpu(0, streams, 0.4), gpu(1, 0, None, state="failed")), "draining"))
+    lines = fleet_page(fed.world(NOW), FleetView(), width).text.splitlines()
+    its = lines.index(row("▽ one", lines))
+    said = " ".join(" ".join(lines[its + 1 : its + 4]).split())
+    assert f"it drains: no new stream is let in, {left}; :undrain ends that; GPU 1 failed" in said
+
+
+def named_rows(*names: str, width: int = 79, simulated: bool = True) -> str:
+    fed = Board()
+    for name in names:
+        made = snapshot(name, NOW, (gpu(0, 7, 0.4),))
+        fed.feed(msgspec.structs.replace(made, identity=msgspec.structs.replace(IDENTITY, simulated=simulated)))
+    return fleet_page(fed.world(NOW), FleetView(expand="closed"), width).text
+
+
+def test_servers_of_one_host_are_told_apart_by_their_whole_port() -> None:
+    text = named_rows("127.0.0.1:8101", "127.0.0.1:8102")
+    assert "● :8101 sim " in text
+    assert "● :8102 sim " in text
+    assert "● 127.0.0.1:8101 simulated" in named_rows("127.0.0.1:8101", "127.0.0.1:8102", width=160)
+
+
+def test_servers_of_several_hosts_keep_their_port_and_the_end_of_their_host() -> None:
+    text = named_rows("10.0.3.17:8101", "10.0.3.18:8101")
+    assert "7:8101 sim" in text
+    assert "8:8101 sim" in text
+    assert f"{named_rows('asr-fra-01.example:8000', width=79, simulated=False)}".count(":8000") == 1
