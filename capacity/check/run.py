@@ -12,6 +12,7 @@ import msgspec
 
 from capacity.check.findings import Finding, finding
 from capacity.check.guests import Guest, arrive, hold, round_trip_seconds
+from capacity.check.standing import Standing, not_judged, standing
 from capacity.sweep.target import Target, http_client, poll, reach
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.snapshot import GpuFigures, ServerFigures, Snapshot
@@ -27,6 +28,17 @@ THROUGH_SECONDS = 1.0
 """What a balancer may add to the connect time."""
 _SHARES = (0.5, 0.8, 1.0)
 """Of the slots; at each the health state is asked for."""
+
+_SPREAD = "connections spread evenly over GPUs (±1)"
+_MEMORY_USED = "memory is used on every GPU with streams"
+_SETUP_MEAN = f"set-up takes less than {SETUP_MEAN_SECONDS:g} s on average"
+_SETUP_EVEN = "set-up is even: slowest ≤ 2× fastest, or under 250 ms"
+_HEALTH = "health states at 50 / 80 / 100 %"
+_SLOTS_BACK = "slots are free again after disconnect"
+_MEMORY_BACK = "memory is back after disconnect (within 5 %)"
+_ACCEPT = "accept within 100 ms above the round trip"
+_THROUGH = "connecting through the balancer"
+_HOLD = "a connection lives as long as wanted"
 
 Say = Callable[[str], None]
 
@@ -46,7 +58,8 @@ async def look(target: Target) -> tuple[ServerFigures, Snapshot]:
         UserError: it cannot be reached (exit 3), or is no whisper-ops server.
     """
     snapshot = await reach(target)
-    if snapshot.figures is None or not snapshot.figures.slots:
+    # A server whose every GPU failed has none, and the list says so.
+    if snapshot.figures is None or (not snapshot.figures.slots and standing(snapshot).reason is None):
         raise UserError(
             f"{target.name} does not say how many slots it has ({snapshot.error or 'no slots in /snapshot'}); "
             "`check` needs a whisper-ops server",
@@ -72,7 +85,10 @@ class Checker:
         Raises:
             UserError: the server cannot be reached.
         """
-        figures, _ = await look(self._target)
+        figures, first = await look(self._target)
+        stands = standing(first)
+        if stands.shut is not None:
+            return [stands.line(first), *not_judged(_checks(figures.slots or 0), stands.shut)]
         total, used = figures.slots or 0, figures.slots_used or 0
         trip = await round_trip_seconds(self._target)
         self._say("warming up: one connection a GPU")
@@ -90,10 +106,11 @@ class Checker:
             self._say("waiting for slots and memory to come back")
             after, seconds = await self._until_back(http, used)
         lines = [
-            self._spread(full),
+            stands.line(first),
+            self._spread(full, stands),
             _memory_used(full),
             *self._setup(),
-            self._health(),
+            self._health(stands),
             _refused(one_more, total),
             _slots_back(used, after, seconds),
             _memory_back(before, after),
@@ -122,7 +139,7 @@ class Checker:
             if now.figures is not None:
                 now_used = used + len(self._inside())
                 self._states.append((now_used, _state(now_used / total), now.figures.status))
-            busy = [gpu.streams_active or 0 for gpu in now.gpus]
+            busy = [gpu.streams_active or 0 for gpu in now.gpus if gpu.state != "failed"]
             self._spreads.append((used + len(self._inside()), max(busy) - min(busy) if busy else 0))
 
     async def _empty(self) -> None:
@@ -143,15 +160,15 @@ class Checker:
 
     # --- judging -------------------------------------------------------------------------------------
 
-    def _spread(self, full: Snapshot) -> Finding:
-        name = "connections spread evenly over GPUs (±1)"
-        if len(full.gpus) < 2:
-            return finding(name, None, f"{len(full.gpus)} GPU", "there is nothing to spread over one GPU")
+    def _spread(self, full: Snapshot, stands: Standing) -> Finding:
+        left = [gpu for gpu in full.gpus if gpu.state != "failed"]
+        if len(left) < 2:
+            why = stands.reason or f"{len(left)} GPU"
+            return finding(_SPREAD, None, why, "there is nothing to spread over one GPU")
         counts = Counter(guest.gpu_id for guest in self._inside())
-        shown = ", ".join(f"GPU {gpu.gpu_id}: {counts[gpu.gpu_id]}" for gpu in full.gpus)
+        shown = ", ".join(f"GPU {gpu.gpu_id}: {counts[gpu.gpu_id]}" for gpu in left)
         worst = max((spread for _, spread in self._spreads), default=0)
-        advice = "use --placement least_loaded, and see in /gpu-status whether a GPU is failed or draining"
-        return finding(name, worst <= 1, f"{shown}; at most {worst} apart", advice)
+        return finding(_SPREAD, worst <= 1, f"{shown}; at most {worst} apart", "use --placement least_loaded")
 
     def _setup(self) -> list[Finding]:
         seconds = [guest.ready_seconds for guest in self._inside() if guest.ready_seconds is not None]
@@ -161,39 +178,41 @@ class Checker:
         average, slowest, fastest = mean(seconds), max(seconds), min(seconds)
         return [
             finding(
-                f"set-up takes less than {SETUP_MEAN_SECONDS:g} s on average",
+                _SETUP_MEAN,
                 average < SETUP_MEAN_SECONDS,
                 f"mean {_ms(average)} over {len(seconds)} connections",
                 "load models at the start, and see what the status messages wait for",
             ),
             finding(
-                "set-up is even: slowest ≤ 2× fastest, or under 250 ms",
+                _SETUP_EVEN,
                 slowest <= 2 * fastest or slowest < SETUP_EVEN_SECONDS,
                 f"fastest {_ms(fastest)}, slowest {_ms(slowest)}",
                 "one GPU or process may be slower than the others; compare them in /gpu-status",
             ),
         ]
 
-    def _health(self) -> Finding:
+    def _health(self, stands: Standing) -> Finding:
+        if stands.failed:
+            return finding(_HEALTH, None, stands.reason or "", "a server with a failed GPU is degraded at any load")
         shown = "; ".join(f"{used} slots: {said}" for used, _, said in self._states)
         good = all(said == wanted for _, wanted, said in self._states)
         wanted = ", ".join(f"{state} at {used}" for used, state, _ in self._states)
-        return finding("health states at 50 / 80 / 100 %", good, shown, f"by the share of slots it should be {wanted}")
+        return finding(_HEALTH, good, shown, f"by the share of slots it should be {wanted}")
 
     def _accept(self, trip: float) -> Finding:
         seconds = [guest.open_seconds for guest in self._guests if guest.open_seconds is not None]
         if not seconds:
-            return finding("accept within 100 ms", False, "no connection was opened", "see the server's log")
+            return finding(_ACCEPT, False, "no connection was opened", "see the server's log")
         above = median(seconds) - 2 * trip  # a connect and an upgrade each take one round trip
         return finding(
-            "accept within 100 ms above the round trip",
+            _ACCEPT,
             above < ACCEPT_SECONDS,
             f"median {_ms(median(seconds))}, round trip {_ms(trip)}",
             "the front process is busy: look at front_cpu_ratio, and run one server per group of GPUs",
         )
 
     async def _through(self) -> Finding:
-        name, through = "connecting through the balancer", self._wanted.through
+        name, through = _THROUGH, self._wanted.through
         if through is None:
             return finding(name, None, "no --through", "name the balancer's address with --through URL")
         self._say(f"connecting through {through.name}")
@@ -209,7 +228,7 @@ class Checker:
         )
 
     async def _hold(self) -> Finding:
-        name, seconds = "a connection lives as long as wanted", self._wanted.hold_seconds
+        name, seconds = _HOLD, self._wanted.hold_seconds
         if not seconds:
             return finding(name, None, "no --hold", "try with --hold 6m whether a proxy cuts connections")
         target = self._wanted.through or self._target
@@ -223,13 +242,23 @@ class Checker:
         return finding(name, age is None, figures, "a proxy's limit: raise it, or let clients go to the direct address")
 
 
+def _refusal(total: int) -> str:
+    return f"connection {total + 1} is refused"
+
+
+def _checks(total: int) -> tuple[str, ...]:
+    """Every line but the top one."""
+    filling = (_SPREAD, _MEMORY_USED, _SETUP_MEAN, _SETUP_EVEN, _HEALTH, _refusal(total))
+    return (*filling, _SLOTS_BACK, _MEMORY_BACK, _ACCEPT, _THROUGH, _HOLD)
+
+
 def _state(share: float) -> str:
     """The health state that the contract has for a share of slots used."""
     return "healthy" if share < 0.7 else "degraded" if share <= 0.9 else "critical"
 
 
 def _memory_used(full: Snapshot) -> Finding:
-    name = "memory is used on every GPU with streams"
+    name = _MEMORY_USED
     used = [gpu for gpu in full.gpus if gpu.streams_active]
     known = [gpu for gpu in used if _memory(gpu) is not None]
     if not known:
@@ -240,17 +269,18 @@ def _memory_used(full: Snapshot) -> Finding:
 
 
 def _refused(guest: Guest, total: int) -> Finding:
-    name = f"connection {total + 1} is refused"
     if guest.refusal:
-        return finding(name, True, guest.refusal, "")
+        return finding(_refusal(total), True, guest.refusal, "")
     said = guest.fault or "it was let in"
-    return finding(name, False, said, "a full server must say `no_capacity` and close with 1013, or answer HTTP 503")
+    return finding(
+        _refusal(total), False, said, "a full server must say `no_capacity` and close with 1013, or answer HTTP 503"
+    )
 
 
 def _slots_back(used: int, after: Snapshot, seconds: float) -> Finding:
     now = after.figures.slots_used if after.figures else None
     return finding(
-        "slots are free again after disconnect",
+        _SLOTS_BACK,
         now is not None and now <= used,
         f"{now} used after {seconds:.1f} s, {used} before",
         "slots leak: see the server's log for streams that did not end",
@@ -258,7 +288,7 @@ def _slots_back(used: int, after: Snapshot, seconds: float) -> Finding:
 
 
 def _memory_back(before: Snapshot, after: Snapshot) -> Finding:
-    name = "memory is back after disconnect (within 5 %)"
+    name = _MEMORY_BACK
     pairs = [
         (gpu.gpu_id, start, end)
         for gpu, later in zip(before.gpus, after.gpus, strict=False)

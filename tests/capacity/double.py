@@ -279,7 +279,9 @@ class _Ear:
 
 
 def _http(status: HTTPStatus, body: bytes, *more: tuple[str, str]) -> Response:
-    headers = Headers([("Content-Type", "application/json"), ("Content-Length", str(len(body))), *more])
+    headers = Headers(
+        [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close"), *more]
+    )
     return Response(status.value, status.phrase, headers, body)
 
 

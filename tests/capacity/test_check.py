@@ -27,11 +27,46 @@ async def test_a_good_server_passes_every_line_that_applies() -> None:
     async with running_double(Faults(slots=8, gpus=2)) as balancer:
         wanted = Wanted(through=parse_target(balancer.url), hold_seconds=0.5)
         findings = await check(Faults(slots=10, gpus=2), wanted)
-    assert len(findings) == 11
+    assert len(findings) == 12
+    assert line(findings, "take streams").figures == "healthy; 2 of 2 GPUs ready"
     assert {finding.answer for finding in findings.values()} == {"pass"}, findings
     assert "GPU 0: 5, GPU 1: 5" in line(findings, "spread").figures
     assert line(findings, "refused").check == "connection 11 is refused"
     assert line(findings, "health").figures == "5 slots: healthy; 8 slots: degraded; 10 slots: critical"
+
+
+@pytest.mark.parametrize(
+    ("faults", "reason"),
+    [
+        (Faults(slots=4, draining=True), "the server is draining"),
+        (Faults(slots=4, failed_gpus=(0,)), "no GPU takes streams"),
+    ],
+    ids=["draining", "all failed"],
+)
+async def test_a_server_that_takes_no_streams_is_said_on_top_and_not_filled(faults: Faults, reason: str) -> None:
+    async with running_double(faults) as double:
+        top, *others = await Checker(parse_target(double.url), Wanted(), lambda _: None).run()
+        assert double.accepted == 0
+    assert top.answer == "fail"
+    assert top.figures.startswith(reason)
+    assert top.advice
+    assert len(others) == 11
+    assert {(other.answer, other.figures) for other in others} == {("not applicable", reason)}
+
+
+async def test_a_failed_gpu_is_said_on_top_and_nothing_else_is_blamed_for_it() -> None:
+    findings = await check(Faults(slots=8, gpus=2, failed_gpus=(1,)))
+    top = next(iter(findings.values()))
+    assert (top.answer, top.figures) == ("fail", "GPU 1 failed")
+    assert [f.check for f in findings.values() if f.answer == "fail"] == [top.check]
+    for part in ("spread", "health"):
+        assert (line(findings, part).answer, line(findings, part).figures) == ("not applicable", "GPU 1 failed")
+
+
+async def test_connections_are_spread_over_the_gpus_that_are_left() -> None:
+    findings = await check(Faults(slots=6, gpus=3, failed_gpus=(1,)))
+    assert line(findings, "spread").answer == "pass"
+    assert "GPU 0: 3, GPU 2: 3" in line(findings, "spread").figures
 
 
 async def test_what_is_not_asked_for_or_not_there_does_not_apply() -> None:
@@ -85,6 +120,18 @@ async def test_a_server_that_is_not_there_is_exit_3() -> None:
     with pytest.raises(UserError) as caught:
         await Checker(parse_target("127.0.0.1:9"), Wanted(), lambda _: None).run()
     assert caught.value.code == Exit.UNREACHABLE
+
+
+async def test_a_draining_server_with_live_users_is_not_asked_about() -> None:
+    from click.testing import CliRunner
+
+    from whisper_ops.cli.check import command
+
+    async with running_double(Faults(slots=4, draining=True)) as double:
+        double.active[1] = 0
+        result = await asyncio.to_thread(CliRunner().invoke, command, [double.url], standalone_mode=False)
+    assert result.exception is None
+    assert result.return_value == Exit.NO
 
 
 async def test_it_asks_before_filling_a_server_with_live_users() -> None:

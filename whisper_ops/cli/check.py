@@ -26,6 +26,7 @@ def command(url: str, through: str | None, hold: str | None, yes: bool, as_json:
     """
     from capacity.check.findings import body, table
     from capacity.check.run import Checker, Wanted, failed, look
+    from capacity.check.standing import standing
     from capacity.sweep.target import parse_target
 
     token = read_token(token_file)
@@ -33,8 +34,8 @@ def command(url: str, through: str | None, hold: str | None, yes: bool, as_json:
     wanted = Wanted(
         through=parse_target(through, token=token) if through else None, hold_seconds=_seconds(hold) if hold else 0.0
     )
-    figures, _ = asyncio.run(look(target))
-    if figures.slots_used and not yes:
+    figures, first = asyncio.run(look(target))
+    if figures.slots_used and not yes and standing(first).shut is None:
         _ask(target.name, figures.slots_used)
     narration = console.narration()
     findings = asyncio.run(Checker(target, wanted, lambda line: narration.print(line, soft_wrap=True)).run())
