@@ -10,6 +10,7 @@ import msgspec
 import psutil
 
 from dashboard.alerts import AlertBook, Rule
+from dashboard.alerts.family import highest
 from dashboard.charting import ChartSource, HistoryCharts, NoCharts
 from dashboard.happenings import Happenings, left
 from dashboard.memory import Memory, alert_view
@@ -154,7 +155,7 @@ class Live:
         own = [alert_view(alert) for alert in (*self._book.active, *self._book.past)]
         held = {(alert.server, alert.gpu_id, alert.rule, alert.since) for alert in own}
         before = [alert for alert in self._over if (alert.server, alert.gpu_id, alert.rule, alert.since) not in held]
-        return standing_first([*own, *before])
+        return standing_first(highest([*own, *before], self.rules))
 
     def keep_alerts(self) -> None:
         """Bring the rows of alerts that last up to date: their figures grow."""

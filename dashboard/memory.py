@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from dashboard.alerts import Alert
+from dashboard.alerts.book import NO_ANSWER
 from dashboard.reader import Reader
 from dashboard.view.world import AlertView, Severity, standing_first
 from whisper_ops.errors import UserError
@@ -66,6 +67,7 @@ def _view(alert: AlertRecord, now: float) -> AlertView:
         since=alert.started_at,
         until=alert.ended_at if over else None,
         sentence=told(alert),
+        spread=spread(alert),
     )
 
 
@@ -79,14 +81,18 @@ def alert_view(alert: Alert) -> AlertView:
         since=alert.since,
         until=alert.until,
         sentence=told(alert.record()),
+        spread=spread(alert.record()),
     )
 
 
 def told(alert: AlertRecord) -> str:
-    """Its sentence without the place, which stands beside it on every screen, and with what its figure did."""
-    sentence = alert.sentence.split(": ", 1)[-1]
-    if alert.min_value is None or alert.mean_value is None or alert.max_value is None:
-        return sentence
-    if alert.min_value == alert.max_value:
-        return sentence
-    return f"{sentence} (min {alert.min_value:.3g} avg {alert.mean_value:.3g} max {alert.max_value:.3g})"
+    """Its sentence without the place, which stands beside it on every screen."""
+    return alert.sentence.split(": ", 1)[-1]
+
+
+def spread(alert: AlertRecord) -> str:
+    """What its figure did since it began; nothing where it stood still, or was a time that only grows."""
+    least, mean, most = alert.min_value, alert.mean_value, alert.max_value
+    if least is None or mean is None or most is None or least == most or told(alert).startswith(NO_ANSWER):
+        return ""
+    return f"min {least:.3g} avg {mean:.3g} max {most:.3g}"

@@ -14,6 +14,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from dashboard.alerts import Alert, AlertBook, Rule, load_rules
+from dashboard.alerts.family import highest
 from dashboard.charting import HistoryCharts
 from dashboard.memory import Memory, Remembered, alert_view
 from dashboard.rewind import MEMORY_SECONDS, begins, between, gpu_lags, nearest, rewound
@@ -120,7 +121,8 @@ class Replay:
             self._advance()
             known = self._remembered
             self._board.plans, self._board.events = known.plans, known.events
-            self._board.alerts = alerts_at(self._book.active, known.alerts, self._names, self._book_since)
+            alerts = alerts_at(self._book.active, known.alerts, self._names, self._book_since)
+            self._board.alerts = tuple(highest(alerts, self._rules))
             return self._board.world(self._at, mode="replay", speed=self.speed if self.playing else 0.0)
 
     def refresh(self) -> bool:

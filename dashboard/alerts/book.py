@@ -8,10 +8,14 @@ import msgspec
 
 from dashboard.alerts.figures import Past, figure
 from dashboard.alerts.rules import Rule, Severity
+from dashboard.view import figures as f
 from whisper_ops.history import AlertRecord
 from whisper_ops.snapshot import Snapshot
 
 PAST_KEPT = 500
+
+NO_ANSWER = "no answer for"
+"""How the sentence of a silent server begins, whose figure is a time that only grows."""
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,8 +183,13 @@ def sentence(rule: Rule, server: str, gpu_id: int | None, value: float) -> str:
     where = server if gpu_id is None else f"{server} GPU {gpu_id}"
     if rule.figure in {"gpu_failed", "gpu_throttled"}:
         return f"{where}: {rule.name}"
+    if rule.figure == "silent_seconds":
+        return f"{where}: {NO_ANSWER} {f.duration(value)}"
     side = "over" if rule.over is not None else "under"
-    return f"{where}: {rule.name}: {amount(rule.figure, value)}, {side} {amount(rule.figure, rule.limit)}"
+    limit = amount(rule.figure, rule.limit)
+    # "slots over 90 %: 96 %" needs no second "over 90 %".
+    beside = "" if rule.name.endswith(f"{side} {limit}") else f", {side} {limit}"
+    return f"{where}: {rule.name}: {amount(rule.figure, value)}{beside}"
 
 
 def amount(figure_name: str, value: float) -> str:

@@ -41,4 +41,5 @@ def _alert(alert: AlertView, world: World, width: int) -> list[Line]:
         Span(f"{where}  ", "title"),
         Span(alert.rule, "label"),
     )
-    return [Line(cut(spans, width), key_of(alert)), *wrapped(alert.sentence, width, "     ", "dim" if over else "")]
+    said = f"{alert.sentence} ({alert.spread})" if alert.spread else alert.sentence
+    return [Line(cut(spans, width), key_of(alert)), *wrapped(said, width, "     ", "dim" if over else "")]

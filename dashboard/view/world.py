@@ -32,6 +32,8 @@ class AlertView(msgspec.Struct, frozen=True, kw_only=True):
     until: float | None = None
     """When it cleared; None while it stands."""
     sentence: str
+    spread: str = ""
+    """What its figure did meanwhile, where there is room to say it."""
 
 
 class GpuTrend(msgspec.Struct, frozen=True):

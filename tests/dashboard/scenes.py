@@ -81,7 +81,8 @@ ALERTS = (
         rule="lag",
         severity="warn",
         since=NOW - 97,
-        sentence="lag p95 over 1.5 s for 97 s (min 1.2 avg 1.6 max 1.9)",
+        sentence="lag p95 over 1.5 s for 97 s",
+        spread="min 1.2 avg 1.6 max 1.9",
     ),
     AlertView(
         server="asr-ams-01",

@@ -3,10 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from dashboard.alerts import AlertBook, Rule, load_rules
+from dashboard.alerts.family import highest
 from dashboard.alerts.figures import WARM_UP_SECONDS
+from dashboard.feeds import Live
+from dashboard.memory import alert_view
+from dashboard.poller import Fleet
+from dashboard.view.fleet_page import FleetView, fleet_page
+from dashboard.view.world import AlertView, Board
 from whisper_ops.errors import UserError
 from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
 
@@ -206,3 +213,48 @@ def test_a_server_that_is_polled_no_more_is_forgotten() -> None:
     assert ended.until == 4.0, "with its last poll"
     assert book.active == []
     assert told(book, *lags(3, 3, 3, 3, start=10)) == [(13.0, "started", "lag")]
+
+
+def test_a_silent_server_is_told_in_words_and_not_in_minima_of_a_time_that_only_grows() -> None:
+    book = only("server silent")
+    told(book, poll(0), *[silent(float(at)) for at in range(1, 72)])
+    (alert,) = book.active
+    assert alert.sentence == "one: no answer for 1 m 10 s"
+    assert (alert_view(alert).sentence, alert_view(alert).spread) == ("no answer for 1 m 10 s", "")
+    fed = Board()
+    fed.alerts = (msgspec.structs.replace(alert_view(alert), server="127.0.0.1:8199"),)
+    fed.feed(poll(72))
+    assert "127.0.0.1:8199  no answer for 1 m 10 s" in fleet_page(fed.world(72), FleetView(), 59).text
+
+
+def test_a_limit_that_is_in_the_name_of_a_rule_is_said_once() -> None:
+    book = only("slots over 90 %")
+    told(book, *[poll(float(at), slots=100, slots_used=96) for at in range(20)])
+    assert book.active[0].sentence == "one: slots over 90 %: 96 %"
+
+
+def test_of_two_limits_of_one_figure_only_the_higher_is_shown() -> None:
+    rules = load_rules()
+    live = Live(Fleet([]), None, None, rules)
+
+    def shown(slots_used: int, begin: int) -> list[tuple[str, bool]]:
+        for at in range(begin, begin + 60):
+            live.take(poll(float(at), slots=100, slots_used=slots_used))
+        return [(alert.rule, alert.until is None) for alert in live.world().alerts]
+
+    assert shown(80, 0) == [("slots over 70 %", True)]
+    assert shown(100, 60) == [("slots over 90 %", True)]
+    assert shown(80, 120) == [("slots over 70 %", True), ("slots over 90 %", False)], "back to the lower one"
+
+
+def test_alerts_of_other_figures_places_and_rules_have_their_own_lines() -> None:
+    rules = [RULE, msgspec.structs.replace(RULE, name="worse", over=9.0, clear=8.0)]
+    seen = AlertView(server="a", rule=RULE.name, severity="warn", since=0.0, sentence="late")
+    others = [
+        msgspec.structs.replace(seen, server="b", rule="worse"),
+        msgspec.structs.replace(seen, gpu_id=1, rule="worse"),
+        msgspec.structs.replace(seen, rule="unknown here"),
+        msgspec.structs.replace(seen, rule="worse", until=5.0),
+    ]
+    assert highest([seen, *others], rules) == [seen, *others]
+    assert highest([seen, msgspec.structs.replace(seen, rule="worse")], rules)[0].rule == "worse"
