@@ -22,6 +22,12 @@ def data() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=int(width) if width.isdigit() else 200)
 
 
+def table_width(console: Console) -> int:
+    """How wide a table may be whose cells may break into lines: COLUMNS counts in a pipe too."""
+    asked = os.environ.get("COLUMNS", "")
+    return min(console.width, int(asked)) if asked.isdigit() and int(asked) > 0 else console.width
+
+
 @cache
 def narration() -> Console:
     """The console for what is being done, and for what went wrong."""

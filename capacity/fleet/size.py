@@ -100,8 +100,9 @@ def in_words(fleet: Fleet) -> str:
     """One paragraph for the end of a plan."""
     lost = f", {fleet.spare_machines} of them may be lost" if fleet.spare_machines else ""
     text = (
-        f"For {fleet.calls:,} concurrent calls: {fleet.gpus:,} GPUs on {fleet.machines:,} machines{lost}, "
-        f"at {fleet.per_gpu} calls a GPU."
+        f"For {counted(fleet.calls, 'concurrent call')}: {counted(fleet.gpus, 'GPU')} on "
+        f"{counted(fleet.machines, 'machine')}{lost}, "
+        f"at {counted(fleet.per_gpu, 'call')} a GPU."
     )
     if fleet.offered is not None and fleet.blocking is not None and fleet.blocking_after_loss is not None:
         after = f" ({_percent(fleet.blocking_after_loss)} after a loss)" if fleet.spare_machines else ""
@@ -112,6 +113,11 @@ def in_words(fleet: Fleet) -> str:
             f"{fleet.price_per_audio_hour:.4f} {fleet.currency} an audio hour."
         )
     return text
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things, in the plural unless it is one."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _percent(share: float) -> str:

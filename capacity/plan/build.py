@@ -9,10 +9,10 @@ from capacity.plan.allowances import allowances, binding
 from capacity.plan.bracket import bracket, levels_seen
 from capacity.plan.caps import Caps, read_caps
 from capacity.plan.evidence import Evidence, Wanted, gather
-from capacity.plan.key import differences
+from capacity.plan.key import Key, differences
 from capacity.plan.lag import NAME, between, latency_resource, merged, polled_lag, tightest_latency
 from capacity.plan.objective import bound_of
-from capacity.plan.resources import FILLS_UP, RULES, resource
+from capacity.plan.resources import FILLS_UP, MEMORY, RULES, Rule, resource
 from capacity.plan.shape import Capacity, LevelSeen, Plan, Resource, Tier
 from capacity.plan.steps import step_resource
 from capacity.plan.tiers import RECOMMENDED, cut, tiers
@@ -115,7 +115,7 @@ def _limits(evidence: Evidence, caps: Caps, levels: tuple[LevelSeen, ...]) -> tu
     """The capacity and the law of every resource: from levels where any were measured, else from polls."""
     bound = bound_of(evidence.key.objective, "stable_p95_seconds")
     step = step_resource(evidence, bound)
-    others = tuple(resource(evidence, caps, rule) for rule in RULES) + allowances(evidence.key, caps)
+    others = tuple(resource(evidence, caps, rule) for rule in _rules(evidence.key)) + allowances(evidence.key, caps)
     others = others if step is None else (step, *others)
     if levels:
         capacity = _measured(evidence, levels)
@@ -127,6 +127,11 @@ def _limits(evidence: Evidence, caps: Caps, levels: tuple[LevelSeen, ...]) -> tu
     if capacity.status == "not_identifiable":
         raise UserError(words.polls_say_nothing(evidence, capacity), Exit.EVIDENCE)
     return capacity, resources
+
+
+def _rules(key: Key) -> tuple[Rule, ...]:
+    """What can run out; the memory of a processor that stands in for a GPU is the host's, with a row of its own."""
+    return RULES if key.gpu_name is None or key.carrier == "GPU" else tuple(r for r in RULES if r.name != MEMORY)
 
 
 def _not_below(resource: Resource, last_pass: int | None) -> Resource:

@@ -13,6 +13,8 @@ from whisper_ops.snapshot import Identity
 
 _PROCESSOR = re.compile(r"\b(cpu|processor|xeon|epyc|ryzen|threadripper|opteron|core\(tm\)|graviton)\b", re.IGNORECASE)
 
+_NUMBERED = re.compile(r"(?<=^simulated GPU) \d+$")
+
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
     """The conditions of a law. None: not known, which differs from every known value."""
@@ -36,8 +38,9 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def device(self) -> str:
-        """The name of what carries the connections."""
-        return self.gpu_name or "CPU"
+        """The name of what carries the connections; simulated GPUs are numbered, and are all alike."""
+        names = (self.gpu_name or "CPU").split(" + ")
+        return " + ".join(dict.fromkeys(_NUMBERED.sub("", name) for name in names))
 
     @property
     def carrier(self) -> str:
@@ -49,7 +52,9 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
         """Server, GPU, model, precision and software on one line."""
         model = " ".join(dict.fromkeys(part for part in (self.model, self.compute_type) if part))
         software = " ".join(part for part in (self.software, self.version) if part)
-        gpu = f"{self.gpus} × {self.device}" if self.gpus > 1 else self.device
+        gpu = self.device
+        if self.gpus > 1:
+            gpu = f"{self.gpus} GPUs: {gpu}" if " + " in gpu else f"{self.gpus} × {gpu}"
         return " · ".join(part for part in (self.server, gpu, model, software) if part)
 
     @property

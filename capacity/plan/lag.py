@@ -116,7 +116,7 @@ def polled_lag(polled: Polled, bound: float | None) -> Resource | None:
         limit=middle,
         low=low,
         high=high,
-        evidence=f"{len(points)} loads in {_duration(polled.seconds)} of polls",
+        evidence=f"{len(points)} loads in {polled.span} of polls",
         status="identified" if middle is not None else "not_identifiable",
         points=tuple(points),
         curve=_curve(law, points[-1][0] * 2),
@@ -137,10 +137,6 @@ def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[f
 def _curve(law: Law, most: float) -> tuple[tuple[float, float], ...]:
     loads = [most * step / _STEPS for step in range(1, _STEPS + 1)]
     return tuple(zip(loads, law.band(loads, noise=False)[:, 1].tolist(), strict=True))
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 86400:.1f} days" if seconds >= 86400 else f"{seconds / 3600:.1f} hours"
 
 
 def tightest_latency(known: Sequence[Resource]) -> list[Resource]:

@@ -61,6 +61,14 @@ class Polled(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the slots were ever all taken: then demand may hide behind the cap."""
     notes: tuple[str, ...] = ()
 
+    @property
+    def span(self) -> str:
+        """The time they span, in the unit in which it is a number of one or more."""
+        for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+            if self.seconds >= size:
+                return f"{self.seconds / size:.1f} {unit}"
+        return f"{self.seconds:.0f} seconds"
+
     def points(self, figure: str) -> list[tuple[float, float]]:
         """The median of a figure at each load, rising, of loads that were seen often enough."""
         by_load: dict[float, list[float]] = {}

@@ -36,9 +36,10 @@ class Rule(msgspec.Struct, frozen=True):
     """Whether a figure that bends down says nothing about a limit, as where batches fill up instead of time."""
 
 
+MEMORY = "GPU memory"
 RULES = (
     Rule("GPU busy", "server_busy_ratio", True, "%", 100.0, lambda _: 1.0, 0.95, straight_only=True),
-    Rule("GPU memory", "gpu_memory_used_bytes", True, "GB", 1 / _GB, lambda caps: caps.gpu_memory_bytes, 0.95),
+    Rule(MEMORY, "gpu_memory_used_bytes", True, "GB", 1 / _GB, lambda caps: caps.gpu_memory_bytes, 0.95),
     Rule("server core", "front_cpu_ratio", False, "%", 100.0, lambda _: 1.0),
     Rule("host CPU", "host_cpu_ratio", False, "%", 100.0, lambda _: 1.0),
     Rule("host memory", "server_rss_bytes", False, "GB", 1 / _GB, lambda caps: caps.host.memory_total_bytes),
@@ -56,7 +57,7 @@ RULES = (
 )
 
 
-FILLS_UP = ("GPU memory", "host memory", "descriptors", "connection tracking", "ports at a proxy")
+FILLS_UP = (MEMORY, "host memory", "descriptors", "connection tracking", "ports at a proxy")
 """What is refused when it is full, however well a level passed just before."""
 
 
@@ -82,7 +83,7 @@ def resource(evidence: Evidence, caps: Caps, rule: Rule) -> Resource:
     line = fit_line([load for load, _ in usable], [value for _, value in usable])
     total = rule.cap(caps)
     cap = None if total is None else total * rule.share * rule.scale
-    told = _evidence(len(valid), len(polled), evidence.polled.seconds)
+    told = _evidence(len(valid), len(polled), evidence.polled.span)
     if line is None:
         return _unfitted(rule, points + polled, len(valid), cap)
     if rule.straight_only and (batching(evidence) or bends(usable)):
@@ -122,10 +123,9 @@ def _not_told(points: Sequence[tuple[float, float]], gpus: int) -> str:
     return f"not told yet; sweep up to {2 * most * gpus:.0f} streams"
 
 
-def _evidence(levels: int, loads: int, seconds: float) -> str:
+def _evidence(levels: int, loads: int, span: str) -> str:
     parts = [f"{levels} levels"] if levels else []
     if loads:
-        span = f"{seconds / 86400:.1f} days" if seconds >= 86400 else f"{seconds / 3600:.1f} hours"
         parts.append(f"{loads} loads in {span} of polls")
     return " + ".join(parts)
 

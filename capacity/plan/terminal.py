@@ -9,10 +9,15 @@ from capacity.fleet.trend import in_words as trend_in_words
 from capacity.plan.objective import in_words, missed_in_words
 from capacity.plan.resources import figure
 from capacity.plan.shape import LevelSeen, Plan, Resource
+from whisper_ops.console import table_width
+
+_WIDE = 120
+"""Columns from which a line of configuration fits beside the row that it raises."""
 
 
 def show(plan: Plan, console: Console) -> None:
     """Print a plan; a terminal gets lines that break between words, a file one line a sentence."""
+    width = table_width(console)
     answer, *why = headline(plan)
     apart = "   " if len(answer) + len(plan.key.title) < console.width else "\n"
     console.print(f"[bold]{answer}[/bold]{apart}{plan.key.title}", soft_wrap=not console.is_terminal)
@@ -20,9 +25,11 @@ def show(plan: Plan, console: Console) -> None:
         console.print(line, soft_wrap=not console.is_terminal, markup=False)
     console.print()
     if plan.levels:
-        console.print(_levels(plan.levels))
+        console.print(_levels(plan.levels), width=width)
         console.print()
-    console.print(_resources(plan))
+    console.print(_resources(plan, narrow=width < _WIDE), width=width)
+    for resource in _fixed(plan) if width < _WIDE else ():
+        console.print(f"to raise {resource.name}: {resource.fix}", soft_wrap=True, markup=False)
     console.print()
     if plan.tiers:
         console.print(
@@ -95,18 +102,22 @@ def _result(seen: LevelSeen) -> Text:
     return Text(result_text(seen), style=colour)
 
 
-def _resources(plan: Plan) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+def _fixed(plan: Plan) -> list[Resource]:
+    return [resource for resource in plan.resources if resource.fix and resource.limit is not None]
+
+
+def _resources(plan: Plan, *, narrow: bool) -> Table:
+    table = Table(box=None, padding=(0, 1 if narrow else 2, 0, 0), header_style="dim")
     for name in ("resource", "law", "cap"):
         table.add_column(name)
-    table.add_column("limit", justify="right")
+    table.add_column("limit", justify="right", no_wrap=True)
     table.add_column("")
     table.add_column("evidence")
     for resource in plan.resources:
         if not resource.points and resource.limit is None:
             continue
         binds = "◀" if resource.name == plan.binding_resource else ""
-        fix = f"  fix: {resource.fix}" if resource.fix and resource.limit is not None else ""
+        fix = f"  fix: {resource.fix}" if resource in _fixed(plan) and not narrow else ""
         table.add_row(
             resource.name, resource.law, resource.cap_text, limit_text(resource), binds, resource.evidence + fix
         )

@@ -13,13 +13,12 @@ import msgspec
 from capacity.plan.bracket import levels_seen
 from capacity.plan.caps import Caps
 from capacity.plan.evidence import Evidence
-from capacity.plan.resources import RULES, resource
+from capacity.plan.resources import MEMORY, RULES, resource
 from capacity.plan.shape import Capacity, Plan, Resource
 from capacity.plan.tiers import RECOMMENDED, cut, tiers
 from whisper_ops.errors import Exit, UserError
 
 CARRIED = ("server core", "host CPU", "host memory", "descriptors", "connection tracking", "network")
-MEMORY = "GPU memory"
 SPEED = "latency objective, by speed"
 _WIDER = 0.15
 """Added to both ends of a carried interval: two published GPUs agreed within 2 %, and two are few."""

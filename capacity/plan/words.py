@@ -54,8 +54,7 @@ def sure(evidence: Evidence, capacity: Capacity, levels: Sequence[LevelSeen], no
     if not levels:
         polled = evidence.polled
         interval = "" if capacity.high is None or capacity.low is None else f"; {_ends(capacity.low, capacity.high)}"
-        days = f"{polled.seconds / 3600:.1f} hours"
-        return f"{state} from {days} of polls of up to {polled.peak:g} connections a GPU, {age}{interval}"
+        return f"{state} from {polled.span} of polls of up to {polled.peak:g} connections a GPU, {age}{interval}"
     judged = [seen for seen in levels if seen.repeats]
     valid = sum(seen.repeats for seen in judged if seen.audit == "valid")
     short = sum(seen.repeats for seen in judged if seen.audit == "provisional")

@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from capacity.plan.polls import Polled
 from tests.capacity.plan_history import level, written
 from tests.capacity.plan_simulated import Truth, write_polls
 from tests.capacity.planner_cli import Done, whisper_ops
@@ -158,3 +159,45 @@ def test_a_plan_from_polls_is_reported_too(capsys: pytest.CaptureFixture[str], t
         (stored,) = history.plans()
     assert stored.last_pass is None
     assert stored.max_connections_per_gpu is not None
+
+
+@pytest.mark.parametrize("columns", [80, 100, 140])
+def test_the_tables_keep_to_the_columns_there_are(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    levels = [level(n, n <= 80, server_descriptors=40 + 4 * n, host_cpu_ratio=n / 200) for n in (16, 32, 48, 64, 88)]
+    db = written(tmp_path / "h.db", levels, settings='{"host": {"descriptors_soft_limit": 20000}}')
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = plan(capsys, db).out
+    head = next(index for index, line in enumerate(out.splitlines()) if line.startswith("resource"))
+    rows = out.splitlines()[head : out.splitlines().index("", head)]
+    assert max(len(row.rstrip()) for row in rows) <= columns
+    assert "LimitNOFILE=65536" in "".join(rows)  # whole, not cut
+
+
+def test_one_of_a_thing_is_not_many(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    db = written(tmp_path / "h.db", [level(1, True), level(2, False)])
+    assert "For 2 concurrent calls: 2 GPUs on 2 machines, at 1 call a GPU." in plan(capsys, db, "--target", "2").out
+    assert "For 1 concurrent call: 1 GPU on 1 machine, at 1 call a GPU." in plan(capsys, db, "--target", "1").out
+
+
+def test_simulated_gpus_are_counted_and_not_listed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    four = " + ".join(f"simulated GPU {number}" for number in range(4))
+    db = written(tmp_path / "h.db", [level(4, True)], gpu_name=four, gpus=4, simulated=True)
+    assert " · 4 × simulated GPU · " in plan(capsys, db).out.splitlines()[0]
+    db = written(tmp_path / "mixed.db", [level(4, True)], gpu_name="L4 + RTX 4090", gpus=3)
+    assert " · 3 GPUs: L4 + RTX 4090 · " in plan(capsys, db).out.splitlines()[0]
+
+
+@pytest.mark.parametrize(("gpu", "shown"), [("CPU", False), ("L4", True), (None, True)])
+def test_a_processor_has_no_row_of_gpu_memory(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, gpu: str | None, shown: bool
+) -> None:
+    levels = [level(n, True, gpu_memory_used_bytes=(2 + n) * 1e9) for n in (1, 2, 4)]
+    db = written(tmp_path / "h.db", levels, gpu_name=gpu, settings='{"gpu_memory_total_bytes": 24e9}')
+    assert ("GPU memory" in plan(capsys, db).out) is shown
+
+
+def test_a_short_time_of_polls_is_told_in_minutes() -> None:
+    spans = {40.0: "40 seconds", 95.0: "1.6 minutes", 5400.0: "1.5 hours", 2 * 86400.0: "2.0 days"}
+    assert {seconds: Polled(seconds=seconds).span for seconds in spans} == spans
