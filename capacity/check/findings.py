@@ -10,6 +10,8 @@ from rich.table import Table
 Answer = Literal["pass", "fail", "not applicable"]
 
 _MARKS = {"pass": "✓ pass", "fail": "✗ fail", "not applicable": "– n/a"}
+_WIDE = 140
+"""Characters in which four columns are easy to read."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,15 +30,18 @@ def finding(check: str, good: bool | None, figures: str, advice: str) -> Finding
     return Finding(check=check, answer=answer, figures=figures, advice="" if good else advice)
 
 
-def table(findings: Sequence[Finding]) -> Table:
-    """The list for people."""
+def table(findings: Sequence[Finding], width: int) -> Table:
+    """The list for people, in `width` characters: where they are few, what to do stands below the figures."""
     rows = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    rows.add_column("check")
     rows.add_column("answer", no_wrap=True)
+    rows.add_column("check", max_width=None if width >= _WIDE else width * 2 // 5)
     rows.add_column("figures")
-    rows.add_column("what to do")
+    if width >= _WIDE:
+        rows.add_column("what to do")
     for line in findings:
-        rows.add_row(line.check, _MARKS[line.answer], line.figures, line.advice)
+        below = f"{line.figures}\n→ {line.advice}" if line.advice else line.figures
+        cells = (line.figures, line.advice) if width >= _WIDE else (below,)
+        rows.add_row(_MARKS[line.answer], line.check, *cells)
     return rows
 
 

@@ -47,7 +47,7 @@ def standing(snapshot: Snapshot) -> Standing:
 
 def not_judged(checks: Sequence[str], reason: str) -> list[Finding]:
     """These lines, each with the reason why it says nothing now."""
-    return [finding(check, None, reason, "judged when it takes streams again") for check in checks]
+    return [finding(check, None, reason, "") for check in checks]
 
 
 def _failure(gpu: GpuFigures) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 from rich import box
-from rich.console import Group
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -37,25 +37,35 @@ _COLUMNS: dict[str, Callable[[LevelRecord], str]] = {
     "lag p95": lambda level: _seconds(level.server_lag_p95_seconds),
     "objective": verdict_text,
 }
-_NARROW = ("streams", "live", "stable p50/p95", "WER", "bad", "objective")
-_WIDE = 118
-"""Characters that all columns need."""
+_CHOICES = (
+    tuple(_COLUMNS),
+    ("streams", "live", "stable p50/p95", "WER", "bad", "objective"),
+    ("streams", "stable p50/p95", "objective"),
+)
+"""From many columns to few; the last is shown however narrow it is."""
+_UNLIMITED = 1000
 
 
-def level_table(levels: Sequence[LevelRecord], width: int = _WIDE) -> Group:
+def level_table(levels: Sequence[LevelRecord], width: int = _UNLIMITED) -> Group:
     """One row a level in the order they were run; below it why, once for all levels of the same reason.
 
     Args:
         levels: what to show.
         width: characters there are; with fewer than all columns need, the main ones are shown.
     """
-    names = tuple(_COLUMNS) if width >= _WIDE else _NARROW
+    ruler = Console(width=_UNLIMITED)
+    tables = [_table(levels, names) for names in _CHOICES]
+    table = next((table for table in tables if ruler.measure(table).maximum <= width), tables[-1])
+    return Group(table, *(Text(line) for line in _reasons(levels)))
+
+
+def _table(levels: Sequence[LevelRecord], names: Sequence[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in names:
         table.add_column(name, justify="left" if name == "objective" else "right", no_wrap=True)
     for level in levels:
         table.add_row(*(_COLUMNS[name](level) for name in names), style="dim" if level.audit == "invalid" else None)
-    return Group(table, *(Text(line) for line in _reasons(levels)))
+    return table
 
 
 def _reasons(levels: Sequence[LevelRecord]) -> list[str]:

@@ -1,10 +1,12 @@
 """The operator's list against a double that is well and against doubles that are not."""
 
 import asyncio
+import io
 
 import pytest
+from rich.console import Console
 
-from capacity.check.findings import Finding, body
+from capacity.check.findings import Finding, body, table
 from capacity.check.run import Checker, Wanted, failed
 from capacity.sweep.target import parse_target
 from tests.capacity.double import Faults, running_double
@@ -107,6 +109,26 @@ async def test_a_proxy_that_cuts_is_found_with_the_age() -> None:
     cut = line(findings, "lives as long")
     assert cut.answer == "fail"
     assert cut.figures in {"cut after 2 s", "cut after 3 s"}
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_list_fits_a_terminal_and_loses_nothing(width: int) -> None:
+    lines = [
+        Finding(
+            check="the server takes streams", answer="fail", figures="the server is draining", advice="wait for it"
+        ),
+        Finding(check="a line with a name of its own", answer="not applicable", figures="a reason of a few words"),
+    ]
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(table(lines, console.width))
+    text = console.export_text()
+    assert "…" not in text
+    words = set(text.split())
+    for line in lines:
+        assert words >= {*line.check.split(), *line.figures.split(), *line.advice.split()}
+    # Beside each other there is room for few words; so it stands below.
+    assert ("→ wait for it" in text) == (width < 100)
+    assert max(map(len, text.splitlines())) <= width
 
 
 async def test_the_report_names_the_server_and_the_verdict() -> None:

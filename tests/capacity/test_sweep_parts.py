@@ -303,13 +303,18 @@ def test_the_table_gives_each_reason_once() -> None:
     assert "—" in text
 
 
-def test_a_narrow_terminal_gets_the_main_columns_whole() -> None:
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(level_table([level(200, 12.5, audit="provisional", reason="20 s are short of 60 s")], console.width))
+@pytest.mark.parametrize("width", [60, 80, 120, 140])
+def test_a_terminal_gets_as_many_columns_as_fit_whole(width: int) -> None:
+    console = Console(width=width, record=True, file=io.StringIO())
+    large = {"words": 123456, "wer_ratio": 1.0, "refused": 1000, "late_p99_seconds": 0.123}
+    long = {"achieved_concurrency": 1000.0, "first_p50_seconds": 100.0, "stable_p50_seconds": 100.0}
+    console.print(level_table([level(1000, 112.5, audit="provisional", **large, **long)], console.width))
     text = console.export_text()
     assert "✓ met (provisional)" in text
-    assert "12.50 s" in text
+    assert "112.50 s" in text
     assert "…" not in text
+    assert ("100.0 %" in text) == (width > 60)
+    assert ("123 ms" in text) == (width > 120)
 
 
 def test_the_json_body_holds_every_column() -> None:

@@ -42,7 +42,7 @@ def command(url: str, through: str | None, hold: str | None, yes: bool, as_json:
     if as_json:
         console.print_json("check", body(target.name, findings))
     else:
-        console.data().print(table(findings))
+        console.data().print(table(findings, console.data().width))
     return Exit.NO if failed(findings) else Exit.GOOD
 
 
