@@ -52,11 +52,21 @@ def _changes(before: Snapshot, after: Snapshot) -> Iterator[EventRecord]:
             was, now = getattr(before.identity, key), getattr(after.identity, key)
             if was != now:
                 yield _event(after, word, f"{was or f.UNKNOWN} to {now or f.UNKNOWN}")
+    yield from _gpu_changes(before, after)
+
+
+def _gpu_changes(before: Snapshot, after: Snapshot) -> Iterator[EventRecord]:
     restarts = {gpu.gpu_id: gpu.restarts for gpu in before.gpus}
     for gpu in after.gpus:
         was = restarts.get(gpu.gpu_id)
         if was is not None and gpu.restarts is not None and gpu.restarts > was:
             yield _event(after, "worker", f"the worker of GPU {gpu.gpu_id} was started again")
+    failed = {gpu.gpu_id for gpu in before.gpus if gpu.state == "failed"}
+    for gpu in after.gpus:
+        if gpu.state == "failed" and gpu.gpu_id not in failed:
+            yield _event(after, "failed", f"GPU {gpu.gpu_id} failed")
+        elif gpu.state == "ready" and gpu.gpu_id in failed:
+            yield _event(after, "works", f"GPU {gpu.gpu_id} works again")
 
 
 def _event(snapshot: Snapshot, kind: str, detail: str) -> EventRecord:

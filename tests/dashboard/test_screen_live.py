@@ -174,3 +174,14 @@ def test_a_replica_that_is_gone_for_good_leaves_the_screen_and_its_alerts_end(tm
     with History.reading(tmp_path / "history.db") as history:
         (row,) = history.alerts(0, time.time())
         assert row.ended_at == now + 5
+
+
+def test_a_gpu_that_failed_and_works_again_is_an_event_once() -> None:
+    seen = Happenings()
+    states = ("ready", "failed", "failed", "ready", "ready")
+    told = [
+        event.detail
+        for at, state in enumerate(states)
+        for event in seen.feed(snapshot("one", 1000.0 + at, (gpu(0, 7, 0.4), gpu(1, 0, None, state=state))))
+    ]
+    assert told == ["GPU 1 failed", "GPU 1 works again"]
