@@ -31,7 +31,7 @@ class WhisperOpsSource:
         at = time.time()
         self._compare_clocks(said.health.timestamp - at)
         before, self._before = self._before, said
-        return from_wire(self.name, at, time.perf_counter() - began, said, before)
+        return _of_now(from_wire(self.name, at, time.perf_counter() - began, said, before))
 
     async def close(self) -> None:
         """Close its connection."""
@@ -65,6 +65,34 @@ class WhisperOpsSource:
                 f"the clock of {self.name} is {abs(ahead):.0f} s {direction} this machine's; "
                 "rows carry this machine's time",
             )
+
+
+def _of_now(read: Snapshot) -> Snapshot:
+    """A poll without figures of streams that are gone.
+
+    A server's lags are those of its last minute: where no stream is left they are nobody's. And what its workers say
+    of who speaks is up to a second older than how many are connected, so that more may speak than are there.
+    """
+    gpus = tuple(
+        msgspec.structs.replace(
+            gpu,
+            lag_p95_seconds=gpu.lag_p95_seconds if gpu.streams_active != 0 else None,
+            streams_speaking=_at_most(gpu.streams_speaking, gpu.streams_active),
+        )
+        for gpu in read.gpus
+    )
+    figures = read.figures
+    if figures is None:
+        return msgspec.structs.replace(read, gpus=gpus)
+    there = _at_most(figures.streams_speaking, figures.streams_active)
+    figures = msgspec.structs.replace(figures, streams_speaking=there)
+    if figures.streams_active == 0:
+        figures = msgspec.structs.replace(figures, lag_p50_seconds=None, lag_p95_seconds=None, lag_p99_seconds=None)
+    return msgspec.structs.replace(read, gpus=gpus, figures=figures)
+
+
+def _at_most(part: int | None, whole: int | None) -> int | None:
+    return part if part is None or whole is None else min(part, whole)
 
 
 def address(url: str) -> str:

@@ -121,7 +121,7 @@ def _safe_limit(world: World) -> tuple[Span | str, ...]:
     if not planned:
         return (Span("no measured limit: run sweep", "dim"),)
     total = f.count(sum(knee.safe for knee in planned))
-    where = "" if len(planned) == len(knees) else f" on {len(planned)} of {len(knees)} servers"
+    where = "" if len(planned) == len(knees) else f" on {len(planned)} of {len(world.servers)} servers"
     return ("safe limit ", Span(f"{total}{where}", "title"))
 
 

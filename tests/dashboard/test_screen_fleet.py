@@ -191,3 +191,13 @@ def test_servers_of_several_hosts_keep_their_port_and_the_end_of_their_host() ->
     assert "7:8101 sim" in text
     assert "8:8101 sim" in text
     assert f"{named_rows('asr-fra-01.example:8000', width=79, simulated=False)}".count(":8000") == 1
+
+
+def test_the_servers_with_a_plan_are_counted_among_all_that_are_shown() -> None:
+    fed = Board()
+    fed.plans = (PLAN,)
+    fed.feed(snapshot("planned", NOW, (gpu(0, 7, 0.4),)))
+    other = snapshot("other", NOW, (gpu(0, 7, 0.4),))
+    fed.feed(msgspec.structs.replace(other, identity=msgspec.structs.replace(IDENTITY, model="small")))
+    fed.feed(silence("gone", NOW))
+    assert "safe limit 18 on 1 of 3 servers" in fleet_page(fed.world(NOW), FleetView(), 119).text

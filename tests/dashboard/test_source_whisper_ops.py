@@ -154,3 +154,20 @@ async def test_a_clock_an_hour_off_is_said_once_and_rows_carry_our_time(offset: 
 )
 def test_the_name_of_a_server_holds_no_secret(url: str, name: str) -> None:
     assert address(url) == name
+
+
+@pytest.mark.parametrize(("active", "lag", "speaking"), [(0, None, 0), (1, 0.4, 2), (3, 0.4, 6)])
+async def test_figures_of_streams_that_are_gone_are_not_shown(active: int, lag: float | None, speaking: int) -> None:
+    """`speaking`: three are said to speak on each of two GPUs, however many are connected there."""
+    told = said(active=active)
+    gpus = tuple(msgspec.structs.replace(gpu, speaking_streams=3, lag_seconds_p95=0.4) for gpu in told.gpu_status.gpus)
+    told = msgspec.structs.replace(told, gpu_status=msgspec.structs.replace(told.gpu_status, gpus=gpus))
+    async with listening(answering(lambda: http(wire.encode(told)))) as port:
+        source = WhisperOpsSource(f"http://127.0.0.1:{port}")
+        read = await source.read()
+        await source.close()
+    assert read.figures is not None
+    assert read.figures.lag_p95_seconds == lag
+    assert read.figures.streams_speaking == speaking
+    assert [gpu.lag_p95_seconds for gpu in read.gpus] == [lag, lag]
+    assert [gpu.streams_speaking for gpu in read.gpus] == [min(3, active)] * 2
