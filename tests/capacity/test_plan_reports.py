@@ -181,6 +181,16 @@ def test_one_of_a_thing_is_not_many(capsys: pytest.CaptureFixture[str], tmp_path
     assert "For 1 concurrent call: 1 GPU on 1 machine, at 1 call a GPU." in plan(capsys, db, "--target", "1").out
 
 
+def test_a_fleet_sized_by_a_lower_bound_says_that_it_may_be_smaller(
+    capsys: pytest.CaptureFixture[str], db: Path, tmp_path: Path
+) -> None:
+    sentence = "a GPU may carry more, and the fleet be smaller"
+    passed = written(tmp_path / "h.db", [level(n, True) for n in (2, 4, 8)], gpus=4)
+    assert sentence in plan(capsys, passed, "--target", "500").out
+    assert sentence not in plan(capsys, passed).out
+    assert sentence not in plan(capsys, db, "--target", "500").out  # its limit was found
+
+
 def test_simulated_gpus_are_counted_and_not_listed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     four = " + ".join(f"simulated GPU {number}" for number in range(4))
     db = written(tmp_path / "h.db", [level(4, True)], gpu_name=four, gpus=4, simulated=True)

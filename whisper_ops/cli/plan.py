@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from capacity.fleet.size import Demand
     from capacity.plan import Plan
 
+_AT_MOST = "the limit is a lower bound, so a GPU may carry more, and the fleet be smaller; measure higher levels first"
 TARGETS = ("server", "systemd", "sysctl", "prometheus-rules")
 
 
@@ -143,7 +144,8 @@ def _make(options: dict[str, Any]) -> "Plan":
     demand = _demand(options, plan.key.gpus)
     fleet = size(demand, limit or 0, _price(options["price"], plan.key.gpu_name)) if demand is not None else None
     going = trend(peaks, float(limit * plan.key.gpus)) if limit else None
-    return msgspec.structs.replace(plan, fleet=fleet, trend=going)
+    notes = (*plan.notes, _AT_MOST) if fleet is not None and plan.capacity.status == "lower_bound" else plan.notes
+    return msgspec.structs.replace(plan, fleet=fleet, trend=going, notes=notes)
 
 
 def _demand(options: dict[str, Any], gpus: int) -> "Demand | None":
