@@ -144,6 +144,21 @@ async def test_a_server_that_is_not_there_is_exit_3() -> None:
     assert caught.value.code == Exit.UNREACHABLE
 
 
+async def test_in_a_pipe_columns_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    from click.testing import CliRunner
+
+    from whisper_ops import console
+    from whisper_ops.cli.check import command
+
+    monkeypatch.setenv("COLUMNS", "80")
+    console.data.cache_clear()
+    async with running_double(Faults(draining=True)) as double:
+        result = await asyncio.to_thread(CliRunner().invoke, command, [double.url])
+    console.data.cache_clear()
+    assert "the server is draining" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
 async def test_a_draining_server_with_live_users_is_not_asked_about() -> None:
     from click.testing import CliRunner
 

@@ -42,7 +42,8 @@ def command(url: str, through: str | None, hold: str | None, yes: bool, as_json:
     if as_json:
         console.print_json("check", body(target.name, findings))
     else:
-        console.data().print(table(findings, console.data().width))
+        width = console.table_width(console.data())
+        console.data().print(table(findings, width), width=width)
     return Exit.NO if failed(findings) else Exit.GOOD
 
 

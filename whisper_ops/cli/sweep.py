@@ -120,7 +120,7 @@ def compare(a: int, b: int, worse_by: float, history: Path, as_json: bool) -> in
     if as_json:
         console.print_json("sweep-compare", compared.body())
     else:
-        console.data().print(table(compared))
+        console.data().print(table(compared), width=console.table_width(console.data()))
     return Exit.NO if compared.worse else Exit.GOOD
 
 
@@ -214,7 +214,8 @@ def _report(outcome: "Outcome", *, as_json: bool) -> int:
         console.print_json("sweep", json_body(outcome))
     else:
         if outcome.levels:
-            console.data().print(level_table(outcome.levels, console.data().width))
+            width = console.table_width(console.data())
+            console.data().print(level_table(outcome.levels, width), width=width)
         if outcome.said:
             console.data().print(outcome.said, soft_wrap=True)
     if outcome.reason:
