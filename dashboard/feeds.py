@@ -79,6 +79,8 @@ class Live:
         self._writer = writer
         self.rules = tuple(rules)
         self._book = AlertBook(self.rules)
+        if self._memory is not None:
+            self._book.resume(self._memory.left_standing(time.time()))
         self._happenings = Happenings()
         self._events: deque[EventRecord] = deque(maxlen=_EVENTS_REMEMBERED)
         """Those that this dashboard saw, newest first."""

@@ -15,6 +15,8 @@ from whisper_ops.history import AlertRecord, EventRecord, History, PlanRecord
 
 _EVENTS_KEPT = 500
 _LOOK_BACK_SECONDS = 7 * 86400.0
+_SAME_ALERT_SECONDS = 900.0
+"""What stood before a pause of watching that was not longer than this, and stands after it, is one alert."""
 _SEVERITIES: dict[str, Severity] = {"critical": "bad", "bad": "bad", "error": "bad", "note": "note", "info": "note"}
 
 
@@ -40,6 +42,13 @@ class Memory:
         except (UserError, sqlite3.Error):
             return None
 
+    def left_standing(self, now: float) -> list[AlertRecord]:
+        """The alerts that stood when the last watcher left, where that is not long ago; none without a history."""
+        try:
+            return self._reader.read(lambda history: _left_standing(history, now))
+        except (UserError, sqlite3.Error):
+            return []
+
     def close(self) -> None:
         """Close the file."""
         self._reader.close()
@@ -50,6 +59,18 @@ def _remembered(history: History, now: float) -> Remembered:
     events = history.events(now - _LOOK_BACK_SECONDS, now + 1e-6)
     alerts = history.alerts(now - _LOOK_BACK_SECONDS, now + 1e-6)
     return Remembered(plans=tuple(plans), events=tuple(reversed(events[-_EVENTS_KEPT:])), alerts=seen_at(alerts, now))
+
+
+def _left_standing(history: History, now: float) -> list[AlertRecord]:
+    """Alerts that nobody ended, or that the next writer ended with the last poll of their server."""
+    polled = {row["name"]: row["last_seen_at"] for row in history.rows("SELECT name, last_seen_at FROM server", [])}
+    return [
+        alert
+        for alert in history.alerts(now - _SAME_ALERT_SECONDS, now + 1e-6)
+        if (seen := polled.get(alert.server)) is not None
+        and seen >= now - _SAME_ALERT_SECONDS
+        and (alert.ended_at is None or alert.ended_at >= seen)
+    ]
 
 
 def seen_at(alerts: Sequence[AlertRecord], now: float) -> tuple[AlertView, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from dashboard.alerts import AlertBook, Change, load_rules
 from dashboard.alerts.notify import Notifier
 from dashboard.happenings import Happenings, left
+from dashboard.memory import Memory
 from dashboard.narrator import Narrator
 from dashboard.settings import Watch
 from dashboard.systemd import Notify
@@ -58,6 +59,7 @@ class Recorder:
             if not writer.writing:
                 raise UserError(f"{writer.note or self._path}; stop that one first, or name another --history")
             began = time.monotonic()
+            self._resume()
             self._event(writer, "recorder_started", f"each {self._watch.poll.interval_seconds:g} s")
             self._catch_signals()
             self._say(self._what())
@@ -77,6 +79,12 @@ class Recorder:
                 self._event(writer, "recorder_stopped", self._narrator.summary(began))
         self._say(f"recorded {self._narrator.summary(began)}; {writer.written_total} rows of polls and events")
         return self._exit()
+
+    def _resume(self) -> None:
+        """Alerts that stood when the last recorder ended, and still stand, keep the time at which they began."""
+        memory = Memory(self._path)
+        self._book.resume(memory.left_standing(time.time()))
+        memory.close()
 
     def _emit(self, writer: HistoryWriter, snapshot: Snapshot) -> None:
         writer.put(snapshot)

@@ -70,6 +70,14 @@ class _Watch:
         self.count, self.total = 0, 0.0
         self.least, self.most = float("inf"), float("-inf")
 
+    def take_over(self, left: AlertRecord) -> None:
+        self.since = left.started_at
+        for value in (left.min_value, left.max_value, left.mean_value):
+            if value is not None:
+                self.least, self.most = min(self.least, value), max(self.most, value)
+        if left.mean_value is not None:
+            self.count, self.total = 1, left.mean_value
+
     def add(self, value: float) -> None:
         self.count += 1
         self.total += value
@@ -85,6 +93,7 @@ class AlertBook:
         self._seen: dict[str, float] = {}
         self._watches: dict[Key, _Watch] = {}
         self._active: dict[Key, Alert] = {}
+        self._left: dict[Key, AlertRecord] = {}
         self.past: deque[Alert] = deque(maxlen=PAST_KEPT)
         """Ended ones, oldest first."""
 
@@ -92,6 +101,15 @@ class AlertBook:
     def active(self) -> list[Alert]:
         """Those that last, critical ones first, then the oldest."""
         return sorted(self._active.values(), key=lambda alert: (alert.severity != "critical", alert.since))
+
+    def resume(self, left: Iterable[AlertRecord]) -> None:
+        """Take over alerts that stood when the last watcher left: one that the next poll finds still on is the same."""
+        limits = {rule.name: rule.limit for rule, _ in self._rules if rule.figure == "silent_seconds"}
+        for record in left:
+            self._left[record.rule, record.server, record.gpu_id] = record
+            if record.rule in limits:
+                past = self._past.setdefault(record.server, Past())
+                past.silent_since = record.started_at - limits[record.rule]
 
     def feed(self, snapshot: Snapshot) -> list[Change]:
         """Hold a poll against every rule. One that is not newer than the last of its server is passed over."""
@@ -128,9 +146,12 @@ class AlertBook:
     def _hold(self, rule: Rule, key: Key, at: float, value: float | None) -> Change | None:
         watch = self._watches.get(key)
         if watch is None:
+            left = self._left.pop(key, None)
             if value is None or not rule.broken(value):
                 return None  # most are never more than this
             watch = self._watches[key] = _Watch()
+            if left is not None:
+                watch.take_over(left)
         return self._lasting(rule, key, watch, at, value) if watch.on else self._waiting(rule, key, watch, at, value)
 
     def _waiting(self, rule: Rule, key: Key, watch: _Watch, at: float, value: float | None) -> Change | None:

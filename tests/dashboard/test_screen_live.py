@@ -16,6 +16,7 @@ from dashboard.view.fleet_page import FleetView, fleet_page
 from dashboard.writer import HistoryWriter
 from tests.dashboard.scenes import NOW, PLAN, gpu, silence, snapshot
 from whisper_ops.history import History
+from whisper_ops.snapshot import Snapshot
 
 LATE = Rule(name="late", figure="server.lag_p95_seconds", over=1.5, clear=1.2, hold_seconds=3, clear_seconds=2)
 
@@ -185,3 +186,51 @@ def test_a_gpu_that_failed_and_works_again_is_an_event_once() -> None:
         for event in seen.feed(snapshot("one", 1000.0 + at, (gpu(0, 7, 0.4), gpu(1, 0, None, state=state))))
     ]
     assert told == ["GPU 1 failed", "GPU 1 works again"]
+
+
+FAILED = Rule(name="gpu failed", figure="gpu_failed", over=0, hold_seconds=0)
+SILENT = Rule(name="server silent", figure="silent_seconds", over=5, clear=0, hold_seconds=0, clear_seconds=0)
+
+
+def watched(path: Path, polls: list[Snapshot]) -> list[tuple[str, float]]:
+    """One run of the dashboard over these polls: which alerts stand at its end, and since when."""
+    with HistoryWriter(path) as writer:
+        live = Live(Fleet([]), writer, path, [FAILED, SILENT, LATE])
+        for each in polls:
+            live.take(each)
+        assert writer.flush()
+        live.refresh()
+        standing = [(alert.rule, alert.since) for alert in live.world().alerts if alert.until is None]
+        live.close()
+    return standing
+
+
+def test_an_alert_that_still_stands_after_a_restart_keeps_its_first_time(tmp_path: Path) -> None:
+    path, now = tmp_path / "history.db", time.time() - 300
+    broken = (gpu(0, 7, 2.0), gpu(1, 0, None, state="failed"))
+    before = watched(path, [snapshot("one", now + step, broken) for step in range(10)])
+    assert dict(before) == {"gpu failed": now, "late": now}
+    assert sorted(watched(path, [snapshot("one", now + 60, broken)])) == sorted(before), "with the first poll"
+    (_, lasting) = (watched(path, []), watched(path, [snapshot("one", now + 70, (gpu(0, 7, 0.3), broken[1]))]))
+    assert lasting == [("gpu failed", now)], "what is over by now is not taken up"
+    with History.reading(path) as history:
+        rows = {alert.rule: alert for alert in history.alerts(0, time.time())}
+        assert len(history.alerts(0, time.time())) == 2, "one row an alert"
+    assert rows["gpu failed"].ended_at is None
+    assert rows["late"].ended_at == now + 60
+
+
+def test_a_server_that_is_still_silent_after_a_restart_is_so_since_the_first_time(tmp_path: Path) -> None:
+    path, now = tmp_path / "history.db", time.time() - 300
+    up = snapshot("one", now, (gpu(0, 7, 0.3),))
+    before = watched(path, [up, *(silence("one", now + step) for step in range(1, 10))])
+    assert before == [("server silent", now + 7)]
+    assert watched(path, [silence("one", now + 60)]) == before
+    assert watched(path, [snapshot("one", now + 70, up.gpus)]) == []
+
+
+def test_an_alert_of_long_ago_is_not_the_one_of_now(tmp_path: Path) -> None:
+    path, now = tmp_path / "history.db", time.time()
+    broken = (gpu(0, 7, 0.3), gpu(1, 0, None, state="failed"))
+    assert watched(path, [snapshot("one", now - 7200, broken)]) == [("gpu failed", now - 7200)]
+    assert watched(path, [snapshot("one", now, broken)]) == [("gpu failed", now)]
