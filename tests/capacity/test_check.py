@@ -25,6 +25,29 @@ def line(findings: dict[str, Finding], part: str) -> Finding:
     return found
 
 
+TIMES = ("SETUP_MEAN_SECONDS", "SETUP_EVEN_SECONDS", "ACCEPT_SECONDS", "THROUGH_SECONDS")
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long the double takes for an answer is up to what else this machine does."""
+    for limit in TIMES:
+        monkeypatch.setattr(f"capacity.check.run.{limit}", 10.0)
+
+
+async def test_a_server_that_takes_longer_than_it_may_fails_the_lines_of_its_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for limit in TIMES:
+        monkeypatch.setattr(f"capacity.check.run.{limit}", -10.0)
+    async with running_double(Faults(slots=4)) as balancer:
+        findings = await check(Faults(slots=4), Wanted(through=parse_target(balancer.url)))
+    for part in ("on average", "round trip", "balancer"):
+        assert line(findings, part).answer == "fail"
+        assert line(findings, part).advice
+        assert " ms" in line(findings, part).figures
+
+
 async def test_a_good_server_passes_every_line_that_applies() -> None:
     async with running_double(Faults(slots=8, gpus=2)) as balancer:
         wanted = Wanted(through=parse_target(balancer.url), hold_seconds=0.5)
