@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
+import numpy as np
 from platformdirs import user_cache_path
 
 from capacity.speech.audio import Samples, read_audio
@@ -20,6 +21,12 @@ RATE = 16000
 """Hertz at which clips are held; what every server of this kind takes."""
 
 _AUDIO = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
+_ENCODING = "utf-8-sig"
+"""UTF-8, whether or not an editor put a mark before it."""
+_SILENT = 33
+"""A peak below, a thousandth of full scale, is no speech."""
+_OUTLAST_SECONDS = 0.5
+"""So far beyond their sound word times may lie: offline passes round, and pad."""
 
 
 class TimedWord(msgspec.Struct, frozen=True):
@@ -78,6 +85,8 @@ class Source(msgspec.Struct, frozen=True):
 
     audio: Path
     text: str
+    complaint: str = ""
+    """Why its text cannot be used, in one sentence; empty: it can."""
 
     @property
     def times_path(self) -> Path:
@@ -95,7 +104,7 @@ def find_sources(folder: Path) -> list[Source]:
     """Every sound file below `folder` that has a transcript, in the order of names.
 
     Raises:
-        UserError: there is no such folder, or nothing in it has a transcript.
+        UserError: there is no such folder, nothing in it has a transcript, or a list of transcripts cannot be read.
     """
     if not folder.is_dir():
         raise UserError(f"there is no corpus at {folder}; `whisper-ops corpus make` makes one")
@@ -119,7 +128,7 @@ def load(folder: Path, on_times: Callable[[list[Source]], None] | None = None) -
         UserError: there is no corpus, or not one clip of it can be used.
     """
     sources = find_sources(folder)
-    untimed = [source for source in sources if not source.times_path.exists()]
+    untimed = [source for source in sources if not source.complaint and not source.times_path.exists()]
     if untimed and on_times is not None:
         on_times(untimed)
     clips: list[Clip] = []
@@ -158,15 +167,35 @@ def tokens_of(text: str, words: tuple[TimedWord, ...]) -> tuple[Token, ...]:
 
 
 def _read(source: Source, folder: Path) -> Clip:
+    if source.complaint:
+        raise UserError(source.complaint)
     samples = read_audio(source.audio, RATE)
-    if not source.times_path.exists():
-        raise UserError(f"{source.audio} has no word times; run `whisper-ops corpus make --times {folder}`")
-    try:
-        times = msgspec.json.decode(source.times_path.read_bytes(), type=WordTimes)
-    except (OSError, msgspec.DecodeError) as error:
-        raise UserError(f"cannot read the word times {source.times_path}: {error}") from error
+    if np.abs(samples.astype(np.int32)).max() < _SILENT:
+        raise UserError(f"{source.audio} holds only silence, and its text {len(source.text.split())} words")
+    times = _times(source, len(samples) / RATE, folder)
     name = str(source.audio.relative_to(folder).with_suffix(""))
     return Clip(name, source.text, samples, tokens_of(source.text, times.words))
+
+
+def _times(source: Source, seconds: float, folder: Path) -> WordTimes:
+    path = source.times_path
+    make = f"`whisper-ops corpus make --times {folder}`"
+    if not path.exists():
+        raise UserError(f"{source.audio} has no word times; run {make}")
+    try:
+        times = msgspec.json.decode(path.read_bytes(), type=WordTimes)
+    except (OSError, msgspec.DecodeError) as error:
+        raise UserError(f"cannot read the word times {path}: {error}; delete the file and run {make}") from error
+    if not times.words:
+        raise UserError(f"there is not one word in the word times {path}; delete the file and run {make}")
+    for word in times.words:
+        # A wrong end would make latencies that nobody could tell from real ones.
+        if not -_OUTLAST_SECONDS <= word.end <= seconds + _OUTLAST_SECONDS:
+            raise UserError(
+                f"the word times {path} end {word.word!r} at {word.end:g} s, and the sound lasts {seconds:.1f} s; "
+                f"delete the file and run {make}"
+            )
+    return times
 
 
 def _sources(folder: Path) -> Iterator[Source]:
@@ -174,28 +203,58 @@ def _sources(folder: Path) -> Iterator[Source]:
     for listing in sorted(folder.rglob("*.trans.txt")):
         yield from _librispeech(listing)
     for audio in sorted(path for path in folder.rglob("*") if path.suffix.lower() in _AUDIO):
-        text = audio.with_suffix(".txt")
-        if text.exists():
-            yield Source(audio, text.read_text(encoding="utf-8").strip())
+        path = audio.with_suffix(".txt")
+        if path.exists():
+            yield _beside(audio, path)
+
+
+def _beside(audio: Path, path: Path) -> Source:
+    try:
+        return _source(audio, path.read_text(encoding=_ENCODING), path)
+    except (OSError, UnicodeDecodeError) as error:
+        return Source(audio, "", f"cannot read the text {path}: {_why(error)}")
+
+
+def _source(audio: Path, text: str, found_in: Path) -> Source:
+    # Of "[music]" normalisation leaves nothing, and of "..." the dots.
+    complaint = (
+        ""
+        if any(map(str.isalnum, "".join(normalise(text))))
+        else f"the text of {audio.name} in {found_in} has no words"
+    )
+    return Source(audio, text.strip(), complaint)
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8 at byte {error.start}; convert it, as iconv does"
+    return error.strerror or str(error)
+
+
+def _lines(listing: Path) -> list[str]:
+    try:
+        return listing.read_text(encoding=_ENCODING).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the transcripts {listing}: {_why(error)}") from error
 
 
 def _ljspeech(folder: Path) -> Iterator[Source]:
     listing = folder / "metadata.csv"
     if not listing.exists():
         return
-    for line in listing.read_text(encoding="utf-8").splitlines():
+    for line in _lines(listing):
         # name|as written|with numbers spelled out
         name, *texts = line.split("|")
         audio = folder / "wavs" / f"{name}.wav"
         if texts and audio.exists():
-            yield Source(audio, texts[-1].strip())
+            yield _source(audio, texts[-1], listing)
 
 
 def _librispeech(listing: Path) -> Iterator[Source]:
-    for line in listing.read_text(encoding="utf-8").splitlines():
+    for line in _lines(listing):
         name, _, text = line.partition(" ")
         for suffix in _AUDIO:
             audio = listing.parent / f"{name}{suffix}"
             if text and audio.exists():
-                yield Source(audio, text.strip())
+                yield _source(audio, text, listing)
                 break

@@ -174,6 +174,8 @@ def _windows(sources: Sequence[Source]) -> list[list[tuple[Source, Samples]]]:
     windows: list[list[tuple[Source, Samples]]] = []
     room = 0.0
     for source in sources:
+        if source.complaint:
+            continue
         try:
             samples = read_audio(source.audio, RATE)
         except UserError:

@@ -1,6 +1,6 @@
 """Folders of speech as people have them, files that cannot be used, and word times."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -89,6 +89,78 @@ def test_a_file_that_cannot_be_read_is_named_and_the_rest_goes_on(tmp_path: Path
         "untimed.wav",
     ]
     assert any("corpus make --times" in said for said in found.unreadable)
+
+
+def silent(folder: Path) -> None:
+    write_wav(folder / "bad.wav", np.zeros(RATE, dtype=np.int16), RATE)
+
+
+def times(*words: TimedWord) -> bytes:
+    return msgspec.json.encode(WordTimes("by hand", words))
+
+
+UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no words": (lambda folder: (folder / "bad.txt").write_text("\n"), "bad.txt has no words"),
+    "marks only": (lambda folder: (folder / "bad.txt").write_text("[music] ...\n"), "bad.txt has no words"),
+    "another encoding": (
+        lambda folder: (folder / "bad.txt").write_bytes("café".encode("latin-1")),
+        "bad.txt: it is not UTF-8 at byte 3; convert it",
+    ),
+    "text is a folder": (
+        lambda folder: ((folder / "bad.txt").unlink(), (folder / "bad.txt").mkdir()),
+        "bad.txt: Is a directory",
+    ),
+    "silence": (silent, "bad.wav holds only silence, and its text 2 words"),
+    "empty times": (
+        lambda folder: (folder / "bad.words.json").write_bytes(times()),
+        "not one word in the word times",
+    ),
+    "times beyond the sound": (
+        lambda folder: (folder / "bad.words.json").write_bytes(times(TimedWord("bad", 0, 9))),
+        "end 'bad' at 9 s, and the sound lasts 1.0 s; delete the file and run `whisper-ops corpus make --times",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_what_could_only_be_measured_wrongly_is_left_out_with_the_reason(name: str, tmp_path: Path) -> None:
+    spoil, complaint = UNUSABLE[name]
+    folder = coded_corpus(tmp_path / "speech", clips=2)
+    before = load(folder).content
+    write_wav(folder / "bad.wav", tone(1.0), RATE)
+    (folder / "bad.txt").write_text("bad words\n")
+    timed(folder / "bad.wav", "bad", "words")
+    assert load(folder).content != before
+    spoil(folder)
+    found = load(folder)
+    assert found.content == before
+    (said,) = found.unreadable
+    assert complaint in said
+
+
+def test_text_that_cannot_be_used_gets_no_word_times(tmp_path: Path) -> None:
+    write_wav(tmp_path / "a.wav", tone(0.5), RATE)
+    (tmp_path / "a.txt").write_text("")
+
+    def make(sources: Sequence[Source]) -> None:
+        assert not sources
+
+    with pytest.raises(UserError, match="has no words"):
+        load(tmp_path, on_times=make)
+
+
+def test_a_list_of_transcripts_in_another_encoding_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_bytes("LJ001|café|café\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"metadata\.csv: it is not UTF-8 at byte 9; convert it"):
+        load(tmp_path)
+
+
+def test_a_mark_that_an_editor_put_before_the_text_is_no_part_of_it(tmp_path: Path) -> None:
+    folder = coded_corpus(tmp_path / "speech", clips=1)
+    before = load(folder)
+    path = folder / "00.txt"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert load(folder).content == before.content
 
 
 @pytest.mark.parametrize(

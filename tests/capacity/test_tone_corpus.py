@@ -1,6 +1,7 @@
 """Load tests of simulated servers: their own language, and figures that mean something."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from capacity.speech.corpus import load
 from capacity.speech.tones import make_tones
 from tests.support.servers import running_server, whisper_ops
 from whisper_ops import tones
+from whisper_ops.errors import UserError
 
 LAW = ("--engine", "simulated", "--devices", "sim:2", "--sim-law", "a=0.02,b=0.005", "--max-connections-per-gpu", "4")
 
@@ -26,6 +28,21 @@ def test_an_interrupted_corpus_is_made_again(tmp_path: Path) -> None:
     folder = make_tones(tmp_path, clips=3)
     (folder / "01.words.json").unlink()
     assert len(load(make_tones(folder, clips=3)).clips) == 3
+
+
+def test_sweeps_that_begin_at_once_read_the_same_whole_corpus(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: load(make_tones(tmp_path / "tones", clips=12)), range(4)))
+    assert {(len(corpus.clips), corpus.content, corpus.unreadable) for corpus in found} == {
+        (12, found[0].content, ()),
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["tones"]
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(UserError, match=r"file/tones: Not a directory; name a folder of speech with --corpus"):
+        make_tones(tmp_path / "file" / "tones")
 
 
 @pytest.mark.timeout(90)
