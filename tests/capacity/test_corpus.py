@@ -95,6 +95,11 @@ def silent(folder: Path) -> None:
     write_wav(folder / "bad.wav", np.zeros(RATE, dtype=np.int16), RATE)
 
 
+def no_file(folder: Path) -> None:
+    (folder / "bad.txt").unlink()
+    (folder / "bad.txt").mkdir()
+
+
 def times(*words: TimedWord) -> bytes:
     return msgspec.json.encode(WordTimes("by hand", words))
 
@@ -107,7 +112,7 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
         "bad.txt: it is not UTF-8 at byte 3; convert it",
     ),
     "text is a folder": (
-        lambda folder: ((folder / "bad.txt").unlink(), (folder / "bad.txt").mkdir()),
+        no_file,
         "bad.txt: Is a directory",
     ),
     "silence": (silent, "bad.wav holds only silence, and its text 2 words"),
