@@ -5,7 +5,7 @@ For servers without endpoints of their own, for each replica of a service, and f
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,22 +26,49 @@ class Reading(NamedTuple):
 class Watch:
     """One thing that is watched. `rows` holds a sample a second: at (UTC epoch), cpu_ratio (cores), memory_bytes."""
 
-    def __init__(self, name: str, read: Callable[[], Reading | None]) -> None:
+    def __init__(self, name: str, what: str, read: Callable[[], Reading | None]) -> None:
         self.name = name
         self.rows: list[dict[str, float]] = []
+        self._what = what
         self._read = read
+        self._ended = False
+
+    @property
+    def complaint(self) -> str | None:
+        """What to say when it ended before the levels did; else None."""
+        if not self._ended:
+            return None
+        count = len(self.rows)
+        samples = f"{count} {'sample' if count == 1 else 'samples'}" if count else "the first sample"
+        when = "after" if count else "before"
+        return f"--watch {self.name}: {self._what} ended {when} {samples}, and no later level has its CPU and memory"
 
     async def run(self) -> None:
-        """Sample once a second until cancelled; a process that ended is no longer sampled."""
+        """Sample once a second until cancelled; what ended is no longer sampled."""
         last, then = self._read(), time.monotonic()
         while last is not None:
             await asyncio.sleep(1)
             reading, now = self._read(), time.monotonic()
-            if reading is None:
-                return
-            cpu = max(0.0, reading.cpu_seconds - last.cpu_seconds) / (now - then)
-            self.rows.append({"at": time.time(), "cpu_ratio": cpu, "memory_bytes": reading.memory_bytes})
+            if reading is not None:
+                cpu = max(0.0, reading.cpu_seconds - last.cpu_seconds) / (now - then)
+                self.rows.append({"at": time.time(), "cpu_ratio": cpu, "memory_bytes": reading.memory_bytes})
             last, then = reading, now
+        self._ended = True
+
+
+def parse_watches(texts: Sequence[str]) -> tuple[Watch, ...]:
+    """Read every `--watch`.
+
+    Raises:
+        UserError: one cannot be read, or two have the same name.
+    """
+    found: dict[str, Watch] = {}
+    for text in texts:
+        watch = parse_watch(text)
+        if watch.name in found:
+            raise UserError(f"--watch {text!r}: the name {watch.name} is given already; give each a name of its own")
+        found[watch.name] = watch
+    return tuple(found.values())
 
 
 def parse_watch(text: str) -> Watch:
@@ -53,20 +80,31 @@ def parse_watch(text: str) -> Watch:
     name, sign, what = text.partition("=")
     if not sign or not name or not what:
         raise UserError(f"cannot read --watch {text!r}; write NAME=PID or NAME=CGROUP")
-    if what.isdigit():
-        pid = int(what)
-        if _process(pid) is None:
-            raise UserError(f"--watch {text!r}: there is no process {pid}")
-        return Watch(name, lambda: _process(pid))
+    if what.isascii() and what.isdigit():
+        process = _process(int(what))
+        if process is None or _family(process) is None:
+            raise UserError(
+                f"--watch {text!r}: there is no process {what}, or it has ended; give the id of a running one"
+            )
+        return Watch(name, f"process {what}", lambda: _family(process))
     group = _CGROUPS / what.removeprefix(str(_CGROUPS)).strip("/")
     if _group(group) is None:
         raise UserError(f"--watch {text!r}: there is no control group {group} with cpu.stat and memory.current")
-    return Watch(name, lambda: _group(group))
+    return Watch(name, f"control group {group}", lambda: _group(group))
 
 
-def _process(pid: int) -> Reading | None:
+def _process(pid: int) -> psutil.Process | None:
     try:
-        parent = psutil.Process(pid)
+        return psutil.Process(pid)
+    except (psutil.Error, OverflowError):
+        return None
+
+
+def _family(parent: psutil.Process) -> Reading | None:
+    try:
+        # By its start as well: another process may get its number.
+        if not parent.is_running():
+            return None
         family = [parent, *parent.children(recursive=True)]
     except psutil.Error:
         return None
