@@ -29,7 +29,7 @@ _REMEMBERED = 200
 MARGIN_SECONDS = 30.0
 """What a stream of a level in blocks remembers from before the block that is measured."""
 _WORDS_A_SECOND = 5.0
-_REEL_SECONDS = 300.0
+REEL_SECONDS = 300.0
 """So much of what will be said is laid out at once. Whole utterances fill it, so that its end is a longer pause."""
 _HAIR = 1e-6
 _SETTLED_SECONDS = 3.0
@@ -198,7 +198,7 @@ class Speaker:
         chunk, duty = self._level.chunk_seconds, self._level.duty_cycle
         at, clip = self._begun, self._order.first_clip
         while (left := self._order.stop_at - at) > chunk / 2:
-            seconds = max(1, math.ceil(min(left, _REEL_SECONDS) / chunk - _HAIR)) * chunk
+            seconds = max(1, math.ceil(min(left, REEL_SECONDS) / chunk - _HAIR)) * chunk
             playlist = make_playlist(self._corpus.clips, clip, seconds, duty)
             self._track.spoken += playlist.spoken(at, chunk)
             self._follower = Follower(self._track.spoken)

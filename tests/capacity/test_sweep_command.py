@@ -3,6 +3,9 @@
 import asyncio
 import json
 import os
+import pty
+import select
+import shutil
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -73,6 +76,126 @@ async def test_ctrl_c_keeps_what_is_done(files: tuple[str, ...], tmp_path: Path)
         assert history.levels(stored.id)[0].streams == 1
 
 
+async def test_a_closed_terminal_ends_the_sweep_and_keeps_what_is_done(files: tuple[str, ...], tmp_path: Path) -> None:
+    page = tmp_path / "r.html"
+    master, terminal = pty.openpty()
+    command = ("--levels", "1,2,3,4,5,6,7,8", *SHORT, *files, "--html", str(page))
+    async with running_double() as double:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", _IN_TERMINAL, "sweep", double.url, *command),
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+        )
+        os.close(terminal)
+        await asyncio.to_thread(_read_until, master, b"level 2 of 8")
+        os.close(master)
+        assert await asyncio.wait_for(process.wait(), 30) == 130
+        await asyncio.wait_for(double.empty.wait(), 5)
+    with History.reading(tmp_path / "h.db") as history:
+        (stored,) = history.sweeps()
+        assert stored.sweep.state == "interrupted"
+        assert history.levels(stored.id)[0].streams == 1
+    assert "<svg" in page.read_text()
+
+
+async def test_under_nohup_a_closed_terminal_means_nothing(files: tuple[str, ...]) -> None:
+    async with running_double() as double:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", _NOHUP, "sweep", double.url, "--levels", "1,2", *SHORT, *files),
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        assert process.stderr is not None
+        async with asyncio.timeout(60):
+            async for line in process.stderr:
+                if line.startswith(b"level 2"):
+                    break
+        process.send_signal(signal.SIGHUP)
+        out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, err.decode()
+    assert out.decode().count("met (provisional)") == 2
+
+
+async def test_results_are_shown_though_the_report_cannot_be_written(files: tuple[str, ...], tmp_path: Path) -> None:
+    folder = tmp_path / "reports"
+    page = ("--html", str(folder / "r.html"))
+    async with running_double() as double:
+        code, _, err = await run("sweep", double.url, "--levels", "1", *SHORT, *files, *page)
+        assert (code, err.count("\n")) == (2, 1), "known before the first level"
+        assert f"there is no folder {folder}; make it, or name another" in err
+        folder.mkdir()
+        process = await start("sweep", double.url, "--levels", "1", *SHORT, *files, *page, "--json")
+        assert process.stderr is not None
+        await asyncio.wait_for(process.stderr.readline(), 60)
+        folder.rmdir()
+        out, rest = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 2
+    assert json.loads(out)["levels"][0]["streams"] == 1
+    assert "cannot write the report" in rest.decode()
+    assert "Traceback" not in rest.decode()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+async def test_on_a_full_disk_it_is_said_where_the_results_are(files: tuple[str, ...]) -> None:
+    async with running_double() as double:
+        full = os.open("/dev/full", os.O_WRONLY)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "whisper_ops", "sweep", double.url, "--levels", "1", *SHORT, *files, "--json"),
+            stdout=full,
+            stderr=PIPE,
+        )
+        os.close(full)
+        _, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 2
+    assert "No space left on device; they are kept as sweep 1 in the history" in err.decode()
+    assert "Traceback" not in err.decode()
+
+
+async def test_what_was_watched_and_ended_is_said(files: tuple[str, ...]) -> None:
+    watched = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=PIPE)
+    async with running_double() as double:
+        process = await start("sweep", double.url, "--levels", "1,2", *SHORT, *files, "--watch", f"app={watched.pid}")
+        assert process.stderr is not None
+        async with asyncio.timeout(60):
+            async for line in process.stderr:
+                if line.startswith(b"level 2"):
+                    break
+        watched.terminate()
+        await watched.wait()
+        _, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0
+    assert f"--watch app: process {watched.pid} ended " in err.decode()
+
+
+async def test_speech_that_is_too_long_for_the_streams_is_said_at_once(tmp_path: Path) -> None:
+    files = ("--history", str(tmp_path / "h.db"))
+    long = coded_corpus(tmp_path / "long", clips=2, words=12)
+    async with running_double() as double:
+        code, out, err = await run("sweep", double.url, "--corpus", str(long), "--levels", "1", *SHORT, *files)
+        assert (code, out) == (2, "")
+        assert "lasts 4.2 s, and a stream says whole clips of at most 2.5 s" in err
+        for name in ("00.wav", "00.txt", "00.words.json"):
+            shutil.copy(coded_corpus(tmp_path / "short", clips=1, words=3) / name, long)
+        code, _, err = await run("sweep", double.url, "--corpus", str(long), "--levels", "1", *SHORT, *files)
+    assert code == 0, err
+    assert "1 of 2 clips are longer than the 2.5 s of a stream, and are never said" in err
+
+
+_AS_COMMAND = "import sys; from whisper_ops.cli import run; run(sys.argv[1:])"
+_IN_TERMINAL = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); {_AS_COMMAND}"
+_NOHUP = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); {_AS_COMMAND}"
+
+
+def _read_until(master: int, text: bytes) -> None:
+    seen = b""
+    while text not in seen:
+        ready, _, _ = select.select([master], [], [], 60)
+        assert ready, seen
+        seen += os.read(master, 65536)
+
+
 async def test_a_missed_objective_is_exit_1_and_comparing_says_no(files: tuple[str, ...]) -> None:
     history = files[2:]
     async with running_double() as good:
@@ -106,6 +229,8 @@ async def test_a_missed_objective_is_exit_1_and_comparing_says_no(files: tuple[s
         (("127.0.0.1:9", "--search", "--soak", "1h"), 2, "exclude each other"),
         (("127.0.0.1:9", "--protocol", "whisperlive", "--connect"), 2, "--connect belongs to the native protocol"),
         (("127.0.0.1:9", "--watch", "x=99999999"), 2, "there is no process 99999999"),
+        (("127.0.0.1:9", "--html", "/none/r.html"), 2, "there is no folder /none"),
+        (("127.0.0.1:9", "--transcripts", "/dev/null/t"), 2, "no file can be made in /dev/null"),
         (("ftp://host",), 2, "no server address"),
     ],
 )

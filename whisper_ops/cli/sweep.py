@@ -1,7 +1,9 @@
 """`whisper-ops sweep`: how many streams a server carries, measured."""
 
 import asyncio
+import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from capacity.sweep.plans import Plan
     from capacity.sweep.run import Outcome, Sweep
 
+_COMPLAINTS = 5
+"""So many files that cannot be used are named; a large corpus may have thousands."""
 _LEVELS = "5,10,20,30,50,80,100,150,200"
 _OBJECTIVE = "stable_p95<=2s, first_p95<=1s, connected>=99.9%, errors<=0.1%, wer<=+1.5"
 
@@ -80,23 +84,32 @@ def run(url: str, history: Path, html: Path | None, transcripts: Path | None, as
     from capacity.speech import corpus
     from capacity.sweep.narrate import Narrator
     from capacity.sweep.objective import parse
+    from capacity.sweep.outputs import check_lengths
     from capacity.sweep.run import Sweep
     from capacity.sweep.target import speech_for
     from whisper_ops.history import History
 
+    _check_extras(html, transcripts)
     plan, options = _plan(given)
     shape = _shape(given, keep_text=transcripts is not None)
     objective = parse(given["objective"])
     target = _target(url, given)
     speech = corpus.load(given["corpus_folder"] or asyncio.run(speech_for(target)))
     narration = console.narration()
-    for complaint in speech.unreadable:
-        narration.print(f"left out: {complaint}", soft_wrap=True)
+    held = _seconds(given["soak"]) if given["soak"] else 0.0
+    for line in (*_left_out(speech.unreadable), check_lengths(speech, max(shape.seconds, held) + shape.settle_seconds)):
+        if line is not None:
+            narration.print(line, soft_wrap=True)
     with History.writing(history) as store, Narrator(narration) as narrator:
         sweep = Sweep(store, target, speech, shape, objective, narrator, options)
         outcome = asyncio.run(_until_interrupted(sweep, plan))
-    _write_extras(outcome, html, transcripts)
-    return _report(outcome, as_json=as_json)
+    for complaint in filter(None, (watch.complaint for watch in options.watch)):
+        narration.print(complaint, soft_wrap=True)
+    unwritten = _write_extras(outcome, html, transcripts)
+    code = _print_results(outcome, history, as_json=as_json)
+    if unwritten is not None:
+        raise unwritten
+    return code
 
 
 @command.command()
@@ -128,7 +141,7 @@ def _plan(given: dict[str, Any]) -> tuple["Plan", Any]:
     from capacity.sweep.plans import LevelList, SearchPlan, Soak
     from capacity.sweep.run import Options
     from capacity.sweep.search import Limits
-    from capacity.sweep.watch import parse_watch
+    from capacity.sweep.watch import parse_watches
 
     plan: Plan
     levels = _numbers(given["levels"])
@@ -145,7 +158,7 @@ def _plan(given: dict[str, Any]) -> tuple["Plan", Any]:
         plan, line = Soak(levels[0], _seconds(given["soak"])), f"soak {levels[0]} for {given['soak']}"
     else:
         plan, line = LevelList(levels), f"levels {levels}"
-    watch = tuple(parse_watch(text) for text in given["watch"])
+    watch = parse_watches(given["watch"])
     options = Options(
         processes=given["processes"], fresh=given["fresh"] or bool(given["soak"]), plan_line=line, watch=watch
     )
@@ -181,30 +194,80 @@ def _target(url: str, given: dict[str, Any]) -> Any:  # noqa: ANN401  # a Target
 
 
 async def _until_interrupted(sweep: "Sweep", plan: "Plan") -> "Outcome":
-    """Ctrl-C and a polite kill end the sweep with what it has; a second Ctrl-C ends it at once."""
+    """Ctrl-C, a polite kill and a closed terminal end the sweep with what it has; a second Ctrl-C ends it at once."""
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(sweep.run(plan))
+    names = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup, which means to go on
+        names.append(signal.SIGHUP)
+    terminals = [fd for fd in (1, 2) if os.isatty(fd)]
 
-    def stop() -> None:
+    def stop(name: signal.Signals) -> None:
+        if name == signal.SIGHUP:
+            _speak_to_nobody(terminals)
         task.cancel()
-        for name in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(name)
+        for handled in names:
+            loop.remove_signal_handler(handled)
 
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, stop)
+    for name in names:
+        loop.add_signal_handler(name, stop, name)
     return await task
 
 
-def _write_extras(outcome: "Outcome", html: Path | None, transcripts: Path | None) -> None:
+def _speak_to_nobody(terminals: list[int]) -> None:
+    """The terminal is gone: printing to it would fail before the report is written."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for fd in terminals:
+        os.dup2(nowhere, fd)
+    os.close(nowhere)
+
+
+def _check_extras(html: Path | None, transcripts: Path | None) -> None:
+    from capacity.sweep.outputs import check_report, check_transcripts
+
+    if html is not None:
+        check_report(html)
+    if transcripts is not None:
+        check_transcripts(transcripts)
+
+
+def _left_out(complaints: Sequence[str]) -> list[str]:
+    lines = [f"left out: {complaint}" for complaint in complaints[:_COMPLAINTS]]
+    more = len(complaints) - len(lines)
+    return [*lines, f"left out: {more} more; `whisper-ops corpus show` names them"] if more else lines
+
+
+def _write_extras(outcome: "Outcome", html: Path | None, transcripts: Path | None) -> UserError | None:
+    """What could not be written, to be said when the results were: they must not be lost for it."""
     from capacity.sweep.report import write_report
     from capacity.sweep.transcripts import write_transcripts
 
-    if html is not None:
-        write_report(outcome, html)
-        console.narration().print(f"report: {html}", soft_wrap=True)
-    if transcripts is not None:
-        count = write_transcripts(outcome, transcripts)
-        console.narration().print(f"transcripts: {count} files in {transcripts}", soft_wrap=True)
+    unwritten = None
+    try:
+        if html is not None:
+            write_report(outcome, html)
+            console.narration().print(f"report: {html}", soft_wrap=True)
+    except UserError as error:
+        unwritten = error
+    try:
+        if transcripts is not None:
+            count = write_transcripts(outcome, transcripts)
+            console.narration().print(f"transcripts: {count} files in {transcripts}", soft_wrap=True)
+    except UserError as error:
+        unwritten = error if unwritten is None else UserError(f"{unwritten}; {error}")
+    return unwritten
+
+
+def _print_results(outcome: "Outcome", history: Path, *, as_json: bool) -> int:
+    try:
+        return _report(outcome, as_json=as_json)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UserError(
+            f"cannot print the results: {error.strerror or error}; they are kept as sweep {outcome.sweep_id} "
+            f"in the history {history}"
+        ) from error
 
 
 def _report(outcome: "Outcome", *, as_json: bool) -> int:
