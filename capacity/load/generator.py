@@ -31,7 +31,8 @@ from capacity.load.orders import (
 )
 from capacity.load.pace import Wheel
 from capacity.load.seats import Seats
-from capacity.load.stream import MARGIN_SECONDS, Speaker
+from capacity.load.stream import Speaker
+from capacity.load.track import HAIR, MARGIN_SECONDS
 from capacity.speech import corpus as corpora
 from capacity.speech.corpus import Corpus
 from capacity.speech.normal import normalise
@@ -39,7 +40,6 @@ from whisper_ops.errors import UserError
 
 _LATE_TEXT_SECONDS = 10.0
 """How long the text of a block's last words may take to be counted in it."""
-_HAIR = 1e-6
 _decoder = msgspec.msgpack.Decoder(Down)
 
 
@@ -121,7 +121,7 @@ class Generator:
 
     async def _blocks(self, level: LevelOrder, seats: Seats, usage: "_Usage") -> None:
         """Measure each block but the last when its text had time to come, beside the streams."""
-        while level.block_seconds and seats.window(self._measured).until < level.window_until - _HAIR:
+        while level.block_seconds and seats.window(self._measured).until < level.window_until - HAIR:
             until = seats.window(self._measured).until
             await asyncio.sleep(max(0.0, until + min(_LATE_TEXT_SECONDS, level.block_seconds / 2) - time.monotonic()))
             making = seats.measured(self._measured, last=False)

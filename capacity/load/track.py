@@ -16,6 +16,10 @@ class Window(msgspec.Struct, frozen=True):
 
 
 ALWAYS = Window(float("-inf"), float("inf"))
+HAIR = 1e-6
+"""Seconds by which sums of chunks may miss the time they stand for."""
+MARGIN_SECONDS = 30.0
+"""What a stream of a level in blocks remembers from before the block that is measured."""
 
 
 class Track(msgspec.Struct):

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from capacity.load.stream import REEL_SECONDS
+from capacity.load.voice import REEL_SECONDS
 from capacity.speech.corpus import Corpus
 from whisper_ops.errors import UserError
 

@@ -1,0 +1,44 @@
+"""How a stream ended: for the first reason there was, and once."""
+
+import asyncio
+import time
+from typing import NamedTuple
+
+from websockets.exceptions import ConnectionClosed
+
+
+class Ending(NamedTuple):
+    """How a stream ended before its time, or well."""
+
+    outcome: str
+    """One of `StreamResult.outcome`."""
+    error: str | None = None
+
+
+class End:
+    """The end of one stream. Whoever sees it first says why; `waited` is done from then on."""
+
+    def __init__(self) -> None:
+        self.waited: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self.at: float | None = None
+        """On the monotonic clock; None while the stream lives."""
+
+    @property
+    def ending(self) -> Ending | None:
+        """How it ended; None while the stream lives."""
+        return self.waited.result() if self.waited.done() else None
+
+    def set(self, outcome: str, error: str | None = None) -> None:
+        """It ended; what is said later does not count."""
+        if not self.waited.done():
+            self.at = time.monotonic()
+            self.waited.set_result(Ending(outcome, error))
+
+
+def lost(closed: ConnectionClosed) -> Ending:
+    """What it means that a connection closed before its end."""
+    code = closed.rcvd.code if closed.rcvd else None
+    reason = closed.rcvd.reason if closed.rcvd else ""
+    if code == 1013:
+        return Ending("refused", reason or "closed with 1013: try again later")
+    return Ending("cut", f"connection lost ({code or 'no close code'}{': ' + reason if reason else ''})")
