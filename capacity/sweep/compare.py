@@ -1,15 +1,17 @@
 """Two sweeps side by side, with a verdict that a CI job can use."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 from rich import box
-from rich.console import Group
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
 from capacity.sweep.details import clips
+from capacity.sweep.tables import UNLIMITED
 from capacity.sweep.word_errors import Excess, against
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, SweepRecord
@@ -18,6 +20,7 @@ _FIGURES = ("first_p95_seconds", "stable_p95_seconds", "end_to_final_p95_seconds
 _NOISE = {"wer_ratio": 0.015}
 _NOISE_SECONDS = 0.05
 """Differences below are never called worse: the clock of a chunk and the luck of a minute."""
+_COUNT = re.compile(r"^\d+ words")
 _CADENCE = 0.25
 """A server that shows fewer partials looks faster on other counts; beyond this share they cannot be compared."""
 
@@ -33,6 +36,11 @@ class Change(msgspec.Struct, frozen=True):
     doubt: str = ""
     """Why it cannot be told whether it is worse, though it looks like it."""
 
+    @property
+    def name(self) -> str:
+        """The figure without its unit."""
+        return self.figure.removesuffix("_seconds").removesuffix("_ratio")
+
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
     """The verdict, with everything it rests on."""
@@ -44,6 +52,8 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     limit_b: int | None
     reasons: tuple[str, ...]
     """Why B is worse; empty: it is not."""
+    lost: tuple[int, ...] = ()
+    """Levels that met the objective in A and miss it in B; `reasons` has them too."""
 
     @property
     def worse(self) -> bool:
@@ -83,13 +93,9 @@ def compare(history: History, a: int, b: int, worse_by: float) -> Compared:
         excess = against(clips(history, other), clips(history, one))
         found = [_change(one, other, figure, worse_by, excess) for figure in _FIGURES]
         changes += [change for change in found if change is not None]
-    reasons = [
-        f"{c.figure.removesuffix('_seconds').removesuffix('_ratio')} at {c.streams}: {_show(c.a, c.figure)} → "
-        f"{_show(c.b, c.figure)}"
-        for c in changes
-        if c.worse
-    ]
-    reasons += [f"{n} streams passed before, and fail" for n in both if levels_a[n].passed and not levels_b[n].passed]
+    lost = tuple(n for n in both if levels_a[n].passed and not levels_b[n].passed)
+    reasons = [f"{c.name} at {c.streams}: {_show(c.a, c.figure)} → {_show(c.b, c.figure)}" for c in changes if c.worse]
+    reasons += [f"{n} streams passed before, and fail" for n in lost]
     return Compared(
         a=a,
         b=b,
@@ -97,25 +103,66 @@ def compare(history: History, a: int, b: int, worse_by: float) -> Compared:
         limit_a=_limit(levels_a),
         limit_b=_limit(levels_b),
         reasons=tuple(reasons),
+        lost=lost,
     )
 
 
-def table(compared: Compared) -> Group:
-    """The comparison for people."""
+def table(compared: Compared, width: int = UNLIMITED) -> Group:
+    """The comparison for people: a row a figure, and below it what cannot be told, and the verdict.
+
+    Args:
+        compared: what to show.
+        width: characters there are; with few, both sweeps share a column.
+    """
+    rows = _rows(compared, [f"sweep {compared.a}", f"sweep {compared.b}"], lambda one, other: [one, other])
+    if Console(width=UNLIMITED).measure(rows).maximum > width:
+        rows = _rows(compared, [f"{compared.a} → {compared.b}"], lambda one, other: [f"{one} → {other}"])
+    limits = f"largest level that met the objective: {compared.limit_a or '—'} → {compared.limit_b or '—'}"
+    return Group(rows, *map(Text, _doubts(compared)), Text(limits), Text(_verdict(compared)))
+
+
+def _rows(compared: Compared, heads: Sequence[str], cells: Callable[[str, str], list[str]]) -> Table:
     rows = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in ("streams", "figure", f"sweep {compared.a}", f"sweep {compared.b}", ""):
+    for column in ("streams", "figure", *heads, ""):
         rows.add_column(column, justify="left" if column in {"figure", ""} else "right", no_wrap=True)
     for change in compared.changes:
-        rows.add_row(
-            str(change.streams),
-            change.figure.removesuffix("_seconds").removesuffix("_ratio"),
-            _show(change.a, change.figure),
-            _show(change.b, change.figure),
-            "✗ worse" if change.worse else f"? {change.doubt}" if change.doubt else "",
-        )
-    verdict = "✗ worse: " + "; ".join(compared.reasons) if compared.worse else "✓ not worse"
-    limits = f"largest level that met the objective: {compared.limit_a or '—'} → {compared.limit_b or '—'}"
-    return Group(rows, Text(limits), Text(verdict))
+        values = cells(_show(change.a, change.figure), _show(change.b, change.figure))
+        mark = "✗ worse" if change.worse else "? open" if change.doubt else ""
+        rows.add_row(str(change.streams), change.name, *values, mark)
+    return rows
+
+
+def _doubts(compared: Compared) -> list[str]:
+    """Each level has its own number of words; that they are few is said once."""
+    sharing: dict[str, list[Change]] = {}
+    for change in compared.changes:
+        if change.doubt:
+            sharing.setdefault(_COUNT.sub("the words", change.doubt), []).append(change)
+    return [
+        f"? {_named(changes)}: {changes[0].doubt if len(changes) == 1 else doubt}" for doubt, changes in sharing.items()
+    ]
+
+
+def _verdict(compared: Compared) -> str:
+    """The numbers stand in the table."""
+    if not compared.worse:
+        return "✓ not worse"
+    worse: dict[str, list[Change]] = {}
+    for change in compared.changes:
+        if change.worse:
+            worse.setdefault(change.figure, []).append(change)
+    parts = [_named(changes) for changes in worse.values()]
+    if compared.lost:
+        parts.append(f"passed before, and fails: {_list([str(streams) for streams in compared.lost])} streams")
+    return f"✗ worse: {'; '.join(parts)}"
+
+
+def _named(changes: Sequence[Change]) -> str:
+    return f"{changes[0].name} at {_list([str(change.streams) for change in changes])}"
+
+
+def _list(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _check_comparable(a: SweepRecord, b: SweepRecord) -> None:

@@ -43,17 +43,18 @@ _CHOICES = (
     ("streams", "stable p50/p95", "objective"),
 )
 """From many columns to few; the last is shown however narrow it is."""
-_UNLIMITED = 1000
+UNLIMITED = 1000
+"""Characters, when nobody said how many there are."""
 
 
-def level_table(levels: Sequence[LevelRecord], width: int = _UNLIMITED) -> Group:
+def level_table(levels: Sequence[LevelRecord], width: int = UNLIMITED) -> Group:
     """One row a level in the order they were run; below it why, once for all levels of the same reason.
 
     Args:
         levels: what to show.
         width: characters there are; with fewer than all columns need, the main ones are shown.
     """
-    ruler = Console(width=_UNLIMITED)
+    ruler = Console(width=UNLIMITED)
     tables = [_table(levels, names) for names in _CHOICES]
     table = next((table for table in tables if ruler.measure(table).maximum <= width), tables[-1])
     return Group(table, *(Text(line) for line in _reasons(levels)))

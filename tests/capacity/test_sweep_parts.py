@@ -12,7 +12,7 @@ from capacity.load.arrivals import offsets, ramp_seconds
 from capacity.load.follow import Follower
 from capacity.load.orders import Progress
 from capacity.load.words import Spoken
-from capacity.sweep.compare import compare, table
+from capacity.sweep.compare import Change, Compared, compare, table
 from capacity.sweep.hopeless import Hopeless
 from capacity.sweep.objective import parse
 from capacity.sweep.plans import LevelList, SearchPlan, Soak
@@ -214,7 +214,7 @@ def test_a_slower_level_is_worse_and_named(tmp_path: Path) -> None:
     assert compared.reasons == ("stable_p95 at 10: 0.50 s → 2.60 s", "10 streams passed before, and fail")
     assert (compared.limit_a, compared.limit_b) == (10, 5)
     shown = table(compared).renderables[-1]
-    assert str(shown).startswith("✗ worse: stable_p95 at 10")
+    assert str(shown) == "✗ worse: stable_p95 at 10; passed before, and fails: 10 streams"
 
 
 def test_invalid_levels_are_no_evidence_for_figures(tmp_path: Path) -> None:
@@ -236,8 +236,33 @@ def test_a_few_word_errors_more_are_not_worse_and_it_is_said(tmp_path: Path) -> 
     assert not luck.worse
     console = Console(width=160, record=True, file=io.StringIO())
     console.print(table(luck))
-    assert "? 48 words are too few to tell" in console.export_text()
+    assert "? wer at 5: 48 words are too few to tell" in console.export_text()
     assert surely.reasons == ("wer at 5: 0.0 % → 25.0 %",)
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_a_comparison_fits_into_a_narrow_terminal(width: int) -> None:
+    doubt = "words are too few to tell, 850 would"
+    changes = [
+        change
+        for streams in (5, 30, 150)
+        for change in (
+            Change(streams, "end_to_final_p95_seconds", 0.2, 12.44, worse=streams > 5),
+            Change(streams, "wer_ratio", 0.02, 1.045, worse=False, doubt=f"{140 + streams} {doubt}"),
+        )
+    ]
+    compared = Compared(a=1041, b=1043, changes=tuple(changes), limit_a=150, limit_b=5, reasons=("…",), lost=(30, 150))
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(table(compared, width))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= width
+    assert not [line for line in lines if "…" in line], "nothing is cut off"
+    text = " ".join(" ".join(lines).split())
+    assert "end_to_final_p95 0.20 s" in text
+    assert "12.44 s ✗ worse" in text
+    assert "104.5 % ? open" in text
+    assert f"? wer at 5, 30 and 150: the {doubt}" in text
+    assert text.endswith("✗ worse: end_to_final_p95 at 30 and 150; passed before, and fails: 30 and 150 streams")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from whisper_ops.errors import Exit, UserError
 from whisper_ops.secrets import read_token
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from capacity.sweep.plans import Plan
     from capacity.sweep.run import Outcome, Sweep
 
@@ -99,12 +101,12 @@ def run(url: str, history: Path, html: Path | None, transcripts: Path | None, as
     held = _seconds(given["soak"]) if given["soak"] else 0.0
     for line in (*_left_out(speech.unreadable), check_lengths(speech, max(shape.seconds, held) + shape.settle_seconds)):
         if line is not None:
-            narration.print(line, soft_wrap=True)
+            _say(narration, line)
     with History.writing(history) as store, Narrator(narration) as narrator:
         sweep = Sweep(store, target, speech, shape, objective, narrator, options)
         outcome = asyncio.run(_until_interrupted(sweep, plan))
     for complaint in filter(None, (watch.complaint for watch in options.watch)):
-        narration.print(complaint, soft_wrap=True)
+        _say(narration, complaint)
     unwritten = _write_extras(outcome, html, transcripts)
     code = _print_results(outcome, history, as_json=as_json)
     if unwritten is not None:
@@ -133,7 +135,8 @@ def compare(a: int, b: int, worse_by: float, history: Path, as_json: bool) -> in
     if as_json:
         console.print_json("sweep-compare", compared.body())
     else:
-        console.data().print(table(compared), width=console.table_width(console.data()))
+        width = console.table_width(console.data())
+        console.data().print(table(compared, width), width=width)
     return Exit.NO if compared.worse else Exit.GOOD
 
 
@@ -280,10 +283,15 @@ def _report(outcome: "Outcome", *, as_json: bool) -> int:
             width = console.table_width(console.data())
             console.data().print(level_table(outcome.levels, width), width=width)
         if outcome.said:
-            console.data().print(outcome.said, soft_wrap=True)
+            _say(console.data(), outcome.said)
     if outcome.reason:
-        console.narration().print(f"the sweep ended early: {outcome.reason}", soft_wrap=True)
+        _say(console.narration(), f"the sweep ended early: {outcome.reason}")
     return _exit_code(outcome)
+
+
+def _say(where: "Console", sentence: str) -> None:
+    """A terminal breaks lines between words, and a pipe gets them whole."""
+    where.print(sentence, soft_wrap=not where.is_terminal)
 
 
 def _exit_code(outcome: "Outcome") -> int:
