@@ -7,7 +7,7 @@ from typing import ClassVar
 import msgspec
 import numpy as np
 
-from capacity.clients.base import Event, Failed, Message, Ready, Refused, Shown
+from capacity.clients.base import Done, Event, Failed, Message, Ready, Refused, Shown
 from capacity.speech.audio import Samples
 
 _HAIR = 0.01
@@ -39,6 +39,7 @@ class WhisperLiveClient:
     def __init__(self) -> None:
         self._decoder = msgspec.json.Decoder(_Said)
         self._committed_until = 0.0
+        self._said_all = False
 
     def query(self) -> dict[str, str]:
         """Everything goes into the first message."""
@@ -62,6 +63,7 @@ class WhisperLiveClient:
 
     def ending(self) -> Sequence[Message]:
         """WhisperLive closes at once on this, without decoding what it has left."""
+        self._said_all = True
         return (b"END_OF_AUDIO",)
 
     def read(self, message: Message) -> Event | None:
@@ -77,7 +79,8 @@ class WhisperLiveClient:
         if said.message == "SERVER_READY":
             return Ready()
         if said.message == "DISCONNECT":
-            return Failed("the server ended the session: its time is over")
+            # Other servers that speak it say so too when they have heard the end of the sound.
+            return Done() if self._said_all else Failed("the server ended the session: its time is over")
         return None if said.segments is None else self._shown(said.segments)
 
     def _shown(self, segments: list[_Segment]) -> Event:

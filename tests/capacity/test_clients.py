@@ -67,6 +67,12 @@ def test_whisperlive_says_full_broken_and_over() -> None:
     assert isinstance(client.read(json.dumps({"segments": [bad_time]})), Failed)
 
 
+def test_a_goodbye_after_the_end_of_the_sound_is_no_fault() -> None:
+    client = WhisperLiveClient()
+    assert client.ending() == (b"END_OF_AUDIO",)
+    assert client.read('{"uid":"u","message":"DISCONNECT"}') == Done()
+
+
 def test_whisperlive_takes_floats_and_introduces_itself() -> None:
     client = WhisperLiveClient()
     floats = np.frombuffer(client.audio(np.array([0, 16384, -32768], dtype=np.int16)), dtype="<f4")
