@@ -1,15 +1,12 @@
 """Does the lag grow under the same load, does memory? Slopes over the blocks of a soak, with their intervals."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
-import numpy as np
 
+from capacity.sweep.line import fit
 from whisper_ops.history import LevelRecord
 
-CONFIDENCE = 0.95
-"""Two-sided."""
 _FEWEST = 8
 """Blocks: a line through a few points always looks good."""
 _MATERIAL = 0.01
@@ -45,26 +42,13 @@ class Slope(msgspec.Struct, frozen=True):
 
 
 def slope(name: str, unit: str, points: Sequence[tuple[float, float]]) -> Slope | None:
-    """The line through (seconds, value), by least squares, with its interval; None with too few points.
-
-    The errors of neighbouring blocks are alike (a slow minute follows a slow minute), which a plain interval takes for
-    certainty: it is widened by the lag-one correlation of what the line leaves over.
-    """
-    if len(points) < _FEWEST:
+    """The line through (seconds, value) with the interval of its slope; None with too few points."""
+    line = fit([(at / _HOUR, value) for at, value in points]) if len(points) >= _FEWEST else None
+    if line is None:
         return None
-    hours, values = (np.array(column, dtype=np.float64) for column in zip(*points, strict=True))
-    hours /= _HOUR
-    off = hours - hours.mean()
-    spread = float(off @ off)
-    if spread <= 0:
-        return None
-    steep = float(off @ (values - values.mean())) / spread
-    rest = values - values.mean() - steep * off
-    freedom = len(points) - 2
-    sigma = math.sqrt(float(rest @ rest) / freedom / spread)
-    half = _student(freedom) * sigma * _widening(rest)
-    material = abs(steep) * float(np.ptp(hours)) > _MATERIAL * abs(float(values.mean()))
-    return Slope(name, unit, steep, steep - half, steep + half, material)
+    hours = (max(at for at, _ in points) - min(at for at, _ in points)) / _HOUR
+    material = abs(line.slope) * hours > _MATERIAL * abs(line.value)
+    return Slope(name, unit, line.slope, line.slope - line.slope_half, line.slope + line.slope_half, material)
 
 
 def drifts(blocks: Sequence[LevelRecord], watched: dict[str, list[dict[str, float]]]) -> list[Slope]:
@@ -103,15 +87,3 @@ def _by_block(rows: Iterable[dict[str, float]], blocks: Sequence[LevelRecord]) -
         if inside:
             points.append((block.started_at, sum(inside) / len(inside) / 1e6))
     return points
-
-
-def _widening(rest: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> float:
-    total = float(rest @ rest)
-    alike = min(0.9, max(0.0, float(rest[1:] @ rest[:-1]) / total)) if total > 0 else 0.0
-    return math.sqrt((1 + alike) / (1 - alike))
-
-
-def _student(freedom: int) -> float:
-    from scipy.special import stdtrit  # noqa: PLC0415  # only at the end of a soak
-
-    return float(np.asarray(stdtrit(freedom, (1 + CONFIDENCE) / 2)))

@@ -52,9 +52,17 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     figures: LevelFigures
     counts: Counts
     readings: Readings
-    results: tuple[StreamResult, ...]
+    order: LevelOrder
+    parts: tuple[Finished, ...]
+    snapshots: tuple[Snapshot, ...]
+    """The server's answers in the window."""
     stopped: str | None = None
     """Why it was stopped early; None: it went through."""
+
+    @property
+    def results(self) -> tuple[StreamResult, ...]:
+        """Every stream, by number."""
+        return tuple(sorted((r for part in self.parts for r in part.results), key=lambda r: r.number))
 
     @property
     def measures(self) -> dict[str, float | None]:
@@ -115,7 +123,7 @@ async def run_level(
     stopped: list[tuple[float, str]] = []
 
     def heard(progress: Progress) -> None:
-        on_progress(progress, sampler.snapshots[-1] if sampler.snapshots else None)
+        on_progress(progress, sampler.latest)
         reason = hopeless.seen(progress)
         if reason and not stopped:
             stopped.append((time.monotonic(), reason))
@@ -127,23 +135,24 @@ async def run_level(
         sampling.cancel()
     at, reason = stopped[0] if stopped else (order.window_until, None)
     order = msgspec.structs.replace(order, window_until=max(order.window_from, min(at, order.window_until)))
-    return msgspec.structs.replace(measured(order, parts, sampler, repeat), stopped=reason)
+    polls = sampler.between(order.window_from, order.window_until)
+    return msgspec.structs.replace(measured(order, parts, polls, repeat), stopped=reason)
 
 
-def measured(order: LevelOrder, parts: Sequence[Finished], sampler: Sampler, repeat: int) -> Measured:
+def measured(order: LevelOrder, parts: Sequence[Finished], snapshots: Sequence[Snapshot], repeat: int) -> Measured:
     """What all processes saw in the order's window, with what the server said meanwhile."""
-    to_epoch = time.time() - time.monotonic()
-    inside = sampler.between(order.window_from + to_epoch, order.window_until + to_epoch)
     figures, counts = pool(order, parts)
     return Measured(
         streams=len(order.streams),
         repeat=repeat,
-        started_at=order.window_from + to_epoch,
+        started_at=order.window_from + time.time() - time.monotonic(),
         seconds=order.window_until - order.window_from,
         figures=figures,
         counts=counts,
-        readings=boil_down(inside),
-        results=tuple(sorted((r for part in parts for r in part.results), key=lambda r: r.number)),
+        readings=boil_down(snapshots),
+        order=order,
+        parts=tuple(parts),
+        snapshots=tuple(snapshots),
     )
 
 

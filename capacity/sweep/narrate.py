@@ -16,9 +16,9 @@ from whisper_ops.snapshot import Snapshot
 
 _PURPOSES = {
     "baseline": "one stream first, as the baseline for the word error rate",
-    "double": "looking for a level that fails",
+    "leap": "looking for a level that fails",
     "bisect": "closing in",
-    "repeat": "the edge again, for longer",
+    "hold": "held until its answer is known",
     "soak": "soak",
 }
 
@@ -54,10 +54,11 @@ class Narrator:
         self._label = f"level {number}{of}: {streams}{purpose}"
         self._now = "connecting"
         self._ends_at = time.monotonic() + seconds
-        self._left = "left in this level"
-        left_seconds = seconds * (left or 1)
-        total = f"; at most {_duration(left_seconds)} in all" if left and left > 1 else ""
-        self._say(f"{self._label}, about {seconds:.0f} s{total}")
+        self._left = "left in this level" + (" at most" if ask.long else "")
+        # How long a search takes depends on what it finds.
+        all_of_it = seconds * (left or 1) if ask.purpose not in _SEARCHING else seconds
+        total = f"; at most {_duration(all_of_it)} in all" if left and left > 1 and all_of_it > seconds else ""
+        self._say(f"{self._label}, {'at most' if ask.long else 'about'} {_duration(seconds)}{total}")
 
     def pause(self, what: str, at_most_seconds: float) -> None:
         """Something that is not measured."""
@@ -104,7 +105,7 @@ class Narrator:
 
 
 _OTHER_LINES = 12
-_SEARCHING = {"double", "bisect", "repeat"}
+_SEARCHING = {"leap", "bisect", "hold"}
 
 
 def _duration(seconds: float) -> str:

@@ -8,8 +8,6 @@ import msgspec
 from capacity.sweep.search import Limits, Search
 from whisper_ops.errors import Exit, UserError
 
-LONG_FACTOR = 3
-"""A level that a search repeats is held for so many times the duration."""
 BASELINE = "baseline"
 """The purpose of a level of one stream that others are compared with."""
 BASELINE_TRIES = 2
@@ -22,6 +20,7 @@ class Ask(msgspec.Struct, frozen=True):
     streams: int
     purpose: str
     long: bool = False
+    """Hold it until its answer is known."""
     hold_seconds: float | None = None
     """Hold the streams so long, in blocks that are measured each; None: a single level."""
 

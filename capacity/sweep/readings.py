@@ -32,28 +32,36 @@ class Readings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sampler:
-    """Polls a server until told to stop. Use as a task: `asyncio.create_task(sampler.run())`."""
+    """Polls a server until told to stop. Use as a task: `asyncio.create_task(sampler.run())`.
+
+    Times are of the monotonic clock: the wall clock may jump while a level runs.
+    """
 
     def __init__(self, target: Target, every_seconds: float = 1.0) -> None:
         self._target = target
         self._every = every_seconds
-        self.snapshots: list[Snapshot] = []
+        self._polled: list[tuple[float, Snapshot]] = []
 
     async def run(self) -> None:
         """Poll until cancelled; a poll that fails leaves a silent snapshot, and the next follows."""
         async with http_client(self._target) as http:
             while True:
-                self.snapshots.append(await poll(http, self._target))
+                at = time.monotonic()
+                self._polled.append((at, await poll(http, self._target)))
                 await asyncio.sleep(self._every)
 
+    @property
+    def latest(self) -> Snapshot | None:
+        """The last poll's, answered or not."""
+        return self._polled[-1][1] if self._polled else None
+
     def forget(self, before: float) -> None:
-        """Drop polls before a time on the monotonic clock: hours of them would fill memory."""
-        since = before + time.time() - time.monotonic()
-        self.snapshots = [snapshot for snapshot in self.snapshots if snapshot.at >= since]
+        """Drop polls before a time: hours of them would fill memory."""
+        self._polled = [(at, snapshot) for at, snapshot in self._polled if at >= before]
 
     def between(self, since: float, until: float) -> list[Snapshot]:
-        """The answered polls of a time, in UTC epoch seconds."""
-        return [s for s in self.snapshots if s.state == "live" and since <= s.at < until]
+        """The answered polls of a time."""
+        return [snapshot for at, snapshot in self._polled if snapshot.state == "live" and since <= at < until]
 
 
 def boil_down(snapshots: Sequence[Snapshot]) -> Readings:

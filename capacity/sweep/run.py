@@ -1,31 +1,28 @@
 """A sweep: level after level on one server, each stored as soon as it ended, so that nothing measured is ever lost."""
 
 import asyncio
-import math
-import os
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractAsyncContextManager, aclosing
+from functools import partial
 from typing import Protocol
 
 import msgspec
 
 from capacity.load.orders import Progress
-from capacity.load.processes import Generators
 from capacity.speech.corpus import Corpus
 from capacity.sweep import drift
 from capacity.sweep.admission import nobody_let_in, reach_open
-from capacity.sweep.audit import LATE_SECONDS
 from capacity.sweep.details import Detail, clips, details
 from capacity.sweep.figures import latency_records, utterance_records
-from capacity.sweep.level import Baseline, LoadShape, Measured, records, run_level, verdict, wall_seconds
+from capacity.sweep.held import LEAST_BLOCKS
+from capacity.sweep.level import Baseline, LoadShape, Measured, records, verdict, wall_seconds
+from capacity.sweep.measure import Means, Measurer, seconds_of
 from capacity.sweep.objective import Objective
-from capacity.sweep.plans import BASELINE, LONG_FACTOR, Ask, FromOneStream, Plan, Soak
-from capacity.sweep.probe import Probed, probe
+from capacity.sweep.plans import BASELINE, Ask, FromOneStream, Plan, Soak
+from capacity.sweep.probe import Probed
 from capacity.sweep.record import encoded, measures, record_for, settings_for
 from capacity.sweep.resume import Settings, find, usable
-from capacity.sweep.soak import hold
 from capacity.sweep.target import Target
 from capacity.sweep.watch import Watch
 from whisper_ops.errors import Exit, UserError
@@ -33,11 +30,6 @@ from whisper_ops.history import History, LevelRecord, StreamRecord, SweepRecord
 from whisper_ops.history.records import SweepState
 from whisper_ops.snapshot import Snapshot
 
-STREAMS_A_PROCESS = 300
-"""What one generator process holds on one core; see docs/load-test.md."""
-
-_IN_TIME_SECONDS = 2.0
-"""Text so little behind is in time for a server between levels, unless the objective allows more."""
 _WARM_STREAMS = 2
 """Together they warm up batches as well."""
 
@@ -140,8 +132,8 @@ class Sweep:
         reason: str | None = "the load test broke"
         gone = False
         try:
-            async with self._generators() as generators:
-                await self._all(generators, asking, (first.figures and first.figures.gpus) or 1)
+            async with self._measurer() as measurer:
+                await self._all(measurer, asking, (first.figures and first.figures.gpus) or 1)
             state, reason = "done", None
         except asyncio.CancelledError:
             state, reason = "interrupted", "stopped by Ctrl-C; the same command goes on from here"
@@ -189,22 +181,39 @@ class Sweep:
             self._watcher.end(level)
         return before.sweep
 
-    async def _all(self, generators: Generators, plan: Plan, gpus: int) -> None:
+    def _measurer(self) -> AbstractAsyncContextManager[Measurer]:
+        means = Means(
+            target=self._target,
+            shape=self._shape,
+            objective=self._objective,
+            progress=self._watcher.progress,
+            note=self._watcher.note,
+            processes=self._options.processes,
+            watch=self._options.watch,
+        )
+        return Measurer.ready(means, self._corpus.folder, self._options.generator)
+
+    async def _all(self, measurer: Measurer, plan: Plan, gpus: int) -> None:
         number = len(self._levels)
         if (ask := plan.next()) is not None and self._shape.warm_up_seconds:
-            await self._warm_up(generators, max(gpus, min(_WARM_STREAMS, ask.streams)))
+            await self._warm_up(measurer, max(gpus, min(_WARM_STREAMS, ask.streams)))
         while (ask := plan.next()) is not None:
             number += 1
-            shape = self._shaped(ask)
             left = None if plan.left is None else plan.left + (ask.purpose == BASELINE)
-            self._watcher.begin(ask, number, left, wall_seconds(ask.streams, self._shaped(ask, whole=True)))
-            async with aclosing(self._measurements(generators, ask, shape)) as measurements:
-                async for measured in measurements:
+            whole = msgspec.structs.replace(self._shape, seconds=seconds_of(ask, self._shape))
+            self._watcher.begin(ask, number, left, wall_seconds(ask.streams, whole))
+            repeats = partial(self._repeats, ask.streams)
+            async with aclosing(measurer.measure(ask, repeats, self._baseline)) as measurements:
+                async for measured, answers in measurements:
                     level = self._keep(measured)
-                    plan.told(ask.streams, level.passed, long=ask.long)
-                    await self._go_on(measured)
+                    if answers:
+                        plan.told(ask.streams, level.passed, long=ask.long)
+                        await self._go_on(measured)
             if self._levels[-1].passed is False and plan.next() is not None and self._shape.cool_seconds:
-                await self._cool_down(generators)
+                await self._cool_down(measurer)
+
+    def _repeats(self, streams: int) -> int:
+        return sum(level.streams == streams for level in self._levels)
 
     async def _go_on(self, measured: Measured) -> None:
         """Raises when the server is gone, drains, or has let in nobody since the sweep began."""
@@ -213,86 +222,25 @@ class Sweep:
         if measured.figures.failed or measured.figures.refused:
             await reach_open(self._target)
 
-    async def _measurements(self, generators: Generators, ask: Ask, shape: LoadShape) -> AsyncGenerator[Measured, None]:
-        """A level, or the blocks of one that is held."""
-        if ask.hold_seconds is None:
-            yield await self._measure(generators, ask, shape)
-            return
-        await self._enough(generators, ask)
-        progress, objective = self._watcher.progress, self._objective
-        with self._watching():
-            held = hold(generators, self._target, shape, ask.streams, ask.hold_seconds, objective, progress)
-            async with aclosing(held):
-                async for measured in held:
-                    yield measured
-
-    async def _warm_up(self, generators: Generators, streams: int) -> None:
+    async def _warm_up(self, measurer: Measurer, streams: int) -> None:
         self._watcher.pause("warming up", self._shape.warm_up_seconds)
-        probed = await self._probe(generators, streams, self._shape.warm_up_seconds)
+        probed = await measurer.probe(streams, self._shape.warm_up_seconds)
         self._settings = msgspec.structs.replace(self._settings, warm_up=probed)
         self._history.set_sweep_settings(self._sweep_id, encoded(self._settings))
         if not probed.let_in:
             raise await nobody_let_in(self._target, probed.error)
         self._watcher.note(_said_of(probed, "warmed up in", "of warming up"))
 
-    async def _cool_down(self, generators: Generators) -> None:
+    async def _cool_down(self, measurer: Measurer) -> None:
         """After a missed level: until a stream that is not measured gets its text in time."""
         self._watcher.pause("letting the server come up again", self._shape.cool_seconds)
-        probed = await self._probe(generators, 1, self._shape.cool_seconds)
+        probed = await measurer.probe(1, self._shape.cool_seconds)
         if not probed.let_in:
             await reach_open(self._target)
         self._watcher.note(_said_of(probed, "the server came up again in", "of waiting"))
 
-    async def _probe(self, generators: Generators, streams: int, seconds: float) -> Probed:
-        behind = max(_IN_TIME_SECONDS, self._objective.limit("stable_p95") or 0.0)
-        return await probe(
-            generators, self._target, self._shape, streams, behind, self._watcher.progress, at_most_seconds=seconds
-        )
-
-    def _generators(self) -> Generators:
-        return Generators(self._corpus.folder, self._options.processes or 1, self._options.generator)
-
     def _knows_one_stream(self) -> bool:
         return bool(self._baseline.measures)
-
-    def _shaped(self, ask: Ask, *, whole: bool = False) -> LoadShape:
-        seconds = self._shape.seconds * (LONG_FACTOR if ask.long else 1)
-        if whole and ask.hold_seconds:
-            seconds = ask.hold_seconds
-        return msgspec.structs.replace(self._shape, seconds=seconds)
-
-    async def _measure(self, generators: Generators, ask: Ask, shape: LoadShape) -> Measured:
-        """One level; again with more processes when the generator itself was late."""
-        await self._enough(generators, ask)
-        while True:
-            repeat = sum(level.streams == ask.streams for level in self._levels)
-            with self._watching():
-                measured = await run_level(
-                    generators, self._target, shape, ask.streams, repeat, self._objective, self._watcher.progress
-                )
-            late = measured.figures.late_p99_seconds or 0.0
-            most = min(os.cpu_count() or 1, ask.streams)
-            if late <= LATE_SECONDS or self._options.processes is not None or len(generators) >= most:
-                return measured
-            self._watcher.note(
-                f"the load generator was late ({late * 1e3:.0f} ms at p99); "
-                f"measuring again with {len(generators) + 1} processes"
-            )
-            self._keep(measured)
-            await generators.grow(len(generators) + 1)
-
-    async def _enough(self, generators: Generators, ask: Ask) -> None:
-        if self._options.processes is None:
-            await generators.grow(math.ceil(ask.streams / STREAMS_A_PROCESS))
-
-    @contextmanager
-    def _watching(self) -> Iterator[None]:
-        sampling = [asyncio.create_task(watch.run()) for watch in self._options.watch]
-        try:
-            yield
-        finally:
-            for task in sampling:
-                task.cancel()
 
     def _keep(self, measured: Measured) -> LevelRecord:
         self._remember_baseline(measured.streams, Baseline(measured.measures, measured.counts.clip_errors))
@@ -326,7 +274,7 @@ class Sweep:
             self._baseline = baseline
 
     def _is_long(self, level: LevelRecord) -> bool:
-        return level.duration_seconds > self._shape.seconds * (1 + LONG_FACTOR) / 2
+        return level.duration_seconds > self._shape.seconds * (1 + LEAST_BLOCKS) / 2
 
 
 def _said_of(probed: Probed, good: str, waited: str) -> str:

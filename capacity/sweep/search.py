@@ -1,27 +1,30 @@
 """Where is the knee? A search that brackets the largest load within the objective, as a pure state machine.
 
-It doubles until a level fails, bisects by ratio (a tenth more streams is a tenth more at any size) until the bracket is
-tight, and then repeats the levels at its edge for longer: near a knee a level passes once and fails the next time, and
-a short level passes where the queue had no time to grow. A longer answer outweighs shorter ones; equal answers that
-contradict each other put a level on neither side, and the bracket reaches around it. So `[best_passing,
-lowest_failing)` is what the evidence allows, and no more. The search knows nothing of clocks and servers: it is told
-answers and says what is next.
+It leaps to 8 and on by four until a level fails, and bisects by ratio (a tenth more streams is a tenth more at any
+size). Those levels are short, and a short level flatters: where a queue has no time to grow, more passes than holds. So
+they only say where to look. The answer comes from levels that are held until it is known: the first two stand around
+the middle of what was found, a tolerance apart, and where both pass or both fail the next stands a tolerance further
+on. So `[best_passing, lowest_failing)` is what held levels say, and no more. The search knows nothing of clocks and
+servers: it is told answers and says what is next.
 """
 
 import math
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Literal
 
 import msgspec
 
-Step = Literal["double", "bisect", "repeat"]
+Step = Literal["leap", "bisect", "hold"]
 Standing = Literal["pass", "fail", "mixed"]
 
-_DOUBLINGS = 2
-_LEAP = 3
-"""After the doublings the step is three: large servers are found in few levels, and three bisections close the gap to
-the eighth root of three, 14.7 %."""
+_FIRST_LEAP = 8
+_LEAP = 4
+"""Large servers are found in few levels; four bisections leave a tenth of what a leap left open."""
+_LOCATED = 2 / 3
+"""Short levels have said enough when they leave this share of the tolerance, by ratio: the held ones around them then
+stand a few per cent outside on either side."""
+_FLATTERY = 0.97
+"""The middle of short answers is so much too high, about: what passes for a minute and not for ten."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +38,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What one measurement of a level said; `long` ones were held for longer and outweigh the others."""
+    """What one measurement of a level said; `long` ones were held until it was known and outweigh the others."""
 
     passed: bool
     long: bool = False
@@ -49,8 +52,8 @@ class Next(msgspec.Struct, frozen=True):
 
     @property
     def long(self) -> bool:
-        """Whether to hold it for longer."""
-        return self.step == "repeat"
+        """Whether to hold it until its answer is known."""
+        return self.step == "hold"
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,16 +70,12 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def best_passing(self) -> int | None:
         """The largest level that passed, below every level that did not; None: none passed."""
-        standing = self._standings()
-        doubtful = min((n for n, stands in standing.items() if stands != "pass"), default=math.inf)
-        return max((n for n, stands in standing.items() if stands == "pass" and n < doubtful), default=None)
+        return self._bracket[0]
 
     @property
     def lowest_failing(self) -> int | None:
         """The smallest level that failed, above every level that did not; None: none failed."""
-        standing = self._standings()
-        doubtful = max((n for n, stands in standing.items() if stands != "fail"), default=0)
-        return min((n for n, stands in standing.items() if stands == "fail" and n > doubtful), default=None)
+        return self._bracket[1]
 
     @property
     def measured(self) -> int:
@@ -86,28 +85,25 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def width(self) -> float | None:
         """The bracket's width as a share of its lower end; None while it is open."""
-        low, high = self.best_passing, self.lowest_failing
+        low, high = self._bracket
         return None if low is None or high is None else (high - low) / low
 
     @property
     def resolved(self) -> bool:
         """Whether the bracket is as tight as asked, or as whole streams allow."""
-        low, high = self.best_passing or 0, self.lowest_failing
-        if high is None:
-            return False
-        return high - low <= 1 or (low > 0 and (high - low) / low <= self.limits.tolerance)
+        return self._within(*self._bracket, 1.0)
 
     @property
     def stop_reason(self) -> str | None:
         """Why there is nothing more to measure; None while there is."""
-        if self.resolved and not self._unconfirmed():
+        if self.resolved and not self._not_held():
             return "resolved"
         if self.measured >= self.limits.levels:
             spent = f"{self.limits.levels} levels were measured"
             if not self.resolved:
                 return f"not resolved: {spent}"
-            open_edges = " and ".join(str(n) for n in self._unconfirmed())
-            return f"resolved, though {open_edges} could not be repeated: {spent}"
+            open_edges = " and ".join(str(n) for n in self._not_held())
+            return f"resolved, though {open_edges} could not be held for longer: {spent}"
         if self.lowest_failing is None and self.best_passing == self.limits.most_streams:
             return f"not resolved: {self.limits.most_streams} streams still pass"
         return None
@@ -125,58 +121,82 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
         """The level to measure now; None when the search is over."""
         if self.stop_reason is not None:
             return None
-        if self.lowest_failing is None:
-            return self._upwards()
-        if not self.resolved:
-            inside = self._inside()
-            # Every level inside was measured and some contradict each other: a longer look decides.
-            return Next(inside, "bisect") if inside else Next(self._least_measured(), "repeat")
-        return Next(self._unconfirmed()[0], "repeat")
+        held = self._edges(held=True)
+        if held != (None, None):
+            return Next(self._beyond(*held), "hold")
+        low, high = self._edges()
+        if high is None:
+            tried = max(self.answers, default=0)
+            factor = _FIRST_LEAP if len(self.answers) == 1 else _LEAP
+            return Next(min(self.limits.most_streams, tried * factor) if tried else self.limits.first, "leap")
+        if not self._within(low, high, _LOCATED):
+            return Next(_middle(low or 0, high), "bisect")
+        return Next(self._first_post(low, high), "hold")
 
-    def _upwards(self) -> Next:
-        tried = max(self.answers, default=0)
-        if not tried:
-            return Next(self.limits.first, "double")
-        factor = 2 if len(self.answers) < _DOUBLINGS else _LEAP
-        return Next(min(self.limits.most_streams, tried * factor), "double")
+    def _first_post(self, low: int | None, high: int) -> int:
+        """The lower of two levels a tolerance apart, around the middle of what short levels left."""
+        if low is None:
+            return high
+        wide = 1 + self.limits.tolerance
+        centred = math.sqrt(low * high) * _FLATTERY / math.sqrt(wide)
+        return min(low, max(math.ceil(centred), math.ceil(high / wide)))
 
-    def _inside(self) -> int | None:
-        """An unmeasured level in the widest gap of the bracket, by ratio."""
-        low, high = self.best_passing or 0, self.lowest_failing
-        assert high is not None
-        marks = sorted({low, high, *(n for n in self.answers if low < n < high)})
-        gaps = [(b / max(a, 0.5), a, b) for a, b in pairwise(marks) if b - a > 1]
-        if not gaps:
-            return None
-        _, a, b = max(gaps)
-        return min(b - 1, max(a + 1, round(math.sqrt(max(a, 0.5) * b))))
+    def _beyond(self, passing: int | None, failing: int | None) -> int:
+        """A tolerance further on than the level that was held, where its answer points."""
+        wide = 1 + self.limits.tolerance
+        if passing is None:
+            assert failing is not None
+            return min(failing - 1, math.ceil(failing / wide))
+        if failing is None:
+            return min(self.limits.most_streams, max(passing + 1, math.floor(passing * wide)))
+        return _middle(passing, failing)  # wider apart than asked: an earlier sweep's levels, say
 
-    def _unconfirmed(self) -> list[int]:
-        """Edges without a long answer; the passing one first, since it is what people will rely on."""
-        edges = (self.best_passing, self.lowest_failing)
-        return [n for n in edges if n is not None and not any(answer.long for answer in self.answers[n])]
+    def _within(self, low: int | None, high: int | None, share: float) -> bool:
+        """Whether a bracket is no wider than a share of the tolerance, by ratio, or than one stream."""
+        if high is None:
+            return False
+        return high - (low or 0) <= 1 or (low is not None and high <= low * (1 + self.limits.tolerance) ** share)
 
-    def _least_measured(self) -> int:
-        low, high = self.best_passing or 0, self.lowest_failing or math.inf
-        inside = [n for n in self.answers if low < n < high]
-        return min(inside, key=lambda n: (len(self.answers[n]), n))
+    def _not_held(self) -> list[int]:
+        return [n for n in self._bracket if n is not None and not any(answer.long for answer in self.answers[n])]
 
-    def _standings(self) -> dict[int, Standing]:
+    @property
+    def _bracket(self) -> tuple[int | None, int | None]:
+        """By held levels alone where they have both ends: a short level between them narrows nothing."""
+        held = self._edges(held=True)
+        return self._edges() if None in held else held
+
+    def _edges(self, *, held: bool = False) -> tuple[int | None, int | None]:
+        """The bracket, by all answers or by those of held levels only."""
+        standing = self._standings(held=held)
+        doubtful = min((n for n, stands in standing.items() if stands != "pass"), default=math.inf)
+        low = max((n for n, stands in standing.items() if stands == "pass" and n < doubtful), default=None)
+        doubtful = max((n for n, stands in standing.items() if stands != "fail"), default=0)
+        return low, min((n for n, stands in standing.items() if stands == "fail" and n > doubtful), default=None)
+
+    def _standings(self, *, held: bool) -> dict[int, Standing]:
         """Where each level stands: its longest answers count, and more load is never easier."""
         long = {n: [a.passed for a in said if a.long] for n, said in self.answers.items()}
+        if held:
+            return {n: _stand(said) for n, said in long.items() if said}
         fails_from = min((n for n, said in long.items() if said and not any(said)), default=math.inf)
         holds_to = max((n for n, said in long.items() if said and all(said)), default=0)
         return {
-            n: _stand(long[n] or self._implied(n, fails_from, holds_to) or [a.passed for a in said])
+            n: _stand(long[n] or _implied(n, fails_from, holds_to) or [a.passed for a in said])
             for n, said in self.answers.items()
         }
 
-    @staticmethod
-    def _implied(streams: int, fails_from: float, holds_to: float) -> list[bool]:
-        # What a long level below failed, a short one above cannot carry; and the other way round.
-        if streams > fails_from and streams > holds_to:
-            return [False]
-        return [True] if streams < holds_to and streams < fails_from else []
+
+def _middle(low: int, high: int) -> int:
+    """The level halfway by ratio; `high` is at least two above `low`."""
+    return min(high - 1, max(low + 1, round(math.sqrt(max(low, 0.5) * high))))
+
+
+def _implied(streams: int, fails_from: float, holds_to: float) -> list[bool]:
+    # What a long level below failed, a short one above cannot carry; and the other way round.
+    if streams > fails_from and streams > holds_to:
+        return [False]
+    return [True] if streams < holds_to and streams < fails_from else []
 
 
 def _stand(said: list[bool]) -> Standing:

@@ -26,6 +26,7 @@ async def hold(
     seconds: float,
     objective: Objective,
     on_progress: Callable[[Progress, Snapshot | None], None],
+    seed: int = 0,
 ) -> AsyncGenerator[Measured, None]:
     """Hold `streams` for `seconds` in blocks of `shape.seconds`, each given out as soon as it was measured.
 
@@ -34,28 +35,30 @@ async def hold(
     """
     blocks = max(1, math.ceil(seconds / shape.seconds - 1e-9))
     whole = msgspec.structs.replace(shape, seconds=blocks * shape.seconds)
-    order = make_order(target, whole, streams, 0, time.monotonic())
+    order = make_order(target, whole, streams, seed, time.monotonic())
     order = msgspec.structs.replace(order, block_seconds=shape.seconds)
     sampler, hopeless = Sampler(target), Hopeless(streams, objective)
     found: asyncio.Queue[Measured | None] = asyncio.Queue()
     stopped: list[str] = []
 
     def heard(progress: Progress) -> None:
-        on_progress(progress, sampler.snapshots[-1] if sampler.snapshots else None)
+        on_progress(progress, sampler.latest)
         if not stopped and (reason := hopeless.seen(progress)):
             stopped.append(reason)
             generators.stop()
 
-    def block(number: int, parts: Sequence[Finished]) -> None:
+    def piece(number: int, parts: Sequence[Finished]) -> Measured:
         window = _window(order, number)
-        found.put_nowait(measured(window, parts, sampler, number))
-        sampler.forget(window.window_until)
+        return measured(window, parts, sampler.between(window.window_from, window.window_until), number)
+
+    def block(number: int, parts: Sequence[Finished]) -> None:
+        found.put_nowait(piece(number, parts))
+        sampler.forget(_window(order, number).window_until)
 
     async def run() -> None:
         parts = await generators.run_blocks(order, heard, block)
         last = max(part.number for part in parts)
-        ending = measured(_window(order, last), parts, sampler, last)
-        found.put_nowait(msgspec.structs.replace(ending, stopped=stopped[0] if stopped else None))
+        found.put_nowait(msgspec.structs.replace(piece(last, parts), stopped=stopped[0] if stopped else None))
 
     sampling, running = asyncio.create_task(sampler.run()), asyncio.create_task(run())
     running.add_done_callback(lambda _: found.put_nowait(None))

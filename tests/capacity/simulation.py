@@ -6,19 +6,23 @@ oldest first. Phases, service times and hiccups are random, so that short levels
 """
 
 import heapq
+import math
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from capacity.sweep.plans import LONG_FACTOR
+from capacity.sweep.held import Known
+from capacity.sweep.objective import parse
 from capacity.sweep.search import Search
 from server.engines.base import Row
 from server.engines.simulated import SimulatedEngine
 from server.settings import SimulatedLaw
 
 LIMIT_SECONDS = 2.0
+OBJECTIVE = parse(f"stable_p95<={LIMIT_SECONDS}s")
 _TRUTH_SECONDS = 600.0
 
 
@@ -49,8 +53,8 @@ class VirtualClock:
         self.now += seconds
 
 
-def p95_latency(law: Law, streams: int, seconds: float, seed: int) -> float:
-    """The p95 word latency, in seconds, of a level of `seconds` after a warm-up."""
+def latencies(law: Law, streams: int, seconds: float, seed: int) -> Iterator[list[float]]:
+    """The word latencies of blocks of `seconds` each, in seconds, after a warm-up; as many blocks as one takes."""
     chance = random.Random(f"{law} {streams} {seed}")
     clock = VirtualClock()
     engine = SimulatedEngine(SimulatedLaw(a_seconds=law.a, b_seconds=law.b), clock.sleep)
@@ -59,9 +63,10 @@ def p95_latency(law: Law, streams: int, seconds: float, seed: int) -> float:
     due = [(at, k, at - law.interval) for k in range(streams) for at in [chance.uniform(0, law.interval)]]
     heapq.heapify(due)
     next_hiccup = chance.expovariate(1 / law.hiccup_every) if law.hiccup_every else float("inf")
-    latencies: list[float] = []
-    warm_up, end = 5.0, 5.0 + seconds
-    while clock.now < end:
+    found: list[float] = []
+    warm_up = 5.0
+    until_block = warm_up + seconds
+    while True:
         clock.now = max(clock.now, due[0][0])
         batch: list[tuple[float, float]] = []
         again: list[tuple[float, int, float]] = []
@@ -74,17 +79,42 @@ def p95_latency(law: Law, streams: int, seconds: float, seed: int) -> float:
             again.append((until + law.interval, stream, until))
         for item in again:
             heapq.heappush(due, item)
-        if not batch:
-            continue
-        before = clock.now
-        engine.decode([row] * len(batch))
-        clock.now = before + (clock.now - before) * max(0.2, chance.gauss(1.0, law.jitter))
-        if clock.now >= next_hiccup:
-            clock.now += law.hiccup_seconds
-            next_hiccup = clock.now + chance.expovariate(1 / law.hiccup_every)
-        # A word ends anywhere in the window that its decode is the first to hear.
-        latencies.extend(clock.now - chance.uniform(*window) for window in batch if window[1] >= warm_up)
-    return float(np.quantile(latencies, 0.95))
+        if batch:
+            before = clock.now
+            engine.decode([row] * len(batch))
+            clock.now = before + (clock.now - before) * max(0.2, chance.gauss(1.0, law.jitter))
+            if clock.now >= next_hiccup:
+                clock.now += law.hiccup_seconds
+                next_hiccup = clock.now + chance.expovariate(1 / law.hiccup_every)
+            # A word ends anywhere in the window that its decode is the first to hear.
+            found.extend(clock.now - chance.uniform(*window) for window in batch if window[1] >= warm_up)
+        while clock.now >= until_block:
+            yield found
+            found = []
+            until_block += seconds
+
+
+def p95(*blocks: list[float]) -> float | None:
+    """Of all words together; None where there is none."""
+    words = [word for block in blocks for word in block]
+    return float(np.quantile(words, 0.95)) if words else None
+
+
+def p95_latency(law: Law, streams: int, seconds: float, seed: int) -> float:
+    """The p95 word latency of one level of `seconds`; infinite when nothing was decoded in the time."""
+    said = p95(next(latencies(law, streams, seconds, seed)))
+    return math.inf if said is None else said
+
+
+def held_p95(law: Law, streams: int, seconds: float, seed: int) -> float:
+    """The same of a level that is held, in blocks of `seconds`, until its answer is known."""
+    known, blocks = Known(OBJECTIVE, {}), []
+    for block in latencies(law, streams, seconds, seed):
+        blocks.append(block)
+        if known.seen({"stable_p95": p95(block)}, {"stable_p95": p95(*blocks)}):
+            break
+    said = p95(*blocks)
+    return math.inf if said is None else said
 
 
 def draw(seed: int) -> Law:
@@ -125,9 +155,9 @@ def found(law: Law, seed: int, seconds: float = 60.0) -> Found:
     """Search a server of this law, and look up the truth."""
     search = Search()
     while (ask := search.next()) is not None:
-        held = seconds * (LONG_FACTOR if ask.long else 1)
-        p95 = p95_latency(law, ask.streams, held, seed * 1000 + search.measured)
-        search = search.told(ask.streams, p95 <= LIMIT_SECONDS, long=ask.long)
+        measure = held_p95 if ask.long else p95_latency
+        latency = measure(law, ask.streams, seconds, seed * 1000 + search.measured)
+        search = search.told(ask.streams, latency <= LIMIT_SECONDS, long=ask.long)
     low, high = search.best_passing, search.lowest_failing
     return Found(
         search,

@@ -15,7 +15,7 @@ import pytest
 from capacity.load.orders import Progress
 from capacity.speech.corpus import Corpus, load
 from capacity.sweep import audit
-from capacity.sweep import run as sweep_run
+from capacity.sweep import measure as sweep_measure
 from capacity.sweep.level import LoadShape
 from capacity.sweep.objective import DEFAULT, parse
 from capacity.sweep.plans import Ask, LevelList
@@ -155,7 +155,7 @@ def ran(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> dict[str, R
 
     # A machine busy with other tests is late by itself; the generator that is slow on purpose is later.
     with pytest.MonkeyPatch.context() as patch:
-        for module in (audit, sweep_run):
+        for module in (audit, sweep_measure):
             patch.setattr(module, "LATE_SECONDS", 0.12)
         return asyncio.run(all_of_them())
 

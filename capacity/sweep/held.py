@@ -1,0 +1,110 @@
+"""A level that is held until its answer is known: when that is, and its blocks put together as one level.
+
+Near the knee a queue grows slowly: a level may pass for minutes and not hold. So its streams stay on, block after
+block, and a line through the blocks says where the whole level would end. It is over when that is surely on one side of
+the objective, and what was measured is there already.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from capacity.load.orders import Finished, StreamResult
+from capacity.load.words import Score
+from capacity.sweep.level import Measured, measured
+from capacity.sweep.line import fit
+from capacity.sweep.objective import SECONDS, Objective, Term
+from capacity.sweep.word_errors import pooled
+
+LEAST_BLOCKS = 3
+"""A line needs them, and less is a short level."""
+_ENOUGH_BLOCKS = 10
+"""So long a level is to hold; a line through fewer says where it would be then."""
+MOST_BLOCKS = 20
+"""Where ten leave it open which side of the objective a level is on."""
+
+
+class Known:
+    """Watches the blocks of one held level."""
+
+    def __init__(self, objective: Objective, one_stream: Mapping[str, float | None]) -> None:
+        # Shares, such as errors, do not creep: what they are by then is all there is to know.
+        self._terms = [term for term in objective.terms if term.name in SECONDS]
+        self._one_stream = one_stream
+        self._blocks: list[Mapping[str, float | None]] = []
+
+    def seen(self, block: Mapping[str, float | None], whole: Mapping[str, float | None]) -> bool:
+        """Whether nothing more is to be learnt.
+
+        Args:
+            block: the measures of one more block.
+            whole: those of all blocks together, which the level will be judged by.
+        """
+        self._blocks.append(block)
+        count = len(self._blocks)
+        if not LEAST_BLOCKS <= count < MOST_BLOCKS:
+            return count >= MOST_BLOCKS
+        sides = [self._side(term, whole) for term in self._terms]
+        return False in sides or all(sides)
+
+    def _side(self, term: Term, whole: Mapping[str, float | None]) -> bool | None:
+        """Whether the condition is met and would surely be, is missed and would be (False), or nobody knows (None)."""
+        values = [block.get(term.name) for block in self._blocks]
+        line = fit([(float(number), value) for number, value in enumerate(values) if value is not None])
+        if line is None:
+            return None
+        height, half = line.at((max(_ENOUGH_BLOCKS, len(self._blocks)) - 1) / 2)
+        surely = half if term.at_most else -half
+        met, met_at_best, met_at_worst = (
+            term.missed(value, self._one_stream.get(term.name)) is None
+            for value in (whole.get(term.name), height - surely, height + surely)
+        )
+        if met:
+            return True if met_at_worst else None
+        return None if met_at_best else False
+
+
+def together(blocks: Sequence[Measured], repeat: int) -> Measured:
+    """Blocks that follow each other as one level; what ended the last one early ended it."""
+    first, last = blocks[0], blocks[-1]
+    order = msgspec.structs.replace(first.order, window_until=last.order.window_until)
+    pieces: dict[int, list[StreamResult]] = {}
+    for block in blocks:
+        for result in block.results:
+            pieces.setdefault(result.number, []).append(result)
+    parts = [part for block in blocks for part in block.parts]
+    busiest = max(parts, key=lambda part: part.cpu_seconds / max(part.wall_seconds, 1e-9))
+    results = tuple(_whole(pieces[number]) for number in sorted(pieces))
+    one = Finished(results, busiest.cpu_seconds, busiest.wall_seconds)
+    polls = [snapshot for block in blocks for snapshot in block.snapshots]
+    return msgspec.structs.replace(measured(order, [one], polls, repeat), stopped=last.stopped)
+
+
+def _whole(pieces: Sequence[StreamResult]) -> StreamResult:
+    """One place of a held level: its streams, should it have had several, and their blocks."""
+    first, last = pieces[0], pieces[-1]
+    ended = next((piece for piece in pieces if piece.outcome != "done"), last)
+    ready = next((piece for piece in pieces if piece.ready_seconds is not None), first)
+    return StreamResult(
+        number=first.number,
+        outcome=ended.outcome,
+        error=ended.error,
+        gpu_id=ready.gpu_id,
+        replica=ready.replica,
+        connect_seconds=ready.connect_seconds,
+        ready_seconds=ready.ready_seconds,
+        end_to_final_seconds=last.end_to_final_seconds,
+        sent_seconds=sum(piece.sent_seconds for piece in pieces),
+        live_seconds=sum(piece.live_seconds for piece in pieces),
+        speech_words=sum(piece.speech_words for piece in pieces),
+        latencies=tuple(word for piece in pieces for word in piece.latencies),
+        score=Score(*map(sum, zip(*(msgspec.structs.astuple(piece.score) for piece in pieces), strict=True))),
+        clip_errors=dict(pooled(*(piece.clip_errors for piece in pieces))),
+        partials=sum(piece.partials for piece in pieces),
+        finals=sum(piece.finals for piece in pieces),
+        bytes_sent=sum(piece.bytes_sent for piece in pieces),
+        lateness=tuple(late for piece in pieces for late in piece.lateness),
+        # What was said long ago is forgotten while streams are held.
+        text=last.text,
+        reference=last.reference,
+    )
