@@ -32,6 +32,15 @@ class Known:
         self._terms = [term for term in objective.terms if term.name in SECONDS]
         self._one_stream = one_stream
         self._blocks: list[Mapping[str, float | None]] = []
+        self._sides: list[bool | None] = []
+
+    @property
+    def doubt(self) -> str | None:
+        """What all blocks that may be held could not tell, in a few words; None: nothing."""
+        if len(self._blocks) < MOST_BLOCKS or False in self._sides or all(self._sides):
+            return None
+        still = [term.written for term, side in zip(self._terms, self._sides, strict=True) if side is None]
+        return f"too near {' and '.join(still)} to be sure of more than this measurement"
 
     def seen(self, block: Mapping[str, float | None], whole: Mapping[str, float | None]) -> bool:
         """Whether nothing more is to be learnt.
@@ -41,11 +50,10 @@ class Known:
             whole: those of all blocks together, which the level will be judged by.
         """
         self._blocks.append(block)
-        count = len(self._blocks)
-        if not LEAST_BLOCKS <= count < MOST_BLOCKS:
-            return count >= MOST_BLOCKS
-        sides = [self._side(term, whole) for term in self._terms]
-        return False in sides or all(sides)
+        if len(self._blocks) < LEAST_BLOCKS:
+            return False
+        self._sides = [self._side(term, whole) for term in self._terms]
+        return False in self._sides or all(self._sides) or len(self._blocks) >= MOST_BLOCKS
 
     def _side(self, term: Term, whole: Mapping[str, float | None]) -> bool | None:
         """Whether the condition is met and would surely be, is missed and would be (False), or nobody knows (None)."""

@@ -58,6 +58,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """The server's answers in the window."""
     stopped: str | None = None
     """Why it was stopped early; None: it went through."""
+    doubt: str | None = None
+    """What it could not tell, however long it was held."""
 
     @property
     def results(self) -> tuple[StreamResult, ...]:
@@ -165,7 +167,7 @@ class Baseline(msgspec.Struct, frozen=True):
 
 def verdict(measured: Measured, objective: Objective, baseline: Baseline) -> Verdict:
     """Audit a level against an objective."""
-    return judge(
+    judged = judge(
         measured.figures,
         measured.counts,
         objective,
@@ -175,6 +177,9 @@ def verdict(measured: Measured, objective: Objective, baseline: Baseline) -> Ver
         lag_p95_seconds=measured.readings.server_lag_p95_seconds,
         stopped=measured.stopped,
     )
+    if measured.doubt is None or judged.audit == "invalid":
+        return judged
+    return msgspec.structs.replace(judged, reason="; ".join(filter(None, [judged.reason, measured.doubt])))
 
 
 def records(measured: Measured, judged: Verdict, sweep_id: int) -> tuple[LevelRecord, list[StreamRecord]]:

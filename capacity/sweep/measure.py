@@ -105,14 +105,15 @@ class Measurer:
         async with aclosing(self._blocks(streams, MOST_BLOCKS * self._means.shape.seconds, repeat)) as held:
             async for block in held:
                 blocks.append(block)
-                whole = together(blocks, repeat)
+                # A million words take seconds to put together, and polls and progress go on meanwhile.
+                whole = await asyncio.to_thread(together, tuple(blocks), repeat)
                 judged = verdict(whole, objective, baseline)
                 # Text that does not come, or streams that are not there, will not be mended by more of the same.
                 broken = judged.audit == "invalid" and len(blocks) >= LEAST_BLOCKS
                 if known.seen(block.measures, whole.measures) or broken or judged.passed is None:
                     break
         assert whole is not None, "a level has an ending, whatever befell it"
-        return whole
+        return msgspec.structs.replace(whole, doubt=known.doubt)
 
     def _blocks(self, streams: int, seconds: float, seed: int) -> AsyncGenerator[Measured, None]:
         means = self._means

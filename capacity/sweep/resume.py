@@ -57,6 +57,16 @@ def find(history: History, sweep: SweepRecord, now: float | None = None) -> Stor
     return None
 
 
+def running_beside(history: History, sweep: SweepRecord) -> list[str]:
+    """Other sweeps of the same server that run just now, as `sweep 7 (process 4711)`."""
+    found = []
+    for stored in history.sweeps():
+        there = settings(stored.sweep) if stored.sweep.state == "running" else None
+        if stored.sweep.server == sweep.server and there is not None and _runs(there):
+            found.append(f"sweep {stored.id} (process {there.pid})")
+    return found
+
+
 def usable(levels: list[LevelRecord]) -> list[LevelRecord]:
     """The levels that need not be measured again: all but a last one at which the sweep broke off."""
     return levels[:-1] if levels and levels[-1].audit == "invalid" else levels

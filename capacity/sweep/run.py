@@ -22,7 +22,7 @@ from capacity.sweep.objective import Objective
 from capacity.sweep.plans import BASELINE, Ask, FromOneStream, Plan, Soak
 from capacity.sweep.probe import Probed
 from capacity.sweep.record import encoded, measures, record_for, settings_for
-from capacity.sweep.resume import Settings, find, usable
+from capacity.sweep.resume import Settings, find, running_beside, usable
 from capacity.sweep.target import Target
 from capacity.sweep.watch import Watch
 from whisper_ops.errors import Exit, UserError
@@ -136,7 +136,8 @@ class Sweep:
                 await self._all(measurer, asking, (first.figures and first.figures.gpus) or 1)
             state, reason = "done", None
         except asyncio.CancelledError:
-            state, reason = "interrupted", "stopped by Ctrl-C; the same command goes on from here"
+            goes_on = "" if isinstance(plan, Soak) else "; the same command goes on from here"
+            state, reason = "interrupted", f"stopped before its end{goes_on}"
         except UserError as error:
             state, reason, gone = "failed", str(error), error.code == Exit.UNREACHABLE
         finally:
@@ -166,6 +167,8 @@ class Sweep:
 
     def _begin(self, first: Snapshot, plan: Plan) -> SweepRecord:
         sweep = record_for(self._target, self._corpus, self._shape, self._objective, first, self._settings)
+        for other in running_beside(self._history, sweep):
+            self._watcher.note(f"{other} loads {sweep.server} too: each of them measures the load of both")
         before = None if self._options.fresh else find(self._history, sweep)
         if before is None:
             self._sweep_id = self._history.start_sweep(sweep)

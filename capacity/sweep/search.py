@@ -121,10 +121,10 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
         """The level to measure now; None when the search is over."""
         if self.stop_reason is not None:
             return None
-        held = self._edges(held=True)
-        if held != (None, None):
-            return Next(self._beyond(*held), "hold")
         low, high = self._edges()
+        held = self._edges(held=True)
+        if held != (None, None) and not self._far_above(held, low, high):
+            return Next(self._beyond(*held), "hold")
         if high is None:
             tried = max(self.answers, default=0)
             factor = _FIRST_LEAP if len(self.answers) == 1 else _LEAP
@@ -140,6 +140,13 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
         wide = 1 + self.limits.tolerance
         centred = math.sqrt(low * high) * _FLATTERY / math.sqrt(wide)
         return min(low, max(math.ceil(centred), math.ceil(high / wide)))
+
+    def _far_above(self, held: tuple[int | None, int | None], low: int | None, high: int | None) -> bool:
+        """Whether the limit is far above what was held: the first level, which any pause of the server can fail."""
+        passing, failing = held
+        if passing is None or failing is not None:
+            return False
+        return self._beyond(passing, None) < (low or 0) or (high is None and passing == self.limits.first)
 
     def _beyond(self, passing: int | None, failing: int | None) -> int:
         """A tolerance further on than the level that was held, where its answer points."""

@@ -1,9 +1,10 @@
 """Real servers of other makes beside our own, on this machine: `make bench-peers` (`RUNS=5` for five searches each).
 
 WhisperLive (batch mode), WhisperLiveKit (faster-whisper, LocalAgreement) and our own server serve the same tiny.en and
-are searched alike with `--objective "stable_p95<=3s"`; WhisperLive as often as RUNS says, the others once. Each search
-has a fresh server, and its result is kept as it ends: the same command goes on where it was stopped (`FRESH=1` begins
-anew). `ONLY=whisperlive` takes one of them, `SECONDS_A_LEVEL=30` another length.
+are searched alike with `--objective "stable_p95<=3s"`; WhisperLive as often as RUNS says, the others once. WhisperLive
+runs as its own launcher starts it, with one OpenMP thread, and once with as many as CTranslate2 takes by itself. Each
+search has a fresh server, and its result is kept as it ends: the same command goes on where it was stopped (`FRESH=1`
+begins anew). `ONLY=whisperlive` takes one of them, `SECONDS_A_LEVEL=30` another length.
 """
 
 import json
@@ -141,7 +142,10 @@ def main() -> None:
     except PeerError as error:
         raise SystemExit(str(error)) from error
     model, port = model_folder(), free_port()
-    wanted = [(whisperlive(model, port), runs), (whisperlivekit(model, port), 1), (ours(port), 1)]
+    wanted = [
+        *((whisperlive(model, port), runs), (whisperlive(model, port, None), 1)),
+        *((whisperlivekit(model, port), 1), (ours(port), 1)),
+    ]
     done = kept(seconds)
     shown: list[Run] = []
     for peer, count in wanted:

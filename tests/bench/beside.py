@@ -51,14 +51,14 @@ def ours(folder: Path, arguments: Sequence[str], levels: str) -> list[Level]:
 
 
 def theirs(folder: Path) -> list[Level]:
-    """The levels of WhisperLive in batch mode.
+    """The levels of WhisperLive in batch mode, with as many threads as CTranslate2 takes: that suits it best.
 
     Raises:
         PeerError: it cannot be had on this machine.
     """
     install(["whisper_live"])
     port = free_port()
-    with running(whisperlive(model_folder(), port), port, folder / "whisperlive.log"):
+    with running(whisperlive(model_folder(), port, None), port, folder / "whisperlive.log"):
         return _measure(f"ws://127.0.0.1:{port}", "whisperlive", PEER_LEVELS, folder / "bench.db")
 
 

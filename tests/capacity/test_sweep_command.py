@@ -78,6 +78,27 @@ async def test_ctrl_c_keeps_what_is_done(files: tuple[str, ...], tmp_path: Path)
         assert history.levels(stored.id)[0].streams == 1
 
 
+async def test_two_sweeps_of_one_server_at_once(files: tuple[str, ...]) -> None:
+    async with running_double() as double:
+        levels = ("--levels", "1,2,3,4,5,6,7,8", *SHORT, *files)
+        process = await start("sweep", double.url, *levels)
+        assert process.stderr is not None
+        async with asyncio.timeout(60):
+            async for line in process.stderr:
+                if line.startswith(b"level 1"):
+                    break
+        same, other = await asyncio.gather(
+            run("sweep", double.url, *levels), run("sweep", double.url, "--levels", "1", *SHORT, *files)
+        )
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
+    assert same[0] == 2
+    assert f"the same sweep of {double.url.partition('//')[2]} is running already (process {process.pid})" in same[2]
+    # Another one is not forbidden, but it should be known.
+    assert other[0] == 0, other[2]
+    assert f"sweep 1 (process {process.pid}) loads {double.url.partition('//')[2]} too" in other[2]
+
+
 async def test_a_closed_terminal_ends_the_sweep_and_keeps_what_is_done(files: tuple[str, ...], tmp_path: Path) -> None:
     page = tmp_path / "r.html"
     master, terminal = pty.openpty()

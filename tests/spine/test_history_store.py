@@ -1,5 +1,7 @@
 """What is stored comes back as it was: snapshots, measurements, plans."""
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,19 @@ def test_the_newest_plan_for_exactly_what_runs(tmp_path: Path) -> None:
         assert history.latest_plan(Identity(model="tiny")) == plan(3.0, "tiny")
         assert history.latest_plan(Identity(model="tiny", simulated=True)) is None
         assert history.latest_plan(Identity(model="base")) is None
+
+
+def _made(path: Path) -> int:
+    with History.writing(path) as history:
+        return history.start_sweep(
+            SweepRecord(server="one:8000", started_at=1.0, chunk_seconds=0.1, corpus="c", objective="o")
+        )
+
+
+def test_processes_that_make_the_same_history_at_once_all_get_it(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(6, mp_context=get_context("spawn")) as pool:
+        for number in range(5):
+            path = tmp_path / f"{number}.db"
+            assert sorted(pool.map(_made, [path] * 6)) == [1, 2, 3, 4, 5, 6]
+            with History.writing(path) as history:
+                assert list(history.rows("PRAGMA integrity_check")) == [{"integrity_check": "ok"}]

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -10,6 +11,7 @@ from whisper_ops.errors import UserError
 from whisper_ops.history.schema import migrations
 
 _WAIT_FOR_OTHER_WRITERS_SECONDS = 10.0
+_AGAIN_SECONDS = 0.05
 
 
 def open_for_writing(path: Path) -> Database:
@@ -18,21 +20,38 @@ def open_for_writing(path: Path) -> Database:
     Raises:
         UserError: it is not a history, is newer than this program, or may not be read or written. It is left untouched.
     """
-    existed = path.exists()
-    if existed:
-        check_readable(path)
+    if path.exists():
+        check_readable(path, may_be_blank=True)  # another process may just be making it
+    deadline = time.monotonic() + _WAIT_FOR_OTHER_WRITERS_SECONDS
+    while True:
+        try:
+            return _opened(path)
+        except (sqlite3.Error, OSError) as error:
+            if not _somebody_else_makes_it(error) or time.monotonic() > deadline:
+                raise _cannot("write", path, error) from error
+        time.sleep(_AGAIN_SECONDS)
+
+
+def _opened(path: Path) -> Database:
+    connection = sqlite3.connect(
+        path, timeout=_WAIT_FOR_OTHER_WRITERS_SECONDS, isolation_level=None, check_same_thread=False
+    )
     try:
-        connection = sqlite3.connect(
-            path, timeout=_WAIT_FOR_OTHER_WRITERS_SECONDS, isolation_level=None, check_same_thread=False
-        )
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
         db = Database(connection)
         migrations.apply(db)
-    except (sqlite3.Error, OSError) as error:
-        raise _cannot("write", path, error) from error
+    except BaseException:
+        connection.close()
+        raise
     return db
+
+
+def _somebody_else_makes_it(error: Exception) -> bool:
+    """Whether another process is making the same new history just now: for that SQLite's own timeout does not wait."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what it says beyond being busy
+    return code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} or "already exists" in str(error)
 
 
 def open_for_reading(path: Path) -> Database:
@@ -47,8 +66,8 @@ def open_for_reading(path: Path) -> Database:
     return Database(_read_only(path))
 
 
-def check_readable(path: Path) -> None:
-    """Look at a file without changing it.
+def check_readable(path: Path, *, may_be_blank: bool = False) -> None:
+    """Look at a file without changing it; a database without any table passes when it `may_be_blank`.
 
     Raises:
         UserError: the file is no history of ours, or one of a newer version.
@@ -61,6 +80,8 @@ def check_readable(path: Path) -> None:
         connection = _read_only(path)
         try:
             tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if not tables and may_be_blank:
+                return
             if "_sqlite_migrations" not in tables:
                 raise UserError(
                     f"{path} is a database, but not a whisper-ops history; name another file with --history"
