@@ -101,7 +101,7 @@ def default_folder() -> Path:
 
 
 def find_sources(folder: Path) -> list[Source]:
-    """Every sound file below `folder` that has a transcript, in the order of names.
+    """Every sound file below `folder`, in the order of names; those without a transcript with a complaint.
 
     Raises:
         UserError: there is no such folder, nothing in it has a transcript, or a list of transcripts cannot be read.
@@ -114,6 +114,9 @@ def find_sources(folder: Path) -> list[Source]:
             f"no sound with a transcript in {folder}; "
             "put NAME.txt beside each NAME.wav, or run `whisper-ops corpus make`"
         )
+    for audio in _sounds(folder):
+        if audio not in found:
+            found[audio] = Source(audio, "", f"{audio} has no transcript; put {audio.stem}.txt beside it")
     return [found[audio] for audio in sorted(found)]
 
 
@@ -202,10 +205,14 @@ def _sources(folder: Path) -> Iterator[Source]:
     yield from _ljspeech(folder)
     for listing in sorted(folder.rglob("*.trans.txt")):
         yield from _librispeech(listing)
-    for audio in sorted(path for path in folder.rglob("*") if path.suffix.lower() in _AUDIO):
+    for audio in _sounds(folder):
         path = audio.with_suffix(".txt")
         if path.exists():
             yield _beside(audio, path)
+
+
+def _sounds(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _AUDIO)
 
 
 def _beside(audio: Path, path: Path) -> Source:

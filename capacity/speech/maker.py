@@ -41,8 +41,9 @@ def is_made(folder: Path, texts: Sequence[str]) -> bool:
     """Whether `folder` holds these sentences, with sound and word times."""
     if not folder.is_dir():
         return False
-    sources = {source.text: source for source in find_sources(folder)} if any(folder.iterdir()) else {}
-    return set(sources) == set(texts) and all(source.times_path.exists() for source in sources.values())
+    found = find_sources(folder) if any(folder.iterdir()) else []
+    usable = [source for source in found if not source.complaint]
+    return {source.text for source in usable} == set(texts) and all(source.times_path.exists() for source in usable)
 
 
 def make(folder: Path, texts: Sequence[str], progress: Progress) -> None:

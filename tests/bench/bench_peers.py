@@ -9,6 +9,7 @@ begins anew). `ONLY=whisperlive` takes one of them, `SECONDS_A_LEVEL=30` another
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -46,15 +47,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def edge(self) -> dict[str, Any] | None:
-        """The last and longest measurement of the largest level below every one that failed."""
-        answers = [level for level in self.levels if level["passed"] is not None]
-        longest = {level["streams"]: level for level in sorted(answers, key=lambda level: level["duration_seconds"])}
-        failing = min((n for n, level in longest.items() if not level["passed"]), default=None)
-        return max(
-            (level for n, level in longest.items() if level["passed"] and (failing is None or n < failing)),
-            key=lambda level: int(level["streams"]),
-            default=None,
-        )
+        """The longest measurement of the bracket's low edge."""
+        low = re.search(r"\[(\d+),", self.conclusion)
+        levels = [level for level in self.levels if low and level["streams"] == int(low[1])]
+        return max(levels, key=lambda level: float(level["duration_seconds"]), default=None)
 
     @property
     def bracket(self) -> str:

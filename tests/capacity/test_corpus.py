@@ -111,6 +111,7 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: (folder / "bad.txt").write_bytes("café".encode("latin-1")),
         "bad.txt: it is not UTF-8 at byte 3; convert it",
     ),
+    "no text": (lambda folder: (folder / "bad.txt").unlink(), "bad.wav has no transcript; put bad.txt beside it"),
     "text is a folder": (
         no_file,
         "bad.txt: Is a directory",
