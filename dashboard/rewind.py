@@ -70,8 +70,8 @@ def _outermost(history: History, which: str, sign: str, at: float) -> float | No
     """The newest (`max`, `<=`) or oldest (`min`, `>`) poll of any server on one side of a moment."""
     # One look into the index a server: a single question over all of them would read the whole table.
     (row,) = history.rows(
-        f"SELECT {which}((SELECT {which}(at) FROM server_sample "  # noqa: S608
-        f"WHERE server_id = server.id AND at {sign} ?)) AS at FROM server",  # our own words, no input
+        f"SELECT {which}((SELECT {which}(at) FROM server_sample "  # noqa: S608  # words of our own, no input
+        f"WHERE server_id = server.id AND at {sign} ?)) AS at FROM server",
         [at],
     )
     return None if row["at"] is None else float(row["at"])

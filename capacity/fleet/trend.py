@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import msgspec
-import numpy as np
 
 from capacity.laws.line import fit_line
 from whisper_ops.history import History
@@ -61,7 +60,7 @@ def trend(peaks: Sequence[tuple[float, float]], limit: float) -> Trend | None:
     if reached is None or reached[0] - days[-1] > _FAR_DAYS:
         return made
     # The slope itself is what is unsure: its interval turns into the interval of the days.
-    unsure = _slope_half_width(days, line.sigma)
+    unsure = line.slope_unsure()
     now = line.at(days[-1])
     until = max((limit - now) / line.slope, 0.0)
     low = max((limit - now) / (line.slope + unsure), 0.0)
@@ -79,13 +78,6 @@ def in_words(trend: Trend) -> str:
         f"Trend: peaks grow by {trend.per_day:.2g} a day and reach {trend.limit:.0f} in {trend.until:.0f} days "
         f"(80 % sure: {low:.0f} {high}), from {trend.days} days."
     )
-
-
-def _slope_half_width(days: Sequence[float], sigma: float) -> float:
-    from scipy.special import stdtrit  # noqa: PLC0415  # only where a trend is asked for
-
-    around = float(((np.asarray(days) - np.mean(days)) ** 2).sum())
-    return float(float(stdtrit(max(len(days) - 2, 1), 0.90)) * sigma / around**0.5)
 
 
 def _from_polls(history: History, name: str, found: dict[float, float]) -> None:

@@ -9,13 +9,16 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from scipy.special import stdtrit
+
+from capacity.laws import student
 
 COVERAGE = 0.80
 """Of all intervals: the truth lies inside four times in five."""
 LEAST_LEVELS = 3
 _HUBER = 1.345  # in robust standard deviations; 95 % as efficient as least squares on clean data
 _ROUNDS = 30
+_MOST_ALIKE = 0.9
+"""Lag-one correlation beyond which the widening is no longer believed: it is estimated from few readings."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -37,11 +40,20 @@ class Line(msgspec.Struct, frozen=True):
         total, centre, around, noise = self._moments()
         return noise * math.sqrt(1 + 1 / total + (load - centre) ** 2 / around)
 
+    def unsure(self, load: float, coverage: float = COVERAGE) -> float:
+        """Half the width of the interval of the line itself at `load`, where the mean of many readings would lie."""
+        total, centre, around, noise = self._moments(coverage)
+        return noise * math.sqrt(1 / total + (load - centre) ** 2 / around)
+
+    def slope_unsure(self, coverage: float = COVERAGE) -> float:
+        """Half the width of the interval of the slope."""
+        _, _, around, noise = self._moments(coverage)
+        return noise / math.sqrt(around)
+
     @property
     def grows(self) -> bool:
         """Whether the slope is told from zero: the 80 % interval of the slope lies above it."""
-        _, _, around, noise = self._moments()
-        return self.slope > noise / math.sqrt(around)
+        return self.slope > self.slope_unsure()
 
     def reaches(self, cap: float) -> tuple[float, float, float] | None:
         """The load at which the line meets `cap`, and the ends of that load's 80 % interval; None when it never does.
@@ -65,14 +77,13 @@ class Line(msgspec.Struct, frozen=True):
             high = math.inf
         return max(estimate, 0.0), max(min(centre + low, estimate), 0.0), max(centre + high, estimate, 0.0)
 
-    def _moments(self) -> tuple[float, float, float, float]:
-        """Weight of all readings, their centre, the weighted squares around it, and the noise at 80 % certainty."""
+    def _moments(self, coverage: float = COVERAGE) -> tuple[float, float, float, float]:
+        """Weight of all readings, their centre, the weighted squares around it, and the noise at such a certainty."""
         loads, weights = np.asarray(self.loads), np.asarray(self.weights)
         total = float(weights.sum())
         centre = float((weights * loads).sum()) / total
         around = float((weights * (loads - centre) ** 2).sum())
-        quantile = float(stdtrit(max(total - 2, 1.0), (1 + COVERAGE) / 2))
-        return total, centre, around, quantile * self.sigma
+        return total, centre, around, student.quantile(total - 2, (1 + coverage) / 2) * self.sigma
 
 
 def fit_line(loads: Sequence[float], figures: Sequence[float]) -> Line | None:
@@ -95,9 +106,35 @@ def fit_line(loads: Sequence[float], figures: Sequence[float]) -> Line | None:
         if np.allclose(new, weights, atol=1e-6):
             break
         weights = new
+    return _line(x, y, weights, base, slope)
+
+
+def fit_series(times: Sequence[float], figures: Sequence[float]) -> Line | None:
+    """Fit a line through one load's readings in the order of time, by least squares; None below three times.
+
+    A bad minute counts in full: it is no mistake of the reading. The errors of neighbouring readings are alike (a slow
+    minute follows a slow minute), which a plain interval takes for certainty: `sigma` is widened by their lag-one
+    correlation.
+    """
+    x, y = np.asarray(times, float), np.asarray(figures, float)
+    if len(set(x.tolist())) < LEAST_LEVELS:
+        return None
+    weights = np.ones_like(x)
+    base, slope = _weighted(x, y, weights)
+    line = _line(x, y, weights, base, slope)
+    return msgspec.structs.replace(line, sigma=line.sigma * _widening(y - base - slope * x))
+
+
+def _line(x: np.ndarray, y: np.ndarray, weights: np.ndarray, base: float, slope: float) -> Line:
     residuals = y - base - slope * x
     sigma = float(np.sqrt((weights * residuals**2).sum() / max(float(weights.sum()) - 2, 1.0)))
     return Line(base, slope, sigma, tuple(x.tolist()), tuple(weights.tolist()))
+
+
+def _widening(residuals: np.ndarray) -> float:
+    total = float(residuals @ residuals)
+    alike = min(_MOST_ALIKE, max(0.0, float(residuals[1:] @ residuals[:-1]) / total)) if total > 0 else 0.0
+    return math.sqrt((1 + alike) / (1 - alike))
 
 
 def _weighted(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> tuple[float, float]:

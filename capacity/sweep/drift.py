@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from capacity.sweep.line import fit
+from capacity.laws.line import fit_series
 from whisper_ops.history import LevelRecord
 
+_CONFIDENCE = 0.95
+"""Two-sided."""
 _FEWEST = 8
 """Blocks: a line through a few points always looks good."""
 _MATERIAL = 0.01
@@ -43,12 +45,13 @@ class Slope(msgspec.Struct, frozen=True):
 
 def slope(name: str, unit: str, points: Sequence[tuple[float, float]]) -> Slope | None:
     """The line through (seconds, value) with the interval of its slope; None with too few points."""
-    line = fit([(at / _HOUR, value) for at, value in points]) if len(points) >= _FEWEST else None
+    hours, values = [at / _HOUR for at, _ in points], [value for _, value in points]
+    line = fit_series(hours, values) if len(points) >= _FEWEST else None
     if line is None:
         return None
-    hours = (max(at for at, _ in points) - min(at for at, _ in points)) / _HOUR
-    material = abs(line.slope) * hours > _MATERIAL * abs(line.value)
-    return Slope(name, unit, line.slope, line.slope - line.slope_half, line.slope + line.slope_half, material)
+    half = line.slope_unsure(_CONFIDENCE)
+    material = abs(line.slope) * (max(hours) - min(hours)) > _MATERIAL * abs(sum(values) / len(values))
+    return Slope(name, unit, line.slope, line.slope - half, line.slope + half, material)
 
 
 def drifts(blocks: Sequence[LevelRecord], watched: dict[str, list[dict[str, float]]]) -> list[Slope]:

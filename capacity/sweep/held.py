@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from capacity.laws.line import fit_series
 from capacity.load.orders import Finished, StreamResult
 from capacity.load.words import Score
 from capacity.sweep.level import Measured, measured
-from capacity.sweep.line import fit
 from capacity.sweep.objective import SECONDS, Objective, Term
 from capacity.sweep.word_errors import pooled
 
@@ -20,6 +20,8 @@ LEAST_BLOCKS = 3
 """A line needs them, and less is a short level."""
 _ENOUGH_BLOCKS = 10
 """So long a level is to hold; a line through fewer says where it would be then."""
+_CONFIDENCE = 0.95
+"""Two-sided."""
 MOST_BLOCKS = 20
 """Where ten leave it open which side of the objective a level is on."""
 
@@ -57,11 +59,13 @@ class Known:
 
     def _side(self, term: Term, whole: Mapping[str, float | None]) -> bool | None:
         """Whether the condition is met and would surely be, is missed and would be (False), or nobody knows (None)."""
-        values = [block.get(term.name) for block in self._blocks]
-        line = fit([(float(number), value) for number, value in enumerate(values) if value is not None])
+        values = {n: value for n, block in enumerate(self._blocks) if (value := block.get(term.name)) is not None}
+        line = fit_series(list(values), list(values.values()))
         if line is None:
             return None
-        height, half = line.at((max(_ENOUGH_BLOCKS, len(self._blocks)) - 1) / 2)
+        # A whole level's figure is about the mean of its blocks', which the line has in their middle.
+        middle = (max(_ENOUGH_BLOCKS, len(self._blocks)) - 1) / 2
+        height, half = line.at(middle), line.unsure(middle, _CONFIDENCE)
         surely = half if term.at_most else -half
         met, met_at_best, met_at_worst = (
             term.missed(value, self._one_stream.get(term.name)) is None

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 import msgspec
-import numpy as np
 
+from capacity.laws import student
 from capacity.sweep.objective import Term
 
 Clips: TypeAlias = Mapping[str, tuple[int, int]]
@@ -42,13 +42,13 @@ class Excess(msgspec.Struct, frozen=True):
         if count < 2:
             return math.inf
         squares = sum((w - self.value * n) ** 2 for w, n in zip(self.wrong, self.words, strict=True))
-        return _student(count - 1) * math.sqrt(squares * count / (count - 1)) / sum(self.words)
+        return student.quantile(count - 1, CONFIDENCE) * math.sqrt(squares * count / (count - 1)) / sum(self.words)
 
     def beyond(self, limit: float) -> Literal["yes", "no", "open"]:
         """Whether there are more errors than `limit` allows; open: there seem to be, and it can be luck."""
         if self.value <= limit + 1e-9:
             return "no"
-        return "yes" if self._score(limit) > _student(len(self.words) - 1) else "open"
+        return "yes" if self._score(limit) > student.quantile(len(self.words) - 1, CONFIDENCE) else "open"
 
     def words_to_tell(self, limit: float) -> int | None:
         """About how many words, in all, would show an excess like this one; None: more than anybody will play."""
@@ -56,7 +56,7 @@ class Excess(msgspec.Struct, frozen=True):
         if len(self.words) < 2 or score <= 0:
             return None
         # The score grows with the root of the number of utterances, and a few utterances can never show anything.
-        words = sum(self.words) * max(_student(len(self.words) - 1) / score, 1.0) ** 2
+        words = sum(self.words) * max(student.quantile(len(self.words) - 1, CONFIDENCE) / score, 1.0) ** 2
         return math.ceil(words / 50) * 50 if words < _MOST_WORDS else None
 
     def _score(self, limit: float) -> float:
@@ -123,9 +123,3 @@ def hold_against(term: Term, clips: Clips, one_stream: Clips) -> Said | None:
 
 def _margin(excess: Excess) -> str:
     return "?" if math.isinf(excess.margin) else f"{excess.margin * 100:.1f}"
-
-
-def _student(freedom: int) -> float:
-    from scipy.special import stdtrit  # noqa: PLC0415  # generators and --help do without
-
-    return float(np.asarray(stdtrit(max(1, freedom), CONFIDENCE)))

@@ -29,7 +29,7 @@ def open_for_writing(path: Path) -> Database:
         except (sqlite3.Error, OSError) as error:
             if not _somebody_else_makes_it(error) or time.monotonic() > deadline:
                 raise _cannot("write", path, error) from error
-        time.sleep(_AGAIN_SECONDS)
+        time.sleep(_AGAIN_SECONDS)  # there is nothing to wait on; whoever opens may block, as SQLite does
 
 
 def _opened(path: Path) -> Database:
