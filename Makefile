@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # What one test may take in parallel; two cores carry two workers.
 JOBS ?= 2
 
-.PHONY: help setup demo test test-chaos lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-gpu bench-history bench-sources bench-kills bench-night clean requirements system-packages
+.PHONY: help setup demo test test-slow test-chaos lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-gpu bench-history bench-sources bench-kills bench-night clean requirements system-packages
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,9 +21,12 @@ setup: $(VENV)/.dev ## make .venv with everything a developer needs
 demo: $(VENV)/.demo ## the main job: a real server, real speech, the dashboard, a plan (about 3 minutes)
 	@$(BIN)/whisper-ops demo
 
-test: $(VENV)/.dev lint types ## every check that CI runs
-	@$(BIN)/pytest -q -n $(JOBS) --dist loadgroup -m "not serial"
-	@$(BIN)/pytest -q -m serial
+test: $(VENV)/.dev lint types ## lint, types and every test that needs no real minutes; CI runs test-slow after it
+	@$(BIN)/pytest -q -n $(JOBS) --dist loadgroup --durations 10 -m "not serial and not slow"
+	@$(BIN)/pytest -q --durations 5 -m "serial and not slow"
+
+test-slow: $(VENV)/.dev ## the tests that need real time: minutes of speech, real programs, long runs of generated input
+	@$(BIN)/pytest -q --durations 10 -m slow
 
 test-chaos: $(VENV)/.dev ## ten virtual minutes of clients and workers that come, go, stall and die; the memory after
 	@WHISPER_OPS_CHAOS_SECONDS=600 $(BIN)/pytest -q -s --timeout 900 tests/server/test_chaos.py tests/server/test_chaos_memory.py
