@@ -122,7 +122,7 @@ class Latency(Wire, frozen=True, kw_only=True):
     """Percentiles over the last minute, in seconds.
 
     `lag`: audio received minus the later of (audio covered by text, audio judged silent), sampled each second for each
-    stream. `final`: from the end of an utterance's speech to its final text.
+    stream. `final`: from the end of an utterance's speech to its final text. `setup`: from the connection to ready.
     """
 
     lag_p50_s: float | None = None
@@ -130,12 +130,16 @@ class Latency(Wire, frozen=True, kw_only=True):
     lag_p99_s: float | None = None
     final_p50_s: float | None = None
     final_p95_s: float | None = None
+    setup_p50_s: float | None = None
+    setup_p95_s: float | None = None
     partial_interval_s: float | None = None
     lag_bucket_counts: tuple[int, ...] = ()
     """Every lag sample since the start, counted in the buckets of `whisper_ops.histogram`."""
     final_bucket_counts: tuple[int, ...] = ()
+    setup_bucket_counts: tuple[int, ...] = ()
     lag_sum_s: float = 0.0
     final_sum_s: float = 0.0
+    setup_sum_s: float = 0.0
     """The sums of the counted samples: with the counts they give means."""
 
 

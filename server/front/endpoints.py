@@ -1,5 +1,6 @@
 """The HTTP endpoints, except admin's: they read the views and never wait for an engine."""
 
+import logging
 import os
 from typing import Any
 
@@ -9,9 +10,11 @@ from fastapi import APIRouter, Request, Response
 from server.front.auth import matches, presented
 from server.front.hub import Hub
 from server.front.page import PAGE
-from server.telemetry import metrics
+from server.telemetry import formats, metrics
 from server.telemetry.views import Views
 from whisper_ops import wire
+
+log = logging.getLogger("whisper_ops.server")
 
 
 def _schemas(*kinds: type) -> dict[str, Any]:
@@ -55,13 +58,13 @@ def router(hub: Hub, views: Views) -> APIRouter:  # noqa: C901  # a list of rout
     async def snapshot() -> Response:
         return _json(views.snapshot())
 
-    @api.get("/metrics", summary="OpenMetrics")
-    async def openmetrics() -> Response:
-        return Response(metrics.exposition(views.snapshot()), media_type=metrics.CONTENT_TYPE)
+    @api.get("/metrics", summary="Prometheus' text format, or OpenMetrics where Accept asks for it")
+    async def own_metrics(request: Request) -> Response:
+        return _metrics(metrics.own(views.snapshot()), request)
 
     @api.get("/metrics/prometheus", summary="The same, with the names existing dashboards use")
-    async def prometheus() -> Response:
-        return Response(metrics.prometheus(views.snapshot()), media_type=metrics.CONTENT_TYPE)
+    async def published_metrics(request: Request) -> Response:
+        return _metrics(metrics.with_published(views.snapshot()), request)
 
     @api.get("/connect", summary="A direct address and a slot held for it", responses=_answers(wire.Connect))
     async def connect(request: Request) -> Response:
@@ -94,6 +97,11 @@ def router(hub: Hub, views: Views) -> APIRouter:  # noqa: C901  # a list of rout
     return api
 
 
+def _metrics(families: metrics.Families, request: Request) -> Response:
+    page, content_type = formats.written(families, request.headers.get("accept"))
+    return Response(page, headers={"Vary": "Accept"}, media_type=content_type)
+
+
 def _connect(hub: Hub, request: Request) -> Response:
     settings, pod = hub.settings, os.environ.get("RUNPOD_POD_ID")
     port = request.url.port or settings.port
@@ -110,6 +118,7 @@ def _connect(hub: Hub, request: Request) -> Response:
     ticket = None if forwarded and not public and not pod else hub.ticket()
     if ticket is None and (hub.draining.on or hub.slots.used >= hub.slots.total):
         hub.stats.rejected["no_capacity"] += 1
+        log.info("/connect: refused, no_capacity: No GPU resources available")
         return _error(503, "No GPU resources available", Retry_After="5")
     answer = wire.Connect(
         ws_url=url,

@@ -34,6 +34,11 @@ class Refused(Exception):  # noqa: N818  # it is an answer, not an error
         self.code, self.message, self.retry_after_s = code, message, retry_after_s
 
 
+def log_refusal(connection_id: str, refusal: Refused) -> None:
+    """Log it in the words that the client hears: they are what people grep for."""
+    log.info("Connection %s: refused, %s: %s", connection_id, refusal.code, refusal.message)
+
+
 @dataclass(frozen=True)
 class Ticket:
     """A slot held for a client that is about to connect. Times are UTC epoch seconds."""
@@ -95,6 +100,7 @@ class Hub:
             gpu_id = self._admit(connection_id, address, ticket)
         except Refused as refusal:
             self.stats.rejected[refusal.code] += 1
+            log_refusal(connection_id, refusal)
             raise
         self.stats.accepted += 1
         return gpu_id
@@ -140,7 +146,9 @@ class Hub:
         while (gpu_id := self.slots.gpu_of(connection_id)) is not None and not self.worker_is_ready(gpu_id):
             failed = self.slots.gpus[gpu_id].state == "failed"
             if failed and self.slots.reserve(connection_id, avoid=gpu_id) is None:
-                raise Refused("gpu_failed", f"GPU {gpu_id} failed: {self.workers[gpu_id].reason}")
+                refusal = Refused("gpu_failed", f"GPU {gpu_id} failed: {self.workers[gpu_id].reason}")
+                log_refusal(connection_id, refusal)
+                raise refusal
             if not failed:
                 await self._changed.wait()
 

@@ -1,13 +1,21 @@
-"""`/metrics`: the snapshot as OpenMetrics text: base units, histograms for latencies, no per-stream label."""
+"""`/metrics`: the snapshot as metric families: base units, histograms for latencies, no label a stream could have."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from typing import Any
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 
 from whisper_ops import wire
 from whisper_ops.histogram import LATENCY_BOUNDS_SECONDS
 
 PREFIX = "whisper_ops_"
-CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 REASONS = ("draining", "lagging", "no_capacity", "too_many_connections")
 """Why a stream is refused; all are exported from the start, since rate() needs a first sample."""
 STATUSES = ("starting", "healthy", "degraded", "critical", "draining")
@@ -18,6 +26,7 @@ _GPU_GAUGES: tuple[tuple[str, str, str, float], ...] = (
     ("gpu_streams_speaking", "speaking_streams", "Streams with speech in work.", 1),
     ("gpu_memory_total_bytes", "total_memory_gb", "Memory of the device.", 1e9),
     ("gpu_memory_used_bytes", "allocated_memory_gb", "Memory in use.", 1e9),
+    ("gpu_memory_free_bytes", "free_memory_gb", "Memory that is free.", 1e9),
     ("gpu_utilization_ratio", "gpu_utilization_percent", "The device's own utilisation; it is not saturation.", 0.01),
     ("gpu_temperature_celsius", "temperature_celsius", "Temperature.", 1),
     ("gpu_power_watts", "power_watts", "Power drawn.", 1),
@@ -34,114 +43,147 @@ _GPU_GAUGES: tuple[tuple[str, str, str, float], ...] = (
     ("gpu_process_cpu_ratio", "process_cpu_ratio", "Cores the worker process uses.", 1),
 )
 
+_HOST_GAUGES: tuple[tuple[str, str, str], ...] = (
+    ("cpus", "cpu_count", "Cores that the server may use."),
+    ("cpu_ratio", "cpu_ratio", "Busy share of all cores together."),
+    ("load_1m", "load_1m", "Load average of one minute."),
+    ("memory_total_bytes", "memory_total_bytes", "Memory of the machine."),
+    ("memory_available_bytes", "memory_available_bytes", "Memory of the machine that can be had."),
+    ("front_cpu_ratio", "front_cpu_ratio", "Of one core: what the front process uses of it."),
+    ("process_rss_bytes", "process_rss_bytes", "Memory of the front process and its workers."),
+    ("process_cpu_ratio", "process_cpu_ratio", "Cores that the front process and its workers use."),
+    ("open_descriptors", "open_descriptors", "Files and sockets that the front process has open."),
+    ("descriptors_soft_limit", "descriptors_soft_limit", "Files it may have open now."),
+    ("descriptors_hard_limit", "descriptors_hard_limit", "Files it may have open if it asks."),
+    ("sockets", "sockets", "Sockets in use on the machine."),
+    ("threads", "threads", "Threads of the front process."),
+    ("tasks_max", "tasks_max", "Threads its control group may have."),
+    ("somaxconn", "somaxconn", "Longest queue of connections not yet accepted."),
+    ("syn_backlog", "syn_backlog", "Longest queue of half-open connections."),
+    ("port_range_low", "port_range_low", "First ephemeral port."),
+    ("port_range_high", "port_range_high", "Last ephemeral port."),
+    ("conntrack_max", "conntrack_max", "Connections that the firewall can track."),
+    ("network_receive_bytes_per_second", "network_receive_bytes_per_second", "Received by the machine."),
+    ("network_send_bytes_per_second", "network_send_bytes_per_second", "Sent by the machine."),
+)
 
-def exposition(snapshot: wire.ServerSnapshot) -> str:
-    """The text of `/metrics`."""
-    return "\n".join([*_own(snapshot), "# EOF", ""])
+
+class Families:
+    """A page of metrics, as prometheus-client's writers want it. What is not known has its head and no sample."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = list(families)
+
+    def collect(self) -> list[Metric]:
+        """See `prometheus_client.registry.Collector`."""
+        return self._families
 
 
-def prometheus(snapshot: wire.ServerSnapshot) -> str:
-    """The text of `/metrics/prometheus`: the same, and the names that existing dashboards use."""
-    return "\n".join([*_own(snapshot), *_published(snapshot), "# EOF", ""])
+def own(snapshot: wire.ServerSnapshot) -> Families:
+    """`/metrics`."""
+    return Families(_own(snapshot))
 
 
-def _own(snapshot: wire.ServerSnapshot) -> Iterator[str]:
+def with_published(snapshot: wire.ServerSnapshot) -> Families:
+    """`/metrics/prometheus`: the same, and the names that existing dashboards use."""
+    return Families([*_own(snapshot), *_published(snapshot)])
+
+
+def _own(snapshot: wire.ServerSnapshot) -> Iterator[Metric]:
     health, performance = snapshot.health, snapshot.performance
-    engine = snapshot.engine
-    info = {"version": snapshot.version, "engine": engine.name, "model": engine.model}
-    info |= {"compute_type": engine.compute_type or "", "simulated": str(engine.simulated).lower()}
-    yield from _family("build", "info", "What runs here.", [(f"{_labels(info)}", 1)], suffix="_info")
-    states = [(f'{{status="{name}"}}', int(name == health.status)) for name in STATUSES]
-    yield from _family("status", "gauge", "1 for the status of /health.", states)
-    yield from _gauge("slots", "Streams it can admit.", health.capacity.total_slots)
-    yield from _gauge("slots_used", "Slots held.", health.capacity.used_slots)
-    yield from _gauge("connections_active", "Live streams.", performance.active_connections)
-    if snapshot.started_at is not None:
-        yield from _gauge("start_time_seconds", "When it started.", snapshot.started_at)
-    yield from _counter("connections_accepted", "Streams admitted.", performance.accepted_total)
-    yield from _counter("connections_completed", "Streams ended well.", performance.total_completed_connections)
-    yield from _counter("connections_failed", "Streams ended by a fault.", performance.failed_total)
-    yield from _counter("connections_resumed", "Streams resumed.", performance.resumed_total)
-    yield from _counter("connections_overloaded", "Streams closed for lag.", performance.overloaded_total)
+    yield _build(snapshot)
+    states = GaugeMetricFamily(f"{PREFIX}status", "1 for the status of /health.", labels=["status"])
+    for name in STATUSES:
+        states.add_metric([name], name == health.status)
+    yield states
+    yield _gauge("slots", "Streams it can admit.", health.capacity.total_slots)
+    yield _gauge("slots_used", "Slots held.", health.capacity.used_slots)
+    yield _gauge("connections_active", "Live streams.", performance.active_connections)
+    yield _gauge("start_time_seconds", "When it started, since the epoch.", snapshot.started_at)
+    yield _counter("connections_accepted", "Streams admitted.", performance.accepted_total)
+    yield _counter("connections_completed", "Streams ended well.", performance.total_completed_connections)
+    yield _counter("connections_failed", "Streams ended by a fault.", performance.failed_total)
+    yield _counter("connections_resumed", "Streams resumed.", performance.resumed_total)
+    yield _counter("connections_overloaded", "Streams closed for lag.", performance.overloaded_total)
     counted = dict.fromkeys(REASONS, 0) | performance.rejected_total
-    refusals = [(f'{{reason="{_escape(k)}"}}', v) for k, v in sorted(counted.items())]
-    yield from _family("connections_rejected", "counter", "Streams refused.", refusals, suffix="_total")
+    yield _labelled("connections_rejected", "Streams refused.", "reason", counted)
     latency = performance.latency
-    yield from _histogram(
-        "lag", "Lag of each stream, sampled each second.", latency.lag_bucket_counts, latency.lag_sum_s
-    )
-    yield from _histogram("final", "End of speech to final text.", latency.final_bucket_counts, latency.final_sum_s)
-    for name, field, text, factor in _GPU_GAUGES:
-        yield from _per_gpu(name, "gauge", text, snapshot.gpu_status.gpus, field, factor)
-    yield from _per_gpu("gpu_restarts", "counter", "Restarts of the worker.", snapshot.gpu_status.gpus, "restarts", 1)
-    yield from _per_gpu("gpu_ecc_errors", "counter", "Uncorrected.", snapshot.gpu_status.gpus, "ecc_errors", 1)
-    yield from _host(snapshot.host)
-
-
-def _host(host: wire.Host) -> Iterator[str]:
-    for name in host.__struct_fields__:
-        value = getattr(host, name)
-        if isinstance(value, int | float):
-            yield from _gauge(f"host_{name}", "Of the machine; see docs/api.md.", value)
-
-
-def _per_gpu(
-    name: str, kind: str, text: str, gpus: Sequence[wire.GpuEntry], field: str, factor: float
-) -> Iterator[str]:
-    known = [(gpu.gpu_id, getattr(gpu, field)) for gpu in gpus]
-    rows = [(f'{{gpu="{gpu_id}"}}', value * factor) for gpu_id, value in known if value is not None]
-    yield from _family(name, kind, text, rows, suffix="_total" if kind == "counter" else "")
-
-
-def _gauge(name: str, text: str, value: float) -> Iterator[str]:
-    yield from _family(name, "gauge", text, [("", value)])
-
-
-def _counter(name: str, text: str, value: float) -> Iterator[str]:
-    yield from _family(name, "counter", text, [("", value)], suffix="_total")
-
-
-def _family(name: str, kind: str, text: str, rows: Sequence[tuple[str, float]], *, suffix: str = "") -> Iterator[str]:
-    if rows:
-        yield from (f"# TYPE {PREFIX}{name} {kind}", f"# HELP {PREFIX}{name} {text}")
-        yield from (
-            f"{PREFIX}{name}{suffix}{labels} {value:g}" if value % 1 else f"{PREFIX}{name}{suffix}{labels} {value:.0f}"
-            for labels, value in rows
-        )
-
-
-def _histogram(name: str, text: str, counts: Sequence[int], sum_seconds: float) -> Iterator[str]:
-    if not counts:
-        return
-    full = f"{PREFIX}{name}_seconds"
-    yield from (f"# TYPE {full} histogram", f"# HELP {full} {text}")
-    bounds = [*map(str, LATENCY_BOUNDS_SECONDS), "+Inf"]
-    cumulated = list(accumulate(counts))
-    yield from (f'{full}_bucket{{le="{bound}"}} {count}' for bound, count in zip(bounds, cumulated, strict=True))
-    yield f"{full}_sum {sum_seconds:.6f}"
-    yield f"{full}_count {cumulated[-1]}"
-
-
-def _published(snapshot: wire.ServerSnapshot) -> Iterator[str]:
-    """Names under which existing dashboards look for these figures."""
+    yield _histogram("lag", "Lag of each stream, sampled each second.", latency.lag_bucket_counts, latency.lag_sum_s)
+    yield _histogram("final", "End of speech to final text.", latency.final_bucket_counts, latency.final_sum_s)
+    yield _histogram("setup", "Connection to ready.", latency.setup_bucket_counts, latency.setup_sum_s)
     gpus = snapshot.gpu_status.gpus
-    yield from ("# TYPE whisperlivekit_gpu_total gauge", f"whisperlivekit_gpu_total {len(gpus)}")
-    yield "# TYPE whisperlivekit_connections_active gauge"
-    yield from (f'whisperlivekit_connections_active{{gpu="{g.gpu_id}"}} {g.active_connections}' for g in gpus)
-    known = [g for g in gpus if g.allocated_memory_gb is not None]
-    if known:
-        yield "# TYPE whisperlivekit_gpu_memory_allocated_gb gauge"
-        yield from (
-            f'whisperlivekit_gpu_memory_allocated_gb{{gpu="{g.gpu_id}"}} {g.allocated_memory_gb}' for g in known
+    for name, field, text, factor in _GPU_GAUGES:
+        yield _by_gpu(GaugeMetricFamily, f"{PREFIX}{name}", text, gpus, field, factor)
+    yield _by_gpu(CounterMetricFamily, f"{PREFIX}gpu_restarts", "Restarts of the worker.", gpus, "restarts")
+    yield _by_gpu(CounterMetricFamily, f"{PREFIX}gpu_ecc_errors", "Uncorrected.", gpus, "ecc_errors")
+    for name, field, text in _HOST_GAUGES:
+        yield _gauge(f"host_{name}", text, getattr(snapshot.host, field))
+
+
+def _published(snapshot: wire.ServerSnapshot) -> Iterator[Metric]:
+    """Names under which existing dashboards look for these figures; their units are in the names, as published."""
+    gpus, performance, name = snapshot.gpu_status.gpus, snapshot.performance, "whisperlivekit"
+    yield GaugeMetricFamily(f"{name}_gpu_total", "GPUs.", len(gpus))
+    yield _by_gpu(GaugeMetricFamily, f"{name}_connections_active", "Live streams.", gpus, "active_connections")
+    for field, text in (("allocated", "in use"), ("free", "that is free")):
+        yield _by_gpu(
+            GaugeMetricFamily,
+            f"{name}_gpu_memory_{field}_gb",
+            f"Memory {text}, in GB.",
+            gpus,
+            f"{field}_memory_gb",
         )
-    setup = snapshot.performance.averages.setup_time_ms
-    if setup is not None:
-        yield from ("# TYPE whisperlivekit_setup_time_ms_avg gauge", f"whisperlivekit_setup_time_ms_avg {setup:.3f}")
+    yield CounterMetricFamily(f"{name}_connections", "Streams ended well.", performance.total_completed_connections)
+    mean = GaugeMetricFamily(f"{name}_setup_time_ms_avg", "Mean time from connection to ready, in milliseconds.")
+    if performance.averages.setup_time_ms is not None:
+        mean.add_metric([], performance.averages.setup_time_ms)
+    yield mean
 
 
-def _labels(values: dict[str, str]) -> str:
-    return "{" + ",".join(f'{k}="{_escape(v)}"' for k, v in values.items()) + "}"
+def _build(snapshot: wire.ServerSnapshot) -> Metric:
+    engine = snapshot.engine
+    labels = {"version": snapshot.version, "engine": engine.name, "model": engine.model}
+    labels |= {"compute_type": engine.compute_type or "", "simulated": str(engine.simulated).lower()}
+    return InfoMetricFamily(f"{PREFIX}build", "What runs here.", labels)
 
 
-def _escape(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+def _gauge(name: str, text: str, value: float | None) -> Metric:
+    family = GaugeMetricFamily(f"{PREFIX}{name}", text)
+    if value is not None:
+        family.add_metric([], value)
+    return family
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"{PREFIX}{name}", text, value)
+
+
+def _labelled(name: str, text: str, label: str, counts: Mapping[str, float]) -> Metric:
+    family = CounterMetricFamily(f"{PREFIX}{name}", text, labels=[label])
+    for value, count in sorted(counts.items()):
+        family.add_metric([value], count)
+    return family
+
+
+def _by_gpu(
+    kind: type[GaugeMetricFamily] | type[CounterMetricFamily],
+    name: str,
+    text: str,
+    gpus: Sequence[wire.GpuEntry],
+    field: str,
+    factor: float = 1,
+) -> Metric:
+    family = kind(name, text, labels=["gpu"])
+    for gpu in gpus:
+        value: Any = getattr(gpu, field)
+        if value is not None:
+            family.add_metric([str(gpu.gpu_id)], value * factor)
+    return family
+
+
+def _histogram(name: str, text: str, counts: Sequence[int], sum_seconds: float) -> Metric:
+    family = HistogramMetricFamily(f"{PREFIX}{name}_seconds", text, labels=[])
+    if counts:
+        bounds = [*map(str, LATENCY_BOUNDS_SECONDS), "+Inf"]
+        family.add_metric([], list(zip(bounds, accumulate(counts), strict=True)), sum_seconds)
+    return family

@@ -68,6 +68,7 @@ class Stats:
     audio_seconds: float = 0.0
     rejected: Counter[str] = field(default_factory=Counter)
     setup_ms: Mean = field(default_factory=Mean)
+    setup: Rolling = field(default_factory=Rolling)
     duration_s: Mean = field(default_factory=Mean)
     chunks: Mean = field(default_factory=Mean)
     texts: Mean = field(default_factory=Mean)
@@ -79,23 +80,34 @@ class Stats:
         """A second has passed; these are the lags of the live streams."""
         self.lag.turn()
         self.final.turn()
+        self.setup.turn()
         self.lag.observe(lags)
+
+    def set_up(self, elapsed_ms: float) -> None:
+        """A stream is ready, so long after its connection."""
+        self.setup_ms.add(elapsed_ms)
+        self.setup.observe([elapsed_ms / 1000])
 
     def latency(self) -> Latency:
         """The wire's latency block."""
         lag50, lag95, lag99 = self.lag.quantiles(0.5, 0.95, 0.99)
         final50, final95 = self.final.quantiles(0.5, 0.95)
+        setup50, setup95 = self.setup.quantiles(0.5, 0.95)
         return Latency(
             lag_p50_s=lag50,
             lag_p95_s=lag95,
             lag_p99_s=lag99,
             final_p50_s=final50,
             final_p95_s=final95,
+            setup_p50_s=setup50,
+            setup_p95_s=setup95,
             partial_interval_s=self.interval_s,
             lag_bucket_counts=tuple(self.lag.total.counts),
             final_bucket_counts=tuple(self.final.total.counts),
+            setup_bucket_counts=tuple(self.setup.total.counts),
             lag_sum_s=self.lag.total.sum_seconds,
             final_sum_s=self.final.total.sum_seconds,
+            setup_sum_s=self.setup.total.sum_seconds,
         )
 
     def averages(self) -> Averages:

@@ -3,16 +3,18 @@
 import asyncio
 import contextlib
 import json
+import re
 import signal
 import socket
 import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 
 from server.front.http import HEAD_BYTES, BoundedHttp
 from tests.server.speaker import Speaker
@@ -69,14 +71,46 @@ def test_the_log_has_the_lines_an_operator_greps_and_no_secret(tmp_path: Path) -
     token = tmp_path / "token"
     token.write_text("hush-hush\n")
     # One device: of two, whichever is ready first gets the stream.
-    with running_server(tmp_path, "--engine", "simulated", "--devices", "sim:1", "--token-file", str(token)) as server:
-        asyncio.run(Speaker(f"{server.ws_url}?token=hush-hush", loud(16000), speed=5).run())
-        log = _log_with(server, "Released GPU 0 from connection ")
-    assert "WebSocket accepted (" in log
-    assert "Allocated GPU 0 to connection " in log
-    assert "TranscriptionEngine loaded (" in log
+    one_slot = ("--engine", "simulated", "--devices", "sim:1", "--max-connections-per-gpu", "1")
+    with running_server(tmp_path, *one_slot, "--token-file", str(token)) as server:
+        url = f"{server.ws_url}?token=hush-hush"
+
+        async def main() -> tuple[str, dict[str, Any]]:
+            async with connect(url, compression=None) as client:
+                ready = await _first(client, "ready")
+                async with connect(url, compression=None) as one_more:
+                    await _first(one_more, "error")
+                asked = await asyncio.to_thread(
+                    httpx.get, f"{server.url}/connect", headers={"authorization": "Bearer hush-hush"}
+                )
+                assert asked.status_code == 503
+                return ready["connection_id"], ready
+
+        number, ready = asyncio.run(main())
+        asyncio.run(Speaker(url, loud(16000), speed=5).run())
+        log = _log_with(server, f"Released GPU 0 from connection {number}")
+    assert ready["message"] == "Ready to transcribe"
+    for line in (
+        rf"Connection {number}: WebSocket accepted \(\d+ms\)",
+        rf"Allocated GPU 0 to connection {number}",
+        rf"Connection {number}: GPU 0 allocated \(\d+ms\)",
+        rf"Connection {number}: TranscriptionEngine loaded \(\d+ms\)",
+        rf"Connection {number}: Ready to transcribe \(\d+ms\)",
+        r"Connection \w+: refused, no_capacity: No GPU resources available",
+        r"/connect: refused, no_capacity: No GPU resources available",
+    ):
+        assert re.search(line, log), (line, log)
     assert "hush" not in log
     assert "river" not in log
+
+
+async def _first(client: ClientConnection, kind: str) -> dict[str, Any]:
+    async with asyncio.timeout(20):
+        async for text in client:
+            message: dict[str, Any] = json.loads(text)
+            if message["type"] == kind:
+                return message
+    raise AssertionError(f"no {kind}")
 
 
 def _log_with(server: Running, line: str) -> str:

@@ -10,10 +10,9 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from server.front import files
-from server.telemetry import metrics
+from server.telemetry import formats, metrics
 from server.telemetry.views import Views
 from tests.server.test_streams import spoken
 from tests.server.virtual import World, loud, run
@@ -102,29 +101,6 @@ def test_with_no_data_averages_are_null() -> None:
         said = (await http.get("/performance")).json()
         assert set(said["averages"].values()) == {None}
         assert said["latency"]["lag_p95_s"] is None
-
-    serving(work)
-
-
-def _families(text: str) -> Any:
-    return text_string_to_metric_families(text)  # type: ignore[no-untyped-call]  # prometheus_client's
-
-
-@pytest.mark.parametrize("path", ["/metrics", "/metrics/prometheus"])
-def test_metrics_are_openmetrics_in_base_units_without_stream_labels(path: str) -> None:
-    async def work(world: World, http: httpx.AsyncClient) -> None:
-        client = await world.client().connected()
-        await client.speak(2.0)
-        answer = await http.get(path)
-        assert answer.headers["content-type"] == metrics.CONTENT_TYPE
-        families = {family.name: family for family in _families(answer.text)}
-        lag = families["whisper_ops_lag_seconds"]
-        assert lag.type == "histogram"
-        assert client.of("ready")[0]["connection_id"] not in answer.text
-        refused = families["whisper_ops_connections_rejected"]
-        assert {sample.labels["reason"]: sample.value for sample in refused.samples}["no_capacity"] == 0
-        published = "whisperlivekit_connections_active" in families
-        assert published == (path == "/metrics/prometheus")
 
     serving(work)
 
@@ -364,6 +340,6 @@ def test_a_view_costs_no_more_with_many_streams_than_its_size() -> None:
             await world.client().connected()
         views = Views(world.hub)
         assert views.snapshot().gpu_status.total_connections == 20
-        assert len(metrics.exposition(views.snapshot())) < 20_000
+        assert len(formats.written(metrics.with_published(views.snapshot()), None)[0]) < 25_000
 
     serving(work, max_connections_per_gpu=20)

@@ -123,9 +123,8 @@ class World:
         self.settings = Settings(
             devices=tuple(Device("sim", i) for i in range(devices)),
             engine="simulated",
-            model="simulated",
             law=law,
-            **{"max_connections_per_gpu": 4, **settings},
+            **{"model": "simulated", "max_connections_per_gpu": 4, **settings},
         )
         self.hub = Hub(self.settings, patience, self._launch)
         self.app = make_app(self.hub)

@@ -123,7 +123,6 @@ class Conversation:
         try:
             await self._converse()
         except Refused as refusal:
-            log.info("Connection %s: refused, %s", self.id, refusal.code)
             await self.refuse(refusal)
         except Bad as bad:
             await self.complain(bad)
@@ -153,7 +152,7 @@ class Conversation:
             return
         await self._allocate()
         session = self.hub.open(self.id, audio, address=self.address, offset=offset)
-        self.hub.stats.setup_ms.add(self.elapsed_ms)
+        self.hub.stats.set_up(self.elapsed_ms)
         await self._serve(session)
 
     async def _allocate(self) -> None:
@@ -162,7 +161,10 @@ class Conversation:
         self._admit()
         gpu_id = self.hub.slots.gpu_of(self.id)
         assert gpu_id is not None
-        log.info("Allocated GPU %d to connection %s (%.0fms)", gpu_id, self.id, (now() - began) * 1000)
+        elapsed_ms = (now() - began) * 1000
+        # Two forms of one fact: people grep for either.
+        log.info("Allocated GPU %d to connection %s (%.0fms)", gpu_id, self.id, elapsed_ms)
+        log.info("Connection %s: GPU %d allocated (%.0fms)", self.id, gpu_id, elapsed_ms)
         await self.status("loading_model", f"Loading models on GPU {gpu_id}…", gpu_id)
         await self.hub.wait_ready(self.id)
         log.info("Connection %s: TranscriptionEngine loaded (%.0fms)", self.id, self.elapsed_ms)
@@ -172,6 +174,7 @@ class Conversation:
         clean = False
         try:
             await self.ready(session)
+            log.info("Connection %s: Ready to transcribe (%.0fms)", self.id, self.elapsed_ms)
             writer = asyncio.create_task(self._write(session))
             try:
                 clean = await self._read(session)

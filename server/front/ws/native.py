@@ -42,6 +42,7 @@ class NativeConnection(Conversation):
         await self.send(
             {
                 "type": "ready",
+                "message": "Ready to transcribe",
                 "connection_id": session.connection_id,
                 "gpu_id": session.gpu_id,
                 "setup_time_ms": self.elapsed_ms,
