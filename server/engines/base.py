@@ -1,8 +1,8 @@
 """The protocol of an engine, and what goes in and out of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from server.encodings import Samples
 
@@ -16,6 +16,10 @@ class Row:
     at_s: float = 0.0
     language: str | None = None
     words: bool = False
+    prefix: str = ""
+    """Text that the window's text begins with. An engine that can goes on from there; others hear it again."""
+    stream: int | None = None
+    """Whose window it is: rows of one stream that begin at one place may share what was computed of their sound."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,19 @@ class Engine(Protocol):
 
     def memory_bytes(self, streams: int) -> float | None:
         """What the engine takes of its device for so many streams, where it can say."""
+        ...
+
+
+Done = Callable[[int, Hypothesis | Exception], None]
+"""Told of each row, by its place in the batch, what was heard in it or why nothing was; from any thread."""
+
+
+@runtime_checkable
+class RowEngine(Engine, Protocol):
+    """An engine whose rows end one by one, and which takes a batch while others are still in work."""
+
+    def start(self, rows: Sequence[Row], done: Done) -> None:
+        """Take a batch; returns when there is room for the next one. Every row is told of once, whatever happens."""
         ...
 
 

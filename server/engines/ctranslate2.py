@@ -10,15 +10,11 @@ from typing import Any
 
 import ctranslate2
 import numpy as np
-import tokenizers
 
 from server.encodings import SAMPLE_RATE
 from server.engines import mel
 from server.engines.base import EngineInfo, Hypothesis, Row, TimedWord
-from server.engines.loops import loop_start
-
-TOKENS_PER_SECOND = 7.0
-"""More tokens than this a second of audio, and a few, is Whisper repeating itself; fast speech has about 5."""
+from server.engines.texts import Texts, token_cap
 
 
 class CTranslate2Engine:
@@ -29,7 +25,7 @@ class CTranslate2Engine:
         # On a CPU int8 is two to three times as fast as float32 and costs no measurable accuracy.
         self._compute_type = "int8" if compute_type == "default" and device == "cpu" else compute_type
         self._model: Any = None
-        self._tokenizer: Any = None
+        self._texts: Any = None
 
     def load(self) -> EngineInfo:
         """See `Engine`."""
@@ -42,14 +38,10 @@ class CTranslate2Engine:
             inter_threads=self._lanes,
             intra_threads=self._threads,
         )
-        self._tokenizer = tokenizers.Tokenizer.from_file(str(self._path / "tokenizer.json"))
-        self._eot = self._id("<|endoftext|>")
+        self._texts = Texts(self._path)
         self.decode([Row(np.zeros(mel.HOP * 100, np.float32), 8.0)])
         languages = "all" if self._model.is_multilingual else "en"
         return EngineInfo(compute_type=self._model.compute_type, languages=languages)
-
-    def _id(self, token: str) -> int:
-        return int(self._tokenizer.token_to_id(token))
 
     def decode(self, rows: Sequence[Row]) -> list[Hypothesis]:
         """See `Engine`."""
@@ -57,25 +49,19 @@ class CTranslate2Engine:
         batch = np.stack([mel.features(row.audio, frames, self._model.n_mels) for row in rows])
         encoded = self._model.encode(ctranslate2.StorageView.from_array(batch))
         languages = self._languages(rows, encoded)
-        prompts = [self._prompt(language) for language in languages]
+        prompts = [self._texts.prompt(language, multilingual=self._model.is_multilingual) for language in languages]
         longest = max(len(row.audio) for row in rows) / SAMPLE_RATE
         results = self._model.generate(
             encoded,
             prompts,
             beam_size=1,
             # CTranslate2 generates at most half of this, as Whisper keeps the other half for previous text.
-            max_length=2 * min(220, 4 + int(longest * TOKENS_PER_SECOND)),
+            max_length=2 * token_cap(longest),
             return_scores=True,
             return_no_speech_prob=True,
         )
         timed = self._align(rows, encoded, prompts, results) if any(row.words for row in rows) else [None] * len(rows)
         return [self._hypothesis(*each) for each in zip(rows, results, languages, timed, strict=True)]
-
-    def _prompt(self, language: str) -> list[int]:
-        start = [self._id("<|startoftranscript|>")]
-        if self._model.is_multilingual:
-            start += [self._id(f"<|{language}|>"), self._id("<|transcribe|>")]
-        return [*start, self._id("<|notimestamps|>")]
 
     def _languages(self, rows: Sequence[Row], encoded: Any) -> list[str]:  # noqa: ANN401  # a CTranslate2 tensor
         if not self._model.is_multilingual:
@@ -92,17 +78,12 @@ class CTranslate2Engine:
         language: str,
         timed: tuple[TimedWord, ...] | None,
     ) -> Hypothesis:
-        text = self._tokenizer.decode(self._kept(result)).strip()
+        text = self._texts.decode(self._kept(result)).strip()
         return Hypothesis(text, result.no_speech_prob, float(result.scores[0]), timed if row.words else None, language)
 
     def _kept(self, result: Any) -> list[int]:  # noqa: ANN401  # CTranslate2's
-        """The text tokens of a result, without a loop at their end."""
-        ids = [i for i in result.sequences_ids[0] if i < self._eot]
-        words = self._tokenizer.decode(ids).split()
-        kept = loop_start(words)
-        while kept < len(words) and len(self._tokenizer.decode(ids).split()) > kept:
-            ids.pop()
-        return ids
+        kept: list[int] = self._texts.kept(result.sequences_ids[0])
+        return kept
 
     def _align(
         self,
@@ -119,19 +100,11 @@ class CTranslate2Engine:
         ]
 
     def _words(self, ids: list[int], alignment: Any, length_s: float) -> tuple[TimedWord, ...]:  # noqa: ANN401
-        """Token times put together into words, which begin with a space."""
         first: dict[int, int] = {}
         for token, frame in alignment.alignments:
             first.setdefault(token, frame)
-        starts = [first.get(i, 0) * 0.02 for i in range(len(ids))] + [length_s]
-        heads = [i for i, token in enumerate(ids) if not i or self._tokenizer.decode([token]).startswith(" ")]
-        words: list[TimedWord] = []
-        for head, after in zip(heads, [*heads[1:], len(ids)], strict=True):
-            text = self._tokenizer.decode(ids[head:after]).strip()
-            chance = float(np.mean(alignment.text_token_probs[head:after] or [0.0]))
-            if text:
-                words.append(TimedWord(text, starts[head], starts[after], chance))
-        return tuple(words)
+        timed: tuple[TimedWord, ...] = self._texts.timed(ids, first, alignment.text_token_probs, length_s)
+        return timed
 
     def memory_bytes(self, streams: int) -> float | None:  # noqa: ARG002  # the protocol's signature
         """Not known: NVML and the process say it."""

@@ -14,10 +14,20 @@ FRAMES_PER_SECOND = SAMPLE_RATE // HOP
 
 
 @cache
-def _filters(mels: int) -> NDArray[np.float32]:
-    from faster_whisper.feature_extractor import FeatureExtractor  # noqa: PLC0415  # a worker's import, not the front's
+def filters(mels: int) -> NDArray[np.float32]:
+    """Slaney's mel filter bank of shape [mels, bins]: linear below 1 kHz, logarithmic above, each of area 1."""
+    step, knee, growth = 200 / 3, 15.0, np.log(6.4) / 27
 
-    return np.asarray(FeatureExtractor.get_mel_filters(SAMPLE_RATE, _FFT, n_mels=mels), np.float32)
+    def hertz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.where(mel < knee, mel * step, 1000 * np.exp(growth * (np.maximum(mel, knee) - knee)))
+
+    top = knee + np.log(SAMPLE_RATE / 2 / 1000) / growth
+    edges = hertz(np.linspace(0, top, mels + 2))
+    bins = np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE)
+    rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
+    area = 2 / (edges[2:] - edges[:-2])
+    return np.asarray(np.maximum(0, np.minimum(rising, falling)) * area[:, None], np.float32)
 
 
 _WINDOW = np.hanning(_FFT + 1)[:-1].astype(np.float32)
@@ -36,7 +46,7 @@ def features(audio: Samples, frames: int, mels: int = 80) -> NDArray[np.float32]
     windows = np.lib.stride_tricks.sliding_window_view(line, _FFT)[: sounding * HOP : HOP]
     spectrum = np.fft.rfft(windows * _WINDOW, axis=-1)
     power = spectrum.real**2 + spectrum.imag**2
-    mel = np.log10(np.maximum(_filters(mels) @ power.T.astype(np.float32), _SILENCE))
+    mel = np.log10(np.maximum(filters(mels) @ power.T.astype(np.float32), _SILENCE))
     floor = max(float(mel.max(initial=-10.0)) - 8.0, -10.0)
     out = np.full((mels, frames), floor, np.float32)
     np.maximum(mel, floor, out=out[:, : mel.shape[1]])

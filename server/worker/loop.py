@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from server import ipc
-from server.engines.base import Engine, EngineInfo, Hypothesis, decode_each
+from server.engines.base import Engine, EngineInfo, Hypothesis, RowEngine, decode_each
 from server.settings import SimulatedLaw
 from server.worker.figures import Figures
 from server.worker.scheduler import next_batch, next_due
@@ -58,6 +58,8 @@ class Worker:
         self._streams: dict[int, Stream] = {}
         self._figures = Figures()
         self._running: dict[int, float] = {}
+        self._taken = 0
+        """Batches that occupy a lane."""
         self._kicked: asyncio.TimerHandle | asyncio.Handle | None = None
         self._reported: dict[int, tuple[float, float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -154,7 +156,7 @@ class Worker:
         if self._engine is None:
             return
         now = self._clock()
-        while len(self._running) < self._lanes:
+        while self._taken < self._lanes:
             jobs = [job for stream in self._streams.values() if (job := stream.job())]
             batch = next_batch(jobs, now, self._max_batch)
             if not batch:
@@ -165,35 +167,68 @@ class Worker:
             self._figures.waited([now - job.due for job in batch])
             windows = [job.item.take(now, batch[0].context) for job in batch]
             self._running[id(windows)] = now
+            self._taken += 1
             self._spawn(self._decode(windows, now))
 
     async def _decode(self, windows: list[Window], began: float) -> None:
+        try:
+            if isinstance(self._engine, RowEngine):
+                await self._decode_rows(self._engine, windows)
+            else:
+                await self._decode_batch(windows)
+        finally:
+            del self._running[id(windows)]
+        rows = [window.row for window in windows]
+        self._figures.decoded(len(rows), sum(len(row.audio) for row in rows), began, self._clock())
+
+    async def _decode_batch(self, windows: list[Window]) -> None:
         assert self._engine is not None
         rows = [window.row for window in windows]
         loop = asyncio.get_running_loop()
         try:
             heard = await loop.run_in_executor(self._pool, decode_each, self._engine, rows)
         finally:
-            del self._running[id(windows)]
-        now = self._clock()
-        self._figures.decoded(len(rows), sum(len(row.audio) for row in rows), began, now)
+            self._taken -= 1
         for window, hypothesis in zip(windows, heard, strict=True):
-            try:
-                self._deliver(window, hypothesis, now)
-            except Exception as error:  # noqa: BLE001  # one stream's text must not end the others
-                self._give_up(window.stream, error)
+            self._deliver(window, hypothesis)
         self._kick()
 
-    def _deliver(self, window: Window, heard: Hypothesis | Exception, now: float) -> None:
+    async def _decode_rows(self, engine: RowEngine, windows: list[Window]) -> None:
+        """Each row is delivered as it ends; the lane is free as soon as the engine has taken the batch."""
+        loop = asyncio.get_running_loop()
+        left, over = len(windows), asyncio.Event()
+
+        def arrived(place: int, heard: Hypothesis | Exception) -> None:
+            nonlocal left
+            left -= 1
+            self._deliver(windows[place], heard)
+            self._kick()
+            if not left:
+                over.set()
+
+        def done(place: int, heard: Hypothesis | Exception) -> None:
+            loop.call_soon_threadsafe(arrived, place, heard)
+
+        try:
+            await loop.run_in_executor(self._pool, engine.start, [window.row for window in windows], done)
+        finally:
+            self._taken -= 1
+        self._kick()
+        await over.wait()
+
+    def _deliver(self, window: Window, heard: Hypothesis | Exception) -> None:
         stream = self._streams.get(window.stream)
         if stream is None:
             return
-        if isinstance(heard, Exception):
-            self._figures.failed_rows += 1
-            stream.fail(window)
-        else:
-            stream.apply(window, heard, now)
-        self._after(stream)
+        try:
+            if isinstance(heard, Exception):
+                self._figures.failed_rows += 1
+                stream.fail(window)
+            else:
+                stream.apply(window, heard, self._clock())
+            self._after(stream)
+        except Exception as error:  # noqa: BLE001  # one stream's text must not end the others
+            self._give_up(window.stream, error)
 
     # --- reports ------------------------------------------------------------------------------------
 

@@ -175,7 +175,8 @@ class Stream:
         audio = self._line.slice(utterance.start, end)
         words = cut or (self._words and utterance.end is not None)
         at_s = utterance.start / SAMPLE_RATE
-        row = Row(audio, context, at_s, self._language, words)
+        prefix = " ".join(utterance.agreement.stable)
+        row = Row(audio, context, at_s, self._language, words, prefix, self.number)
         self._in_work = True
         utterance.decoded_at = now
         speech_end = self._segmenter.speech_end if utterance.end is None else utterance.speech_end
