@@ -96,8 +96,13 @@ class Source(msgspec.Struct, frozen=True):
 
 def default_folder() -> Path:
     """WHISPER_OPS_CORPUS, else a folder in the user's cache."""
+    return named_folder() or user_cache_path("whisper-ops") / "speech"
+
+
+def named_folder() -> Path | None:
+    """What WHISPER_OPS_CORPUS names."""
     named = os.environ.get("WHISPER_OPS_CORPUS")
-    return Path(named) if named else user_cache_path("whisper-ops") / "speech"
+    return Path(named) if named else None
 
 
 def find_sources(folder: Path) -> list[Source]:

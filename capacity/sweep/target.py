@@ -10,7 +10,7 @@ import msgspec
 from platformdirs import user_cache_path
 
 from capacity.clients import PROTOCOLS, check_protocol
-from capacity.speech.corpus import default_folder
+from capacity.speech.maker import Progress, make_default
 from capacity.speech.tones import make_tones
 from whisper_ops import wire
 from whisper_ops.errors import Exit, UserError
@@ -128,13 +128,15 @@ def _challenge(answer: httpx.Response) -> str:
     return str(answer.headers.get("www-authenticate", "")).lower()
 
 
-async def speech_for(target: Target) -> Path:
+async def speech_for(target: Target, progress: Progress) -> Path:
     """The corpus to play when none is named: real speech, or to a simulated server the tones that it hears.
 
+    Either is made where it is missing.
+
     Raises:
-        UserError: nothing answers there (exit 3).
+        UserError: nothing answers there (exit 3), or the speech cannot be made.
     """
     first = await reach(target)
     if first.identity is not None and first.identity.simulated:
         return await asyncio.to_thread(make_tones, user_cache_path("whisper-ops") / "tones")
-    return default_folder()
+    return await asyncio.to_thread(make_default, progress)

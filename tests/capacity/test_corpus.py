@@ -200,6 +200,30 @@ def test_the_default_folder_is_the_user_s_cache_or_what_the_environment_names(mo
     assert corpus.default_folder().name == "speech"
 
 
+@pytest.mark.speech
+def test_the_default_corpus_is_made_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WHISPER_OPS_CORPUS", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(maker, "sentences", lambda: ["Hello, this is a test."])
+    said: list[str] = []
+    folder = maker.make_default(lambda what, done, total: said.append(what))
+    assert len(load(folder).clips) == 1
+    assert "speaking" in said
+    before = (folder / "001-hello-this-is-a.wav").stat().st_mtime_ns
+    assert maker.make_default(lambda *_: pytest.fail("made again")) == folder
+    assert (folder / "001-hello-this-is-a.wav").stat().st_mtime_ns == before
+
+
+def test_a_folder_that_the_environment_names_is_never_made_by_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHISPER_OPS_CORPUS", str(tmp_path / "mine"))
+    folder = maker.make_default(lambda *_: pytest.fail("made"))
+    assert not folder.exists()
+    with pytest.raises(UserError, match="no corpus at"):
+        load(folder)
+
+
 def test_tokens_take_the_time_of_the_words_they_come_from() -> None:
     words = (TimedWord("I'm", 0.0, 0.2), TimedWord("twenty", 0.2, 0.5), TimedWord("five.", 0.5, 0.9))
     tokens = tokens_of("I'm twenty five.", words)

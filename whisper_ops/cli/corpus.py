@@ -1,11 +1,11 @@
 """`whisper-ops corpus`: the speech that a load test plays."""
 
 from pathlib import Path
-from typing import Self
 
 import click
 
 from whisper_ops import console
+from whisper_ops.cli.clip_progress import ClipProgress
 from whisper_ops.cli.options import json_option
 
 _FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False), required=False)
@@ -34,7 +34,7 @@ def make(folder: Path | None, sentences: Path | None, times: bool, again: bool) 
     from capacity.speech import corpus, maker
 
     folder = folder or corpus.default_folder()
-    with _Progress() as progress:
+    with ClipProgress() as progress:
         if times:
             missing = [s for s in corpus.find_sources(folder) if not s.times_path.exists()]
             maker.add_times(missing, progress.show)
@@ -53,29 +53,6 @@ def show(folder: Path | None, as_json: bool) -> None:
     from capacity.speech import corpus
 
     _print(folder or corpus.default_folder(), as_json=as_json)
-
-
-class _Progress:
-    """One line on stderr; without a terminal, a line a step."""
-
-    def __init__(self) -> None:
-        self._console = console.narration()
-        self._status = self._console.status("starting")
-        self._last = ""
-
-    def __enter__(self) -> Self:
-        self._status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._status.stop()
-
-    def show(self, what: str, done: int, total: int) -> None:
-        """Say how far it is."""
-        self._status.update(f"{what}: {done} of {total} clips")
-        if not self._console.is_terminal and what != self._last:
-            self._console.print(f"{what}: {total} clips")
-        self._last = what
 
 
 def _lines(path: Path) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from whisper_ops import console
+from whisper_ops.cli.clip_progress import ClipProgress
 from whisper_ops.cli.options import history_option, json_option, token_option
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.secrets import read_token
@@ -67,7 +68,12 @@ def command() -> None:
     "--warm-up/--no-warm-up", default=True, help="Begin with speech that is not measured, until its text is in time."
 )
 @click.option("--watch", multiple=True, metavar="NAME=PID|CGROUP", help="Sample its CPU and memory; repeatable.")
-@click.option("--corpus", "corpus_folder", type=click.Path(path_type=Path), help="Speech to play; see `corpus`.")
+@click.option(
+    "--corpus",
+    "corpus_folder",
+    type=click.Path(path_type=Path),
+    help="Speech to play; by default `corpus make`'s, made where it is missing.",
+)
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a report with pictures.")
 @click.option("--transcripts", type=click.Path(path_type=Path, file_okay=False), help="Write what each stream got.")
 @click.option("--fresh", is_flag=True, help="Do not go on with an interrupted sweep of the same command.")
@@ -96,7 +102,11 @@ def run(url: str, history: Path, html: Path | None, transcripts: Path | None, as
     shape = _shape(given, keep_text=transcripts is not None)
     objective = parse(given["objective"])
     target = _target(url, given)
-    speech = corpus.load(given["corpus_folder"] or asyncio.run(speech_for(target)))
+    folder = given["corpus_folder"]
+    if folder is None:
+        with ClipProgress() as progress:
+            folder = asyncio.run(speech_for(target, progress.show))
+    speech = corpus.load(folder)
     narration = console.narration()
     held = _seconds(given["soak"]) if given["soak"] else 0.0
     for line in (*_left_out(speech.unreadable), check_lengths(speech, max(shape.seconds, held) + shape.settle_seconds)):

@@ -1,0 +1,28 @@
+"""How far the making of a corpus is."""
+
+from typing import Self
+
+from whisper_ops import console
+
+
+class ClipProgress:
+    """One line on stderr; without a terminal, a line a step."""
+
+    def __init__(self) -> None:
+        self._console = console.narration()
+        self._status = self._console.status("starting")
+        self._last = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._status.stop()
+
+    def show(self, what: str, done: int, total: int) -> None:
+        """Say how far it is; the line appears with the first call."""
+        self._status.start()
+        self._status.update(f"{what}: {done} of {total} clips")
+        if not self._console.is_terminal and what != self._last:
+            self._console.print(f"{what}: {total} clips")
+        self._last = what
