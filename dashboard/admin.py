@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import httpx
 
 from dashboard.beside import Beside
+from whisper_ops import trust
 from whisper_ops.errors import UserError
 
 _DEADLINE_SECONDS = 10.0
@@ -72,7 +73,9 @@ class Admin:
             raise UserError("this needs the admin token: --admin-token-file, or WHISPER_OPS_ADMIN_TOKEN")
         headers = {"Authorization": f"Bearer {self._token}"}
         try:
-            async with httpx.AsyncClient(transport=self._transport, timeout=_DEADLINE_SECONDS) as client:
+            async with httpx.AsyncClient(
+                transport=self._transport, timeout=_DEADLINE_SECONDS, verify=trust.context()
+            ) as client:
                 answer = await client.request(method, url.rstrip("/") + path, json=body, headers=headers)
         except httpx.HTTPError as error:
             raise UserError(f"{server} could not be asked: {str(error) or type(error).__name__}") from error

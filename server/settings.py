@@ -43,6 +43,10 @@ class Settings:
     max_batch: int = 4
     host: str = "127.0.0.1"
     port: int = 8000
+    tls_certificate: Path | None = None
+    """With its chain; None: plain HTTP."""
+    tls_key: Path | None = None
+    """None: it is in the certificate's file."""
     max_connections_per_gpu: int = 16
     placement: Placement = "least_loaded"
     when_full: WhenFull = "close"

@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from capacity.clients import Failed, Ready, Refused
 from capacity.clients.native import NativeClient
 from capacity.sweep.target import Target
+from whisper_ops import trust
 
 DEADLINE_SECONDS = 30.0
 _SILENCE = bytes(3200)
@@ -47,6 +48,7 @@ async def arrive(target: Target, url: str | None = None) -> Guest:
     try:
         guest.connection = await connect(
             url or target.ws,
+            ssl=trust.context_for(url or target.ws),
             additional_headers=headers,
             compression=None,
             proxy=None,

@@ -7,6 +7,7 @@ import httpx
 import msgspec
 
 from capacity.importing.figures import Moment
+from whisper_ops import trust
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.snapshot import Identity, Snapshot
 
@@ -108,7 +109,9 @@ def snapshots(
         UserError: the server cannot be reached (exit code 3) or refuses, or has no load to plan from (exit code 4).
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    with httpx.Client(base_url=url.rstrip("/"), timeout=_TIMEOUT_SECONDS, headers=headers) as client:
+    with httpx.Client(
+        base_url=url.rstrip("/"), timeout=_TIMEOUT_SECONDS, headers=headers, verify=trust.context()
+    ) as client:
         known = [_with_identity(client, mapping, identity, wanted.until) for mapping in mappings]
         since, found = wanted.since, False
         while since < wanted.until:
@@ -189,7 +192,8 @@ def _get(client: httpx.Client, path: str, asked: dict[str, Any]) -> list[dict[st
         answer = client.get(path, params=asked)
         body: Any = answer.json()
     except httpx.HTTPError as error:
-        raise UserError(f"cannot reach Prometheus at {client.base_url}: {error}", Exit.UNREACHABLE) from error
+        said = trust.untrusted(str(client.base_url), error)
+        raise UserError(said or f"cannot reach Prometheus at {client.base_url}: {error}", Exit.UNREACHABLE) from error
     except ValueError as error:
         raise UserError(
             f"{client.base_url} does not answer like Prometheus; name its address without a path"

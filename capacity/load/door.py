@@ -10,6 +10,7 @@ from capacity.clients import Client
 from capacity.load.ending import Ending
 from capacity.load.orders import LevelOrder
 from capacity.load.two_step import NoRoomError, handed_out
+from whisper_ops import trust
 
 SHUT = (OSError, InvalidHandshake, InvalidURI, WebSocketException)
 """What `address` and `connecting` raise when a stream does not get in."""
@@ -40,6 +41,7 @@ def connecting(to: Address, seconds: float) -> connect:
     """The connection, as an async context manager; it may take so many seconds to open."""
     return connect(
         to.url,
+        ssl=trust.context_for(to.url),
         additional_headers=to.headers,
         compression=None,  # sound does not compress, and it would be the generator's time
         max_size=None,
@@ -60,4 +62,4 @@ def shut(error: Exception, seconds: float) -> Ending:
             return Ending("refused", str(error))
         case TimeoutError():
             return Ending("failed", f"no connection in {seconds:g} s")
-    return Ending("failed", f"cannot connect: {error}")
+    return Ending("failed", trust.untrusted("the server", error) or f"cannot connect: {error}")

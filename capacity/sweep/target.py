@@ -12,7 +12,7 @@ from platformdirs import user_cache_path
 from capacity.clients import PROTOCOLS, check_protocol
 from capacity.speech.maker import Progress, make_default
 from capacity.speech.tones import make_tones
-from whisper_ops import wire
+from whisper_ops import trust, wire
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.snapshot import Snapshot, from_wire
 
@@ -77,7 +77,9 @@ def parse_target(url: str, protocol: str = "native", *, two_step: bool = False, 
 def http_client(target: Target) -> httpx.AsyncClient:
     """A client for the target's HTTP endpoints; proxies of the environment are not for the server under test."""
     headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
-    return httpx.AsyncClient(base_url=target.http, headers=headers, timeout=_DEADLINE_SECONDS, trust_env=False)
+    return httpx.AsyncClient(
+        base_url=target.http, headers=headers, timeout=_DEADLINE_SECONDS, trust_env=False, verify=trust.context()
+    )
 
 
 async def poll(http: httpx.AsyncClient, target: Target) -> Snapshot:
@@ -111,10 +113,8 @@ async def reach(target: Target) -> Snapshot:
         except httpx.ProtocolError:
             pass  # something answers, if not in HTTP: a bare WebSocket server does this
         except (httpx.HTTPError, OSError) as error:
-            raise UserError(
-                f"cannot reach {target.name}: {str(error) or type(error).__name__}; is the server running?",
-                Exit.UNREACHABLE,
-            ) from error
+            why = f"cannot reach {target.name}: {str(error) or type(error).__name__}; is the server running?"
+            raise UserError(trust.untrusted(target.name, error) or why, Exit.UNREACHABLE) from error
         return await poll(http, target)
 
 

@@ -11,6 +11,7 @@ import httpx
 import msgspec
 
 from dashboard.alerts.book import Change
+from whisper_ops import trust
 from whisper_ops.errors import UserError
 
 _TRIES = 3
@@ -48,7 +49,7 @@ class Notifier:
 
     async def run(self) -> None:
         """Send until cancelled."""
-        async with httpx.AsyncClient(timeout=_WEBHOOK_SECONDS) as client:
+        async with httpx.AsyncClient(timeout=_WEBHOOK_SECONDS, verify=trust.context()) as client:
             while True:
                 change = await self._waiting.get()
                 await asyncio.gather(self._post(client, change), self._start(change))

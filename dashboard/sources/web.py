@@ -2,13 +2,12 @@
 
 import socket
 import ssl
-from collections.abc import Iterator
-from functools import cache
 from typing import NamedTuple
 
 import httpx
 
 from dashboard.source import SourceError
+from whisper_ops import trust
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 """A snapshot of 64 GPUs is some 60 kB, a large Prometheus page 2 MB; more than this is something else."""
@@ -38,7 +37,7 @@ class Web:
         self._client = httpx.AsyncClient(
             base_url=connect_to,
             headers=headers,
-            verify=_trust(),
+            verify=trust.context(),
             timeout=None,  # noqa: S113  # the poller's deadline covers the whole request, which httpx's does not
             limits=httpx.Limits(max_connections=2, max_keepalive_connections=1),
         )
@@ -94,7 +93,7 @@ class Web:
         return f"{self._where(path)} answered {status}"
 
     def _why(self, error: httpx.HTTPError, path: str) -> str:
-        reasons = (self._reason(cause) for cause in _chain(error))
+        reasons = (self._reason(cause) for cause in trust.chain(error))
         reason = next((reason for reason in reasons if reason), None)
         if reason is None and isinstance(error, httpx.RemoteProtocolError):
             reason = f"{self._where(path)} broke off or spoke no HTTP: {error}"
@@ -106,7 +105,7 @@ class Web:
             case socket.gaierror():
                 reason = f"unknown host {self._base.host}"
             case ssl.SSLCertVerificationError():
-                reason = f"TLS: the certificate of {self._where()} is not trusted: {cause.verify_message}"
+                reason = trust.untrusted(self._where(), cause)
             case ssl.SSLError():
                 reason = f"TLS with {self._where()} failed: {cause.reason or cause}; does it speak https?"
             case ConnectionRefusedError():
@@ -114,19 +113,3 @@ class Web:
             case OSError() if cause.strerror:
                 reason = f"{self._where()}: {cause.strerror.lower()}"
         return reason
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and all that it came from; inner ones last, as httpx and anyio wrap what the system said."""
-    while error is not None:
-        yield error
-        if isinstance(error, BaseExceptionGroup):
-            for part in error.exceptions:
-                yield from _chain(part)
-        error = error.__cause__ or error.__context__
-
-
-@cache
-def _trust() -> ssl.SSLContext:
-    # Loading the authorities takes 20 ms and some MB: once, not once a server.
-    return ssl.create_default_context()

@@ -15,6 +15,7 @@ from server.front.app import make_app
 from server.front.descriptors import make_room
 from server.front.http import BoundedHttp
 from server.front.hub import Hub
+from server.front.tls import server_context
 from server.settings import Settings
 from whisper_ops.errors import Exit, UserError
 
@@ -93,9 +94,11 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve until a signal. `announce` is told the address once it listens.
 
     Raises:
-        UserError: the address cannot be had, too few files may be open for the slots, or no device can serve.
+        UserError: the address cannot be had, the certificate cannot be used, too few files may be open for the slots,
+            or no device can serve.
     """
     make_room(settings.max_connections_per_gpu * len(settings.devices))
+    tls = server_context(settings.tls_certificate, settings.tls_key) if settings.tls_certificate else None
     sock = bind(settings.host, settings.port)
     logs.set_up(as_json=settings.log_json)
     port = sock.getsockname()[1]
@@ -111,12 +114,13 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
             ws_per_message_deflate=False,
             backlog=BACKLOG,
             log_config=None,
+            ssl_context_factory=(lambda _config, _default: tls) if tls else None,
             server_header=False,
             access_log=False,
             timeout_graceful_shutdown=5,
         )
         server = Server(config, hub)
-        announce(f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}")
+        announce(f"http{'s' if tls else ''}://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}")
         await server.serve([sock])
         if hub.hopeless is not None:
             raise UserError(hub.hopeless, Exit.NO)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 import time
 from contextlib import suppress
 from typing import Any
@@ -16,7 +17,10 @@ CHUNK_SECONDS = 0.1
 class Speaker:
     """Plays 16-bit audio. `finals` is everything said, in order; `drop` breaks the connection without a close frame."""
 
-    def __init__(self, url: str, audio: bytes, *, speed: float = 1.0, rate: int = RATE) -> None:
+    def __init__(
+        self, url: str, audio: bytes, *, speed: float = 1.0, rate: int = RATE, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._tls = tls
         self._url, self._audio, self._speed, self._rate = url, audio, speed, rate
         self.finals: list[dict[str, Any]] = []
         self.done: dict[str, Any] | None = None
@@ -42,7 +46,9 @@ class Speaker:
         heard = round(self.finals[-1]["end"] * self._rate) if self.finals else 0
         joint = "&" if "?" in self._url else "?"
         query = f"{joint}resume={self._token}&offset={heard}" if self._token else ""
-        async with connect(self._url + query, compression=None, max_size=None, ping_interval=None) as connection:
+        async with connect(
+            self._url + query, ssl=self._tls, compression=None, max_size=None, ping_interval=None
+        ) as connection:
             self._connection = connection
             at = await self._wait_ready(connection)
             reader = asyncio.create_task(self._read(connection))

@@ -17,6 +17,7 @@ from uvicorn.server import ServerState
 from websockets.asyncio.client import ClientConnection, connect
 
 from server.front.http import HEAD_BYTES, BoundedHttp
+from server.settings import Settings
 from tests.server.speaker import Speaker
 from tests.server.virtual import loud
 from tests.support.servers import Running, running_server
@@ -65,6 +66,41 @@ def test_a_port_in_use_is_named(capsys: pytest.CaptureFixture[str]) -> None:
             run(["serve", *SIMULATED, "--port", str(port)])
     assert left.value.code == 2
     assert f"port {port} on 127.0.0.1 is in use" in capsys.readouterr().err
+
+
+def test_the_port_of_the_environment_is_taken_and_the_command_line_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, option, port in (
+        ("9123", [], 9123),
+        (" 9123\n", [], 9123),
+        ("", [], 8000),
+        (None, [], 8000),
+        ("9123", ["--port", "8000"], 8000),
+        ("nonsense", ["--port", "8000"], 8000),
+    ):
+        monkeypatch.delenv("PORT", raising=False)
+        if variable is not None:
+            monkeypatch.setenv("PORT", variable)
+        served: list[Settings] = []
+        monkeypatch.setattr("server.front.run.serve", lambda settings, _announce, to=served: to.append(settings))
+        with pytest.raises(SystemExit) as left:
+            run(["serve", *SIMULATED, *option])
+        assert left.value.code == 0
+        assert [settings.port for settings in served] == [port], (variable, option)
+
+
+@pytest.mark.parametrize(
+    "nonsense", ["http", "-1", "65536", "8000.0", "0x1F", "²", "0000099999999", "tcp://10.0.0.1:80"]
+)
+def test_a_port_of_the_environment_that_is_none_is_one_sentence(
+    nonsense: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PORT", nonsense)
+    with pytest.raises(SystemExit) as left:
+        run(["serve", *SIMULATED])
+    assert left.value.code == 2
+    error = capsys.readouterr().err.strip()
+    assert f"PORT in the environment is '{nonsense}'" in error
+    assert len(error.splitlines()) == 1
 
 
 def test_the_log_has_the_lines_an_operator_greps_and_no_secret(tmp_path: Path) -> None:

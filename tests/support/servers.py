@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -43,17 +44,18 @@ class Running:
     port: int
     process: subprocess.Popen[bytes]
     log: Path
+    tls: ssl.SSLContext | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
 
     @property
     def ws_url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/ws"
+        return f"ws{'s' if self.tls else ''}://127.0.0.1:{self.port}/ws"
 
     def get(self, path: str) -> dict[str, Any]:
-        answer = httpx.get(f"{self.url}{path}", timeout=10)
+        answer = httpx.get(f"{self.url}{path}", timeout=10, verify=self.tls or True)
         answer.raise_for_status()
         body = json.loads(answer.content)
         assert isinstance(body, dict)
@@ -69,8 +71,13 @@ class Running:
 
 
 @contextmanager
-def running_server(folder: Path, *arguments: str, port: int | None = None) -> Iterator[Running]:
-    """`whisper-ops serve` on a free port, or on `port`; ready when the block begins, gone when it ends."""
+def running_server(
+    folder: Path, *arguments: str, port: int | None = None, tls: ssl.SSLContext | None = None
+) -> Iterator[Running]:
+    """`whisper-ops serve` on a free port, or on `port`; ready when the block begins, gone when it ends.
+
+    `tls` believes the certificate that `arguments` name.
+    """
     port = free_port() if port is None else port
     log = folder / f"server-{port}.log"
     with log.open("wb") as output:
@@ -81,7 +88,7 @@ def running_server(folder: Path, *arguments: str, port: int | None = None) -> It
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        server = Running(port, process, log)
+        server = Running(port, process, log, tls)
         try:
             _wait_until_ready(server)
             yield server
@@ -100,7 +107,7 @@ def _wait_until_ready(server: Running) -> None:
         said = server.log.read_text("utf-8", "replace")
         assert server.process.poll() is None, f"the server ended with {server.process.returncode}:\n{said}"
         try:
-            if httpx.get(f"{server.url}/readyz", timeout=2).status_code == 200:
+            if httpx.get(f"{server.url}/readyz", timeout=2, verify=server.tls or True).status_code == 200:
                 return
         except httpx.TransportError:
             pass

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from whisper_ops import console
-from whisper_ops.cli.options import json_option, token_option
+from whisper_ops.cli.options import ca_option, json_option, token_option
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.secrets import read_token
 
@@ -18,6 +18,7 @@ from whisper_ops.secrets import read_token
 @click.option("--yes", is_flag=True, help="Do not ask before filling a server that has live users.")
 @json_option
 @token_option
+@ca_option
 def command(url: str, through: str | None, hold: str | None, yes: bool, as_json: bool, token_file: Path | None) -> int:
     """Fill the server at URL to its last slot, empty it, and say what is right and what is not.
 

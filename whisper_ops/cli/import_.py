@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from whisper_ops import console
-from whisper_ops.cli.options import history_option, token_option
+from whisper_ops.cli.options import ca_option, history_option, token_option
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, SweepRecord
 from whisper_ops.snapshot import Identity, Snapshot
@@ -44,6 +44,7 @@ MAPPINGS = ("whisper-ops", "whisperlive", "vllm", "dcgm")
 @click.option("--model", help="The model it serves.")
 @click.option("--gpu", help="The GPU it serves on.")
 @token_option
+@ca_option
 def command(file: Path | None, **options: Any) -> int:  # noqa: ANN401  # click hands over the options by name
     """Read measurements that something else made into the history, so that `plan` can use them.
 

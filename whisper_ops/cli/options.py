@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
+from whisper_ops import trust
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_HISTORY = Path("history.db")
@@ -27,6 +29,24 @@ def history_option(function: F) -> F:
 def json_option(function: F) -> F:
     """`--json`: versioned JSON on stdout instead of a table."""
     return click.option("--json", "as_json", is_flag=True, help="Print versioned JSON instead of a table.")(function)
+
+
+def _believe(_context: click.Context, _option: click.Parameter, path: Path | None) -> None:
+    if path is not None:
+        trust.believe(path)
+
+
+def ca_option(function: F) -> F:
+    """`--ca-file PATH`, else WHISPER_OPS_CA_FILE; nothing is handed on, as `whisper_ops.trust` remembers it."""
+    return click.option(
+        "--ca-file",
+        type=click.Path(path_type=Path),
+        envvar=trust.VARIABLE,
+        show_envvar=True,
+        expose_value=False,
+        callback=_believe,
+        help="Believe the certificates of these authorities too (PEM).",
+    )(function)
 
 
 def token_option(function: F) -> F:

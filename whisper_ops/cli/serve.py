@@ -1,6 +1,7 @@
 """`whisper-ops serve`."""
 
 import ipaddress
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,9 @@ _LAW_KEYS = {
     "hang": "hang_after",
 }
 
+_FILE = click.Path(path_type=Path)
+_PORT = 8000
+
 
 @click.command("serve")
 @click.option("--model", metavar="NAME|FOLDER", help="A model's name, or its folder; without it, tiny.en of [speech].")
@@ -45,7 +49,11 @@ _LAW_KEYS = {
 @click.option("--compute-type", default="default", show_default=True, help="int8, float16, …; default: int8 on a CPU.")
 @click.option("--max-batch", type=click.IntRange(1, 256), help="Rows a batch; default: 4 on a CPU, 16 on a GPU.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="0: any free one.  [default: PORT of the environment, else 8000]"
+)
+@click.option("--tls-cert", type=_FILE, help="Serve https and wss with this certificate and its chain (PEM).")
+@click.option("--tls-key", type=_FILE, help="Its private key, where --tls-cert does not hold it.")
 @click.option(
     "--max-connections-per-gpu",
     metavar="N|auto",
@@ -77,10 +85,8 @@ _LAW_KEYS = {
 )
 @click.option("--public-url", metavar="TEMPLATE", help="What /connect answers: wss://{pod_id}-{port}.example/ws.")
 @click.option("--reconnect-url", metavar="URL", help="Where clients are sent while this server drains: wss://HOST/ws.")
-@click.option("--token-file", type=click.Path(path_type=Path, dir_okay=False), help="Else WHISPER_OPS_TOKEN.")
-@click.option(
-    "--admin-token-file", type=click.Path(path_type=Path, dir_okay=False), help="Else WHISPER_OPS_ADMIN_TOKEN."
-)
+@click.option("--token-file", type=_FILE, help="Else WHISPER_OPS_TOKEN.")
+@click.option("--admin-token-file", type=_FILE, help="Else WHISPER_OPS_ADMIN_TOKEN.")
 @click.option("--insecure", is_flag=True, help="Listen on other than loopback addresses without a token.")
 @click.option(
     "--lag-objective", type=click.FloatRange(0), default=0.0, help="Refuse new streams above this p95 lag, s."
@@ -131,7 +137,9 @@ def _settings(options: dict[str, Any]) -> "Settings":
         compute_type=options["compute_type"],
         max_batch=max_batch,
         host=options["host"],
-        port=options["port"],
+        port=_port(options["port"]),
+        tls_certificate=_certificate(options),
+        tls_key=options["tls_key"],
         max_connections_per_gpu=_limit(options, name, max_batch),
         placement=options["placement"],
         when_full=options["when_full"],
@@ -147,6 +155,23 @@ def _settings(options: dict[str, Any]) -> "Settings":
         log_json=options["log_json"],
         law=SimulatedLaw(**_law(options["sim_law"] or "")),
     )
+
+
+def _port(said: int | None) -> int:
+    """As said on the command line, else as a platform says it in the environment."""
+    text = os.environ.get("PORT", "").strip()
+    if said is not None or not text:
+        return _PORT if said is None else said
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
+        raise UserError(f"PORT in the environment is {text!r}, which is no port from 0 to 65535; say --port")
+    return int(text)
+
+
+def _certificate(options: dict[str, Any]) -> Path | None:
+    if options["tls_key"] is not None and options["tls_cert"] is None:
+        raise UserError(f"--tls-key {options['tls_key']} goes with --tls-cert, the certificate of that key")
+    path: Path | None = options["tls_cert"]
+    return path
 
 
 def _token(options: dict[str, Any]) -> str | None:

@@ -11,7 +11,7 @@ import click
 
 from whisper_ops import console
 from whisper_ops.cli.clip_progress import ClipProgress
-from whisper_ops.cli.options import history_option, json_option, token_option
+from whisper_ops.cli.options import ca_option, history_option, json_option, token_option
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.secrets import read_token
 
@@ -80,6 +80,7 @@ def command() -> None:
 @history_option
 @json_option
 @token_option
+@ca_option
 def run(url: str, history: Path, html: Path | None, transcripts: Path | None, as_json: bool, **given: Any) -> int:  # noqa: ANN401  # click's options
     """Measure the server at URL with speaking clients, level by level.
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from whisper_ops.cli.options import token_option
+from whisper_ops.cli.options import ca_option, token_option
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -19,6 +19,7 @@ def watch_options(function: F) -> F:
             type=click.FloatRange(0.1, 86_400),
             help="Seconds from poll to poll.  [default: 1, or [poll] of whisper-ops.toml]",
         ),
+        ca_option,
         token_option,
         click.option(
             "--config",

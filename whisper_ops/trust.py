@@ -1,0 +1,76 @@
+"""Whose certificates are believed when we are the client: the system's authorities, and one of the user's own.
+
+Every connection of every command asks here, so that a private authority is named once: `--ca-file`, or
+WHISPER_OPS_CA_FILE. The variable is also how the processes that a command starts learn of it.
+"""
+
+import os
+import ssl
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from whisper_ops.errors import UserError
+
+VARIABLE = "WHISPER_OPS_CA_FILE"
+_UNKNOWN_AUTHORITY = (18, 19, 20, 21)
+"""OpenSSL's X509_V_ERR_*: signed by itself, by an unknown authority, by one that was not sent."""
+
+
+def believe(path: Path) -> None:
+    """Believe the authorities in a PEM file too, here and in every process that is started from here.
+
+    Raises:
+        UserError: it cannot be read, or holds no certificate.
+    """
+    _with(str(path.absolute()))
+    os.environ[VARIABLE] = str(path.absolute())
+
+
+def context() -> ssl.SSLContext:
+    """The context of every TLS connection that we open.
+
+    Raises:
+        UserError: the file that the environment names cannot be used.
+    """
+    return _with(os.environ.get(VARIABLE) or None)
+
+
+def context_for(url: str) -> ssl.SSLContext | None:
+    """The context for a WebSocket's address; None where it is plain `ws`."""
+    return context() if urlsplit(url).scheme in ("wss", "https") else None
+
+
+@cache
+def _with(path: str | None) -> ssl.SSLContext:
+    # Loading the authorities takes 20 ms and some MB: once, not once a server.
+    made = ssl.create_default_context()
+    if path is not None:
+        try:
+            made.load_verify_locations(path)
+        except ssl.SSLError as error:  # which is an OSError as well
+            raise UserError(f"the CA file {path} holds no certificate in PEM form") from error
+        except OSError as error:
+            raise UserError(f"cannot read the CA file {path}: {error.strerror or error}") from error
+    return made
+
+
+def untrusted(where: str, error: BaseException) -> str | None:
+    """What to say when an error comes from a certificate that is not believed; None when it does not."""
+    for cause in chain(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            advice = "; if its authority is your own, name it with --ca-file"
+            unknown = cause.verify_code in _UNKNOWN_AUTHORITY
+            return f"TLS: the certificate of {where} is not trusted: {cause.verify_message}{advice if unknown else ''}"
+    return None
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and all that it came from; inner ones last, as httpx and anyio wrap what the system said."""
+    while error is not None:
+        yield error
+        if isinstance(error, BaseExceptionGroup):
+            for part in error.exceptions:
+                yield from chain(part)
+        error = error.__cause__ or error.__context__
