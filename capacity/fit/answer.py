@@ -11,10 +11,12 @@ from capacity.fit.capacity import Capacity, ceiling, no_objective, within
 from capacity.fit.compete import LEAST_LEVELS, Chosen, Kind, compete
 from capacity.fit.levels import Columns, Level, Levels, read_levels
 from capacity.fit.objective import Objective, parse
-from capacity.fit.table import Table, read
 from capacity.laws.curve import Law, Reciprocal
 from capacity.laws.latency import DEFAULT_PRIOR, PACED, fit_latency
 from capacity.laws.throughput import fit_throughput
+from capacity.tables.cells import Mark
+from capacity.tables.file import read
+from capacity.tables.table import Table
 from whisper_ops.errors import Exit, UserError
 
 _CLOSED_LOOP = re.compile(r"concurren|thread|worker|task|client|process|in.?flight|vus?\b", re.IGNORECASE)
@@ -31,6 +33,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     objective: str | None = None
     predict: tuple[float, ...] = ()
     by: tuple[str, ...] = ()
+    decimal: Mark | None = None
+    """The mark before decimals, where the file does not tell."""
 
 
 class Prediction(msgspec.Struct, frozen=True):
@@ -62,7 +66,7 @@ def answer(path: Path, question: Question) -> list[Fit]:
     Raises:
         UserError: the file or the question cannot be read (exit code 2), or is not enough evidence (exit code 4).
     """
-    table = read(path)
+    table = read(path, question.decimal)
     table.require(question.load, question.metric, *question.by)
     if not table.rows:
         raise UserError(f"{path} has column names but no row, and so no load level", Exit.EVIDENCE)
@@ -90,7 +94,7 @@ def refused(reason: str, question: Question, key: dict[str, str] | None = None) 
 
 
 def _one(table: Table, question: Question, key: dict[str, str]) -> Fit:
-    unit = question.unit or table.unit(question.metric)
+    unit = _unit(table, question)
     objective = None if question.objective is None else parse(question.objective, unit)
     judged = question.metric if objective is None else objective.column
     table.require(judged)
@@ -110,6 +114,14 @@ def _one(table: Table, question: Question, key: dict[str, str]) -> Fit:
         key=key,
         points=tuple((level.load, level.figure) for level in found.levels),
     )
+
+
+def _unit(table: Table, question: Question) -> str | None:
+    """The unit of the figure: as its cells or its column state, else as it was asked."""
+    stated = table.unit(question.metric)
+    if stated and question.unit and stated.lower() != question.unit.lower():
+        raise UserError(f"--unit says {question.unit}, and {question.metric} of {table.path} is in {stated}")
+    return question.unit or stated
 
 
 def _predictions(chosen: Chosen, found: Levels, question: Question) -> tuple[Prediction, ...]:

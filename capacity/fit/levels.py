@@ -7,8 +7,12 @@ from statistics import median
 
 import msgspec
 
-from capacity.fit.table import Table
+from capacity.tables.cells import is_nothing
+from capacity.tables.cells import number as read_number
+from capacity.tables.table import Table
+from capacity.tables.times import is_time
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.units import unit_of
 
 HELD = 0.95
 """The share of its load that a level must really have held (Little's law) to be evidence."""
@@ -164,22 +168,20 @@ def _refuse_mixed(table: Table, load: str, loads: Sequence[float | None]) -> Non
 
 
 def _is_name(table: Table, column: str) -> bool:
-    """Whether a column holds names, with no number and no yes or no among them."""
-    cells = {row.cells[column].strip().lower() for row in table.rows}
+    """Whether a column holds names, with no number, no time and no yes or no among them."""
+    cells = {table.cell(row, column).strip().lower() for row in table.rows}
     answers = ("yes", "no", "pass", "fail", "true", "false", "marginal")
-    return not any(cell.startswith(answers) or cell in ("", "nan") or _is_number(cell) for cell in cells)
+    return not any(cell.startswith(answers) or is_nothing(cell) or _is_number(cell) or is_time(cell) for cell in cells)
 
 
 def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    """Whether a cell is a number, alone or in a unit; `7B` and `4x` are names of models and machines."""
+    found = read_number(cell)
+    return found is not None and (not found.unit or (found.unit != "b" and unit_of(found.unit) is not None))
 
 
 def _cell(table: Table, index: int, column: str) -> str:
-    return table.rows[index].cells[column]
+    return table.cell(table.rows[index], column)
 
 
 def _refuse_jumps(table: Table, columns: Columns, levels: Sequence[Level]) -> None:

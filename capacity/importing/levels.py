@@ -9,12 +9,14 @@ from typing import Any
 import msgspec
 
 from capacity.fit.levels import not_held
-from capacity.fit.table import Table
-from capacity.importing.figures import UNITS, Source
+from capacity.importing.figures import Source, in_base_units, parse_map
 from capacity.plan.objective import rejudged
+from capacity.tables.table import Table
 from whisper_ops.errors import UserError
 from whisper_ops.history import LevelRecord
 
+_OURS = ("sweep_id", "audit", "passed", "reason")
+"""What a level of ours says of itself, and a file of others cannot."""
 _LONG_SECONDS = 60.0
 _WORDS = 200
 _HELD = 0.95
@@ -22,20 +24,20 @@ _HELD = 0.95
 
 def parse_level_map(entries: tuple[str, ...]) -> dict[str, Source]:
     """Read `level.FIELD=COLUMN[:UNIT]` entries; UserError for what a level does not have."""
-    known = set(LevelRecord.__struct_fields__) - {"sweep_id", "audit", "passed", "reason"}
-    found: dict[str, Source] = {}
-    for entry in entries:
-        name, equals, rest = entry.partition("=")
-        field = name.removeprefix("level.")
-        column, _, unit = rest.rpartition(":") if rest.rpartition(":")[2].lower() in UNITS else (rest, "", "")
-        if not equals or not column or not name.startswith("level.") or field not in known:
-            raise UserError(
-                f"--map for levels takes level.FIELD=COLUMN[:UNIT], such as level.streams=clients, not {entry!r}"
-            )
-        found[field] = Source(column, UNITS[unit.lower()])
-    if "streams" not in found:
+    known = {
+        f"level.{field.name}"
+        for field in msgspec.structs.fields(LevelRecord)
+        if field.name not in _OURS and field.type in (int, int | None, float, float | None)
+    }
+    wrong = next((entry for entry in entries if not entry.startswith("level.") or "=" not in entry), None)
+    if wrong is not None:
+        raise UserError(
+            f"--map for levels takes level.FIELD=COLUMN[:UNIT], such as level.streams=clients, not {wrong!r}"
+        )
+    found = parse_map(entries, known, "a level; it takes level.FIELD=COLUMN[:UNIT]")
+    if "level.streams" not in found:
         raise UserError("--map needs level.streams=COLUMN, the number of streams of a level")
-    return found
+    return {figure.removeprefix("level."): source for figure, source in found.items()}
 
 
 def levels(table: Table, sources: dict[str, Source], objective: str, started_at: float) -> tuple[LevelRecord, ...]:
@@ -45,15 +47,13 @@ def levels(table: Table, sources: dict[str, Source], objective: str, started_at:
         UserError: a column is missing, a figure is text or below 0, or the objective asks for what no column has.
     """
     table.require(*(source.column for source in sources.values()))
-    numbers = {field: table.numbers(source.column) for field, source in sources.items()}
+    numbers = {field: in_base_units(table, field, source) for field, source in sources.items()}
     short = not_held(table, sources["streams"].column)
     made = []
     for index, row in enumerate(table.rows):
-        figures = {
-            field: value * sources[field].factor for field in sources if (value := numbers[field][index]) is not None
-        }
-        if any(value < 0 for value in figures.values()) or not figures.get("streams"):
-            raise UserError(f"{table.path}, line {row.line}: a level needs streams above 0 and no figure below 0")
+        figures = {field: value for field in sources if (value := numbers[field][index]) is not None}
+        if not figures.get("streams"):
+            raise UserError(f"{table.path}, line {row.line}: a level needs streams above 0")
         made.append(_level(figures, started_at + index, short.get(index)))
     return rejudged(made, objective)
 

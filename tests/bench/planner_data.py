@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from capacity.fit.table import read
+from capacity.tables.file import read
 
 DATA = Path(__file__).parent.parent / "data"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from capacity.fit.compete import Kind
-from capacity.fit.table import read
+from capacity.tables.file import read
 from tests.bench.planner_data import DATA, Curve, Knee, below, knees
 
 FILE, BLIND = DATA / "gauntlet.csv", DATA / "blind.csv"

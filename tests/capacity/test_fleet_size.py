@@ -11,10 +11,10 @@ from capacity.fleet.erlang import blocking, offered_for, slots_for
 from capacity.fleet.price import Price, read_price
 from capacity.fleet.size import Demand, in_words, size
 from capacity.fleet.trend import daily_peaks, trend
-from capacity.fleet.words import length, rate, share
 from whisper_ops.errors import UserError
 from whisper_ops.history import History
 from whisper_ops.snapshot import ServerFigures, Snapshot
+from whisper_ops.units import length, rate, share
 
 
 class Simulated:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from whisper_ops import console
-from whisper_ops.cli.options import json_option
+from whisper_ops.cli.options import MARKS, decimal_option, json_option
 from whisper_ops.errors import Exit, UserError
 
 
@@ -27,6 +27,7 @@ from whisper_ops.errors import Exit, UserError
 @click.option(
     "--by", metavar="COLUMN,…", help="Columns that tell the curves of a file apart; each is fitted by itself."
 )
+@decimal_option
 @json_option
 def command(  # noqa: PLR0913, PLR0917  # an argument an option, as click calls it
     file: Path,
@@ -37,6 +38,7 @@ def command(  # noqa: PLR0913, PLR0917  # an argument an option, as click calls 
     objective: str | None,
     predict: str | None,
     by: str | None,
+    decimal: str | None,
     as_json: bool,
 ) -> int:
     """Fit a scaling law to the load levels in FILE, a CSV file; lines that start with # are comments.
@@ -58,6 +60,7 @@ def command(  # noqa: PLR0913, PLR0917  # an argument an option, as click calls 
             "objective": objective,
             "predict": _loads(predict),
             "by": _names(by),
+            "decimal": None if decimal is None else MARKS[decimal],
         },
         Question,
     )

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from whisper_ops import console
-from whisper_ops.cli.options import ca_option, history_option, token_option
+from whisper_ops.cli.combinations import Excludes, Needs, combinations
+from whisper_ops.cli.options import MARKS, ca_option, decimal_option, history_option, token_option
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, SweepRecord
 from whisper_ops.snapshot import Identity, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from capacity.tables.cells import Mark
 
 _BATCH = 2000
 MAPPINGS = ("whisper-ops", "whisperlive", "vllm", "dcgm")
@@ -43,8 +46,15 @@ MAPPINGS = ("whisper-ops", "whisperlive", "vllm", "dcgm")
 @click.option("--software-version", help="Its version.")
 @click.option("--model", help="The model it serves.")
 @click.option("--gpu", help="The GPU it serves on.")
+@decimal_option
 @token_option
 @ca_option
+@combinations(
+    Excludes("prometheus", ("entries", "levels", "objective", "by", "decimal", "server"), "it is about a file"),
+    *(Needs(option, ("prometheus",)) for option in ("since", "step", "mappings", "token_file", "ca_file")),
+    Needs("objective", ("levels",)),
+    Excludes("levels", ("by",), "the levels of a file are of one server"),
+)
 def command(file: Path | None, **options: Any) -> int:  # noqa: ANN401  # click hands over the options by name
     """Read measurements that something else made into the history, so that `plan` can use them.
 
@@ -71,18 +81,23 @@ def command(file: Path | None, **options: Any) -> int:  # noqa: ANN401  # click 
 
 
 def _from_file(file: Path, options: dict[str, Any], identity: Identity) -> "Iterable[Snapshot]":
-    from capacity.fit.table import read
-    from capacity.importing.figures import parse_map
+    from capacity.importing.figures import known_figures, parse_map
     from capacity.importing.table import snapshots
+    from capacity.tables.file import read
 
-    return snapshots(read(file), parse_map(options["entries"]), options["server"], identity, options["by"])
+    sources = parse_map(options["entries"], {"at", *known_figures()}, "the history")
+    return snapshots(read(file, _decimal(options)), sources, options["server"], identity, options["by"])
+
+
+def _decimal(options: dict[str, Any]) -> "Mark | None":
+    return None if options["decimal"] is None else MARKS[options["decimal"]]
 
 
 def _from_prometheus(options: dict[str, Any], identity: Identity) -> "Iterable[Snapshot]":
-    from capacity.fleet.words import length
     from capacity.importing.prometheus import MAPPINGS as KNOWN
     from capacity.importing.prometheus import Range, snapshots
     from whisper_ops.secrets import read_token
+    from whisper_ops.units import length
 
     now = time.time()
     wanted = Range(now - length(options["since"], "--from"), now, length(options["step"], "--step"))
@@ -107,11 +122,11 @@ def _store(history: Path, found: "Iterable[Snapshot]") -> int:
 def _import_levels(file: Path, options: dict[str, Any], identity: Identity) -> int:
     import msgspec
 
-    from capacity.fit.table import read
     from capacity.importing.levels import levels, parse_level_map
+    from capacity.tables.file import read
 
     objective = options["objective"] or "stable_p95_seconds<=2"
-    found = levels(read(file), parse_level_map(options["entries"]), objective, time.time())
+    found = levels(read(file, _decimal(options)), parse_level_map(options["entries"]), objective, time.time())
     sweep = SweepRecord(
         server=options["server"],
         started_at=time.time(),

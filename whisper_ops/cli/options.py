@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
@@ -10,6 +10,7 @@ from whisper_ops import trust
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+MARKS: dict[str, Literal[".", ","]] = {"point": ".", "comma": ","}
 DEFAULT_HISTORY = Path("history.db")
 
 
@@ -46,6 +47,13 @@ def ca_option(function: F) -> F:
         expose_value=False,
         callback=_believe,
         help="Believe the certificates of these authorities too (PEM).",
+    )(function)
+
+
+def decimal_option(function: F) -> F:
+    """`--decimal point|comma`: for a table whose cells do not tell."""
+    return click.option(
+        "--decimal", type=click.Choice(list(MARKS)), help="The mark before decimals, where the table does not tell."
     )(function)
 
 

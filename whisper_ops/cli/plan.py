@@ -150,7 +150,7 @@ def _make(options: dict[str, Any]) -> "Plan":
 
 def _demand(options: dict[str, Any], gpus: int) -> "Demand | None":
     from capacity.fleet.size import Demand
-    from capacity.fleet.words import length, rate, share
+    from whisper_ops.units import length, rate, share
 
     arrivals, mean = options["peak_arrivals"], options["mean_length"]
     if (arrivals is None) != (mean is None):

@@ -1,0 +1,1 @@
+"""Tables as people export them: the file, its rows, and what a cell says as a number or as a time."""
