@@ -50,18 +50,25 @@ _FIGURES: dict[Part, type[Figures]] = {
 }
 
 
+Aggregate = Literal["sum", "max", "min", "mean", "count"]
+
+
 class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where one figure comes from."""
 
     metric: str
     plus: tuple[str, ...] = ()
-    """Metrics that are added to it."""
+    """Metrics that are added to it; where one of them is missing or blank the figure is unknown."""
+    plus_if_there: tuple[str, ...] = ()
+    """Metrics that are added where the exporter has them."""
     labels: dict[str, str] = {}
     """Only series with these labels."""
     without: dict[str, str] = {}
     """No series with any of these labels."""
-    aggregate: Literal["sum", "max", "min", "mean", "count"] = "sum"
-    """What becomes of several series."""
+    aggregate: Aggregate = "sum"
+    """What becomes of several series of one metric."""
+    instances: Aggregate | None = None
+    """What becomes of the instances of a device that has no series of its own; None: the same."""
     unit: str = ""
     rate: bool = False
     """The metric counts up; the figure is its increase a second since the poll before."""
@@ -74,6 +81,11 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     bits: Literal["", "nvml-throttle"] = ""
     """The value is a set of bits, which becomes a list of words."""
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Every metric that it is made of."""
+        return (self.metric, *self.plus, *self.plus_if_there)
+
 
 class Mapping(msgspec.Struct, frozen=True, kw_only=True):
     """A whole mapping: what each part of a snapshot is read from."""
@@ -81,17 +93,31 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
     path: str = "/metrics"
     software: str | None = None
     gpu_label: str | None = None
-    """The label that tells GPUs apart."""
-    parts: dict[Part, dict[str, Field]] = {}
+    """The label that tells GPUs apart: those of one machine, or with `gpu_host` those of several."""
+    gpu_number: str | None = None
+    """The label with their numbers; None: `gpu_label` itself, where it is a number."""
+    gpu_host: str | None = None
+    """The label that names the machine a GPU is in."""
+    gpu_instance: str | None = None
+    """The label that names a part of a GPU (MIG); series without it are of the whole GPU."""
+    gpu_instance_size: str | None = None
+    """The label that begins with how many parts of the GPU an instance has, by which a mean of instances weighs."""
+    blanks: Literal["", "dcgm"] = ""
+    """Numbers by which the exporter says that it does not know."""
+    parts: dict[Part, dict[str, tuple[Field, ...]]] = {}
+    """Of each figure the fields it may come from: the first that is known is taken."""
 
     def metrics(self) -> set[str]:
         """Every metric name that is looked at, with those that a histogram is spread over."""
         names: set[str] = set()
-        for field in (field for part in self.parts.values() for field in part.values()):
-            names |= {field.metric, *field.plus}
+        for field in (field for part in self.parts.values() for fields in part.values() for field in fields):
+            names |= {*field.metrics}
             if field.quantile is not None:
                 names.add(f"{field.metric}_bucket")
         return names
+
+
+_WORDS = ("path", "software", "gpu_label", "gpu_number", "gpu_host", "gpu_instance", "gpu_instance_size")
 
 
 def ready_made(kind: str) -> Mapping:
@@ -106,33 +132,40 @@ def load(path: Path) -> Mapping:
         UserError: it cannot be read, or something in it is wrong; with its line.
     """
     file = TomlFile(path)
-    known = {"path", "software", "gpu_label", *get_args(Part)}
+    known = (*sorted(get_args(Part)), *_WORDS, "blanks")
     for key in file.tables:
         if key not in known:
-            raise file.wrong(f"there is no [{key}] in a mapping; there are {', '.join(sorted(known))}", key)
+            raise file.wrong(f"there is no [{key}] in a mapping; there are {', '.join(known)}", key)
     parts = {part: dict(_fields(file, part)) for part in _FIGURES}
-    gpu_label = file.tables.get("gpu_label")
-    if parts["gpu"] and not isinstance(gpu_label, str):
+    words: dict[str, str] = {}
+    for key in (key for key in _WORDS if key in file.tables):
+        if not isinstance(file.tables[key], str):
+            raise file.wrong(f'{key} is a text, as in {key} = "…"', key)
+        words[key] = file.tables[key]
+    if parts["gpu"] and "gpu_label" not in words:
         raise file.wrong('[gpu] needs gpu_label = "…" at the top: the label that tells GPUs apart', "gpu")
-    return Mapping(
-        path=str(file.tables.get("path", "/metrics")),
-        software=file.tables.get("software"),
-        gpu_label=gpu_label,
-        parts=parts,
-    )
+    blanks = file.tables.get("blanks", "")
+    if blanks not in {"", "dcgm"}:
+        raise file.wrong(f'blanks may be "dcgm", not {blanks!r}', "blanks")
+    return Mapping(**words, blanks=blanks, parts=parts)
 
 
-def _fields(file: TomlFile, part: Part) -> Iterator[tuple[str, Field]]:
+def _fields(file: TomlFile, part: Part) -> Iterator[tuple[str, tuple[Field, ...]]]:
     figures = {field.name: field.type for field in msgspec.structs.fields(_FIGURES[part])}
     table: dict[str, Any] = file.tables.get(part, {})
     for name, value in table.items():
         if name not in figures or name in {"gpu_id", "simulated", "lag_bucket_counts"}:
             raise file.wrong(f"there is no figure [{part}] {name}", part, key=name)
-        try:
-            field = msgspec.convert({"metric": value} if isinstance(value, str) else value, Field)
-        except msgspec.ValidationError as error:
-            raise file.wrong(f"[{part}] {name}: {error}", part, key=name) from error
-        if field.unit not in UNITS:
-            units = ", ".join(unit for unit in UNITS if unit)
-            raise file.wrong(f"[{part}] {name}: there is no unit {field.unit!r}; there are {units}", part, key=name)
-        yield name, field
+        values = value if isinstance(value, list) else [value]
+        yield name, tuple(_field(file, part, name, value) for value in values)
+
+
+def _field(file: TomlFile, part: Part, name: str, value: object) -> Field:
+    try:
+        field = msgspec.convert({"metric": value} if isinstance(value, str) else value, Field)
+    except msgspec.ValidationError as error:
+        raise file.wrong(f"[{part}] {name}: {error}", part, key=name) from error
+    if field.unit not in UNITS:
+        units = ", ".join(unit for unit in UNITS if unit)
+        raise file.wrong(f"[{part}] {name}: there is no unit {field.unit!r}; there are {units}", part, key=name)
+    return field

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from dashboard.source import Source, SourceError
+from whisper_ops.bounds import possible
 from whisper_ops.snapshot import Snapshot
 
 Emit = Callable[[Snapshot], None]
@@ -68,7 +69,7 @@ class Poller:
         self.polls_total += 1
         try:
             async with asyncio.timeout(self.deadline):
-                snapshot = await self.source.read()
+                snapshot = possible(await self.source.read(), self.source.remarks.note)
         except SourceError as error:
             return self._failed(str(error))
         except TimeoutError:

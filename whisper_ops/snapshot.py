@@ -5,6 +5,7 @@ are the columns of `server_sample`, `gpu_sample` and `host_sample`: what is show
 can be shown again. `from_wire` makes one out of a whisper-ops server's answer; other sources fill what they know.
 """
 
+import math
 from typing import Literal
 
 import msgspec
@@ -249,7 +250,7 @@ def _counted(now: tuple[int, ...], earlier: tuple[int, ...]) -> tuple[int, ...] 
 
 def _whole(value: float | None) -> float | None:
     """Without a fraction that is only noise: SQLite keeps whole numbers in 1 to 6 bytes, all others in 8."""
-    return None if value is None else float(round(value))
+    return value if value is None or not math.isfinite(value) else float(round(value))
 
 
 def _scaled(value: float | None, factor: float) -> float | None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from capacity.laws.line import fit_line
 from capacity.plan.key import Key
+from whisper_ops.bounds import bound
 from whisper_ops.history import History
 from whisper_ops.names import plain
 
@@ -186,9 +187,10 @@ def _server_window(
 def _keep(
     readings: dict[str, list[Reading]], row: dict[str, float | None], figures: dict[str, str], at: float, load: float
 ) -> None:
-    for figure in figures:
+    for figure, column in figures.items():
         value = row[figure]
-        if value is not None:
+        # What an older version let into the history may be no figure at all, and spoils the mean it is in.
+        if value is not None and bound(column.rpartition(".")[2]).holds(value):
             readings.setdefault(figure, []).append(Reading(at, load, float(value)))
 
 

@@ -13,6 +13,7 @@ from capacity.clients import PROTOCOLS, check_protocol
 from capacity.speech.maker import Progress, make_default
 from capacity.speech.tones import make_tones
 from whisper_ops import trust, wire
+from whisper_ops.bounds import possible
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.snapshot import Snapshot, from_wire
 
@@ -90,7 +91,7 @@ async def poll(http: httpx.AsyncClient, target: Target) -> Snapshot:
         seconds = time.monotonic() - began
         if answer.status_code == 200:
             said = msgspec.json.decode(answer.content, type=wire.ServerSnapshot)
-            return from_wire(target.name, time.time(), seconds, said)
+            return possible(from_wire(target.name, time.time(), seconds, said))
         error = f"/snapshot answered HTTP {answer.status_code}"
     except httpx.HTTPError as problem:
         error = str(problem) or type(problem).__name__

@@ -1,23 +1,27 @@
 """One HTTP client a server, and every way a request can fail told in one sentence."""
 
+import asyncio
 import socket
 import ssl
-from typing import NamedTuple
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, TypeVar
 
 import httpx
 
 from dashboard.source import SourceError
 from whisper_ops import trust
+from whisper_ops.answers import ACCEPTED, Answer, UnreadableAnswer, fetch_request
 
-MAX_ANSWER_BYTES = 16 * 1024 * 1024
-"""A snapshot of 64 GPUs is some 60 kB, a large Prometheus page 2 MB; more than this is something else."""
+IN_PASSING_BYTES = 32 * 1024
+"""Bodies up to this are read on the event loop, within some milliseconds; larger ones in a thread."""
+
+T = TypeVar("T")
 
 
-class Answer(NamedTuple):
-    """What came back."""
-
-    body: bytes
-    content_type: str
+class NotThereError(SourceError):
+    """The server answers, but has nothing under this path."""
 
 
 class Web:
@@ -26,7 +30,10 @@ class Web:
     def __init__(self, base: str, token: str | None = None, at: str | None = None) -> None:
         """`at`: the address to connect to, where the host of `base` stands for many; the host's name is still asked."""
         self._base = httpx.URL(base)
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = {"Accept-Encoding": ACCEPTED}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        self._reading: asyncio.Future[Any] | None = None
         self._extensions: dict[str, str] = {}
         self._requests: dict[str, httpx.Request] = {}
         connect_to = self._base
@@ -46,6 +53,7 @@ class Web:
         """The answer to `GET path`, read to its end.
 
         Raises:
+            NotThereError: it has no such path.
             SourceError: nobody answered, or the answer was no 200, too large, or cut off.
         """
         request = self._requests.get(path)
@@ -54,25 +62,28 @@ class Web:
             request = self._client.build_request("GET", path, extensions=self._extensions)
             self._requests[path] = request
         try:
-            response = await self._client.send(request, stream=True)
-            try:
-                body = await self._body(response, path)
-            finally:
-                await response.aclose()
+            answer = await fetch_request(self._client, request, seconds=None)  # the poller's deadline holds
+        except UnreadableAnswer as error:
+            raise SourceError(f"{self._where(path)} {error}") from error
         except httpx.HTTPError as error:
             raise SourceError(self._why(error, path)) from error
-        if response.status_code != httpx.codes.OK:
-            raise SourceError(self._refusal(response.status_code, path))
-        return Answer(body, response.headers.get("content-type", ""))
+        if answer.status != httpx.codes.OK:
+            raise self._refusal(answer.status, path)
+        return answer
 
-    async def _body(self, response: httpx.Response, path: str) -> bytes:
-        chunks, size = [], 0
-        async for chunk in response.aiter_bytes():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > MAX_ANSWER_BYTES:
-                raise SourceError(f"{self._where(path)} sent more than {MAX_ANSWER_BYTES // 2**20} MiB")
-        return b"".join(chunks)
+    async def parsed(self, answer: Answer, parse: Callable[[], T]) -> T:
+        """What `parse` makes of an answer; of a large one in a thread, so that nothing else waits.
+
+        Raises:
+            SourceError: the reading of an earlier answer is not done yet, or what `parse` raises.
+        """
+        if len(answer.body) <= IN_PASSING_BYTES:
+            return parse()
+        if self._reading is not None and not self._reading.done():
+            raise SourceError(f"{self._where()} sends more than can be read from one poll to the next")
+        reading = asyncio.get_running_loop().run_in_executor(_readers(), parse)
+        self._reading = reading
+        return await asyncio.shield(reading)
 
     async def close(self) -> None:
         """Close its connections."""
@@ -83,14 +94,16 @@ class Web:
         host = f"[{host}]" if ":" in host else host
         return f"{host}:{self._base.port or (443 if self._base.scheme == 'https' else 80)}{path}"
 
-    def _refusal(self, status: int, path: str) -> str:
+    def _refusal(self, status: int, path: str) -> SourceError:
         if status in {401, 403}:
-            return f"{self._where()} refused the token ({status}); give one with --token-file or WHISPER_OPS_TOKEN"
-        if status == httpx.codes.NOT_FOUND:
-            return f"{self._where()} has no {path} (404); is another program listening there?"
+            return SourceError(
+                f"{self._where()} refused the token ({status}); give one with --token-file or WHISPER_OPS_TOKEN"
+            )
+        if status in {httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED, httpx.codes.NOT_IMPLEMENTED}:
+            return NotThereError(f"{self._where()} has no {path} ({status}); is another program listening there?")
         if 300 <= status < 400:
-            return f"{self._where(path)} redirects elsewhere ({status}); give the address it redirects to"
-        return f"{self._where(path)} answered {status}"
+            return SourceError(f"{self._where(path)} redirects elsewhere ({status}); give the address it redirects to")
+        return SourceError(f"{self._where(path)} answered {status}")
 
     def _why(self, error: httpx.HTTPError, path: str) -> str:
         reasons = (self._reason(cause) for cause in trust.chain(error))
@@ -113,3 +126,9 @@ class Web:
             case OSError() if cause.strerror:
                 reason = f"{self._where()}: {cause.strerror.lower()}"
         return reason
+
+
+@cache
+def _readers() -> ThreadPoolExecutor:
+    # Not asyncio's own: names are looked up there, and one server's large answers must not hold up all others' names.
+    return ThreadPoolExecutor(2, "reading")

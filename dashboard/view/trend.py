@@ -5,6 +5,8 @@ Aligned bins change only at their edges: a sparkline is then repainted twice a m
 
 from collections import deque
 
+from whisper_ops.counting import risen
+
 BINS = 10
 BIN_SECONDS = 30.0
 
@@ -43,21 +45,21 @@ class Trend:
 
 
 class Rate:
-    """How much a counter rose in the last minute; a restart, which begins at 0 again, is no fall."""
+    """How much a counter rose in the last minute; a restart, which begins near 0 again, is no fall."""
 
     __slots__ = ("_risen", "_total", "_window")
 
     def __init__(self, window_seconds: float = 60.0) -> None:
         self._window = window_seconds
         self._total: int | None = None
-        self._risen: deque[tuple[float, int]] = deque()
+        self._risen: deque[tuple[float, float]] = deque()
 
     def add(self, at: float, total: int | None) -> None:
         """Add a reading of the counter; None is a poll that brought none."""
         if total is None:
             return
-        if self._total is not None and total != self._total:
-            rise = total - self._total if total > self._total else total
+        rise = None if self._total is None else risen(self._total, total)
+        if rise:
             self._risen.append((at, rise))
         self._total = total
 

@@ -143,7 +143,7 @@ async def test_a_mapping_of_ones_own_turns_energy_into_watts(tmp_path: Path) -> 
     assert first.gpus[0].power_watts is None
     watts = second.gpus[0].power_watts
     assert watts is not None
-    assert watts == pytest.approx(4.0 / (second.at - first.at))
+    assert watts == pytest.approx(4.0 / (second.at - first.at), rel=0.1)  # of two clocks
     assert second.gpus[0].memory_used_bytes == 2 * 2**20
 
 

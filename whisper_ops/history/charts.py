@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from whisper_ops.bounds import column_bound
 from whisper_ops.history.rollup import HOUR, KINDS, MINUTE, kept_since
 
 _TIERS = (("hour", HOUR), ("minute", MINUTE), ("raw", 0.0))
@@ -59,8 +60,11 @@ def chart(connection: sqlite3.Connection, query: ChartQuery, since: float, until
     if found is None:
         return []
     points: list[Point] = []
+    possible = column_bound(query.kind, query.metric)
     step = max(step, _finest_kept(connection, found[0], since))
     for row in _rows(connection, query, found[0], (since, until, step)):
+        if row[1] and not all(possible.holds(value) for value in row[3:] if value is not None):
+            continue  # let in by an older version; its sum is of no use either
         at = row[0] // step * step
         if points and points[-1].at == at:
             points[-1] = _merged(points[-1], row)

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from whisper_ops.bounds import possible
 from whisper_ops.history.facts import FactReader
 from whisper_ops.history.samples import (
     GPU,
@@ -42,7 +43,7 @@ def snapshots(connection: sqlite3.Connection, server: str, since: float, until: 
             lag_bucket_counts=decode_counts(counts),
             **dict(zip(SERVER_COLUMNS, values, strict=True)),
         )
-        yield Snapshot(
+        polled = Snapshot(
             server=server,
             at=at,
             poll_seconds=poll_seconds,
@@ -51,6 +52,8 @@ def snapshots(connection: sqlite3.Connection, server: str, since: float, until: 
             gpus=gpus.take(at),
             host=hosts.take(at),
         )
+        # A file may hold what an older version let in.
+        yield possible(polled)
 
 
 class _Gpus:

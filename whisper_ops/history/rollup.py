@@ -8,6 +8,7 @@ deleted polls of that minute is what came late added to what is there, and delet
 import sqlite3
 from typing import NamedTuple
 
+from whisper_ops.bounds import column_bound
 from whisper_ops.history.schema import BUCKET_COLUMNS, GPU_METRICS, HOST_METRICS, SERVER_METRICS
 
 MINUTE = 60.0
@@ -114,12 +115,17 @@ def _insert(kind: Kind, tier: str, aggregates: str, table: str, last: str, *, ad
 
 
 def _from_raw(kind: Kind, tier: str, *, add: bool) -> str:
-    metrics = ", ".join(
-        f"count({m}) AS {m}_n, sum({m}) AS {m}_sum, min({m}) AS {m}_min, max({m}) AS {m}_max" for m in kind.metrics
-    )
+    metrics = ", ".join(_aggregates(kind, metric) for metric in kind.metrics)
     failed = "count(error) AS failed, " if kind.name == "server" else ""
     aggregates = f"count(*) AS polls, {failed}max(at) AS last_at, {metrics}"
     return _insert(kind, tier, aggregates, f"{kind.name}_sample", "", add=add)
+
+
+def _aggregates(kind: Kind, m: str) -> str:
+    """Of what is possible only: two integers near 2⁶³, let in by an older version, would end every roll-up."""
+    low, high = column_bound(kind.name, m)
+    value = f"CASE WHEN {m} BETWEEN {low!r} AND {high!r} THEN {m} END"
+    return f"count({value}) AS {m}_n, sum({value}) AS {m}_sum, min({value}) AS {m}_min, max({value}) AS {m}_max"
 
 
 def _from_minutes(kind: Kind) -> str:

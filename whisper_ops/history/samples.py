@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from whisper_ops.bounds import possible
 from whisper_ops.histogram import BUCKETS
 from whisper_ops.history.facts import FactStore, Kind
 from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
@@ -89,7 +90,7 @@ class SampleWriter:
         for snapshot in snapshots:
             server_id = self._server_id(snapshot)
             seen.setdefault(server_id, []).append(snapshot.at)
-            self._add(server_id, snapshot)
+            self._add(server_id, possible(snapshot))
         self._write()
         self._mark(seen)
 

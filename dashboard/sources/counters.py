@@ -1,0 +1,29 @@
+"""What counts up, from one page to the next."""
+
+from collections.abc import Hashable
+
+from whisper_ops.counting import risen
+
+
+class Counters:
+    """Remembers the last page's counters. `page` begins another one; what the one before lacked is unknown in it."""
+
+    def __init__(self) -> None:
+        self._before: dict[Hashable, float] = {}
+        self._now: dict[Hashable, float] = {}
+        self._at: float | None = None
+        self.elapsed: float | None = None
+        """Seconds since the page before, by a clock that nobody sets; None on the first."""
+
+    def page(self, at: float) -> None:
+        """A page came at `at`, monotonic seconds."""
+        self.elapsed = None if self._at is None else at - self._at
+        self._before, self._now, self._at = self._now, {}, at
+
+    def increase(self, key: Hashable, value: float) -> float | None:
+        """What was counted since the page before; None where that cannot be told."""
+        before = self._before.get(key)
+        rise = None if before is None else risen(before, value)
+        # What a counter fell by a misreading is not counted a second time when it rises again.
+        self._now[key] = before if before is not None and rise == 0 else value
+        return rise

@@ -1,0 +1,122 @@
+"""Answers of other people's HTTP servers, with bounds: on the bytes that come, on what they decode to, and on time.
+
+httpx decodes each piece it gets as far as it goes: 271 bytes of gzip in gzip in gzip are three gigabytes. So bodies are
+read as they come over the wire and decoded here, one layer deep and no further than allowed.
+"""
+
+import asyncio
+import zlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import httpx
+
+MAX_BYTES = 16 * 1024 * 1024
+"""A snapshot of 64 GPUs is some 60 kB, a large Prometheus page 2 MB; more than this is something else."""
+SECONDS = 10.0
+
+ACCEPTED = "gzip, deflate"
+"""What to ask for, and all that is decoded."""
+
+
+class Answer(NamedTuple):
+    """What came back, whole and decoded."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+    @property
+    def content_type(self) -> str:
+        """The type of the body as the server says it; empty where it does not."""
+        return self.headers.get("content-type", "")
+
+
+class UnreadableAnswer(httpx.RequestError):
+    """An answer that is no answer to the question; its text follows the server's name: "sent more than 16 MiB"."""
+
+
+async def fetch(
+    client: httpx.AsyncClient,
+    method: str,
+    path: str,
+    *,
+    limit: int = MAX_BYTES,
+    seconds: float = SECONDS,
+    **asked: Any,  # noqa: ANN401  # what httpx takes: json, params, headers
+) -> Answer:
+    """Ask, and read the answer to its end.
+
+    Raises:
+        httpx.HTTPError: nobody answered, the answer broke off, took more than `seconds`, or passed a bound.
+    """
+    return await fetch_request(client, client.build_request(method, path, **asked), limit=limit, seconds=seconds)
+
+
+async def fetch_request(
+    client: httpx.AsyncClient, request: httpx.Request, *, limit: int = MAX_BYTES, seconds: float | None = SECONDS
+) -> Answer:
+    """As `fetch`, of a request that is made already; `seconds` None where the caller has a deadline."""
+    try:
+        async with asyncio.timeout(seconds):
+            response = await client.send(request, stream=True)
+            try:
+                body = _Body(response, limit)
+                async for chunk in response.aiter_raw():
+                    body.add(chunk)
+            finally:
+                await response.aclose()
+    except TimeoutError as error:
+        raise httpx.ReadTimeout(f"gave no whole answer within {seconds:g} s", request=request) from error
+    return Answer(response.status_code, body.whole(), response.headers)
+
+
+def fetch_now(client: httpx.Client, path: str, params: Mapping[str, Any], *, limit: int = MAX_BYTES) -> Answer:
+    """As `fetch`, for who has no event loop; time is bounded by the client for each piece of the answer.
+
+    Raises:
+        httpx.HTTPError: as there.
+    """
+    with client.stream("GET", path, params=dict(params), headers={"Accept-Encoding": ACCEPTED}) as response:
+        body = _Body(response, limit)
+        for chunk in response.iter_raw():
+            body.add(chunk)
+    return Answer(response.status_code, body.whole(), response.headers)
+
+
+class _Body:
+    """A body as it comes, decoded within its limit."""
+
+    def __init__(self, response: httpx.Response, limit: int) -> None:
+        said = response.headers.get("content-encoding", "").split(",")
+        layers = [layer for layer in (word.strip().lower() for word in said) if layer not in {"", "identity"}]
+        self._request = response.request
+        self._limit = limit
+        self._raw = self._size = 0
+        self._chunks: list[bytes] = []
+        self._decoder = None
+        if layers:
+            if len(layers) > 1 or layers[0] not in {"gzip", "x-gzip", "deflate"}:
+                raise UnreadableAnswer(
+                    f"sent a body in {', '.join(layers)[:60]}, which nobody asked for", request=response.request
+                )
+            self._decoder = zlib.decompressobj(wbits=47)  # of gzip and zlib, whichever it is
+
+    def add(self, chunk: bytes) -> None:
+        self._raw += len(chunk)
+        try:
+            plain = self._decoder.decompress(chunk, self._limit - self._size + 1) if self._decoder else chunk
+        except zlib.error as error:
+            raise UnreadableAnswer(
+                f"sent a body that is not compressed as it says: {error}", request=self._request
+            ) from error
+        self._size += len(plain)
+        if self._size > self._limit or self._raw > self._limit:
+            size = f"{self._limit / 2**20:g} MiB" if self._limit >= 2**20 else f"{self._limit / 1024:g} KiB"
+            raise UnreadableAnswer(f"sent more than {size}", request=self._request)
+        self._chunks.append(plain)
+
+    def whole(self) -> bytes:
+        if self._decoder is not None and not self._decoder.eof and self._raw:
+            raise UnreadableAnswer("sent a compressed body that is cut off", request=self._request)
+        return b"".join(self._chunks)
