@@ -85,6 +85,11 @@ class GpuFigures(Figures, frozen=True, kw_only=True):
     process_rss_bytes: float | None = None
     process_cpu_ratio: float | None = None
 
+    @property
+    def is_cpu(self) -> bool:
+        """Whether this is the machine's processor, which stands in for the GPU that is not there."""
+        return self.name == wire.CPU_NAME
+
 
 class HostFigures(Figures, frozen=True, kw_only=True):
     """The machine under a server at one moment."""

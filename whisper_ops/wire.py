@@ -12,6 +12,9 @@ import msgspec
 HealthStatus = Literal["starting", "healthy", "degraded", "critical", "draining"]
 GpuState = Literal["starting", "ready", "failed", "draining"]
 
+CPU_NAME = "CPU"
+"""The `name` of the one device of a server without a GPU."""
+
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True):
     """A part of an answer. Unknown fields are ignored, so that old dashboards read new servers."""

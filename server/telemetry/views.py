@@ -111,7 +111,7 @@ class Views:
         device, reading, usage = worker.device, self._reading(gpu_id), self._usage.get(gpu_id)
         total, free = self._memory(gpu_id)
         used = total - free if total is not None and free is not None else None
-        names = {"cpu": "CPU", "sim": f"simulated GPU {gpu_id}", "cuda": reading.name if reading else None}
+        names = {"cpu": wire.CPU_NAME, "sim": f"simulated GPU {gpu_id}", "cuda": reading.name if reading else None}
         return wire.GpuEntry(
             gpu_id=gpu_id,
             active_connections=len(gpu.active),

@@ -78,6 +78,11 @@ class Faults(msgspec.Struct, kw_only=True):
     never_refuses: bool = False
     leaks_gigabytes: float = 0.0
     """A connection, for good."""
+    memory_gigabytes: tuple[float, float] = (1.0, 8.0)
+    """Of each GPU: in use without a connection, and in all."""
+    device_name: str | None = None
+    memory_late_seconds: float = 0.0
+    """A gigabyte that connections took is said to be in use for so long after they left."""
     always_healthy: bool = False
     keeps_slots: bool = False
     draining: bool = False
@@ -99,6 +104,7 @@ class Double:
         self.accepted = 0
         self.handed_out = 0
         self.warm_at: float | None = None
+        self.left_at = 0.0
         self.server: Server | None = None
         self.url = ""
         self.empty = asyncio.Event()
@@ -110,6 +116,7 @@ class Double:
         except ConnectionClosed:
             pass
         finally:
+            self.left_at = asyncio.get_running_loop().time()
             if not self.faults.keeps_slots:
                 self.active.pop(id(connection), None)
             if not self.active:
@@ -219,6 +226,7 @@ class Double:
     def _snapshot(self) -> wire.ServerSnapshot:
         used, gpus = len(self.active), self.faults.gpus
         total = self.faults.slots
+        time_now = asyncio.get_running_loop().time()
         return wire.ServerSnapshot(
             health=wire.Health(
                 status=self._status(used / total),
@@ -241,8 +249,14 @@ class Double:
                         gpu_id=g,
                         state="failed" if g in self.faults.failed_gpus else "ready",
                         active_connections=self._on(g),
-                        total_memory_gb=8.0,
-                        allocated_memory_gb=1.0 + 0.1 * self._on(g) + self.faults.leaks_gigabytes * self.accepted,
+                        name=self.faults.device_name,
+                        total_memory_gb=self.faults.memory_gigabytes[1],
+                        allocated_memory_gb=self.faults.memory_gigabytes[0]
+                        + 0.1 * self._on(g)
+                        + self.faults.leaks_gigabytes * self.accepted
+                        + (time_now - self.left_at < self.faults.memory_late_seconds),
+                        # The worker's own, which says nothing of what it took on the device.
+                        process_rss_bytes=50_000_000,
                     )
                     for g in range(gpus)
                 ),

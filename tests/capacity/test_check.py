@@ -2,15 +2,18 @@
 
 import asyncio
 import io
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+from capacity.check import memory
 from capacity.check.findings import Finding, body, table
 from capacity.check.run import Checker, Wanted, failed
 from capacity.sweep.target import parse_target
 from tests.capacity.double import Faults, running_double
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.snapshot import GpuFigures, Snapshot
 
 
 async def check(faults: Faults, wanted: Wanted | None = None) -> dict[str, Finding]:
@@ -33,6 +36,7 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """How long the double takes for an answer is up to what else this machine does."""
     for limit in TIMES:
         monkeypatch.setattr(f"capacity.check.run.{limit}", 10.0)
+    monkeypatch.setattr("capacity.check.run.READING_SECONDS", 0.0)  # a double's readings are of now
 
 
 async def test_a_server_that_takes_longer_than_it_may_fails_the_lines_of_its_times(
@@ -52,7 +56,7 @@ async def test_a_good_server_passes_every_line_that_applies() -> None:
     async with running_double(Faults(slots=8, gpus=2)) as balancer:
         wanted = Wanted(through=parse_target(balancer.url), hold_seconds=0.5)
         findings = await check(Faults(slots=10, gpus=2), wanted)
-    assert len(findings) == 12
+    assert len(findings) == 14
     assert line(findings, "take streams").figures == "healthy; 2 of 2 GPUs ready"
     assert {finding.answer for finding in findings.values()} == {"pass"}, findings
     assert "GPU 0: 5, GPU 1: 5" in line(findings, "spread").figures
@@ -75,7 +79,7 @@ async def test_a_server_that_takes_no_streams_is_said_on_top_and_not_filled(faul
     assert top.answer == "fail"
     assert top.figures.startswith(reason)
     assert top.advice
-    assert len(others) == 11
+    assert len(others) == 13
     assert {(other.answer, other.figures) for other in others} == {("not applicable", reason)}
 
 
@@ -109,10 +113,16 @@ async def test_what_is_not_asked_for_or_not_there_does_not_apply() -> None:
         (Faults(slots=4, never_refuses=True), "refused", "it was let in"),
         (Faults(slots=10, always_healthy=True), "health", "10 slots: healthy"),
         (Faults(slots=4, leaks_gigabytes=0.2), "memory is back", "→"),
+        (Faults(slots=4, memory_gigabytes=(1.0, 3.4)), "2 GB of memory", "GPU 0: 2.00 GB"),
+        (Faults(slots=4, gpus=2, memory_gigabytes=(90.0, 100.0)), "utilisation", "GPU 0: 90 %, GPU 1: 90 %"),
+        (Faults(slots=4, memory_gigabytes=(1.0, 3.0), device_name="CPU"), "2 GB of memory", "CPU: 1.60 GB"),
     ],
-    ids=["uneven", "never refuses", "always healthy", "leaks memory"],
+    ids=["uneven", "never refuses", "always healthy", "leaks memory", "no room", "nearly full", "no room on a CPU"],
 )
-async def test_each_fault_fails_its_own_line_and_no_other(faults: Faults, part: str, shown: str) -> None:
+async def test_each_fault_fails_its_own_line_and_no_other(
+    faults: Faults, part: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("capacity.check.run.BACK_SECONDS", 1.0)
     findings = await check(faults)
     bad = line(findings, part)
     assert bad.answer == "fail"
@@ -205,3 +215,28 @@ async def test_it_asks_before_filling_a_server_with_live_users() -> None:
     assert isinstance(result.exception, UserError)
     assert "1 live streams" in str(result.exception)
     assert "--yes" in str(result.exception)
+
+
+async def test_on_a_processor_the_workers_memory_is_judged_since_the_machines_is_everybodys() -> None:
+    faults = Faults(slots=4, leaks_gigabytes=0.2, device_name="CPU")
+    assert line(await check(faults), "memory is back").figures == "CPU: 0.05 → 0.05 GB"
+
+
+def gpus(**figures: Any) -> Snapshot:
+    return Snapshot(server="x", at=0.0, gpus=(GpuFigures(gpu_id=0, **figures),))
+
+
+def test_memory_that_is_not_known_is_not_judged() -> None:
+    assert {found.answer for found in memory.headroom(gpus())} == {"not applicable"}
+    assert memory.back(gpus(), gpus()).answer == "not applicable"
+    # A GPU whose memory nobody reads is judged by what its worker holds, both times by the same measure.
+    leaked = memory.back(gpus(process_rss_bytes=1e9), gpus(process_rss_bytes=2e9, memory_used_bytes=1e9))
+    assert (leaked.answer, leaked.figures) == ("fail", "GPU 0: 1.00 → 2.00 GB")
+    assert memory.back(gpus(memory_used_bytes=1e9), gpus(process_rss_bytes=1e9)).answer == "not applicable"
+
+
+async def test_memory_that_comes_back_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server reads it once a second: a poll right after the disconnect still has the old figure."""
+    monkeypatch.setattr("capacity.check.run.READING_SECONDS", 0.6)
+    findings = await check(Faults(slots=4, memory_late_seconds=0.5))
+    assert line(findings, "memory is back").answer == "pass"
