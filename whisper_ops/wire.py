@@ -160,6 +160,10 @@ class Performance(Wire, frozen=True, kw_only=True):
     resumed_total: int = 0
     overloaded_total: int = 0
     """Connections closed because their uncovered audio passed the limit."""
+    tickets_issued_total: int = 0
+    tickets_used_total: int = 0
+    tickets_abandoned_total: int = 0
+    """Tickets of `/connect` that nobody came with."""
 
 
 class Host(Wire, frozen=True, kw_only=True):

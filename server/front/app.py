@@ -32,8 +32,8 @@ log = logging.getLogger("whisper_ops.server")
 class TokenGate:
     """Lets requests through that bear the token. Plain ASGI: it costs a live stream nothing."""
 
-    def __init__(self, app: ASGIApp, token: str | None) -> None:
-        self._app, self._token = app, token
+    def __init__(self, app: ASGIApp, token: str | None, is_ticket: Callable[[str | None], bool]) -> None:
+        self._app, self._token, self._is_ticket = app, token, is_ticket
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -47,6 +47,9 @@ class TokenGate:
             return True
         query = QueryParams(scope["query_string"])
         given = presented(Headers(scope=scope), query, scope.get("subprotocols", []))
+        # A ticket was given to somebody who bore the token, and is good for one connection.
+        if scope["type"] == "websocket" and self._is_ticket(query.get("ticket")):
+            return True
         # The admin token opens its own calls; they check it themselves.
         return scope["path"].startswith("/admin/") or allowed(scope["path"], self._token, given)
 
@@ -103,7 +106,7 @@ def make_app(hub: Hub, views: Views | None = None) -> FastAPI:
     app.include_router(files.router(hub))
     for path, dialect in DIALECTS.items():
         app.router.routes.append(WebSocketRoute(path, _endpoint(hub, dialect)))
-    app.add_middleware(TokenGate, token=hub.settings.token)
+    app.add_middleware(TokenGate, token=hub.settings.token, is_ticket=hub.admission.knows)
     _describe(app)
     return app
 

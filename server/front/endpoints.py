@@ -1,20 +1,18 @@
 """The HTTP endpoints, except admin's: they read the views and never wait for an engine."""
 
-import logging
 import os
 from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request, Response
 
+from server.front import connect
 from server.front.auth import matches, presented
-from server.front.hub import Hub
+from server.front.hub import Hub, Refused
 from server.front.page import PAGE
 from server.telemetry import formats, metrics
 from server.telemetry.views import Views
 from whisper_ops import wire
-
-log = logging.getLogger("whisper_ops.server")
 
 
 def _schemas(*kinds: type) -> dict[str, Any]:
@@ -67,7 +65,7 @@ def router(hub: Hub, views: Views) -> APIRouter:  # noqa: C901  # a list of rout
         return _metrics(metrics.with_published(views.snapshot()), request)
 
     @api.get("/connect", summary="A direct address and a slot held for it", responses=_answers(wire.Connect))
-    async def connect(request: Request) -> Response:
+    async def connected(request: Request) -> Response:
         return _connect(hub, request)
 
     @api.get("/ping", summary="204 while starting, 200 with memory when ready")
@@ -103,37 +101,18 @@ def _metrics(families: metrics.Families, request: Request) -> Response:
 
 
 def _connect(hub: Hub, request: Request) -> Response:
-    settings, pod = hub.settings, os.environ.get("RUNPOD_POD_ID")
-    port = request.url.port or settings.port
-    forwarded = "x-forwarded-for" in request.headers or "forwarded" in request.headers
-    public = settings.public_url
-    if public:
-        url = public.replace("{pod_id}", pod or "").replace("{port}", str(port))
-    elif pod:
-        url = f"wss://{pod}-{port}.proxy.runpod.net/ws"
-    else:
-        scheme = "wss" if request.url.scheme == "https" else "ws"
-        url = f"{scheme}://{request.headers.get('host', f'{settings.host}:{settings.port}')}/ws"
-    # Behind a proxy that we know no way around, the client may come back to another replica: a ticket would be lost.
-    ticket = None if forwarded and not public and not pod else hub.ticket()
-    if ticket is None and (hub.draining.on or hub.slots.used >= hub.slots.total):
-        hub.stats.rejected["no_capacity"] += 1
-        log.info("/connect: refused, no_capacity: No GPU resources available")
-        return _error(503, "No GPU resources available", Retry_After="5")
-    answer = wire.Connect(
-        ws_url=url,
-        pod_id=pod,
-        port=port,
-        active_streams=len(hub.sessions),
-        max_streams=hub.slots.total,
-        gpu_id=ticket.gpu_id if ticket else None,
-        ticket=ticket.value if ticket else None,
-        expires_at=ticket.expires_at if ticket else None,
-    )
-    if request.query_params.get("debug") != "1":
-        return _json(answer)
-    if not admin_allowed(hub, request):
+    """Nothing is reserved before it is known that the request is allowed and complete."""
+    debug = request.query_params.get("debug", "")
+    if debug not in ("", "0", "1"):
+        return _error(422, "debug takes 1")
+    if debug == "1" and not admin_allowed(hub, request):
         return _error(403, "debug=1 needs the admin token")
+    try:
+        answer = connect.answer(hub, request)
+    except Refused as refusal:
+        return _error(503, refusal.message, Retry_After=f"{refusal.retry_after_s:.0f}")
+    if debug != "1":
+        return _json(answer)
     return _json({**msgspec.to_builtins(answer), "environment": runpod_environment()})
 
 

@@ -8,11 +8,10 @@ import itertools
 import logging
 import secrets
 import time
-from collections import Counter
-from dataclasses import dataclass
 
 from server import ipc
 from server.front import limits
+from server.front.admission import Admission, Refused, Ticket, log_refusal
 from server.front.clock import now
 from server.front.draining import Draining
 from server.front.session import Audio, Outbox, Session
@@ -23,29 +22,9 @@ from server.telemetry.engine_figures import EngineFigures
 from server.telemetry.stats import Stats
 from whisper_ops.wire import HealthStatus
 
+__all__ = ["Hub", "Refused"]
+
 log = logging.getLogger("whisper_ops.server")
-
-
-class Refused(Exception):  # noqa: N818  # it is an answer, not an error
-    """A stream is not admitted."""
-
-    def __init__(self, code: str, message: str, retry_after_s: float = 5.0) -> None:
-        super().__init__(message)
-        self.code, self.message, self.retry_after_s = code, message, retry_after_s
-
-
-def log_refusal(connection_id: str, refusal: Refused) -> None:
-    """Log it in the words that the client hears: they are what people grep for."""
-    log.info("Connection %s: refused, %s: %s", connection_id, refusal.code, refusal.message)
-
-
-@dataclass(frozen=True)
-class Ticket:
-    """A slot held for a client that is about to connect. Times are UTC epoch seconds."""
-
-    value: str
-    gpu_id: int
-    expires_at: float
 
 
 class Hub:
@@ -62,6 +41,7 @@ class Hub:
         self.sessions: dict[int, Session] = {}
         self.stats = Stats()
         self.draining = Draining(settings, self.sessions)
+        self.admission = Admission(settings, self.slots, self.stats, self._closed)
         self.hopeless: str | None = None
         """Why no GPU can serve: each failed before any had a model. Then the server ends, and says this."""
         self._served = False
@@ -91,47 +71,21 @@ class Hub:
     # --- admission ----------------------------------------------------------------------------------
 
     def admit(self, connection_id: str, address: str, ticket: str | None = None) -> int:
-        """Reserve a slot and return its GPU.
+        """See `Admission`."""
+        return self.admission.admit(connection_id, address, ticket)
 
-        Raises:
-            Refused: there is none, or the server takes no streams now.
-        """
-        try:
-            gpu_id = self._admit(connection_id, address, ticket)
-        except Refused as refusal:
-            self.stats.rejected[refusal.code] += 1
-            log_refusal(connection_id, refusal)
-            raise
-        self.stats.accepted += 1
-        return gpu_id
+    def ticket(self, address: str) -> Ticket:
+        """See `Admission`."""
+        return self.admission.ticket(address)
 
-    def _admit(self, connection_id: str, address: str, ticket: str | None) -> int:
+    def _closed(self) -> Refused | None:
+        """Why nobody is admitted now, whoever asks."""
         if self.draining.on:
-            raise Refused("draining", "The server is draining; connect to another one")
-        cap = self.settings.connections_per_address
-        if cap and Counter(s.address for s in self.sessions.values())[address] >= cap:
-            raise Refused("too_many_connections", f"At most {cap} connections from one address")
-        held = self.slots.rename(f"ticket:{ticket}", connection_id) if ticket else None
-        if held is not None:
-            return held
+            return Refused("draining", "The server is draining; connect to another one")
         limit, lag = self.settings.lag_objective_seconds, self.stats.lag.quantiles(0.95)[0]
         if limit and self.sessions and lag is not None and lag > limit:
-            raise Refused("lagging", f"The server is behind by {lag:.1f} s; try again soon")
-        gpu_id = self.slots.reserve(connection_id)
-        if gpu_id is None:
-            raise Refused("no_capacity", "No GPU resources available")
-        return gpu_id
-
-    def ticket(self) -> Ticket | None:
-        """Reserve a slot for a client that will connect within seconds; None when full or draining."""
-        value = secrets.token_urlsafe(16)
-        owner = f"ticket:{value}"
-        gpu_id = None if self.draining.on else self.slots.reserve(owner)
-        if gpu_id is None:
-            return None
-        seconds = self.settings.ticket_seconds
-        asyncio.get_running_loop().call_later(seconds, self.slots.release, owner)
-        return Ticket(value, gpu_id, time.time() + seconds)
+            return Refused("lagging", f"The server is behind by {lag:.1f} s; try again soon")
+        return None
 
     def worker_is_ready(self, gpu_id: int) -> bool:
         """Whether the model of a GPU is in memory."""
@@ -147,7 +101,7 @@ class Hub:
             failed = self.slots.gpus[gpu_id].state == "failed"
             if failed and self.slots.reserve(connection_id, avoid=gpu_id) is None:
                 refusal = Refused("gpu_failed", f"GPU {gpu_id} failed: {self.workers[gpu_id].reason}")
-                log_refusal(connection_id, refusal)
+                log_refusal(f"Connection {connection_id}", refusal)
                 raise refusal
             if not failed:
                 await self._changed.wait()
@@ -215,11 +169,17 @@ class Hub:
 
     def resume(self, token: str, offset: int) -> Session | None:
         """The session of a resume token, with what the client lacks queued; None when it is not known here."""
+        session = self.resumable(token)
+        if session is not None:
+            session.reattach(offset)
+            self.draining.tell(session)
+            self.stats.resumed += 1
+        return session
+
+    def resumable(self, token: str) -> Session | None:
+        """The session of a resume token; None when it is not known here."""
         for session in self.sessions.values():
             if secrets.compare_digest(session.resume_token.encode(), token.encode()):
-                session.reattach(offset)
-                self.draining.tell(session)
-                self.stats.resumed += 1
                 return session
         return None
 
@@ -236,7 +196,7 @@ class Hub:
 
     def leave(self, connection_id: str) -> None:
         """Free whatever a connection holds."""
-        gpu_id = self.slots.release(connection_id)
+        gpu_id = self.admission.leave(connection_id)
         if gpu_id is not None:
             log.info("Released GPU %d from connection %s", gpu_id, connection_id)
 
@@ -256,6 +216,8 @@ class Hub:
         """See `supervisor.Owner`: its streams go to another device with room, else they wait for the new worker."""
         self.slots.gpus[gpu_id].state = "failed" if failed else "starting"
         self.figures[gpu_id].forget()
+        if failed:
+            self.admission.lost(gpu_id)
         for session in [s for s in self.sessions.values() if s.gpu_id == gpu_id]:
             self._move(session, gpu_id, failed=failed)
         if all(gpu.state == "failed" for gpu in self.slots.gpus) and not self._served:

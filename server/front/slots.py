@@ -115,6 +115,11 @@ class Slots:
         return sum(g.slots for g in self.gpus)
 
     @property
+    def free(self) -> int:
+        """Slots that `reserve` could give out now."""
+        return sum(max(0, g.limit - g.used) for g in self.gpus if g.usable)
+
+    @property
     def used(self) -> int:
         """Slots held now."""
         return sum(g.used for g in self.gpus)

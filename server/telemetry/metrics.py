@@ -105,6 +105,9 @@ def _own(snapshot: wire.ServerSnapshot) -> Iterator[Metric]:
     yield _counter("connections_failed", "Streams ended by a fault.", performance.failed_total)
     yield _counter("connections_resumed", "Streams resumed.", performance.resumed_total)
     yield _counter("connections_overloaded", "Streams closed for lag.", performance.overloaded_total)
+    yield _counter("tickets_issued", "Tickets given out by /connect.", performance.tickets_issued_total)
+    yield _counter("tickets_used", "Tickets that a client came with.", performance.tickets_used_total)
+    yield _counter("tickets_abandoned", "Tickets that nobody came with.", performance.tickets_abandoned_total)
     counted = dict.fromkeys(REASONS, 0) | performance.rejected_total
     yield _labelled("connections_rejected", "Streams refused.", "reason", counted)
     latency = performance.latency

@@ -65,6 +65,9 @@ class Stats:
     resumed: int = 0
     overloaded: int = 0
     paused: int = 0
+    tickets_issued: int = 0
+    tickets_used: int = 0
+    tickets_abandoned: int = 0
     audio_seconds: float = 0.0
     rejected: Counter[str] = field(default_factory=Counter)
     setup_ms: Mean = field(default_factory=Mean)

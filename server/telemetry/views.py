@@ -163,6 +163,9 @@ class Views:
             accepted_total=stats.accepted,
             resumed_total=stats.resumed,
             overloaded_total=stats.overloaded,
+            tickets_issued_total=stats.tickets_issued,
+            tickets_used_total=stats.tickets_used,
+            tickets_abandoned_total=stats.tickets_abandoned,
         )
 
     def host(self) -> wire.Host:

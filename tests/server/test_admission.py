@@ -66,54 +66,6 @@ def test_clients_are_told_while_the_model_loads_and_begin_when_it_is_there() -> 
     run(main)
 
 
-def test_a_ticket_holds_its_slot_until_it_expires() -> None:
-    async def main() -> None:
-        world = await World(1, max_connections_per_gpu=1).ready()
-        ticket = world.hub.ticket()
-        assert ticket is not None
-        assert world.hub.ticket() is None
-        other = world.client()
-        await other.finished()
-        assert other.close_code == 1013
-        holder = await world.client(ticket=ticket.value).connected()
-        assert holder.of("ready")
-        await asyncio.sleep(15)
-        assert world.hub.slots.used == 1, "the ticket's end must not take the stream's slot"
-        holder.leave()
-        await holder.finished()
-        world.hub.ticket()
-        await asyncio.sleep(11)
-        assert world.hub.slots.used == 0
-        await world.close()
-
-    run(main)
-
-
-def test_an_unknown_ticket_is_a_plain_connect() -> None:
-    async def main() -> None:
-        world = await World().ready()
-        client = await world.client(ticket="nonsense").connected()
-        assert client.of("ready")
-        await world.close()
-
-    run(main)
-
-
-def test_one_address_gets_no_more_than_its_share() -> None:
-    async def main() -> None:
-        world = await World(connections_per_address=2).ready()
-        for _ in range(2):
-            await world.client().connected()
-        third = world.client()
-        await third.finished()
-        assert third.of("error")[0]["code"] == "too_many_connections"
-        elsewhere = await world.client(from_address="10.0.0.9").connected()
-        assert elsewhere.of("ready")
-        await world.close()
-
-    run(main)
-
-
 def test_while_p95_lag_is_over_the_objective_new_streams_are_refused() -> None:
     async def main() -> None:
         world = await World(lag_objective_seconds=2.0).ready()

@@ -105,56 +105,6 @@ def test_with_no_data_averages_are_null() -> None:
     serving(work)
 
 
-def test_connect_reserves_a_slot_and_says_where() -> None:
-    async def work(world: World, http: httpx.AsyncClient) -> None:
-        said = (await http.get("/connect")).json()
-        assert said["ws_url"] == "ws://there:8000/ws"
-        assert world.hub.slots.used == 1
-        await world.client(ticket=said["ticket"]).connected()
-        assert world.hub.slots.used == 1
-        full = await http.get("/connect")
-        assert full.status_code == 503
-        assert "retry-after" in full.headers
-        assert world.hub.stats.rejected["no_capacity"] == 1
-
-    serving(work, devices=1, max_connections_per_gpu=1)
-
-
-def test_behind_an_unknown_proxy_there_is_no_ticket() -> None:
-    async def work(world: World, http: httpx.AsyncClient) -> None:
-        said = (await http.get("/connect", headers={"x-forwarded-for": "10.0.0.1"})).json()
-        assert said["ticket"] is None
-        assert world.hub.slots.used == 0
-
-    serving(work)
-
-
-def test_a_public_address_comes_from_its_template(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RUNPOD_POD_ID", "abc123")
-
-    async def work(world: World, http: httpx.AsyncClient) -> None:
-        said = (await http.get("/connect", headers={"x-forwarded-for": "10.0.0.1"})).json()
-        assert said["ws_url"] == "wss://abc123-8000.example/ws"
-        assert said["ticket"]
-
-    serving(work, public_url="wss://{pod_id}-{port}.example/ws")
-
-
-def test_on_runpod_the_address_is_the_pods_and_debug_masks_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RUNPOD_POD_ID", "abc123")
-    monkeypatch.setenv("RUNPOD_API_KEY", "hush")
-
-    async def work(world: World, http: httpx.AsyncClient) -> None:
-        said = (await http.get("/connect")).json()
-        assert said["ws_url"] == "wss://abc123-8000.proxy.runpod.net/ws"
-        assert (await http.get("/connect?debug=1")).status_code == 403
-        answer = await http.get("/connect?debug=1", headers={"authorization": "Bearer root"})
-        assert answer.json()["environment"]["RUNPOD_POD_ID"] == "abc123"
-        assert "hush" not in answer.text
-
-    serving(work, admin_token="root")
-
-
 def test_orchestrators_probes() -> None:
     async def work(world: World, http: httpx.AsyncClient) -> None:
         ping = await http.get("/ping")

@@ -120,15 +120,19 @@ class World:
         self.loop, self.law = loop, law
         self.processes: list[InProcess] = []
         self.broken = False
-        self.settings = Settings(
-            devices=tuple(Device("sim", i) for i in range(devices)),
-            engine="simulated",
-            law=law,
-            **{"model": "simulated", "max_connections_per_gpu": 4, **settings},
-        )
+        self.settings = self.plain_settings(devices, law=law, **settings)
         self.hub = Hub(self.settings, patience, self._launch)
         self.app = make_app(self.hub)
         self._run = loop.create_task(self.hub.run())
+
+    @staticmethod
+    def plain_settings(devices: int = 1, **settings: Any) -> Settings:
+        """Of simulated devices."""
+        return Settings(
+            devices=tuple(Device("sim", i) for i in range(devices)),
+            engine="simulated",
+            **{"model": "simulated", "max_connections_per_gpu": 4, **settings},
+        )
 
     async def _launch(self, theirs: socket.socket) -> Process:
         engine = FlawedEngine(self.law, self.loop.owe)

@@ -72,7 +72,11 @@ class Running:
 
 @contextmanager
 def running_server(
-    folder: Path, *arguments: str, port: int | None = None, tls: ssl.SSLContext | None = None
+    folder: Path,
+    *arguments: str,
+    port: int | None = None,
+    tls: ssl.SSLContext | None = None,
+    environment: dict[str, str] | None = None,
 ) -> Iterator[Running]:
     """`whisper-ops serve` on a free port, or on `port`; ready when the block begins, gone when it ends.
 
@@ -87,6 +91,7 @@ def running_server(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            env={**os.environ, **(environment or {})},
         )
         server = Running(port, process, log, tls)
         try:

@@ -7,6 +7,7 @@ allocation, then loading; each step is told to the client as it happens, in dial
 import asyncio
 import logging
 import secrets
+from collections import deque
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -40,6 +41,8 @@ CLOSE_CODES = {
 
 HELLO_SECONDS = 30.0
 """A client has so long to say what it wants. Until then it holds no slot, but a file descriptor."""
+_EARLY_BYTES = 1 << 20
+"""So much is kept of what a client says while its model loads; then its socket is no longer read."""
 
 
 class Bad(Exception):  # noqa: N818  # it becomes a message and a close code, not a traceback
@@ -48,6 +51,10 @@ class Bad(Exception):  # noqa: N818  # it becomes a message and a close code, no
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code, self.message = code, message
+
+
+class _Left(Exception):  # noqa: N818  # it is the client's right
+    """The client left before its stream began."""
 
 
 class Conversation:
@@ -62,6 +69,9 @@ class Conversation:
         self.address = socket.client.host if socket.client else ""
         self._began = now()
         self._admitted = False
+        self._ticket = socket.query_params.get("ticket")
+        self._early: deque[dict[str, Any]] = deque()
+        """What the client said while its model was loading."""
 
     @property
     def elapsed_ms(self) -> float:
@@ -113,7 +123,8 @@ class Conversation:
     async def run(self) -> None:
         """Serve the client until one side ends it."""
         try:
-            if self.hub.settings.when_full == "503":
+            # A client that comes back has its slot.
+            if self.hub.settings.when_full == "503" and self._known() is None:
                 self._admit()
         except Refused as refusal:
             await self._deny(refusal)
@@ -126,12 +137,20 @@ class Conversation:
             await self.refuse(refusal)
         except Bad as bad:
             await self.complain(bad)
+        except _Left:
+            log.info("Connection %s: left before it was ready", self.id)
         finally:
+            self.hub.admission.came(self._ticket)
             self.hub.leave_unopened(self.id)
+
+    def _known(self) -> Session | None:
+        """The session that the client comes back to; None when it is a new one."""
+        token = self.socket.query_params.get("resume") if self.resumable else None
+        return self.hub.resumable(token) if token else None
 
     def _admit(self) -> None:
         if not self._admitted:
-            self.hub.admit(self.id, self.address, self.socket.query_params.get("ticket"))
+            self.hub.admit(self.id, self.address, self._ticket)
             self._admitted = True
 
     async def _deny(self, refusal: Refused) -> None:
@@ -140,12 +159,16 @@ class Conversation:
         await self.socket.send_denial_response(JSONResponse(body, 503, headers))
 
     async def _converse(self) -> None:
+        # Whoever was let in before the upgrade holds a slot already, as if by a ticket.
+        seconds = min(HELLO_SECONDS, self.hub.settings.ticket_seconds) if self._admitted else HELLO_SECONDS
         try:
-            audio, offset = await asyncio.wait_for(self.hello(), HELLO_SECONDS)
+            audio, offset = await asyncio.wait_for(self.hello(), seconds)
         except TimeoutError as error:
-            raise Bad("idle_timeout", f"no first message for {HELLO_SECONDS:g} s") from error
-        token = self.socket.query_params.get("resume") if self.resumable else None
-        if token and (known := self.hub.resume(token, offset)):
+            raise Bad("idle_timeout", f"no first message for {seconds:g} s") from error
+        token = self.socket.query_params.get("resume", "")
+        if self._known() is not None and (known := self.hub.resume(token, offset)):
+            self.hub.admission.came(self._ticket)
+            self.hub.leave_unopened(self.id)
             self.id = known.connection_id
             log.info("Connection %s: resumed", self.id)
             await self._serve(known)
@@ -166,8 +189,43 @@ class Conversation:
         log.info("Allocated GPU %d to connection %s (%.0fms)", gpu_id, self.id, elapsed_ms)
         log.info("Connection %s: GPU %d allocated (%.0fms)", self.id, gpu_id, elapsed_ms)
         await self.status("loading_model", f"Loading models on GPU {gpu_id}…", gpu_id)
-        await self.hub.wait_ready(self.id)
+        await self._until_ready(gpu_id)
         log.info("Connection %s: TranscriptionEngine loaded (%.0fms)", self.id, self.elapsed_ms)
+
+    async def _until_ready(self, gpu_id: int) -> None:
+        """Wait for the model. A client that leaves meanwhile gives its slot back at once.
+
+        Raises:
+            Refused: the GPU failed, and no other has room.
+            _Left: the client did not wait.
+        """
+        if self.hub.worker_is_ready(gpu_id):
+            return
+        ready, leaving = asyncio.create_task(self.hub.wait_ready(self.id)), asyncio.create_task(self._leaves())
+        try:
+            await asyncio.wait({ready, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not ready.done():
+                raise _Left
+            await ready
+        finally:
+            ready.cancel()
+            leaving.cancel()
+            await asyncio.wait({ready, leaving})
+
+    async def _leaves(self) -> None:
+        """Return when the client is gone; what it says before is kept for later."""
+        size = 0
+        while size < _EARLY_BYTES:
+            message = dict(await self.socket.receive())
+            if message["type"] == "websocket.disconnect":
+                self._early.append(message)
+                return
+            size += len(message.get("bytes") or message.get("text") or "") + 64
+            self._early.append(message)
+        await asyncio.Event().wait()
+
+    async def _receive(self) -> dict[str, Any]:
+        return self._early.popleft() if self._early else dict(await self.socket.receive())
 
     async def _serve(self, session: Session) -> None:
         outbox = session.outbox
@@ -199,12 +257,12 @@ class Conversation:
     async def _read(self, session: Session) -> bool:
         """Take what the client sends until it is gone. Whether it left cleanly."""
         while True:
-            message = await self.socket.receive()
+            message = await self._receive()
             if message["type"] == "websocket.disconnect":
                 # uvicorn gives a reason only with a close frame; a dropped connection has none.
                 return "reason" in message
             if not session.done:
-                await self.heard(session, dict(message))
+                await self.heard(session, message)
 
     async def _write(self, session: Session) -> None:
         outbox = session.outbox

@@ -1,0 +1,16 @@
+"""Who asks, as far as an address tells: what is counted and capped by address is counted by this."""
+
+import ipaddress
+
+
+def party(address: str) -> str:
+    """The address of one party: IPv4 as it is, of IPv6 the /64, since a customer has all of it."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return str(ip.ipv4_mapped)
+        return str(ipaddress.ip_network((ip, 64), strict=False))
+    return str(ip)

@@ -1,0 +1,70 @@
+"""Other programs that are really run: nginx before real servers, and the checkers of configuration files."""
+
+import contextlib
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.servers import Running, free_port
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+def tool(name: str) -> str:
+    """The path of a system program; without it the test is skipped and says how to get it."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    if found is None:
+        pytest.skip(f"{name} is not installed; `make system-packages` installs it")
+    return found
+
+
+def checked(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@contextlib.contextmanager
+def nginx(folder: Path, servers: list[Running]) -> Iterator[int]:
+    """nginx with our configuration, only its ports exchanged; gives the port it listens on."""
+    port = free_port()
+    lines = "\n    ".join(f"server 127.0.0.1:{server.port} max_fails=2 fail_timeout=5s;" for server in servers)
+    ours = (DEPLOY / "nginx/whisper-ops.conf").read_text("utf-8")
+    ours = ours.replace("127.0.0.1:8080", f"127.0.0.1:{port}")
+    ours = ours.replace("server 127.0.0.1:8000 max_fails=2 fail_timeout=5s;", lines)
+    (folder / "ours.conf").write_text(ours, "utf-8")
+    main = folder / "nginx.conf"
+    temporary = "\n".join(
+        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    main.write_text(
+        f"daemon off; pid {folder}/nginx.pid; error_log stderr; events {{ worker_connections 256; }}\n"
+        f"http {{ access_log off; {temporary} include {folder}/ours.conf; }}\n",
+        "utf-8",
+    )
+    command = [tool("nginx"), "-p", str(folder), "-c", str(main), "-e", "stderr"]
+    checked(*command, "-t")
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        wait_for_port(port)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def wait_for_port(port: int) -> None:
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/", timeout=2)
+        except httpx.TransportError:
+            assert time.monotonic() < deadline, f"nothing listens on {port}"
+            time.sleep(0.05)
+        else:
+            return
