@@ -45,22 +45,36 @@ _READERS: dict[str, Callable[[bytes], Samples]] = {
 
 
 class Decoder:
-    """Turns one stream's bytes into samples; keeps the resampler's state between chunks."""
+    """Turns one stream's bytes into samples; keeps the resampler's state between chunks.
 
-    __slots__ = ("_read", "_resampler")
+    All samples of a stream are as many as its length holds whole ones of at 16 kHz: not one more, so that no position
+    lies after the stream's end.
+    """
+
+    __slots__ = ("_given", "_rate", "_read", "_resampler", "_taken")
 
     def __init__(self, encoding: str, sample_rate: int) -> None:
         self._read = _READERS[encoding]
+        self._rate = sample_rate
         self._resampler = _Resampler(sample_rate) if sample_rate != SAMPLE_RATE else None
+        self._taken = self._given = 0
 
     def __call__(self, data: bytes) -> Samples:
         """Samples of a chunk, whose length is a whole number of samples."""
         samples = self._read(data)
-        return self._resampler(samples) if self._resampler else samples
+        if self._resampler is None:
+            return samples
+        self._taken += len(samples)
+        return self._counted(self._resampler(samples))
 
     def rest(self) -> Samples:
         """What the resampler still held when the stream ended."""
-        return self._resampler.rest() if self._resampler else np.zeros(0, np.float32)
+        return self._counted(self._resampler.rest()) if self._resampler else np.zeros(0, np.float32)
+
+    def _counted(self, samples: Samples) -> Samples:
+        samples = samples[: self._taken * SAMPLE_RATE // self._rate - self._given]
+        self._given += len(samples)
+        return samples
 
 
 class _Resampler:

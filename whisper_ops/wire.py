@@ -159,6 +159,8 @@ class Performance(Wire, frozen=True, kw_only=True):
     accepted_total: int = 0
     resumed_total: int = 0
     overloaded_total: int = 0
+    paused_total: int = 0
+    misplaced_total: int = 0
     """Connections closed because their uncovered audio passed the limit."""
     tickets_issued_total: int = 0
     tickets_used_total: int = 0

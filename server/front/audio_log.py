@@ -27,15 +27,16 @@ class AudioLog:
             self.begin = after
             self._chunks.popleft()
 
-    def replay(self, position: int) -> list[bytes]:
-        """The chunks from `position` on, cut to begin exactly there."""
-        skip = max(0, position - self.begin) * self._bytes_per_sample
-        chunks = list(self._chunks)
-        while chunks and skip >= len(chunks[0]):
-            skip -= len(chunks.pop(0))
-        if chunks and skip:
-            chunks[0] = chunks[0][skip:]
-        return chunks
+    def replay(self, begin: int, end: int | None = None) -> list[bytes]:
+        """The audio from one position to another, in chunks as they came, cut to lie exactly between them."""
+        end = self.end if end is None else end
+        size, at, found = self._bytes_per_sample, self.begin, []
+        for chunk in self._chunks:
+            after = at + len(chunk) // size
+            if after > begin and at < end:
+                found.append(chunk[max(0, begin - at) * size : (end - at) * size])
+            at = after
+        return found
 
     @property
     def held_bytes(self) -> int:

@@ -132,7 +132,9 @@ class Hub:
 
     def flush(self, session: Session) -> None:
         """Ask for a final of what was spoken so far."""
-        self.workers[session.gpu_id].send(ipc.Flush(session.number))
+        session.flush()
+        if self.worker_is_ready(session.gpu_id):
+            self.workers[session.gpu_id].send(ipc.Flush(session.number))
 
     def end(self, session: Session) -> None:
         """No more audio comes; `Done` will follow."""
@@ -154,7 +156,8 @@ class Hub:
         stats.duration_s.add(now() - session.began)
         stats.chunks.add(session.chunks)
         stats.texts.add(session.texts)
-        stats.audio_seconds += session.received_s
+        stats.audio_seconds += (session.received_samples - session.origin) / session.audio.sample_rate
+        stats.misplaced += session.misplaced
 
     def park(self, session: Session) -> None:
         """A client dropped: hold its session and slot for a while, in case it resumes."""
@@ -240,12 +243,8 @@ class Hub:
         """Open a session at its worker and play the audio that no final covers."""
         if session.done:
             return
-        worker = self.workers[session.gpu_id]
-        worker.send(session.opening())
-        for chunk in session.replay():
-            worker.send(ipc.Audio(session.number, chunk))
-        if session.ended:
-            worker.send(ipc.End(session.number))
+        for message in session.replay():
+            self.workers[session.gpu_id].send(message)
 
     def worker_said(self, gpu_id: int, message: ipc.Message) -> None:
         """See `supervisor.Owner`."""

@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+from collections.abc import Iterator
 
+from server.encodings import BYTES_PER_SAMPLE
 from server.front.clock import now
-from server.front.session import OUTBOX_LIMIT, Session
+from server.front.session import OUTBOX_LIMIT, Audio, Session
 from server.settings import Settings
 from server.telemetry.stats import Stats
 
@@ -18,11 +20,23 @@ IDLE_LAG_SECONDS = 1.0
 """With more uncovered, whoever is silent may be waiting for us: back-pressure, or a file's next part."""
 
 
+PIECE_SECONDS = 1.0
+"""Audio is taken from a message in pieces of this length, each when there is room: a message may hold minutes."""
+
+
+def pieces(data: bytes, audio: Audio) -> Iterator[bytes]:
+    """A message's audio, cut for `room`; an empty message is a piece too."""
+    step = max(1, int(PIECE_SECONDS * audio.sample_rate)) * BYTES_PER_SAMPLE[audio.encoding]
+    return (data[at : at + step] for at in range(0, max(1, len(data)), step))
+
+
 async def room(session: Session, stats: Stats) -> None:
     """Back-pressure: wait while too much of a session's audio is uncovered; beyond a limit, end it."""
     if session.lag_s <= PAUSE_SECONDS:
+        session.pausing = False
         return
-    stats.paused += 1
+    stats.paused += not session.pausing
+    session.pausing = True
     began = now()
     while session.lag_s > PAUSE_SECONDS and not session.done:
         # What the client says while we do not read is uncovered as well.

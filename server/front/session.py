@@ -5,19 +5,27 @@ worker: the audio that no final covers is kept, and played to the next one.
 """
 
 import asyncio
+import logging
 import secrets
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from server import ipc
-from server.encodings import BYTES_PER_SAMPLE
+from server.encodings import BYTES_PER_SAMPLE, SAMPLE_RATE
 from server.front.audio_log import AudioLog
 from server.front.clock import now
+
+log = logging.getLogger("whisper_ops.server")
 
 _FINALS_KEPT = 256
 """Finals that can be sent again to a client that resumes."""
 OUTBOX_LIMIT = 2048
 """Messages a client may leave unread before it is given up."""
+_TOLERANCE_SECONDS = 0.01
+"""What a resampler may still hold of a stream: no more may two counts of its length differ."""
+_OFFSET_SECONDS = 0.001
+"""Clients are told positions in whole milliseconds, and say the end of their last final with no more."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,13 @@ class Session:
         self.began = now()
         self.heard_at = self.began
         self.log = AudioLog(BYTES_PER_SAMPLE[audio.encoding], offset)
+        self.origin = offset
         self.covered_s = self.settled_s = offset / audio.sample_rate
+        self.misplaced = 0
+        """Positions of a worker that lie outside of what was sent. None may."""
+        self.flushes: deque[int] = deque()
+        """Where a client asked for a final and no worker has answered yet, in its samples."""
+        self.pausing = False
         self.next_segment = 0
         self.ended = False
         self.done = False
@@ -100,7 +114,7 @@ class Session:
     @property
     def lag_s(self) -> float:
         """The headline figure: audio received that is neither in a text nor judged silent, in seconds."""
-        return max(0.0, self.received_s - self.covered_s)
+        return self.received_s - self.covered_s
 
     def opening(self) -> ipc.Open:
         """The message that opens this session at a worker, at the audio not yet settled."""
@@ -110,12 +124,27 @@ class Session:
             self.number, audio.sample_rate, audio.encoding, audio.language, audio.words, start_s, self.next_segment
         )
 
-    def replay(self) -> list[bytes]:
-        """The audio that goes with `opening`."""
-        return self.log.replay(self._settled_sample())
+    def replay(self) -> Iterator[ipc.Message]:
+        """All that a worker must be told to go on: `opening`, the audio after it, and what was asked for where."""
+        yield self.opening()
+        at = self._settled_sample()
+        for position in self.flushes:
+            yield from self._audio(at, position)
+            yield ipc.Flush(self.number)
+            at = max(at, position)
+        yield from self._audio(at, self.log.end)
+        if self.ended:
+            yield ipc.End(self.number)
+
+    def _audio(self, begin: int, end: int) -> Iterator[ipc.Audio]:
+        return (ipc.Audio(self.number, chunk) for chunk in self.log.replay(begin, end))
 
     def _settled_sample(self) -> int:
-        return max(self.log.begin, int(self.settled_s * self.audio.sample_rate))
+        return max(self.log.begin, self._sample(self.settled_s))
+
+    def _sample(self, position_s: float) -> int:
+        """The client's sample at a worker's position, which is a whole number of samples at 16 kHz."""
+        return round(position_s * SAMPLE_RATE) * self.audio.sample_rate // SAMPLE_RATE
 
     def hear(self, data: bytes) -> None:
         """Keep a chunk that is about to go to the worker."""
@@ -123,12 +152,23 @@ class Session:
         self.chunks += 1
         self.heard_at = now()
 
+    def flush(self) -> None:
+        """Keep in mind that a final was asked for here."""
+        self.flushes.append(self.log.end)
+
     def moved(self, covered_s: float, settled_s: float) -> None:
-        """The worker got so far."""
+        """The worker got so far.
+
+        A position that it cannot have got to is counted and not believed: audio would be given up for it, and a lag
+        that is clamped to zero would hide it.
+        """
+        if max(covered_s, settled_s) > self.received_s + 1e-6:
+            self._misplace(f"at {max(covered_s, settled_s):.3f} s")
+            return
         self.covered_s = max(self.covered_s, covered_s)
         if settled_s > self.settled_s:
             self.settled_s = settled_s
-            self.log.settle(int(settled_s * self.audio.sample_rate))
+            self.log.settle(self._sample(settled_s))
 
     def tell(self, message: ipc.Partial | ipc.Final | ipc.Flushed | ipc.Done) -> None:
         """Take a text from the worker and pass it on."""
@@ -143,10 +183,22 @@ class Session:
                 self.next_segment = message.segment + 1
                 self.finals.append(message)
                 self.moved(message.covered_s, message.settled_s)
+            case ipc.Flushed():
+                if self.flushes:
+                    self.flushes.popleft()
             case ipc.Done():
+                if abs(message.audio_s - self.received_s) > _TOLERANCE_SECONDS:
+                    self._misplace(f"of {message.audio_s:.3f} s in all")
+                message = ipc.Done(self.number, self.received_s, message.segments)
                 self.done = True
                 self.last = message
         self.outbox.put(message)
+
+    def _misplace(self, where: str) -> None:
+        if not self.misplaced:
+            said = "Connection %s: its worker tells %s, and %.3f s were sent; that is a fault of this server"
+            log.error(said, self.connection_id, where, self.received_s)
+        self.misplaced += 1
 
     def break_off(self, code: str, reason: str) -> None:
         """End it with an error, told to the client."""
@@ -162,7 +214,7 @@ class Session:
         self.heard_at = now()
         offset_s = (offset + 0.5) / self.audio.sample_rate
         for final in self.finals:
-            if final.end > offset_s:
+            if final.end > offset_s + _OFFSET_SECONDS:
                 self.outbox.put(final)
         if self.last is not None:
             self.outbox.put(self.last)

@@ -166,6 +166,8 @@ class Views:
             tickets_issued_total=stats.tickets_issued,
             tickets_used_total=stats.tickets_used,
             tickets_abandoned_total=stats.tickets_abandoned,
+            paused_total=stats.paused,
+            misplaced_total=stats.misplaced + sum(s.misplaced for s in hub.sessions.values()),
         )
 
     def host(self) -> wire.Host:

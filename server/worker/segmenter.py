@@ -53,10 +53,10 @@ class Segmenter:
         self._run = 0
         self._opened, self._closed = opened, closed
 
-    def feed(self, probability: float) -> None:
-        """Judge the next `FRAME` samples."""
+    def feed(self, probability: float, samples: int = FRAME) -> None:
+        """Judge the next samples: a frame, or what there is of the stream's last one."""
         begin = self.position
-        self.position += FRAME
+        self.position += samples
         if probability >= self.tuning.speech:
             self._speech(begin)
         elif self.start is None:
@@ -69,7 +69,7 @@ class Segmenter:
         if self.start is None:
             if not self._run:
                 self._first = begin
-            self._run += FRAME
+            self._run += self.position - begin
             if self._run < self.tuning.onset * SAMPLE_RATE:
                 return
             self.start = max(self._floor, self._first - round(self.tuning.before * SAMPLE_RATE))

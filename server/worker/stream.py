@@ -68,7 +68,8 @@ class Stream:
         self.events: list[ipc.Message] = []
         self._words = opened.words
         self._language = opened.language
-        origin = round(opened.start_s * SAMPLE_RATE)
+        # Rounded down, as every position is: what begins with a part of a sample has not got that sample.
+        origin = int(opened.start_s * SAMPLE_RATE + 1e-6)
         self._decoder = Decoder(opened.encoding, opened.sample_rate)
         self._line = Line(origin)
         self._vad = vad
@@ -81,7 +82,6 @@ class Stream:
         self._done = False
         self._flushes: deque[int] = deque()
         """The first segment after each flush that is not answered yet."""
-        self._length = origin
 
     # --- audio in -----------------------------------------------------------------------------------
 
@@ -99,19 +99,30 @@ class Stream:
         if not self._utterances:
             self._settle(segmenter.quiet_from - KEPT)
 
-    def _judge_rest(self) -> None:
-        """Judge the last samples too, which are no whole step."""
+    def _judge_rest(self, *, last: bool) -> None:
+        """Judge the last samples too, which are no whole step.
+
+        What is no whole frame either is judged where it matters: at the stream's end, or in an utterance that ends
+        here. Zeros fill the frame for the model only; the line and every position count what was sent.
+        """
         self._judge()
-        rest = self._line.end - self._segmenter.position
-        if rest:
-            self._line.append(np.zeros(-rest % FRAME, np.float32))
-            for probability in self._vad(self._line.slice(self._segmenter.position, self._line.end)):
-                self._segmenter.feed(probability)
+        line, segmenter = self._line, self._segmenter
+        whole = (line.end - segmenter.position) // FRAME * FRAME
+        for probability in self._vad(line.slice(segmenter.position, segmenter.position + whole)):
+            segmenter.feed(probability)
+        rest = line.end - segmenter.position
+        if rest and (last or segmenter.start is not None):
+            view = np.zeros(FRAME, np.float32)
+            view[:rest] = line.slice(segmenter.position, line.end)
+            segmenter.feed(self._vad(view)[0], rest)
 
     def flush(self, now: float) -> None:
         """End the open utterance here."""
+        self._flush(now, last=False)
+
+    def _flush(self, now: float, *, last: bool) -> None:
         self._now = now
-        self._judge_rest()
+        self._judge_rest(last=last)
         self._segmenter.close()
         self._flushes.append(self._segment)
         self._finish_decoded()
@@ -121,8 +132,7 @@ class Stream:
         if self.ended:
             return
         self._line.append(self._decoder.rest())
-        self._length = self._line.end
-        self.flush(now)
+        self._flush(now, last=True)
         self.ended = True
         self._finish_decoded()
 
@@ -227,7 +237,7 @@ class Stream:
         self._answer_flushes()
         if self.ended and not self._utterances and not self._done:
             self._done = True
-            self.events.append(ipc.Done(self.number, self._length / SAMPLE_RATE, self._segment))
+            self.events.append(ipc.Done(self.number, self._line.end / SAMPLE_RATE, self._segment))
 
     def _needs_words(self, utterance: Utterance) -> bool:
         return self._words and bool(utterance.agreement.words)
@@ -241,14 +251,27 @@ class Stream:
     def _finish(self, words: tuple[TimedWord, ...] | None) -> None:
         utterance = self._utterances.popleft()
         assert utterance.end is not None
-        self._final(utterance, utterance.agreement.words, utterance.end, words)
+        if not self._final(utterance, utterance.agreement.words, utterance.end, words):
+            # Numbers are those of texts: whoever plays the audio again counts the same.
+            self._renumber(list(self._utterances), -1)
 
-    def _final(self, utterance: Utterance, text: list[str], end: int, words: tuple[TimedWord, ...] | None) -> None:
+    def _renumber(self, later: list[Utterance], by: int) -> None:
+        for utterance in later:
+            utterance.segment += by
+        self._segment += by
+        self._flushes = deque(mark + by for mark in self._flushes)
+
+    def _final(self, utterance: Utterance, text: list[str], end: int, words: tuple[TimedWord, ...] | None) -> bool:
+        """Send a final and settle its audio. Whether there was any text to send."""
         self._settle(end)
         if not text:
-            return
-        start_s = utterance.start / SAMPLE_RATE
-        timed = [ipc.Word(w.word, start_s + w.start, start_s + w.end, w.probability) for w in words or ()]
+            return False
+        start_s, end_s = utterance.start / SAMPLE_RATE, end / SAMPLE_RATE
+        timed = [
+            # An engine hears more than the audio: what fills its window, too.
+            ipc.Word(w.word, min(start_s + w.start, end_s), min(start_s + w.end, end_s), w.probability)
+            for w in words or ()
+        ]
         delay = max(0.0, self._now - utterance.closed_at) if utterance.end is not None else 0.0
         self.events.append(
             ipc.Final(
@@ -256,13 +279,14 @@ class Stream:
                 utterance.segment,
                 " ".join(text),
                 start_s,
-                end / SAMPLE_RATE,
+                end_s,
                 self.covered_s,
                 self.settled_s,
                 delay,
                 timed if self._words else None,
             )
         )
+        return True
 
     def _cut(self, window: Window, heard: Hypothesis) -> None:
         """Make a final of the first part of a window without a pause; the rest goes on as the next utterance."""
@@ -277,17 +301,14 @@ class Stream:
         words = with_prefix(stable, [w.word for w in timed])
         kept = max(0, count + len(words) - len(timed))
         cut = min(window.end, utterance.start + round(cut_s * SAMPLE_RATE))
-        self._final(utterance, words[:kept], cut, timed[:count])
+        said = self._final(utterance, words[:kept], cut, timed[:count])
         rest = Utterance(
-            utterance.segment + 1, cut, self._now, utterance.speech_end, utterance.end, utterance.closed_at
+            utterance.segment + said, cut, self._now, utterance.speech_end, utterance.end, utterance.closed_at
         )
         rest.agreement.stable = stable[kept:]
         rest.decoded_at = utterance.decoded_at
         self._utterances[0] = rest
-        for later in list(self._utterances)[1:]:
-            later.segment += 1
-        self._segment += 1
-        self._flushes = deque(mark + 1 for mark in self._flushes)
+        self._renumber(list(self._utterances)[1:], said)
         self._finish_decoded()
 
     # --- where it is --------------------------------------------------------------------------------

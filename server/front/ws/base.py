@@ -5,13 +5,14 @@ allocation, then loading; each step is told to the client as it happens, in dial
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections import deque
 from typing import Any
 
 from starlette.responses import JSONResponse
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from server import ipc
 from server.encodings import BYTES_PER_SAMPLE
@@ -72,6 +73,7 @@ class Conversation:
         self._ticket = socket.query_params.get("ticket")
         self._early: deque[dict[str, Any]] = deque()
         """What the client said while its model was loading."""
+        self._outbox: Outbox | None = None
 
     @property
     def elapsed_ms(self) -> float:
@@ -228,7 +230,7 @@ class Conversation:
         return self._early.popleft() if self._early else dict(await self.socket.receive())
 
     async def _serve(self, session: Session) -> None:
-        outbox = session.outbox
+        outbox = self._outbox = session.outbox
         clean = False
         try:
             await self.ready(session)
@@ -261,14 +263,21 @@ class Conversation:
             if message["type"] == "websocket.disconnect":
                 # uvicorn gives a reason only with a close frame; a dropped connection has none.
                 return "reason" in message
-            if not session.done:
+            if self._takes(session):
                 await self.heard(session, message)
+
+    def _takes(self, session: Session) -> bool:
+        """Whether what this socket brings still belongs to the stream: it may have gone on over another one."""
+        return not session.done and session.outbox is self._outbox
 
     async def _write(self, session: Session) -> None:
         outbox = session.outbox
         while (message := await outbox.get()) is not None:
             if await self.say(session, message):
                 return
+        if session.outbox is not outbox:
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # it may be closed or gone already
+                await self.close(1001, "The stream goes on over another connection")
 
     async def listen(self, session: Session, data: bytes) -> None:
         """Pass on audio, and wait when the stream is too far behind.
@@ -278,6 +287,9 @@ class Conversation:
         """
         if len(data) % BYTES_PER_SAMPLE[session.audio.encoding]:
             raise Bad("bad_audio", f"{len(data)} bytes are no whole number of {session.audio.encoding} samples")
-        if not session.ended:
-            self.hub.hear(session, data)
+        for piece in limits.pieces(data, session.audio):
             await limits.room(session, self.hub.stats)
+            if session.ended or not self._takes(session):
+                return
+            self.hub.hear(session, piece)
+        await limits.room(session, self.hub.stats)
