@@ -84,7 +84,7 @@ def _mulaw(samples: np.ndarray) -> bytes:
     magnitude = np.minimum(np.abs(samples.astype(np.int32)), 32635) + 0x84
     exponent = np.floor(np.log2(magnitude)).astype(np.int32) - 7
     mantissa = (magnitude >> (exponent + 3)) & 0x0F
-    return (~(((samples < 0) << 7) | (exponent << 4) | mantissa) & 0xFF).astype(np.uint8).tobytes()
+    return bytes((~(((samples < 0) << 7) | (exponent << 4) | mantissa) & 0xFF).astype(np.uint8).tobytes())
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ class NativeTalk(Talk):
         self.finals: list[dict[str, Any]] = []
 
     async def connect(self, **query: Any) -> None:
-        given = {"words": "true", "sample_rate": self.mix.rate, "encoding": self.mix.encoding}
+        given: dict[str, Any] = {"words": "true", "sample_rate": self.mix.rate, "encoding": self.mix.encoding}
         self.client = await self.world.client(**given, **query).connected()
         assert not self.client.over, self.client.messages
         self.at = self.client.of("ready")[0]["received_samples"]
