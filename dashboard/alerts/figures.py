@@ -1,6 +1,6 @@
 """What rules look at: any stored figure, and some that are made of several or of the polls before."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from statistics import fmean
 
 import msgspec
@@ -85,6 +85,22 @@ def spread_streams(snapshot: Snapshot, _past: Past) -> Iterable[Value]:
         yield None, max(abs(count - fmean(streams)) for count in streams)
 
 
+def gpu_memory_used_ratio(snapshot: Snapshot, _past: Past) -> Iterable[Value]:
+    """A GPU's memory in use, 0 to 1. A processor's is the machine's, which `host.memory_available_bytes` watches."""
+    return ((gpu_id, used / total) for gpu_id, used, total in _gpu_memory(snapshot))
+
+
+def gpu_memory_free_bytes(snapshot: Snapshot, _past: Past) -> Iterable[Value]:
+    """A GPU's memory that is free."""
+    return ((gpu_id, total - used) for gpu_id, used, total in _gpu_memory(snapshot))
+
+
+def _gpu_memory(snapshot: Snapshot) -> Iterator[tuple[int, float, float]]:
+    for gpu in snapshot.gpus:
+        if not gpu.is_cpu and gpu.memory_used_bytes is not None and gpu.memory_total_bytes:
+            yield gpu.gpu_id, gpu.memory_used_bytes, gpu.memory_total_bytes
+
+
 def gpu_memory_growth_ratio(snapshot: Snapshot, past: Past) -> Iterable[Value]:
     """A GPU's memory above its peak after warm-up, with fewer streams than then."""
     for gpu in snapshot.gpus:
@@ -138,8 +154,8 @@ Figure = Callable[[Snapshot, Past], Iterable[Value]]
 DERIVED: dict[str, Figure] = {
     function.__name__: function
     for function in (
-        slots_ratio, silent_seconds, gpu_failed, spread_streams, gpu_memory_growth_ratio, host_memory_growth_ratio,
-        setup_recent_seconds, mute_streams, gpu_throttled,
+        slots_ratio, silent_seconds, gpu_failed, spread_streams, gpu_memory_used_ratio, gpu_memory_free_bytes,
+        gpu_memory_growth_ratio, host_memory_growth_ratio, setup_recent_seconds, mute_streams, gpu_throttled,
     )
 }  # fmt: skip
 

@@ -117,6 +117,7 @@ def _own(snapshot: wire.ServerSnapshot) -> Iterator[Metric]:
     yield _histogram("final", "End of speech to final text.", latency.final_bucket_counts, latency.final_sum_s)
     yield _histogram("setup", "Connection to ready.", latency.setup_bucket_counts, latency.setup_sum_s)
     gpus = snapshot.gpu_status.gpus
+    yield _devices(gpus)
     for name, field, text, factor in _GPU_GAUGES:
         yield _by_gpu(GaugeMetricFamily, f"{PREFIX}{name}", text, gpus, field, factor)
     yield _by_gpu(CounterMetricFamily, f"{PREFIX}gpu_restarts", "Restarts of the worker.", gpus, "restarts")
@@ -150,6 +151,15 @@ def _build(snapshot: wire.ServerSnapshot) -> Metric:
     labels = {"version": snapshot.version, "engine": engine.name, "model": engine.model}
     labels |= {"compute_type": engine.compute_type or "", "simulated": str(engine.simulated).lower()}
     return InfoMetricFamily(f"{PREFIX}build", "What runs here.", labels)
+
+
+def _devices(gpus: Sequence[wire.GpuEntry]) -> Metric:
+    family = InfoMetricFamily(
+        f"{PREFIX}gpu", "The device: cuda:N, sim:N or cpu, whose memory is the machine's.", labels=["gpu"]
+    )
+    for gpu in gpus:
+        family.add_metric([str(gpu.gpu_id)], {"device": gpu.device or "", "name": gpu.name or ""})
+    return family
 
 
 def _gauge(name: str, text: str, value: float | None) -> Metric:

@@ -12,7 +12,7 @@ from dashboard.servers import KINDS
 from dashboard.settings import load as load_settings
 
 PAGE = (Path(__file__).parents[2] / "docs/monitoring.md").read_text("utf-8")
-SETTINGS, MAPPING, RULES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+SETTINGS, MAPPING, PODS, RULES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 
 
 def test_the_configuration_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,6 +29,8 @@ def test_the_configuration_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_the_mapping_and_the_rules_are_valid(tmp_path: Path) -> None:
     (tmp_path / "mapping.toml").write_text(MAPPING)
     assert load(tmp_path / "mapping.toml").gpu_label == "gpu"
+    (tmp_path / "pods.toml").write_text(PODS)
+    assert load(tmp_path / "pods.toml").gpu_label == "UUID"
     (tmp_path / "rules.toml").write_text(RULES)
     rules = {rule.name: rule for rule in load_rules(tmp_path / "rules.toml")}
     assert rules["too hot"].over == 85

@@ -130,6 +130,27 @@ def test_each_shipped_rule_begins_and_ends(rule: str, bad: Snapshot, good: Snaps
     assert [(kind, name) for _, kind, name in changes] == [("started", rule), ("ended", rule)]
 
 
+def memory(at: float, gigabytes: float, total: float, name: str | None = None) -> Snapshot:
+    return poll(at, GpuFigures(gpu_id=3, name=name, memory_used_bytes=gigabytes * 1e9, memory_total_bytes=total * 1e9))
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "total", "rule", "sentence"),
+    [
+        (73, 80, "gpu memory over 90 %", "one GPU 3: gpu memory over 90 %: 91.2 %"),
+        (14.5, 16, "gpu memory free under 2 GB", "one GPU 3: gpu memory free under 2 GB: 1.5 GB"),
+    ],
+)
+def test_a_gpu_without_room_is_told(gigabytes: float, total: float, rule: str, sentence: str) -> None:
+    book = only(rule)
+    changes = [change for at in range(60) for change in book.feed(memory(at, gigabytes, total))]
+    assert [(change.kind, change.alert.sentence) for change in changes] == [("started", sentence)]
+    assert told(book, *(memory(at, 5, total) for at in range(60, 90))) == [(70.0, "ended", rule)]
+    # A machine's memory is everybody's.
+    assert told(only(rule), *(memory(at, gigabytes, total, "CPU") for at in range(60))) == []
+    assert told(only(rule), *(poll(at, GpuFigures(gpu_id=3)) for at in range(60))) == []
+
+
 @pytest.mark.parametrize("gpu", [True, False])
 def test_memory_that_stays_after_disconnects_is_told_and_memory_that_came_with_streams_is_not(gpu: bool) -> None:
     rule = "gpu memory grows after disconnects" if gpu else "host memory grows after disconnects"
