@@ -58,6 +58,9 @@ class Settings:
     ticket_seconds: float = 10.0
     resume_seconds: float = 10.0
     idle_seconds: float = 120.0
+    """A native client that says nothing for so long is ended, unless it asked for another time; 0: never."""
+    max_idle_seconds: float = 3600.0
+    """The most that a client may ask for, and what clients get whose protocol has no sign of life."""
     session_seconds: float = 0.0
     """The longest a session may last; 0: no limit."""
     drain_seconds: float = 30.0

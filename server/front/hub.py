@@ -190,7 +190,10 @@ class Hub:
         for session in list(self.sessions.values()):
             if not limits.reads(session):
                 self.close(session, failed=True)
-            limits.end_overdue(session, self.settings)
+            limits.end_unparted(session)
+            if (why := limits.overdue(session, self.settings)) is not None:
+                session.part(*why)
+                self.end(session)
 
     def leave_unopened(self, connection_id: str) -> None:
         """Free what a connection holds that never became a session."""

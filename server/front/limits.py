@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Iterator
 
 from server.encodings import BYTES_PER_SAMPLE
@@ -16,6 +17,8 @@ PAUSE_SECONDS = 60.0
 """With so much audio uncovered the server stops reading a socket."""
 GIVE_UP_SECONDS = 90.0
 """With so much the session ends as overloaded."""
+PARTING_SECONDS = 30.0
+"""So long may the tail of a stream that we end take."""
 IDLE_LAG_SECONDS = 1.0
 """With more uncovered, whoever is silent may be waiting for us: back-pressure, or a file's next part."""
 
@@ -47,16 +50,42 @@ async def room(session: Session, stats: Stats) -> None:
         await asyncio.sleep(0.1)
 
 
-def end_overdue(session: Session, settings: Settings) -> None:
-    """End a session whose client sent nothing for too long, or that lasted too long."""
+def idle_seconds(asked: str | None, settings: Settings, *, keeps_alive: bool) -> float:
+    """How long a client may say nothing: what it asks for, else what its protocol gets. 0: for ever.
+
+    Raises:
+        ValueError: it is no time that can be had; the message says which can.
+    """
+    most = max(settings.max_idle_seconds, settings.idle_seconds)
+    if asked is None:
+        return settings.idle_seconds if keeps_alive or not settings.idle_seconds else most
+    if not re.fullmatch(r"[0-9]{1,7}(\.[0-9]{1,3})?", asked, re.ASCII) or not 1 <= float(asked) <= max(1.0, most):
+        raise ValueError(f"idle {asked[:20]!r} is not a number of seconds from 1 to {most:g}")
+    return float(asked)
+
+
+def overdue(session: Session, settings: Settings) -> tuple[str, str] | None:
+    """Whether a session ends because its client said nothing for too long, or because it lasted too long.
+
+    Returns:
+        The code and the reason to tell the client; None when it may go on.
+    """
+    if session.ended or session.done:
+        return None
     # A client that waits until we have caught up is not idle.
     waits = session.lag_s > IDLE_LAG_SECONDS
-    if session.ended:
-        return
-    if settings.idle_seconds and not waits and now() - session.heard_at > settings.idle_seconds:
-        session.break_off("idle_timeout", f"No audio for {settings.idle_seconds:g} s")
-    elif settings.session_seconds and now() - session.began > settings.session_seconds:
-        session.break_off("session_timeout", f"A session lasts at most {settings.session_seconds:g} s")
+    idle, longest = session.idle_seconds, settings.session_seconds
+    if idle and not waits and now() - session.heard_at > idle:
+        return "idle_timeout", f"Nothing was said for {idle:g} s"
+    if longest and now() - session.began > longest:
+        return "session_timeout", f"A session lasts at most {longest:g} s"
+    return None
+
+
+def end_unparted(session: Session) -> None:
+    """End a session whose tail should have been decoded by now."""
+    if session.parting is not None and now() - session.parting_at > PARTING_SECONDS:
+        session.break_off(session.parting.code, session.parting.reason)
 
 
 def reads(session: Session) -> bool:

@@ -16,6 +16,7 @@ from server.front.descriptors import make_room
 from server.front.http import BoundedHttp
 from server.front.hub import Hub
 from server.front.tls import server_context
+from server.front.websocket import BoundedWebSocket
 from server.settings import Settings
 from whisper_ops.errors import Exit, UserError
 
@@ -108,7 +109,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         config = uvicorn.Config(
             make_app(hub),
             http=BoundedHttp,
-            ws="websockets-sansio",
+            ws=BoundedWebSocket,
             ws_max_size=MAX_MESSAGE_BYTES,
             # PCM does not compress; deflate would cost 96 KiB and a good share of a core.
             ws_per_message_deflate=False,

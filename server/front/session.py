@@ -83,6 +83,12 @@ class Session:
         self.gpu_id = -1
         self.began = now()
         self.heard_at = self.began
+        """When the client last said anything."""
+        self.idle_seconds = 0.0
+        """How long it may say nothing; 0: for ever."""
+        self.parting: ipc.Fault | None = None
+        """Why we end it, to be said after its last final."""
+        self.parting_at = 0.0
         self.log = AudioLog(BYTES_PER_SAMPLE[audio.encoding], offset)
         self.origin = offset
         self.covered_s = self.settled_s = offset / audio.sample_rate
@@ -150,7 +156,6 @@ class Session:
         """Keep a chunk that is about to go to the worker."""
         self.log.append(data)
         self.chunks += 1
-        self.heard_at = now()
 
     def flush(self) -> None:
         """Keep in mind that a final was asked for here."""
@@ -170,7 +175,7 @@ class Session:
             self.settled_s = settled_s
             self.log.settle(self._sample(settled_s))
 
-    def tell(self, message: ipc.Partial | ipc.Final | ipc.Flushed | ipc.Done) -> None:
+    def tell(self, message: ipc.Message) -> None:
         """Take a text from the worker and pass it on."""
         match message:
             case ipc.Partial():
@@ -191,7 +196,7 @@ class Session:
                     self._misplace(f"of {message.audio_s:.3f} s in all")
                 message = ipc.Done(self.number, self.received_s, message.segments)
                 self.done = True
-                self.last = message
+                self.last = message = self.parting or message
         self.outbox.put(message)
 
     def _misplace(self, where: str) -> None:
@@ -199,6 +204,10 @@ class Session:
             said = "Connection %s: its worker tells %s, and %.3f s were sent; that is a fault of this server"
             log.error(said, self.connection_id, where, self.received_s)
         self.misplaced += 1
+
+    def part(self, code: str, reason: str) -> None:
+        """End it once its tail is decoded: what a client said is heard, however it stopped."""
+        self.parting, self.parting_at = ipc.Fault(self.number, code, reason), now()
 
     def break_off(self, code: str, reason: str) -> None:
         """End it with an error, told to the client."""

@@ -92,7 +92,20 @@ _PORT = 8000
     "--lag-objective", type=click.FloatRange(0), default=0.0, help="Refuse new streams above this p95 lag, s."
 )
 @click.option("--connections-per-address", type=click.IntRange(0), default=0, help="At most so many from one address.")
-@click.option("--idle-timeout", type=click.FloatRange(0), default=120.0, show_default=True, help="Seconds; 0: never.")
+@click.option(
+    "--idle-timeout",
+    type=click.FloatRange(0),
+    default=120.0,
+    show_default=True,
+    help="Seconds until a native client that says nothing is ended; 0: never.",
+)
+@click.option(
+    "--max-idle",
+    type=click.FloatRange(0),
+    default=3600.0,
+    show_default=True,
+    help="The same for other protocols, which have no keep-alive; and the most a client may ask for with ?idle=.",
+)
 @click.option("--max-session", type=click.FloatRange(0), default=0.0, help="Seconds a session may last; 0: no limit.")
 @click.option(
     "--drain-timeout", type=click.FloatRange(0), default=30.0, show_default=True, help="Seconds after SIGTERM."
@@ -148,6 +161,7 @@ def _settings(options: dict[str, Any]) -> "Settings":
         public_url=_public_url(options["public_url"]),
         reconnect_url=_stream_url("--reconnect-url", options["reconnect_url"]),
         idle_seconds=options["idle_timeout"],
+        max_idle_seconds=options["max_idle"],
         session_seconds=options["max_session"],
         drain_seconds=options["drain_timeout"],
         lag_objective_seconds=options["lag_objective"] or (LAG_GUARD_SECONDS if _auto(options) else 0.0),

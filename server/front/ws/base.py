@@ -62,7 +62,7 @@ class Conversation:
     """One client. Subclasses are the dialects."""
 
     resumable = False
-    """Whether a client of this dialect can come back after a drop."""
+    """Whether a client of this dialect can come back after a drop, and say that it is there while it is silent."""
 
     def __init__(self, hub: Hub, socket: WebSocket) -> None:
         self.hub, self.socket = hub, socket
@@ -167,18 +167,28 @@ class Conversation:
             audio, offset = await asyncio.wait_for(self.hello(), seconds)
         except TimeoutError as error:
             raise Bad("idle_timeout", f"no first message for {seconds:g} s") from error
+        idle_seconds = self._idle_seconds()
         token = self.socket.query_params.get("resume", "")
         if self._known() is not None and (known := self.hub.resume(token, offset)):
             self.hub.admission.came(self._ticket)
             self.hub.leave_unopened(self.id)
             self.id = known.connection_id
+            known.idle_seconds = idle_seconds
             log.info("Connection %s: resumed", self.id)
             await self._serve(known)
             return
         await self._allocate()
         session = self.hub.open(self.id, audio, address=self.address, offset=offset)
+        session.idle_seconds = idle_seconds
         self.hub.stats.set_up(self.elapsed_ms)
         await self._serve(session)
+
+    def _idle_seconds(self) -> float:
+        asked = self.socket.query_params.get("idle")
+        try:
+            return limits.idle_seconds(asked, self.hub.settings, keeps_alive=self.resumable)
+        except ValueError as error:
+            raise Bad("bad_request", str(error)) from error
 
     async def _allocate(self) -> None:
         await self.status("allocating_gpu", "Allocating GPU…")
@@ -264,6 +274,7 @@ class Conversation:
                 # uvicorn gives a reason only with a close frame; a dropped connection has none.
                 return "reason" in message
             if self._takes(session):
+                session.heard_at = now()
                 await self.heard(session, message)
 
     def _takes(self, session: Session) -> bool:

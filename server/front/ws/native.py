@@ -65,8 +65,8 @@ class NativeConnection(Conversation):
             self.hub.flush(session)
         elif said.type == "end":
             self.hub.end(session)
-        else:
-            raise Bad("bad_request", f"there is no message of type {said.type!r}; say flush or end")
+        elif said.type != "keepalive":  # which is a sign of life, as every message
+            raise Bad("bad_request", f"there is no message of type {said.type!r}; say flush, keepalive or end")
 
     async def say(self, session: Session, message: ipc.Message) -> bool:
         """See `Conversation`."""

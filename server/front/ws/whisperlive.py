@@ -76,6 +76,11 @@ class WhisperLiveConnection(Conversation):
                 await self.send({"uid": self._uid, "message": "DISCONNECT"})
                 await self.close(1000)
                 return True
+            case ipc.Fault(code="idle_timeout" | "session_timeout"):
+                # Their word for a session that is over; the tail is decoded by now.
+                await self.send({"uid": self._uid, "message": "DISCONNECT"})
+                await self.close(CLOSE_CODES[message.code], message.reason)
+                return True
             case ipc.Fault():
                 await self._status("ERROR", message.reason)
                 await self.close(CLOSE_CODES.get(message.code, 1011))
