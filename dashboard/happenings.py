@@ -29,6 +29,7 @@ class Happenings:
             events.append(_event(snapshot, "answers", f"answers again after {f.duration(snapshot.at - since)}"))
         before = self._answers.get(name)
         self._answers[name] = snapshot
+        events += _unread(before, snapshot)
         return [*events, *_changes(before, snapshot)] if before is not None else events
 
 
@@ -67,6 +68,29 @@ def _gpu_changes(before: Snapshot, after: Snapshot) -> Iterator[EventRecord]:
             yield _event(after, "failed", f"GPU {gpu.gpu_id} failed")
         elif gpu.state == "ready" and gpu.gpu_id in failed:
             yield _event(after, "works", f"GPU {gpu.gpu_id} works again")
+
+
+def _unread(before: Snapshot | None, after: Snapshot) -> Iterator[EventRecord]:
+    """GPUs that cannot be read, from the first poll on: each reason once, and when it is over."""
+    was, now = _reading_errors(before), _reading_errors(after)
+    for key, (name, why) in now.items():
+        if was.get(key) != (name, why):
+            yield _event(after, "unreadable", f"{name}: {why}")
+    for key, (name, _) in was.items():
+        if key not in now:
+            yield _event(after, "readable", f"{name}: readings are back")
+
+
+def _reading_errors(snapshot: Snapshot | None) -> dict[int | None, tuple[str, str]]:
+    """Whose readings fail, and why; a reason of all GPUs is said once, not of each."""
+    found: dict[int | None, tuple[str, str]] = {}
+    every = snapshot.figures.reading_error if snapshot is not None and snapshot.figures is not None else None
+    if every is not None:
+        found[None] = ("no GPU can be read", every)
+    for gpu in snapshot.gpus if snapshot is not None else ():
+        if gpu.reading_error is not None and gpu.reading_error != every:
+            found[gpu.gpu_id] = (f"GPU {gpu.gpu_id} cannot be read", gpu.reading_error)
+    return found
 
 
 def _event(snapshot: Snapshot, kind: str, detail: str) -> EventRecord:

@@ -47,6 +47,8 @@ class ServerFigures(Figures, frozen=True, kw_only=True):
     setup_mean_seconds: float | None = None
     setup_max_seconds: float | None = None
     setup_min_seconds: float | None = None
+    reading_error: str | None = None
+    """Why no GPU can be read at the moment, in one sentence."""
     lag_bucket_counts: tuple[int, ...] | None = None
     """Lag samples counted since the poll before, in the buckets of `whisper_ops.histogram`; None on the first poll.
     They add up over polls, servers and time."""
@@ -71,6 +73,8 @@ class GpuFigures(Figures, frozen=True, kw_only=True):
     temperature_celsius: float | None = None
     power_watts: float | None = None
     power_limit_watts: float | None = None
+    reading_error: str | None = None
+    """Why this GPU cannot be read at the moment, in one sentence."""
     sm_clock_hertz: float | None = None
     throttle_reasons: str | None = None
     """Comma-separated; empty: none; None: not known."""
@@ -205,6 +209,7 @@ def _server_figures(said: wire.ServerSnapshot, before: wire.ServerSnapshot | Non
         setup_mean_seconds=_scaled(performance.averages.setup_time_ms, 1e-3),
         setup_max_seconds=_scaled(performance.extremes.slowest_setup_ms, 1e-3),
         setup_min_seconds=_scaled(performance.extremes.fastest_setup_ms, 1e-3),
+        reading_error=said.gpu_status.reading_error,
         lag_bucket_counts=None if earlier is None else _counted(latency.lag_bucket_counts, earlier.lag_bucket_counts),
     )
 
@@ -229,6 +234,7 @@ def _gpu_figures(gpu: wire.GpuEntry) -> GpuFigures:
         throttle_reasons=None if gpu.throttle_reasons is None else ",".join(gpu.throttle_reasons),
         ecc_errors=gpu.ecc_errors,
         reading_age_seconds=_whole(gpu.reading_age_seconds),
+        reading_error=gpu.reading_error,
         batch_fill_mean=gpu.batch_fill_mean,
         queue_wait_p95_seconds=gpu.queue_wait_seconds_p95,
         compute_p95_seconds=gpu.compute_seconds_p95,

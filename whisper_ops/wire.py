@@ -79,6 +79,8 @@ class GpuEntry(Wire, frozen=True, kw_only=True):
     throttle_reasons: tuple[str, ...] | None = None
     ecc_errors: int | None = None
     reading_age_seconds: float | None = None
+    reading_error: str | None = None
+    """Why the device cannot be read at the moment, in one sentence; what it always is, as its name, stays."""
     max_connections: int | None = None
     model: str | None = None
     compute_type: str | None = None
@@ -103,6 +105,8 @@ class GpuStatus(Wire, frozen=True, kw_only=True):
     total_connections: int
     max_connections_per_gpu: int
     gpus: tuple[GpuEntry, ...]
+    reading_error: str | None = None
+    """Why no GPU can be read at the moment, in one sentence: the driver is missing, hangs or is of another version."""
 
 
 class Averages(Wire, frozen=True, kw_only=True):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from whisper_ops.telemetry.nvml import Nvml, Reading
+
 LIBRARIES = ("cublas", "cudnn")
 
 
@@ -14,39 +16,46 @@ class Accelerator(msgspec.Struct, frozen=True):
 
     driver: str | None
     gpus: tuple[str, ...]
+    """The names of those that can be read."""
     libraries: dict[str, str | None]
     """Where each CUDA library was found; None: nowhere."""
     advice: tuple[str, ...]
+    reading_error: str | None = None
+    """Why no GPU can be read; None: they can."""
+    unreadable: tuple[str, ...] = ()
+    """A sentence for each GPU that is there but cannot be read."""
 
 
-def read_accelerator() -> Accelerator:
+def read_accelerator(nvml: Nvml | None = None) -> Accelerator:
     """Ask the driver through NVML, and look for the libraries where the engine would: the loader's path and wheels."""
-    driver, gpus = _driver()
+    nvml = nvml or Nvml()
+    readings = nvml.read()
     libraries = {name: _library(name) for name in LIBRARIES}
-    missing = [name for name, found in libraries.items() if found is None]
-    advice = []
-    if driver is None:
-        advice.append("no NVIDIA driver answers: the server will use the processor")
-    elif missing:
+    unreadable = tuple(_unreadable(number, gpu) for number, gpu in enumerate(readings) if gpu.error is not None)
+    return Accelerator(
+        nvml.driver if nvml.trouble is None else None,
+        tuple(gpu.name or "unnamed GPU" for gpu in readings if gpu.error is None),
+        libraries,
+        (*_advice(nvml, [name for name, found in libraries.items() if found is None]), *unreadable),
+        reading_error=nvml.trouble,
+        unreadable=unreadable,
+    )
+
+
+def _advice(nvml: Nvml, missing: list[str]) -> list[str]:
+    if nvml.missing:
+        return ["no NVIDIA driver answers: the server will use the processor"]
+    if nvml.trouble is not None:
+        return [f"no GPU can be used: {nvml.trouble}"]
+    if missing:
         packages = " ".join(f"nvidia-{name}-cu12" for name in missing)
-        advice.append(f"the engine needs {' and '.join(missing)}: install {packages} beside whisper-ops")
-    return Accelerator(driver, tuple(gpus), libraries, tuple(advice))
+        return [f"the engine needs {' and '.join(missing)}: install {packages} beside whisper-ops"]
+    return []
 
 
-def _driver() -> tuple[str | None, list[str]]:
-    import pynvml  # noqa: PLC0415  # only doctor needs it, and it looks for a library when it is used
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None, []
-    try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        return str(pynvml.nvmlSystemGetDriverVersion()), [str(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
-    except pynvml.NVMLError:
-        return None, []
-    finally:
-        pynvml.nvmlShutdown()
+def _unreadable(number: int, gpu: Reading) -> str:
+    what = " ".join(part for part in (gpu.name, gpu.uuid) if part)
+    return f"GPU {number}{f' ({what})' if what else ''} cannot be read: {gpu.error}"
 
 
 def _library(name: str) -> str | None:

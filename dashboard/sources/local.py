@@ -46,7 +46,10 @@ class LocalSource:
             at=time.time(),
             poll_seconds=time.perf_counter() - began,
             identity=Identity(software="local", gpu_name=" + ".join(names) or None),
-            figures=ServerFigures(gpus=len(gpus)),
+            # A machine without such a driver is not broken, unless it had one.
+            figures=ServerFigures(
+                gpus=len(gpus), reading_error=self._nvml.trouble if gpus or not self._nvml.missing else None
+            ),
             gpus=gpus,
             # What a process uses is the server's own in every other source; here it would be this program's.
             host=msgspec.structs.replace(
@@ -75,4 +78,5 @@ def _gpu(number: int, reading: Reading) -> GpuFigures:
         sm_clock_hertz=reading.sm_clock_hertz,
         throttle_reasons=None if throttled is None else ",".join(throttled),
         ecc_errors=reading.ecc_errors,
+        reading_error=reading.error,
     )

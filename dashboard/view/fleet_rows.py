@@ -9,7 +9,7 @@ from dashboard.view.levels import busy_style, lag_style, memory_style, slots_sty
 from dashboard.view.lines import Cell, Column, Line, Span, cell, row, wrapped
 from dashboard.view.states import gpu_state, server_state
 from dashboard.view.world import ServerView, World
-from whisper_ops.snapshot import GpuFigures
+from whisper_ops.snapshot import GpuFigures, Snapshot
 
 GAUGE_CELLS = 15
 
@@ -85,15 +85,32 @@ def reasons(world: World, server: ServerView, width: int) -> list[Line]:
         return _said(f"waiting for the first answer from {server.name}", width)
     if server.silent:
         return _said(_silence(world, server), width)
+    unread = [part for sentence in unreadable(server.answer) for part in _said(sentence, width)]
     said = server.answer.figures if server.answer else None
     if server.answer is None or said is None or said.status not in {"degraded", "critical", "draining"}:
-        return []
+        return unread
     failed = [_failure(gpu) for gpu in server.answer.gpus if gpu.state == "failed"]
     if said.status == "draining":
-        return _said("; ".join((_drain(said.streams_active), *failed)), width)
+        return [*_said("; ".join((_drain(said.streams_active), *failed)), width), *unread]
     used = f"{f.count(said.slots_used)} of {f.count(said.slots)} slots are taken" if said.slots else "no slot is left"
     refused = f"{f.count(server.rejects_per_minute)} a minute are refused" if server.rejects_per_minute else ""
-    return _said("; ".join(part for part in (*failed, used, refused) if part), width)
+    return [*_said("; ".join(part for part in (*failed, used, refused) if part), width), *unread]
+
+
+def unreadable(answer: Snapshot | None) -> list[str]:
+    """Why GPUs have no readings, a sentence a reason; GPUs that share one are named together."""
+    if answer is None:
+        return []
+    every = answer.figures.reading_error if answer.figures else None
+    whose: dict[str, list[int]] = {}
+    for gpu in answer.gpus:
+        if gpu.reading_error is not None and gpu.reading_error != every:
+            whose.setdefault(gpu.reading_error, []).append(gpu.gpu_id)
+    parts = [
+        f"GPU{'s' * (len(ids) > 1)} {', '.join(str(gpu) for gpu in ids)} cannot be read: {why}"
+        for why, ids in whose.items()
+    ]
+    return [f"no GPU can be read: {every}", *parts] if every is not None else parts
 
 
 def _failure(gpu: GpuFigures) -> str:

@@ -7,7 +7,7 @@ from dashboard.view.bars import bar
 from dashboard.view.chart import Chart, Charts, beside, grid
 from dashboard.view.facts import memory_share
 from dashboard.view.levels import busy_style, lag_style, memory_style, slots_style, temperature_style
-from dashboard.view.lines import BLANK, Line, Page, Span, Style, line
+from dashboard.view.lines import BLANK, Line, Page, Span, Style, line, wrapped
 from dashboard.view.states import gpu_state
 from dashboard.view.world import ServerView, World
 from whisper_ops.history import ChartQuery
@@ -41,11 +41,12 @@ def gpu_page(world: World, name: str, gpu_id: int, charts: Charts, width: int) -
         Span(f"  {gpu.name or 'unnamed'}", "title"),
         Span(f"  {gpu.uuid or ''}   readings {f.duration(age)} old", "warn" if age > 10 else "dim"),
     )
+    unread = () if gpu.reading_error is None else wrapped(f"it cannot be read: {gpu.reading_error}", width, " ", "warn")
     left = [_line(reading) for reading in _load(world, server, gpu)]
     right = [_line(reading) for reading in _device(gpu)]
     both = beside(left, right, width // 2 - 1) if width >= 100 else [*left, BLANK, *right]
     body = (*both, BLANK, *grid(charts_of(world, name, gpu_id), charts, width, 4))
-    return Page(crumbs=crumbs, head=(head,), body=body)
+    return Page(crumbs=crumbs, head=(head, *unread), body=body)
 
 
 def find(server: ServerView | None, gpu_id: int) -> GpuFigures | None:

@@ -5,6 +5,7 @@ import time
 
 import psutil
 
+from server.devices import Device
 from server.front.hub import Hub
 from whisper_ops import __version__, wire
 from whisper_ops.telemetry.hosts import HostMeter, ProcessMeter, Usage
@@ -19,7 +20,7 @@ class Views:
     def __init__(self, hub: Hub, watch: Watch | None = None) -> None:
         self._hub = hub
         cuda = any(device.kind == "cuda" for device in hub.settings.devices)
-        self._watch = watch or (Watch(Nvml().read) if cuda else None)
+        self._watch = watch or (_watch() if cuda else None)
         self._meter = HostMeter()
         self._meters: dict[int, ProcessMeter] = {}
         self._usage: dict[int, Usage | None] = {}
@@ -82,6 +83,7 @@ class Views:
             total_connections=sum(len(gpu.active) for gpu in slots.gpus),
             max_connections_per_gpu=slots.gpus[0].limit,
             gpus=tuple(self._gpu(gpu.gpu_id) for gpu in slots.gpus),
+            reading_error=self._watch.trouble if self._watch is not None else None,
         )
 
     def _reading(self, gpu_id: int) -> Reading | None:
@@ -89,6 +91,14 @@ class Views:
         if device.kind != "cuda" or self._watch is None or device.index >= len(self._watch.readings):
             return None
         return self._watch.readings[device.index]
+
+    def _why_unread(self, device: Device, reading: Reading | None) -> str | None:
+        """What to say of a GPU without figures; None where it has them, or is none."""
+        if device.kind != "cuda" or self._watch is None:
+            return None
+        if reading is not None:
+            return reading.error or self._watch.trouble
+        return self._watch.trouble or (None if not self._watch.read_once else f"the driver lists no GPU {device.index}")
 
     def _memory(self, gpu_id: int) -> tuple[float | None, float | None]:
         """Total and free bytes of a device's memory: the GPU's, the simulated GPU's, or the machine's."""
@@ -132,6 +142,7 @@ class Views:
             throttle_reasons=reading.throttle_reasons if reading else None,
             ecc_errors=reading.ecc_errors if reading else None,
             reading_age_seconds=round(time.monotonic() - reading.at, 3) if reading else None,
+            reading_error=self._why_unread(device, reading),
             max_connections=gpu.limit,
             model=hub.settings.model,
             compute_type=worker.loaded.compute_type if worker.loaded else None,
@@ -198,6 +209,11 @@ class Views:
             version=__version__,
             started_at=self._hub.started_at,
         )
+
+
+def _watch() -> Watch:
+    nvml = Nvml()
+    return Watch(nvml.read, trouble=lambda: nvml.trouble)
 
 
 def _gb(value: float | None) -> float | None:

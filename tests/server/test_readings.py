@@ -13,6 +13,7 @@ from server.front.hub import Hub
 from server.settings import Settings
 from server.telemetry.views import Views
 from tests.server.virtual import World, run
+from tests.support.nvml import StubNvml
 from whisper_ops.telemetry.hosts import HostMeter
 from whisper_ops.telemetry.nvml import Nvml, Reading, Watch, visible
 
@@ -139,6 +140,50 @@ def test_a_gpus_readings_stand_in_its_entry() -> None:
         assert gpu.reading_age_seconds is not None
 
     run(main)
+
+
+def test_a_lost_gpu_and_a_driver_that_differs_are_told_in_gpu_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        stub = StubNvml(*UUIDS[:2])
+        nvml = Nvml(stub)
+        watch = Watch(nvml.read, interval=0.01, trouble=lambda: nvml.trouble)
+        views = Views(Hub(Settings(devices=(Device("cuda", 0), Device("cuda", 1)), model="m")), watch)
+        assert views.gpu_status().reading_error is None, "nothing was read yet"
+        task = asyncio.create_task(watch.run())
+        await _until(lambda: watch.read_once)
+        assert [gpu.reading_error for gpu in views.gpu_status().gpus] == [None, None]
+        stub.lost.add(UUIDS[1])
+        await _until(lambda: views.gpu_status().gpus[1].reading_error is not None)
+        first, second = views.gpu_status().gpus
+        assert (first.temperature_celsius, first.reading_error) == (61, None)
+        assert (second.uuid, second.total_memory_gb, second.temperature_celsius) == (UUIDS[1], None, None)
+        assert second.reading_error is not None
+        assert "fell off the bus" in second.reading_error
+        stub.broken = 18
+        await _until(lambda: views.gpu_status().reading_error is not None)
+        status = views.gpu_status()
+        assert "version mismatch" in (status.reading_error or "")
+        assert all("version mismatch" in (gpu.reading_error or "") for gpu in status.gpus)
+        task.cancel()
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    asyncio.run(main())
+
+
+async def test_a_driver_that_hangs_is_a_reason() -> None:
+    release = threading.Event()
+
+    def read() -> list[Reading]:
+        release.wait(20)
+        return []
+
+    watch = Watch(read, interval=0.01, deadline=0.05)
+    task = asyncio.create_task(watch.run())
+    await _until(lambda: watch.hung)
+    assert "has not answered for" in (watch.trouble or "")
+    release.set()
+    await _until(lambda: watch.trouble is None)
+    task.cancel()
 
 
 def test_on_a_cpu_memory_is_the_machines_and_gpu_fields_are_null() -> None:

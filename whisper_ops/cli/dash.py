@@ -20,6 +20,7 @@ from whisper_ops.secrets import read_token
 if TYPE_CHECKING:
     from dashboard.admin import Admin
     from dashboard.feeds import Feed
+    from dashboard.poller import Fleet
     from dashboard.settings import Watch
     from whisper_ops.snapshot import Snapshot
 
@@ -113,6 +114,7 @@ async def _print(watch: "Watch", every: float | None, *, as_json: bool) -> int:
         while True:
             snapshots = await fleet.once()
             _show(snapshots, as_json=as_json, lines=every is not None)
+            _say_what_is_odd(fleet, snapshots)
             if every is None:
                 return _verdict(snapshots)
             await asyncio.sleep(every)
@@ -133,6 +135,18 @@ def _show(snapshots: "list[Snapshot]", *, as_json: bool, lines: bool) -> None:
         for snapshot in snapshots:
             board.feed(snapshot)
         data().print(table(board.world(max((snapshot.at for snapshot in snapshots), default=time.time()))))
+
+
+def _say_what_is_odd(fleet: "Fleet", snapshots: "list[Snapshot]") -> None:
+    """On stderr: GPUs without readings and why, and what in an answer could not be; a remark once."""
+    from dashboard.view.fleet_rows import unreadable
+
+    for snapshot in snapshots:
+        for sentence in unreadable(snapshot if snapshot.state == "live" else None):
+            click.echo(f"{snapshot.server}: {sentence}", err=True)
+    for poller in fleet.pollers.values():
+        for sentence in poller.source.remarks.take_new():
+            click.echo(sentence, err=True)
 
 
 def _verdict(snapshots: "list[Snapshot]") -> int:

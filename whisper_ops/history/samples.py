@@ -14,12 +14,12 @@ from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigure
 
 MINUTE = 60.0
 
-GPU_FACTS = ("uuid", "name", "state", "slots", "memory_total_bytes", "power_limit_watts")
+GPU_FACTS = ("uuid", "name", "state", "slots", "memory_total_bytes", "power_limit_watts", "reading_error")
 HOST_FACTS = (
     "hostname", "cpu_count", "memory_total_bytes", "descriptors_soft_limit", "descriptors_hard_limit", "tasks_max",
     "somaxconn", "syn_backlog", "port_range_low", "port_range_high", "conntrack_max",
 )  # fmt: skip
-SERVER_FACTS = ("started_at", "setup_max_seconds", "setup_min_seconds")
+SERVER_FACTS = ("started_at", "setup_max_seconds", "setup_min_seconds", "reading_error")
 IDENTITY_FACTS = (*Identity.__struct_fields__, *SERVER_FACTS)
 _BUCKETS = ("lag_bucket_counts",)
 

@@ -51,6 +51,13 @@ def m002_utterances(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def m003_reading_errors(db: Database) -> None:
+    """Why GPUs could not be read."""
+    for statement in _THIRD:
+        db.execute(statement)
+
+
 def _rollup(kind: str, tier: str, metrics: tuple[str, ...]) -> str:
     """One rollup table: for each metric how often it was known, and its sum, least, greatest and last value."""
     gpu = "gpu_id INTEGER NOT NULL, " if kind == "gpu" else ""
@@ -278,4 +285,8 @@ _SECOND = (
     ) STRICT, WITHOUT ROWID
     """,
     "ALTER TABLE stream ADD COLUMN replica TEXT",
+)
+_THIRD = (
+    "ALTER TABLE server_identity ADD COLUMN reading_error TEXT",
+    "ALTER TABLE gpu_identity ADD COLUMN reading_error TEXT",
 )
