@@ -43,9 +43,10 @@ fmt: $(VENV)/.dev ## format the code and mend what can be mended
 pictures: $(VENV)/.dev ## draw docs/pictures/*.svg from the code
 	@$(BIN)/python -m tests.dashboard.pictures
 
-docs: $(VENV)/.dev ## write docs/commands.md from the commands' own help, and docs/history.md from the migrations
+docs: $(VENV)/.dev ## write docs/commands.md from the commands' own help, docs/history.md from the migrations, the Grafana dashboard
 	@$(BIN)/python docs/make_commands.py
 	@$(BIN)/python docs/make_history.py
+	@$(BIN)/python docs/make_dashboard.py
 
 # Real parts that tests talk to: a proxy, a Prometheus with its node exporter, a terminal.
 SYSTEM_PACKAGES := nginx-light prometheus prometheus-node-exporter tmux

@@ -2,17 +2,16 @@
 
 import math
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.capacity.plan_simulated import Truth
 from tests.capacity.planner_cli import Done, whisper_ops
+from tests.support.prometheus import running_prometheus
 from whisper_ops.errors import Exit
 from whisper_ops.history import History
 
@@ -136,8 +135,8 @@ def exposition(now: float) -> str:
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Prometheus that holds a day's data, on a free port."""
-    if shutil.which("prometheus") is None or shutil.which("promtool") is None:
-        pytest.skip("prometheus and promtool are not installed")
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed; `make system-packages` installs it")
     folder = tmp_path_factory.mktemp("prometheus")
     (folder / "metrics.txt").write_text(exposition(time.time() - 3 * 3600))
     data = folder / "data"
@@ -146,34 +145,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
-    (folder / "prometheus.yml").write_text("global: {scrape_interval: 1m}\n")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        "prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={data}",
-        f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.retention.time=30d",
-    ]  # fmt: skip
-    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        url = f"http://127.0.0.1:{port}"
-        try:
-            _wait_until_ready(url, folder / "log")
-            yield url
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-def _wait_until_ready(url: str, log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{url}/-/ready", timeout=1).status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.1)  # between two looks at a condition with a deadline
-    raise AssertionError(log.read_text())
+    configuration = "global: {scrape_interval: 1m}\n"
+    with running_prometheus(folder, configuration, "--storage.tsdb.retention.time=30d") as url:
+        yield url
 
 
 def test_a_real_prometheus_is_planned_from(capsys: pytest.CaptureFixture[str], tmp_path: Path, prometheus: str) -> None:
