@@ -56,7 +56,7 @@ def size(demand: Demand, per_gpu: int, price: Price | None = None) -> Fleet:
     Raises:
         UserError: nothing is asked for, or a number makes no sense.
     """
-    calls = _calls(demand)
+    calls = calls_of(demand)
     if per_gpu < 1:
         raise UserError("not one connection fits on a GPU, so no number of them carries the demand")
     each = price.gpus_per_machine if price is not None and price.gpus_per_machine else demand.gpus_per_machine
@@ -84,7 +84,7 @@ def size(demand: Demand, per_gpu: int, price: Price | None = None) -> Fleet:
     )
 
 
-def _calls(demand: Demand) -> int:
+def calls_of(demand: Demand) -> int:
     """Calls that must fit at once: the target, and what the arrivals need for their blocking."""
     wanted = [] if demand.target is None else [demand.target]
     if demand.offered is not None:

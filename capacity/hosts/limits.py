@@ -7,6 +7,8 @@ import msgspec
 from capacity.plan.shape import Tier
 from capacity.plan.tiers import tiers
 
+MOST_CONNECTIONS = 10**12
+"""More than any machine ever held: what allows more is no limit."""
 UNLIMITED_DESCRIPTORS = 1_048_576
 """What to ask for where the hard limit itself is unlimited: the kernel's own default ceiling (fs.nr_open)."""
 
@@ -21,6 +23,12 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     """What one connection takes, in words."""
     allows: int | None
     """Connections; None where it is not known or does not limit connections."""
+    there_is: float | None = None
+    """What there is, in base units."""
+    least: int | None = None
+    """Connections where each takes the most that was said of it; None: nothing is known but `allows`."""
+    most: int | None = None
+    """Connections where each takes the least."""
     configured: bool = False
     """Whether it is a setting, which the lines of `fix` raise, and not a quantity of the machine."""
     fix: tuple[str, ...] = ()
@@ -63,7 +71,7 @@ def _tiers(limit: Limit | None) -> tuple[Tier, ...]:
 
 def share_of(have: float, each: float) -> int:
     """How many times `each` fits into `have`; a hair of rounding does not cost a connection."""
-    return math.floor(have / each * (1 + 1e-12))
+    return math.floor(min(have / each * (1 + 1e-12), MOST_CONNECTIONS))
 
 
 def descriptor_lines(wanted: int) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """A plan as one HTML file that needs nothing else: no script, no font, no picture from another address."""
 
+from collections.abc import Sequence
 from html import escape
 
 from capacity.fleet.size import in_words as fleet_in_words
@@ -20,6 +21,7 @@ h1 { font-size: 1.7rem; margin-bottom: .2rem } .dim { color: var(--dim) }
 table { border-collapse: collapse; width: 100%; font-size: .92rem } th, td { text-align: left; padding: .3rem .6rem;
        border-bottom: 1px solid var(--line); vertical-align: top } th { color: var(--dim); font-weight: 500 }
 td.number { text-align: right; font-variant-numeric: tabular-nums } tr.binds td { font-weight: 600 }
+pre { background: var(--band); padding: .6rem; overflow-x: auto }
 figure { margin: 0 } .laws { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 1.2rem }
 svg { width: 100%; height: auto } svg text { font-size: 11px; fill: var(--dim) }
 .axis { stroke: var(--line) } .law { fill: none; stroke: var(--law); stroke-width: 2 } .seen { fill: var(--ink) }
@@ -51,9 +53,14 @@ def html(plan: Plan) -> str:
         _levels(plan),
         "".join(f'<p class="dim">{escape(note)}</p>' for note in plan.notes),
     ]
-    title = f"<title>{escape(answer)}</title>"
-    head = f'<!doctype html><html lang="en"><head><meta charset="utf-8">{title}<style>{_STYLE}</style></head>'
-    return head + "<body>" + "\n".join(part for part in sections if part) + "</body></html>\n"
+    return page(answer, sections)
+
+
+def page(title: str, parts: Sequence[str]) -> str:
+    """A whole page of parts that are HTML already."""
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
+    body = "\n".join(part for part in parts if part)
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
 
 
 def _law(resource: Resource) -> str:

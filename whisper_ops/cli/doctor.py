@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from whisper_ops import console
+from whisper_ops.cli.combinations import Excludes, Needs, combinations
 from whisper_ops.cli.options import json_option
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.snapshot import HostFigures
@@ -27,8 +28,15 @@ from whisper_ops.snapshot import HostFigures
     show_default=True,
     help="The history that --server is looked up in.",
 )
+@click.option("--profile", is_flag=True, help="Print this host as a profile for `plan --host-profile` instead.")
 @json_option
-def command(want: int | None, chunk: float, *, proxy: bool, server: str | None, history: Path, as_json: bool) -> int:
+@combinations(
+    Needs("history", ("server",)),
+    Excludes("profile", ("want", "as_json"), "it prints the host, and no verdict"),
+)
+def command(  # an argument an option, as click calls it
+    want: int | None, chunk: float, *, proxy: bool, server: str | None, history: Path, profile: bool, as_json: bool
+) -> int:
     """Read the limits of this host, say what each allows, which binds first, and the exact lines to change it.
 
     Run it again after changing something, with --want N, to check: exit code 0 says that N connections fit.
@@ -39,11 +47,17 @@ def command(want: int | None, chunk: float, *, proxy: bool, server: str | None, 
     from capacity.hosts.limits import missed
     from capacity.hosts.local import Use, limits_of, read_local
     from capacity.hosts.terminal import show
+    from capacity.hosts.written import established, read_file_max, written
 
     if chunk <= 0:
         raise UserError(f"--chunk is the length of a client's frame in seconds, and so above 0, not {chunk:g}")
     figures = read_local() if server is None else _reported(history, server)
-    host = limits_of(figures, Use(chunk_seconds=chunk, proxied=proxy))
+    use = Use(chunk_seconds=chunk, proxied=proxy)
+    if profile:
+        here = {"file_max": read_file_max(), "established": established()} if server is None else {}
+        console.data().out(written(figures, use, **here), end="", highlight=False)
+        return Exit.GOOD
+    host = limits_of(figures, use)
     accelerator = read_accelerator() if server is None else None
     short = [] if want is None else missed(host, want)
     if as_json:

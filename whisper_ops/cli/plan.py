@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from whisper_ops import console
+from whisper_ops.cli.combinations import Excludes, Needs, OnlyOne, combinations, spelled, typed
 from whisper_ops.cli.options import history_option, json_option
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from capacity.plan import Plan
 
 _AT_MOST = "the limit is a lower bound, so a GPU may carry more, and the fleet be smaller; measure higher levels first"
+_MEASURED = (
+    "history", "server", "model", "gpu", "gpu_speed", "chunk", "objective", "price", "gpus_per_machine",
+)  # fmt: skip
 TARGETS = ("server", "systemd", "sysctl", "prometheus-rules")
 
 
@@ -63,6 +67,13 @@ TARGETS = ("server", "systemd", "sysctl", "prometheus-rules")
     help="Plan a host that is described in a TOML or JSON file instead of a measured server; needs no history.",
 )
 @click.pass_context
+@combinations(
+    Excludes("host_profile", _MEASURED, "a host on paper has no measured server, and no history is read for it"),
+    OnlyOne(("as_json", "markdown", "emit")),
+    Needs("gpu_speed", ("gpu",)),
+    Needs("blocking", ("peak_arrivals",)),
+    Needs("gpus_per_machine", ("target", "peak_arrivals")),
+)
 def command(context: click.Context, /, **options: Any) -> int:  # noqa: ANN401  # click hands over the options by name
     """Say how many connections a GPU carries, why, and how sure that is.
 
@@ -71,13 +82,14 @@ def command(context: click.Context, /, **options: Any) -> int:  # noqa: ANN401  
     not enough evidence. Exit code 1: not one connection meets the objective.
     """
     if context.invoked_subcommand is not None:
+        _refuse_before(context, options)
         return Exit.GOOD
     if options["host_profile"] is not None:
-        return _plan_on_paper(options["host_profile"], as_json=options["as_json"])
+        return _plan_on_paper(options)
     _require(options["history"])
-    if options["gpu_speed"] is not None and options["gpu"] is None:
-        raise UserError("--gpu-speed says how fast the GPU of --gpu is; name it with --gpu NAME")
     plan = _make(options)
+    if options["gpu_speed"] is not None and plan.transferred_from is None:
+        raise UserError(f"--gpu-speed is for a GPU that was never measured, and {plan.key.gpu_name} was; leave it out")
     _show(plan, options)
     if plan.transferred_from is not None:  # never measured, so nothing may start with its number
         return Exit.EVIDENCE if plan.max_connections_per_gpu is None else Exit.GOOD
@@ -119,6 +131,17 @@ def diff(history: Path, *, as_json: bool, server: str | None, back: int) -> int:
     return Exit.GOOD
 
 
+def _refuse_before(context: click.Context, options: dict[str, Any]) -> None:
+    """An option of `plan` before the name of another command would be ignored."""
+    wrong = next((name for name in options if typed(context, name)), None)
+    if wrong is None:
+        return
+    option, name = spelled(context, wrong), context.invoked_subcommand
+    there = any(parameter.name == wrong for parameter in command.commands[name or ""].params)
+    way_out = f"write it behind: whisper-ops plan {name} {option}" if there else "leave it out"
+    raise UserError(f"{option} stands before {name}, which would ignore it; {way_out}")
+
+
 def _require(history: Path) -> None:
     if not history.exists():
         raise UserError(
@@ -142,7 +165,7 @@ def _make(options: dict[str, Any]) -> "Plan":
         peaks = daily_peaks(opened, plan.server)
     limit = plan.max_connections_per_gpu
     demand = _demand(options, plan.key.gpus)
-    fleet = size(demand, limit or 0, _price(options["price"], plan.key.gpu_name)) if demand is not None else None
+    fleet = size(demand, limit or 0, _price(options, plan.key.gpu_name)) if demand is not None else None
     going = trend(peaks, float(limit * plan.key.gpus)) if limit else None
     notes = (*plan.notes, _AT_MOST) if fleet is not None and plan.capacity.status == "lower_bound" else plan.notes
     return msgspec.structs.replace(plan, fleet=fleet, trend=going, notes=notes)
@@ -169,10 +192,18 @@ def _demand(options: dict[str, Any], gpus: int) -> "Demand | None":
     )
 
 
-def _price(file: Path | None, gpu: str | None) -> "Price | None":
+def _price(options: dict[str, Any], gpu: str | None) -> "Price | None":
     from capacity.fleet.price import read_price
 
-    return None if file is None else read_price(file, gpu)
+    if options["price"] is None:
+        return None
+    price = read_price(options["price"], gpu)
+    if options["gpus_per_machine"] not in (None, price.gpus_per_machine) and price.gpus_per_machine is not None:
+        raise UserError(
+            f"--gpus-per-machine says {options['gpus_per_machine']} and {options['price']} has machines of "
+            f"{price.gpus_per_machine}; leave one of them out"
+        )
+    return price
 
 
 def _show(plan: "Plan", options: dict[str, Any]) -> None:
@@ -204,18 +235,30 @@ def _write(file: Path, text: str) -> None:
     console.narration().print(f"wrote {file}", soft_wrap=True, markup=False)
 
 
-def _plan_on_paper(file: Path, *, as_json: bool) -> int:
-    """Plan the host in a file: what each resource allows, what binds first, tiers and the lines that raise it."""
-    from capacity.hosts.limits import document
-    from capacity.hosts.profile import host_of, read_profile
-    from capacity.hosts.terminal import show
+def _plan_on_paper(options: dict[str, Any]) -> int:
+    """Plan the host in a file: what a call takes, what each resource allows, verdicts, loads, tiers and settings."""
+    from capacity.fleet.size import calls_of
+    from capacity.hosts.emit import emit
+    from capacity.hosts.paper import analyse, document
+    from capacity.hosts.profile import read_profile
+    from capacity.hosts.report import report
+    from capacity.report.sections import html, markdown, show
 
-    host = host_of(read_profile(file))
-    if as_json:
-        console.print_json("plan", document(host))
+    profile = read_profile(options["host_profile"])
+    demand = _demand(options, 1)
+    analysis = analyse(profile, None if demand is None else calls_of(demand), options["survive"])
+    configuration = None if options["emit"] is None else emit(analysis, options["emit"])
+    if options["html"] is not None:
+        _write(options["html"], html(report(analysis)))
+    if configuration is not None:
+        console.data().out(configuration, end="", highlight=False)
+    elif options["as_json"]:
+        console.print_json("plan", document(analysis))
+    elif options["markdown"]:
+        console.data().out(markdown(report(analysis)), end="", highlight=False)
     else:
-        show(host, console.data())
-    return Exit.GOOD
+        show(report(analysis), console.data())
+    return Exit.NO if demand is not None and analysis.fleet is None else Exit.GOOD
 
 
 def _store(path: Path, plan: "Plan") -> None:

@@ -1,0 +1,51 @@
+"""Configuration that a host on paper needs for its calls, ready to be put where it belongs."""
+
+from capacity.hosts.paper import Analysis
+from capacity.hosts.paper_limits import SYSCTL, wanted
+from whisper_ops.errors import Exit, UserError
+
+TARGETS = ("systemd", "sysctl")
+
+
+def emit(analysis: Analysis, target: str) -> str:
+    """The configuration for one target.
+
+    Raises:
+        UserError: a host on paper has nothing to say to it, or allows no call at all (exit code 1).
+    """
+    if target not in TARGETS:
+        raise UserError(
+            f"--emit {target} cannot be honoured together with --host-profile: it carries the limit of a GPU or an "
+            "objective, which only a measured plan has; a host on paper gives --emit systemd or --emit sysctl"
+        )
+    if analysis.reach < 1:
+        raise UserError("the host allows not one call, so there is no configuration to print", Exit.NO)
+    lines = _systemd(analysis) if target == "systemd" else _sysctl(analysis)
+    name = analysis.profile.title
+    first = f"# whisper-ops plan --host-profile{f' of {name}' if name else ''}, for up to {analysis.reach:,} calls"
+    return "\n".join([first, *lines]) + "\n"
+
+
+def _systemd(analysis: Analysis) -> list[str]:
+    profile, reach = analysis.profile, analysis.reach
+    hard = profile.descriptors_hard
+    descriptors = int(hard) if hard is not None else wanted("descriptors (soft limit)", profile, reach)
+    return [
+        "# a drop-in of the server's unit: /etc/systemd/system/whisper-ops-serve.service.d/capacity.conf, then:",
+        "#   systemctl daemon-reload && systemctl restart whisper-ops-serve",
+        "[Service]",
+        f"LimitNOFILE={descriptors}",
+        f"TasksMax={wanted('tasks', profile, reach)}",
+    ]
+
+
+def _sysctl(analysis: Analysis) -> list[str]:
+    """Every setting that the profile speaks of, at what it is or at what is needed; and the backlogs in any case."""
+    profile, reach = analysis.profile, analysis.reach
+    said = {limit.name for limit in analysis.host.limits} | {"somaxconn", "SYN backlog"}
+    lines = ["# /etc/sysctl.d/90-whisper-ops.conf, then: sysctl --system"]
+    lines += [f"{key} = {wanted(name, profile, reach)}" for name, key in SYSCTL.items() if name in said]
+    standing = {verdict.name: verdict.standing for verdict in analysis.verdicts}
+    if standing.get("ports", "not limiting") != "not limiting":
+        lines.append("net.ipv4.ip_local_port_range = 1024 65535")
+    return lines
