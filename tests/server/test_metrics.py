@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from tests.server.test_http import serving
 from tests.server.virtual import World
 from whisper_ops import wire
 
+ROOT = Path(__file__).parents[2]
 PATHS = ["/metrics", "/metrics/prometheus"]
 PUBLISHED = (
     "whisperlivekit_gpu_total",
@@ -167,3 +169,22 @@ def test_words_of_the_model_are_escaped_in_both_formats() -> None:
             assert [sample.value for sample in families["whisper_ops_slots"].samples] == [8]
 
     serving(work, model=name)
+
+
+def test_every_metric_that_we_name_anywhere_is_exported() -> None:
+    deploy = [*ROOT.glob("deploy/prometheus/*"), *ROOT.glob("deploy/grafana/*")]
+    places = [*ROOT.glob("docs/*.md"), ROOT / "README.md", *deploy, *ROOT.glob("capacity/**/*.py")]
+    # What a dot follows is a module.
+    pattern = re.compile(r"\b(?:whisper_ops|whisperlivekit)_[a-z0-9_]*[a-z0-9](?![\w.])")
+    named = {name for place in places for name in pattern.findall(place.read_text("utf-8"))}
+    assert len(named) > 20
+    pages: list[str] = []
+
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        client = await world.client().connected()
+        await client.speak(2.0)
+        pages.append((await http.get("/metrics/prometheus")).text)
+
+    serving(work)
+    known = set(re.findall(r"^(?:# TYPE )?([a-z]\w+)[ {]", pages[0], re.MULTILINE))
+    assert not named - known
