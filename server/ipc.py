@@ -33,6 +33,17 @@ class Start(Message, tag=1):
     law: dict[str, float]
 
 
+class Turns(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Where a client wants its utterances cut; None: where the server does. Times in seconds."""
+
+    speech: float | None = None
+    """The probability that counts as speech."""
+    before_s: float | None = None
+    """Audio kept before the first speech."""
+    pause_s: float | None = None
+    """Silence that ends an utterance, however long that is."""
+
+
 class Open(Message, tag=2):
     """A stream begins, or goes on after `start_s` seconds of audio already settled elsewhere."""
 
@@ -43,6 +54,7 @@ class Open(Message, tag=2):
     words: bool
     start_s: float
     segment: int
+    turns: Turns | None = None
 
 
 class Audio(Message, tag=3):
@@ -77,6 +89,8 @@ class Loaded(Message, tag=20):
     load_s: float
     max_batch: int
     languages: str | None
+    codes: tuple[str, ...] | None = None
+    """The languages that a stream may name; None: any."""
 
 
 class Broken(Message, tag=21):
@@ -163,6 +177,21 @@ class Beat(Message, tag=27):
     waits: list[float]
     computes: list[float]
     memory_bytes: float | None = None
+    failed_rows: int = 0
+
+
+class Undecoded(Message, tag=29):
+    """Speech that the engine failed to decode, twice: what was said of it before, if anything, is all its text."""
+
+    stream: int
+    segment: int
+    start: float
+    end: float
+
+
+def undecoded_sentence(said: Undecoded) -> str:
+    """What a client is told, whatever its dialect."""
+    return f"the speech from {said.start:.2f} to {said.end:.2f} s could not be decoded; its text may be missing"
 
 
 class Draining(Message, tag=40):
@@ -173,7 +202,7 @@ class Draining(Message, tag=40):
 
 
 ToWorker = Start | Open | Audio | Flush | End | Close
-ToFront = Loaded | Broken | Partial | Final | Progress | Flushed | Done | Fault | Beat
+ToFront = Loaded | Broken | Partial | Final | Progress | Flushed | Done | Fault | Undecoded | Beat
 
 
 class Channel(asyncio.Protocol):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from server.devices import Device
 
@@ -70,6 +70,14 @@ class Settings:
     """At most so many streams from one address; 0: no limit."""
     log_json: bool = False
     law: SimulatedLaw = field(default_factory=SimulatedLaw)
+
+    @property
+    def routing_parameters(self) -> frozenset[str]:
+        """Query parameters of the addresses that clients are sent to: a balancer reads them, and we let them pass."""
+        addresses = (self.public_url or "", self.reconnect_url or "")
+        return frozenset(
+            name for address in addresses for name in parse_qs(urlsplit(address).query, keep_blank_values=True)
+        )
 
 
 def checked_stream_url(text: str) -> str:

@@ -93,6 +93,8 @@ class GpuEntry(Wire, frozen=True, kw_only=True):
     audio_seconds_per_second: float | None = None
     lag_seconds_p95: float | None = None
     restarts: int | None = None
+    failed_rows: int | None = None
+    """Windows that the engine failed to decode, since the server's start."""
     process_id: int | None = None
     process_rss_bytes: int | None = None
     process_cpu_ratio: float | None = None

@@ -50,6 +50,8 @@ class EngineInfo:
 
     compute_type: str | None = None
     languages: str | None = None
+    codes: tuple[str, ...] | None = None
+    """Whisper's codes of the languages that a row may name; None: any."""
     details: dict[str, str] = field(default_factory=dict)
 
 

@@ -40,8 +40,9 @@ class CTranslate2Engine:
         )
         self._texts = Texts(self._path)
         self.decode([Row(np.zeros(mel.HOP * 100, np.float32), 8.0)])
-        languages = "all" if self._model.is_multilingual else "en"
-        return EngineInfo(compute_type=self._model.compute_type, languages=languages)
+        many = bool(self._model.is_multilingual)
+        codes = self._texts.languages(multilingual=many)
+        return EngineInfo(self._model.compute_type, "all" if many else "en", codes)
 
     def decode(self, rows: Sequence[Row]) -> list[Hypothesis]:
         """See `Engine`."""

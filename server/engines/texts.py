@@ -9,6 +9,7 @@ import tokenizers
 
 from server.engines.base import TimedWord
 from server.engines.loops import loop_start
+from server.languages import NAMES
 
 TOKENS_PER_SECOND = 7.0
 """More tokens than this a second of audio, and a few, is Whisper repeating itself; fast speech has about 5."""
@@ -42,6 +43,10 @@ class Texts:
     def has(self, token: str) -> bool:
         """Whether there is such a token."""
         return self._tokenizer.token_to_id(token) is not None
+
+    def languages(self, *, multilingual: bool) -> tuple[str, ...]:
+        """The codes of the languages that a row may name."""
+        return tuple(code for code in NAMES if self.has(f"<|{code}|>")) if multilingual else ("en",)
 
     def encode(self, text: str) -> list[int]:
         """The tokens of a text, without special ones."""

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from server.front.descriptors import make_room
 from server.front.endpoints import admin_allowed
 from server.front.hub import Hub
+from server.front.reading import UnreadableError, read_json
 from server.settings import checked_stream_url
 from whisper_ops import wire
 from whisper_ops.errors import UserError
@@ -46,8 +47,8 @@ async def _asked(hub: Hub, request: Request, kind: type[T]) -> T | Response:
     if not admin_allowed(hub, request):
         return _answer({"error": "this call needs the admin token (--admin-token-file)"}, 403)
     try:
-        return msgspec.json.decode(await request.body() or b"{}", type=kind)
-    except msgspec.DecodeError as error:
+        return read_json(await request.body() or b"{}", kind)
+    except UnreadableError as error:
         return _answer({"error": f"cannot read the body: {error}"}, 422)
 
 

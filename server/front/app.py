@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket
 
 from server.devices import Device
 from server.front import admin, endpoints, files
-from server.front.auth import allowed, presented
+from server.front.auth import allowed, presented, subprotocol
 from server.front.hub import Hub
 from server.front.ws.base import Conversation
 from server.front.ws.livekit import LiveKitConnection
@@ -38,7 +38,7 @@ class TokenGate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] in ("http", "websocket") and not self._passes(scope):
-            await (_refuse_http(send) if scope["type"] == "http" else _refuse_websocket(receive, send))
+            await (_refuse_http(send) if scope["type"] == "http" else _refuse_websocket(scope, receive, send))
             return
         await self._app(scope, receive, send)
 
@@ -76,10 +76,10 @@ async def _refuse_http(send: Send) -> None:
     await send({"type": "http.response.body", "body": wire.encode({"error": "this server needs a token"})})
 
 
-async def _refuse_websocket(receive: Receive, send: Send) -> None:
+async def _refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
     # Accepted first: a browser shows the reason only of a close that follows an upgrade.
     await receive()
-    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.accept", "subprotocol": subprotocol(scope.get("subprotocols", []))})
     await send({"type": "websocket.close", "code": 1008, "reason": "this server needs a token"})
 
 

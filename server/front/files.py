@@ -15,6 +15,7 @@ from server import ipc
 from server.encodings import SAMPLE_RATE
 from server.front.hub import Hub, Refused
 from server.front.session import Audio, Session
+from server.languages import NAMES, LanguageError
 from whisper_ops import wire
 
 MAX_BYTES = 25 << 20
@@ -111,8 +112,8 @@ async def _feed(hub: Hub, session: Session, audio: bytes) -> None:
     hub.end(session)
 
 
-def _error(status: int, message: str, kind: str, **headers: str) -> Response:
-    body = {"error": {"message": message, "type": kind, "param": None, "code": None}}
+def _error(status: int, message: str, kind: str, param: str | None = None, **headers: str) -> Response:
+    body = {"error": {"message": message, "type": kind, "param": param, "code": None}}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Response(wire.encode(body), status, named, "application/json")
 
@@ -137,6 +138,8 @@ def router(hub: Hub) -> APIRouter:
             return await _transcribe(hub, form, address)
         except Refused as refusal:
             return _error(503, refusal.message, "server_error", Retry_After=f"{refusal.retry_after_s:.0f}")
+        except LanguageError as error:
+            return _error(400, str(error), "invalid_request_error", "language")
 
     return api
 
@@ -161,5 +164,6 @@ async def _transcribe(hub: Hub, form: Form, address: str) -> Response:
         return Response(wire.encode({"text": text}), media_type="application/json")
     segments = [{"id": i, "start": f.start, "end": f.end, "text": f.text} for i, f in enumerate(finals)]
     seconds = len(form.audio) / 2 / SAMPLE_RATE
-    verbose = {"task": "transcribe", "language": form.language, "duration": seconds, "text": text, "segments": segments}
+    language = NAMES.get(session.audio.language or "")
+    verbose = {"task": "transcribe", "language": language, "duration": seconds, "text": text, "segments": segments}
     return Response(wire.encode(verbose), media_type="application/json")

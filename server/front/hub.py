@@ -9,7 +9,7 @@ import logging
 import secrets
 import time
 
-from server import ipc
+from server import ipc, languages
 from server.front import limits
 from server.front.admission import Admission, Refused, Ticket, log_refusal
 from server.front.clock import now
@@ -113,16 +113,31 @@ class Hub:
     # --- sessions -----------------------------------------------------------------------------------
 
     def open(self, connection_id: str, audio: Audio, *, address: str, offset: int = 0) -> Session:
-        """Begin a session on the slot that `connection_id` reserved."""
-        session = Session(next(self._numbers), connection_id, audio, address=address, offset=offset)
+        """Begin a session on the slot that `connection_id` reserved.
+
+        Raises:
+            LanguageError: the model does not know the language that is asked for.
+        """
+        self.check_language(audio.language)
         gpu_id = self.slots.gpu_of(connection_id)
         assert gpu_id is not None
+        session = Session(next(self._numbers), connection_id, audio, address=address, offset=offset)
         session.gpu_id = gpu_id
         self.slots.activate(connection_id)
         self.sessions[session.number] = session
         if self.worker_is_ready(gpu_id):
             self.workers[gpu_id].send(session.opening())
         return session
+
+    def check_language(self, code: str | None) -> None:
+        """Whether the model, once it is loaded, can be asked for a language.
+
+        Raises:
+            LanguageError: it cannot.
+        """
+        loaded = next((worker.loaded for worker in self.workers if worker.loaded), None)
+        if loaded is not None:
+            languages.check(code, loaded.codes, self.settings.model)
 
     def hear(self, session: Session, data: bytes) -> None:
         """Pass on audio of whole samples."""
@@ -252,7 +267,7 @@ class Hub:
     def worker_said(self, gpu_id: int, message: ipc.Message) -> None:
         """See `supervisor.Owner`."""
         match message:
-            case ipc.Partial() | ipc.Final() | ipc.Flushed() | ipc.Done():
+            case ipc.Partial() | ipc.Final() | ipc.Flushed() | ipc.Undecoded() | ipc.Done():
                 session = self.sessions.get(message.stream)
                 if session is not None and session.gpu_id == gpu_id:
                     if isinstance(message, ipc.Final):

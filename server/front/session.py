@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from server import ipc
+from server import ipc, languages
 from server.encodings import BYTES_PER_SAMPLE, SAMPLE_RATE
 from server.front.audio_log import AudioLog
 from server.front.clock import now
@@ -30,12 +30,23 @@ _OFFSET_SECONDS = 0.001
 
 @dataclass(frozen=True)
 class Audio:
-    """What a client said its audio is, and what it wants back."""
+    """What a client said its audio is, and what it wants back.
+
+    The language may be given as any client writes it; it becomes Whisper's code here, whatever the dialect.
+
+    Raises:
+        LanguageError: there is no such language.
+    """
 
     sample_rate: int = 16000
     encoding: str = "pcm_s16le"
     language: str | None = None
     words: bool = False
+    turns: ipc.Turns | None = None
+
+    def __post_init__(self) -> None:
+        """The one door that every language comes through."""
+        object.__setattr__(self, "language", languages.read(self.language))
 
 
 class Outbox:
@@ -102,6 +113,7 @@ class Session:
         self.done = False
         self.chunks = 0
         self.texts = 0
+        self._carried = b""
         self.outbox = Outbox()
         self.finals: deque[ipc.Final] = deque(maxlen=_FINALS_KEPT)
         self.last: ipc.Done | ipc.Fault | None = None
@@ -127,7 +139,14 @@ class Session:
         audio = self.audio
         start_s = self._settled_sample() / audio.sample_rate
         return ipc.Open(
-            self.number, audio.sample_rate, audio.encoding, audio.language, audio.words, start_s, self.next_segment
+            self.number,
+            audio.sample_rate,
+            audio.encoding,
+            audio.language,
+            audio.words,
+            start_s,
+            self.next_segment,
+            audio.turns,
         )
 
     def replay(self) -> Iterator[ipc.Message]:
@@ -151,6 +170,21 @@ class Session:
     def _sample(self, position_s: float) -> int:
         """The client's sample at a worker's position, which is a whole number of samples at 16 kHz."""
         return round(position_s * SAMPLE_RATE) * self.audio.sample_rate // SAMPLE_RATE
+
+    def whole(self, data: bytes) -> bytes:
+        """A chunk with what the one before left over, without what is no whole sample yet: that waits for the next."""
+        size = BYTES_PER_SAMPLE[self.audio.encoding]
+        rest = (len(self._carried) + len(data)) % size
+        if not rest and not self._carried:
+            return data
+        both = self._carried + data
+        self._carried = both[len(both) - rest :]
+        return both[: len(both) - rest]
+
+    @property
+    def dangling_bytes(self) -> int:
+        """Bytes of a sample whose rest has not come."""
+        return len(self._carried)
 
     def hear(self, data: bytes) -> None:
         """Keep a chunk that is about to go to the worker."""
@@ -220,6 +254,7 @@ class Session:
         """A client came back that has every final up to `offset` samples: queue what it lacks, none twice."""
         self.outbox.close()
         self.outbox = Outbox()
+        self._carried = b""  # it begins again at a whole sample
         self.heard_at = now()
         offset_s = (offset + 0.5) / self.audio.sample_rate
         for final in self.finals:

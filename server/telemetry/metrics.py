@@ -121,6 +121,7 @@ def _own(snapshot: wire.ServerSnapshot) -> Iterator[Metric]:
     for name, field, text, factor in _GPU_GAUGES:
         yield _by_gpu(GaugeMetricFamily, f"{PREFIX}{name}", text, gpus, field, factor)
     yield _by_gpu(CounterMetricFamily, f"{PREFIX}gpu_restarts", "Restarts of the worker.", gpus, "restarts")
+    yield _by_gpu(CounterMetricFamily, f"{PREFIX}gpu_failed_rows", "Windows not decoded.", gpus, "failed_rows")
     yield _by_gpu(CounterMetricFamily, f"{PREFIX}gpu_ecc_errors", "Uncorrected.", gpus, "ecc_errors")
     for name, field, text in _HOST_GAUGES:
         yield _gauge(f"host_{name}", text, getattr(snapshot.host, field))

@@ -155,6 +155,7 @@ class Views:
             audio_seconds_per_second=figures.audio_seconds_per_second,
             lag_seconds_p95=figures.lags.quantiles(0.95)[0],
             restarts=worker.restarts,
+            failed_rows=figures.failed_rows,
             process_id=worker.pid,
             process_rss_bytes=usage.rss_bytes if usage else None,
             process_cpu_ratio=usage.cpu_ratio if usage else None,

@@ -10,7 +10,6 @@ class Figures:
     """Counts since the last heartbeat. Busy time is the union of the lanes' decodes, not their sum."""
 
     def __init__(self) -> None:
-        self.failed_rows = 0
         self._since: float | None = None
         self._busy_until = 0.0
         self._reset()
@@ -18,6 +17,7 @@ class Figures:
     def _reset(self) -> None:
         self._busy = self._audio = 0.0
         self._batches = self._rows = self._partials = 0
+        self.failed_rows = 0
         self._waits: list[float] = []
         self._computes: list[float] = []
 
@@ -53,6 +53,7 @@ class Figures:
             self._waits,
             self._computes,
             memory,
+            self.failed_rows,
         )
         self._since = now
         self._reset()

@@ -127,7 +127,9 @@ class Worker:
             self.channel.flush()
             return
         self._engine = engine
-        self.channel.send(ipc.Loaded(info.compute_type, self._clock() - began, start.max_batch, info.languages))
+        self.channel.send(
+            ipc.Loaded(info.compute_type, self._clock() - began, start.max_batch, info.languages, info.codes)
+        )
         self._kick()
         await self._report()
 
@@ -223,6 +225,7 @@ class Worker:
         try:
             if isinstance(heard, Exception):
                 self._figures.failed_rows += 1
+                log.warning("A window could not be decoded: %s", heard)
                 stream.fail(window)
             else:
                 stream.apply(window, heard, self._clock())

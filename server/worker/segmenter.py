@@ -1,8 +1,10 @@
 """Where utterances begin and end, from speech probabilities alone. Pure; positions are samples of the stream."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from server import ipc
 from server.encodings import SAMPLE_RATE
 from server.worker.vad import FRAME
 
@@ -26,6 +28,24 @@ class Tuning:
     short_pause: float = 0.2
     """Silence that ends an utterance of `long` seconds; between 4 s and `long` the pause shrinks in a line."""
     long: float = 12.0
+
+
+def tuned(turns: ipc.Turns | None) -> Tuning:
+    """The tuning that a client asked for; what it left open is as for everybody."""
+    usual = Tuning()
+    if turns is None:
+        return usual
+    speech, before, pause = turns.speech or usual.speech, usual.before, turns.pause_s
+    if turns.before_s is not None:
+        before = math.ceil(turns.before_s * SAMPLE_RATE / FRAME) * FRAME / SAMPLE_RATE
+    return replace(
+        usual,
+        speech=speech,
+        silence=speech * usual.silence / usual.speech,
+        before=before,
+        pause=pause or usual.pause,
+        short_pause=pause or usual.short_pause,
+    )
 
 
 def pause_seconds(tuning: Tuning, length: float) -> float:

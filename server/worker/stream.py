@@ -15,7 +15,7 @@ from server.engines.base import Hypothesis, Row, TimedWord
 from server.worker.agreement import Agreement, with_prefix
 from server.worker.line import Line
 from server.worker.scheduler import Job, context_seconds
-from server.worker.segmenter import Segmenter, Tuning
+from server.worker.segmenter import Segmenter, Tuning, tuned
 from server.worker.vad import FRAME, QUIET_STEP, STEP, Vad
 
 LONGEST_SECONDS = 15.0
@@ -24,6 +24,8 @@ FIRST_SECONDS = 0.6
 """Audio an utterance has before its first partial."""
 SETTLING_SECONDS = 0.15
 """So much silence, and what was said is decoded at once: if the pause goes on, that text is the final."""
+_TRIES = 2
+"""So often an utterance that is over is decoded when the engine fails."""
 KEPT = 32 * FRAME
 """Samples kept in silence: a later utterance may turn out to begin in it. Whole frames: a replay has the same grid."""
 _CUT_MARGIN_SECONDS = 1.0
@@ -44,6 +46,10 @@ class Utterance:
     decoded_at: float = 0.0
     language: str | None = None
     agreement: Agreement = field(default_factory=Agreement)
+    undecoded: bool = False
+    """The engine failed on the newest window."""
+    failures: int = 0
+    """How often it failed on the last one."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Stream:
         self._decoder = Decoder(opened.encoding, opened.sample_rate)
         self._line = Line(origin)
         self._vad = vad
-        self._segmenter = Segmenter(origin, tuning or Tuning(), self._opened, self._closed)
+        self._segmenter = Segmenter(origin, tuning or tuned(opened.turns), self._opened, self._closed)
         self._utterances: deque[Utterance] = deque()
         self._segment = opened.segment
         self._settled = origin
@@ -201,6 +207,7 @@ class Stream:
         if self._language is None and heard.language and heard.text:
             self._language = heard.language
         utterance.decoded_to = max(window.speech_end, utterance.start + 1)
+        utterance.undecoded, utterance.failures = False, 0
         if window.cut:
             self._cut(window, heard)
             return
@@ -214,12 +221,25 @@ class Stream:
             self._partial(utterance, window.end)
 
     def fail(self, window: Window) -> None:
-        """A window could not be decoded: what was already said of it has to do."""
+        """A window could not be decoded: one that will grow waits for that, one that is over is tried again, once."""
         self._in_work = False
-        window.utterance.decoded_to = window.end
+        utterance = window.utterance
+        utterance.undecoded = True
+        if utterance.end is None and not window.cut:
+            utterance.decoded_to = window.end
+            return
+        utterance.failures += 1
+        if utterance.failures < _TRIES:
+            return
+        utterance.decoded_to = window.end
         if window.cut:
-            window.utterance.start = window.end
+            self._tell_undecoded(utterance, window.end)
+            utterance.start, utterance.undecoded, utterance.failures = window.end, False, 0
         self._finish_decoded()
+
+    def _tell_undecoded(self, utterance: Utterance, end: int) -> None:
+        span = utterance.start / SAMPLE_RATE, end / SAMPLE_RATE
+        self.events.append(ipc.Undecoded(self.number, utterance.segment, *span))
 
     def _partial(self, utterance: Utterance, end: int) -> None:
         agreement = utterance.agreement
@@ -231,13 +251,17 @@ class Stream:
         """Utterances that ended and whose speech is decoded need nothing more to be final."""
         while self._utterances and not self._in_work:
             first = self._utterances[0]
-            if first.end is None or self._needs_words(first) or first.decoded_to < first.speech_end:
+            if first.end is None or (first.failures < _TRIES and self._lacks(first)):
                 break
             self._finish(None)
         self._answer_flushes()
         if self.ended and not self._utterances and not self._done:
             self._done = True
             self.events.append(ipc.Done(self.number, self._line.end / SAMPLE_RATE, self._segment))
+
+    def _lacks(self, utterance: Utterance) -> bool:
+        """Whether an utterance that is over must be decoded once more to be final."""
+        return utterance.undecoded or self._needs_words(utterance) or utterance.decoded_to < utterance.speech_end
 
     def _needs_words(self, utterance: Utterance) -> bool:
         return self._words and bool(utterance.agreement.words)
@@ -254,6 +278,8 @@ class Stream:
         if not self._final(utterance, utterance.agreement.words, utterance.end, words):
             # Numbers are those of texts: whoever plays the audio again counts the same.
             self._renumber(list(self._utterances), -1)
+        if utterance.undecoded:
+            self._tell_undecoded(utterance, utterance.end)
 
     def _renumber(self, later: list[Utterance], by: int) -> None:
         for utterance in later:

@@ -124,9 +124,12 @@ def test_words_come_with_their_times_when_asked_for() -> None:
         ({"encoding": "opus"}, "opus", 1003),
         ({"sample_rate": "4000"}, "4000", 1003),
         ({"sample_rate": "fast"}, "fast", 1003),
-        ({}, b"\x00", 1003),
         ({}, "{nonsense", 1007),
         ({}, '{"type":"dance"}', 1003),
+        ({}, '{"type":"end","now":true}', 1003),
+        ({"words": "maybe"}, "maybe", 1003),
+        ({"langauge": "de"}, "langauge", 1003),
+        ({"offset": "²"}, "offset", 1003),
     ],
 )
 def test_what_cannot_be_understood_is_named_and_ends_the_stream(query: dict[str, str], said: Any, code: int) -> None:

@@ -113,11 +113,16 @@ class World:
     """A server with simulated devices, and what a test does to it. Use inside a VirtualLoop."""
 
     def __init__(
-        self, devices: int = 1, law: SimulatedLaw = LAW, patience: Patience = PATIENCE, **settings: Any
+        self,
+        devices: int = 1,
+        law: SimulatedLaw = LAW,
+        patience: Patience = PATIENCE,
+        engine: type[FlawedEngine] = FlawedEngine,
+        **settings: Any,
     ) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
-        self.loop, self.law = loop, law
+        self.loop, self.law, self._engine = loop, law, engine
         self.processes: list[InProcess] = []
         self.broken = False
         self.settings = self.plain_settings(devices, law=law, **settings)
@@ -135,7 +140,7 @@ class World:
         )
 
     async def _launch(self, theirs: socket.socket) -> Process:
-        engine = FlawedEngine(self.law, self.loop.owe)
+        engine = self._engine(self.law, self.loop.owe)
         theirs.setblocking(False)
 
         def make(_: ipc.Start) -> Engine:
@@ -181,6 +186,7 @@ class Client:
         self.world = world
         self.messages: list[dict[str, Any]] = []
         self.close_code: int | None = None
+        self.subprotocol: str | None = None
         self.status: int | None = None
         self.resume_token = ""
         self.stalled = False
@@ -188,7 +194,7 @@ class Client:
         self.sent = 0
         self._incoming: deque[dict[str, Any]] = deque([{"type": "websocket.connect"}])
         self._wake = asyncio.Event()
-        text = "&".join(f"{k}={v}" for k, v in query.items())
+        text = "&".join(f"{k}={v}" for k, v in query.items() if k not in ("from_address", "subprotocols"))
         scope = {
             "type": "websocket",
             "path": path,
@@ -196,7 +202,7 @@ class Client:
             "root_path": "",
             "query_string": text.encode(),
             "headers": [],
-            "subprotocols": [],
+            "subprotocols": query.get("subprotocols", []),
             "client": (query.get("from_address", "127.0.0.1"), 50000),
             "scheme": "ws",
             "extensions": {"websocket.http.response": {}},
@@ -218,6 +224,8 @@ class Client:
                 self.messages.append(said)
                 if said.get("type") == "ready":
                     self.resume_token, self.sent = said["resume_token"], said["received_samples"]
+            case "websocket.accept":
+                self.subprotocol = message.get("subprotocol")
             case "websocket.close":
                 self.close_code = message.get("code", 1000)
                 self._put({"type": "websocket.disconnect", "code": self.close_code, "reason": ""})

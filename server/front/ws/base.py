@@ -15,11 +15,13 @@ from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from server import ipc
-from server.encodings import BYTES_PER_SAMPLE
 from server.front import limits
+from server.front.auth import subprotocol
 from server.front.clock import now
 from server.front.hub import Hub, Refused
+from server.front.reading import UnreadableError, check_names
 from server.front.session import Audio, Outbox, Session
+from server.languages import LanguageError
 from whisper_ops import wire
 
 log = logging.getLogger("whisper_ops.server")
@@ -47,11 +49,17 @@ _EARLY_BYTES = 1 << 20
 
 
 class Bad(Exception):  # noqa: N818  # it becomes a message and a close code, not a traceback
-    """The client said something that cannot be understood."""
+    """The client said something that cannot be understood, or asked for something that is not offered."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, param: str | None = None) -> None:
         super().__init__(message)
-        self.code, self.message = code, message
+        self.code, self.message, self.param = code, message, param
+
+
+def bad(error: UnreadableError, what: str = "") -> Bad:
+    """The complaint about something unreadable."""
+    message = f"{what}: {error}" if what else str(error)
+    return Bad("bad_json" if error.malformed else "bad_request", message, error.param)
 
 
 class _Left(Exception):  # noqa: N818  # it is the client's right
@@ -63,6 +71,8 @@ class Conversation:
 
     resumable = False
     """Whether a client of this dialect can come back after a drop, and say that it is there while it is silent."""
+    parameters: frozenset[str] | None = None
+    """Query parameters that mean something; another one is refused. None: the original reads none."""
 
     def __init__(self, hub: Hub, socket: WebSocket) -> None:
         self.hub, self.socket = hub, socket
@@ -131,16 +141,22 @@ class Conversation:
         except Refused as refusal:
             await self._deny(refusal)
             return
-        await self.socket.accept("bearer" if "bearer" in self.socket.scope.get("subprotocols", []) else None)
+        await self.socket.accept(subprotocol(self.socket.scope.get("subprotocols", [])))
         log.info("Connection %s: WebSocket accepted (%.0fms)", self.id, self.elapsed_ms)
         try:
             await self._converse()
         except Refused as refusal:
             await self.refuse(refusal)
-        except Bad as bad:
-            await self.complain(bad)
+        except Bad as complaint:
+            await self.complain(complaint)
         except _Left:
             log.info("Connection %s: left before it was ready", self.id)
+        except WebSocketDisconnect:
+            log.info("Connection %s: the client is gone", self.id)
+        except LanguageError as error:
+            await self.complain(Bad("bad_request", str(error), "language"))
+        except UnreadableError as error:
+            await self.complain(bad(error))
         finally:
             self.hub.admission.came(self._ticket)
             self.hub.leave_unopened(self.id)
@@ -161,6 +177,8 @@ class Conversation:
         await self.socket.send_denial_response(JSONResponse(body, 503, headers))
 
     async def _converse(self) -> None:
+        if self.parameters is not None:
+            check_names(self.socket.query_params, self.parameters | self.hub.settings.routing_parameters)
         # Whoever was let in before the upgrade holds a slot already, as if by a ticket.
         seconds = min(HELLO_SECONDS, self.hub.settings.ticket_seconds) if self._admitted else HELLO_SECONDS
         try:
@@ -248,8 +266,8 @@ class Conversation:
             writer = asyncio.create_task(self._write(session))
             try:
                 clean = await self._read(session)
-            except Bad as bad:
-                session.break_off(bad.code, bad.message)
+            except Bad as complaint:
+                session.break_off(complaint.code, complaint.message)
                 clean = True
                 await writer
             finally:
@@ -291,14 +309,8 @@ class Conversation:
                 await self.close(1001, "The stream goes on over another connection")
 
     async def listen(self, session: Session, data: bytes) -> None:
-        """Pass on audio, and wait when the stream is too far behind.
-
-        Raises:
-            Bad: it is no whole number of samples.
-        """
-        if len(data) % BYTES_PER_SAMPLE[session.audio.encoding]:
-            raise Bad("bad_audio", f"{len(data)} bytes are no whole number of {session.audio.encoding} samples")
-        for piece in limits.pieces(data, session.audio):
+        """Pass on audio, and wait when the stream is too far behind. A message may end within a sample."""
+        for piece in limits.pieces(session.whole(data), session.audio):
             await limits.room(session, self.hub.stats)
             if session.ended or not self._takes(session):
                 return

@@ -19,6 +19,8 @@ _LINES = 500
 class LiveKitConnection(Conversation):
     """One WhisperLiveKit client."""
 
+    parameters = frozenset({"language", "mode", "idle", "ticket", "token"})
+
     async def hello(self) -> tuple[Audio, int]:
         """See `Conversation`."""
         mode = self.socket.query_params.get("mode", "full")
@@ -29,7 +31,7 @@ class LiveKitConnection(Conversation):
         """All that full mode shows; of diff mode what the client lacks."""
         self._said = self._sequence = 0
         await self.send({"type": "config", "useAudioWorklet": True, "mode": mode})
-        return Audio(language=self.socket.query_params.get("language") or None), 0
+        return Audio(language=self.socket.query_params.get("language")), 0
 
     async def heard(self, session: Session, message: dict[str, Any]) -> None:
         """See `Conversation`."""
@@ -38,6 +40,10 @@ class LiveKitConnection(Conversation):
             await self.listen(session, data)
         elif data is not None:
             self.hub.end(session)
+        else:
+            raise Bad(
+                "bad_request", "text messages are not taken; send audio as binary messages, an empty one at the end"
+            )
 
     async def say(self, session: Session, message: ipc.Message) -> bool:
         """See `Conversation`."""
@@ -49,6 +55,8 @@ class LiveKitConnection(Conversation):
                 self._lines.append({"speaker": 1, "text": message.text, **span})
                 self._said += 1
                 await self._update(session, "")
+            case ipc.Undecoded():
+                await self._update(session, "", error=ipc.undecoded_sentence(message))
             case ipc.Done():
                 await self.send({"type": "ready_to_stop"})
                 await self.close(1000)
@@ -59,7 +67,7 @@ class LiveKitConnection(Conversation):
                 return True
         return False
 
-    async def _update(self, session: Session, buffer: str) -> None:
+    async def _update(self, session: Session, buffer: str, *, error: str | None = None) -> None:
         lag_s = round(session.lag_s, 2)
         now = {
             "status": "active_transcription",
@@ -71,6 +79,8 @@ class LiveKitConnection(Conversation):
             "remaining_time_transcription_policy": 0,
             "remaining_time_diarization": 0,
         }
+        if error is not None:
+            now["error"] = error
         await self.send(self._difference(now) if self._diff else now | {"lines": list(self._lines)})
 
     def _difference(self, now: dict[str, Any]) -> dict[str, Any]:

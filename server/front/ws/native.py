@@ -1,35 +1,36 @@
 """`/ws`: the native protocol."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from server import ipc
 from server.encodings import BYTES_PER_SAMPLE, MAX_RATE, MIN_RATE
 from server.front.hub import Refused
+from server.front.reading import UnreadableError, flag, read_json, whole
 from server.front.session import Audio, Session
-from server.front.ws.base import CLOSE_CODES, Bad, Conversation
+from server.front.ws.base import CLOSE_CODES, Bad, Conversation, bad
 
 
-class Said(msgspec.Struct):
+class Said(msgspec.Struct, forbid_unknown_fields=True):
     """A text message of the client."""
 
-    type: str
-
-
-_decode_said = msgspec.json.Decoder(Said).decode
+    type: Literal["flush", "keepalive", "end"]
 
 
 class NativeConnection(Conversation):
     """One client of `/ws`."""
 
     resumable = True
+    parameters = frozenset(
+        {"language", "sample_rate", "encoding", "words", "ticket", "resume", "offset", "idle", "token"}
+    )
 
     async def hello(self) -> tuple[Audio, int]:
         """See `Conversation`."""
         await self.status("connected", "Connected")
         query = dict(self.socket.query_params)
-        return read_audio(query), _whole(query.get("offset", "0"), "offset")
+        return read_audio(query), whole(query.get("offset", "0"), "offset")
 
     async def status(self, state: str, message: str, gpu_id: int | None = None) -> None:
         """See `Conversation`."""
@@ -58,15 +59,20 @@ class NativeConnection(Conversation):
             await self.listen(session, data)
             return
         try:
-            said = _decode_said(message.get("text") or "")
-        except msgspec.DecodeError as error:
-            raise Bad("bad_json", f"cannot read the message: {error}") from error
+            said = read_json(message.get("text") or "", Said)
+        except UnreadableError as error:
+            raise bad(error, "cannot read the message (say flush, keepalive or end)") from error
         if said.type == "flush":
             self.hub.flush(session)
         elif said.type == "end":
-            self.hub.end(session)
-        elif said.type != "keepalive":  # which is a sign of life, as every message
-            raise Bad("bad_request", f"there is no message of type {said.type!r}; say flush, keepalive or end")
+            await self._end(session)
+        # A keepalive is a sign of life, as every message.
+
+    async def _end(self, session: Session) -> None:
+        if rest := session.dangling_bytes:
+            message = f"the last {rest} bytes are no whole {session.audio.encoding} sample, and were dropped"
+            await self.send({"type": "warning", "code": "bad_audio", "message": message})
+        self.hub.end(session)
 
     async def say(self, session: Session, message: ipc.Message) -> bool:
         """See `Conversation`."""
@@ -75,6 +81,8 @@ class NativeConnection(Conversation):
                 await self.send(partial(message, session.lag_s))
             case ipc.Final():
                 await self.send(final(message))
+            case ipc.Undecoded():
+                await self.send(undecoded(message))
             case ipc.Draining():
                 await self.send(draining(message))
             case ipc.Done():
@@ -124,6 +132,13 @@ def final(message: ipc.Final) -> dict[str, Any]:
     return fields if message.words is None else fields | {"words": message.words}
 
 
+def undecoded(message: ipc.Undecoded) -> dict[str, Any]:
+    """The JSON fields of a notice that speech has no text; the stream goes on."""
+    start, end = round(message.start, 3), round(message.end, 3)
+    fields = {"segment": message.segment, "start": start, "end": end}
+    return {"type": "warning", "code": "decode_failed", "message": ipc.undecoded_sentence(message), **fields}
+
+
 def draining(message: ipc.Draining) -> dict[str, Any]:
     """The JSON fields of a notice that the server ends."""
     fields: dict[str, Any] = {"type": "draining", "deadline_s": round(message.deadline_s, 1)}
@@ -135,17 +150,13 @@ def read_audio(query: dict[str, str]) -> Audio:
 
     Raises:
         Bad: an encoding or a rate that is not taken.
+        UnreadableError: a value of another kind.
+        LanguageError: a language that nobody knows.
     """
     encoding = query.get("encoding", "pcm_s16le")
     if encoding not in BYTES_PER_SAMPLE:
         raise Bad("bad_request", f"encoding {encoding!r} is not known; say {', '.join(BYTES_PER_SAMPLE)}")
-    rate = _whole(query.get("sample_rate", "16000"), "sample_rate")
+    rate = whole(query.get("sample_rate", "16000"), "sample_rate")
     if not MIN_RATE <= rate <= MAX_RATE:
         raise Bad("bad_request", f"sample_rate {rate} is not between {MIN_RATE} and {MAX_RATE}")
-    return Audio(rate, encoding, query.get("language") or None, query.get("words", "").lower() in ("1", "true"))
-
-
-def _whole(text: str, name: str) -> int:
-    if not (text.isdecimal() and len(text) < 16):
-        raise Bad("bad_request", f"{name} {text!r} is not a whole number")
-    return int(text)
+    return Audio(rate, encoding, query.get("language"), flag(query.get("words", "false"), "words"))

@@ -4,176 +4,138 @@ Deltas only ever append, so they carry what has become stable; the rest comes wi
 (the default) each utterance is an item; with `turn_detection: null` an item is what the client commits.
 """
 
-import base64
-import binascii
 import itertools
 import secrets
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-import msgspec
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from server import ipc
-from server.encodings import MAX_RATE, MIN_RATE
-from server.front.hub import Refused
+from server.front.hub import Hub, Refused
 from server.front.session import Audio, Session
 from server.front.ws.base import CLOSE_CODES, Bad, Conversation
+from server.front.ws.realtime_events import (
+    Append,
+    ClientEvent,
+    Commit,
+    EventError,
+    Update,
+    Wanted,
+    read_event,
+    sound,
+)
+from server.languages import LanguageError
 
-DEFAULT_RATE = 24000
-_FORMATS = {"audio/pcm": "pcm_s16le", "audio/pcmu": "mulaw"}
+T = TypeVar("T")
 
-
-class Format(msgspec.Struct):
-    """What the audio is."""
-
-    type: str = "audio/pcm"
-    rate: int | None = None
-
-
-class Transcription(msgspec.Struct):
-    """What is wanted of it; the model is the server's own."""
-
-    language: str | None = None
-
-
-class Input(msgspec.Struct):
-    """`session.audio.input`."""
-
-    format: Format = msgspec.field(default_factory=Format)
-    transcription: Transcription | None = None
-    turn_detection: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
-
-
-class AudioPart(msgspec.Struct):
-    """`session.audio`."""
-
-    input: Input = msgspec.field(default_factory=Input)
-
-
-class Asked(msgspec.Struct):
-    """`session`, as far as it matters here."""
-
-    audio: AudioPart = msgspec.field(default_factory=AudioPart)
-
-
-class Event(msgspec.Struct):
-    """An event of the client."""
-
-    type: str
-    event_id: str | None = None
-    session: Asked | None = None
-    audio: str | None = None
-
-
-_decode = msgspec.json.Decoder(Event).decode
+_IN_WORDS = {"format": "audio format", "rate": "sample rate", "language": "language", "detection": "turn detection"}
 
 
 class RealtimeConnection(Conversation):
     """One Realtime client."""
 
-    async def hello(self) -> tuple[Audio, int]:
-        """See `Conversation`. Audio that comes before any `session.update` is taken as the default format."""
+    def __init__(self, hub: Hub, socket: WebSocket) -> None:
+        super().__init__(hub, socket)
         self._session_id = f"sess_{self.id}"
         self._events = itertools.count(1)
-        self._input = Input()
-        self._pending: Event | None = None
+        self._wanted = Wanted()
+        self._first: ClientEvent | None = None
+        """What the client began with."""
         self._item: str | None = None
         self._previous: str | None = None
         self._segment = -1
         self._sent = 0
         self._finals: list[ipc.Final] = []
         self._committed: list[str] = []
-        self._updated = False
+
+    async def hello(self) -> tuple[Audio, int]:
+        """See `Conversation`. Audio that comes before any `session.update` is taken as the default format."""
         await self._emit("session.created", session=self._described())
-        while not self._begun:
+        while self._first is None:
             message = await self.socket.receive()
             if message["type"] == "websocket.disconnect":
-                raise Bad("bad_request", "the client left before it said what it wants")
-            await self._before(message)
-        given = self._input.transcription
-        encoding, rate = _FORMATS[self._input.format.type], self._rate()
-        return Audio(rate, encoding, given.language if given else None), 0
+                raise WebSocketDisconnect(message["code"])
+            await self._begin_with(dict(message))
+        wanted = self._wanted
+        return Audio(wanted.rate, wanted.encoding, wanted.language, turns=wanted.detection.turns()), 0
 
-    async def _before(self, message: Any) -> None:  # noqa: ANN401  # an ASGI message
-        """Read one event before the stream begins."""
+    async def _begin_with(self, message: dict[str, Any]) -> None:
+        """Read one event before the stream begins; what cannot be taken is answered, and the next one is awaited."""
         try:
-            event = self._read_event(message)
-            if event.type == "session.update":
-                self._configure(event)
-                self._updated = True
-            else:
-                self._pending = event
-        except Bad as bad:
-            await self._error(bad)
+            event = read_event(message)
+            if isinstance(event, Update):
+                self._wanted = self._updated(event)
+            elif isinstance(event, Append):
+                self._complaining(event, lambda: sound(event))
+            self._first = event
+        except EventError as error:
+            await self._error(error.complaint, error.event_id)
 
-    @property
-    def _begun(self) -> bool:
-        return self._updated or self._pending is not None
+    def _updated(self, event: Update) -> Wanted:
+        """What is wanted after an update.
 
-    def _rate(self) -> int:
-        form = self._input.format
-        return form.rate or (8000 if form.type == "audio/pcmu" else DEFAULT_RATE)
+        Raises:
+            EventError: something of it is not offered.
+        """
 
-    def _configure(self, event: Event) -> None:
-        asked = (event.session or Asked()).audio.input
-        form = asked.format
-        if form.type not in _FORMATS or not MIN_RATE <= (form.rate or DEFAULT_RATE) <= MAX_RATE:
-            raise Bad("bad_request", f"the format {form.type} at {form.rate} is not taken; say audio/pcm at 24000")
-        self._input = asked
+        def update() -> Wanted:
+            wanted = self._wanted.updated(event.session)
+            self.hub.check_language(wanted.language)
+            return wanted
 
-    def _read_event(self, message: Any) -> Event:  # noqa: ANN401  # an ASGI message
+        return self._complaining(event, update)
+
+    @staticmethod
+    def _complaining(event: ClientEvent, work: Callable[[], T]) -> T:
         try:
-            return _decode(message.get("text") or message.get("bytes") or b"")
-        except msgspec.DecodeError as error:
-            raise Bad("bad_json", f"cannot read the event: {error}") from error
+            return work()
+        except Bad as complaint:
+            raise EventError(complaint, event.event_id) from complaint
+        except LanguageError as error:
+            unknown = Bad("bad_request", str(error), "session.audio.input.transcription.language")
+            raise EventError(unknown, event.event_id) from error
 
     def _described(self) -> dict[str, Any]:
-        given = self._input.transcription
-        form = {"type": self._input.format.type, "rate": self._rate()}
-        wanted = {"model": self.hub.settings.model, "language": given.language if given else None}
-        turns = None if self._input.turn_detection is None else {"type": "server_vad"}
-        audio = {"input": {"format": form, "transcription": wanted, "turn_detection": turns}}
         return {
             "id": self._session_id,
             "object": "realtime.transcription_session",
             "type": "transcription",
-            "audio": audio,
+            "audio": self._wanted.described(self.hub.settings.model),
         }
 
     @property
     def _manual(self) -> bool:
-        return self._input.turn_detection is None
+        return self._wanted.manual
 
     # --- from the client ----------------------------------------------------------------------------
 
     async def ready(self, session: Session) -> None:
         """See `Conversation`."""
-        if self._updated:
+        first = self._first
+        if isinstance(first, Update):
             await self._emit("session.updated", session=self._described())
-        if self._pending is not None:
-            await self._obey(session, self._pending)
+        elif first is not None:
+            await self._obey(session, first)
 
     async def heard(self, session: Session, message: dict[str, Any]) -> None:
         """See `Conversation`. What cannot be understood is answered with an error; the stream goes on."""
         try:
-            await self._obey(session, self._read_event(message))
-        except Bad as bad:
-            await self._error(bad)
+            await self._obey(session, read_event(message))
+        except EventError as error:
+            await self._error(error.complaint, error.event_id)
 
-    async def _obey(self, session: Session, event: Event) -> None:
-        match event.type:
-            case "input_audio_buffer.append":
-                await self.listen(session, _decoded(event.audio))
-            case "input_audio_buffer.commit":
+    async def _obey(self, session: Session, event: ClientEvent) -> None:
+        match event:
+            case Append():
+                await self.listen(session, self._complaining(event, lambda: sound(event)))
+            case Commit():
                 await self._commit(session)
-            case "session.update":
-                before = self._input
-                self._configure(event)
-                if (self._input.format.type, self._rate()) != (before.format.type, session.audio.sample_rate):
-                    self._input = before
-                    raise Bad("bad_request", "the audio format cannot change once audio has come")
+            case Update():
+                wanted = self._updated(event)
+                self._complaining(event, lambda: _check_change(self._wanted, wanted))
+                self._wanted = wanted
                 await self._emit("session.updated", session=self._described())
-            case _:
-                raise Bad("bad_request", f"events of type {event.type!r} are not taken")
 
     async def _commit(self, session: Session) -> None:
         if self._manual:
@@ -205,15 +167,11 @@ class RealtimeConnection(Conversation):
                 self._finals.append(message)
                 self._sent = 0
                 if not self._manual:
-                    await self._emit(
-                        "input_audio_buffer.speech_stopped",
-                        audio_end_ms=round(message.end * 1000),
-                        item_id=self._begin(),
-                    )
-                    item, previous = self._begin(), self._previous
-                    await self._emit("input_audio_buffer.committed", item_id=item, previous_item_id=previous)
+                    await self._stopped(message.end)
                     await self._complete()
                     self._item = None
+            case ipc.Undecoded():
+                await self._failed(message)
             case ipc.Flushed() if self._manual and self._committed:
                 await self._complete()
                 self._committed.pop(0)
@@ -222,6 +180,23 @@ class RealtimeConnection(Conversation):
                 await self.close(CLOSE_CODES.get(message.code, 1011))
                 return True
         return False
+
+    async def _failed(self, message: ipc.Undecoded) -> None:
+        """Speech has no text: the item that it is part of is told of it, after whatever text there was."""
+        item = self._begin() if self._manual or message.segment != self._segment else self._item or self._previous
+        if not self._manual and item != self._previous:
+            await self._started(message.segment, message.start)
+            await self._stopped(message.end)
+            self._item, self._previous = None, item
+            self._segment = -1  # the next text bears the same number
+        error = {"type": "server_error", "code": "decode_failed", "message": ipc.undecoded_sentence(message)}
+        kind = "conversation.item.input_audio_transcription.failed"
+        await self._emit(kind, item_id=item, content_index=0, error={**error, "param": None})
+
+    async def _stopped(self, end: float) -> None:
+        item = self._begin()
+        await self._emit("input_audio_buffer.speech_stopped", audio_end_ms=round(end * 1000), item_id=item)
+        await self._emit("input_audio_buffer.committed", item_id=item, previous_item_id=self._previous)
 
     async def _started(self, segment: int, start: float) -> None:
         if segment == self._segment:
@@ -264,7 +239,8 @@ class RealtimeConnection(Conversation):
 
     async def _error(self, bad: Bad, event_id: str | None = None) -> None:
         kind = "server_error" if bad.code == "server_fault" else "invalid_request_error"
-        error = {"type": kind, "code": bad.code, "message": bad.message, "param": None, "event_id": event_id}
+        error: dict[str, str | None] = {"type": kind, "code": bad.code, "message": bad.message}
+        error |= {"param": bad.param, "event_id": event_id}
         await self._emit("error", error=error)
 
     async def refuse(self, refusal: Refused) -> None:
@@ -282,8 +258,12 @@ def _new_item() -> str:
     return f"item_{secrets.token_hex(8)}"
 
 
-def _decoded(audio: str | None) -> bytes:
-    try:
-        return base64.b64decode(audio or "", validate=True)
-    except binascii.Error as error:
-        raise Bad("bad_audio", f"the audio is no base64: {error}") from error
+def _check_change(before: Wanted, after: Wanted) -> None:
+    """Let through what can change in the middle of a stream.
+
+    Raises:
+        Bad: the worker decodes by it already.
+    """
+    for name in ("format", "rate", "language", "detection"):
+        if getattr(before, name) != getattr(after, name):
+            raise Bad("bad_request", f"the {_IN_WORDS[name]} cannot change once the stream has begun")

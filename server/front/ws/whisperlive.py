@@ -5,27 +5,58 @@ the last segments and the one in progress; times are strings of seconds.
 """
 
 from collections import deque
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
+from starlette.websockets import WebSocketDisconnect
 
 from server import ipc
 from server.front.hub import Refused
+from server.front.reading import UnreadableError, read_json
 from server.front.session import Audio, Session
-from server.front.ws.base import CLOSE_CODES, Bad, Conversation
+from server.front.ws.base import CLOSE_CODES, Bad, Conversation, bad
 
 END = b"END_OF_AUDIO"
+_MOST_SEGMENTS = 500
 _FORMATS = {"float32": "pcm_f32le", "int16": "pcm_s16le"}
 
 
-class Options(msgspec.Struct):
-    """The client's first message; what else it holds is ignored."""
+_STOCK: dict[str, tuple[Any, ...]] = {
+    "no_speech_thresh": (0.45,),
+    "same_output_threshold": (7, 10),
+    "clip_audio": (False,),
+    "initial_prompt": ("",),
+    "hotwords": ("",),
+    "vad_parameters": ({},),
+    "target_language": ("fr",),
+}
+"""What the original tunes and we do not, with what its stock clients send: only another value is worth a warning."""
+_MEANINGLESS = frozenset({"model", "use_vad", "max_clients", "max_connection_time"})
+"""Stock clients send these to every server. The model is the server's own, voice activity is always judged, and how
+many may come and for how long is the server's to say, as it is with the original's --single_model and its limits."""
 
-    uid: str
+
+class Options(msgspec.Struct):
+    """The client's first message. Of its other fields the client is warned, in the original's own way."""
+
+    uid: Annotated[str, Meta(max_length=256)]
     language: str | None = None
+    task: Literal["transcribe"] = "transcribe"
+    enable_translation: Literal[False] | None = False
     audio_format: str = "float32"
-    send_last_n_segments: int = 10
+    send_last_n_segments: Annotated[int, Meta(ge=0)] = 10
     word_timestamps: bool = False
+
+
+def not_honoured(options: dict[str, Any]) -> list[str]:
+    """The fields that ask for something that does not happen here."""
+    known = _MEANINGLESS.union(field.name for field in msgspec.structs.fields(Options))
+    return [
+        name
+        for name, value in options.items()
+        if name not in known and value is not None and value not in _STOCK.get(name, ())
+    ]
 
 
 class WhisperLiveConnection(Conversation):
@@ -37,32 +68,43 @@ class WhisperLiveConnection(Conversation):
         """See `Conversation`."""
         message = await self.socket.receive()
         if message["type"] == "websocket.disconnect":
-            raise Bad("bad_request", "the client left before it said what it wants")
+            raise WebSocketDisconnect(message["code"])
+        first = message.get("text") or message.get("bytes") or b""
         try:
-            options = msgspec.json.decode(message.get("text") or message.get("bytes") or b"", type=Options)
-        except msgspec.DecodeError as error:
-            raise Bad("bad_json", f"cannot read the first message: {error}") from error
+            options = read_json(first, Options)
+            self._ignored = not_honoured(read_json(first, dict[str, Any]))
+        except UnreadableError as error:
+            raise bad(error, "cannot read the first message") from error
         self._uid = options.uid
         if options.audio_format not in _FORMATS:
             raise Bad("bad_request", f"audio_format {options.audio_format!r} is not taken; say {', '.join(_FORMATS)}")
         self._language_given = options.language is not None
-        self._segments: deque[dict[str, Any]] = deque(maxlen=max(1, options.send_last_n_segments))
+        # The original's 0 is all of them; no client shows more than ours.
+        most = min(options.send_last_n_segments or _MOST_SEGMENTS, _MOST_SEGMENTS)
+        self._segments: deque[dict[str, Any]] = deque(maxlen=most)
         return Audio(16000, _FORMATS[options.audio_format], options.language, options.word_timestamps), 0
 
     async def ready(self, session: Session) -> None:
         """See `Conversation`. A language nobody named is told only where the model knows no other."""
         await self.send({"uid": self._uid, "message": "SERVER_READY", "backend": "faster_whisper"})
+        if self._ignored:
+            names = ", ".join(name[:64] for name in self._ignored[:16])
+            await self._status("WARNING", f"this server does not honour {names}")
         loaded = self.hub.workers[session.gpu_id].loaded
         if not self._language_given and loaded is not None and loaded.languages == "en":
             await self.send({"uid": self._uid, "language": "en", "language_prob": 1.0})
 
     async def heard(self, session: Session, message: dict[str, Any]) -> None:
         """See `Conversation`."""
-        data = message.get("bytes") or (message.get("text") or "").encode()
-        if data == END:
+        data = message.get("bytes")
+        if data == END or message.get("text") == END.decode():
             self.hub.end(session)
-        else:
+        elif data is not None:
             await self.listen(session, data)
+        else:
+            raise Bad(
+                "bad_request", "text messages are not taken; send audio as binary messages, END_OF_AUDIO at the end"
+            )
 
     async def say(self, session: Session, message: ipc.Message) -> bool:  # noqa: ARG002  # the dialect's hook
         """See `Conversation`."""
@@ -72,6 +114,8 @@ class WhisperLiveConnection(Conversation):
             case ipc.Final():
                 self._segments.append(_segment(message, completed=True))
                 await self._results(list(self._segments))
+            case ipc.Undecoded():
+                await self._status("WARNING", ipc.undecoded_sentence(message))
             case ipc.Done():
                 await self.send({"uid": self._uid, "message": "DISCONNECT"})
                 await self.close(1000)
