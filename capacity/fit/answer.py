@@ -10,7 +10,6 @@ import numpy as np
 from capacity.fit.capacity import Capacity, ceiling, no_objective, within
 from capacity.fit.compete import LEAST_LEVELS, Chosen, Kind, compete
 from capacity.fit.levels import Columns, Level, Levels, read_levels
-from capacity.fit.objective import Objective, parse
 from capacity.laws.curve import Law, Reciprocal
 from capacity.laws.latency import DEFAULT_PRIOR, PACED, fit_latency
 from capacity.laws.throughput import fit_throughput
@@ -18,6 +17,7 @@ from capacity.tables.cells import Mark
 from capacity.tables.file import read
 from capacity.tables.table import Table
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.objective import Term, condition
 
 _CLOSED_LOOP = re.compile(r"concurren|thread|worker|task|client|process|in.?flight|vus?\b", re.IGNORECASE)
 """A column of these is a number of requests in flight, each sent when the one before is answered."""
@@ -95,7 +95,7 @@ def refused(reason: str, question: Question, key: dict[str, str] | None = None) 
 
 def _one(table: Table, question: Question, key: dict[str, str]) -> Fit:
     unit = _unit(table, question)
-    objective = None if question.objective is None else parse(question.objective, unit)
+    objective = None if question.objective is None else condition(question.objective, unit)
     judged = question.metric if objective is None else objective.column
     table.require(judged)
     positive = question.kind in ("throughput", "latency")
@@ -135,7 +135,7 @@ def _predictions(chosen: Chosen, found: Levels, question: Question) -> tuple[Pre
     )
 
 
-def _capacity(chosen: Chosen, found: Levels, question: Question, objective: Objective | None) -> Capacity:
+def _capacity(chosen: Chosen, found: Levels, question: Question, objective: Term | None) -> Capacity:
     if objective is None:
         return ceiling(chosen.shape, found.levels) if question.kind == "throughput" else no_objective()
     levels = found.levels
@@ -149,7 +149,7 @@ def _capacity(chosen: Chosen, found: Levels, question: Question, objective: Obje
     return within(_judging(levels, objective, question.load), levels, objective)
 
 
-def _judging(levels: Sequence[Level], objective: Objective, load: str) -> Law:
+def _judging(levels: Sequence[Level], objective: Term, load: str) -> Law:
     """The law that says where the objective is left.
 
     What must stay below a bound is read as a latency; what must stay above one, and falls, as a latency upside down.

@@ -6,9 +6,9 @@ import msgspec
 import numpy as np
 
 from capacity.fit.levels import Level
-from capacity.fit.objective import Objective
 from capacity.laws.curve import Array, Law, Reciprocal
 from capacity.laws.throughput import Throughput
+from whisper_ops.objective import Term
 
 Status = Literal["identified", "lower_bound", "upper_bound", "not_identifiable"]
 
@@ -80,7 +80,7 @@ def _wrong_way(figures: Array, *, rises: bool) -> float:
     return min(float(down[:peak].sum() + up[peak:].sum()) for peak in range(len(steps) + 1)) / total
 
 
-def within(law: Law, levels: tuple[Level, ...], objective: Objective) -> Capacity:
+def within(law: Law, levels: tuple[Level, ...], objective: Term) -> Capacity:
     """The load up to which an objective is met."""
     levels, since = _from_first_pass(levels, objective)
     last, fail = _bracket(levels, objective)
@@ -115,7 +115,7 @@ def within(law: Law, levels: tuple[Level, ...], objective: Objective) -> Capacit
     return _unreached(objective, last, levels, (low, estimate, high))
 
 
-def _from_first_pass(levels: tuple[Level, ...], objective: Objective) -> tuple[tuple[Level, ...], str]:
+def _from_first_pass(levels: tuple[Level, ...], objective: Term) -> tuple[tuple[Level, ...], str]:
     """A floor that low loads cannot reach, such as a throughput, is held from the first load that reaches it."""
     if objective.at_most:
         return levels, ""
@@ -125,7 +125,7 @@ def _from_first_pass(levels: tuple[Level, ...], objective: Objective) -> tuple[t
     return levels[passing[0] :], f"; loads under {levels[passing[0]].load:g} are too low to reach it"
 
 
-def _missed_everywhere(levels: tuple[Level, ...], objective: Objective, fail: float) -> str:
+def _missed_everywhere(levels: tuple[Level, ...], objective: Term, fail: float) -> str:
     if objective.at_most:
         return f"even the lowest load, {fail:g}, misses {objective}"
     best = max(levels, key=lambda level: level.figure)
@@ -133,7 +133,7 @@ def _missed_everywhere(levels: tuple[Level, ...], objective: Objective, fail: fl
 
 
 def _unreached(
-    objective: Objective,
+    objective: Term,
     last: float,
     levels: tuple[Level, ...],
     ends: tuple[float | None, float | None, float | None],
@@ -195,9 +195,7 @@ def no_objective() -> Capacity:
     return _unknown("no objective was given; name one with --objective, such as COLUMN<=500", 0.0)
 
 
-def crossings(
-    law: Law, first: float, last: float, objective: Objective
-) -> tuple[float | None, float | None, float | None]:
+def crossings(law: Law, first: float, last: float, objective: Term) -> tuple[float | None, float | None, float | None]:
     """The loads at which the law's high, middle and low curves leave the objective; None where one never does."""
     grid = np.geomspace(max(first, last / 1e4) if last > 0 else 1.0, max(last, 1.0) * _FAR, _STEPS)
     band = law.band(grid.tolist(), noise=False)
@@ -206,29 +204,29 @@ def crossings(
     return low, middle, high
 
 
-def _leaves(grid: Array, curve: Array, objective: Objective) -> float | None:
+def _leaves(grid: Array, curve: Array, objective: Term) -> float | None:
     if not objective.at_most:  # held from the first load that reaches it
-        held = np.flatnonzero(curve >= objective.bound)
+        held = np.flatnonzero(curve >= objective.limit)
         grid, curve = grid[held[0] if held.size else 0 :], curve[held[0] if held.size else 0 :]
-    over = np.flatnonzero(curve > objective.bound if objective.at_most else curve < objective.bound)
+    over = np.flatnonzero(curve > objective.limit if objective.at_most else curve < objective.limit)
     if not over.size:
         return None
     at = int(over[0])
     if at == 0:
         return float(grid[0])
-    share = (objective.bound - curve[at - 1]) / (curve[at] - curve[at - 1])
+    share = (objective.limit - curve[at - 1]) / (curve[at] - curve[at - 1])
     return float(grid[at - 1] + share * (grid[at] - grid[at - 1]))
 
 
-def _between(levels: tuple[Level, ...], objective: Objective, last: float, fail: float) -> float:
+def _between(levels: tuple[Level, ...], objective: Term, last: float, fail: float) -> float:
     """Where the line between the two levels, on logarithmic scales, meets the bound."""
     figures = {level.load: level.figure for level in levels}
-    low, high, bound = (max(value, 1e-12) for value in (figures[last], figures[fail], objective.bound))
+    low, high, bound = (max(value, 1e-12) for value in (figures[last], figures[fail], objective.limit))
     share = np.log(bound / low) / np.log(high / low) if high != low else 0.5
     return float(last * (fail / last) ** min(max(share, 0.0), 1.0)) if last > 0 else float(last + share * (fail - last))
 
 
-def _bracket(levels: tuple[Level, ...], objective: Objective) -> tuple[float | None, float | None]:
+def _bracket(levels: tuple[Level, ...], objective: Term) -> tuple[float | None, float | None]:
     """Last pass and first fail; a load whose repeats disagree has failed, and a pass above a fail does not count."""
     met = {level.load: all(objective.met(value) for value in level.judged) for level in levels}
     fail = min((load for load, passed in met.items() if not passed), default=None)

@@ -10,10 +10,12 @@ import msgspec
 
 from capacity.fit.levels import not_held
 from capacity.importing.figures import Source, in_base_units, parse_map
-from capacity.plan.objective import rejudged
+from capacity.plan.judged_again import answerable
 from capacity.tables.table import Table
 from whisper_ops.errors import UserError
 from whisper_ops.history import LevelRecord
+from whisper_ops.objective import parse
+from whisper_ops.objective.judgement import Baseline, is_baseline, measures_of, rejudged
 
 _OURS = ("sweep_id", "audit", "passed", "reason")
 """What a level of ours says of itself, and a file of others cannot."""
@@ -55,7 +57,11 @@ def levels(table: Table, sources: dict[str, Source], objective: str, started_at:
         if not figures.get("streams"):
             raise UserError(f"{table.path}, line {row.line}: a level needs streams above 0")
         made.append(_level(figures, started_at + index, short.get(index)))
-    return rejudged(made, objective)
+    wanted = parse(objective)
+    answerable(wanted, made)
+    one = next((level for level in made if is_baseline(level)), None)
+    baseline = Baseline() if one is None else Baseline(measures_of(one))
+    return tuple(rejudged(level, wanted, {}, baseline) for level in made)
 
 
 def _level(figures: dict[str, float], at: float, short: str | None) -> LevelRecord:

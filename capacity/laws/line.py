@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from capacity.laws import student
+from whisper_ops import student_t
 
 COVERAGE = 0.80
 """Of all intervals: the truth lies inside four times in five."""
@@ -83,7 +83,7 @@ class Line(msgspec.Struct, frozen=True):
         total = float(weights.sum())
         centre = float((weights * loads).sum()) / total
         around = float((weights * (loads - centre) ** 2).sum())
-        return total, centre, around, student.quantile(total - 2, (1 + coverage) / 2) * self.sigma
+        return total, centre, around, student_t.quantile(total - 2, (1 + coverage) / 2) * self.sigma
 
 
 def fit_line(loads: Sequence[float], figures: Sequence[float]) -> Line | None:

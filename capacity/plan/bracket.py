@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from capacity.plan.evidence import Evidence
 from capacity.plan.shape import Capacity, LevelSeen, Status, carried
 from whisper_ops.history import LevelRecord
+from whisper_ops.objective.judgement import findings_of
 
 
 def levels_seen(evidence: Evidence) -> tuple[LevelSeen, ...]:
@@ -66,7 +67,7 @@ def _together(last_pass: int | None, first_fail: int | None, high: int) -> Capac
 def _seen(counted: list[LevelRecord], every: list[LevelRecord], gpus: int) -> LevelSeen:
     shown = counted or every
     lags = [level.stable_p95_seconds for level in shown if level.stable_p95_seconds is not None]
-    reasons = [level.reason for level in shown if level.reason]
+    told = next((level for level in shown if level.reason), None)
     return LevelSeen(
         streams=shown[0].streams,
         streams_per_gpu=shown[0].streams / gpus,
@@ -75,7 +76,8 @@ def _seen(counted: list[LevelRecord], every: list[LevelRecord], gpus: int) -> Le
         audit=counted[0].audit if counted else "invalid",
         left_out=len(every) - len(counted),
         stable_p95_seconds=sorted(lags)[len(lags) // 2] if lags else None,
-        reason=reasons[0] if reasons else "",
+        reason="" if told is None else told.reason,
+        findings=() if told is None else findings_of(told),
         achieved_concurrency=min(level.achieved_concurrency for level in shown),
         duration_seconds=sum(level.duration_seconds for level in shown),
     )

@@ -11,7 +11,6 @@ from capacity.plan.caps import Caps, read_caps
 from capacity.plan.evidence import Evidence, Wanted, gather
 from capacity.plan.key import Key, differences
 from capacity.plan.lag import NAME, between, latency_resource, merged, polled_lag, tightest_latency
-from capacity.plan.objective import bound_of
 from capacity.plan.resources import FILLS_UP, MEMORY, RULES, Rule, resource
 from capacity.plan.shape import Capacity, LevelSeen, Plan, Resource, Tier
 from capacity.plan.steps import step_resource
@@ -19,6 +18,7 @@ from capacity.plan.tiers import RECOMMENDED, cut, tiers
 from capacity.plan.transfer import transferred
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, PlanRecord
+from whisper_ops.objective import read_stored
 
 _NEAR = 0.9
 """Readings from this share of a level's load on are readings at that level."""
@@ -113,7 +113,7 @@ def record_of(plan: Plan) -> PlanRecord:
 
 def _limits(evidence: Evidence, caps: Caps, levels: tuple[LevelSeen, ...]) -> tuple[Capacity, tuple[Resource, ...]]:
     """The capacity and the law of every resource: from levels where any were measured, else from polls."""
-    bound = bound_of(evidence.key.objective, "stable_p95_seconds")
+    bound = read_stored(evidence.key.objective).limit("stable_p95")
     step = step_resource(evidence, bound)
     others = tuple(resource(evidence, caps, rule) for rule in _rules(evidence.key)) + allowances(evidence.key, caps)
     others = others if step is None else (step, *others)

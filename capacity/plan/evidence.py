@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from capacity.plan.judged_again import judged_again
 from capacity.plan.key import Key, key_of, key_of_polls
-from capacity.plan.objective import DEFAULT_OBJECTIVE, rejudged
 from capacity.plan.polls import Polled, read_polls
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord
+from whisper_ops.objective import DEFAULT, parse
 from whisper_ops.snapshot import Identity
 
 
@@ -94,8 +95,9 @@ def gather(history: History, wanted: Wanted) -> Evidence:
     others = tuple(other for other in by_key if other != key and by_key[other])
     levels, polled = tuple(matching[key]), read_polls(history, key)
     if wanted.objective is not None:
-        levels = rejudged(levels, wanted.objective)
-    judged_by = msgspec.structs.replace(key, objective=wanted.objective or key.objective)
+        levels = judged_again(history, levels, wanted.objective)
+    objective = None if wanted.objective is None else _canonical(wanted.objective)
+    judged_by = msgspec.structs.replace(key, objective=objective or key.objective)
     return Evidence(key=judged_by, levels=levels, settings=settings[key], other_keys=others, polled=polled)
 
 
@@ -107,7 +109,7 @@ def _from_polls(history: History, by_key: dict[Key, list[LevelRecord]], wanted: 
     ):
         identity = msgspec.convert({n: row[n] for n in Identity.__struct_fields__ if n in row}, Identity, strict=False)
         key = key_of_polls(
-            row["name"], identity, _gpus(history, row["server_id"]), wanted.objective or DEFAULT_OBJECTIVE
+            row["name"], identity, _gpus(history, row["server_id"]), _canonical(wanted.objective or DEFAULT)
         )
         if key not in every:
             every.append(key)
@@ -132,6 +134,11 @@ def _nothing(history: History, known: Iterable[Key], wanted: Wanted) -> str:
             "run `whisper-ops sweep URL` against the server first"
         )
     return f"no level was measured with {wanted}; {history.path} holds {'; '.join(names)}"
+
+
+def _canonical(objective: str) -> str:
+    """As the history keeps it, however it was written."""
+    return parse(objective).canonical
 
 
 def _best(levels: Sequence[LevelRecord]) -> list[LevelRecord]:

@@ -7,15 +7,15 @@ import numpy as np
 from scipy.special import ndtr
 
 from capacity.fit.capacity import crossings
-from capacity.fit.objective import Objective as Bound
 from capacity.laws.curve import Law
 from capacity.laws.latency import PACED, Prior, fit_latency
 from capacity.plan.evidence import Evidence
-from capacity.plan.objective import Condition, figure_of, parse
 from capacity.plan.polls import Polled
 from capacity.plan.shape import Capacity, Resource, carried
 from capacity.plan.steps import NAME as STEP
 from whisper_ops.history import LevelRecord
+from whisper_ops.objective import Term, read_stored
+from whisper_ops.objective.judgement import measures_of
 
 NAME = "latency objective"
 POLLED = "lag p95 (polls)"
@@ -29,14 +29,14 @@ _NEAR = 0.4
 """Loads of this share of a limit must have been seen before it is believed."""
 
 
-def binding_condition(evidence: Evidence, capacity: Capacity) -> Condition | None:
+def binding_condition(evidence: Evidence, capacity: Capacity) -> Term | None:
     """The latency that sets the limit: what the first failing level misses most, else what is nearest its bound."""
     levels = [level for level in evidence.counted if level.audit != "invalid"]
-    conditions = [c for c in parse(evidence.key.objective) if c.at_most and c.name.endswith("_seconds")]
+    conditions = [term for term in read_stored(evidence.key.objective).durations if not term.relative]
     gpus = evidence.key.gpus
     at = [n for n in levels if capacity.first_fail is not None and -(-n.streams // gpus) == capacity.first_fail]
     near = at or [n for n in levels if carried(n.streams, gpus) == capacity.last_pass]
-    used = {c: [v / c.bound for level in near if (v := figure_of(level, c.name)) is not None] for c in conditions}
+    used = {c: [v / c.limit for level in near if (v := measures_of(level)[c.name]) is not None] for c in conditions}
     return max((c for c in conditions if used[c]), key=lambda c: max(used[c]), default=None)
 
 
@@ -52,8 +52,8 @@ def latency_resource(evidence: Evidence, capacity: Capacity) -> Resource:
         name=NAME,
         law="last pass, first fail" if condition is None else f"{condition.title}: last pass, first fail",
         unit="s",
-        cap=None if condition is None else condition.bound,
-        cap_text="as the objective says" if condition is None else f"{condition.bound:g} s",
+        cap=None if condition is None else condition.limit,
+        cap_text="as the objective says" if condition is None else f"{condition.limit:g} s",
         limit=capacity.estimate if capacity.estimate is not None else capacity.last_pass,
         low=capacity.last_pass,
         high=capacity.first_fail,
@@ -77,7 +77,7 @@ def foreseen(evidence: Evidence, capacity: Capacity) -> dict[int, float]:
     streams = sorted({level.streams for level in evidence.counted})
     logs = np.log(law.band([n / gpus for n in streams], noise=True))
     spread = np.maximum((logs[:, 2] - logs[:, 0]) / (2 * _Z), 1e-6)
-    chances = ndtr((np.log(condition.bound) - logs[:, 1]) / spread)
+    chances = ndtr((np.log(condition.limit) - logs[:, 1]) / spread)
     return dict(zip(streams, (float(chance) for chance in chances), strict=True))
 
 
@@ -92,7 +92,7 @@ def between(evidence: Evidence, capacity: Capacity) -> float | None:
     high = [v for n, v in _points(evidence.counted, condition.name, gpus) if -int(-n // 1) == fail]
     if not low or not high or min(high) <= max(low):
         return (last + fail) / 2
-    share = np.log(condition.bound / max(low)) / np.log(float(np.median(high)) / max(low))
+    share = np.log(condition.limit / max(low)) / np.log(float(np.median(high)) / max(low))
     return float(last * (fail / last) ** min(max(float(share), 0.0), 1.0))
 
 
@@ -106,7 +106,7 @@ def polled_lag(polled: Polled, bound: float | None) -> Resource | None:
     # The law's own rise: single readings are too noisy to tell growth from luck.
     ends = law.band([points[0][0], points[-1][0]], noise=False)[:, 1]
     if bound is not None and ends[1] >= _GROWN * ends[0]:
-        low, middle, high = crossings(law, points[0][0], points[-1][0], Bound("lag", at_most=True, bound=bound))
+        low, middle, high = crossings(law, points[0][0], points[-1][0], _at_most(bound))
     return Resource(
         name=POLLED,
         law=law.name if middle is not None else "too flat to see its limit from here",
@@ -123,10 +123,14 @@ def polled_lag(polled: Polled, bound: float | None) -> Resource | None:
     )
 
 
+def _at_most(seconds: float) -> Term:
+    return Term("lag", at_most=True, limit=seconds, relative=False, written=f"lag<={seconds:g}")
+
+
 def _points(levels: Sequence[LevelRecord], name: str | None, gpus: int) -> list[tuple[float, float]]:
     if name is None:
         return []
-    found = [(level.streams / gpus, figure_of(level, name)) for level in levels if level.audit != "invalid"]
+    found = [(level.streams / gpus, measures_of(level)[name]) for level in levels if level.audit != "invalid"]
     return sorted((n, v) for n, v in found if v is not None and v > 0)
 
 

@@ -7,6 +7,7 @@ import msgspec
 from capacity.fleet.size import Fleet
 from capacity.fleet.trend import Trend
 from capacity.plan.key import Key
+from whisper_ops.objective.findings import AnyFinding
 
 Status = Literal["identified", "lower_bound", "upper_bound", "not_identifiable"]
 """How well a limit is known: between two levels; only from below; only from above; not at all."""
@@ -30,6 +31,8 @@ class LevelSeen(msgspec.Struct, frozen=True, kw_only=True):
     """Repeats that were invalid, and so say nothing."""
     stable_p95_seconds: float | None
     reason: str
+    findings: tuple[AnyFinding, ...] = ()
+    """The reason as data; empty where an older version measured the level."""
     achieved_concurrency: float
     duration_seconds: float
 

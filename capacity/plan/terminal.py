@@ -6,10 +6,11 @@ from rich.text import Text
 
 from capacity.fleet.size import in_words as fleet_in_words
 from capacity.fleet.trend import in_words as trend_in_words
-from capacity.plan.objective import in_words, missed_in_words
 from capacity.plan.resources import figure
 from capacity.plan.shape import LevelSeen, Plan, Resource
+from capacity.plan.words import against
 from whisper_ops.console import table_width
+from whisper_ops.objective import readable
 
 _WIDE = 120
 """Columns from which a line of configuration fits beside the row that it raises."""
@@ -63,7 +64,7 @@ def headline(plan: Plan) -> list[str]:
     lines = [
         answer,
         f"Why: {plan.reason}. {_sentence(plan.cut)}".rstrip(),
-        f"Objective: {in_words(plan.objective)}.",
+        f"Objective: {readable(plan.objective)}.",
     ]
     runner_up = next((resource for resource in plan.resources if resource.name == plan.runner_up), None)
     if runner_up is not None and runner_up.limit is not None:
@@ -82,7 +83,7 @@ def _levels(levels: tuple[LevelSeen, ...]) -> Table:
         table.add_column(name, justify="right" if name in ("level", "p95 stable") else "left", no_wrap=name != "missed")
     for seen in levels:
         lag = "—" if seen.stable_p95_seconds is None else f"{seen.stable_p95_seconds:.2f} s"
-        missed = missed_in_words(seen.reason)
+        missed = against(seen)
         table.add_row(str(seen.streams), _result(seen), lag, f"{seen.audit}, {seen.duration_seconds:.0f} s", missed)
     return table
 

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from capacity.plan.bracket import chance_to_pass
 from capacity.plan.evidence import Evidence
 from capacity.plan.lag import foreseen
-from capacity.plan.objective import in_words, missed_in_words
 from capacity.plan.shape import Capacity, LevelSeen, carried
 from capacity.plan.tiers import RECOMMENDED
 from whisper_ops.history import LevelRecord
+from whisper_ops.objective import readable
+from whisper_ops.objective.findings import AnyFinding, in_words, speaks_against
+from whisper_ops.objective.judgement import findings_of
 
 _BUSY = 0.9
 """From this share on, a processor that does one thing at a time is what the streams wait for."""
@@ -16,17 +18,29 @@ _BUSY = 0.9
 
 def reason(evidence: Evidence, capacity: Capacity) -> str:
     """Why the limit is where it is."""
-    objective = in_words(evidence.key.objective)
+    objective = readable(evidence.key.objective)
     if not evidence.levels:
         return f"{capacity.reason}; from ordinary polls, with no measured level"
     if capacity.status == "identified":
         failed = [level for level in evidence.counted if not level.passed]
         at = min(failed, key=lambda level: level.streams)
-        missed = missed_in_words(at.reason) or "the objective was missed"
+        missed = said_against(findings_of(at), at.reason) or "the objective was missed"
         return f"{missed} at {capacity.first_fail} (first fail), and {capacity.last_pass} passed{_waits_for(at)}"
     if capacity.status == "lower_bound":
         return f"{capacity.reason}; no level missed {objective}"
     return f"{capacity.reason}; the objective is {objective}"
+
+
+def against(seen: LevelSeen) -> str:
+    """What made a level fail, or no evidence; empty when nothing did."""
+    return said_against(seen.findings, seen.reason)
+
+
+def said_against(findings: Sequence[AnyFinding], reason: str) -> str:
+    """The same; of a level that an older version measured, the words that it kept."""
+    if not findings:
+        return reason
+    return "; ".join(in_words(finding) for finding in findings if speaks_against(finding))
 
 
 def cut_in_words(safe: int, recommended: int | None) -> str:
@@ -96,7 +110,7 @@ def all_invalid(levels: Sequence[LevelSeen]) -> str:
 def none_passed(levels: Sequence[LevelSeen]) -> str:
     """Every level failed, and smaller ones were not tried."""
     smallest = next(seen for seen in levels if seen.repeats)
-    missed = missed_in_words(smallest.reason)
+    missed = against(smallest)
     why = f": {missed}" if missed else ""
     return (
         f"no level met the objective, not even the smallest, {smallest.streams}{why}; "

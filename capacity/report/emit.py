@@ -3,9 +3,9 @@
 import math
 from typing import Literal, NamedTuple
 
-from capacity.plan.objective import bound_of
 from capacity.plan.shape import Plan
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.objective import read_stored
 
 Target = Literal["server", "systemd", "sysctl", "prometheus-rules"]
 _DESCRIPTORS = 65536
@@ -59,7 +59,7 @@ def _origin(plan: Plan) -> list[str]:
 
 
 def _objective(plan: Plan) -> float:
-    return bound_of(plan.objective, "stable_p95_seconds") or _DEFAULT_LAG_SECONDS
+    return read_stored(plan.objective).limit("stable_p95") or _DEFAULT_LAG_SECONDS
 
 
 def _server(plan: Plan, limit: int) -> str:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from capacity.fleet.size import in_words as fleet_in_words
 from capacity.fleet.trend import in_words as trend_in_words
-from capacity.plan.objective import missed_in_words
 from capacity.plan.shape import Plan
 from capacity.plan.terminal import headline, limit_text, result_text
+from capacity.plan.words import against
 
 
 def markdown(plan: Plan) -> str:
@@ -58,7 +58,7 @@ def _levels(plan: Plan) -> str:
             result_text(seen),
             "—" if seen.stable_p95_seconds is None else f"{seen.stable_p95_seconds:.2f} s",
             f"{seen.audit}, {seen.duration_seconds:.0f} s",
-            missed_in_words(seen.reason),
+            against(seen),
         )
         for seen in plan.levels
     ]

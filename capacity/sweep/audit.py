@@ -1,4 +1,4 @@
-"""Whether a level is evidence: `valid`, `provisional` or `invalid`, with the reason.
+"""Whether a level is evidence: `valid`, `provisional` or `invalid`, with what was found.
 
 A law may use only levels at which the streams really were live at once, the generator kept its own pace, every stream
 got its text, and which lasted long enough. Where the server itself broke the level (it refused, cut, dropped text) the
@@ -7,10 +7,19 @@ figures are no evidence, and yet the answer is known: it does not carry this loa
 
 import msgspec
 
-from capacity.sweep.figures import Counts, shares
-from capacity.sweep.objective import Objective
-from capacity.sweep.word_errors import Clips, hold_against
-from whisper_ops.history.records import Audit, LevelFigures
+from capacity.sweep.figures import Counts
+from whisper_ops.history import LevelFigures
+from whisper_ops.history.records import Audit
+from whisper_ops.objective.findings import (
+    AnyFinding,
+    FewWords,
+    GeneratorLate,
+    NoPartials,
+    NotLive,
+    StoppedEarly,
+    TextMissing,
+    TooShort,
+)
 
 LATE_SECONDS = 0.05
 """The generator's own p99 lateness beyond which a level says nothing about the server."""
@@ -24,88 +33,54 @@ MISSING_MOST = 0.15
 _DUE = 1e-6
 
 
-class Verdict(msgspec.Struct, frozen=True):
-    """What a level counts for, whether it met the objective (None: cannot be said), and why."""
+class Audited(msgspec.Struct, frozen=True):
+    """What a level counts for, and why."""
 
     audit: Audit
-    passed: bool | None
-    reason: str
+    findings: tuple[AnyFinding, ...] = ()
 
 
-def judge(
+def audit(
     figures: LevelFigures,
     counts: Counts,
-    objective: Objective,
-    baseline: dict[str, float | None],
     seconds: float,
-    *,
-    lag_p95_seconds: float | None = None,
-    stopped: str | None = None,
-    one_stream: Clips | None = None,
-) -> Verdict:
-    """Audit a level and compare it with the objective.
+    missing_alone: float | None,
+    stopped: StoppedEarly | None = None,
+) -> Audited:
+    """Audit a level.
 
     Args:
         figures: what was measured.
         counts: what is needed beside.
-        objective: what is to be met.
-        baseline: the measures of one stream, for what is relative and for missing text; empty when there is none.
         seconds: how long all streams were to be live.
-        lag_p95_seconds: the server's own lag, when it says.
-        one_stream: the utterances of one stream, for word errors relative to it.
+        missing_alone: the share of words that one stream misses; None where that is not known.
         stopped: why the level was stopped early, when it was.
     """
-    generator = _generator_fault(figures)
-    if generator:
-        return Verdict("invalid", None, generator)
-    if stopped:
+    late = figures.late_p99_seconds
+    if late is not None and late > LATE_SECONDS:
+        return Audited("invalid", (GeneratorLate(late, LATE_SECONDS),))
+    if stopped is not None:
         # Its answer is known. The latencies of what did come would flatter it, so they are no evidence.
-        return Verdict("invalid", False, stopped)
-    measures = {**shares(figures, counts), "lag_p95": lag_p95_seconds}
-    heard = {
-        term.written: said
-        for term in objective.terms
-        if (said := hold_against(term, counts.clip_errors, one_stream or {})) is not None
-    }
-    missed = objective.missed(measures, baseline, settled=heard)
-    missed += [said.missed for said in heard.values() if said.missed]
-    server = _server_fault(figures, counts, measures, baseline)
-    if server:
-        broke = bool(figures.refused or figures.failed or missed or "never came" in server)
-        return Verdict("invalid", False if broke else None, "; ".join([server, *missed]))
-    short = _short(figures, seconds)
-    doubts = [said.open for said in heard.values() if said.open]
-    return Verdict("provisional" if short else "valid", not missed, "; ".join([*missed, *short, *doubts]))
-
-
-def _generator_fault(figures: LevelFigures) -> str | None:
-    if figures.late_p99_seconds is not None and figures.late_p99_seconds > LATE_SECONDS:
-        return (
-            f"the load generator was late itself: {figures.late_p99_seconds * 1e3:.0f} ms at p99, "
-            f"{LATE_SECONDS * 1e3:.0f} ms allowed"
-        )
-    return None
-
-
-def _server_fault(
-    figures: LevelFigures, counts: Counts, measures: dict[str, float | None], baseline: dict[str, float | None]
-) -> str | None:
-    if figures.achieved_concurrency < CONCURRENCY_SHARE * counts.asked - _DUE:
-        why = f" ({counts.first_error})" if counts.first_error else ""
-        return f"only {figures.achieved_concurrency:.1f} of {counts.asked} streams were live at once{why}"
-    missing = measures["missing"]
-    allowed = min(MISSING_POINTS + (baseline.get("missing") or 0.0), MISSING_MOST)
-    if missing is not None and missing > allowed:
-        return f"{missing * 100:.0f} % of the words never came"
-    if counts.speech_words and not figures.partials_per_second:
-        return "the server sent no partial results, so its word latency cannot be compared"
-    return None
-
-
-def _short(figures: LevelFigures, seconds: float) -> list[str]:
-    reasons = []
+        return Audited("invalid", (stopped,))
+    fault = _server_fault(figures, counts, missing_alone or 0.0)
+    if fault is not None:
+        return Audited("invalid", (fault,))
+    short: list[AnyFinding] = []
     if seconds < SHORT_SECONDS - _DUE:
-        reasons.append(f"{seconds:.0f} s are short of {SHORT_SECONDS:.0f} s")
+        short.append(TooShort(seconds, SHORT_SECONDS))
     if figures.words < FEW_WORDS:
-        reasons.append(f"{figures.words} words are short of {FEW_WORDS}")
-    return reasons
+        short.append(FewWords(figures.words, FEW_WORDS))
+    return Audited("provisional" if short else "valid", tuple(short))
+
+
+def _server_fault(figures: LevelFigures, counts: Counts, missing_alone: float) -> AnyFinding | None:
+    if figures.achieved_concurrency < CONCURRENCY_SHARE * counts.asked - _DUE:
+        return NotLive(figures.achieved_concurrency, counts.asked, counts.first_error)
+    missing, reference = figures.missing_words, figures.reference_words
+    if missing is not None and reference:
+        share = missing / reference
+        if share > min(MISSING_POINTS + missing_alone, MISSING_MOST):
+            return TextMissing(share)
+    if counts.speech_words and not figures.partials_per_second:
+        return NoPartials()
+    return None

@@ -1,6 +1,5 @@
 """Two sweeps side by side, with a verdict that a CI job can use."""
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,15 +11,14 @@ from rich.text import Text
 
 from capacity.sweep.details import clips
 from capacity.sweep.tables import UNLIMITED
-from capacity.sweep.word_errors import Excess, against
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, SweepRecord
+from whisper_ops.objective.word_errors import Excess, against
 
 _FIGURES = ("first_p95_seconds", "stable_p95_seconds", "end_to_final_p95_seconds", "wer_ratio")
 _NOISE = {"wer_ratio": 0.015}
 _NOISE_SECONDS = 0.05
 """Differences below are never called worse: the clock of a chunk and the luck of a minute."""
-_COUNT = re.compile(r"^\d+ words")
 _CADENCE = 0.25
 """A server that shows fewer partials looks faster on other counts; beyond this share they cannot be compared."""
 
@@ -33,8 +31,15 @@ class Change(msgspec.Struct, frozen=True):
     a: float
     b: float
     worse: bool
-    doubt: str = ""
-    """Why it cannot be told whether it is worse, though it looks like it."""
+    words: int | None = None
+    """It looks worse, and these are too few words to tell; None: it can be told."""
+    words_enough: int | None = None
+    """About how many would tell; None: more than anybody would play."""
+
+    @property
+    def open(self) -> bool:
+        """Whether it cannot be told that it is worse, though it looks like it."""
+        return self.words is not None
 
     @property
     def name(self) -> str:
@@ -127,20 +132,23 @@ def _rows(compared: Compared, heads: Sequence[str], cells: Callable[[str, str], 
         rows.add_column(column, justify="left" if column in {"figure", ""} else "right", no_wrap=True)
     for change in compared.changes:
         values = cells(_show(change.a, change.figure), _show(change.b, change.figure))
-        mark = "✗ worse" if change.worse else "? open" if change.doubt else ""
+        mark = "✗ worse" if change.worse else "? open" if change.open else ""
         rows.add_row(str(change.streams), change.name, *values, mark)
     return rows
 
 
 def _doubts(compared: Compared) -> list[str]:
     """Each level has its own number of words; that they are few is said once."""
-    sharing: dict[str, list[Change]] = {}
+    sharing: dict[int | None, list[Change]] = {}
     for change in compared.changes:
-        if change.doubt:
-            sharing.setdefault(_COUNT.sub("the words", change.doubt), []).append(change)
-    return [
-        f"? {_named(changes)}: {changes[0].doubt if len(changes) == 1 else doubt}" for doubt, changes in sharing.items()
-    ]
+        if change.open:
+            sharing.setdefault(change.words_enough, []).append(change)
+    return [_doubt(changes, enough) for enough, changes in sharing.items()]
+
+
+def _doubt(changes: Sequence[Change], enough: int | None) -> str:
+    words = f"{changes[0].words} words" if len(changes) == 1 else "the words"
+    return f"? {_named(changes)}: {words} are too few to tell" + (f", {enough} would" if enough else "")
 
 
 def _verdict(compared: Compared) -> str:
@@ -207,11 +215,9 @@ def _change(a: LevelRecord, b: LevelRecord, figure: str, worse_by: float, excess
     if figure != "wer_ratio" or excess is None:
         return Change(a.streams, figure, one, other, other > one + margin)
     answer = excess.beyond(margin)
-    doubt = ""
     if answer == "open":
-        enough = excess.words_to_tell(margin)
-        doubt = f"{sum(excess.words)} words are too few to tell" + (f", {enough} would" if enough else "")
-    return Change(a.streams, figure, one, other, answer == "yes", doubt)
+        return Change(a.streams, figure, one, other, False, sum(excess.words), excess.words_to_tell(margin))
+    return Change(a.streams, figure, one, other, answer == "yes")
 
 
 def _show(value: float, figure: str) -> str:

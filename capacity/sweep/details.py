@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from capacity.sweep.word_errors import Clips
 from whisper_ops.history import History, LevelRecord, StreamRecord, WordLatencyRecord
+from whisper_ops.objective.judgement import Baseline, measures_of
+from whisper_ops.objective.word_errors import Clips
 
 _MOST = 9
 """Levels: more lines make no picture."""
@@ -37,3 +38,8 @@ def clips(history: History, level: LevelRecord) -> Clips:
     """The utterances of a stored level; none where an older version measured it."""
     stored = history.utterances(level.sweep_id, level.streams, level.repeat)
     return {one.clip: (one.errors, one.words) for one in stored}
+
+
+def stored_baseline(history: History, level: LevelRecord) -> Baseline:
+    """What a stored level of one stream is needed for."""
+    return Baseline(measures_of(level), clips(history, level))

@@ -8,16 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from capacity.load.orders import Finished, LevelOrder, StreamResult
-from capacity.sweep.word_errors import pooled
 from whisper_ops.histogram import LatencyHistogram
 from whisper_ops.history import LevelFigures, StreamRecord, UtteranceRecord, WordLatencyRecord
+from whisper_ops.objective.word_errors import pooled
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """What the audit needs beside the figures."""
 
     asked: int
-    reference_words: int
     speech_words: int
     """Words said while every stream was to be live."""
     first_error: str | None
@@ -52,6 +51,7 @@ def pool(level: LevelOrder, parts: Sequence[Finished]) -> tuple[LevelFigures, Co
         ready_max_seconds=_quantile(ready, 1.0),
         wer_ratio=sum(s.score.errors for s in scored) / reference if reference else None,
         missing_words=sum(s.score.deletions for s in scored) if reference else None,
+        reference_words=reference or None,
         partials_per_second=sum(s.partials for s in streams) / listened if listened else None,
         connected=len({s.number for s in streams if s.ready_seconds is not None}),
         refused=outcomes["refused"],
@@ -64,7 +64,6 @@ def pool(level: LevelOrder, parts: Sequence[Finished]) -> tuple[LevelFigures, Co
     )
     counts = Counts(
         asked=len(level.streams),
-        reference_words=reference,
         speech_words=sum(s.speech_words for s in streams),
         first_error=next((s.error for s in streams if s.error), None),
         clip_errors=dict(pooled(*(s.clip_errors for s in scored))),
@@ -111,23 +110,6 @@ def latency_records(streams: Sequence[StreamResult]) -> list[WordLatencyRecord]:
     stable = LatencyHistogram(word.stable for stream in streams for word in stream.latencies)
     pairs = enumerate(zip(first.counts, stable.counts, strict=True))
     return [WordLatencyRecord(bucket=k, first=one, stable=other) for k, (one, other) in pairs if one or other]
-
-
-def shares(figures: LevelFigures, counts: Counts) -> dict[str, float | None]:
-    """Every measure that an objective can name, apart from the server's own lag."""
-    asked, reference = counts.asked, counts.reference_words
-    durations = {
-        name.removesuffix("_seconds"): value
-        for name, value in msgspec.structs.asdict(figures).items()
-        if name.endswith("_seconds")
-    }
-    return {
-        **durations,
-        "connected": figures.connected / asked if asked else None,
-        "errors": figures.failed / max(1, asked - figures.refused),
-        "wer": figures.wer_ratio,
-        "missing": figures.missing_words / reference if figures.missing_words is not None and reference else None,
-    }
 
 
 def _spread(kind: str, values: npt.NDArray[np.float64]) -> dict[str, float | None]:

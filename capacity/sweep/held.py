@@ -13,8 +13,10 @@ from capacity.laws.line import fit_series
 from capacity.load.orders import Finished, StreamResult
 from capacity.load.words import Score
 from capacity.sweep.level import Measured, measured
-from capacity.sweep.objective import SECONDS, Objective, Term
-from capacity.sweep.word_errors import pooled
+from whisper_ops.objective import Objective, Term
+from whisper_ops.objective.findings import Unsettled
+from whisper_ops.objective.judgement import missed
+from whisper_ops.objective.word_errors import pooled
 
 LEAST_BLOCKS = 3
 """A line needs them, and less is a short level."""
@@ -31,18 +33,19 @@ class Known:
 
     def __init__(self, objective: Objective, one_stream: Mapping[str, float | None]) -> None:
         # Shares, such as errors, do not creep: what they are by then is all there is to know.
-        self._terms = [term for term in objective.terms if term.name in SECONDS]
+        self._terms = [term for term in objective.terms if term.unit == "seconds"]
         self._one_stream = one_stream
         self._blocks: list[Mapping[str, float | None]] = []
         self._sides: list[bool | None] = []
 
     @property
-    def doubt(self) -> str | None:
-        """What all blocks that may be held could not tell, in a few words; None: nothing."""
+    def doubt(self) -> Unsettled | None:
+        """What all blocks that may be held could not tell; None: nothing."""
         if len(self._blocks) < MOST_BLOCKS or False in self._sides or all(self._sides):
             return None
-        still = [term.written for term, side in zip(self._terms, self._sides, strict=True) if side is None]
-        return f"too near {' and '.join(still)} to be sure of more than this measurement"
+        return Unsettled(
+            tuple(term.written for term, side in zip(self._terms, self._sides, strict=True) if side is None)
+        )
 
     def seen(self, block: Mapping[str, float | None], whole: Mapping[str, float | None]) -> bool:
         """Whether nothing more is to be learnt.
@@ -68,7 +71,7 @@ class Known:
         height, half = line.at(middle), line.unsure(middle, _CONFIDENCE)
         surely = half if term.at_most else -half
         met, met_at_best, met_at_worst = (
-            term.missed(value, self._one_stream.get(term.name)) is None
+            missed(term, value, self._one_stream.get(term.name)) is None
             for value in (whole.get(term.name), height - surely, height + surely)
         )
         if met:

@@ -1,7 +1,8 @@
 """Stopping a level whose answer is known: nobody learns more from a minute of a server that drowns."""
 
 from capacity.load.orders import Progress
-from capacity.sweep.objective import Objective
+from whisper_ops.objective import Objective
+from whisper_ops.objective.findings import StoppedEarly
 
 _TIMES_THE_LIMIT = 4.0
 _AT_LEAST_SECONDS = 6.0
@@ -19,14 +20,14 @@ class Hopeless:
         self._late = 0
         self._broken = 0
 
-    def seen(self, progress: Progress) -> str | None:
+    def seen(self, progress: Progress) -> StoppedEarly | None:
         """The reason to stop now; None to go on."""
         self._broken = self._broken + 1 if progress.failed * 2 > self._streams else 0
         if self._broken >= _IN_A_ROW:
-            return f"stopped early: {progress.failed} of {self._streams} streams were refused or broke off"
+            return StoppedEarly(self._streams, ended=progress.failed)
         behind = progress.behind_p50_seconds
         hopeless = self._limit is not None and behind is not None and behind > self._limit
         self._late = self._late + 1 if hopeless else 0
         if self._late >= _IN_A_ROW:
-            return f"stopped early: half of the streams were more than {self._limit:.0f} s behind"
+            return StoppedEarly(self._streams, behind_seconds=self._limit)
         return None

@@ -9,14 +9,15 @@ import msgspec
 from capacity.load.arrivals import offsets, ramp_seconds
 from capacity.load.orders import Finished, LevelOrder, Progress, StreamOrder, StreamResult
 from capacity.load.processes import Generators
-from capacity.sweep.audit import Verdict, judge
-from capacity.sweep.figures import Counts, pool, shares, stream_record
+from capacity.sweep.audit import audit
+from capacity.sweep.figures import Counts, pool, stream_record
 from capacity.sweep.hopeless import Hopeless
-from capacity.sweep.objective import Objective
 from capacity.sweep.readings import Readings, Sampler, boil_down
 from capacity.sweep.target import Target
-from capacity.sweep.word_errors import Clips
 from whisper_ops.history import LevelFigures, LevelRecord, StreamRecord
+from whisper_ops.objective import Objective
+from whisper_ops.objective.findings import StoppedEarly, Unsettled
+from whisper_ops.objective.judgement import Baseline, judged, measures_of
 from whisper_ops.snapshot import Snapshot
 
 _LEAD_SECONDS = 0.3
@@ -56,9 +57,9 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[Finished, ...]
     snapshots: tuple[Snapshot, ...]
     """The server's answers in the window."""
-    stopped: str | None = None
+    stopped: StoppedEarly | None = None
     """Why it was stopped early; None: it went through."""
-    doubt: str | None = None
+    doubt: Unsettled | None = None
     """What it could not tell, however long it was held."""
 
     @property
@@ -69,7 +70,24 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def measures(self) -> dict[str, float | None]:
         """Everything an objective can name."""
-        return {**shares(self.figures, self.counts), "lag_p95": self.readings.server_lag_p95_seconds}
+        return measures_of(self.record(0))
+
+    def record(self, sweep_id: int) -> LevelRecord:
+        """Its row in the history, without a verdict."""
+        figures, readings = msgspec.structs.asdict(self.figures), msgspec.structs.asdict(self.readings)
+        # The server's own count of streams a GPU includes GPUs that got none.
+        readings["gpu_spread"] = figures["gpu_spread"] if readings["gpu_spread"] is None else readings["gpu_spread"]
+        return LevelRecord(
+            sweep_id=sweep_id,
+            streams=self.streams,
+            repeat=self.repeat,
+            started_at=self.started_at,
+            duration_seconds=self.seconds,
+            audit="invalid",
+            passed=None,
+            reason="",
+            **{**figures, **readings},
+        )
 
 
 def wall_seconds(streams: int, shape: LoadShape) -> float:
@@ -122,7 +140,7 @@ async def run_level(
     sampling = asyncio.create_task(sampler.run())
 
     hopeless = Hopeless(streams, objective)
-    stopped: list[tuple[float, str]] = []
+    stopped: list[tuple[float, StoppedEarly]] = []
 
     def heard(progress: Progress) -> None:
         on_progress(progress, sampler.latest)
@@ -158,44 +176,16 @@ def measured(order: LevelOrder, parts: Sequence[Finished], snapshots: Sequence[S
     )
 
 
-class Baseline(msgspec.Struct, frozen=True):
-    """What is known of one stream."""
-
-    measures: dict[str, float | None] = {}
-    clips: Clips = {}
-
-
-def verdict(measured: Measured, objective: Objective, baseline: Baseline) -> Verdict:
-    """Audit a level against an objective."""
-    judged = judge(
-        measured.figures,
-        measured.counts,
-        objective,
-        baseline.measures,
-        measured.seconds,
-        one_stream=baseline.clips,
-        lag_p95_seconds=measured.readings.server_lag_p95_seconds,
-        stopped=measured.stopped,
+def verdict(measured: Measured, objective: Objective, baseline: Baseline, sweep_id: int = 0) -> LevelRecord:
+    """Audit a level and hold it against an objective: its row in the history."""
+    audited = audit(
+        measured.figures, measured.counts, measured.seconds, baseline.measures.get("missing"), measured.stopped
     )
-    if measured.doubt is None or judged.audit == "invalid":
-        return judged
-    return msgspec.structs.replace(judged, reason="; ".join(filter(None, [judged.reason, measured.doubt])))
+    doubt = () if measured.doubt is None or audited.audit == "invalid" else (measured.doubt,)
+    found = (*audited.findings, *doubt)
+    return judged(measured.record(sweep_id), audited.audit, found, objective, measured.counts.clip_errors, baseline)
 
 
-def records(measured: Measured, judged: Verdict, sweep_id: int) -> tuple[LevelRecord, list[StreamRecord]]:
-    """The rows of a level and of its streams."""
-    figures, readings = msgspec.structs.asdict(measured.figures), msgspec.structs.asdict(measured.readings)
-    # The server's own count of streams a GPU includes GPUs that got none.
-    readings["gpu_spread"] = figures["gpu_spread"] if readings["gpu_spread"] is None else readings["gpu_spread"]
-    level = LevelRecord(
-        sweep_id=sweep_id,
-        streams=measured.streams,
-        repeat=measured.repeat,
-        started_at=measured.started_at,
-        duration_seconds=measured.seconds,
-        audit=judged.audit,
-        passed=judged.passed,
-        reason=judged.reason,
-        **{**figures, **readings},
-    )
-    return level, [stream_record(result) for result in measured.results]
+def stream_records(measured: Measured) -> list[StreamRecord]:
+    """The rows of a level's streams."""
+    return [stream_record(result) for result in measured.results]

@@ -13,13 +13,14 @@ from capacity.load.orders import Progress
 from capacity.load.processes import Generators
 from capacity.sweep.audit import LATE_SECONDS
 from capacity.sweep.held import LEAST_BLOCKS, MOST_BLOCKS, Known, together
-from capacity.sweep.level import Baseline, LoadShape, Measured, run_level, verdict
-from capacity.sweep.objective import Objective
+from capacity.sweep.level import LoadShape, Measured, run_level, verdict
 from capacity.sweep.plans import Ask
 from capacity.sweep.probe import Probed, probe
 from capacity.sweep.soak import hold
 from capacity.sweep.target import Target
 from capacity.sweep.watch import Watch
+from whisper_ops.objective import Objective
+from whisper_ops.objective.judgement import Baseline
 from whisper_ops.snapshot import Snapshot
 
 STREAMS_A_PROCESS = 300

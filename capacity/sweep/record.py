@@ -1,4 +1,4 @@
-"""What a sweep keeps about itself: its row, the settings in it, and the measures of a stored level."""
+"""What a sweep keeps about itself: its row, and the settings in it."""
 
 import os
 import socket
@@ -8,10 +8,10 @@ import msgspec
 
 from capacity.speech.corpus import Corpus
 from capacity.sweep.level import LoadShape
-from capacity.sweep.objective import Objective
 from capacity.sweep.resume import Settings
 from capacity.sweep.target import Target
-from whisper_ops.history import LevelRecord, SweepRecord
+from whisper_ops.history import SweepRecord
+from whisper_ops.objective import Objective
 from whisper_ops.snapshot import Identity, Snapshot
 
 
@@ -60,9 +60,3 @@ def settings_for(plan_line: str, shape: LoadShape, first: Snapshot) -> Settings:
 def encoded(settings: Settings) -> str:
     """As the history keeps them."""
     return msgspec.json.encode(settings).decode()
-
-
-def measures(level: LevelRecord) -> dict[str, float | None]:
-    """What a stored level of one stream is needed for: relative conditions, and missing text."""
-    missing = None if not level.words or level.missing_words is None else level.missing_words / level.words
-    return {"wer": level.wer_ratio, "missing": missing, "stable_p95": level.stable_p95_seconds}

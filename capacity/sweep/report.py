@@ -6,13 +6,13 @@ from html import escape
 from pathlib import Path
 
 from capacity.sweep.details import Detail
-from capacity.sweep.objective import parse
 from capacity.sweep.run import Outcome
 from capacity.sweep.svg import Line, bar_chart, line_chart
 from capacity.sweep.tables import verdict_text
 from whisper_ops.errors import UserError
 from whisper_ops.histogram import LATENCY_BOUNDS_SECONDS
 from whisper_ops.history import LevelRecord
+from whisper_ops.objective import read_stored, readable
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1f2933 }
@@ -45,7 +45,7 @@ def render(outcome: Outcome) -> str:
         f"{sweep.protocol} streams, {sweep.chunk_seconds * 1e3:.0f} ms chunks, arrivals {sweep.arrivals}, "
         f"duty cycle {sweep.duty_cycle:g}, speech {sweep.corpus}"
     )
-    lines = (runs, played, f"objective: {parse(sweep.objective).readable}")
+    lines = (runs, played, f"objective: {readable(sweep.objective)}")
     parts = [f"<h1>Load test of {escape(sweep.server)}</h1>", f"<p>{'<br>'.join(map(escape, lines))}</p>"]
     if sweep.simulated:
         parts.append('<p class="simulated">This server is simulated: the figures say nothing about real hardware.</p>')
@@ -107,7 +107,7 @@ def _against_load(outcome: Outcome) -> str:
 
 
 def _limits(objective: str, *names: str) -> list[tuple[str, float]]:
-    wanted = parse(objective)
+    wanted = read_stored(objective)
     return [
         (f"limit of {name.replace('_', ' ')}", limit) for name in names if (limit := wanted.limit(name)) is not None
     ]

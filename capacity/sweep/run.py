@@ -13,21 +13,22 @@ from capacity.load.orders import Progress
 from capacity.speech.corpus import Corpus
 from capacity.sweep import drift
 from capacity.sweep.admission import nobody_let_in, reach_open
-from capacity.sweep.details import Detail, clips, details
+from capacity.sweep.details import Detail, details, stored_baseline
 from capacity.sweep.figures import latency_records, utterance_records
 from capacity.sweep.held import LEAST_BLOCKS
-from capacity.sweep.level import Baseline, LoadShape, Measured, records, verdict, wall_seconds
+from capacity.sweep.level import LoadShape, Measured, stream_records, verdict, wall_seconds
 from capacity.sweep.measure import Means, Measurer, seconds_of
-from capacity.sweep.objective import Objective
 from capacity.sweep.plans import BASELINE, Ask, FromOneStream, Plan, Soak
 from capacity.sweep.probe import Probed
-from capacity.sweep.record import encoded, measures, record_for, settings_for
+from capacity.sweep.record import encoded, record_for, settings_for
 from capacity.sweep.resume import Settings, find, running_beside, usable
 from capacity.sweep.target import Target
 from capacity.sweep.watch import Watch
 from whisper_ops.errors import Exit, UserError
-from whisper_ops.history import History, LevelRecord, StreamRecord, SweepRecord
+from whisper_ops.history import History, LevelRecord, SweepRecord
 from whisper_ops.history.records import SweepState
+from whisper_ops.objective import Objective
+from whisper_ops.objective.judgement import Baseline, is_baseline
 from whisper_ops.snapshot import Snapshot
 
 _WARM_STREAMS = 2
@@ -178,7 +179,8 @@ class Sweep:
         done = usable(self._history.levels(before.id))
         self._watcher.note(f"going on with sweep {before.id}: {len(done)} levels are measured already")
         for level in done:
-            self._remember_baseline(level.streams, Baseline(measures(level), clips(self._history, level)))
+            if not self._baseline.measures and is_baseline(level):
+                self._baseline = stored_baseline(self._history, level)
             plan.told(level.streams, level.passed, long=self._is_long(level))
             self._levels.append(level)
             self._watcher.end(level)
@@ -246,17 +248,18 @@ class Sweep:
         return bool(self._baseline.measures)
 
     def _keep(self, measured: Measured) -> LevelRecord:
-        self._remember_baseline(measured.streams, Baseline(measured.measures, measured.counts.clip_errors))
-        judged = verdict(measured, self._objective, self._baseline)
-        level, streams = records(measured, judged, self._sweep_id)
+        if not self._baseline.measures and is_baseline(measured.record(self._sweep_id)):
+            self._baseline = Baseline(measured.measures, measured.counts.clip_errors)
+        level = verdict(measured, self._objective, self._baseline, self._sweep_id)
         if self._shape.keep_text:
             self._measured.append(measured)
         self._levels.append(level)
         self._watcher.end(level)
-        self._store(level, streams, measured)
+        self._store(level, measured)
         return level
 
-    def _store(self, level: LevelRecord, streams: list[StreamRecord], measured: Measured) -> None:
+    def _store(self, level: LevelRecord, measured: Measured) -> None:
+        streams = stream_records(measured)
         utterances, latencies = utterance_records(measured.counts), latency_records(measured.results)
         try:
             self._history.add_level(level, streams, utterances, latencies)
@@ -271,10 +274,6 @@ class Sweep:
         except sqlite3.Error:
             if state != "failed":  # else it was said already why
                 raise
-
-    def _remember_baseline(self, streams: int, baseline: Baseline) -> None:
-        if streams == 1 and not self._baseline.measures and baseline.measures.get("wer") is not None:
-            self._baseline = baseline
 
     def _is_long(self, level: LevelRecord) -> bool:
         return level.duration_seconds > self._shape.seconds * (1 + LEAST_BLOCKS) / 2

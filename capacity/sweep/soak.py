@@ -12,9 +12,10 @@ from capacity.load.orders import Finished, LevelOrder, Progress
 from capacity.load.processes import Generators
 from capacity.sweep.hopeless import Hopeless
 from capacity.sweep.level import LoadShape, Measured, make_order, measured
-from capacity.sweep.objective import Objective
 from capacity.sweep.readings import Sampler
 from capacity.sweep.target import Target
+from whisper_ops.objective import Objective
+from whisper_ops.objective.findings import StoppedEarly
 from whisper_ops.snapshot import Snapshot
 
 
@@ -39,7 +40,7 @@ async def hold(
     order = msgspec.structs.replace(order, block_seconds=shape.seconds)
     sampler, hopeless = Sampler(target), Hopeless(streams, objective)
     found: asyncio.Queue[Measured | None] = asyncio.Queue()
-    stopped: list[str] = []
+    stopped: list[StoppedEarly] = []
 
     def heard(progress: Progress) -> None:
         on_progress(progress, sampler.latest)

@@ -1,6 +1,5 @@
 """A sweep's results as a table and as the body of `sweep --json`."""
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,11 +11,10 @@ from rich.text import Text
 
 from capacity.sweep.run import Outcome
 from whisper_ops.history import LevelRecord
+from whisper_ops.objective.findings import FewWords
+from whisper_ops.objective.judgement import findings_of
 
 _AUDIT_MARK = {"valid": "", "provisional": " (provisional)", "invalid": " (invalid)"}
-
-
-_FEW = re.compile(r"\d+ words are short of (\d+)")
 
 
 def verdict_text(level: LevelRecord) -> str:
@@ -72,11 +70,18 @@ def _table(levels: Sequence[LevelRecord], names: Sequence[str]) -> Table:
 def _reasons(levels: Sequence[LevelRecord]) -> list[str]:
     sharing: dict[str, list[str]] = {}
     for level in levels:
-        for reason in filter(None, level.reason.split("; ")):
-            # Each level has its own number of words; that they are few is one reason.
-            few = _FEW.sub(r"fewer than \1 words", reason)
-            sharing.setdefault(few, []).append(str(level.streams))
+        for reason in _reasons_of(level):
+            sharing.setdefault(reason, []).append(str(level.streams))
     return [f"{_who(who, len(levels))}: {reason}" for reason, who in sharing.items()]
+
+
+def _reasons_of(level: LevelRecord) -> list[str]:
+    """In words; as they were stored where an older version measured the level."""
+    findings = findings_of(level)
+    if not findings:
+        return [level.reason] if level.reason else []
+    # Each level has its own number of words; that they are few is one reason.
+    return [f"fewer than {f.needed} words" if isinstance(f, FewWords) else str(f) for f in findings]
 
 
 def _who(streams: Sequence[str], of: int) -> str:
@@ -91,9 +96,13 @@ def json_body(outcome: Outcome) -> dict[str, Any]:
         "reason": outcome.reason,
         "conclusion": outcome.said,
         "sweep": msgspec.structs.asdict(outcome.sweep) | {"settings": msgspec.json.decode(outcome.sweep.settings)},
-        "levels": [msgspec.structs.asdict(level) for level in outcome.levels],
+        "levels": [_row(level) for level in outcome.levels],
         "watched": outcome.watched,
     }
+
+
+def _row(level: LevelRecord) -> dict[str, Any]:
+    return msgspec.structs.asdict(level) | {"findings": msgspec.json.decode(level.findings)}
 
 
 def _pair(one: float | None, other: float | None) -> str:

@@ -1,11 +1,11 @@
 """The planned limit of a server: the newest plan that was measured on what this server runs."""
 
-import re
 from collections.abc import Sequence
 
 import msgspec
 
 from whisper_ops.history import PlanRecord
+from whisper_ops.objective import read_stored
 from whisper_ops.planned import plan_for
 from whisper_ops.snapshot import Snapshot
 
@@ -54,5 +54,4 @@ def knee_for(snapshot: Snapshot, plans: Sequence[PlanRecord]) -> Knee | None:
 
 def objective_seconds(objective: str) -> float:
     """The p95 lag that an objective such as `stable_p95_seconds<=2,…` allows; the default where it names none."""
-    found = re.search(r"stable_p95_seconds\s*<=\s*(\d+(?:\.\d+)?)", objective)
-    return float(found[1]) if found else DEFAULT_OBJECTIVE_SECONDS
+    return read_stored(objective).limit("stable_p95") or DEFAULT_OBJECTIVE_SECONDS

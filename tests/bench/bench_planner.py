@@ -18,11 +18,11 @@ from scipy.special import ndtr
 
 from capacity.fit.capacity import crossings
 from capacity.fit.compete import Kind, compete
-from capacity.fit.objective import Objective
 from capacity.laws import latency, rivals, throughput
 from capacity.laws.curve import Array, Law
 from tests.bench.planner_data import Curve, Knee, below, closed_loops, knees
 from tests.bench.planner_gauntlet import PUBLISHER, Case, blind, latencies, limits, straight, throughputs
+from whisper_ops.objective import condition
 
 SPLITS = (("the first half", 0.5, 0.10, 0.30), ("two thirds", 2 / 3, 0.03, 0.10))
 BASELINES = {
@@ -264,7 +264,7 @@ class Found(msgspec.Struct, frozen=True):
 def find(knee: Knee, prior: latency.Prior) -> Found:
     loads, figures = below(knee, 0.7)
     law = latency.fit_latency(loads, figures, prior)
-    low, middle, high = crossings(law, loads[0], loads[-1], Objective("p95", at_most=True, bound=knee.objective))
+    low, middle, high = crossings(law, loads[0], loads[-1], condition(f"p95<={knee.objective}"))
     far = 30 * loads[-1]
     return Found(low or far, middle or far, high or far)
 

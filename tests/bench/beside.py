@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 import click
 
-from capacity.sweep.word_errors import Clips, against, in_all
 from tests.bench.figure import Figure
 from tests.bench.peer import PeerError, install, model_folder, running, whisperlive
 from tests.support.servers import free_port, running_server
 from whisper_ops.history import History
+from whisper_ops.objective.word_errors import Clips, against, in_all
 
 LEVELS = "14,24"
 PEER_LEVELS = "1,2,3,4,6"

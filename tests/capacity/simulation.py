@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from capacity.sweep.held import Known
-from capacity.sweep.objective import parse
 from capacity.sweep.search import Search
 from server.engines.base import Row
 from server.engines.simulated import SimulatedEngine
 from server.settings import SimulatedLaw
+from whisper_ops.objective import parse
 
 LIMIT_SECONDS = 2.0
 OBJECTIVE = parse(f"stable_p95<={LIMIT_SECONDS}s")

@@ -11,14 +11,16 @@ from capacity.load.orders import Finished, StreamResult
 from capacity.load.words import Latency, Score
 from capacity.speech.corpus import Corpus, load
 from capacity.sweep.held import LEAST_BLOCKS, MOST_BLOCKS, Known, together
-from capacity.sweep.level import Baseline, LoadShape, Measured, make_order, measured, verdict
-from capacity.sweep.objective import parse
+from capacity.sweep.level import LoadShape, Measured, make_order, measured, verdict
 from capacity.sweep.plans import Ask
 from capacity.sweep.run import Options, Outcome, Sweep
 from capacity.sweep.target import parse_target
 from tests.capacity.double import Faults, coded_corpus, running_double
 from tests.capacity.test_sweep import Quiet
 from whisper_ops.history import History, LevelRecord, StreamRecord
+from whisper_ops.objective import parse
+from whisper_ops.objective.findings import StoppedEarly, Unsettled
+from whisper_ops.objective.judgement import Baseline
 
 OBJECTIVE = parse("stable_p95<=2s, errors<=0.1%")
 
@@ -64,7 +66,7 @@ def test_what_stays_open_is_said_and_what_is_sure_is_not() -> None:
     for k in range(MOST_BLOCKS):
         assert known.doubt is None
         known.seen({"stable_p95": near[k % 4], "first_p95": 0.1}, {"stable_p95": 1.99, "first_p95": 0.1})
-    assert known.doubt == "too near stable_p95<=2s to be sure of more than this measurement"
+    assert str(known.doubt) == "too near stable_p95<=2s to be sure of more than this measurement"
 
 
 def test_a_limit_relative_to_one_stream_counts_from_it() -> None:
@@ -90,10 +92,12 @@ def test_a_block_without_words_says_nothing() -> None:
     assert known.seen({"stable_p95": None}, {"stable_p95": None})
 
 
+DROWNED = StoppedEarly(2, behind_seconds=8.0)
+
 # --- blocks as one level -------------------------------------------------------------------------------
 
 
-def block(number: int, results: list[StreamResult], stopped: str | None = None) -> Measured:
+def block(number: int, results: list[StreamResult], stopped: StoppedEarly | None = None) -> Measured:
     order = make_order(parse_target("ws://127.0.0.1:1/ws"), LoadShape(seconds=10), 2, 0, 100.0)
     begin = order.window_from + 10.0 * number
     window = msgspec.structs.replace(order, window_from=begin, window_until=begin + 10.0)
@@ -141,17 +145,19 @@ def test_a_place_that_was_lost_and_taken_again_is_one_that_failed() -> None:
 
 
 def test_what_stopped_the_last_block_stopped_the_level() -> None:
-    whole = together([block(0, [stream(0, 0.5)]), block(1, [stream(0, 9.0)], "stopped early: drowned")], 0)
-    assert whole.stopped == "stopped early: drowned"
+    whole = together([block(0, [stream(0, 0.5)]), block(1, [stream(0, 9.0)], DROWNED)], 0)
+    assert whole.stopped == DROWNED
 
 
 def test_a_doubt_stands_beside_the_answer() -> None:
     whole = together([block(k, [stream(0, 0.5), stream(1, 0.5)]) for k in range(6)], 0)
     assert verdict(whole, OBJECTIVE, Baseline()).reason == "12 words are short of 200"
-    open_one = msgspec.structs.replace(whole, doubt="too near to tell")
-    assert verdict(open_one, OBJECTIVE, Baseline()).reason == "12 words are short of 200; too near to tell"
-    drowned = msgspec.structs.replace(open_one, stopped="stopped early: drowned")
-    assert verdict(drowned, OBJECTIVE, Baseline()).reason == "stopped early: drowned"
+    open_one = msgspec.structs.replace(whole, doubt=Unsettled(("stable_p95<=2s",)))
+    assert verdict(open_one, OBJECTIVE, Baseline()).reason == (
+        "12 words are short of 200; too near stable_p95<=2s to be sure of more than this measurement"
+    )
+    drowned = msgspec.structs.replace(open_one, stopped=DROWNED)
+    assert verdict(drowned, OBJECTIVE, Baseline()).reason == str(DROWNED)
 
 
 # --- held on a server ----------------------------------------------------------------------------------

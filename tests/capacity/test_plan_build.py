@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from capacity.plan import Plan, Wanted, make_plan, record_of
-from capacity.plan.objective import bound_of, figure_of, in_words
 from capacity.plan.terminal import headline
 from tests.capacity.plan_history import OBJECTIVE, level, written
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History
+from whisper_ops.objective import read_stored, readable
+from whisper_ops.objective.judgement import measures_of
 
 NOW = 10_000.0
 
@@ -184,14 +185,14 @@ def test_a_plan_is_stored_as_it_was_given(db: Path) -> None:
 def test_shares_of_streams_are_counted_as_the_load_test_counts_them() -> None:
     # Of 10 asked, 2 were refused and 1 of the 8 that became ready failed later.
     one = level(10, True, connected=8, refused=2, failed=1)
-    assert figure_of(one, "connected_ratio") == 0.8
-    assert figure_of(one, "error_ratio") == pytest.approx(1 / 8)
-    assert figure_of(level(10, True), "connected_ratio") is None  # an imported level does not say
+    assert measures_of(one)["connected"] == 0.8
+    assert measures_of(one)["errors"] == pytest.approx(1 / 8)
+    assert measures_of(level(10, True))["connected"] is None  # an imported level does not say
 
 
 def test_an_objective_is_read_and_said_in_words() -> None:
-    assert bound_of(OBJECTIVE, "stable_p95_seconds") == 2.0
-    assert bound_of(OBJECTIVE, "wer_ratio") is None  # it is relative to the one-stream level
-    assert "p95 stable word latency ≤ 2 s" in in_words(OBJECTIVE)
-    assert "WER ≤ that of one stream + 1.5 points" in in_words(OBJECTIVE)
-    assert in_words("what they say") == "what they say"
+    assert read_stored(OBJECTIVE).limit("stable_p95") == 2.0
+    assert read_stored(OBJECTIVE).limit("wer") is None  # it is relative to the one-stream level
+    assert "p95 stable word latency ≤ 2 s" in readable(OBJECTIVE)
+    assert "word error rate ≤ that of one stream + 1.5 points" in readable(OBJECTIVE)
+    assert readable("what they say") == "what they say"

@@ -195,7 +195,12 @@ def test_another_objective_moves_the_limit_without_new_measurements(tmp_path: Pa
     assert strict.capacity.last_pass is not None
     assert as_measured.capacity.last_pass is not None
     assert strict.capacity.last_pass < as_measured.capacity.last_pass
-    assert "p95 stable word latency is" in strict.reason
-    for objective, sentence in (("soon", "cannot read the objective"), ("colour_ratio<=1", "no level measured colour")):
+    assert "p95 stable word latency" in strict.reason
+    assert "> 0.70 s" in strict.reason
+    for objective, sentence in (
+        ("soon", "cannot read the condition"),
+        ("colour<=1%", "no measure 'colour'"),
+        ("ready_p95<=1s", "no level measured ready_p95"),
+    ):
         with pytest.raises(UserError, match=sentence):
             plan(path, objective=objective)

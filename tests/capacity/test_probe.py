@@ -9,13 +9,13 @@ import pytest
 
 from capacity.speech.corpus import Corpus, load
 from capacity.sweep.level import LoadShape
-from capacity.sweep.objective import parse
 from capacity.sweep.plans import LevelList
 from capacity.sweep.run import Options, Outcome, Sweep
 from capacity.sweep.target import parse_target
 from tests.capacity.double import Faults, coded_corpus, running_double
 from tests.capacity.test_sweep import Quiet
 from whisper_ops.history import History
+from whisper_ops.objective import parse
 
 SHAPE = LoadShape(seconds=1.5, setup_seconds=3, drain_seconds=2, warm_up_seconds=12, cool_seconds=8)
 

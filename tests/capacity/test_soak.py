@@ -12,7 +12,6 @@ from capacity.load.words import Spoken, Update
 from capacity.speech.corpus import Corpus, load
 from capacity.sweep import drift
 from capacity.sweep.level import LoadShape
-from capacity.sweep.objective import parse
 from capacity.sweep.plans import Soak
 from capacity.sweep.run import Options, Outcome, Sweep
 from capacity.sweep.target import parse_target
@@ -20,6 +19,7 @@ from tests.capacity.double import Faults, coded_corpus, running_double
 from tests.capacity.test_sweep import Quiet
 from tests.capacity.test_sweep_parts import level
 from whisper_ops.history import History, LevelRecord
+from whisper_ops.objective import parse
 
 SHAPE = LoadShape(seconds=3, setup_seconds=3, drain_seconds=2, warm_up_seconds=0, cool_seconds=0)
 pytestmark = pytest.mark.xdist_group("soak")

@@ -17,7 +17,6 @@ from capacity.speech.corpus import Corpus, load
 from capacity.sweep import audit
 from capacity.sweep import measure as sweep_measure
 from capacity.sweep.level import LoadShape
-from capacity.sweep.objective import DEFAULT, parse
 from capacity.sweep.plans import Ask, LevelList
 from capacity.sweep.report import render
 from capacity.sweep.run import Options, Outcome, Sweep
@@ -25,6 +24,7 @@ from capacity.sweep.target import parse_target
 from tests.capacity.double import Faults, coded_corpus, running_double
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, SweepRecord
+from whisper_ops.objective import DEFAULT, parse
 from whisper_ops.snapshot import Snapshot
 
 SHAPE = LoadShape(seconds=4, setup_seconds=4, drain_seconds=2, warm_up_seconds=0, cool_seconds=0)

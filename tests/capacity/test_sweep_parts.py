@@ -14,7 +14,6 @@ from capacity.load.orders import Progress
 from capacity.load.words import Spoken
 from capacity.sweep.compare import Change, Compared, compare, table
 from capacity.sweep.hopeless import Hopeless
-from capacity.sweep.objective import parse
 from capacity.sweep.plans import LevelList, SearchPlan, Soak
 from capacity.sweep.report import render, write_report
 from capacity.sweep.run import Outcome
@@ -24,6 +23,8 @@ from capacity.sweep.target import parse_target
 from capacity.sweep.watch import parse_watch
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, SweepRecord, UtteranceRecord
+from whisper_ops.objective import parse
+from whisper_ops.objective.findings import FewWords, TooShort, encode
 
 SWEEP = SweepRecord(
     server="host:8000",
@@ -109,13 +110,13 @@ def test_a_drowning_level_is_stopped_and_a_hiccup_is_not() -> None:
     assert hopeless.seen(progress(behind=1.0)) is None
     said = [hopeless.seen(progress(behind=9.0)) for _ in range(5)]
     assert said[:4] == [None] * 4
-    assert said[4] == "stopped early: half of the streams were more than 8 s behind"
+    assert str(said[4]) == "stopped early: half of the streams were more than 8 s behind"
 
 
 def test_a_level_most_of_whose_streams_broke_is_stopped() -> None:
     hopeless = Hopeless(4, parse("wer<=10%"))
     said = [hopeless.seen(progress(behind=99.0, failed=3)) for _ in range(5)]
-    assert said[-1] == "stopped early: 3 of 4 streams were refused or broke off"
+    assert str(said[-1]) == "stopped early: 3 of 4 streams were refused or broke off"
     assert Hopeless(4, parse("wer<=10%")).seen(progress(behind=99.0)) is None
 
 
@@ -242,13 +243,12 @@ def test_a_few_word_errors_more_are_not_worse_and_it_is_said(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("width", [80, 60])
 def test_a_comparison_fits_into_a_narrow_terminal(width: int) -> None:
-    doubt = "words are too few to tell, 850 would"
     changes = [
         change
         for streams in (5, 30, 150)
         for change in (
             Change(streams, "end_to_final_p95_seconds", 0.2, 12.44, worse=streams > 5),
-            Change(streams, "wer_ratio", 0.02, 1.045, worse=False, doubt=f"{140 + streams} {doubt}"),
+            Change(streams, "wer_ratio", 0.02, 1.045, worse=False, words=140 + streams, words_enough=850),
         )
     ]
     compared = Compared(a=1041, b=1043, changes=tuple(changes), limit_a=150, limit_b=5, reasons=("…",), lost=(30, 150))
@@ -261,7 +261,7 @@ def test_a_comparison_fits_into_a_narrow_terminal(width: int) -> None:
     assert "end_to_final_p95 0.20 s" in text
     assert "12.44 s ✗ worse" in text
     assert "104.5 % ? open" in text
-    assert f"? wer at 5, 30 and 150: the {doubt}" in text
+    assert "? wer at 5, 30 and 150: the words are too few to tell, 850 would" in text
     assert text.endswith("✗ worse: end_to_final_p95 at 30 and 150; passed before, and fails: 30 and 150 streams")
 
 
@@ -315,8 +315,8 @@ def test_the_table_gives_each_reason_once() -> None:
     console.print(
         level_table(
             [
-                level(1, audit="provisional", reason=f"{short}; 60 words are short of 200"),
-                level(2, None, audit="provisional", reason=f"{short}; 120 words are short of 200"),
+                level(1, audit="provisional", findings=encode((TooShort(20, 60), FewWords(60, 200)))),
+                level(2, None, audit="provisional", findings=encode((TooShort(20, 60), FewWords(120, 200)))),
                 level(4, audit="invalid", passed=None, reason="the load generator was late itself"),
             ]
         )

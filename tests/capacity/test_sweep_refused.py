@@ -8,7 +8,6 @@ import pytest
 
 from capacity.speech.corpus import Corpus, load
 from capacity.sweep.level import LoadShape
-from capacity.sweep.objective import DEFAULT, parse
 from capacity.sweep.plans import BASELINE, BASELINE_TRIES, FromOneStream, LevelList, Plan, SearchPlan
 from capacity.sweep.run import Options, Outcome, Sweep
 from capacity.sweep.search import Limits
@@ -17,6 +16,7 @@ from tests.capacity.double import Double, Faults, coded_corpus, running_double
 from tests.capacity.test_sweep import Quiet
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord
+from whisper_ops.objective import DEFAULT, parse
 
 SHAPE = LoadShape(seconds=1.5, setup_seconds=3, drain_seconds=2, warm_up_seconds=0, cool_seconds=0)
 

@@ -29,7 +29,7 @@ MAPPINGS = ("whisper-ops", "whisperlive", "vllm", "dcgm")
     "--map", "entries", multiple=True, metavar="FIGURE=COLUMN[:UNIT]", help="Where a figure is found; repeat."
 )
 @click.option("--levels", is_flag=True, help="The rows are load levels, not moments; --map level.streams=COLUMN …")
-@click.option("--objective", help="For levels: what must hold. Default: as for a sweep, as far as columns tell.")
+@click.option("--objective", help="For levels: what must hold, as for a sweep. Default: stable_p95<=2s.")
 @click.option("--server", default="imported", show_default=True, help="The name the server gets in the history.")
 @click.option("--by", metavar="COLUMN", help="A column that tells servers apart.")
 @click.option("--prometheus", metavar="URL", help="A Prometheus-compatible server to read instead of a file.")
@@ -124,8 +124,9 @@ def _import_levels(file: Path, options: dict[str, Any], identity: Identity) -> i
 
     from capacity.importing.levels import levels, parse_level_map
     from capacity.tables.file import read
+    from whisper_ops.objective import parse
 
-    objective = options["objective"] or "stable_p95_seconds<=2"
+    objective = parse(options["objective"] or "stable_p95<=2s").canonical
     found = levels(read(file, _decimal(options)), parse_level_map(options["entries"]), objective, time.time())
     sweep = SweepRecord(
         server=options["server"],

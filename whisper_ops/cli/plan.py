@@ -41,9 +41,7 @@ TARGETS = ("server", "systemd", "sysctl", "prometheus-rules")
 @click.option(
     "--chunk", type=float, metavar="SECONDS", help="What if: plan from levels played in chunks of this length."
 )
-@click.option(
-    "--objective", metavar="COLUMN<=NUMBER,…", help="What if: judge by another objective than was measured for."
-)
+@click.option("--objective", metavar="CONDITION,…", help="What if: judge by another objective than was measured for.")
 @click.option("--target", type=click.IntRange(min=1), metavar="CALLS", help="Size a fleet for so many calls at once.")
 @click.option("--peak-arrivals", metavar="40/min", help="Size a fleet for so many new calls, with --mean-length.")
 @click.option("--mean-length", metavar="6min", help="How long a call lasts on average.")

@@ -13,6 +13,7 @@ from whisper_ops import console
 from whisper_ops.cli.clip_progress import ClipProgress
 from whisper_ops.cli.options import ca_option, history_option, json_option, token_option
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.objective import DEFAULT, parse
 from whisper_ops.secrets import read_token
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 _COMPLAINTS = 5
 """So many files that cannot be used are named; a large corpus may have thousands."""
 _LEVELS = "5,10,20,30,50,80,100,150,200"
-_OBJECTIVE = "stable_p95<=2s, first_p95<=1s, connected>=99.9%, errors<=0.1%, wer<=+1.5"
 
 
 class _SweepGroup(click.Group):
@@ -48,7 +48,7 @@ def command() -> None:
 @click.option("--search", is_flag=True, help="Look for the largest load within the objective instead.")
 @click.option("--soak", metavar="TIME", help="Hold the one level of --levels for so long: 90s, 30m, 8h.")
 @click.option("--duration", default=60.0, show_default=True, help="Seconds for which a level holds all its streams.")
-@click.option("--objective", default=_OBJECTIVE, show_default=True, help="What a load must meet to count as carried.")
+@click.option("--objective", default=DEFAULT, show_default=True, help="What a load must meet to count as carried.")
 @click.option("--protocol", default="native", show_default=True, help="native, whisperlive or whisperlivekit.")
 @click.option("--connect", "two_step", is_flag=True, help="Ask /connect first and go where it says (native only).")
 @click.option(
@@ -92,7 +92,6 @@ def run(url: str, history: Path, html: Path | None, transcripts: Path | None, as
     """
     from capacity.speech import corpus
     from capacity.sweep.narrate import Narrator
-    from capacity.sweep.objective import parse
     from capacity.sweep.outputs import check_lengths
     from capacity.sweep.run import Sweep
     from capacity.sweep.target import speech_for

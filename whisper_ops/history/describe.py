@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sqlite_utils import Database
 
 from whisper_ops.history.queries import QUERIES
-from whisper_ops.history.schema import GPU_METRICS, HOST_METRICS, SERVER_METRICS, migrations
+from whisper_ops.history.schema import ADDED, GPU_METRICS, HOST_METRICS, SERVER_METRICS, migrations
 
 _INTRODUCTION = """\
 # The history
@@ -58,14 +58,16 @@ def page() -> str:
 
 
 def _table(name: str, sql: str) -> Iterator[str]:
-    head, *lines = sql.strip().splitlines()
+    # SQLite writes a column that was added later behind the line break before the closing bracket.
+    whole = re.sub(r"\n\s*, ([^()]*)\) STRICT", r",\n\1\n) STRICT", sql.strip())
+    head, *lines = whole.splitlines()
     about = head.partition("--")[2].strip()
     yield f"## {name}\n"
     if about:
         yield f"{about[0].upper()}{about[1:]}.\n"
     yield "| column | type | |\n|---|---|---|"
     for column, kind, comment in _columns(lines):
-        yield f"| `{column}` | {kind} | {comment} |"
+        yield f"| `{column}` | {kind} | {ADDED.get(f'{name}.{column}', comment)} |"
     yield ""
 
 

@@ -70,6 +70,8 @@ class LevelFigures(Record, frozen=True, kw_only=True):
     ready_max_seconds: float | None = None
     wer_ratio: float | None = None
     missing_words: int | None = None
+    reference_words: int | None = None
+    """Words said by the streams whose text was heard to its end: what `missing_words` is a share of."""
     partials_per_second: float | None = None
     """A stream."""
     connected: int = 0
@@ -97,7 +99,9 @@ class LevelRecord(LevelFigures, frozen=True, kw_only=True):
     passed: bool | None
     """Whether the objective was met; None where the audit forbids an answer."""
     reason: str
-    """Which objective was missed, or why the audit says what it says; empty when all is well."""
+    """Which objective was missed, or why the audit says what it says, in words; empty when all is well."""
+    findings: str = "[]"
+    """The same as data: JSON of `whisper_ops.objective.findings`."""
     server_lag_p95_seconds: float | None = None
     server_busy_ratio: float | None = None
     server_gpu_ratio: float | None = None

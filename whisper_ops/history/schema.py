@@ -58,6 +58,13 @@ def m003_reading_errors(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def m004_findings(db: Database) -> None:
+    """What was found about a level as data, so that nothing has to read our own words back."""
+    for statement in _FOURTH:
+        db.execute(statement)
+
+
 def _rollup(kind: str, tier: str, metrics: tuple[str, ...]) -> str:
     """One rollup table: for each metric how often it was known, and its sum, least, greatest and last value."""
     gpu = "gpu_id INTEGER NOT NULL, " if kind == "gpu" else ""
@@ -290,3 +297,17 @@ _THIRD = (
     "ALTER TABLE server_identity ADD COLUMN reading_error TEXT",
     "ALTER TABLE gpu_identity ADD COLUMN reading_error TEXT",
 )
+_FOURTH = (
+    "ALTER TABLE level ADD COLUMN findings TEXT NOT NULL DEFAULT '[]'",
+    "ALTER TABLE level ADD COLUMN reference_words INTEGER",
+)
+
+ADDED = {
+    "stream.replica": "host and port that /connect handed out; NULL for streams that connected directly",
+    "server_identity.setup_min_seconds": "the slowest and fastest set-up since then",
+    "server_identity.reading_error": "why GPUs could not be read",
+    "gpu_identity.reading_error": "why this GPU could not be read",
+    "level.findings": "the reason as data: a JSON list of kinds with their figures",
+    "level.reference_words": "words said by the streams whose text was heard to its end",
+}
+"""Comments of columns that were added later, and of those before them: SQLite keeps none where they belong."""

@@ -12,8 +12,9 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from capacity.laws import student
-from capacity.sweep.objective import Term
+from whisper_ops import student_t
+from whisper_ops.objective.findings import WordErrors
+from whisper_ops.objective.grammar import Term
 
 Clips: TypeAlias = Mapping[str, tuple[int, int]]
 """Utterance to its word errors and words, over all streams that said it."""
@@ -42,13 +43,13 @@ class Excess(msgspec.Struct, frozen=True):
         if count < 2:
             return math.inf
         squares = sum((w - self.value * n) ** 2 for w, n in zip(self.wrong, self.words, strict=True))
-        return student.quantile(count - 1, CONFIDENCE) * math.sqrt(squares * count / (count - 1)) / sum(self.words)
+        return student_t.quantile(count - 1, CONFIDENCE) * math.sqrt(squares * count / (count - 1)) / sum(self.words)
 
     def beyond(self, limit: float) -> Literal["yes", "no", "open"]:
         """Whether there are more errors than `limit` allows; open: there seem to be, and it can be luck."""
         if self.value <= limit + 1e-9:
             return "no"
-        return "yes" if self._score(limit) > student.quantile(len(self.words) - 1, CONFIDENCE) else "open"
+        return "yes" if self._score(limit) > student_t.quantile(len(self.words) - 1, CONFIDENCE) else "open"
 
     def words_to_tell(self, limit: float) -> int | None:
         """About how many words, in all, would show an excess like this one; None: more than anybody will play."""
@@ -56,12 +57,19 @@ class Excess(msgspec.Struct, frozen=True):
         if len(self.words) < 2 or score <= 0:
             return None
         # The score grows with the root of the number of utterances, and a few utterances can never show anything.
-        words = sum(self.words) * max(student.quantile(len(self.words) - 1, CONFIDENCE) / score, 1.0) ** 2
+        words = sum(self.words) * max(student_t.quantile(len(self.words) - 1, CONFIDENCE) / score, 1.0) ** 2
         return math.ceil(words / 50) * 50 if words < _MOST_WORDS else None
 
     def _score(self, limit: float) -> float:
         votes = [w - limit * n for w, n in zip(self.wrong, self.words, strict=True)]
         return sum(votes) / math.sqrt(sum(vote * vote for vote in votes) or 1.0)
+
+
+class Held(msgspec.Struct, frozen=True):
+    """That a condition on word errors was judged, and what speaks against the level."""
+
+    finding: WordErrors | None
+    """None: it is met."""
 
 
 def in_all(clips: Clips) -> Excess | None:
@@ -94,32 +102,24 @@ def pooled(*levels: Clips) -> Clips:
     return found
 
 
-class Said(msgspec.Struct, frozen=True):
-    """What a condition on word errors comes to, in a few words; empty strings: it is met."""
-
-    missed: str = ""
-    open: str = ""
-    """There seem to be too many, and too few words to tell. This fails no level."""
-
-
-def hold_against(term: Term, clips: Clips, one_stream: Clips) -> Said | None:
+def hold_against(term: Term, clips: Clips, one_stream: Clips) -> Held | None:
     """Compare a level with a condition on its WER; None when its utterances say nothing about it."""
-    excess = against(clips, one_stream) if term.relative else in_all(clips)
-    if term.name != "wer" or not term.at_most or excess is None:
+    if term.name != "wer" or not term.at_most:
         return None
-    unit = " points" if term.relative else " %"
-    sign = "+" if term.relative else ""
-    limit, value = f"{sign}{term.limit * 100:g}{unit}", f"wer {excess.value * 100:{sign}.1f} ± {_margin(excess)}{unit}"
-    match excess.beyond(term.limit):
-        case "no":
-            return Said()
-        case "yes":
-            return Said(missed=f"{value} > {limit}{' of one stream' if term.relative else ''}")
-    total, enough = sum(excess.words), excess.words_to_tell(term.limit)
-    if enough is None:
-        return Said(open=f"{total} words are short of what would tell {value} from {limit}")
-    return Said(open=f"{total} words are short of {enough} that would tell {value} from {limit}")
-
-
-def _margin(excess: Excess) -> str:
-    return "?" if math.isinf(excess.margin) else f"{excess.margin * 100:.1f}"
+    excess = against(clips, one_stream) if term.relative else in_all(clips)
+    if excess is None:
+        return None
+    answer = excess.beyond(term.limit)
+    if answer == "no":
+        return Held(None)
+    return Held(
+        WordErrors(
+            missed=answer == "yes",
+            value=excess.value,
+            margin=None if math.isinf(excess.margin) else excess.margin,
+            limit=term.limit,
+            relative=term.relative,
+            words=sum(excess.words),
+            enough=excess.words_to_tell(term.limit),
+        )
+    )

@@ -1,0 +1,152 @@
+"""One objective for the load test, the plan and the dashboard: the same verdict for any level and any condition."""
+
+import tempfile
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from capacity.plan.judged_again import judged_again
+from capacity.sweep.figures import Counts, utterance_records
+from capacity.sweep.level import LoadShape, Measured, make_order, verdict
+from capacity.sweep.readings import Readings
+from capacity.sweep.target import parse_target
+from dashboard.view.knees import objective_seconds
+from tests.capacity.plan_history import level as stored_level
+from tests.capacity.plan_history import sweep, written
+from tests.support.servers import whisper_ops
+from whisper_ops.errors import Exit, UserError
+from whisper_ops.history import History, LevelFigures
+from whisper_ops.objective import MEASURES, Objective, parse
+from whisper_ops.objective.findings import StoppedEarly
+from whisper_ops.objective.judgement import Baseline, findings_of
+
+_ORDER = make_order(parse_target("ws://127.0.0.1:1/ws"), LoadShape(seconds=60), 1, 0, 100.0)
+_CLIPS = [f"clip {k}" for k in range(8)]
+
+
+@st.composite
+def measured_levels(draw: st.DrawFn, streams: int) -> Measured:
+    """A level with every figure, some of them bad enough for each kind of finding."""
+    seconds = st.floats(0.01, 5.0) | st.none()
+    clips = draw(st.dictionaries(st.sampled_from(_CLIPS), st.tuples(st.integers(0, 6), st.integers(6, 60))))
+    reference = sum(words for _, words in clips.values()) or draw(st.integers(0, 50))
+    refused, failed = draw(st.integers(0, 1)), draw(st.integers(0, 1))
+    figures = LevelFigures(
+        achieved_concurrency=streams * draw(st.sampled_from([1.0, 0.97, 0.5])),
+        words=draw(st.sampled_from([20, 500])),
+        first_p95_seconds=draw(seconds),
+        stable_p50_seconds=draw(seconds),
+        stable_p95_seconds=draw(seconds),
+        ready_max_seconds=draw(seconds),
+        wer_ratio=draw(st.floats(0, 0.4)) if reference else None,
+        missing_words=draw(st.integers(0, max(1, reference // 4))) if reference else None,
+        reference_words=reference or None,
+        partials_per_second=draw(st.sampled_from([None, 0.0, 1.0])),
+        connected=streams - refused,
+        refused=refused,
+        failed=failed,
+        late_p99_seconds=draw(st.sampled_from([0.01, 0.01, 0.01, 0.2])),
+    )
+    stopped = StoppedEarly(streams, behind_seconds=8.0)
+    return Measured(
+        streams=streams,
+        repeat=0,
+        started_at=1000.0 + streams,
+        seconds=draw(st.sampled_from([20.0, 60.0])),
+        figures=figures,
+        counts=Counts(asked=streams, speech_words=100, first_error=None, clip_errors=clips),
+        readings=Readings(server_lag_p95_seconds=draw(seconds)),
+        order=_ORDER,
+        parts=(),
+        snapshots=(),
+        stopped=draw(st.sampled_from([None, None, None, stopped])),
+    )
+
+
+@st.composite
+def objectives(draw: st.DrawFn) -> str:
+    names = draw(st.lists(st.sampled_from(sorted(MEASURES)), min_size=1, max_size=4, unique=True))
+    terms = []
+    for name in names:
+        sign = draw(st.sampled_from(["<=", ">=", "<", ">"]))
+        plus = draw(st.sampled_from(["", "+"]))
+        unit = draw(st.sampled_from(["s", "ms"])) if MEASURES[name].unit == "seconds" else "%"
+        number = draw(st.integers(0, 4000 if unit == "ms" else 100 if unit == "%" else 5))
+        terms.append(f"{name}{sign}{plus}{number}{unit}")
+    return ", ".join(terms)
+
+
+@settings(max_examples=150, deadline=None)
+@given(measured_levels(1), measured_levels(8), objectives(), objectives())
+def test_a_plan_judges_a_stored_level_as_the_sweep_would_have(
+    one: Measured, many: Measured, first: str, other: str
+) -> None:
+    baseline = Baseline(one.measures, one.counts.clip_errors) if one.figures.wer_ratio is not None else Baseline()
+    with tempfile.TemporaryDirectory() as folder, History.writing(Path(folder) / "h.db") as history:
+        sweep_id = history.start_sweep(sweep(objective=parse(first).canonical))
+        for measured in (one, many):
+            judged = verdict(measured, parse(first), baseline, sweep_id)
+            history.add_level(judged, utterances=utterance_records(measured.counts))
+        try:
+            again = judged_again(history, history.levels(sweep_id), other)
+        except UserError as error:
+            assert error.code == Exit.EVIDENCE  # noqa: PT017  # a condition that not one level measured
+            return
+    for measured, level in zip((one, many), again, strict=True):
+        expected = verdict(measured, parse(other), baseline, sweep_id)
+        assert (level.audit, level.passed) == (expected.audit, expected.passed)
+        assert level.reason == expected.reason
+
+
+@given(objectives())
+def test_the_history_s_form_is_the_same_objective(text: str) -> None:
+    one, again = parse(text), parse(parse(text).canonical)
+    assert _bounds(again) == pytest.approx(_bounds(one))
+    assert objective_seconds(one.canonical) == pytest.approx(one.limit("stable_p95") or 2.0)
+
+
+def _bounds(objective: Objective) -> dict[str, float]:
+    return {f"{t.name} {t.sign} {'+' if t.relative else ''}": t.limit for t in objective.terms}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("plan", "--objective", "stable_p95<=1s, speed<=2s"),
+        ("sweep", "http://127.0.0.1:9", "--objective", "stable_p95<=1s, speed<=2s"),
+        ("import", "levels.csv", "--levels", "--map", "level.streams=n", "--objective", "stable_p95<=1s, speed<=2s"),
+    ],
+)
+def test_an_unknown_condition_is_named_with_those_there_are(command: tuple[str, ...], tmp_path: Path) -> None:
+    history = written(tmp_path / "h.db", [stored_level(4, True), stored_level(8, False)])
+    (tmp_path / "levels.csv").write_text("n,stable_p95_seconds\n1,0.5\n2,0.6\n")
+    arguments = [str(tmp_path / part) if part == "levels.csv" else part for part in command]
+    more = ("--server", "asr-9") if command[0] == "import" else ()
+    done = whisper_ops(*arguments, "--history", str(history), *more)
+    assert done.returncode == 2, done.stderr
+    assert "no measure 'speed'" in done.stderr
+    assert "stable_p95" in done.stderr
+
+
+def test_no_condition_is_dropped_from_a_plan(tmp_path: Path) -> None:
+    """A condition in a sweep's own words beside one in the history's once made the first of them vanish."""
+    history = written(tmp_path / "h.db", [stored_level(4, True, wer_ratio=0.02), stored_level(8, True, wer_ratio=0.02)])
+    with History.reading(history) as store:
+        (stored,) = store.sweeps()
+        levels = judged_again(store, store.levels(stored.id), "stable_p95<=300ms, wer_ratio<=0.1")
+    assert [level.passed for level in levels] == [False, False]
+    assert [type(finding).__name__ for finding in findings_of(levels[0])] == ["Missed"]
+
+
+def test_a_level_of_an_older_version_keeps_its_words(tmp_path: Path) -> None:
+    broken = stored_level(8, False, audit="invalid", reason="stopped early: half of the streams were behind")
+    history = written(tmp_path / "h.db", [stored_level(4, True), broken])
+    with History.reading(history) as store:
+        (stored,) = store.sweeps()
+        again = judged_again(store, store.levels(stored.id), "stable_p95<=9s")
+    assert [level.passed for level in again] == [True, False]
+    assert again[1].reason == broken.reason
+    assert msgspec.json.decode(again[0].findings) == []
