@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 # What one test may take in parallel; two cores carry two workers.
 JOBS ?= 2
 
-.PHONY: help setup demo test test-slow test-chaos lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-gpu bench-history bench-sources bench-kills bench-night clean requirements system-packages
+.PHONY: help setup demo test test-slow test-chaos test-attack lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-gpu bench-history bench-sources bench-kills bench-night clean requirements system-packages
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test-slow: $(VENV)/.dev ## the tests that need real time: minutes of speech, rea
 
 test-chaos: $(VENV)/.dev ## ten virtual minutes of clients and workers that come, go, stall and die; the memory after
 	@WHISPER_OPS_CHAOS_SECONDS=600 $(BIN)/pytest -q -s --timeout 900 tests/server/test_chaos.py tests/server/test_chaos_memory.py
+
+test-attack: $(VENV)/.dev ## attacks on a real server beside four clients that behave, at length, with counts (make test runs a short form)
+	@WHISPER_OPS_ATTACK=full $(BIN)/pytest -q -s --timeout 900 tests/attack
 
 lint: $(VENV)/.dev ## formatting, lint rules and the layering of the rooms
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/lint-imports --no-cache

@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,16 +77,17 @@ def running_server(
     port: int | None = None,
     tls: ssl.SSLContext | None = None,
     environment: dict[str, str] | None = None,
+    before: Sequence[str] = (),
 ) -> Iterator[Running]:
     """`whisper-ops serve` on a free port, or on `port`; ready when the block begins, gone when it ends.
 
-    `tls` believes the certificate that `arguments` name.
+    `tls` believes the certificate that `arguments` name. `before`: what the command is run by, as `prlimit …`.
     """
     port = free_port() if port is None else port
     log = folder / f"server-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "whisper_ops", "serve", "--port", str(port), *arguments],
+            [*before, sys.executable, "-m", "whisper_ops", "serve", "--port", str(port), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -133,7 +133,13 @@ class Conversation:
     # --- life ---------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Serve the client until one side ends it."""
+        """Serve the client until one side ends it. One that is gone in the middle of our sentence is no fault."""
+        try:
+            await self._run()
+        except WebSocketDisconnect:
+            log.info("Connection %s: left before it was told all", self.id)
+
+    async def _run(self) -> None:
         try:
             # A client that comes back has its slot.
             if self.hub.settings.when_full == "503" and self._known() is None:
@@ -301,12 +307,13 @@ class Conversation:
 
     async def _write(self, session: Session) -> None:
         outbox = session.outbox
-        while (message := await outbox.get()) is not None:
-            if await self.say(session, message):
-                return
-        if session.outbox is not outbox:
-            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # it may be closed or gone already
-                await self.close(1001, "The stream goes on over another connection")
+        with contextlib.suppress(WebSocketDisconnect):  # whoever reads notices, too
+            while (message := await outbox.get()) is not None:
+                if await self.say(session, message):
+                    return
+            if session.outbox is not outbox:
+                with contextlib.suppress(RuntimeError):  # it may be closed already
+                    await self.close(1001, "The stream goes on over another connection")
 
     async def listen(self, session: Session, data: bytes) -> None:
         """Pass on audio, and wait when the stream is too far behind. A message may end within a sample."""

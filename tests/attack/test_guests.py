@@ -1,0 +1,26 @@
+"""Clients that come, say a little or nothing, and go in every way there is."""
+
+import struct
+from pathlib import Path
+from socket import SO_LINGER, SOL_SOCKET
+from typing import Any
+
+from tests.attack.harness import BINARY, CLOSE, TEXT, Siege, besieged, examples, frame, handshake, tcp
+
+
+def _come_and_go(siege: Siege) -> dict[str, Any]:
+    sayings = [b"", frame(BINARY, bytes(320)), frame(TEXT, b"{"), frame(BINARY, b"x"), frame(CLOSE, b"\x03\xe8")]
+    count = examples(20, 500)
+    for n in range(count):
+        with handshake(siege.server, ("/ws", "/asr", "/", "/v1/realtime")[n % 4]) as sock:
+            sock.sendall(sayings[n % len(sayings)])
+            if n % 3 == 0:
+                sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))  # gone without a word
+        tcp(siege.server).close()
+    return {"connections": 2 * count}
+
+
+def test_clients_that_come_and_go_leave_nothing_behind(tmp_path: Path) -> None:
+    with besieged(tmp_path, "--max-connections-per-gpu", "100") as siege:
+        siege.attack("come and go", lambda: _come_and_go(siege), 3.0)
+    siege.report.check()
