@@ -2,6 +2,7 @@
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from capacity.fit.answer import Fit
 
@@ -9,7 +10,8 @@ from capacity.fit.answer import Fit
 def show(fit: Fit, console: Console) -> None:
     """Print one fit."""
     if fit.key:
-        console.print("[bold]" + ", ".join(f"{column} {value}" for column, value in fit.key.items()) + "[/bold]")
+        title = ", ".join(f"{column} {value}" for column, value in fit.key.items())
+        console.print(title, style="bold", soft_wrap=not console.is_terminal, markup=False)
     console.print(headline(fit), soft_wrap=not console.is_terminal, markup=False)
     console.print(f"Why: {fit.capacity.reason}.", soft_wrap=not console.is_terminal, markup=False)
     if fit.predictions:
@@ -17,7 +19,8 @@ def show(fit: Fit, console: Console) -> None:
         for name in ("load", "expected", "80 % between"):
             table.add_column(name, justify="right")
         for row in fit.predictions:
-            table.add_row(f"{row.load:g}", _figure(row.value, fit), f"{row.low:.4g} – {_figure(row.high, fit)}")
+            figures = (f"{row.load:g}", _figure(row.value, fit), f"{row.low:.4g} – {_figure(row.high, fit)}")
+            table.add_row(*(Text(figure) for figure in figures))
         console.print(table)
     if fit.model is not None:
         scores = " · ".join(

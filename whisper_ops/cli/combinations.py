@@ -39,22 +39,24 @@ class Needs(NamedTuple):
 
 
 class Excludes(NamedTuple):
-    """An option beside which some others would be ignored."""
+    """An option beside which some others would be ignored; with `value`, only where it is that."""
 
     option: str
     others: tuple[str, ...]
     why: str = ""
+    value: str | None = None
 
     def check(self, context: click.Context) -> None:
         """Raise UserError where the option is on and one of the others was typed."""
-        if not _is_on(context, self.option):
+        value = context.params.get(self.option)
+        if not _is_on(context, self.option) or (self.value is not None and value != self.value):
             return
         wrong = next((other for other in self.others if other != self.option and typed(context, other)), None)
         if wrong is not None:
             why = f": {self.why}" if self.why else ""
+            this = f"{spelled(context, self.option)}{f' {value}' if self.value is not None else ''}"
             raise UserError(
-                f"{spelled(context, wrong)} cannot be honoured together with {spelled(context, self.option)}{why}; "
-                "leave one of them out"
+                f"{spelled(context, wrong)} cannot be honoured together with {this}{why}; leave one of them out"
             )
 
 
@@ -81,6 +83,7 @@ def combinations(*rules: Rule) -> Callable[[F], F]:
                 rule.check(context)
             return function(*arguments, **options)
 
+        checked.rules = rules  # type: ignore[attr-defined]  # for the test that looks whether their options exist
         return checked  # type: ignore[return-value]  # it takes and returns what the function does
 
     return decorated

@@ -6,6 +6,7 @@ import click
 
 from whisper_ops import console
 from whisper_ops.cli.clip_progress import ClipProgress
+from whisper_ops.cli.combinations import Excludes, combinations
 from whisper_ops.cli.options import json_option
 
 _FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False), required=False)
@@ -26,6 +27,7 @@ def command() -> None:
 @click.option("--sentences", type=click.Path(path_type=Path, dir_okay=False), help="A text of your own, one a line.")
 @click.option("--times", is_flag=True, help="Only find the word times that are missing in an existing folder.")
 @click.option("--again", is_flag=True, help="Make it anew even where it is there already.")
+@combinations(Excludes("times", ("sentences", "again"), "it finds the times of the speech that is there"))
 def make(folder: Path | None, sentences: Path | None, times: bool, again: bool) -> None:
     """Make a corpus in FOLDER: sentences spoken by piper, word times from an offline pass of tiny.en.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 import msgspec
 
+from whisper_ops.cli.combinations import Excludes, combinations
 from whisper_ops.cli.options import history_option, json_option
 from whisper_ops.cli.watching import watch_options
 from whisper_ops.console import data, print_json
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from dashboard.poller import Fleet
     from dashboard.settings import Watch
     from whisper_ops.snapshot import Snapshot
+
+
+_PRINTING = ("once", "as_json", "watch")
 
 
 class Options(TypedDict):
@@ -66,6 +70,16 @@ class Options(TypedDict):
     "--admin-token-file",
     type=click.Path(path_type=Path, dir_okay=False),
     help="For drain, undrain and limit; without it, WHISPER_OPS_ADMIN_TOKEN is read.",
+)
+@combinations(
+    Excludes(
+        "replay",
+        ("servers", "hosts", "interval", "once", "as_json", "watch", "token_file", "ca_file", "admin_token_file"),
+        "the past is in the history, and no server is asked for it",
+    ),
+    Excludes("once", ("watch",), "one prints once, the other again and again"),
+    *(Excludes(printing, ("theme", "admin_token_file"), "they are for the screen") for printing in _PRINTING),
+    Excludes("read_only", ("admin_token_file",), "it offers no action on a server"),
 )
 def command(servers: tuple[str, ...], **options: Unpack[Options]) -> int:
     """Watch servers live in the terminal, and record what is seen.

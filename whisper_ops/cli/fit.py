@@ -49,6 +49,7 @@ def command(  # noqa: PLR0913, PLR0917  # an argument an option, as click calls 
     import msgspec
 
     from capacity.fit.answer import Question, answer, document, refused
+    from capacity.fit.compete import LEAST_LEVELS
     from capacity.fit.terminal import show
 
     question = msgspec.convert(
@@ -72,6 +73,11 @@ def command(  # noqa: PLR0913, PLR0917  # an argument an option, as click calls 
                 "fit", document([refused(str(error), question)], msgspec.structs.replace(question, by=()))
             )
         raise
+    few = sum(1 for fit in fits if fit.model is not None and not fit.predictions)
+    if predict and few:
+        which = "a curve" if by else "the table"
+        words = f"--predict: {which} with fewer than {LEAST_LEVELS} levels has no prediction"
+        console.narration().print(words, soft_wrap=True, markup=False)
     if as_json:
         console.print_json("fit", document(fits, question))
     else:

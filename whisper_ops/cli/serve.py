@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from whisper_ops import __version__
+from whisper_ops.cli.combinations import Excludes, combinations, typed
 from whisper_ops.cli.options import DEFAULT_HISTORY
 from whisper_ops.console import narration
 from whisper_ops.errors import UserError
@@ -111,6 +112,10 @@ _PORT = 8000
     "--drain-timeout", type=click.FloatRange(0), default=30.0, show_default=True, help="Seconds after SIGTERM."
 )
 @click.option("--log-json", is_flag=True, help="One JSON object a log line.")
+@combinations(
+    Excludes("engine", ("model", "compute_type"), "nothing is decoded", value="simulated"),
+    Excludes("engine", ("sim_law",), "it is how a simulated GPU behaves", value="ctranslate2"),
+)
 def command(**options: Any) -> None:  # noqa: ANN401  # click hands over the options above by name
     """Serve streaming speech-to-text on this machine's GPUs (or its CPU), and its stats.
 
@@ -134,8 +139,6 @@ def _settings(options: dict[str, Any]) -> "Settings":
     from server.settings import Settings, SimulatedLaw
 
     simulated = options["engine"] == "simulated"
-    if options["sim_law"] and not simulated:
-        raise UserError("--sim-law goes with --engine simulated")
     token = _token(options)
     found = devices.parse(options["devices"], simulated=simulated)
     devices.check_present(found)
@@ -235,8 +238,12 @@ def _limit(options: dict[str, Any], model: str, max_batch: int) -> int:
         planned = planned_limit(options["history"], running)
         narration().print(f"whisper-ops serve: {planned.said}", soft_wrap=True, markup=False)
         return planned.max_connections_per_gpu
+    if typed(click.get_current_context(), "history"):
+        raise UserError(
+            "--history is where --max-connections-per-gpu auto looks for the plan; say auto, or leave it out"
+        )
     text = options["max_connections_per_gpu"]
-    if not text.isdigit() or not 1 <= int(text) <= 100_000:
+    if not (text.isascii() and text.isdigit() and len(text) < 7 and 1 <= int(text) <= 100_000):
         raise UserError(f"--max-connections-per-gpu takes a number from 1 to 100000, or auto, not {text!r}")
     return int(text)
 

@@ -11,6 +11,7 @@ import click
 
 from whisper_ops import console
 from whisper_ops.cli.clip_progress import ClipProgress
+from whisper_ops.cli.combinations import Excludes, Needs, combinations
 from whisper_ops.cli.options import ca_option, history_option, json_option, token_option
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.objective import DEFAULT, parse
@@ -81,6 +82,10 @@ def command() -> None:
 @json_option
 @token_option
 @ca_option
+@combinations(
+    Excludes("search", ("levels",), "a search chooses its levels itself"),
+    *(Needs(option, ("search",)) for option in ("tolerance", "max_levels", "max_streams")),
+)
 def run(url: str, history: Path, html: Path | None, transcripts: Path | None, as_json: bool, **given: Any) -> int:  # noqa: ANN401  # click's options
     """Measure the server at URL with speaking clients, level by level.
 
