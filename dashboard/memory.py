@@ -11,7 +11,7 @@ from dashboard.alerts.book import NO_ANSWER
 from dashboard.reader import Reader
 from dashboard.view.world import AlertView, Severity, standing_first
 from whisper_ops.errors import UserError
-from whisper_ops.history import AlertRecord, EventRecord, History, PlanRecord
+from whisper_ops.history import AlertRecord, EventRecord, History, PlanRecord, moments
 
 _EVENTS_KEPT = 500
 _LOOK_BACK_SECONDS = 7 * 86400.0
@@ -63,7 +63,7 @@ def _remembered(history: History, now: float) -> Remembered:
 
 def _left_standing(history: History, now: float) -> list[AlertRecord]:
     """Alerts that nobody ended, or that the next writer ended with the last poll of their server."""
-    polled = {row["name"]: row["last_seen_at"] for row in history.rows("SELECT name, last_seen_at FROM server", [])}
+    polled = moments.last_seen(history)
     return [
         alert
         for alert in history.alerts(now - _SAME_ALERT_SECONDS, now + 1e-6)

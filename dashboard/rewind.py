@@ -6,14 +6,15 @@ others, and of small fleets, every poll, so that their alerts come out as they w
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from typing import NamedTuple
 
 from dashboard.alerts import AlertBook, Rule
 from dashboard.view.trend import BIN_SECONDS, BINS
 from dashboard.view.world import Board, GpuLag, Reading
-from whisper_ops.history import History
+from whisper_ops.history import History, moments
+from whisper_ops.history.moments import Brief
 from whisper_ops.snapshot import Snapshot
 
 MEMORY_SECONDS = BINS * BIN_SECONDS + BIN_SECONDS
@@ -36,7 +37,7 @@ class Rewound(NamedTuple):
 def rewound(history: History, at: float, rules: Sequence[Rule]) -> Rewound:
     """The board and the alerts at `at`, as pollers would have left them, but for `sketched`; blocks."""
     since, until = at - MEMORY_SECONDS, math.nextafter(at, math.inf)
-    recent = {name: _readings(history, name, at - _RECENT_SECONDS, until) for name in history.servers()}
+    recent = {name: _readings(moments.briefs(history, name, at - _RECENT_SECONDS, until)) for name in history.servers()}
     whole = _to_be_read(history, recent, since, until)
     board, book = Board(), AlertBook(rules)
     sketched = {name: found[-1].at for name, found in recent.items() if name not in whole}
@@ -54,7 +55,7 @@ def nearest(history: History, at: float) -> float:
 
     Where nothing was recorded at all it is `at`, too.
     """
-    before, after = _outermost(history, "max", "<=", at), _outermost(history, "min", ">", at)
+    before, after = moments.last_poll(history, at), moments.first_poll(history, at)
     if before is not None and at - before <= MEMORY_SECONDS:
         return at
     found = [moment for moment in (before, after) if moment is not None]
@@ -63,18 +64,7 @@ def nearest(history: History, at: float) -> float:
 
 def begins(history: History) -> float | None:
     """When the first poll that is kept was recorded; blocks."""
-    return _outermost(history, "min", ">", float("-inf"))
-
-
-def _outermost(history: History, which: str, sign: str, at: float) -> float | None:
-    """The newest (`max`, `<=`) or oldest (`min`, `>`) poll of any server on one side of a moment."""
-    # One look into the index a server: a single question over all of them would read the whole table.
-    (row,) = history.rows(
-        f"SELECT {which}((SELECT {which}(at) FROM server_sample "  # noqa: S608  # words of our own, no input
-        f"WHERE server_id = server.id AND at {sign} ?)) AS at FROM server",
-        [at],
-    )
-    return None if row["at"] is None else float(row["at"])
+    return moments.first_poll(history)
 
 
 def gpu_lags(history: History, server: str, until: float) -> list[GpuLag]:
@@ -82,13 +72,8 @@ def gpu_lags(history: History, server: str, until: float) -> list[GpuLag]:
     since = until - MEMORY_SECONDS
     begin, found = since // BIN_SECONDS * BIN_SECONDS, []
     while begin <= until:
-        rows = history.rows(
-            "SELECT gpu_id, max(lag_p95_seconds) AS lag FROM gpu_sample "
-            "WHERE server_id = (SELECT id FROM server WHERE name = ?) AND at >= ? AND at < ? AND at <= ? "
-            "GROUP BY gpu_id ORDER BY gpu_id",
-            [server, max(begin, since), begin + BIN_SECONDS, until],
-        )
-        found += [GpuLag(row["gpu_id"], begin, row["lag"]) for row in rows]
+        lags = moments.worst_gpu_lags(history, server, max(begin, since), begin + BIN_SECONDS, until)
+        found += [GpuLag(gpu_id, begin, lag) for gpu_id, lag in lags.items()]
         begin += BIN_SECONDS
     return found
 
@@ -106,13 +91,8 @@ def between(history: History, servers: Sequence[str], since: float, until: float
     return list(merge(*(history.snapshots(name, since, until) for name in servers), key=lambda poll: poll.at))
 
 
-def _readings(history: History, server: str, since: float, until: float) -> list[Reading]:
-    rows = history.rows(
-        "SELECT at, error IS NULL AS answered, lag_p95_seconds, rejected_total FROM server_sample "
-        "WHERE server_id = (SELECT id FROM server WHERE name = ?) AND at >= ? AND at < ? ORDER BY at",
-        [server, since, until],
-    )
-    return [Reading(row["at"], bool(row["answered"]), row["lag_p95_seconds"], row["rejected_total"]) for row in rows]
+def _readings(briefs: Iterable[Brief]) -> list[Reading]:
+    return [Reading(brief.at, brief.answered, brief.lag_p95_seconds, brief.rejected_total) for brief in briefs]
 
 
 def _recall(
@@ -121,20 +101,9 @@ def _recall(
     """Write on the board what a server's polls left there, without reading them all."""
     answer = _poll(history, server, max(reading.at for reading in recent if reading.answered))
     newest = answer if recent[-1].answered else _poll(history, server, recent[-1].at)
-    earlier = _bins(history, server, since, recent[0].at)
+    earlier = _readings(moments.worst_lags(history, server, since, recent[0].at, BIN_SECONDS))
     board.recall(newest, answer, (*earlier, *recent))
     book.feed(answer)
-
-
-def _bins(history: History, server: str, since: float, until: float) -> Iterator[Reading]:
-    """The worst lag of each bin of the sparkline, as one reading a bin."""
-    rows = history.rows(
-        "SELECT min(at) AS at, max(lag_p95_seconds) AS lag FROM server_sample "
-        "WHERE server_id = (SELECT id FROM server WHERE name = ?) AND at >= ? AND at < ? "
-        "GROUP BY CAST(at / ? AS INTEGER) ORDER BY 1",
-        [server, since, until, BIN_SECONDS],
-    )
-    return (Reading(row["at"], answered=True, lag=row["lag"], rejected_total=None) for row in rows)
 
 
 def _poll(history: History, server: str, at: float) -> Snapshot:
@@ -148,18 +117,6 @@ def _before(history: History, polls: Sequence[Snapshot], moment: float) -> Itera
         first.setdefault(snapshot.server, snapshot)
     for name, snapshot in first.items():
         if snapshot.state == "silent":
-            answered = _edge(history, name, "sample.error IS NULL", moment, "DESC")
-            silent = _edge(history, name, "sample.error IS NOT NULL", answered, "ASC")
+            answered = moments.last_answer(history, name, moment)
+            silent = moments.first_silence(history, name, 0.0 if answered is None else answered)
             yield from (_poll(history, name, at) for at in (answered, silent) if at is not None)
-
-
-def _edge(history: History, server: str, condition: str, moment: float | None, order: str) -> float | None:
-    """The nearest poll before (`DESC`) or after (`ASC`) a moment that meets a condition."""
-    sign = "<" if order == "DESC" else ">"
-    rows = history.rows(
-        f"SELECT sample.at FROM server_sample AS sample JOIN server ON server.id = sample.server_id "  # noqa: S608
-        f"WHERE server.name = ? AND sample.at {sign} ? AND {condition} "  # our own words, no input
-        f"ORDER BY sample.at {order} LIMIT 1",
-        [server, moment if moment is not None else 0.0],
-    )
-    return next((float(row["at"]) for row in rows), None)

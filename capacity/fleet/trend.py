@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import msgspec
 
 from capacity.laws.line import fit_line
-from whisper_ops.history import History
-from whisper_ops.names import plain
 
 LEAST_DAYS = 4
 _DAY = 86400.0
@@ -27,24 +25,6 @@ class Trend(msgspec.Struct, frozen=True, kw_only=True):
     low: float | None
     high: float | None
     """Ends of the 80 % interval; `high` is None when the growth may be none at all."""
-
-
-def daily_peaks(history: History, server: str) -> list[tuple[float, float]]:
-    """(day, most live connections) of every day that was polled: from the rollups where they are, else from polls."""
-    found: dict[float, float] = {}
-    for name in history.servers():
-        if plain(name) != plain(server):
-            continue
-        for table, column in (("server_hour", "streams_active_max"), ("server_minute", "streams_active_max")):
-            for row in history.rows(
-                f"SELECT CAST(at / 86400 AS INTEGER) AS day, max({column}) AS peak FROM {table} "  # noqa: S608  # our own names
-                "WHERE server_id = (SELECT id FROM server WHERE name = ?) GROUP BY day",
-                [name],
-            ):
-                _raise(found, row["day"], row["peak"])
-        if not found:
-            _from_polls(history, name, found)
-    return sorted(found.items())
 
 
 def trend(peaks: Sequence[tuple[float, float]], limit: float) -> Trend | None:
@@ -78,17 +58,3 @@ def in_words(trend: Trend) -> str:
         f"Trend: peaks grow by {trend.per_day:.2g} a day and reach {trend.limit:.0f} in {trend.until:.0f} days "
         f"(80 % sure: {low:.0f} {high}), from {trend.days} days."
     )
-
-
-def _from_polls(history: History, name: str, found: dict[float, float]) -> None:
-    for row in history.rows(
-        "SELECT CAST(at / 86400 AS INTEGER) AS day, max(streams_active) AS peak FROM server_sample "
-        "WHERE server_id = (SELECT id FROM server WHERE name = ?) AND error IS NULL GROUP BY day",
-        [name],
-    ):
-        _raise(found, row["day"], row["peak"])
-
-
-def _raise(found: dict[float, float], day: float, peak: float | None) -> None:
-    if peak is not None:
-        found[float(day)] = max(found.get(float(day), 0.0), float(peak))

@@ -8,9 +8,8 @@ from capacity.plan.judged_again import judged_again
 from capacity.plan.key import Key, key_of, key_of_polls
 from capacity.plan.polls import Polled, read_polls
 from whisper_ops.errors import Exit, UserError
-from whisper_ops.history import History, LevelRecord
+from whisper_ops.history import History, LevelRecord, production
 from whisper_ops.objective import DEFAULT, parse
-from whisper_ops.snapshot import Identity
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,13 +103,9 @@ def gather(history: History, wanted: Wanted) -> Evidence:
 def _from_polls(history: History, by_key: dict[Key, list[LevelRecord]], wanted: Wanted) -> Evidence:
     """What ordinary production says where no level was measured."""
     every: list[Key] = []
-    for row in history.rows(
-        "SELECT server.name, i.* FROM server_identity i JOIN server ON server.id = i.server_id ORDER BY i.at DESC"
-    ):
-        identity = msgspec.convert({n: row[n] for n in Identity.__struct_fields__ if n in row}, Identity, strict=False)
-        key = key_of_polls(
-            row["name"], identity, _gpus(history, row["server_id"]), _canonical(wanted.objective or DEFAULT)
-        )
+    objective = _canonical(wanted.objective or DEFAULT)
+    for ran in reversed(production.runs(history)):
+        key = key_of_polls(ran.server, ran.identity, production.gpus(history, ran.server_id), objective)
         if key not in every:
             every.append(key)
     found = [key for key in every if wanted.matches(key)]
@@ -119,11 +114,6 @@ def _from_polls(history: History, by_key: dict[Key, list[LevelRecord]], wanted: 
         measured = [key for key, levels in by_key.items() if levels]
         raise UserError(_nothing(history, [*measured, *every], wanted), Exit.EVIDENCE)
     return Evidence(key=found[0], levels=(), other_keys=tuple(found[1:]), polled=polled)
-
-
-def _gpus(history: History, server_id: int) -> int:
-    (row,) = history.rows("SELECT count(DISTINCT gpu_id) AS gpus FROM gpu_identity WHERE server_id = ?", [server_id])
-    return int(row["gpus"]) or 1
 
 
 def _nothing(history: History, known: Iterable[Key], wanted: Wanted) -> str:

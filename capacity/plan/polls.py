@@ -15,8 +15,9 @@ import numpy as np
 from capacity.laws.line import fit_line
 from capacity.plan.key import Key
 from whisper_ops.bounds import bound
-from whisper_ops.history import History
-from whisper_ops.names import plain
+from whisper_ops.history import History, production
+from whisper_ops.history.production import GPU_FIGURES, SERVER_FIGURES, Ran
+from whisper_ops.snapshot import Identity
 
 _WINDOWS = 800
 _WINDOW_SECONDS = 60.0
@@ -24,22 +25,6 @@ _LEAST_READINGS = 3
 _SPLITS = 24
 _SPLIT_GAIN = 0.5
 _SPLIT_SHIFT = 0.10
-
-GPU_FIGURES = {
-    "gpu_memory_used_bytes": "memory_used_bytes",
-    "server_busy_ratio": "busy_ratio",
-    "gpu_lag_p95_seconds": "lag_p95_seconds",
-    "batch_fill": "batch_fill_mean",
-    "compute_p95_seconds": "compute_p95_seconds",
-}
-SERVER_FIGURES = {
-    "server_lag_p95_seconds": "s.lag_p95_seconds",
-    "ready_p50_seconds": "s.setup_mean_seconds",
-    "front_cpu_ratio": "h.front_cpu_ratio",
-    "host_cpu_ratio": "h.cpu_ratio",
-    "server_rss_bytes": "h.process_rss_bytes",
-    "server_descriptors": "h.open_descriptors",
-}
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -79,18 +64,13 @@ class Polled(msgspec.Struct, frozen=True, kw_only=True):
         return [(load, median(values)) for load, values in sorted(by_load.items()) if len(values) >= least]
 
 
-class Segment(msgspec.Struct, frozen=True):
-    """A stretch of time in which a server ran one identity."""
-
-    server_id: int
-    since: float
-    until: float
-
-
 def read_polls(history: History, key: Key) -> Polled:
     """The polls of a key's server while it ran exactly what the key says. Restarts and other versions are left out."""
-    segments = list(_segments(history, key))
-    spans = [span for segment in segments if (span := _span(history, segment)) is not None]
+    spans = [
+        run._replace(since=ends[0], until=ends[1] + 1e-3)
+        for run in production.runs(history, key.server)
+        if _is(run.identity, key) and (ends := production.polled_between(history, run)) is not None
+    ]
     total = sum(span.until - span.since for span in spans)
     if not spans:
         return Polled()
@@ -111,36 +91,12 @@ def read_polls(history: History, key: Key) -> Polled:
     )
 
 
-def _segments(history: History, key: Key) -> Iterator[Segment]:
-    names = [name for name in history.servers() if plain(name) == plain(key.server)]
-    for name in names:
-        rows = list(
-            history.rows(
-                "SELECT i.* FROM server_identity i JOIN server ON server.id = i.server_id WHERE server.name = ? "
-                "ORDER BY i.at",
-                [name],
-            )
-        )
-        for index, row in enumerate(rows):
-            until = rows[index + 1]["at"] if index + 1 < len(rows) else float("inf")
-            wanted = ("software", "version", "engine", "model", "compute_type", "max_batch", "gpu_name")
-            if all(row[field] == getattr(key, field) for field in wanted):
-                yield Segment(row["server_id"], row["at"], until)
+def _is(identity: Identity, key: Key) -> bool:
+    wanted = ("software", "version", "engine", "model", "compute_type", "max_batch", "gpu_name")
+    return all(getattr(identity, field) == getattr(key, field) for field in wanted)
 
 
-def _span(history: History, segment: Segment) -> Segment | None:
-    """The part of a segment in which there really are polls."""
-    ends = []
-    for order in ("ASC", "DESC"):
-        rows = history.rows(
-            f"SELECT at FROM server_sample WHERE server_id = ? AND at >= ? AND at < ? ORDER BY at {order} LIMIT 1",  # noqa: S608  # two words of our own
-            [segment.server_id, segment.since, segment.until],
-        )
-        ends += [row["at"] for row in rows]
-    return Segment(segment.server_id, ends[0], ends[1] + 1e-3) if len(ends) == 2 else None
-
-
-def _windows(spans: Sequence[Segment], total: float) -> Iterator[tuple[float, float, int]]:
+def _windows(spans: Sequence[Ran], total: float) -> Iterator[tuple[float, float, int]]:
     step = max(total / _WINDOWS, _WINDOW_SECONDS)
     for span in spans:
         since = span.since
@@ -152,35 +108,20 @@ def _windows(spans: Sequence[Segment], total: float) -> Iterator[tuple[float, fl
 def _gpu_window(
     history: History, server_id: int, since: float, until: float, readings: dict[str, list[Reading]]
 ) -> list[float]:
-    figures = ", ".join(f"avg({column}) AS {name}" for name, column in GPU_FIGURES.items())
-    rows = history.rows(
-        f"SELECT streams_active AS load, {figures} FROM gpu_sample "  # noqa: S608  # columns of our own
-        "WHERE server_id = ? AND at >= ? AND at < ? AND streams_active IS NOT NULL GROUP BY streams_active",
-        [server_id, since, until],
-    )
     loads = []
-    for row in rows:
-        loads.append(float(row["load"]))
-        _keep(readings, row, GPU_FIGURES, since, float(row["load"]))
+    for load in production.gpu_loads(history, server_id, since, until):
+        loads.append(load.streams)
+        _keep(readings, load.figures, GPU_FIGURES, since, load.streams)
     return loads
 
 
 def _server_window(
     history: History, server_id: int, since: float, until: float, gpus: int, readings: dict[str, list[Reading]]
 ) -> tuple[float, bool]:
-    figures = ", ".join(f"avg({column}) AS {name}" for name, column in SERVER_FIGURES.items())
-    rows = history.rows(
-        f"SELECT s.streams_active AS load, max(s.slots_used >= s.slots) AS full, {figures} "  # noqa: S608  # columns of our own
-        "FROM server_sample s LEFT JOIN host_sample h ON h.server_id = s.server_id AND h.at = s.at "
-        "WHERE s.server_id = ? AND s.at >= ? AND s.at < ? AND s.error IS NULL AND s.streams_active IS NOT NULL "
-        "GROUP BY s.streams_active",
-        [server_id, since, until],
-    )
     most, full = 0.0, False
-    for row in rows:
-        load = row["load"] / gpus
-        most, full = max(most, load), full or bool(row["full"])
-        _keep(readings, row, SERVER_FIGURES, since, load)
+    for load in production.server_loads(history, server_id, since, until):
+        most, full = max(most, load.streams / gpus), full or load.full
+        _keep(readings, load.figures, SERVER_FIGURES, since, load.streams / gpus)
     return most, full
 
 

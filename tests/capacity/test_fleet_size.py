@@ -10,9 +10,10 @@ import simpy
 from capacity.fleet.erlang import blocking, offered_for, slots_for
 from capacity.fleet.price import Price, read_price
 from capacity.fleet.size import Demand, in_words, size
-from capacity.fleet.trend import daily_peaks, trend
+from capacity.fleet.trend import trend
 from whisper_ops.errors import UserError
 from whisper_ops.history import History
+from whisper_ops.history.production import daily_peaks
 from whisper_ops.snapshot import ServerFigures, Snapshot
 from whisper_ops.units import length, rate, share
 
@@ -145,4 +146,4 @@ def test_daily_peaks_come_from_polls(tmp_path: Path) -> None:
             for day in range(5)
             for hour in (1, 9)
         )
-        assert daily_peaks(history, "http://a:1") == [(float(day), 10.0 * day + 9) for day in range(5)]
+        assert daily_peaks(history, "http://a:1") == {float(day): 10.0 * day + 9 for day in range(5)}

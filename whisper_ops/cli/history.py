@@ -1,8 +1,6 @@
 """`whisper-ops history`: look after the file that everything is in."""
 
-import sqlite3
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,17 +88,12 @@ def repair(history: Path, force: bool) -> int:
 @history_option
 def vacuum(history: Path) -> int:
     """Give space that deleted rows left back to the disk. Needs as much free space as the history holds."""
-    from whisper_ops.history.files import open_for_writing
+    from whisper_ops.history.files import give_space_back
 
     if not history.exists():
         raise UserError(f"there is no history at {history}")
     before = history.stat().st_size
-    with closing(open_for_writing(history)) as opened:
-        try:
-            opened.execute("VACUUM")
-            opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.OperationalError as error:
-            raise UserError(f"cannot vacuum {history}: {error}; nothing was changed") from error
+    give_space_back(history)
     click.echo(f"{history}: {_size(before)} before, {_size(history.stat().st_size)} now", err=True)
     return Exit.GOOD
 

@@ -153,14 +153,15 @@ def _make(options: dict[str, Any]) -> "Plan":
     import msgspec
 
     from capacity.fleet.size import size
-    from capacity.fleet.trend import daily_peaks, trend
+    from capacity.fleet.trend import trend
     from capacity.plan import Wanted, make_plan
+    from whisper_ops.history.production import daily_peaks
 
     names = ("server", "model", "gpu", "gpu_speed", "objective")
     wanted = Wanted(**{name: options[name] for name in names}, chunk_seconds=options["chunk"])
     with History.reading(options["history"]) as opened:
         plan = make_plan(opened, wanted, time.time())
-        peaks = daily_peaks(opened, plan.server)
+        peaks = sorted(daily_peaks(opened, plan.server).items())
     limit = plan.max_connections_per_gpu
     demand = _demand(options, plan.key.gpus)
     fleet = size(demand, limit or 0, _price(options, plan.key.gpu_name)) if demand is not None else None

@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -52,6 +53,20 @@ def _somebody_else_makes_it(error: Exception) -> bool:
     """Whether another process is making the same new history just now: for that SQLite's own timeout does not wait."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what it says beyond being busy
     return code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} or "already exists" in str(error)
+
+
+def give_space_back(path: Path) -> None:
+    """Rewrite the file without what deleted rows left.
+
+    Raises:
+        UserError: it cannot be written, or there is no room for a second one.
+    """
+    with closing(open_for_writing(path)) as opened:
+        try:
+            opened.execute("VACUUM")
+            opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.OperationalError as error:
+            raise UserError(f"cannot vacuum {path}: {error}; nothing was changed") from error
 
 
 def open_for_reading(path: Path) -> Database:
