@@ -149,6 +149,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     figures: ServerFigures | None = None
     gpus: tuple[GpuFigures, ...] = ()
     host: HostFigures | None = None
+    server_id: str | None = None
+    """Which server process answered, where it says; it is not stored."""
 
 
 def from_wire(
@@ -166,6 +168,7 @@ def from_wire(
         figures=_server_figures(said, before),
         gpus=tuple(_gpu_figures(gpu) for gpu in said.gpu_status.gpus),
         host=_host_figures(said.host),
+        server_id=said.server_id,
     )
 
 

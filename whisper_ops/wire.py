@@ -9,6 +9,13 @@ from typing import Any, Literal
 
 import msgspec
 
+SERVER_HEADER = "x-whisper-ops-server"
+"""On a WebSocket's upgrade: the name of the server process that answered."""
+GPUS_HEADER = "x-whisper-ops-gpus"
+"""How many GPUs it has."""
+CONNECTION_HEADER = "x-whisper-ops-connection"
+"""Its name for the connection, as in its log."""
+
 HealthStatus = Literal["starting", "healthy", "degraded", "critical", "draining"]
 GpuState = Literal["starting", "ready", "failed", "draining"]
 
@@ -230,6 +237,8 @@ class ServerSnapshot(Wire, frozen=True, kw_only=True):
     started_at: float | None = None
     """When the server started, UTC epoch seconds."""
     software: str = "whisper-ops"
+    server_id: str | None = None
+    """The name of this server process, which no other has: behind one address there may be several."""
 
 
 class Connect(Wire, frozen=True, kw_only=True):

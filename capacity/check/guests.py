@@ -28,6 +28,8 @@ class Guest(msgspec.Struct, kw_only=True):
     ready_seconds: float | None = None
     """Until the server took sound."""
     gpu_id: int | None = None
+    server_id: str | None = None
+    """Which server process took it, where it says."""
     refusal: str | None = None
     """The server had no room and said so."""
     fault: str | None = None
@@ -81,8 +83,8 @@ async def _until_ready(guest: Guest, connection: ClientConnection) -> None:
     client = NativeClient()
     while True:
         match client.read(await connection.recv()):
-            case Ready(gpu_id):
-                guest.gpu_id = gpu_id
+            case Ready(gpu_id, _, server_id):
+                guest.gpu_id, guest.server_id = gpu_id, server_id
                 return
             case Refused(reason):
                 guest.refusal = reason

@@ -78,6 +78,7 @@ class Checker:
         self._guests: list[Guest] = []
         self._states: list[tuple[int, str, str | None]] = []
         self._spreads: list[tuple[int, int]] = []
+        self._servers: set[str] = set()
 
     async def run(self) -> list[Finding]:
         """Every line of the list, in its order.
@@ -92,9 +93,11 @@ class Checker:
         total, used = figures.slots or 0, figures.slots_used or 0
         trip = await round_trip_seconds(self._target)
         self._say("warming up: one connection a GPU")
+        self._one_server(first)
         await self._warm_up(figures.gpus or 1, total - used)
         async with http_client(self._target) as http:
             before = await poll(http, self._target)
+            self._one_server(before)
             try:
                 self._say(f"filling {total - used} of {total} slots")
                 await self._fill(http, total, used)
@@ -126,6 +129,7 @@ class Checker:
         guests = [await arrive(self._target) for _ in range(min(gpus, free))]
         for guest in guests:
             await guest.leave()
+        self._one_server(*guests)
         await asyncio.sleep(READING_SECONDS)
 
     async def _fill(self, http: httpx.AsyncClient, total: int, used: int) -> None:
@@ -135,6 +139,7 @@ class Checker:
             while used + len(self._inside()) < wanted:
                 guest = await arrive(self._target)
                 self._guests.append(guest)
+                self._one_server(guest)
                 if guest.ready_seconds is None:
                     break
             now = await poll(http, self._target)
@@ -160,6 +165,19 @@ class Checker:
             if seconds > BACK_SECONDS or (slots_seconds is not None and memory.is_back(before, snapshot)):
                 return snapshot, seconds if slots_seconds is None else slots_seconds
             await asyncio.sleep(0.1)
+
+    def _one_server(self, *said: Guest | Snapshot) -> None:
+        """Slots, GPUs and states are one server's: behind a balancer the list would mix several.
+
+        Raises:
+            UserError: another server answered than before.
+        """
+        self._servers |= {one.server_id for one in said if one.server_id is not None}
+        if len(self._servers) > 1:
+            raise UserError(
+                f"{self._target.name} is a balancer: {' and '.join(sorted(self._servers))} answered; check each server "
+                "at its own address, and the balancer with --through URL"
+            )
 
     def _inside(self) -> list[Guest]:
         return [guest for guest in self._guests if guest.ready_seconds is not None]

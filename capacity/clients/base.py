@@ -12,6 +12,11 @@ class Ready(msgspec.Struct, frozen=True):
     """The server takes audio now."""
 
     gpu_id: int | None = None
+    connection_id: str | None = None
+    server_id: str | None = None
+    """Which server process took the stream, where it says: behind one address there may be several."""
+    total_gpus: int | None = None
+    """How many GPUs that server has."""
 
 
 class Shown(msgspec.Struct, frozen=True):

@@ -8,6 +8,9 @@ import msgspec
 from capacity.clients.base import Done, Event, Failed, Message, Ready, Refused, Shown
 from capacity.speech.audio import Samples
 
+_REFUSALS = frozenset({"no_capacity", "draining", "lagging", "too_many_connections"})
+"""Codes of a server that does not take this stream now, and says so."""
+
 
 class _Said(msgspec.Struct):
     """Every field that any native message has; `type` says which count."""
@@ -16,6 +19,9 @@ class _Said(msgspec.Struct):
     segment: int = 0
     text: str = ""
     gpu_id: int | None = None
+    connection_id: str | None = None
+    server_id: str | None = None
+    total_gpus: int | None = None
     code: str = ""
     message: str = ""
 
@@ -59,12 +65,11 @@ class NativeClient:
         event: Event | None
         match said.type:
             case "ready":
-                event = Ready(said.gpu_id)
+                event = Ready(said.gpu_id, said.connection_id, said.server_id, said.total_gpus)
             case "partial" | "final":
                 event = self._text(said)
             case "error":
-                refused = said.code in {"no_capacity", "draining"}
-                event = (Refused if refused else Failed)(said.message or said.code)
+                event = (Refused if said.code in _REFUSALS else Failed)(said.message or said.code)
             case "done":
                 event = Done()
             case "status" | "draining":

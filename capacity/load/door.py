@@ -3,17 +3,21 @@
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI, WebSocketException
 
-from capacity.clients import Client
+from capacity.clients import Client, Ready
 from capacity.load.ending import Ending
 from capacity.load.orders import LevelOrder
 from capacity.load.two_step import NoRoomError, handed_out
-from whisper_ops import trust
+from whisper_ops import trust, wire
 
 SHUT = (OSError, InvalidHandshake, InvalidURI, WebSocketException)
 """What `address` and `connecting` raise when a stream does not get in."""
+TOKEN_KEPT = "the token was not sent"  # noqa: S105  # a sentence
+"""Only the host that was named on the command line is trusted with it."""
+_LONGEST_NAME = 200
+"""Characters of what a server calls itself or a connection."""
 
 
 class Address(NamedTuple):
@@ -23,18 +27,22 @@ class Address(NamedTuple):
     headers: dict[str, str]
     replica: str | None
     """Host and port that `/connect` handed out; None without it."""
+    remark: str | None = None
+    """What may be the reason if it does not let us in."""
 
 
 async def address(level: LevelOrder, client: Client) -> Address:
     """Where to connect, asked for anew by each stream where there is a `/connect`."""
     headers = {"Authorization": f"Bearer {level.token}"} if level.token else {}
-    url, replica = level.url, None
+    url, replica, remark = level.url, None, None
     if level.two_step:
-        url = await handed_out(url, headers, level.setup_seconds)
+        url, is_same_host = await handed_out(url, headers, level.setup_seconds)
         replica = urlsplit(url).netloc
+        if headers and not is_same_host:
+            headers, remark = {}, f"{TOKEN_KEPT}: /connect names another host, {replica}"
     parts = urlsplit(url)
     query = "&".join(filter(None, [parts.query, urlencode(client.query())]))
-    return Address(urlunsplit(parts._replace(query=query)), headers, replica)
+    return Address(urlunsplit(parts._replace(query=query)), headers, replica, remark)
 
 
 def connecting(to: Address, seconds: float) -> connect:
@@ -49,6 +57,22 @@ def connecting(to: Address, seconds: float) -> connect:
         proxy=None,
         open_timeout=seconds,
         close_timeout=2,
+    )
+
+
+def told_on_upgrade(connection: ClientConnection) -> Ready:
+    """What the answer to the upgrade says of who answered; a whisper-ops server says it in every dialect."""
+    headers = connection.response.headers if connection.response is not None else {}
+
+    def name(header: str) -> str | None:
+        text = headers.get(header, "")
+        return text if 0 < len(text) <= _LONGEST_NAME and text.isprintable() else None
+
+    gpus = headers.get(wire.GPUS_HEADER, "")
+    return Ready(
+        connection_id=name(wire.CONNECTION_HEADER),
+        server_id=name(wire.SERVER_HEADER),
+        total_gpus=int(gpus) if gpus.isdecimal() and 0 < len(gpus) <= 4 else None,
     )
 
 

@@ -20,6 +20,8 @@ class End:
 
     def __init__(self) -> None:
         self.waited: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self.remark: str | None = None
+        """What may be the reason of an end that comes now."""
         self.at: float | None = None
         """On the monotonic clock; None while the stream lives."""
 
@@ -31,6 +33,8 @@ class End:
     def set(self, outcome: str, error: str | None = None) -> None:
         """It ended; what is said later does not count."""
         if not self.waited.done():
+            if error and self.remark:
+                error = f"{error} ({self.remark})"
             self.at = time.monotonic()
             self.waited.set_result(Ending(outcome, error))
 

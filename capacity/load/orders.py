@@ -48,6 +48,10 @@ class StreamResult(msgspec.Struct, frozen=True, kw_only=True):
     gpu_id: int | None = None
     replica: str | None = None
     """Host and port that `/connect` handed out; None for those who connected directly."""
+    connection_id: str | None = None
+    server_id: str | None = None
+    total_gpus: int | None = None
+    """What the server said of itself: its name, and how many GPUs it has."""
     connect_seconds: float | None = None
     ready_seconds: float | None = None
     """From the call to connect until the server took audio."""

@@ -18,6 +18,9 @@ class Remains(msgspec.Struct, frozen=True, kw_only=True):
     bytes_a_chunk: float
     gpu_id: int | None
     replica: str | None
+    connection_id: str | None
+    server_id: str | None
+    total_gpus: int | None
     connect_seconds: float | None
     ready_seconds: float | None
     tail_seconds: float | None
@@ -43,6 +46,9 @@ class Remains(msgspec.Struct, frozen=True, kw_only=True):
             error=ending.error,
             gpu_id=self.gpu_id,
             replica=self.replica,
+            connection_id=self.connection_id,
+            server_id=self.server_id,
+            total_gpus=self.total_gpus,
             connect_seconds=self.connect_seconds,
             ready_seconds=self.ready_seconds,
             end_to_final_seconds=self.tail_seconds,

@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from capacity.clients import PROTOCOLS, Client, Ready
-from capacity.load.door import SHUT, address, connecting, shut
+from capacity.load.door import SHUT, address, connecting, shut, told_on_upgrade
 from capacity.load.ear import Ear
 from capacity.load.ending import End, Ending, lost
 from capacity.load.orders import LevelOrder, StreamOrder, StreamResult
@@ -45,6 +45,8 @@ class Speaker:
         self._ready_seconds: float | None = None
         self._ended_at: float | None = None
         self._replica: str | None = None
+        self._upgrade = Ready()
+        """What the answer to the upgrade said."""
 
     # --- what the live table reads -------------------------------------------------------------------
 
@@ -101,9 +103,10 @@ class Speaker:
         seconds = self._level.setup_seconds
         try:
             to = await address(self._level, self._client)
-            self._replica = to.replica
+            self._replica, self._end.remark = to.replica, to.remark
             async with connecting(to, seconds) as connection:
                 self._connect_seconds = time.monotonic() - began
+                self._upgrade = told_on_upgrade(connection)
                 return await self._converse(connection, began)
         except SHUT as error:
             return shut(error, seconds)
@@ -119,7 +122,7 @@ class Speaker:
                 return self._end.waited.result()
             if not self._ear.ready.done():
                 return Ending("failed", f"not ready in {self._level.setup_seconds:g} s")
-            self._ready_seconds = time.monotonic() - began
+            self._ready_seconds, self._end.remark = time.monotonic() - began, None
             self._voice.speak(connection, self._client, self._wheel)
             spoken = asyncio.ensure_future(self._voice.is_out.wait())
             await _first(spoken, self._end.waited)
@@ -190,6 +193,9 @@ class Speaker:
             bytes_a_chunk=self._voice.bytes / max(1, track.chunks_sent),
             gpu_id=ready.gpu_id,
             replica=self._replica,
+            connection_id=ready.connection_id or self._upgrade.connection_id,
+            server_id=ready.server_id or self._upgrade.server_id,
+            total_gpus=ready.total_gpus or self._upgrade.total_gpus,
             connect_seconds=self._connect_seconds,
             ready_seconds=self._ready_seconds,
             tail_seconds=self._tail_seconds() if ending.outcome == "done" else None,

@@ -73,7 +73,7 @@ def card_bytes_per_second(hostname: str | None) -> float | None:
 
 
 def _row(name: str, law: str, cap: float, cap_text: str, each: float, key: Key, evidence: str) -> Resource:
-    limit = cap / each / key.gpus
+    limit = cap / each / key.gpus_a_server
     return Resource(
         name=name, law=law, unit="", cap=None, cap_text=cap_text, limit=limit, low=limit, high=limit,
         evidence=evidence, status="identified",

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from capacity.plan.judged_again import judged_again
-from capacity.plan.key import Key, key_of, key_of_polls
+from capacity.plan.key import Key, UncountedError, key_of, key_of_polls
 from capacity.plan.polls import Polled, read_polls
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, production
@@ -83,11 +83,21 @@ def gather(history: History, wanted: Wanted) -> Evidence:
     """
     by_key: dict[Key, list[LevelRecord]] = {}
     settings: dict[Key, str] = {}
+    uncounted: list[tuple[float, UncountedError]] = []
     for stored in history.sweeps():
-        key = key_of(stored.sweep)
-        by_key.setdefault(key, []).extend(history.levels(stored.id))
+        found = history.levels(stored.id)
+        try:
+            key = key_of(stored.sweep, found)
+        except UncountedError as error:
+            if wanted.matches(key_of(stored.sweep)):
+                uncounted.append((stored.sweep.started_at, error))
+            continue
+        by_key.setdefault(key, []).extend(found)
         settings[key] = stored.sweep.settings
     matching = {key: levels for key, levels in by_key.items() if levels and wanted.matches(key)}
+    newest = max((level.started_at for levels in matching.values() for level in levels), default=0.0)
+    if any(at > newest for at, _ in uncounted):
+        raise UserError(str(max(uncounted, key=lambda one: one[0])[1]), Exit.EVIDENCE)
     if not matching:
         return _from_polls(history, by_key, wanted)
     key = max(matching, key=lambda key: max(level.started_at for level in matching[key]))

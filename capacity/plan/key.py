@@ -5,15 +5,26 @@ much as the GPU and the model are.
 """
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 
-from whisper_ops.history import SweepRecord
+from whisper_ops.history import LevelRecord, SweepRecord
 from whisper_ops.snapshot import Identity
 
 _PROCESSOR = re.compile(r"\b(cpu|processor|xeon|epyc|ryzen|threadripper|opteron|core\(tm\)|graviton)\b", re.IGNORECASE)
 
 _NUMBERED = re.compile(r"(?<=^simulated GPU) \d+$")
+
+
+class UncountedError(ValueError):
+    """Streams were on several servers, and nobody said on how many GPUs."""
+
+    def __init__(self, server: str, servers: int) -> None:
+        super().__init__(
+            f"{servers} servers answered at {server}, and how many GPUs they have is not known, so neither is what one "
+            "GPU carried; sweep each server at its own address"
+        )
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +39,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     max_batch: int | None
     gpu_name: str | None
     gpus: int
+    """Of all servers that answered at the address."""
+    servers: int = 1
     simulated: bool
     protocol: str | None
     chunk_seconds: float | None
@@ -48,14 +61,20 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
         return "worker (on the CPU)" if _PROCESSOR.search(self.device) else "GPU"
 
     @property
+    def gpus_a_server(self) -> int:
+        """GPUs that share one machine and one front process, the more where servers differ."""
+        return -(-self.gpus // self.servers)
+
+    @property
     def title(self) -> str:
         """Server, GPU, model, precision and software on one line."""
         model = " ".join(dict.fromkeys(part for part in (self.model, self.compute_type) if part))
         software = " ".join(part for part in (self.software, self.version) if part)
         gpu = self.device
+        behind = f"{self.servers} servers with " if self.servers > 1 else ""
         if self.gpus > 1:
             gpu = f"{self.gpus} GPUs: {gpu}" if " + " in gpu else f"{self.gpus} × {gpu}"
-        return " · ".join(part for part in (self.server, gpu, model, software) if part)
+        return " · ".join(part for part in (self.server, f"{behind}{gpu}", model, software) if part)
 
     @property
     def conditions(self) -> str:
@@ -68,8 +87,19 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def key_of(sweep: SweepRecord) -> Key:
-    """The key of all levels of a sweep."""
+def key_of(sweep: SweepRecord, levels: Sequence[LevelRecord] = ()) -> Key:
+    """The key of all levels of a sweep. Behind one address may be several servers: their GPUs are counted together.
+
+    Raises:
+        UncountedError: several servers answered, and how many GPUs they have is not known.
+    """
+    servers = max((level.servers or 1 for level in levels), default=1)
+    gpus = sweep.gpus or max((level.gpus or 0 for level in levels), default=0) or 1
+    if servers > 1:
+        counts = [level.gpus for level in levels if level.servers == servers and level.gpus is not None]
+        if not counts:
+            raise UncountedError(sweep.server, servers)
+        gpus = max(counts)
     return Key(
         server=sweep.server,
         software=sweep.software,
@@ -79,7 +109,8 @@ def key_of(sweep: SweepRecord) -> Key:
         compute_type=sweep.compute_type,
         max_batch=sweep.max_batch,
         gpu_name=sweep.gpu_name,
-        gpus=sweep.gpus or 1,
+        gpus=gpus,
+        servers=servers,
         simulated=sweep.simulated,
         protocol=sweep.protocol,
         chunk_seconds=sweep.chunk_seconds,

@@ -128,7 +128,7 @@ def polls_say_nothing(evidence: Evidence, capacity: Capacity) -> str:
 
 def notes(evidence: Evidence, levels: Sequence[LevelSeen]) -> tuple[str, ...]:
     """What was left out, and what may hide demand."""
-    told = []
+    told = _spread_in_words(evidence)
     left_out = [seen for seen in levels if not seen.repeats]
     if left_out:
         why = "; ".join(f"{seen.streams}: {seen.reason or 'invalid'}" for seen in left_out)
@@ -139,6 +139,21 @@ def notes(evidence: Evidence, levels: Sequence[LevelSeen]) -> tuple[str, ...]:
     if evidence.polled.slots_full:
         told.append("slots were full in some polls: demand hides behind the cap, so look at rejections too")
     return tuple(told)
+
+
+def _spread_in_words(evidence: Evidence) -> list[str]:
+    """What a reader must know of evidence that came through a balancer."""
+    key = evidence.key
+    if key.servers == 1:
+        return []
+    all_gpus = f"{key.servers} servers with {key.gpus} GPUs together"
+    told = [f"measured through {key.server}: {all_gpus} answered, and the limit is a GPU's"]
+    uneven = max((level.gpu_spread or 0 for level in evidence.counted), default=0)
+    if uneven > 1:
+        told.append(
+            f"the streams were spread unevenly, {uneven} more on one GPU than on another: the fullest one binds"
+        )
+    return told
 
 
 def _waits_for(level: LevelRecord) -> str:

@@ -75,14 +75,14 @@ def _systemd(plan: Plan, limit: int) -> str:
             "# The command of the unit in deploy/systemd, with the limit; the empty line first takes the old one away.",
             "ExecStart=",
             f"ExecStart=/usr/local/bin/{_server(plan, limit)} {_UNIT}",
-            f"LimitNOFILE={max(_DESCRIPTORS, _power(4 * limit * plan.key.gpus))}",
+            f"LimitNOFILE={max(_DESCRIPTORS, _power(4 * limit * plan.key.gpus_a_server))}",
             "TasksMax=4096",
         ]
     )
 
 
 def _sysctl(plan: Plan, limit: int) -> str:
-    connections = limit * plan.key.gpus
+    connections = limit * plan.key.gpus_a_server
     backlog = max(_BACKLOG, _power(2 * connections))
     return "\n".join(
         [

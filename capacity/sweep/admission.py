@@ -1,5 +1,6 @@
 """Whether a server takes streams at all. One that takes none is said in a sentence; measuring it says nothing more."""
 
+from capacity.load.door import TOKEN_KEPT
 from capacity.sweep.target import Target, needs_token, reach
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.snapshot import Snapshot
@@ -28,7 +29,7 @@ async def nobody_let_in(target: Target, said: str | None) -> UserError:
         UserError: the server itself says why.
     """
     await reach_open(target)
-    if said is not None and ("1008" in said or "HTTP 401" in said):
+    if said is not None and TOKEN_KEPT not in said and ("1008" in said or "HTTP 401" in said):
         return needs_token(target)
     return UserError(
         f"{target.name} let in not one stream: {said or 'no reason was given'}; see its log, and whether it is full or "

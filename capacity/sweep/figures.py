@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from capacity.load.orders import Finished, LevelOrder, StreamResult
+from capacity.sweep.answered import spread
 from whisper_ops.histogram import LatencyHistogram
 from whisper_ops.history import LevelFigures, StreamRecord, UtteranceRecord, WordLatencyRecord
 from whisper_ops.objective.word_errors import pooled
@@ -60,7 +61,7 @@ def pool(level: LevelOrder, parts: Sequence[Finished]) -> tuple[LevelFigures, Co
         late_p50_seconds=_quantile(late, 0.5),
         late_p99_seconds=_quantile(late, 0.99),
         generator_cpu_ratio=max((p.cpu_seconds / p.wall_seconds for p in parts if p.wall_seconds), default=None),
-        gpu_spread=_gpu_spread(streams),
+        gpu_spread=spread([s for s in streams if s.ready_seconds is not None]),
     )
     counts = Counts(
         asked=len(level.streams),
@@ -94,6 +95,8 @@ def stream_record(stream: StreamResult) -> StreamRecord:
         outcome=stream.outcome,
         error=stream.error,
         replica=stream.replica,
+        connection_id=stream.connection_id,
+        server_id=stream.server_id,
     )
 
 
@@ -128,8 +131,3 @@ def _present(values: Iterable[float | None]) -> npt.NDArray[np.float64]:
 
 def _quantile(values: npt.NDArray[np.float64], q: float) -> float | None:
     return float(np.quantile(values, q)) if values.size else None
-
-
-def _gpu_spread(streams: Sequence[StreamResult]) -> int | None:
-    counts = Counter(stream.gpu_id for stream in streams if stream.gpu_id is not None)
-    return max(counts.values()) - min(counts.values()) if counts else None

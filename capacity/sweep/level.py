@@ -9,6 +9,7 @@ import msgspec
 from capacity.load.arrivals import offsets, ramp_seconds
 from capacity.load.orders import Finished, LevelOrder, Progress, StreamOrder, StreamResult
 from capacity.load.processes import Generators
+from capacity.sweep.answered import answered, spread
 from capacity.sweep.audit import audit
 from capacity.sweep.figures import Counts, pool, stream_record
 from capacity.sweep.hopeless import Hopeless
@@ -75,8 +76,11 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     def record(self, sweep_id: int) -> LevelRecord:
         """Its row in the history, without a verdict."""
         figures, readings = msgspec.structs.asdict(self.figures), msgspec.structs.asdict(self.readings)
-        # The server's own count of streams a GPU includes GPUs that got none.
-        readings["gpu_spread"] = figures["gpu_spread"] if readings["gpu_spread"] is None else readings["gpu_spread"]
+        let_in = [result for result in self.results if result.ready_seconds is not None]
+        who = answered([(result, result.total_gpus) for result in let_in], self.snapshots)
+        # One server's own count of streams a GPU includes GPUs that got none, and streams of others.
+        if readings["gpu_spread"] is None or (who.servers or 1) > 1:
+            readings["gpu_spread"] = spread(let_in, who.gpus)
         return LevelRecord(
             sweep_id=sweep_id,
             streams=self.streams,
@@ -86,6 +90,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
             audit="invalid",
             passed=None,
             reason="",
+            servers=who.servers,
+            gpus=who.gpus,
             **{**figures, **readings},
         )
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from capacity.sweep.target import Target, http_client, poll
-from whisper_ops.histogram import difference, quantile
+from capacity.sweep.answered import by_server
+from capacity.sweep.target import Before, Target, http_client, poll
+from whisper_ops.histogram import quantile
 from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, Snapshot
 
 
@@ -44,10 +45,11 @@ class Sampler:
 
     async def run(self) -> None:
         """Poll until cancelled; a poll that fails leaves a silent snapshot, and the next follows."""
+        before: Before = {}
         async with http_client(self._target) as http:
             while True:
                 at = time.monotonic()
-                self._polled.append((at, await poll(http, self._target)))
+                self._polled.append((at, await poll(http, self._target, before)))
                 await asyncio.sleep(self._every)
 
     @property
@@ -78,7 +80,9 @@ def boil_down(snapshots: Sequence[Snapshot]) -> Readings:
     def host(read: Callable[[HostFigures], float | None]) -> float | None:
         return _mean(read(h) for h in hosts)
 
-    spreads = [max(busy) - min(busy) for s in snapshots if (busy := [g.streams_active or 0 for g in s.gpus])]
+    one_server = len(by_server(snapshots)) == 1  # a GPU of another server is not in the same answer
+    polled = snapshots if one_server else ()
+    spreads = [max(busy) - min(busy) for s in polled if (busy := [g.streams_active or 0 for g in s.gpus])]
     return Readings(
         server_lag_p95_seconds=_lag(snapshots),
         server_busy_ratio=gpu(lambda g: g.busy_ratio),
@@ -104,13 +108,12 @@ def identity(snapshot: Snapshot) -> Identity:
 
 
 def _lag(snapshots: Sequence[Snapshot]) -> float | None:
-    # The server counts every lag since its start: what came in between is this level's own.
-    first, last = snapshots[0].figures, snapshots[-1].figures
-    if first is None or last is None:
-        return None
-    if first.lag_bucket_counts and last.lag_bucket_counts:
-        return quantile(difference(last.lag_bucket_counts, first.lag_bucket_counts), 0.95)
-    return last.lag_p95_seconds
+    # Each poll has what its server counted since the poll of it before: together they are this level's own.
+    counts = [s.figures.lag_bucket_counts for s in snapshots if s.figures is not None and s.figures.lag_bucket_counts]
+    if any(map(sum, counts)):
+        return quantile([sum(column) for column in zip(*counts, strict=True)], 0.95)
+    last = [polled[-1].figures for polled in by_server(snapshots)]
+    return max((one.lag_p95_seconds for one in last if one and one.lag_p95_seconds is not None), default=None)
 
 
 def _memory(gpu: GpuFigures) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
+from capacity.sweep.answered import per_gpu
 from capacity.sweep.details import Detail
 from capacity.sweep.run import Outcome
 from capacity.sweep.svg import Line, bar_chart, line_chart
@@ -137,8 +138,7 @@ def _late_streams(level: Detail) -> list[tuple[str, float]]:
 
 
 def _per_gpu(level: Detail) -> list[tuple[str, float]]:
-    counts = Counter(stream.gpu_id for stream in level.results if stream.gpu_id is not None)
-    return [(f"GPU {gpu}", float(count)) for gpu, count in sorted(counts.items())]
+    return [(gpu, float(count)) for gpu, count in per_gpu(level.results).items()]
 
 
 def _watched(rows: list[dict[str, float]]) -> list[str]:

@@ -9,6 +9,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from capacity.sweep.answered import per_gpu, server_of
 from capacity.sweep.run import Outcome
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective.findings import FewWords
@@ -88,6 +89,17 @@ def _who(streams: Sequence[str], of: int) -> str:
     return "all levels" if len(streams) == of > 1 else f"at {', '.join(dict.fromkeys(streams))}"
 
 
+def placement(outcome: Outcome) -> str | None:
+    """Where the streams of the largest level were, when more than one server answered; else None."""
+    last = outcome.details[-1] if outcome.details else None
+    servers = {server_of(stream) for stream in last.results} - {None} if last else set()
+    if last is None or len(servers) < 2:
+        return None
+    found = per_gpu(last.results)
+    where = ", ".join(f"{gpu}: {count}" for gpu, count in found.items()) or "which GPUs they have is not known"
+    return f"{len(servers)} servers answered; of {last.streams} streams {where}"
+
+
 def json_body(outcome: Outcome) -> dict[str, Any]:
     """The body of `whisper-ops/sweep/1`."""
     return {
@@ -97,6 +109,7 @@ def json_body(outcome: Outcome) -> dict[str, Any]:
         "conclusion": outcome.said,
         "sweep": msgspec.structs.asdict(outcome.sweep) | {"settings": msgspec.json.decode(outcome.sweep.settings)},
         "levels": [_row(level) for level in outcome.levels],
+        "placement": {detail.streams: per_gpu(detail.results) for detail in outcome.details},
         "watched": outcome.watched,
     }
 

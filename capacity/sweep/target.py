@@ -3,6 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
@@ -83,15 +84,25 @@ def http_client(target: Target) -> httpx.AsyncClient:
     )
 
 
-async def poll(http: httpx.AsyncClient, target: Target) -> Snapshot:
-    """Ask for `/snapshot` once. A server that does not answer, or has none, gives a silent snapshot with the reason."""
+Before: TypeAlias = dict[str | None, wire.ServerSnapshot]
+"""The last answer of each server at an address, by its `server_id`."""
+
+
+async def poll(http: httpx.AsyncClient, target: Target, before: Before | None = None) -> Snapshot:
+    """Ask for `/snapshot` once. A server that does not answer, or has none, gives a silent snapshot with the reason.
+
+    With `before`, which is kept up to date, the snapshot has what its server counted since it was asked last.
+    """
     began = time.monotonic()
     try:
         answer = await http.get("/snapshot")
         seconds = time.monotonic() - began
         if answer.status_code == 200:
             said = msgspec.json.decode(answer.content, type=wire.ServerSnapshot)
-            return possible(from_wire(target.name, time.time(), seconds, said))
+            last = None if before is None else before.get(said.server_id)
+            if before is not None:
+                before[said.server_id] = said
+            return possible(from_wire(target.name, time.time(), seconds, said, last))
         error = f"/snapshot answered HTTP {answer.status_code}"
     except httpx.HTTPError as problem:
         error = str(problem) or type(problem).__name__

@@ -6,7 +6,9 @@ Every decision is made on the event loop without waiting in between, so none can
 import asyncio
 import itertools
 import logging
+import os
 import secrets
+import socket
 import time
 
 from server import ipc, languages
@@ -27,12 +29,19 @@ __all__ = ["Hub", "Refused"]
 log = logging.getLogger("whisper_ops.server")
 
 
+def server_id(port: int) -> str:
+    """A name that no other server process has: replicas may share a host name, and behind a balancer an address."""
+    host = os.environ.get("RUNPOD_POD_ID") or socket.gethostname()
+    return f"{host}:{port}-{secrets.token_hex(3)}"
+
+
 class Hub:
     """See the module. `run` must be running for anything to move."""
 
     def __init__(self, settings: Settings, patience: Patience | None = None, launch: Launch = spawn) -> None:
         self.settings = settings
         self.started_at = time.time()
+        self.server_id = server_id(settings.port)
         self.slots = Slots(len(settings.devices), settings.max_connections_per_gpu, settings.placement)
         self.workers = [
             WorkerProcess(i, device, settings, self, patience, launch) for i, device in enumerate(settings.devices)

@@ -1,6 +1,7 @@
 """Run a server: take the port, start uvicorn, and leave in good order when told to."""
 
 import asyncio
+import dataclasses
 import errno
 import logging
 import signal
@@ -105,7 +106,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     port = sock.getsockname()[1]
 
     async def main() -> None:
-        hub = Hub(settings)
+        hub = Hub(dataclasses.replace(settings, port=port))
         config = uvicorn.Config(
             make_app(hub),
             http=BoundedHttp,

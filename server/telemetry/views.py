@@ -209,6 +209,7 @@ class Views:
             engine=self.engine(),
             version=__version__,
             started_at=self._hub.started_at,
+            server_id=self._hub.server_id,
         )
 
 

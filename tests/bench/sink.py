@@ -7,9 +7,12 @@ as a real server would. It shares no code with the generator.
 import asyncio
 import base64
 import hashlib
+import json
 import sys
 
 import click
+
+from server.front.ws import native
 
 _MAGIC = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -18,6 +21,11 @@ def text_frame(text: str) -> bytes:
     body = text.encode()
     length = bytes([len(body)]) if len(body) < 126 else b"\x7e" + len(body).to_bytes(2, "big")
     return b"\x81" + length + body
+
+
+READY = text_frame(
+    json.dumps(native.ready("sink", 0, server_id="sink", total_gpus=1, setup_time_ms=1.0, resume_token=""))
+)
 
 
 class Sink(asyncio.Protocol):
@@ -56,7 +64,7 @@ class Sink(asyncio.Protocol):
             b"Sec-WebSocket-Accept: " + accept.encode() + b"\r\n\r\n"
         )
         self.open = True
-        self.transport.write(text_frame('{"type":"ready","gpu_id":0}'))
+        self.transport.write(READY)
         asyncio.get_running_loop().call_later(0.5, self.partial)
 
     def partial(self) -> None:

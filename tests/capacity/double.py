@@ -6,10 +6,13 @@ vocabulary. So it transcribes exactly, in real time, with any delay or fault a t
 
 import asyncio
 import json
+import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import numpy as np
@@ -21,6 +24,11 @@ from websockets.protocol import State
 
 from capacity.speech.audio import write_wav
 from capacity.speech.corpus import RATE, TimedWord, WordTimes
+from server import ipc
+from server.front.admission import Ticket
+from server.front.connect import described
+from server.front.hub import server_id
+from server.front.ws import native
 from whisper_ops import wire
 
 VOCABULARY = (
@@ -88,6 +96,8 @@ class Faults(msgspec.Struct, kw_only=True):
     draining: bool = False
     token: str | None = None
     """What everybody must bear."""
+    hands_out: str | None = None
+    """Where `/connect` sends clients; None: here."""
     failed_gpus: tuple[int, ...] = ()
     """These take no streams."""
     cuts_after_seconds: float | None = None
@@ -105,6 +115,10 @@ class Double:
         self.handed_out = 0
         self.warm_at: float | None = None
         self.left_at = 0.0
+        self.tickets: set[str] = set()
+        self.authorizations: list[str | None] = []
+        """What each request for a stream bore."""
+        self.server_id = server_id(0)
         self.server: Server | None = None
         self.url = ""
         self.empty = asyncio.Event()
@@ -124,11 +138,14 @@ class Double:
 
     async def _stream(self, connection: ServerConnection) -> None:
         faults = self.faults
-        if faults.draining or (len(self.active) >= faults.slots and not faults.never_refuses):
+        assert connection.request is not None
+        query = parse_qs(urlsplit(connection.request.path).query)
+        self.tickets.discard(query.get("ticket", [""])[0])
+        if faults.draining or (self.used >= faults.slots and not faults.never_refuses):
             code, why = faults.slot_code, "No GPU resources available"
             if faults.draining:
                 code, why = "draining", "The server is draining; connect to another one"
-            await connection.send(json.dumps({"type": "error", "code": code, "message": why}))
+            await connection.send(json.dumps(native.failed(code, why, retry_after_s=5.0)))
             await connection.close(1013)
             return
         well = [g for g in range(faults.gpus) if g not in faults.failed_gpus]
@@ -141,12 +158,20 @@ class Double:
             self.warm_at = asyncio.get_running_loop().time() + faults.cold_seconds
         self.empty.clear()
         self.most_active = max(self.most_active, len(self.active))
-        await connection.send(json.dumps({"type": "status", "state": "connected", "message": "Connected"}))
+        await connection.send(json.dumps(native.status("connected", "Connected", 0.1)))
         if faults.never_ready:
             await connection.wait_closed()
         if faults.nonsense:
             await connection.send("<html>Bad gateway</html>")
-        await connection.send(json.dumps({"type": "ready", "connection_id": "x", "gpu_id": gpu, "setup_time_ms": 1.0}))
+        said = native.ready(
+            secrets.token_hex(6),
+            gpu,
+            server_id=self.server_id,
+            total_gpus=faults.gpus,
+            setup_time_ms=1.0,
+            resume_token=secrets.token_urlsafe(16),
+        )
+        await connection.send(json.dumps(said))
         await self._listen(connection)
 
     async def _listen(self, connection: ServerConnection) -> None:
@@ -158,7 +183,7 @@ class Double:
                 await asyncio.sleep(faults.delay_seconds)
                 if not faults.never_done:
                     await self._final(connection, shown)
-                    await connection.send(json.dumps({"type": "done", "audio_s": ear.seconds, "segments": 1}))
+                    await connection.send(json.dumps(native.done(ipc.Done(0, ear.seconds, 1))))
                     await connection.close()
                     return
                 continue
@@ -175,7 +200,7 @@ class Double:
         if faults.die_after_seconds is not None and seconds >= faults.die_after_seconds and self.server is not None:
             self.server.close(close_connections=True, code=1011)
         if faults.leave_after_seconds is not None and seconds >= faults.leave_after_seconds:
-            await connection.send(json.dumps({"type": "done", "audio_s": seconds, "segments": 1}))
+            await connection.send(json.dumps(native.done(ipc.Done(0, seconds, 1))))
             await connection.close()
         if faults.stop_reading_after_seconds is not None and seconds >= faults.stop_reading_after_seconds:
             await connection.wait_closed()
@@ -190,28 +215,46 @@ class Double:
         if self.faults.revise:
             texts.insert(0, " ".join([*shown[:-1], "wrong"]))
         for text in texts:
-            connection.protocol.send_text(json.dumps({"type": "partial", "segment": 0, "text": text}).encode())
+            said = ipc.Partial(stream=0, segment=0, text=text, stable_chars=0, start=0.0, end=1.0, covered_s=1.0)
+            connection.protocol.send_text(json.dumps(native.partial(said, 0.0)).encode())
             connection.send_data()
 
     async def _final(self, connection: ServerConnection, shown: list[str]) -> None:
         if shown:
-            await connection.send(json.dumps({"type": "final", "segment": 0, "text": " ".join(shown)}))
+            said = ipc.Final(
+                stream=0, segment=0, text=" ".join(shown), start=0.0, end=1.0, covered_s=1.0, settled_s=1.0, delay_s=0.1
+            )
+            await connection.send(json.dumps(native.final(said)))
 
     def answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """HTTP beside the socket, as a server has it."""
         if self.faults.token and request.headers.get("Authorization") != f"Bearer {self.faults.token}":
             return _http(HTTPStatus.UNAUTHORIZED, b"{}", ("WWW-Authenticate", "Bearer"))
         if request.path.startswith("/ws"):
+            self.authorizations.append(request.headers.get("Authorization"))
             return None
         if request.path == "/connect":
-            if len(self.active) >= self.faults.slots:
-                return _http(HTTPStatus.SERVICE_UNAVAILABLE, b"{}")
-            self.handed_out += 1
-            ws_url = f"{self.url.replace('http', 'ws')}/ws?ticket={self.handed_out}"
-            return _http(HTTPStatus.OK, json.dumps({"ws_url": ws_url}).encode())
+            return self._connect()
         if request.path == "/snapshot":
             return _http(HTTPStatus.OK, wire.encode(self._snapshot()))
         return _http(HTTPStatus.NOT_FOUND, b"{}")
+
+    def _connect(self) -> Response:
+        """As the real server answers: with its own code."""
+        if self.used >= self.faults.slots:
+            body = wire.encode({"error": "No GPU resources available"})
+            return _http(HTTPStatus.SERVICE_UNAVAILABLE, body, ("Retry-After", "5"))
+        self.handed_out += 1
+        ticket = Ticket(secrets.token_urlsafe(16), 0, time.time() + 10)
+        self.tickets.add(ticket.value)
+        url, port = self.faults.hands_out or f"{self.url.replace('http', 'ws')}/ws", urlsplit(self.url).port or 0
+        answer = described(url, ticket, port=port, active=len(self.active), most=self.faults.slots)
+        return _http(HTTPStatus.OK, wire.encode(answer))
+
+    @property
+    def used(self) -> int:
+        """Slots held by streams and tickets."""
+        return len(self.active) + len(self.tickets)
 
     def _on(self, gpu: int) -> int:
         return sum(at == gpu for at in self.active.values())
@@ -265,6 +308,7 @@ class Double:
             host=wire.Host(),
             engine=wire.Engine(name="double", model="coded", simulated=True),
             version="0",
+            server_id=self.server_id,
         )
 
 

@@ -240,3 +240,15 @@ async def test_memory_that_comes_back_late_is_waited_for(monkeypatch: pytest.Mon
     monkeypatch.setattr("capacity.check.run.READING_SECONDS", 0.6)
     findings = await check(Faults(slots=4, memory_late_seconds=0.5))
     assert line(findings, "memory is back").answer == "pass"
+
+
+async def test_a_balancer_is_not_checked_as_if_it_were_one_server() -> None:
+    async with running_double(Faults(slots=4)) as one, running_double(Faults(slots=4)) as other:
+        target = parse_target(one.url)
+        checker = Checker(target, Wanted(), lambda _: None)
+        one.server_id, names = other.server_id, {one.server_id, other.server_id}
+        checker._servers.add(next(iter(names - {other.server_id})))  # what answered before
+        with pytest.raises(UserError, match="is a balancer") as refused:
+            await checker.run()
+        assert "--through" in str(refused.value)
+        assert one.empty.is_set() or not one.active

@@ -9,6 +9,7 @@ from capacity.clients import PROTOCOLS, Client, Done, Failed, Ready, Refused, Sh
 from capacity.clients.native import NativeClient
 from capacity.clients.whisperlive import WhisperLiveClient
 from capacity.clients.whisperlivekit import WhisperLiveKitClient
+from server.front.ws import native
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
@@ -25,7 +26,8 @@ def test_every_dialect_keeps_the_protocol_and_names_nonsense(name: str) -> None:
 def test_native_finals_are_committed_in_order_and_partials_are_the_tail() -> None:
     client = NativeClient()
     assert client.read('{"type":"status","state":"connected","message":"Connected","elapsed_ms":1}') is None
-    assert client.read('{"type":"ready","connection_id":"c","gpu_id":1,"setup_time_ms":3}') == Ready(1)
+    told = native.ready("c", 1, server_id="s", total_gpus=2, setup_time_ms=3.0, resume_token="r")
+    assert client.read(json.dumps(told)) == Ready(1, "c", "s", 2)
     assert client.read('{"type":"partial","segment":0,"text":"We are","stable_chars":0}') == Shown("", "We are")
     assert client.read('{"type":"partial","segment":1,"text":"Is"}') == Shown("", "We are Is")
     assert client.read('{"type":"final","segment":1,"text":"Is it?"}') == Shown("", "We are Is it?")
@@ -37,9 +39,11 @@ def test_native_finals_are_committed_in_order_and_partials_are_the_tail() -> Non
 
 def test_native_refusals_and_faults_are_told_apart() -> None:
     client = NativeClient()
-    full = '{"type":"error","code":"no_capacity","message":"No GPU resources available","retry_after_s":5}'
-    assert client.read(full) == Refused("No GPU resources available")
-    assert client.read('{"type":"error","code":"bad_audio","message":"odd bytes"}') == Failed("odd bytes")
+    for code in ("no_capacity", "draining", "lagging", "too_many_connections"):
+        refused = native.failed(code, "not now", retry_after_s=5.0)
+        assert client.read(json.dumps(refused)) == Refused("not now")
+    for code in ("bad_audio", "overloaded"):
+        assert client.read(json.dumps(native.failed(code, "no good"))) == Failed("no good")
 
 
 def test_whisperlive_commits_each_completed_segment_once() -> None:

@@ -289,7 +289,7 @@ def _print_results(outcome: "Outcome", history: Path, *, as_json: bool) -> int:
 
 
 def _report(outcome: "Outcome", *, as_json: bool) -> int:
-    from capacity.sweep.tables import json_body, level_table
+    from capacity.sweep.tables import json_body, level_table, placement
 
     if as_json:
         console.print_json("sweep", json_body(outcome))
@@ -297,6 +297,8 @@ def _report(outcome: "Outcome", *, as_json: bool) -> int:
         if outcome.levels:
             width = console.table_width(console.data())
             console.data().print(level_table(outcome.levels, width), width=width)
+        if (where := placement(outcome)) is not None:
+            _say(console.data(), where)
         if outcome.said:
             _say(console.data(), outcome.said)
     if outcome.reason:

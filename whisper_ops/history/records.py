@@ -119,6 +119,10 @@ class LevelRecord(LevelFigures, frozen=True, kw_only=True):
     """In cores, front and workers together."""
     front_cpu_ratio: float | None = None
     server_descriptors: float | None = None
+    servers: int | None = None
+    """How many servers answered at the address; None: they did not say who they are."""
+    gpus: int | None = None
+    """How many GPUs those servers have together; None: not known."""
 
 
 class StreamRecord(Record, frozen=True, kw_only=True):
@@ -145,6 +149,10 @@ class StreamRecord(Record, frozen=True, kw_only=True):
     error: str | None = None
     replica: str | None = None
     """Host and port that `/connect` handed out; None for streams that connected directly."""
+    connection_id: str | None = None
+    """What the server called it, as in its log."""
+    server_id: str | None = None
+    """Which server process took it, where it says."""
 
 
 class UtteranceRecord(Record, frozen=True, kw_only=True):

@@ -65,6 +65,13 @@ def m004_findings(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def m005_servers(db: Database) -> None:
+    """Who answered: behind one address there may be several servers, and a GPU is one of a server."""
+    for statement in _FIFTH:
+        db.execute(statement)
+
+
 def _rollup(kind: str, tier: str, metrics: tuple[str, ...]) -> str:
     """One rollup table: for each metric how often it was known, and its sum, least, greatest and last value."""
     gpu = "gpu_id INTEGER NOT NULL, " if kind == "gpu" else ""
@@ -301,12 +308,22 @@ _FOURTH = (
     "ALTER TABLE level ADD COLUMN findings TEXT NOT NULL DEFAULT '[]'",
     "ALTER TABLE level ADD COLUMN reference_words INTEGER",
 )
+_FIFTH = (
+    "ALTER TABLE stream ADD COLUMN connection_id TEXT",
+    "ALTER TABLE stream ADD COLUMN server_id TEXT",
+    "ALTER TABLE level ADD COLUMN servers INTEGER",
+    "ALTER TABLE level ADD COLUMN gpus INTEGER",
+)
 
 ADDED = {
     "stream.replica": "host and port that /connect handed out; NULL for streams that connected directly",
     "server_identity.setup_min_seconds": "the slowest and fastest set-up since then",
     "server_identity.reading_error": "why GPUs could not be read",
     "gpu_identity.reading_error": "why this GPU could not be read",
+    "stream.connection_id": "what the server called it, as in its log",
+    "stream.server_id": "the server process that took it",
+    "level.servers": "how many servers answered at the address",
+    "level.gpus": "of all these servers",
     "level.findings": "the reason as data: a JSON list of kinds with their figures",
     "level.reference_words": "words said by the streams whose text was heard to its end",
 }

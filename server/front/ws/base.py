@@ -62,6 +62,13 @@ def bad(error: UnreadableError, what: str = "") -> Bad:
     return Bad("bad_json" if error.malformed else "bad_request", message, error.param)
 
 
+def told_on_upgrade(hub: Hub, connection_id: str) -> list[tuple[bytes, bytes]]:
+    """Who answered, for clients of any dialect: behind a balancer nobody else can tell them."""
+    told = {wire.SERVER_HEADER: hub.server_id, wire.GPUS_HEADER: str(len(hub.slots.gpus))}
+    told[wire.CONNECTION_HEADER] = connection_id
+    return [(name.encode(), value.encode("latin-1", "replace")) for name, value in told.items()]
+
+
 class _Left(Exception):  # noqa: N818  # it is the client's right
     """The client left before its stream began."""
 
@@ -147,7 +154,8 @@ class Conversation:
         except Refused as refusal:
             await self._deny(refusal)
             return
-        await self.socket.accept(subprotocol(self.socket.scope.get("subprotocols", [])))
+        chosen = subprotocol(self.socket.scope.get("subprotocols", []))
+        await self.socket.accept(chosen, told_on_upgrade(self.hub, self.id))
         log.info("Connection %s: WebSocket accepted (%.0fms)", self.id, self.elapsed_ms)
         try:
             await self._converse()

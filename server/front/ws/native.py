@@ -34,22 +34,20 @@ class NativeConnection(Conversation):
 
     async def status(self, state: str, message: str, gpu_id: int | None = None) -> None:
         """See `Conversation`."""
-        extra = {} if gpu_id is None else {"gpu_id": gpu_id}
-        said = {"type": "status", "state": state, "message": message, "elapsed_ms": self.elapsed_ms}
-        await self.send(said | extra)
+        await self.send(status(state, message, self.elapsed_ms, gpu_id))
 
     async def ready(self, session: Session) -> None:
         """See `Conversation`."""
         await self.send(
-            {
-                "type": "ready",
-                "message": "Ready to transcribe",
-                "connection_id": session.connection_id,
-                "gpu_id": session.gpu_id,
-                "setup_time_ms": self.elapsed_ms,
-                "resume_token": session.resume_token,
-                "received_samples": session.received_samples,
-            }
+            ready(
+                session.connection_id,
+                session.gpu_id,
+                server_id=self.hub.server_id,
+                total_gpus=len(self.hub.slots.gpus),
+                setup_time_ms=self.elapsed_ms,
+                resume_token=session.resume_token,
+                received_samples=session.received_samples,
+            )
         )
 
     async def heard(self, session: Session, message: dict[str, Any]) -> None:
@@ -86,7 +84,7 @@ class NativeConnection(Conversation):
             case ipc.Draining():
                 await self.send(draining(message))
             case ipc.Done():
-                await self.send({"type": "done", "audio_s": round(message.audio_s, 3), "segments": message.segments})
+                await self.send(done(message))
                 await self.close(1000)
                 return True
             case ipc.Fault():
@@ -103,8 +101,48 @@ class NativeConnection(Conversation):
         await self._fail(bad.code, bad.message)
 
     async def _fail(self, code: str, message: str, **extra: float) -> None:
-        await self.send({"type": "error", "code": code, "message": message, **extra})
+        await self.send(failed(code, message, **extra))
         await self.close(CLOSE_CODES.get(code, 1011), message)
+
+
+def status(state: str, message: str, elapsed_ms: float, gpu_id: int | None = None) -> dict[str, Any]:
+    """The JSON fields of a step."""
+    said = {"type": "status", "state": state, "message": message, "elapsed_ms": elapsed_ms}
+    return said if gpu_id is None else said | {"gpu_id": gpu_id}
+
+
+def ready(
+    connection_id: str,
+    gpu_id: int,
+    *,
+    server_id: str,
+    total_gpus: int,
+    setup_time_ms: float,
+    resume_token: str,
+    received_samples: int = 0,
+) -> dict[str, Any]:
+    """The JSON fields of the stream's beginning."""
+    return {
+        "type": "ready",
+        "message": "Ready to transcribe",
+        "connection_id": connection_id,
+        "gpu_id": gpu_id,
+        "server_id": server_id,
+        "total_gpus": total_gpus,
+        "setup_time_ms": setup_time_ms,
+        "resume_token": resume_token,
+        "received_samples": received_samples,
+    }
+
+
+def failed(code: str, message: str, **extra: float) -> dict[str, Any]:
+    """The JSON fields of an error."""
+    return {"type": "error", "code": code, "message": message, **extra}
+
+
+def done(message: ipc.Done) -> dict[str, Any]:
+    """The JSON fields of the end."""
+    return {"type": "done", "audio_s": round(message.audio_s, 3), "segments": message.segments}
 
 
 def partial(message: ipc.Partial, lag_s: float) -> dict[str, Any]:
