@@ -28,12 +28,3 @@ def slots_for(offered: float, most_blocking: float) -> int:
         slots += 1
         refused = offered * refused / (slots + offered * refused)
     return slots
-
-
-def offered_for(slots: int, most_blocking: float) -> float:
-    """The most traffic in erlangs of which `slots` refuse at most a share."""
-    low, high = 0.0, 2.0 * slots + 10
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if blocking(middle, slots) <= most_blocking else (low, middle)
-    return low

@@ -8,11 +8,6 @@ UNKNOWN = "—"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
-def known(value: float | None) -> bool:
-    """Whether there is a number to show."""
-    return value is not None and math.isfinite(value)
-
-
 def count(value: float | None) -> str:
     """A whole number with thousands apart: `1,024`."""
     return f"{value:,.0f}" if value is not None and math.isfinite(value) else UNKNOWN

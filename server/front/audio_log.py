@@ -37,8 +37,3 @@ class AudioLog:
                 found.append(chunk[max(0, begin - at) * size : (end - at) * size])
             at = after
         return found
-
-    @property
-    def held_bytes(self) -> int:
-        """Memory it takes."""
-        return sum(map(len, self._chunks))

@@ -35,7 +35,6 @@ class Job(Generic[T]):
     due: float
     final: bool
     context: float
-    row_cost: float = 1.0
 
     @property
     def urgency(self) -> tuple[bool, float]:

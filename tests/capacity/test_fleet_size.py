@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import simpy
 
-from capacity.fleet.erlang import blocking, offered_for, slots_for
+from capacity.fleet.erlang import blocking, slots_for
 from capacity.fleet.price import Price, read_price
 from capacity.fleet.size import Demand, in_words, size
 from capacity.fleet.trend import trend
@@ -60,7 +60,6 @@ def test_published_values_of_erlang_b() -> None:
     assert blocking(100, 117) == pytest.approx(0.0098, abs=5e-4)  # tables: 100 erlangs need 117 lines for 1 %
     assert slots_for(100, 0.01) == 117
     assert slots_for(0.0, 0.01) == 1
-    assert offered_for(117, 0.01) == pytest.approx(100.1, abs=0.5)
 
 
 def test_five_hundred_calls_with_one_machine_lost() -> None:

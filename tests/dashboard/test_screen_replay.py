@@ -64,7 +64,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with History.writing(path) as history:
         history.add_snapshots(night())
         history.add_plan(msgspec.structs.replace(PLAN, created_at=NIGHT + 600))
-        history.add_event(EventRecord(at=NIGHT + 1500, server="crashed", kind="restart", detail="it started again"))
+        history.add(events=[EventRecord(at=NIGHT + 1500, server="crashed", kind="restart", detail="it started again")])
         history.add(
             (),
             (),
@@ -308,7 +308,7 @@ def test_in_a_gap_the_nearest_record_is_shown_and_a_second_jump_asks_again(tmp_p
 def test_a_history_without_polls_has_no_nearest_moment(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     with History.writing(path) as history:
-        history.add_event(EventRecord(at=NIGHT, server="one", kind="restart", detail="it started again"))
+        history.add(events=[EventRecord(at=NIGHT, server="one", kind="restart", detail="it started again")])
     replay = Replay(path, NIGHT + 900, clock=lambda: 0.0)
     assert (replay.at, replay.take_news()) == (NIGHT + 900, None)
     replay.close()

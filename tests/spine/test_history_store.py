@@ -8,7 +8,7 @@ import pytest
 
 from whisper_ops.errors import UserError
 from whisper_ops.histogram import BUCKETS
-from whisper_ops.history import History, LevelRecord, PlanRecord, StreamRecord, SweepRecord
+from whisper_ops.history import History, LevelRecord, StreamRecord, SweepRecord
 from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
 
 COUNTS = (0, 2, 3, *[0] * (BUCKETS - 3))
@@ -90,18 +90,6 @@ def test_a_history_of_a_newer_version_is_refused_and_left_untouched(tmp_path: Pa
         with pytest.raises(UserError, match=r"newer whisper-ops.*m999_future"):
             opening(path)
     assert path.read_bytes() == before
-
-
-def test_the_newest_plan_for_exactly_what_runs(tmp_path: Path) -> None:
-    def plan(at: float, model: str) -> PlanRecord:
-        return PlanRecord(created_at=at, model=model, objective="o", provisional=False, reason="r", body="{}")
-
-    with History.writing(tmp_path / "history.db") as history:
-        for at, model in ((1.0, "tiny"), (3.0, "tiny"), (2.0, "tiny"), (9.0, "large")):
-            history.add_plan(plan(at, model))
-        assert history.latest_plan(Identity(model="tiny")) == plan(3.0, "tiny")
-        assert history.latest_plan(Identity(model="tiny", simulated=True)) is None
-        assert history.latest_plan(Identity(model="base")) is None
 
 
 def _made(path: Path) -> int:

@@ -28,7 +28,7 @@ from whisper_ops.history.records import (
 )
 from whisper_ops.history.retention import Retention
 from whisper_ops.history.samples import SampleWriter
-from whisper_ops.snapshot import Identity, Snapshot
+from whisper_ops.snapshot import Snapshot
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -215,19 +215,6 @@ class History:
     def plans(self) -> list[PlanRecord]:
         """All plans, oldest first."""
         return [_struct(row, PlanRecord) for row in self.rows("SELECT * FROM plan ORDER BY created_at, id")]
-
-    def latest_plan(self, identity: Identity) -> PlanRecord | None:
-        """The newest plan made for exactly what `identity` says runs; None when there is none."""
-        keys = msgspec.structs.asdict(identity)
-        same = " AND ".join(f"{key} IS ?" for key in keys)
-        found = self.rows(
-            f"SELECT * FROM plan WHERE {same} ORDER BY created_at DESC, id DESC LIMIT 1", [*keys.values()]
-        )
-        return next((_struct(row, PlanRecord) for row in found), None)
-
-    def add_event(self, event: EventRecord) -> int:
-        """Store an event; returns its id."""
-        return self._insert("event", event)
 
     def events(self, since: float, until: float) -> list[EventRecord]:
         """What happened in `since <= at < until`, oldest first."""
