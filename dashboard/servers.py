@@ -14,7 +14,17 @@ from whisper_ops.errors import UserError
 from whisper_ops.secrets import read_token
 
 DEFAULT_CONFIG = Path("whisper-ops.toml")
-KINDS = ("whisper-ops", "whisperlive", "whisperlivekit", "vllm", "dcgm", "node", "prometheus", "local")
+KINDS = (
+    "whisper-ops",
+    "whisperlive",
+    "whisperlivekit",
+    "whisperlivekit-metrics",
+    "vllm",
+    "dcgm",
+    "node",
+    "prometheus",
+    "local",
+)
 """What can be polled; `prometheus` with a mapping file of one's own."""
 
 _ARGUMENT = re.compile(r"(?:(?P<name>[^=/+:]+)=)?(?P<kinds>(?:[a-z-]+\+)*)(?P<url>.+)")

@@ -9,6 +9,10 @@ class SourceError(Exception):
     """A poll that failed, as one sentence for the screen: what happened, where, and what to do if that is known."""
 
 
+class OtherServerError(SourceError):
+    """The server answers, but is not what was expected: one of another make, or another program."""
+
+
 class Remarks:
     """What was odd about a source's answers but did not stop them: each kind is said once and counted after that."""
 
@@ -36,10 +40,8 @@ class Source(Protocol):
         """The name under which its rows are shown and stored; never holds a token."""
         ...
 
-    @property
-    def remarks(self) -> Remarks:
-        """Oddities that did not stop a read."""
-        ...
+    remarks: Remarks
+    """Oddities that did not stop a read."""
 
     async def read(self) -> Snapshot:
         """Ask once. The caller sets the deadline and may cancel.

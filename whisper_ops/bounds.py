@@ -15,12 +15,10 @@ import msgspec
 
 from whisper_ops.histogram import BUCKETS
 from whisper_ops.snapshot import Figures, GpuFigures, HostFigures, ServerFigures, Snapshot
+from whisper_ops.wire import MAX_GPUS
 
 Note = Callable[[str, str], None]
 """Takes the kind of a remark and its sentence, as `Remarks.note` does."""
-
-MAX_GPUS = 1024
-"""GPUs of one server: 128 machines of eight behind one exporter. Beyond it an answer is something else."""
 
 WHOLE = 2.0**53
 """Counts beyond it are not whole numbers any more where they become floats, as in Prometheus and in JavaScript."""

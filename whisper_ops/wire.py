@@ -5,7 +5,7 @@ was not measured is None, never 0. Percentages are 0 to 100 and memory is in GB 
 say so; every newer field is in base units, named in the field.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -17,6 +17,9 @@ CONNECTION_HEADER = "x-whisper-ops-connection"
 """Its name for the connection, as in its log."""
 
 HealthStatus = Literal["starting", "healthy", "degraded", "critical", "draining"]
+MAX_GPUS = 1024
+"""GPUs of one server: 128 machines of eight behind one exporter. Beyond it an answer is something else."""
+
 GpuState = Literal["starting", "ready", "failed", "draining"]
 
 CPU_NAME = "CPU"
@@ -113,7 +116,7 @@ class GpuStatus(Wire, frozen=True, kw_only=True):
     total_gpus: int
     total_connections: int
     max_connections_per_gpu: int
-    gpus: tuple[GpuEntry, ...]
+    gpus: Annotated[tuple[GpuEntry, ...], msgspec.Meta(max_length=MAX_GPUS)]
     reading_error: str | None = None
     """Why no GPU can be read at the moment, in one sentence: the driver is missing, hangs or is of another version."""
 

@@ -3,18 +3,23 @@
 import asyncio
 import contextlib
 import time
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
-from capacity.clients import Failed, Ready, Refused
-from capacity.clients.native import NativeClient
-from capacity.sweep.target import Target
+from capacity.clients import PROTOCOLS, Client, Failed, Ready, Refused
+from capacity.sweep.target import Target, with_protocol
 from whisper_ops import trust
 
 DEADLINE_SECONDS = 30.0
+ASK_SECONDS = 5.0
+_GREETS_FIRST = {"whisperlivekit"}
+"""Its servers greet everybody, and then look whether there is room."""
+_GREETING_SECONDS = 0.3
+_PROTOCOLS = ("native", "whisperlivekit")
+"""Those that live beside a server's published endpoints, on the same port."""
 _SILENCE = bytes(3200)
 _STEP_SECONDS = 0.1
 
@@ -42,26 +47,32 @@ class Guest(msgspec.Struct, kw_only=True):
                 await asyncio.wait_for(self.connection.close(), 5)
 
 
-async def arrive(target: Target, url: str | None = None) -> Guest:
+async def arrive(target: Target, url: str | None = None, seconds: float = DEADLINE_SECONDS) -> Guest:
     """Connect and wait until the server is ready; what goes wrong is in the guest."""
     headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
-    guest = Guest()
+    guest, client = Guest(), PROTOCOLS[target.protocol]()
+    to = _with_query(url or target.ws, client.query())
     began = time.monotonic()
     try:
         guest.connection = await connect(
-            url or target.ws,
-            ssl=trust.context_for(url or target.ws),
+            to,
+            ssl=trust.context_for(to),
             additional_headers=headers,
             compression=None,
             proxy=None,
             ping_interval=None,
-            open_timeout=DEADLINE_SECONDS,
+            open_timeout=seconds,
             close_timeout=2,
         )
         guest.open_seconds = time.monotonic() - began
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            await _until_ready(guest, guest.connection)
-        guest.ready_seconds = time.monotonic() - began
+        async with asyncio.timeout(seconds):
+            for message in client.hello():
+                await guest.connection.send(message)
+            await _until_ready(guest, guest.connection, client)
+            ready = time.monotonic() - began
+            if target.protocol in _GREETS_FIRST:
+                await _unless_shown_out(guest, guest.connection, client)
+        guest.ready_seconds = ready
     except InvalidStatus as error:
         status = error.response.status_code
         sentence = f"HTTP {status} before the upgrade"
@@ -73,14 +84,32 @@ async def arrive(target: Target, url: str | None = None) -> Guest:
         else:
             guest.fault = guest.fault or f"closed with {code or 'no code'} before it was ready"
     except TimeoutError:
-        guest.fault = f"not ready in {DEADLINE_SECONDS:g} s"
+        guest.fault = f"not ready in {seconds:g} s"
     except (OSError, InvalidHandshake, WebSocketException) as error:
         guest.fault = str(error) or type(error).__name__
     return guest
 
 
-async def _until_ready(guest: Guest, connection: ClientConnection) -> None:
-    client = NativeClient()
+async def speaking(target: Target) -> Target:
+    """The same server in a protocol that it speaks, found by asking, where it says of itself that it is not ours.
+
+    The one that was chosen is tried first; where no other fits it stays.
+    """
+    for protocol in (target.protocol, *(name for name in _PROTOCOLS if name != target.protocol)):
+        asked = with_protocol(target, protocol)
+        guest = await arrive(asked, seconds=ASK_SECONDS)
+        await guest.leave()
+        if guest.ready_seconds is not None or guest.refusal is not None:
+            return asked
+    return target
+
+
+def _with_query(url: str, query: dict[str, str]) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, urlencode(query)]))))
+
+
+async def _until_ready(guest: Guest, connection: ClientConnection, client: Client) -> None:
     while True:
         match client.read(await connection.recv()):
             case Ready(gpu_id, _, server_id):
@@ -90,6 +119,16 @@ async def _until_ready(guest: Guest, connection: ClientConnection) -> None:
                 guest.refusal = reason
             case Failed(reason):
                 guest.fault = reason
+
+
+async def _unless_shown_out(guest: Guest, connection: ClientConnection, client: Client) -> None:
+    """Wait whether the refusal comes after the greeting; raises ConnectionClosed then."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_GREETING_SECONDS):
+            while True:
+                match client.read(await connection.recv()):
+                    case Refused(reason) | Failed(reason):
+                        guest.fault = reason
 
 
 async def round_trip_seconds(target: Target, times: int = 5) -> float:

@@ -12,9 +12,9 @@ import msgspec
 
 from capacity.check import memory
 from capacity.check.findings import Finding, finding
-from capacity.check.guests import Guest, arrive, hold, round_trip_seconds
+from capacity.check.guests import Guest, arrive, hold, round_trip_seconds, speaking
 from capacity.check.standing import Standing, not_judged, standing
-from capacity.sweep.target import Target, http_client, poll, reach
+from capacity.sweep.target import Target, http_client, poll, reach, with_protocol
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.snapshot import ServerFigures, Snapshot
 
@@ -55,14 +55,15 @@ async def look(target: Target) -> tuple[ServerFigures, Snapshot]:
     """What the server says before anything is done to it.
 
     Raises:
-        UserError: it cannot be reached (exit 3), or is no whisper-ops server.
+        UserError: it cannot be reached (exit 3), or does not say how many slots it has.
     """
     snapshot = await reach(target)
     # A server whose every GPU failed has none, and the list says so.
     if snapshot.figures is None or (not snapshot.figures.slots and standing(snapshot).reason is None):
+        why = snapshot.error or "no slots in /snapshot or /health"
         raise UserError(
-            f"{target.name} does not say how many slots it has ({snapshot.error or 'no slots in /snapshot'}); "
-            "`check` needs a whisper-ops server",
+            f"{target.name} does not say how many slots it has ({why}); "
+            "`check` needs a server that does: ours, or one with the published endpoints",
             Exit.UNREACHABLE if snapshot.error else Exit.USAGE,
         )
     return snapshot.figures, snapshot
@@ -90,6 +91,8 @@ class Checker:
         stands = standing(first)
         if stands.shut is not None:
             return [stands.line(first), *not_judged(_checks(figures.slots or 0), stands.shut)]
+        if first.identity is None or first.identity.software != "whisper-ops":
+            await self._speak_as_it_does()
         total, used = figures.slots or 0, figures.slots_used or 0
         trip = await round_trip_seconds(self._target)
         self._say("warming up: one connection a GPU")
@@ -122,6 +125,13 @@ class Checker:
             self._accept(trip),
         ]
         return [*lines, await self._through(), await self._hold()]
+
+    async def _speak_as_it_does(self) -> None:
+        self._target = await speaking(self._target)
+        through = self._wanted.through
+        if through is not None:
+            through = with_protocol(through, self._target.protocol)
+            self._wanted = msgspec.structs.replace(self._wanted, through=through)
 
     # --- doing ---------------------------------------------------------------------------------------
 
@@ -189,7 +199,9 @@ class Checker:
         if len(left) < 2:
             why = stands.reason or f"{len(left)} GPU"
             return finding(_SPREAD, None, why, "there is nothing to spread over one GPU")
-        counts = Counter(guest.gpu_id for guest in self._inside())
+        counts = Counter(guest.gpu_id for guest in self._inside() if guest.gpu_id is not None)
+        if not counts:  # not every protocol tells a client its GPU; the server says how many each has
+            counts = Counter({gpu.gpu_id: gpu.streams_active or 0 for gpu in left})
         shown = ", ".join(f"GPU {gpu.gpu_id}: {counts[gpu.gpu_id]}" for gpu in left)
         worst = max((spread for _, spread in self._spreads), default=0)
         return finding(_SPREAD, worst <= 1, f"{shown}; at most {worst} apart", "use --placement least_loaded")

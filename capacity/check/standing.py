@@ -27,7 +27,13 @@ class Standing(msgspec.Struct, frozen=True):
         """The top of the list."""
         ready = sum(gpu.state == "ready" for gpu in snapshot.gpus)
         status = snapshot.figures.status if snapshot.figures is not None else None
-        well = f"{status}; {ready} of {len(snapshot.gpus)} GPUs ready"
+        told = any(gpu.state is not None for gpu in snapshot.gpus)
+        count = (
+            f"{ready} of {len(snapshot.gpus)} GPUs ready"
+            if told
+            else f"it does not say which of {len(snapshot.gpus)} GPUs are ready"
+        )
+        well = f"{status or 'no health state'}; {count}"
         return finding(_TITLE, self.reason is None, self.reason or well, self._advice())
 
     def _advice(self) -> str:

@@ -13,14 +13,17 @@ from platformdirs import user_cache_path
 from capacity.clients import PROTOCOLS, check_protocol
 from capacity.speech.maker import Progress, make_default
 from capacity.speech.tones import make_tones
-from whisper_ops import trust, wire
+from whisper_ops import published, trust, wire
+from whisper_ops.answers import ACCEPTED, Answer, UnreadableAnswer, fetch
 from whisper_ops.bounds import possible
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.loose_json import NotJsonError, OtherShapeError, decode
 from whisper_ops.snapshot import Snapshot, from_wire
 
 _PLAIN = {"ws": "http", "wss": "https"}
 _SOCKET = {"http": "ws", "https": "wss"}
 _DEADLINE_SECONDS = 5.0
+_NO_SUCH_PATH = {httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED, httpx.codes.NOT_IMPLEMENTED}
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,9 +79,18 @@ def parse_target(url: str, protocol: str = "native", *, two_step: bool = False, 
     )
 
 
+def with_protocol(target: Target, protocol: str) -> Target:
+    """The same server in another protocol, where that lives."""
+    if protocol == target.protocol:
+        return target
+    parts = urlsplit(target.ws)
+    ws = urlunsplit(parts._replace(path=PROTOCOLS[check_protocol(protocol)].path, query=""))
+    return msgspec.structs.replace(target, protocol=protocol, ws=ws)
+
+
 def http_client(target: Target) -> httpx.AsyncClient:
     """A client for the target's HTTP endpoints; proxies of the environment are not for the server under test."""
-    headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
+    headers = {"Accept-Encoding": ACCEPTED} | ({"Authorization": f"Bearer {target.token}"} if target.token else {})
     return httpx.AsyncClient(
         base_url=target.http, headers=headers, timeout=_DEADLINE_SECONDS, trust_env=False, verify=trust.context()
     )
@@ -89,26 +101,47 @@ Before: TypeAlias = dict[str | None, wire.ServerSnapshot]
 
 
 async def poll(http: httpx.AsyncClient, target: Target, before: Before | None = None) -> Snapshot:
-    """Ask for `/snapshot` once. A server that does not answer, or has none, gives a silent snapshot with the reason.
+    """Ask how the server is, once: by `/snapshot`, and where there is none by the published endpoints.
 
-    With `before`, which is kept up to date, the snapshot has what its server counted since it was asked last.
+    A server that does not answer, or has neither, gives a silent snapshot with the reason. With `before`, which is kept
+    up to date, the snapshot has what its server counted since it was asked last.
     """
     began = time.monotonic()
+
+    async def get(path: str) -> bytes | None:
+        answer = await fetch(http, "GET", path, seconds=_DEADLINE_SECONDS)
+        if answer.status in _NO_SUCH_PATH:
+            return None
+        if answer.status != httpx.codes.OK:
+            raise UnreadableAnswer(f"{path} answered HTTP {answer.status}")
+        return answer.body
+
     try:
-        answer = await http.get("/snapshot")
-        seconds = time.monotonic() - began
-        if answer.status_code == 200:
-            said = msgspec.json.decode(answer.content, type=wire.ServerSnapshot)
-            last = None if before is None else before.get(said.server_id)
+        read = _snapshot(await get("/snapshot"))
+        if isinstance(read, wire.ServerSnapshot):
+            last = None if before is None else before.get(read.server_id)
             if before is not None:
-                before[said.server_id] = said
-            return possible(from_wire(target.name, time.time(), seconds, said, last))
-        error = f"/snapshot answered HTTP {answer.status_code}"
+                before[read.server_id] = read
+            return possible(from_wire(target.name, time.time(), time.monotonic() - began, read, last))
+        found = await published.ask(get)
+        if found is not None:
+            return possible(published.snapshot(target.name, time.time(), time.monotonic() - began, found))
+        error = read
     except httpx.HTTPError as problem:
         error = str(problem) or type(problem).__name__
-    except msgspec.DecodeError as problem:
-        error = f"/snapshot is not a whisper-ops snapshot: {problem}"
+    except (NotJsonError, OtherShapeError) as problem:
+        error = f"what it says of itself cannot be read: {problem}"
     return Snapshot(server=target.name, at=time.time(), state="silent", error=error)
+
+
+def _snapshot(body: bytes | None) -> wire.ServerSnapshot | str:
+    """What a whisper-ops server says, or why this is none."""
+    if body is None:
+        return "it has no /snapshot, and no /health that says how many slots there are"
+    try:
+        return decode(body, wire.ServerSnapshot)[0]
+    except (NotJsonError, OtherShapeError) as problem:
+        return f"/snapshot is not a whisper-ops snapshot: {problem}"
 
 
 async def reach(target: Target) -> Snapshot:
@@ -119,11 +152,11 @@ async def reach(target: Target) -> Snapshot:
     """
     async with http_client(target) as http:
         try:
-            answer = await http.get("/")
-            if answer.status_code == httpx.codes.UNAUTHORIZED and "bearer" in _challenge(answer):
+            answer = await fetch(http, "GET", "/", seconds=_DEADLINE_SECONDS)
+            if answer.status == httpx.codes.UNAUTHORIZED and "bearer" in _challenge(answer):
                 raise needs_token(target)
-        except httpx.ProtocolError:
-            pass  # something answers, if not in HTTP: a bare WebSocket server does this
+        except (httpx.ProtocolError, UnreadableAnswer):
+            pass  # something answers, if not in HTTP, or more than fits: a bare WebSocket server, a large page
         except (httpx.HTTPError, OSError) as error:
             why = f"cannot reach {target.name}: {str(error) or type(error).__name__}; is the server running?"
             raise UserError(trust.untrusted(target.name, error) or why, Exit.UNREACHABLE) from error
@@ -136,7 +169,7 @@ def needs_token(target: Target) -> UserError:
     return UserError(f"{target.name} {said}: give it with --token-file FILE or WHISPER_OPS_TOKEN", Exit.UNREACHABLE)
 
 
-def _challenge(answer: httpx.Response) -> str:
+def _challenge(answer: Answer) -> str:
     return str(answer.headers.get("www-authenticate", "")).lower()
 
 

@@ -5,8 +5,10 @@ from pathlib import Path
 from dashboard.mapping import load, ready_made
 from dashboard.servers import Server
 from dashboard.source import Source
+from dashboard.sources.asking import AskingSource, Kind
 from dashboard.sources.local import LocalSource
 from dashboard.sources.prometheus import PrometheusSource
+from dashboard.sources.published import PublishedSource
 from dashboard.sources.whisper_ops import WhisperOpsSource
 from dashboard.sources.whisperlivekit import WhisperLiveKitSource
 
@@ -21,11 +23,27 @@ def make(server: Server, token: str | None = None, at: str | None = None) -> Sou
         return LocalSource(server.label)
     name = server.label if at is None else f"{server.label}/{at}"
     token = server.token(token)
-    match server.kind:
-        case "whisper-ops":
-            return WhisperOpsSource(server.url, name=name, token=token, at=at)
-        case "whisperlivekit":
-            return WhisperLiveKitSource(server.url, name=name, token=token, at=at)
-        case _:
-            mapping = ready_made(server.kind) if server.mapping is None else load(Path(server.mapping))
-            return PrometheusSource(server.url, mapping, name=name, token=token, at=at)
+    if server.kind in _ASKED:
+        return AskingSource(name, [_kind(kind, server.url, name, token, at) for kind in _ASKED[server.kind]])
+    mapping = ready_made(server.kind) if server.mapping is None else load(Path(server.mapping))
+    return PrometheusSource(server.url, mapping, name=name, token=token, at=at)
+
+
+_KINDS: dict[str, tuple[type[WhisperOpsSource | PublishedSource | WhisperLiveKitSource], str]] = {
+    "whisper-ops": (WhisperOpsSource, ""),
+    "published": (
+        PublishedSource,
+        "has no /snapshot: it is read by the published endpoints /health, /gpu-status and /performance",
+    ),
+    "whisperlivekit": (WhisperLiveKitSource, "is a WhisperLiveKit: it says that it runs, and has no figures"),
+}
+_ASKED = {
+    "whisper-ops": ("whisper-ops", "published", "whisperlivekit"),
+    "whisperlivekit": ("published", "whisperlivekit"),
+}
+"""What a server of a kind may turn out to be, in the order in which it is asked."""
+
+
+def _kind(kind: str, url: str, name: str, token: str | None, at: str | None) -> Kind:
+    source, remark = _KINDS[kind]
+    return Kind(lambda: source(url, name=name, token=token, at=at), remark)

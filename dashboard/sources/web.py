@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from dashboard.source import SourceError
+from dashboard.source import OtherServerError, SourceError
 from whisper_ops import trust
 from whisper_ops.answers import ACCEPTED, Answer, UnreadableAnswer, fetch_request
 
@@ -20,7 +20,7 @@ IN_PASSING_BYTES = 32 * 1024
 T = TypeVar("T")
 
 
-class NotThereError(SourceError):
+class NotThereError(OtherServerError):
     """The server answers, but has nothing under this path."""
 
 

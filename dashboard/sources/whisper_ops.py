@@ -4,9 +4,10 @@ import time
 
 import msgspec
 
-from dashboard.source import Remarks, SourceError
+from dashboard.source import OtherServerError, Remarks, SourceError
 from dashboard.sources.web import Web
 from whisper_ops import wire
+from whisper_ops.loose_json import NotJsonError, OtherShapeError, decode
 from whisper_ops.snapshot import Snapshot, from_wire
 
 _CLOCK_TOLERANCE_SECONDS = 60.0
@@ -20,14 +21,12 @@ class WhisperOpsSource:
         self.remarks = Remarks()
         self._before: wire.ServerSnapshot | None = None
         self._web = Web(url, token, at)
-        self._strict = msgspec.json.Decoder(wire.ServerSnapshot)
-        self._lax = msgspec.json.Decoder(wire.ServerSnapshot, strict=False)
 
     async def read(self) -> Snapshot:
         """One poll, stamped with this machine's clock."""
         began = time.perf_counter()
         answer = await self._web.get("/snapshot")
-        said = self._decode(answer.body, answer.content_type)
+        said = await self._web.parsed(answer, lambda: self._decode(answer.body, answer.content_type))
         at = time.time()
         self._compare_clocks(said.health.timestamp - at)
         before, self._before = self._before, said
@@ -39,22 +38,19 @@ class WhisperOpsSource:
 
     def _decode(self, body: bytes, content_type: str) -> wire.ServerSnapshot:
         try:
-            return self._strict.decode(body)
-        except msgspec.ValidationError as error:
-            return self._decode_laxly(body, error)
-        except msgspec.DecodeError as error:
+            said, loose = decode(body, wire.ServerSnapshot)
+        except OtherShapeError as error:
+            raise OtherServerError(
+                f"{self.name} answered something else than a whisper-ops server does: {error}"
+            ) from error
+        except NotJsonError as error:
             if "html" in content_type or body.lstrip()[:1] == b"<":
-                raise SourceError(
+                raise OtherServerError(
                     f"{self.name} answered HTML, not JSON; is another program listening there?"
                 ) from error
             raise SourceError(f"{self.name} sent JSON that is cut off or broken: {error}") from error
-
-    def _decode_laxly(self, body: bytes, first: msgspec.ValidationError) -> wire.ServerSnapshot:
-        try:
-            said = self._lax.decode(body)
-        except msgspec.ValidationError as error:
-            raise SourceError(f"{self.name} answered something else than a whisper-ops server does: {error}") from error
-        self.remarks.note("numbers as text", f"{self.name} sends numbers as text, which were read as numbers: {first}")
+        if loose is not None:
+            self.remarks.note(loose.kind, f"{self.name} sends {loose.words}")
         return said
 
     def _compare_clocks(self, ahead: float) -> None:

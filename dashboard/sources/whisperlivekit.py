@@ -4,9 +4,10 @@ import time
 
 import msgspec
 
-from dashboard.source import Remarks, SourceError
+from dashboard.source import OtherServerError, Remarks
 from dashboard.sources.web import Web
 from dashboard.sources.whisper_ops import address
+from whisper_ops.loose_json import NotJsonError, OtherShapeError, decode
 from whisper_ops.snapshot import Identity, ServerFigures, Snapshot
 
 
@@ -29,9 +30,9 @@ class WhisperLiveKitSource:
         began = time.perf_counter()
         answer = await self._web.get("/health")
         try:
-            health = msgspec.json.decode(answer.body, type=_Health)
-        except msgspec.DecodeError as error:
-            raise SourceError(f"{self.name} answered something else than WhisperLiveKit does: {error}") from error
+            health, _ = decode(answer.body, _Health)
+        except (NotJsonError, OtherShapeError) as error:
+            raise OtherServerError(f"{self.name} answered something else than WhisperLiveKit does: {error}") from error
         return Snapshot(
             server=self.name,
             at=time.time(),

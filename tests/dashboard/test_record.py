@@ -117,7 +117,8 @@ async def test_a_second_recorder_is_told_who_records(tmp_path: Path) -> None:
 
 async def test_trouble_is_said_once_and_so_is_its_end(tmp_path: Path) -> None:
     history = tmp_path / "history.db"
-    bodies = [http(b"<html>", kind="text/html")] * 2 + [http(wire.encode(said(at=time.time() - 3600)))] * 1000
+    # A poll asks for /snapshot, and then twice for /health whether it is of another make.
+    bodies = [http(b"<html>", kind="text/html")] * 6 + [http(wire.encode(said(at=time.time() - 3600)))] * 1000
     answers = iter(bodies)
     async with (
         listening(answering(lambda: next(answers))) as port,

@@ -1,0 +1,44 @@
+"""A server that has only the published endpoints: three requests a poll."""
+
+import time
+
+from dashboard.source import OtherServerError, Remarks
+from dashboard.sources.web import NotThereError, Web
+from dashboard.sources.whisper_ops import address
+from whisper_ops import published
+from whisper_ops.loose_json import NotJsonError, OtherShapeError
+from whisper_ops.snapshot import Snapshot
+
+
+class PublishedSource:
+    """Polls `/health`, `/gpu-status` and `/performance` of `URL`."""
+
+    def __init__(self, url: str, *, name: str | None = None, token: str | None = None, at: str | None = None) -> None:
+        self.name = name or address(url)
+        self.remarks = Remarks()
+        self._web = Web(url, token, at)
+
+    async def read(self) -> Snapshot:
+        """One poll: slots, GPUs, memory, set-up times."""
+        began = time.perf_counter()
+        try:
+            said = await published.ask(self._get)
+        except (NotJsonError, OtherShapeError) as error:
+            raise OtherServerError(
+                f"{self.name} answered something else than the published endpoints: {error}"
+            ) from error
+        if said is None:
+            raise OtherServerError(f"the /health of {self.name} does not say how many slots it has")
+        if said.remark is not None:
+            self.remarks.note(said.remark.kind, f"{self.name} sends {said.remark.words}")
+        return published.snapshot(self.name, time.time(), time.perf_counter() - began, said)
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._web.close()
+
+    async def _get(self, path: str) -> bytes | None:
+        try:
+            return (await self._web.get(path)).body
+        except NotThereError:
+            return None

@@ -1,0 +1,61 @@
+"""JSON as servers of any make write it, into one of our types; what cannot be is unknown, not an error."""
+
+import json
+import math
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class NotJsonError(ValueError):
+    """It is no JSON at all, or broken off."""
+
+
+class OtherShapeError(ValueError):
+    """It is JSON, but of something else."""
+
+
+class Loose(NamedTuple):
+    """What was loose about it, though it could be read."""
+
+    kind: str
+    words: str
+
+
+def decode(body: bytes, kind: type[T]) -> tuple[T, Loose | None]:
+    """The value, and what was loose about it, if anything: numbers as text, numbers beyond all bounds, NaN.
+
+    Raises:
+        NotJsonError: it cannot be read.
+        OtherShapeError: it is not a `kind`; with its first difference.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind), None
+    except msgspec.DecodeError as error:
+        first = str(error)
+    try:
+        text = Loose("numbers as text", f"numbers as text, which were read as numbers: {first}")
+        return msgspec.json.decode(body, type=kind, strict=False), text
+    except msgspec.DecodeError as error:
+        last = error
+    # Python's own reader takes NaN, Infinity and 1e999, which JSON has not and other software writes.
+    try:
+        loose = json.loads(body, parse_constant=lambda _: None, parse_float=_float, parse_int=_int)
+    except (ValueError, RecursionError) as error:
+        raise NotJsonError(str(last)) from error
+    try:
+        none = Loose("numbers that are none", f"numbers that are none, which were taken as unknown: {first}")
+        return msgspec.convert(loose, kind, strict=False), none
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise OtherShapeError(str(error)) from error
+
+
+def _float(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+def _int(text: str) -> Any:  # noqa: ANN401  # a number, or none
+    return int(text) if len(text) < 300 else None
