@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket
 from server.devices import Device
 from server.front import admin, endpoints, files
 from server.front.auth import allowed, presented, subprotocol
+from server.front.departures import Departures
 from server.front.hub import Hub
 from server.front.ws.base import Conversation
 from server.front.ws.livekit import LiveKitConnection
@@ -107,6 +108,7 @@ def make_app(hub: Hub, views: Views | None = None) -> FastAPI:
     for path, dialect in DIALECTS.items():
         app.router.routes.append(WebSocketRoute(path, _endpoint(hub, dialect)))
     app.add_middleware(TokenGate, token=hub.settings.token, is_ticket=hub.admission.knows)
+    app.add_middleware(Departures)
     _describe(app)
     return app
 

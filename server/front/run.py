@@ -7,15 +7,17 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 import uvicorn
 
-from server.front import logs
+from server import logs
 from server.front.app import make_app
 from server.front.descriptors import make_room
 from server.front.http import BoundedHttp
 from server.front.hub import Hub
+from server.front.supervisor import spawn
 from server.front.tls import server_context
 from server.front.websocket import BoundedWebSocket
 from server.settings import Settings
@@ -106,7 +108,8 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     port = sock.getsockname()[1]
 
     async def main() -> None:
-        hub = Hub(dataclasses.replace(settings, port=port))
+        launch = partial(spawn, log_json=settings.log_json)
+        hub = Hub(dataclasses.replace(settings, port=port), launch=launch)
         config = uvicorn.Config(
             make_app(hub),
             http=BoundedHttp,

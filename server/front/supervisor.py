@@ -73,10 +73,10 @@ Launch = Callable[[socket.socket], Awaitable[Process]]
 """Starts a worker that talks over its end of a socket pair, and takes that end over."""
 
 
-async def spawn(theirs: socket.socket) -> Process:
+async def spawn(theirs: socket.socket, *, log_json: bool = False) -> Process:
     """Start a worker as a process of its own: never forked, as CUDA does not survive a fork."""
     with theirs:
-        command = (sys.executable, "-m", "server.worker", str(theirs.fileno()))
+        command = (sys.executable, "-m", "server.worker", str(theirs.fileno()), "json" if log_json else "plain")
         # OpenMP's default would be a thread a core in each of several lanes.
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         return await asyncio.create_subprocess_exec(

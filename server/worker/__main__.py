@@ -1,4 +1,4 @@
-"""`python -m server.worker FD`: the process that the supervisor starts, with its end of a socket pair."""
+"""`python -m server.worker FD plain|json`: the process that the supervisor starts, with its end of a socket pair."""
 
 import asyncio
 import contextlib
@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 
+from server import logs
 from server.worker.loop import Worker
 
 
@@ -26,6 +27,7 @@ def main() -> None:
         import uvloop  # noqa: PLC0415  # not on every platform, and asyncio's own loop serves as well
 
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    logs.set_up(as_json=sys.argv[2] == "json")
     asyncio.run(_serve(int(sys.argv[1])))
 
 

@@ -1,7 +1,7 @@
 """`whisper-ops record`: the history grows without a screen, as a service does it."""
 
 import asyncio
-from contextlib import suppress
+import sys
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -9,6 +9,7 @@ import click
 
 from whisper_ops.cli.options import history_option
 from whisper_ops.cli.watching import watch_options
+from whisper_ops.line_writer import LineWriter
 from whisper_ops.secrets import read_token
 
 
@@ -63,10 +64,10 @@ def command(servers: tuple[str, ...], history: Path, **options: Unpack[Options])
         alerts=options["alerts"],
         token=read_token(options["token_file"]),
     )
-    recorder = Recorder(watch, history, _say, webhook=options["webhook"], on_alert=options["on_alert"])
-    return asyncio.run(recorder.run(options["duration"]))
-
-
-def _say(sentence: str) -> None:
-    with suppress(OSError):  # a terminal that was closed is no reason to stop recording
-        click.echo(sentence, err=True)
+    # A terminal that was closed, or a pipe that nobody reads, is no reason to stop recording.
+    lines = LineWriter(sys.stderr.fileno(), lambda count: f"{count} lines were dropped, as nobody read them in time")
+    try:
+        recorder = Recorder(watch, history, lines.put, webhook=options["webhook"], on_alert=options["on_alert"])
+        return asyncio.run(recorder.run(options["duration"]))
+    finally:
+        lines.close()

@@ -1,0 +1,39 @@
+"""Words from outside: cleaned once, where they come in, so that whoever shows them need not wonder.
+
+A server, an exporter, a client, a file or a driver may say anything: sequences that take over a terminal, letters that
+run backwards, line breaks that begin a command of their own, or a megabyte. What is left here is one line of text that
+can be printed. It is still text of others: each writer escapes what its own language (markup, HTML, YAML, a formula)
+would read in it.
+"""
+
+import unicodedata
+
+NAME_LIMIT = 200
+"""Characters of a name: of a GPU, a model, a host."""
+SENTENCE_LIMIT = 1000
+REPLACEMENT = "�"
+_JOINERS = "\u200c\u200d"
+"""Invisible, harmless, and letters of their own to Persian and the Indic scripts."""
+_SPACES = "\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+_SPACED = str.maketrans(dict.fromkeys(_SPACES, " "))
+
+
+def name(text: str) -> str:
+    """A name as it can be shown and stored: one line, printable, of bounded length."""
+    return one_line(text, NAME_LIMIT)
+
+
+def one_line(text: str, limit: int | None = None) -> str:
+    """Text without control characters, format characters (which turn the direction of what follows) and line breaks."""
+    if limit is not None and len(text) > limit:
+        text = text[: limit - 1] + "…"
+    # Of all that is not printable, plain spaces are the one thing a text needs.
+    if text.isprintable():
+        return text
+    return "".join(_shown(character) for character in text.translate(_SPACED))
+
+
+def _shown(character: str) -> str:
+    if character.isprintable() or character in _JOINERS:
+        return character
+    return " " if unicodedata.category(character) == "Zs" else REPLACEMENT
