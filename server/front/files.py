@@ -1,169 +1,246 @@
-"""`POST /v1/audio/transcriptions`: OpenAI's form for files. A file is a stream that is played as fast as it goes."""
+"""`POST /v1/audio/transcriptions`: OpenAI's form for files. A file is a stream that is played as fast as it goes.
+
+A slot is taken before the first byte of a file is read. A few files are in work at once, so that together they have a
+bound of memory and leave slots to live streams; the others wait a little, unread. Everything ends when the client does.
+"""
 
 import asyncio
-import email.parser
-import email.policy
-import io
-import itertools
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from typing import BinaryIO, TypeVar
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
 
 from server import ipc
-from server.encodings import SAMPLE_RATE
 from server.front.hub import Hub, Refused
-from server.front.session import Audio, Session
-from server.languages import NAMES, LanguageError
-from whisper_ops import wire
+from server.front.session import Session
+from server.languages import LanguageError
+from server.uploads import answers, form
+from server.uploads.decoder import DecodeError, Decoder
+from server.uploads.form import FormError, Wanted
 
-MAX_BYTES = 25 << 20
-"""OpenAI's own limit for an upload."""
+T = TypeVar("T")
+
 MAX_SECONDS = 2 * 3600
 """Of audio: a small file can hold days of silence."""
+AT_ONCE = 4
+"""Files in work. Each may hold its 25 MiB and a decoding process of at most half a GiB."""
+TURN_SECONDS = 20.0
+"""A file waits so long for its turn."""
 _AHEAD_SECONDS = 20.0
 """So much audio may wait for its text; a live stream may fall behind further before it is stopped."""
-_CHUNK = SAMPLE_RATE * 2
 
 
-class _UploadError(ValueError):
-    """The upload cannot be taken; the message says why."""
+class _UndecodedError(Exception):
+    """The engine failed on a part of the file."""
 
 
-@dataclass(frozen=True)
-class Form:
-    """What was uploaded, as 16-bit samples at 16 kHz, and what is wanted of it."""
+@dataclass
+class _Job:
+    """One file in work."""
 
-    audio: bytes
-    language: str | None
-    answer: str
+    wanted: Wanted
+    session: Session
+    decoder: Decoder
+    failed: bool = False
+    """By a fault of ours."""
 
-
-def read_form(content_type: str, body: bytes) -> Form:
-    """Take the form apart and decode its file. Blocks: call it in a thread.
-
-    Raises:
-        _UploadError: it is no such form, or the file no audio.
-    """
-    head = f"Content-Type: {content_type}\r\n\r\n".encode("latin-1")
-    message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + body)
-    if not message.is_multipart():
-        raise _UploadError("send multipart/form-data with a field named file")
-    fields: dict[str, bytes] = {}
-    for part in message.iter_parts():
-        name = part.get_param("name", header="content-disposition")
-        payload = part.get_payload(decode=True)
-        if isinstance(name, str) and isinstance(payload, bytes):
-            fields[name] = payload
-    if not fields.get("file"):
-        raise _UploadError("the field named file is missing or empty")
-    answer = fields.get("response_format", b"json").decode(errors="replace")
-    if answer not in ("json", "text", "verbose_json"):
-        raise _UploadError(f"response_format {answer!r} is not offered; say json, text or verbose_json")
-    return Form(_decoded(fields["file"]), fields.get("language", b"").decode(errors="replace") or None, answer)
-
-
-def _decoded(data: bytes) -> bytes:
-    import av  # noqa: PLC0415  # half a second, for the first file only
-
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-    samples = bytearray()
-    try:
-        with av.open(io.BytesIO(data), "r") as container:
-            for frame in itertools.chain(container.decode(audio=0), [None]):
-                for out in resampler.resample(frame):
-                    samples += out.to_ndarray().tobytes()
-                if len(samples) > MAX_SECONDS * SAMPLE_RATE * 2:
-                    raise _UploadError(
-                        f"the file holds more than {MAX_SECONDS // 3600} hours of audio; send it in parts"
-                    )
-    except (av.FFmpegError, IndexError) as error:
-        raise _UploadError(f"the file holds no audio that can be read: {error}") from error
-    return bytes(samples)
-
-
-async def _finals(hub: Hub, session: Session, audio: bytes) -> AsyncIterator[ipc.Final]:
-    """Play the audio no faster than it is decoded, and pass on the finals.
-
-    Raises:
-        Refused: the stream could not be brought to its end.
-    """
-    feeding = asyncio.create_task(_feed(hub, session, audio))
-    try:
-        while (message := await session.outbox.get()) is not None:
-            match message:
-                case ipc.Final():
-                    yield message
-                case ipc.Fault():
-                    raise Refused(message.code, message.reason)
-                case ipc.Done():
-                    return
-    finally:
-        feeding.cancel()
-
-
-async def _feed(hub: Hub, session: Session, audio: bytes) -> None:
-    for at in range(0, len(audio), _CHUNK):
-        while session.lag_s > _AHEAD_SECONDS:  # noqa: ASYNC110  # lag is a figure, not an event
-            await asyncio.sleep(0.02)
-        hub.hear(session, audio[at : at + _CHUNK])
-        await asyncio.sleep(0)
-    hub.end(session)
-
-
-def _error(status: int, message: str, kind: str, param: str | None = None, **headers: str) -> Response:
-    body = {"error": {"message": message, "type": kind, "param": param, "code": None}}
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Response(wire.encode(body), status, named, "application/json")
+    @property
+    def seconds(self) -> float:
+        """Of sound, so far."""
+        return self.session.received_s
 
 
 def router(hub: Hub) -> APIRouter:
     """The route over one hub."""
     api = APIRouter()
+    turns = asyncio.Semaphore(AT_ONCE)
 
     @api.post("/v1/audio/transcriptions", summary="A whole file, in OpenAI's form")
     async def transcriptions(request: Request) -> Response:
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BYTES:
-                return _error(413, f"a file may have {MAX_BYTES >> 20} MiB", "invalid_request_error")
+        opened = _opened(hub, request, turns)
         try:
-            form = await asyncio.to_thread(read_form, request.headers.get("content-type", ""), bytes(body))
-        except _UploadError as error:
-            return _error(400, str(error), "invalid_request_error")
-        address = request.client.host if request.client else ""
-        try:
-            return await _transcribe(hub, form, address)
-        except Refused as refusal:
-            return _error(503, refusal.message, "server_error", Retry_After=f"{refusal.retry_after_s:.0f}")
-        except LanguageError as error:
-            return _error(400, str(error), "invalid_request_error", "language")
+            job = await anext(opened)
+        except BaseException as error:  # noqa: BLE001  # whatever it is, it has an answer, or goes on its way below
+            await opened.aclose()
+            return _answer_to(error)
+        if job.wanted.stream:
+            return StreamingResponse(_events(hub, job, opened), media_type="text/event-stream")
+        async with aclosing(opened):
+            try:
+                return await _while_there(request, _whole(hub, job))
+            except ClientDisconnect as error:
+                return _answer_to(error)
 
     return api
 
 
-async def _transcribe(hub: Hub, form: Form, address: str) -> Response:
-    connection_id = secrets.token_hex(6)
-    hub.admit(connection_id, address)
-    session = None
+async def _opened(hub: Hub, request: Request, turns: asyncio.Semaphore) -> AsyncGenerator[_Job, None]:
+    """One job, whose slot, process and memory are given back when this generator is closed.
+
+    Raises:
+        Refused, FormError, LanguageError, ClientDisconnect: there is none.
+    """
+    if int(request.headers.get("content-length") or 0) > form.MAX_BYTES + (1 << 20):
+        raise form.too_large()
+    async with _turn(turns):
+        connection_id, address = secrets.token_hex(6), request.client.host if request.client else ""
+        hub.admit(connection_id, address)
+        session = job = None
+        try:
+            wanted, file = await form.read(request, hub.settings.model)
+            with file:
+                await _while_there(request, hub.wait_ready(connection_id))
+                session = hub.open(connection_id, wanted.audio, address=address)
+                job = _Job(wanted, session, await _decoder(file))
+            yield job
+        finally:
+            if session is not None:
+                hub.close(session, failed=job is None or job.failed)
+            else:
+                hub.leave(connection_id)
+            if job is not None:
+                job.decoder.end()
+                await asyncio.shield(asyncio.to_thread(job.decoder.close))
+
+
+async def _decoder(file: BinaryIO) -> Decoder:
+    """A process for it.
+
+    Raises:
+        Refused: this machine has none left.
+    """
     try:
-        await hub.wait_ready(connection_id)
-        session = hub.open(connection_id, Audio(language=form.language), address=address)
-        finals = [final async for final in _finals(hub, session, form.audio)]
+        return await asyncio.to_thread(Decoder, file, MAX_SECONDS)
+    except OSError as error:
+        raise Refused("server_fault", f"no process to decode it can be started: {error.strerror}") from error
+
+
+@asynccontextmanager
+async def _turn(turns: asyncio.Semaphore) -> AsyncIterator[None]:
+    try:
+        await asyncio.wait_for(turns.acquire(), TURN_SECONDS)
+    except TimeoutError as error:
+        raise Refused("too_many_files", f"{AT_ONCE} files are in work; try again soon") from error
+    try:
+        yield
     finally:
-        if session is not None:
-            hub.close(session, failed=not session.done)
+        turns.release()
+
+
+def _answer_to(error: BaseException) -> Response:
+    """Of a request that came to nothing."""
+    match error:
+        case FormError():
+            return answers.error(error.status, str(error), "invalid_request_error", error.param, error.code)
+        case DecodeError():
+            return answers.error(400, str(error), "invalid_request_error", "file")
+        case LanguageError():
+            return answers.error(400, str(error), "invalid_request_error", "language", "unsupported_language")
+        case _UndecodedError():
+            return answers.error(500, str(error), "server_error", code="decode_failed")
+        case Refused():
+            retry = f"{error.retry_after_s:.0f}"
+            return answers.error(503, error.message, "server_error", code=error.code, Retry_After=retry)
+        case ClientDisconnect():
+            return Response(status_code=499)  # nobody reads it
+    raise error
+
+
+async def _while_there(request: Request, work: Coroutine[None, None, T]) -> T:
+    """Do it while the client is there. Its request has been read.
+
+    Raises:
+        ClientDisconnect: it left.
+    """
+    working, leaving = asyncio.create_task(work), asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return await working
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.wait({working, leaving})
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _whole(hub: Hub, job: _Job) -> Response:
+    try:
+        finals = [final async for final in _finals(hub, job)]
+    except (DecodeError, Refused, _UndecodedError) as error:
+        job.failed = not isinstance(error, DecodeError)
+        return _answer_to(error)
+    loaded = hub.workers[job.session.gpu_id].loaded
+    language = job.session.audio.language or ("en" if loaded is not None and loaded.languages == "en" else None)
+    return answers.whole(job.wanted, finals, job.seconds, language)
+
+
+async def _events(hub: Hub, job: _Job, opened: AsyncGenerator[_Job, None]) -> AsyncIterator[bytes]:
+    """The finals as they come, then all of them; an error, when it comes to one, is an event too."""
+    texts: list[str] = []
+    async with aclosing(opened):
+        try:
+            async for final in _finals(hub, job):
+                yield answers.delta(f" {final.text}" if texts else final.text)
+                texts.append(final.text)
+        except (DecodeError, Refused, _UndecodedError) as error:
+            job.failed = not isinstance(error, DecodeError)
+            yield b"data: " + bytes(_answer_to(error).body) + b"\n\n"
         else:
-            hub.leave(connection_id)
-    text = " ".join(final.text for final in finals)
-    if form.answer == "text":
-        return Response(text + "\n", media_type="text/plain; charset=utf-8")
-    if form.answer == "json":
-        return Response(wire.encode({"text": text}), media_type="application/json")
-    segments = [{"id": i, "start": f.start, "end": f.end, "text": f.text} for i, f in enumerate(finals)]
-    seconds = len(form.audio) / 2 / SAMPLE_RATE
-    language = NAMES.get(session.audio.language or "")
-    verbose = {"task": "transcribe", "language": language, "duration": seconds, "text": text, "segments": segments}
-    return Response(wire.encode(verbose), media_type="application/json")
+            yield answers.done(" ".join(texts))
+
+
+async def _finals(hub: Hub, job: _Job) -> AsyncIterator[ipc.Final]:
+    """Play the audio no faster than it is decoded, and pass on the finals.
+
+    Raises:
+        DecodeError: the file is no audio.
+        Refused: the stream could not be brought to its end.
+        _UndecodedError: words are missing.
+    """
+    feeding = asyncio.create_task(_feed(hub, job))
+    feeding.add_done_callback(lambda task: job.session.outbox.close() if _failed(task) else None)
+    try:
+        while (message := await job.session.outbox.get()) is not None:
+            match message:
+                case ipc.Final():
+                    yield message
+                case ipc.Undecoded():
+                    raise _UndecodedError(ipc.undecoded_sentence(message))
+                case ipc.Fault():
+                    raise Refused(message.code, message.reason)
+                case ipc.Done():
+                    return
+        await feeding
+    finally:
+        feeding.cancel()
+        job.decoder.end()
+        await asyncio.gather(feeding, return_exceptions=True)
+
+
+def _failed(task: "asyncio.Task[None]") -> bool:
+    return not task.cancelled() and task.exception() is not None
+
+
+async def _feed(hub: Hub, job: _Job) -> None:
+    session = job.session
+    while data := await asyncio.to_thread(job.decoder.read):
+        while session.lag_s > _AHEAD_SECONDS and not session.done:  # noqa: ASYNC110  # lag is a figure, not an event
+            await asyncio.sleep(0.02)
+        if session.done:
+            return
+        hub.hear(session, data)
+        await asyncio.sleep(0)
+    if not session.received_samples:
+        raise DecodeError("the file holds no audio")
+    hub.end(session)

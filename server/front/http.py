@@ -1,58 +1,146 @@
-"""uvicorn's HTTP, with a deadline and a bound for the head of a request.
+"""uvicorn's HTTP, with bounds for what comes before and between the bodies, and deadlines for all of it.
 
 A client that sends half a head and waits would otherwise hold its file descriptor for ever, and some thousand of them
-the whole server's.
+the whole server's; one that sends trailers without end would fill the memory. A body is bounded by who reads it:
+however much of it arrives together with its head, it does not count here.
 """
 
 import asyncio
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_SECONDS = 10.0
+"""For a head, from the connection's or the last request's end."""
+REST_SECONDS = 30.0
+"""For what is left of a body whose request is answered: it is read and thrown away."""
 HEAD_BYTES = 64 << 10
+"""For the address and the headers of a request, its trailers, and whatever else is neither head nor body."""
+_TOO_LARGE = b"the address and headers of a request may have 64 KiB"
 
 
 class BoundedHttp(HttpToolsProtocol):
     """See the module."""
 
-    _head_due: asyncio.TimerHandle | None = None
-    _head_bytes = 0
+    _due: asyncio.TimerHandle | None = None
+    _fields_bytes = 0
+    _idle_bytes = 0
+    """Received since the last byte that got anything done: an unfinished header, the frames of chunks."""
+    _moved = False
+    _over = True
+    """Whether the newest request was read to its end."""
+    _in_head = True
+    _refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
-        self._expect_head()
-
-    def on_message_begin(self) -> None:
-        """Another head begins; httptools calls this."""
-        super().on_message_begin()
-        if self._head_due is None:
-            self._expect_head()
-
-    def on_headers_complete(self) -> None:
-        """The head is there; httptools calls this."""
-        self._head_is_there()
-        super().on_headers_complete()
-
-    def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
-        if self._head_due is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES:
-                self.transport.abort()
-                return
-        super().data_received(data)
+        self._within(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
-        self._head_is_there()
+        self._in_time()
         super().connection_lost(exc)
 
-    def _expect_head(self) -> None:
-        self._head_bytes = 0
-        self._head_due = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if self._refused:
+            return
+        self._moved = False
+        super().data_received(data)
+        self._idle_bytes = 0 if self._moved else self._idle_bytes + len(data)
+        if self._idle_bytes > HEAD_BYTES and not self._refused:
+            self._refuse()
 
-    def _head_is_there(self) -> None:
-        if self._head_due is not None:
-            self._head_due.cancel()
-            self._head_due = None
+    # --- httptools calls these -----------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Another head begins."""
+        super().on_message_begin()
+        self._moved, self._fields_bytes, self._in_head = True, 0, True
+        if self._due is None:
+            self._within(HEAD_SECONDS)
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the address."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer, which nobody reads."""
+        self._count(len(name) + len(value) + 4)
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self._in_time()
+        self._moved, self._in_head, self._over = True, False, False
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._moved = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is read to its end."""
+        self._moved = self._over = True
+        super().on_message_complete()
+        if self._idle():
+            # It was answered before: uvicorn's own wait for the next one is over already.
+            self._in_time()
+            self._within(HEAD_SECONDS)
+
+    # --- uvicorn calls these -------------------------------------------------------------------------
+
+    def on_response_complete(self) -> None:
+        """A request is answered."""
+        super().on_response_complete()
+        if not self._over and self.cycle.response_complete and not self.transport.is_closing():
+            self._within(REST_SECONDS)
+
+    def send_400_response(self, msg: str) -> None:
+        """Parsing has stopped."""
+        if not self._refused:
+            super().send_400_response(msg)
+
+    # ------------------------------------------------------------------------------------------------
+
+    def _idle(self, *, unasked: bool = False) -> bool:
+        """Whether every request so far is answered; `unasked`: what it is when there was none."""
+        cycle: Any = self.cycle
+        return unasked if cycle is None else bool(cycle.response_complete)
+
+    def _count(self, size: int) -> None:
+        self._fields_bytes += size
+        if self._fields_bytes > HEAD_BYTES:
+            self._refuse()
+            raise ValueError("too large a head")  # stops the parser
+
+    def _refuse(self) -> None:
+        """Say why, unless an answer is on its way already, and hang up."""
+        self._refused = True
+        self._in_time()
+        if self._idle(unasked=True):
+            lines = [
+                b"HTTP/1.1 431 Request Header Fields Too Large",
+                b"content-type: text/plain; charset=utf-8",
+                b"content-length: %d" % len(_TOO_LARGE),
+                b"connection: close",
+                b"",
+                _TOO_LARGE,
+            ]
+            self.transport.write(b"\r\n".join(lines))
+            self.transport.close()
+        else:
+            self.transport.abort()
+
+    def _within(self, seconds: float) -> None:
+        self._in_time()
+        self._due = self.loop.call_later(seconds, self.transport.abort)
+
+    def _in_time(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None

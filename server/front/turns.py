@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from server import ipc
+from server.front.reading import UnreadableError
 
 
 class ServerVad(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -15,6 +16,18 @@ class ServerVad(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     threshold: Annotated[float, Meta(ge=0.05, le=0.95)] | None = None
     prefix_padding_ms: Annotated[int, Meta(ge=0, le=900)] | None = None
     silence_duration_ms: Annotated[int, Meta(ge=100, le=10_000)] | None = None
+
+    @classmethod
+    def of_text(cls, fields: dict[str, str]) -> "ServerVad":
+        """The same from the fields of a form.
+
+        Raises:
+            UnreadableError: it is none.
+        """
+        try:
+            return msgspec.convert(fields, cls, strict=False)
+        except msgspec.ValidationError as error:
+            raise UnreadableError(str(error).replace("$.", "")) from error
 
     def turns(self) -> ipc.Turns | None:
         """What a worker must know of it; None: nothing."""

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import json
 import re
+import struct
 from pathlib import Path
 
 import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from tests.server.test_http import _wav
 from tests.support.programs import DEPLOY, checked, nginx, tool
 from tests.support.servers import running_server
 
@@ -56,6 +58,26 @@ async def test_streams_pass_through_nginx_and_a_full_replica_sends_them_to_the_n
         for server in servers:
             await asyncio.to_thread(server.wait_until, "/health", lambda said: said["capacity"]["used_slots"] == 0)
         assert (await first(url, {"ready"}))["type"] == "ready"
+
+
+def test_a_file_of_25_mib_passes_through_nginx(tmp_path: Path) -> None:
+    tool("nginx")
+    wav = _wav(30.0)
+    # A part that nobody plays fills the rest.
+    junk = (25 << 20) - len(wav) - 8
+    sound = wav[:36] + b"JUNK" + struct.pack("<I", junk) + bytes(junk) + wav[36:]
+    assert len(sound) == 25 << 20
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(running_server(tmp_path, *SIMULATED))
+        port = stack.enter_context(nginx(tmp_path, [server]))
+        url = f"http://127.0.0.1:{port}/v1/audio/transcriptions"
+        for body in (wav, sound):
+            answer = httpx.post(url, files={"file": ("a.wav", body)}, timeout=60)
+            assert answer.status_code == 200
+            assert len(answer.json()["text"].split()) == 75
+        large = httpx.post(url, files={"file": ("a.wav", sound + bytes(100))}, timeout=60)
+        assert large.status_code == 413
+        assert "25 MiB" in large.json()["error"]["message"]
 
 
 def test_the_prometheus_configuration_and_its_rules_are_valid() -> None:

@@ -1,6 +1,7 @@
 """Other programs that are really run: nginx before real servers, and the checkers of configuration files."""
 
 import contextlib
+import os
 import shutil
 import subprocess
 import time
@@ -42,8 +43,10 @@ def nginx(folder: Path, servers: list[Running]) -> Iterator[int]:
     temporary = "\n".join(
         f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
+    # Started as root its workers would be somebody who may not enter the test's folder.
+    user = "user root; " if os.geteuid() == 0 else ""
     main.write_text(
-        f"daemon off; pid {folder}/nginx.pid; error_log stderr; events {{ worker_connections 256; }}\n"
+        f"{user}daemon off; pid {folder}/nginx.pid; error_log stderr; events {{ worker_connections 256; }}\n"
         f"http {{ access_log off; {temporary} include {folder}/ours.conf; }}\n",
         "utf-8",
     )
