@@ -1,0 +1,70 @@
+"""What the engine will take of a device's memory, said before it takes it; and how many slots there can be."""
+
+from dataclasses import dataclass
+
+from server.engines.torch.features import Features
+from server.engines.torch.shapes import AUDIO_POSITIONS, Shape
+from server.engines.torch.slots import slot_size, staging_size
+
+_GB = 1e9
+_RESERVE = 0.05
+"""Of the device, left to its driver and to what we did not count."""
+_ACTIVATIONS = 14
+"""Tensors of an encoder layer's input size that are alive at once, its four times wider middle included."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bytes, and what follows from them."""
+
+    weights: float
+    slot: float
+    buffers: float
+    """Features, the way into the slots, and what an encode needs meanwhile; graphs take their working memory here."""
+    slots: int
+    free: float
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.weights + self.slot * self.slots + self.buffers
+
+    def __str__(self) -> str:
+        return (
+            f"{_gb(self.weights)} of weights, {self.slots} slots of {self.slot / 1e6:.1f} MB, "
+            f"{_gb(self.buffers)} of buffers and graphs: {_gb(self.total)} of {_gb(self.free)} free"
+        )
+
+
+def plan(shape: Shape, weights: float, itemsize: int, rows: int, streams: int, free: float, device: str) -> Budget:
+    """How the memory will be used: three slots a row of a batch, as far as they fit.
+
+    Args:
+        shape: the model's.
+        weights: their bytes.
+        itemsize: bytes a number.
+        rows: the most in a batch.
+        streams: windows whose frames are kept.
+        free: bytes that the device has for the engine, the weights included.
+        device: its name.
+
+    Raises:
+        RuntimeError: not even one batch fits; the message is a sentence for the user.
+    """
+    activations = rows * AUDIO_POSITIONS * shape.width * _ACTIVATIONS * itemsize
+    logits = 2 * 3 * rows * shape.vocabulary * 4
+    buffers = staging_size(shape, rows, itemsize) + Features.size(shape.mels, streams) + activations + logits
+    slot = slot_size(shape, itemsize)
+    room = free * (1 - _RESERVE) - weights - buffers - slot
+    slots = min(3 * rows, int(room // slot))
+    if slots < rows:
+        need = (weights + buffers + slot * (rows + 1)) / (1 - _RESERVE)
+        raise RuntimeError(
+            f"the model does not fit: batches of {rows} need {_gb(need)} and {device} has {_gb(free)} free; "
+            "say a smaller --max-batch, a smaller model or --compute-type, or end what else uses the device"
+        )
+    return Budget(weights, slot, buffers, slots, free)
+
+
+def _gb(value: float) -> str:
+    return f"{value / _GB:.1f} GB"

@@ -1,0 +1,193 @@
+"""The torch engine, as the worker sees it."""
+
+import atexit
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from server.encodings import SAMPLE_RATE
+from server.engines.base import Done, EngineInfo, Hypothesis, Row, TimedWord
+from server.engines.mel import FRAMES_PER_SECOND, HOP
+from server.engines.texts import LONGEST_TEXT, Texts, token_cap
+from server.engines.torch import budget, weights
+from server.engines.torch.alignment import first_frames
+from server.engines.torch.choice import random_shape
+from server.engines.torch.features import Features
+from server.engines.torch.model import Model
+from server.engines.torch.pipeline import Pipeline
+from server.engines.torch.rows import Work
+from server.engines.torch.seam import Seam, seam_for
+from server.engines.torch.slots import Slots, Tokens
+from server.engines.torch.weights import Weights
+
+RANDOM_TOKENS_PER_SECOND = 3.3
+"""What a model of random weights says: as much as English speech has."""
+_KEPT_STREAMS = {"cpu": 64, "cuda": 1024}
+"""Windows whose mel frames are kept on the device."""
+RANDOM_TOKENS_PER_WORD = 1.3
+_EOT = 50257
+
+
+class TorchEngine:
+    """See `server.engines.base.RowEngine`. `model` is a folder, or `random:` and a published shape's name."""
+
+    def __init__(
+        self, model: str, device: str, compute_type: str, max_batch: int, threads: int, seam: Seam | None = None
+    ) -> None:
+        self._model, self._device, self._rows = model, device, max_batch
+        self._compute_type, self._threads = compute_type, threads
+        self._seam = seam
+        self._texts: Texts | None = None
+
+    # --- loading ------------------------------------------------------------------------------------
+
+    def load(self) -> EngineInfo:
+        """See `Engine`."""
+        seam = self._seam = self._seam or seam_for(self._device, self._threads)
+        kind = "float32" if seam.device.type == "cpu" else "bfloat16"
+        if self._compute_type != "default":
+            kind = self._compute_type
+        return self.load_weights(self._read(getattr(torch, kind)), kind)
+
+    def _read(self, dtype: Any) -> Weights:  # noqa: ANN401  # torch's
+        assert self._seam is not None
+        shape = random_shape(self._model)
+        if shape is not None:
+            return weights.at_random(shape, self._seam.device, dtype)
+        self._texts = Texts(Path(self._model))
+        return weights.load(Path(self._model), self._seam.device, dtype)
+
+    def load_weights(self, found: Weights, kind: str) -> EngineInfo:
+        """Make everything that serves from weights that are already on the device."""
+        seam = self._seam
+        assert seam is not None
+        self._random, self._shape = found.random, found.shape
+        itemsize = getattr(torch, kind).itemsize
+        streams = max(_KEPT_STREAMS[seam.device.type], 2 * self._rows)
+        free = seam.memory().free + found.size
+        plan = budget.plan(found.shape, found.size, itemsize, self._rows, streams, free, self._device)
+        multilingual = found.shape.multilingual
+        self._languages = self._texts.languages(multilingual=multilingual) if self._texts else ("en",)
+        tokens = self._tokens(found)
+        features = Features(seam, found.shape.mels, streams)
+        self.slots = Slots(Model(found), seam, tokens, plan.slots, self._rows)
+        self.features = features
+        self.pipeline = Pipeline(seam, features, self.slots, self._prompt, self._finish, tokens.eot)
+        self.pipeline.start()
+        # A thread in the middle of torch's code must not outlive the interpreter.
+        atexit.register(self.close)
+        self._warm_up()
+        return EngineInfo(
+            compute_type=kind,
+            languages="all" if multilingual and self._texts else "en",
+            codes=self._languages if self._texts else None,
+            details={"memory": str(plan), "slots": str(plan.slots), "device": self._device},
+        )
+
+    def _warm_up(self) -> None:
+        self.decode([Row(np.zeros(HOP * 100, np.float32), 8.0, language="en")])
+
+    def _tokens(self, found: Weights) -> Tokens:
+        """What the device has to know of the vocabulary."""
+        texts, multilingual = self._texts, found.shape.multilingual
+        if texts is None:
+            # Nothing but the cap ends what random weights say.
+            return Tokens(_EOT, _EOT + 1, _EOT + 2, (_EOT,), (), ())
+        silent = "<|nospeech|>" if texts.has("<|nospeech|>") else "<|nocaptions|>"
+        return Tokens(
+            texts.eot,
+            texts.id("<|startoftranscript|>"),
+            texts.id(silent),
+            found.suppressed,
+            found.suppressed_first,
+            tuple(texts.id(f"<|{code}|>") for code in self._languages) if multilingual else (),
+        )
+
+    # --- rows ---------------------------------------------------------------------------------------
+
+    def start(self, rows: Sequence[Row], done: Done) -> None:
+        """See `RowEngine`."""
+        frames = round(rows[0].context_s * FRAMES_PER_SECOND)
+        works = [self._work(row, _teller(done, place), frames) for place, row in enumerate(rows)]
+        for begin in range(0, len(works), self._rows):
+            self.pipeline.put(works[begin : begin + self._rows], frames).wait()
+
+    def _work(self, row: Row, tell: Callable[[Hypothesis | Exception], None], frames: int) -> Work:
+        seconds = len(row.audio) / SAMPLE_RATE
+        if self._texts is None:
+            cap = max(1, min(LONGEST_TEXT, round(seconds * RANDOM_TOKENS_PER_SECOND)))
+            prefix = [_EOT - 2] * min(cap - 1, round(len(row.prefix.split()) * RANDOM_TOKENS_PER_WORD))
+        else:
+            cap = token_cap(seconds)
+            prefix = self._texts.encode(f" {row.prefix}") if row.prefix else []
+        # A prefix that leaves no room for anything new is none.
+        prefix = prefix if len(prefix) < cap else []
+        language = row.language if self._shape.multilingual and self._texts else "en"
+        return Work(row, tell, frames // 2, cap - len(prefix), prefix, language)
+
+    def _prompt(self, work: Work, guess: int | None) -> list[int]:
+        if self._texts is None:
+            return [_EOT + 1] * 4 + work.prefix
+        if work.language is None:
+            assert guess is not None
+            work.language = self._languages[guess]
+        return self._texts.prompt(work.language, multilingual=self._shape.multilingual) + work.prefix
+
+    def _finish(self, work: Work) -> None:
+        """A row has said everything, and still has its slot."""
+        ids, texts = work.prefix + work.said, self._texts
+        if texts is None:
+            text = " ".join(f"random{token}" for token in ids)
+            words = None
+        else:
+            ids = texts.kept(ids)
+            text = texts.decode(ids).strip()
+            words = self._timed(texts, work, ids) if work.row.words else None
+        work.tell(Hypothesis(text, work.no_speech, work.log_probability, words, work.language))
+
+    def _timed(self, texts: Texts, work: Work, ids: list[int]) -> tuple[TimedWord, ...]:
+        if not ids:
+            return ()
+        start = texts.prompt(work.language or "en", multilingual=self._shape.multilingual)
+        chances, attention = self.slots.aligned(work.slot, [*start, *ids, texts.eot], work.positions)
+        begin, sounding = len(start) - 1, min(len(work.row.audio) // HOP, work.positions * 2) // 2
+        first = first_frames(attention.get(), sounding, begin)
+        likely = [float(chance) for chance in chances.get()[begin : begin + len(ids)]]
+        return texts.timed(ids, first, likely, len(work.row.audio) / SAMPLE_RATE)
+
+    def decode(self, rows: Sequence[Row]) -> list[Hypothesis]:
+        """See `Engine`."""
+        heard: dict[int, Hypothesis | Exception] = {}
+        over = threading.Semaphore(0)
+
+        def done(place: int, found: Hypothesis | Exception) -> None:
+            heard[place] = found
+            over.release()
+
+        self.start(rows, done)
+        for _ in rows:
+            over.acquire()
+        return [_raised(heard[place]) for place in range(len(rows))]
+
+    def close(self) -> None:
+        """End the engine's thread."""
+        atexit.unregister(self.close)
+        self.pipeline.close()
+
+    def memory_bytes(self, streams: int) -> float | None:  # noqa: ARG002  # slots are static: it does not depend on them
+        """See `Engine`."""
+        return self._seam.memory().allocated if self._seam is not None else None
+
+
+def _teller(done: Done, place: int) -> Callable[[Hypothesis | Exception], None]:
+    return lambda heard: done(place, heard)
+
+
+def _raised(heard: Hypothesis | Exception) -> Hypothesis:
+    if isinstance(heard, Exception):
+        raise heard
+    return heard

@@ -1,0 +1,48 @@
+"""The sizes of a Whisper model, and those of the published ones."""
+
+from dataclasses import dataclass
+
+AUDIO_POSITIONS = 1500
+"""Encoder positions of 30 s; each stands for two mel frames."""
+TEXT_POSITIONS = 448
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What every tensor's size follows from."""
+
+    mels: int
+    width: int
+    heads: int
+    encoder_layers: int
+    decoder_layers: int
+    vocabulary: int
+
+    @property
+    def head(self) -> int:
+        """Width of one attention head."""
+        return self.width // self.heads
+
+    @property
+    def multilingual(self) -> bool:
+        """Whether it knows languages other than English."""
+        return self.vocabulary >= 51865
+
+    def encoder_flop(self, context_s: float) -> float:
+        """Floating-point operations of encoding one window, the decoder's keys and values of it included."""
+        frames, d = context_s * 100, self.width
+        positions = frames / 2
+        layer = positions * 24 * d * d + 4 * positions * positions * d
+        convolutions = 2 * 3 * d * (frames * self.mels + positions * d)
+        return self.encoder_layers * layer + convolutions + self.decoder_layers * positions * 4 * d * d
+
+
+PUBLISHED: dict[str, Shape] = {
+    "tiny": Shape(80, 384, 6, 4, 4, 51865),
+    "base": Shape(80, 512, 8, 6, 6, 51865),
+    "small": Shape(80, 768, 12, 12, 12, 51865),
+    "medium": Shape(80, 1024, 16, 24, 24, 51865),
+    "large-v2": Shape(80, 1280, 20, 32, 32, 51865),
+    "large-v3": Shape(128, 1280, 20, 32, 32, 51866),
+    "large-v3-turbo": Shape(128, 1280, 20, 32, 4, 51866),
+}
