@@ -8,10 +8,11 @@ UV_VERSION := 0.13.8
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 VENV := .venv
 BIN := $(VENV)/bin
+TORCH := .venv-torch
 # What one test may take in parallel; two cores carry two workers.
 JOBS ?= 2
 
-.PHONY: help setup demo test test-slow test-chaos test-attack lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-gpu bench-history bench-sources bench-kills bench-night clean requirements system-packages
+.PHONY: help setup demo test test-slow test-torch test-chaos test-attack lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-gpu bench-history bench-sources bench-kills bench-night clean requirements system-packages
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +34,10 @@ test-chaos: $(VENV)/.dev ## ten virtual minutes of clients and workers that come
 
 test-attack: $(VENV)/.dev ## attacks on a real server beside four clients that behave, at length, with counts (make test runs a short form)
 	@WHISPER_OPS_ATTACK=full $(BIN)/pytest -q -s --timeout 900 tests/attack
+
+test-torch: $(UV) ## the torch engine, in an environment of its own with torch; says so in one line where torch cannot be had
+	@sh requirements/torch.sh $(UV) $(PYTHON) $(TORCH) || exit 0; \
+	test ! -e $(TORCH)/.dev || $(TORCH)/bin/pytest -q --durations 5 -m "not slow" tests/server/torch
 
 lint: $(VENV)/.dev ## formatting, lint rules and the layering of the rooms
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/lint-imports --no-cache
@@ -98,7 +103,7 @@ requirements: $(UV) ## compile the pins in requirements/ again (needs a network)
 	@sh requirements/compile.sh $(UV)
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .uv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf $(VENV) $(TORCH) .uv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 
 bench-gpu: $(VENV)/.dev ## the same with CUDA on the first GPU, and a recording of its NVML readings
 	@$(BIN)/python -m tests.bench.bench_gpu

@@ -14,7 +14,8 @@ import numpy as np
 from server.encodings import SAMPLE_RATE
 from server.engines import mel
 from server.engines.base import EngineInfo, Hypothesis, Row, TimedWord
-from server.engines.texts import Texts, token_cap
+from server.engines.loops import token_cap
+from server.engines.texts import Texts
 
 
 class CTranslate2Engine:

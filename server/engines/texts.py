@@ -11,16 +11,6 @@ from server.engines.base import TimedWord
 from server.engines.loops import loop_start
 from server.languages import NAMES
 
-TOKENS_PER_SECOND = 7.0
-"""More tokens than this a second of audio, and a few, is Whisper repeating itself; fast speech has about 5."""
-LONGEST_TEXT = 220
-"""Tokens of a text at most: Whisper keeps the other half of its 448 positions for previous text."""
-
-
-def token_cap(seconds: float) -> int:
-    """How many tokens a text of so much audio may have."""
-    return min(LONGEST_TEXT, 4 + int(seconds * TOKENS_PER_SECOND))
-
 
 class Texts:
     """The tokenizer of a model's folder, and what the engines ask of it."""

@@ -4,15 +4,15 @@ import atexit
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from server.encodings import SAMPLE_RATE
 from server.engines.base import Done, EngineInfo, Hypothesis, Row, TimedWord
+from server.engines.loops import LONGEST_TEXT, token_cap
 from server.engines.mel import FRAMES_PER_SECOND, HOP
-from server.engines.texts import LONGEST_TEXT, Texts, token_cap
 from server.engines.torch import budget, weights
 from server.engines.torch.alignment import first_frames
 from server.engines.torch.choice import random_shape
@@ -23,6 +23,9 @@ from server.engines.torch.rows import Work
 from server.engines.torch.seam import Seam, seam_for
 from server.engines.torch.slots import Slots, Tokens
 from server.engines.torch.weights import Weights
+
+if TYPE_CHECKING:
+    from server.engines.texts import Texts
 
 RANDOM_TOKENS_PER_SECOND = 3.3
 """What a model of random weights says: as much as English speech has."""
@@ -58,6 +61,8 @@ class TorchEngine:
         shape = random_shape(self._model)
         if shape is not None:
             return weights.at_random(shape, self._seam.device, dtype)
+        from server.engines.texts import Texts  # noqa: PLC0415  # random weights need no tokenizer
+
         self._texts = Texts(Path(self._model))
         return weights.load(Path(self._model), self._seam.device, dtype)
 
@@ -112,7 +117,12 @@ class TorchEngine:
     def start(self, rows: Sequence[Row], done: Done) -> None:
         """See `RowEngine`."""
         frames = round(rows[0].context_s * FRAMES_PER_SECOND)
-        works = [self._work(row, _teller(done, place), frames) for place, row in enumerate(rows)]
+        works = []
+        for place, row in enumerate(rows):
+            try:
+                works.append(self._work(row, _teller(done, place), frames))
+            except Exception as error:  # noqa: BLE001  # this row's alone
+                done(place, error)
         for begin in range(0, len(works), self._rows):
             self.pipeline.put(works[begin : begin + self._rows], frames).wait()
 
@@ -149,7 +159,7 @@ class TorchEngine:
             words = self._timed(texts, work, ids) if work.row.words else None
         work.tell(Hypothesis(text, work.no_speech, work.log_probability, words, work.language))
 
-    def _timed(self, texts: Texts, work: Work, ids: list[int]) -> tuple[TimedWord, ...]:
+    def _timed(self, texts: "Texts", work: Work, ids: list[int]) -> tuple[TimedWord, ...]:
         if not ids:
             return ()
         start = texts.prompt(work.language or "en", multilingual=self._shape.multilingual)
