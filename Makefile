@@ -57,7 +57,7 @@ docs: $(VENV)/.dev ## write docs/commands.md from the commands' own help, docs/h
 	@$(BIN)/python docs/make_dashboard.py
 
 # Real parts that tests talk to: a proxy, a Prometheus with its node exporter, a terminal.
-SYSTEM_PACKAGES := curl nginx-light prometheus prometheus-node-exporter tmux
+SYSTEM_PACKAGES := chromium curl nginx-light prometheus prometheus-node-exporter tmux
 
 system-packages: ## install the Debian packages that some tests use (as root; without them those tests are skipped)
 	@apt-get update -qq

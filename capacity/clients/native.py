@@ -72,7 +72,7 @@ class NativeClient:
                 event = (Refused if said.code in _REFUSALS else Failed)(said.message or said.code)
             case "done":
                 event = Done()
-            case "status" | "draining":
+            case "status" | "draining" | "warning":
                 event = None
             case _:
                 event = Failed(f"not a message of the native protocol: {_excerpt(message)}")

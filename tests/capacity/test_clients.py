@@ -9,6 +9,7 @@ from capacity.clients import PROTOCOLS, Client, Done, Failed, Ready, Refused, Sh
 from capacity.clients.native import NativeClient
 from capacity.clients.whisperlive import WhisperLiveClient
 from capacity.clients.whisperlivekit import WhisperLiveKitClient
+from server import ipc
 from server.front.ws import native
 
 
@@ -28,6 +29,7 @@ def test_native_finals_are_committed_in_order_and_partials_are_the_tail() -> Non
     assert client.read('{"type":"status","state":"connected","message":"Connected","elapsed_ms":1}') is None
     told = native.ready("c", 1, server_id="s", total_gpus=2, setup_time_ms=3.0, resume_token="r")
     assert client.read(json.dumps(told)) == Ready(1, "c", "s", 2)
+    assert client.read(json.dumps(native.undecoded(ipc.Undecoded(1, 0, 0.0, 1.0)))) is None
     assert client.read('{"type":"partial","segment":0,"text":"We are","stable_chars":0}') == Shown("", "We are")
     assert client.read('{"type":"partial","segment":1,"text":"Is"}') == Shown("", "We are Is")
     assert client.read('{"type":"final","segment":1,"text":"Is it?"}') == Shown("", "We are Is it?")

@@ -1,0 +1,144 @@
+"""A real browser's WebSocket, from the server's own page: what no header can be set for."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import shutil
+from asyncio.subprocess import DEVNULL
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.server.test_streams import spoken
+from tests.support.servers import Running, running_server
+from whisper_ops.tones import track
+
+pytestmark = pytest.mark.slow
+
+SIMULATED = ("--engine", "simulated", "--devices", "sim:1", "--sim-law", "a=0.01,load=0")
+SECONDS = 3.0
+
+SPEAK = """new Promise(done => {
+  const said = [], socket = new WebSocket("%(url)s", %(protocols)s);
+  socket.binaryType = "arraybuffer";
+  const sound = Uint8Array.from(atob("%(sound)s"), letter => letter.charCodeAt(0));
+  const begin = () => { %(begin)s };
+  socket.onopen = () => { said.push({opened: socket.protocol}); begin(); };
+  socket.onmessage = event => {
+    const message = JSON.parse(event.data); said.push(message);
+    if (JSON.stringify(message).includes("%(last)s")) socket.close(1000);
+  };
+  socket.onclose = event => done(JSON.stringify([...said, {closed: event.code, reason: event.reason}]));
+})"""
+NATIVE = """
+  for (let at = 0; at < sound.length; at += 3333) socket.send(sound.slice(at, at + 3333));
+  socket.send('{"type":"end"}');
+"""
+REALTIME = """
+  socket.send(JSON.stringify({type: "session.update", session: {type: "transcription", audio: {input:
+    {format: {type: "audio/pcm", rate: 16000}, transcription: {language: "en"}, turn_detection: null}}}}));
+  socket.send(JSON.stringify({type: "input_audio_buffer.append", audio: "%(sound)s"}));
+  socket.send(JSON.stringify({type: "input_audio_buffer.commit"}));
+"""
+
+
+class Page:
+    """A page in a browser without a screen."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection, self._number = connection, 0
+
+    async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self._number += 1
+        await self._connection.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
+        async with asyncio.timeout(60):
+            while True:
+                answer = json.loads(await self._connection.recv())
+                if answer.get("id") == self._number:
+                    return dict(answer["result"])
+
+    async def value(self, script: str) -> Any:
+        answer = await self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        return json.loads(answer["result"]["value"])
+
+
+@contextlib.asynccontextmanager
+async def browser(folder: Path, address: str) -> AsyncIterator[Page]:
+    program = shutil.which("chromium") or shutil.which("chromium-headless-shell")
+    if program is None:
+        pytest.skip("chromium is not installed; `make system-packages` installs it")
+    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-port=0"]
+    command = [program, *flags, f"--user-data-dir={folder}/profile", address]
+    process = await asyncio.create_subprocess_exec(*command, stdout=DEVNULL, stderr=DEVNULL)
+    try:
+        found = folder / "profile" / "DevToolsActivePort"
+        async with asyncio.timeout(60):
+            while not found.exists() or len(found.read_text().splitlines()) < 2:  # noqa: ASYNC110  # a file, no event
+                await asyncio.sleep(0.1)
+        port = found.read_text().split()[0]
+        target = await _target(port, address)
+        async with connect(target, max_size=None, ping_interval=None) as connection:
+            yield Page(connection)
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), 20)
+
+
+async def _target(port: str, address: str) -> str:
+    import httpx
+
+    async with httpx.AsyncClient() as client, asyncio.timeout(60):
+        while True:
+            for target in (await client.get(f"http://127.0.0.1:{port}/json")).json():
+                if target["url"].startswith(address):
+                    return str(target["webSocketDebuggerUrl"])
+            await asyncio.sleep(0.2)
+
+
+async def _spoken(page: Page, server: Running, path: str, protocols: list[str], begin: str, last: str) -> list[Any]:
+    sound = base64.b64encode(track(0, round(SECONDS * 16000)).tobytes() + bytes(32000)).decode()
+    fields = {
+        "url": f"ws://127.0.0.1:{server.port}{path}",
+        "protocols": json.dumps(protocols),
+        "sound": sound,
+        "last": last,
+    }
+    said = await page.value(SPEAK % {**fields, "begin": begin % fields})
+    return list(said)
+
+
+@pytest.mark.timeout(180)
+async def test_a_browser_speaks_every_way_it_can(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret")
+    with running_server(tmp_path, *SIMULATED, "--token-file", str(token)) as server:
+        async with browser(tmp_path, f"{server.url}/?token=secret") as page:
+            await page.call("Runtime.enable")
+            text = " ".join(spoken(SECONDS))
+            for path, protocols, begin, last, chosen in (
+                ("/ws", ["bearer", "secret"], NATIVE, "done", "bearer"),
+                ("/ws?token=secret", [], NATIVE, "done", ""),
+                ("/v1/realtime", ["realtime", "openai-insecure-api-key.secret"], REALTIME, "completed", "realtime"),
+                (
+                    "/v1/realtime?intent=transcription",
+                    ["realtime", "openai-insecure-api-key.secret", "openai-beta.realtime-v1"],
+                    REALTIME,
+                    '"type":"conversation.item.input_audio_transcription.completed',
+                    "realtime",
+                ),
+            ):
+                said = await _spoken(page, server, path, protocols, begin, last.replace('"', '\\"'))
+                assert said[0] == {"opened": chosen}
+                assert text in json.dumps(said)
+                assert said[-1]["closed"] == 1000
+            # Refused with a reason that a page can show.
+            for path, protocols in (
+                ("/ws", ["bearer", "guess"]),
+                ("/v1/realtime", ["realtime", "openai-insecure-api-key.guess"]),
+            ):
+                said = await _spoken(page, server, path, protocols, NATIVE, "done")
+                assert said[-1] == {"closed": 1008, "reason": "this server needs a token"}
