@@ -36,5 +36,10 @@ def narration() -> Console:
 
 def print_json(schema: str, body: dict[str, Any]) -> None:
     """Print one versioned JSON document: `{"schema": "whisper-ops/NAME/1", …}`."""
+    data().out(json_document(schema, body), highlight=False)
+
+
+def json_document(schema: str, body: dict[str, Any]) -> str:
+    """The document that `print_json` prints."""
     document = msgspec.json.encode({"schema": f"whisper-ops/{schema}/1", **body})
-    data().out(msgspec.json.format(document, indent=2).decode(), highlight=False)
+    return msgspec.json.format(document, indent=2).decode()

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from capacity.load.heard import Heard
 from capacity.load.words import Latency, Score
 
 
@@ -70,6 +71,8 @@ class StreamResult(msgspec.Struct, frozen=True, kw_only=True):
     bytes_sent: int = 0
     lateness: tuple[float, ...] = ()
     """Of every chunk, in seconds."""
+    heard: tuple[Heard, ...] = ()
+    """What came back for each utterance, where texts are kept."""
     text: str | None = None
     reference: str | None = None
 

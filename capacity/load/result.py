@@ -3,6 +3,7 @@
 import msgspec
 
 from capacity.load.ending import Ending
+from capacity.load.heard import heard
 from capacity.load.orders import StreamResult
 from capacity.load.track import Track, Window, measure
 
@@ -62,6 +63,7 @@ class Remains(msgspec.Struct, frozen=True, kw_only=True):
             finals=sum(bool(update.committed) for update in shown),
             bytes_sent=round(self.bytes_a_chunk * len(sent)),
             lateness=tuple(late for at, late in zip(track.sent, track.lateness, strict=True) if at in scored),
+            heard=heard(track.spoken, text) if self.keep_text else (),
             text=text if self.keep_text else None,
             reference=" ".join(word.word for word in track.spoken) if self.keep_text else None,
         )

@@ -59,7 +59,7 @@ class Voice:
         while (left := self._order.stop_at - at) > chunk / 2:
             seconds = max(1, math.ceil(min(left, REEL_SECONDS) / chunk - HAIR)) * chunk
             playlist = make_playlist(self._corpus.clips, clip, seconds, duty)
-            self._track.spoken += playlist.spoken(at, chunk)
+            self._track.spoken += playlist.spoken(at, chunk, clip)
             self.follower = Follower(self._track.spoken)
             yield from playlist.chunks(round(chunk * RATE))
             at += seconds

@@ -31,6 +31,8 @@ class Spoken(NamedTuple):
     due: float
     clip: str = ""
     """Which utterance it belongs to."""
+    turn: int = 0
+    """Which in the stream's order that utterance is: a long stream says one more than once."""
 
 
 class Latency(msgspec.Struct, frozen=True):

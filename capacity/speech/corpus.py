@@ -58,6 +58,8 @@ class Clip(msgspec.Struct, frozen=True):
     text: str
     samples: Samples
     tokens: tuple[Token, ...]
+    file: str = ""
+    """Its sound file, below the corpus's folder."""
 
     @property
     def seconds(self) -> float:
@@ -181,8 +183,8 @@ def _read(source: Source, folder: Path) -> Clip:
     if np.abs(samples.astype(np.int32)).max() < _SILENT:
         raise UserError(f"{source.audio} holds only silence, and its text {len(source.text.split())} words")
     times = _times(source, len(samples) / RATE, folder)
-    name = str(source.audio.relative_to(folder).with_suffix(""))
-    return Clip(name, source.text, samples, tokens_of(source.text, times.words))
+    file = source.audio.relative_to(folder)
+    return Clip(str(file.with_suffix("")), source.text, samples, tokens_of(source.text, times.words), str(file))
 
 
 def _times(source: Source, seconds: float, folder: Path) -> WordTimes:

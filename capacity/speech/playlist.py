@@ -52,20 +52,22 @@ class Playlist(msgspec.Struct, frozen=True):
         if held:
             yield np.concatenate(pending)
 
-    def spoken(self, started: float, chunk_seconds: float) -> list[Spoken]:
+    def spoken(self, started: float, chunk_seconds: float, first_turn: int = 0) -> list[Spoken]:
         """Every word, due when the chunk that holds its end was meant to be sent.
 
         Args:
             started: when the microphone was opened, on the monotonic clock; chunk k is meant to be sent at
                 started + (k + 1) · chunk_seconds.
             chunk_seconds: the length of a chunk.
+            first_turn: how many clips the stream said before.
         """
         words = []
-        for part in self.parts:
-            for token in part.clip.tokens if part.clip else ():
+        said = [(part, part.clip) for part in self.parts if part.clip is not None]
+        for turn, (part, clip) in enumerate(said, first_turn):
+            for token in clip.tokens:
                 end = part.start / RATE + min(token.end, part.length / RATE)
                 chunks = math.ceil(end / chunk_seconds - _HAIR)
-                words.append(Spoken(token.word, started + chunks * chunk_seconds, part.clip.name if part.clip else ""))
+                words.append(Spoken(token.word, started + chunks * chunk_seconds, clip.name, turn))
         return words
 
 

@@ -123,6 +123,7 @@ def _whole(pieces: Sequence[StreamResult]) -> StreamResult:
         bytes_sent=sum(piece.bytes_sent for piece in pieces),
         lateness=tuple(late for piece in pieces for late in piece.lateness),
         # What was said long ago is forgotten while streams are held.
+        heard=last.heard,
         text=last.text,
         reference=last.reference,
     )

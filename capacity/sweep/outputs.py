@@ -8,13 +8,13 @@ from capacity.speech.corpus import Corpus
 from whisper_ops.errors import UserError
 
 
-def check_report(path: Path) -> None:
-    """Raises UserError when a report cannot be written there."""
+def check_file(what: str, path: Path) -> None:
+    """Raises UserError when a file, such as "the report", cannot be written there."""
     folder = path.absolute().parent
     if not folder.is_dir():
-        raise UserError(f"cannot write the report {path}: there is no folder {folder}; make it, or name another")
+        raise UserError(f"cannot write {what} {path}: there is no folder {folder}; make it, or name another")
     if not os.access(path if path.exists() else folder, os.W_OK):
-        raise UserError(f"cannot write the report {path}: it may not be written there; name another folder")
+        raise UserError(f"cannot write {what} {path}: it may not be written there; name another folder")
 
 
 def check_transcripts(folder: Path) -> None:

@@ -25,6 +25,14 @@ svg { width: 100%; max-width: 44rem; font: 11px system-ui, sans-serif } .axis { 
 """
 
 
+_WATCHED = (
+    ("cpu_ratio", "CPU", "cores", 1.0),
+    ("memory_bytes", "memory", "GB", 1e9),
+    ("gpu_ratio", "GPU", "GPUs", 1.0),
+    ("gpu_memory_bytes", "GPU memory", "GB", 1e9),
+)
+
+
 def write_report(outcome: Outcome, path: Path) -> None:
     """Write the report to `path`.
 
@@ -143,9 +151,12 @@ def _per_gpu(level: Detail) -> list[tuple[str, float]]:
 
 def _watched(rows: list[dict[str, float]]) -> list[str]:
     start = rows[0]["at"] if rows else 0.0
-    cpu = Line("CPU, cores", [(row["at"] - start, row["cpu_ratio"]) for row in rows], marks=False)
-    memory = Line("memory, GB", [(row["at"] - start, row["memory_bytes"] / 1e9) for row in rows], marks=False)
-    return [line_chart([cpu], "seconds", "cores"), line_chart([memory], "seconds", "GB")]
+    charts = []
+    for name, title, unit, scale in _WATCHED:
+        points = [(row["at"] - start, row[name] / scale) for row in rows if name in row]
+        if points:
+            charts.append(line_chart([Line(f"{title}, {unit}", points, marks=False)], "seconds", unit))
+    return charts
 
 
 def _seconds(value: float | None) -> str:

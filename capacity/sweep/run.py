@@ -23,6 +23,7 @@ from capacity.sweep.probe import Probed
 from capacity.sweep.record import encoded, record_for, settings_for
 from capacity.sweep.resume import Settings, find, running_beside, usable
 from capacity.sweep.target import Target
+from capacity.sweep.transcripts import Transcript, transcripts
 from capacity.sweep.watch import Watch
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, SweepRecord
@@ -66,8 +67,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What the plan has to say, such as a search's bracket."""
     gone: bool = False
     """Whether it ended because the server could not be reached any more."""
-    measured: tuple[Measured, ...] = ()
-    """What was measured now, with all streams and words, when their text is kept."""
+    transcripts: tuple[Transcript, ...] = ()
+    """What the streams that were measured now got, when their text is kept."""
     details: tuple[Detail, ...] = ()
     """What was stored behind the levels, for pictures; whoever measured them."""
     watched: dict[str, list[dict[str, float]]] = {}
@@ -112,7 +113,7 @@ class Sweep:
         self._watcher = watcher
         self._options = options or Options()
         self._baseline = Baseline()
-        self._measured: list[Measured] = []
+        self._transcripts: list[Transcript] = []
         self._levels: list[LevelRecord] = []
         self._sweep_id = 0
         self._settings: Settings
@@ -153,7 +154,7 @@ class Sweep:
             reason=reason,
             said=self._said(plan),
             gone=gone,
-            measured=tuple(self._measured),
+            transcripts=tuple(self._transcripts),
             details=details(self._history, self._sweep_id, self._levels),
             watched=self._watched,
         )
@@ -252,7 +253,7 @@ class Sweep:
             self._baseline = Baseline(measured.measures, measured.counts.clip_errors)
         level = verdict(measured, self._objective, self._baseline, self._sweep_id)
         if self._shape.keep_text:
-            self._measured.append(measured)
+            self._transcripts += transcripts(measured.streams, measured.repeat, measured.results, self._corpus)
         self._levels.append(level)
         self._watcher.end(level)
         self._store(level, measured)

@@ -11,6 +11,8 @@ from rich.text import Text
 
 from capacity.sweep.answered import per_gpu, server_of
 from capacity.sweep.run import Outcome
+from capacity.sweep.transcripts import by_file
+from capacity.sweep.watched import summary
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective.findings import FewWords
 from whisper_ops.objective.judgement import findings_of
@@ -111,6 +113,8 @@ def json_body(outcome: Outcome) -> dict[str, Any]:
         "levels": [_row(level) for level in outcome.levels],
         "placement": {detail.streams: per_gpu(detail.results) for detail in outcome.details},
         "watched": outcome.watched,
+        "watched_summary": {name: summary(rows) for name, rows in outcome.watched.items()},
+        "transcripts": by_file(outcome.transcripts),
     }
 
 

@@ -1,32 +1,48 @@
-"""`--watch NAME=PID|CGROUP`: CPU and memory of a process with its children, or of a control group, while levels run.
+"""`--watch NAME=PID|CGROUP|URL`: what a replica or a balancer uses while levels run.
 
-For servers without endpoints of their own, for each replica of a service, and for the balancer before them.
+A process with its children, or a control group: its CPU and memory, and of a process what it uses of the GPUs. A
+replica's own address: what its `/snapshot` says of all of these. For servers without endpoints of their own, for each
+replica of a service, and for the balancer before them.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
+from capacity.sweep.target import Target, http_client, parse_target, poll
 from whisper_ops.errors import UserError
+from whisper_ops.snapshot import Snapshot
+from whisper_ops.telemetry.process_gpus import GpuUse, ProcessGpus
 
 _CGROUPS = Path("/sys/fs/cgroup")
+_GPU_SECONDS = 2.0
+"""How long a driver may take for an answer."""
+_TRIES = 5
+"""Polls that a busy server may miss."""
+_UNKNOWN = GpuUse(None, None)
 
 
 class Reading(NamedTuple):
-    """CPU seconds used so far, and memory in bytes."""
+    """CPU seconds used so far, or cores in use now; memory in bytes; and what is used of the GPUs."""
 
-    cpu_seconds: float
+    cpu_seconds: float | None
     memory_bytes: float
+    gpu: GpuUse = _UNKNOWN
+    cpu_ratio: float | None = None
 
 
 class Watch:
-    """One thing that is watched. `rows` holds a sample a second: at (UTC epoch), cpu_ratio (cores), memory_bytes."""
+    """One thing that is watched.
 
-    def __init__(self, name: str, what: str, read: Callable[[], Reading | None]) -> None:
+    `rows` holds a sample a second: at (UTC epoch), cpu_ratio (cores), memory_bytes, and where they are known gpu_ratio
+    (GPUs) and gpu_memory_bytes.
+    """
+
+    def __init__(self, name: str, what: str, read: Callable[[], Awaitable[Reading | None]]) -> None:
         self.name = name
         self.rows: list[dict[str, float]] = []
         self._what = what
@@ -45,52 +61,123 @@ class Watch:
 
     async def run(self) -> None:
         """Sample once a second until cancelled; what ended is no longer sampled."""
-        last, then = self._read(), time.monotonic()
+        last, then = await self._read(), time.monotonic()
         while last is not None:
             await asyncio.sleep(1)
-            reading, now = self._read(), time.monotonic()
+            reading, now = await self._read(), time.monotonic()
             if reading is not None:
-                cpu = max(0.0, reading.cpu_seconds - last.cpu_seconds) / (now - then)
-                self.rows.append({"at": time.time(), "cpu_ratio": cpu, "memory_bytes": reading.memory_bytes})
+                self.rows.append(_row(last, reading, now - then))
             last, then = reading, now
         self._ended = True
 
 
-def parse_watches(texts: Sequence[str]) -> tuple[Watch, ...]:
-    """Read every `--watch`.
+def _row(last: Reading, reading: Reading, seconds: float) -> dict[str, float]:
+    cpu = reading.cpu_ratio
+    if last.cpu_seconds is not None and reading.cpu_seconds is not None:
+        cpu = max(0.0, reading.cpu_seconds - last.cpu_seconds) / seconds
+    known = {
+        "cpu_ratio": cpu,
+        "memory_bytes": reading.memory_bytes,
+        "gpu_ratio": reading.gpu.ratio,
+        "gpu_memory_bytes": reading.gpu.memory_bytes,
+    }
+    return {"at": time.time(), **{name: value for name, value in known.items() if value is not None}}
+
+
+def parse_watches(texts: Sequence[str], token: str | None = None) -> tuple[Watch, ...]:
+    """Read every `--watch`; `token` is for replicas that are asked.
 
     Raises:
         UserError: one cannot be read, or two have the same name.
     """
     found: dict[str, Watch] = {}
     for text in texts:
-        watch = parse_watch(text)
+        watch = parse_watch(text, token)
         if watch.name in found:
             raise UserError(f"--watch {text!r}: the name {watch.name} is given already; give each a name of its own")
         found[watch.name] = watch
     return tuple(found.values())
 
 
-def parse_watch(text: str) -> Watch:
-    """Read `NAME=PID` or `NAME=CGROUP`, a control group as a path below /sys/fs/cgroup.
+def parse_watch(text: str, token: str | None = None) -> Watch:
+    """Read `NAME=PID`, `NAME=CGROUP` (a path below /sys/fs/cgroup) or `NAME=URL`, a replica's own address.
 
     Raises:
-        UserError: it is neither, or there is no such process or group.
+        UserError: it is none of them, or there is no such process or group.
     """
     name, sign, what = text.partition("=")
     if not sign or not name or not what:
-        raise UserError(f"cannot read --watch {text!r}; write NAME=PID or NAME=CGROUP")
+        raise UserError(f"cannot read --watch {text!r}; write NAME=PID, NAME=CGROUP or NAME=URL")
+    if "://" in what:
+        return Watch(name, what, _Replica(parse_target(what, token=token)).read)
     if what.isascii() and what.isdigit():
         process = _process(int(what))
         if process is None or _family(process) is None:
             raise UserError(
                 f"--watch {text!r}: there is no process {what}, or it has ended; give the id of a running one"
             )
-        return Watch(name, f"process {what}", lambda: _family(process))
+        return Watch(name, f"process {what}", _Process(process).read)
     group = _CGROUPS / what.removeprefix(str(_CGROUPS)).strip("/")
     if _group(group) is None:
         raise UserError(f"--watch {text!r}: there is no control group {group} with cpu.stat and memory.current")
-    return Watch(name, f"control group {group}", lambda: _group(group))
+
+    async def read() -> Reading | None:
+        return _group(group)
+
+    return Watch(name, f"control group {group}", read)
+
+
+class _Process:
+    """A process with its children, and what they use of the GPUs, read beside the levels."""
+
+    def __init__(self, parent: psutil.Process) -> None:
+        self._parent = parent
+        self._gpus: ProcessGpus | None = None
+        self._asking: asyncio.Task[GpuUse] | None = None
+
+    async def read(self) -> Reading | None:
+        family = _family(self._parent)
+        if family is None:
+            return None
+        pids, reading = family
+        return reading._replace(gpu=await self._gpu(pids))
+
+    async def _gpu(self, pids: set[int]) -> GpuUse:
+        if self._asking is not None and not self._asking.done():
+            return _UNKNOWN  # a driver that hangs is not asked again
+        self._asking = asyncio.create_task(asyncio.to_thread(self._ask, pids))
+        done, _ = await asyncio.wait({self._asking}, timeout=_GPU_SECONDS)
+        return self._asking.result() if done else _UNKNOWN
+
+    def _ask(self, pids: set[int]) -> GpuUse:
+        if self._gpus is None:
+            self._gpus = ProcessGpus()
+        return self._gpus.read(pids)
+
+
+class _Replica:
+    """A server that is asked for its own figures. One that does not answer, several times in a row, has ended."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    async def read(self) -> Reading | None:
+        async with http_client(self._target) as http:
+            for _ in range(_TRIES):
+                if (reading := _said(await poll(http, self._target))) is not None:
+                    return reading
+                await asyncio.sleep(1)
+        return None
+
+
+def _said(snapshot: Snapshot) -> Reading | None:
+    host = snapshot.host
+    if host is None or host.process_rss_bytes is None:
+        return None
+    ratios = [gpu.gpu_ratio for gpu in snapshot.gpus if gpu.gpu_ratio is not None]
+    held = [gpu.memory_used_bytes for gpu in snapshot.gpus if gpu.memory_used_bytes is not None and gpu.uuid]
+    use = GpuUse(sum(ratios) if ratios else None, sum(held) if held else None)
+    return Reading(None, host.process_rss_bytes, use, host.process_cpu_ratio)
 
 
 def _process(pid: int) -> psutil.Process | None:
@@ -100,7 +187,7 @@ def _process(pid: int) -> psutil.Process | None:
         return None
 
 
-def _family(parent: psutil.Process) -> Reading | None:
+def _family(parent: psutil.Process) -> tuple[set[int], Reading] | None:
     try:
         # By its start as well: another process may get its number.
         if not parent.is_running():
@@ -116,7 +203,7 @@ def _family(parent: psutil.Process) -> Reading | None:
         except psutil.Error:
             continue  # a child that ended in between
         cpu += times.user + times.system
-    return Reading(cpu, memory) if memory else None
+    return ({process.pid for process in family}, Reading(cpu, memory)) if memory else None
 
 
 def _group(group: Path) -> Reading | None:

@@ -305,7 +305,7 @@ class Double:
                 ),
             ),
             performance=wire.Performance(total_completed_connections=0, active_connections=used),
-            host=wire.Host(),
+            host=wire.Host(process_rss_bytes=2_000_000_000, process_cpu_ratio=0.5),
             engine=wire.Engine(name="double", model="coded", simulated=True),
             version="0",
             server_id=self.server_id,

@@ -41,8 +41,9 @@ def files(tmp_path: Path) -> tuple[str, ...]:
 async def test_a_search_finds_the_slots_and_prints_versioned_json(files: tuple[str, ...], tmp_path: Path) -> None:
     async with running_double(Faults(slots=2)) as double:
         extras = ("--html", str(tmp_path / "r.html"), "--transcripts", str(tmp_path / "texts"), "--json")
+        more = ("--output", str(tmp_path / "r.json"), "--watch", f"replica={double.url}")
         # Three streams fail, two pass; the budget ends it before the edges are held.
-        code, out, err = await run("sweep", double.url, "--search", "--max-levels", "4", *SHORT, *files, *extras)
+        code, out, err = await run("sweep", double.url, "--search", "--max-levels", "4", *SHORT, *files, *extras, *more)
     assert code == 0, err
     document = json.loads(out)
     assert document["schema"] == "whisper-ops/sweep/1"
@@ -51,6 +52,11 @@ async def test_a_search_finds_the_slots_and_prints_versioned_json(files: tuple[s
         "[2, 3): 2 met the objective, 3 did not; resolved, though 2 and 3 could not be held" in document["conclusion"]
     )
     assert "level 3 of up to 4: 3 streams" in err
+    assert json.loads((tmp_path / "r.json").read_text()) == document
+    assert len(document["watched"]["replica"]) > 1
+    assert document["watched_summary"]["replica"]["memory_bytes"] == {"mean": 2e9, "peak": 2e9}
+    one = next(row for row in document["transcripts"]["00.wav"] if row["outcome"] == "done")
+    assert one["said"] == one["shown"] == "river bridge table"
     assert "<svg" in (tmp_path / "r.html").read_text()
     texts = sorted(path.name for path in (tmp_path / "texts").iterdir())
     assert len(texts) == 14

@@ -175,9 +175,9 @@ def test_no_address_is_named(nonsense: str) -> None:
 # --- watching ------------------------------------------------------------------------------------------
 
 
-def test_a_process_is_watched_with_its_children() -> None:
+async def test_a_process_is_watched_with_its_children() -> None:
     watch = parse_watch(f"me={os.getpid()}")
-    reading = watch._read()
+    reading = await watch._read()
     assert watch.name == "me"
     assert reading is not None
     assert reading.memory_bytes > 1e6

@@ -1,16 +1,22 @@
 """`--watch`: processes and control groups beside a load test, and what is said when they end before it does."""
 
 import asyncio
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from capacity.sweep import watch
 from capacity.sweep.watch import parse_watch, parse_watches
+from capacity.sweep.watched import watched_table
+from tests.capacity.double import Faults, running_double
 from whisper_ops.errors import UserError
+from whisper_ops.telemetry.process_gpus import GpuUse, ProcessGpus
 
 
 @pytest.fixture
@@ -68,8 +74,9 @@ async def test_what_ended_before_the_first_level_is_said() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("server", "write NAME=PID or NAME=CGROUP"),
-        ("=5", "write NAME=PID or NAME=CGROUP"),
+        ("server", "write NAME=PID, NAME=CGROUP or NAME=URL"),
+        ("=5", "write NAME=PID, NAME=CGROUP or NAME=URL"),
+        ("server=gopher://host", "is no server address"),
         ("server=0", "there is no process 0"),
         ("server=99999999999999999999999", "there is no process 99999999999999999999999"),
         ("server=²", "there is no control group"),
@@ -80,7 +87,7 @@ async def test_what_ended_before_the_first_level_is_said() -> None:
 def test_what_cannot_be_watched_is_one_sentence(text: str, sentence: str, groups: Path) -> None:
     with pytest.raises(UserError, match=sentence) as caught:
         parse_watch(text)
-    assert text in str(caught.value)
+    assert text.partition("=")[2] in str(caught.value)
 
 
 def test_two_of_one_name_would_hide_each_other() -> None:
@@ -88,3 +95,66 @@ def test_two_of_one_name_would_hide_each_other() -> None:
     assert [one.name for one in parse_watches([me, f"other={os.getpid()}"])] == ["server", "other"]
     with pytest.raises(UserError, match="the name server is given already"):
         parse_watches([me, me])
+
+
+def library(fault: int | None = None) -> SimpleNamespace:
+    """NVML with two GPUs, on which process 7 is busy, and a driver that says `fault` for what it does not offer."""
+    running = [SimpleNamespace(pid=7, usedGpuMemory=int(1e9)), SimpleNamespace(pid=8, usedGpuMemory=int(3e9))]
+    busy = [SimpleNamespace(pid=7, smUtil=40), SimpleNamespace(pid=7, smUtil=60), SimpleNamespace(pid=8, smUtil=30)]
+
+    def utilisation(handle: int, _since: int) -> list[SimpleNamespace]:
+        if fault is not None:
+            error = RuntimeError("NVML")
+            error.value = fault  # type: ignore[attr-defined]  # as pynvml's errors have
+            raise error
+        return busy if handle == 0 else busy[:1]
+
+    return SimpleNamespace(
+        NVML_ERROR_NOT_FOUND=6,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetCount=lambda: 2,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetComputeRunningProcesses=lambda _handle: running,
+        nvmlDeviceGetProcessUtilization=utilisation,
+    )
+
+
+def test_what_a_replica_uses_of_the_gpus_is_told_apart_from_what_others_use() -> None:
+    assert ProcessGpus(library()).read({7}) == GpuUse(1.0, 2e9)
+    assert ProcessGpus(library(fault=6)).read({7}) == GpuUse(0.0, 2e9)
+    assert ProcessGpus(library(fault=3)).read({7}) == GpuUse(None, 2e9)
+    assert ProcessGpus(object()).read({7}) == GpuUse(None, None)
+
+
+def test_the_table_has_mean_and_peak_of_each_and_gpus_only_where_they_were_read() -> None:
+    rows = [{"at": 0.0, "cpu_ratio": 0.5, "memory_bytes": 1e9}, {"at": 1.0, "cpu_ratio": 1.5, "memory_bytes": 2e9}]
+    with_gpu = [{**row, "gpu_ratio": 0.25, "gpu_memory_bytes": 4e9} for row in rows]
+    shown = printed({"replica-1": with_gpu, "nginx": rows, "gone [red]": []})
+    assert "GPU mean/peak" in shown
+    lines = {line.split("  ")[0]: line for line in shown.splitlines()}
+    assert [part.strip() for part in lines["replica-1"].split("   ") if part.strip()][1:] == [
+        "1.00 / 1.50", "1.50 / 2.00", "0.25 / 0.25", "4.00 / 4.00",
+    ]  # fmt: skip
+    assert "—" in lines["nginx"]
+    assert "gone [red]" in shown
+    assert "GPU" not in printed({"nginx": rows})
+
+
+def printed(watched: dict[str, list[dict[str, float]]]) -> str:
+    page = io.StringIO()
+    Console(width=160, file=page).print(watched_table(watched))
+    return page.getvalue()
+
+
+async def test_a_replica_is_watched_by_its_own_address_and_said_when_it_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watch, "_TRIES", 1)
+    async with running_double(Faults(token="secret")) as double:
+        one = parse_watch(f"replica={double.url}", "secret")
+        running = asyncio.create_task(one.run())
+        await sampled(one, 1)
+    await asyncio.wait_for(running, 20)
+    assert one.rows[0]["memory_bytes"] == 2e9
+    assert one.rows[0]["cpu_ratio"] == 0.5
+    assert f"replica: {double.url} ended after" in (one.complaint or "")

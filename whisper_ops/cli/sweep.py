@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -68,7 +68,12 @@ def command() -> None:
 @click.option(
     "--warm-up/--no-warm-up", default=True, help="Begin with speech that is not measured, until its text is in time."
 )
-@click.option("--watch", multiple=True, metavar="NAME=PID|CGROUP", help="Sample its CPU and memory; repeatable.")
+@click.option(
+    "--watch",
+    multiple=True,
+    metavar="NAME=PID|CGROUP|URL",
+    help="Sample CPU, memory and GPU use of a replica or balancer; repeatable.",
+)
 @click.option(
     "--corpus",
     "corpus_folder",
@@ -77,6 +82,7 @@ def command() -> None:
 )
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a report with pictures.")
 @click.option("--transcripts", type=click.Path(path_type=Path, file_okay=False), help="Write what each stream got.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write what --json prints, too.")
 @click.option("--fresh", is_flag=True, help="Do not go on with an interrupted sweep of the same command.")
 @history_option
 @json_option
@@ -86,7 +92,15 @@ def command() -> None:
     Excludes("search", ("levels",), "a search chooses its levels itself"),
     *(Needs(option, ("search",)) for option in ("tolerance", "max_levels", "max_streams")),
 )
-def run(url: str, history: Path, html: Path | None, transcripts: Path | None, as_json: bool, **given: Any) -> int:  # noqa: ANN401  # click's options
+def run(
+    url: str,
+    history: Path,
+    html: Path | None,
+    transcripts: Path | None,
+    output: Path | None,
+    as_json: bool,
+    **given: Any,  # noqa: ANN401  # click's options
+) -> int:
     """Measure the server at URL with speaking clients, level by level.
 
     Each stream plays real speech in real time. What counts is when each word was shown, whether every word came, and
@@ -102,9 +116,10 @@ def run(url: str, history: Path, html: Path | None, transcripts: Path | None, as
     from capacity.sweep.target import speech_for
     from whisper_ops.history import History
 
-    _check_extras(html, transcripts)
+    extras = _Extras(html, transcripts, output)
+    extras.check()
     plan, options = _plan(given)
-    shape = _shape(given, keep_text=transcripts is not None)
+    shape = _shape(given, keep_text=as_json or transcripts is not None or output is not None)
     objective = parse(given["objective"])
     target = _target(url, given)
     folder = given["corpus_folder"]
@@ -122,7 +137,7 @@ def run(url: str, history: Path, html: Path | None, transcripts: Path | None, as
         outcome = asyncio.run(_until_interrupted(sweep, plan))
     for complaint in filter(None, (watch.complaint for watch in options.watch)):
         _say(narration, complaint)
-    unwritten = _write_extras(outcome, html, transcripts)
+    unwritten = extras.write(outcome)
     code = _print_results(outcome, history, as_json=as_json)
     if unwritten is not None:
         raise unwritten
@@ -176,7 +191,7 @@ def _plan(given: dict[str, Any]) -> tuple["Plan", Any]:
         plan, line = Soak(levels[0], _seconds(given["soak"])), f"soak {levels[0]} for {given['soak']}"
     else:
         plan, line = LevelList(levels), f"levels {levels}"
-    watch = parse_watches(given["watch"])
+    watch = parse_watches(given["watch"], read_token(given["token_file"]))
     options = Options(
         processes=given["processes"], fresh=given["fresh"] or bool(given["soak"]), plan_line=line, watch=watch
     )
@@ -240,40 +255,70 @@ def _speak_to_nobody(terminals: list[int]) -> None:
     os.close(nowhere)
 
 
-def _check_extras(html: Path | None, transcripts: Path | None) -> None:
-    from capacity.sweep.outputs import check_report, check_transcripts
-
-    if html is not None:
-        check_report(html)
-    if transcripts is not None:
-        check_transcripts(transcripts)
-
-
 def _left_out(complaints: Sequence[str]) -> list[str]:
     lines = [f"left out: {complaint}" for complaint in complaints[:_COMPLAINTS]]
     more = len(complaints) - len(lines)
     return [*lines, f"left out: {more} more; `whisper-ops corpus show` names them"] if more else lines
 
 
-def _write_extras(outcome: "Outcome", html: Path | None, transcripts: Path | None) -> UserError | None:
-    """What could not be written, to be said when the results were: they must not be lost for it."""
-    from capacity.sweep.report import write_report
-    from capacity.sweep.transcripts import write_transcripts
+class _Extras(NamedTuple):
+    """Files that were asked for beside what is printed."""
 
-    unwritten = None
-    try:
-        if html is not None:
-            write_report(outcome, html)
-            console.narration().print(f"report: {html}", soft_wrap=True)
-    except UserError as error:
-        unwritten = error
-    try:
-        if transcripts is not None:
-            count = write_transcripts(outcome, transcripts)
-            console.narration().print(f"transcripts: {count} files in {transcripts}", soft_wrap=True)
-    except UserError as error:
-        unwritten = error if unwritten is None else UserError(f"{unwritten}; {error}")
-    return unwritten
+    html: Path | None
+    transcripts: Path | None
+    output: Path | None
+
+    def check(self) -> None:
+        """Raises UserError when one cannot be written: better now than after the hours of measuring."""
+        from capacity.sweep.outputs import check_file, check_transcripts
+
+        if self.html is not None:
+            check_file("the report", self.html)
+        if self.output is not None:
+            check_file("the results", self.output)
+        if self.transcripts is not None:
+            check_transcripts(self.transcripts)
+
+    def write(self, outcome: "Outcome") -> UserError | None:
+        """Write them. What could not be written is to be said when the results were: they must not be lost for it."""
+        failed = [str(error) for kind in (self._report, self._texts, self._results) if (error := kind(outcome))]
+        return UserError("; ".join(failed)) if failed else None
+
+    def _report(self, outcome: "Outcome") -> UserError | None:
+        from capacity.sweep.report import write_report
+
+        if self.html is None:
+            return None
+        try:
+            write_report(outcome, self.html)
+        except UserError as error:
+            return error
+        _say(console.narration(), f"report: {self.html}")
+        return None
+
+    def _texts(self, outcome: "Outcome") -> UserError | None:
+        from capacity.sweep.transcripts import write_transcripts
+
+        if self.transcripts is None:
+            return None
+        try:
+            count = write_transcripts(outcome.transcripts, self.transcripts)
+        except UserError as error:
+            return error
+        _say(console.narration(), f"transcripts: {count} files in {self.transcripts}")
+        return None
+
+    def _results(self, outcome: "Outcome") -> UserError | None:
+        from capacity.sweep.tables import json_body
+
+        if self.output is None:
+            return None
+        try:
+            self.output.write_text(console.json_document("sweep", json_body(outcome)) + "\n", "utf-8")
+        except OSError as error:
+            return UserError(f"cannot write the results {self.output}: {error.strerror or error}")
+        _say(console.narration(), f"results: {self.output}")
+        return None
 
 
 def _print_results(outcome: "Outcome", history: Path, *, as_json: bool) -> int:
@@ -290,6 +335,7 @@ def _print_results(outcome: "Outcome", history: Path, *, as_json: bool) -> int:
 
 def _report(outcome: "Outcome", *, as_json: bool) -> int:
     from capacity.sweep.tables import json_body, level_table, placement
+    from capacity.sweep.watched import watched_table
 
     if as_json:
         console.print_json("sweep", json_body(outcome))
@@ -299,6 +345,8 @@ def _report(outcome: "Outcome", *, as_json: bool) -> int:
             console.data().print(level_table(outcome.levels, width), width=width)
         if (where := placement(outcome)) is not None:
             _say(console.data(), where)
+        if outcome.watched:
+            console.data().print(watched_table(outcome.watched), width=console.table_width(console.data()))
         if outcome.said:
             _say(console.data(), outcome.said)
     if outcome.reason:
