@@ -16,7 +16,7 @@ from dashboard.happenings import Happenings, left
 from dashboard.memory import Memory, alert_view
 from dashboard.poller import Fleet
 from dashboard.view.world import AlertView, Board, SelfView, World, standing_first
-from dashboard.writer import HistoryWriter
+from dashboard.writer import WRITER_STOPPED, HistoryWriter
 from whisper_ops.history import EventRecord
 from whisper_ops.snapshot import Snapshot
 
@@ -87,6 +87,7 @@ class Live:
         self._over: tuple[AlertView, ...] = ()
         """Alerts of the time before this dashboard, from the history."""
         self._kept_at = time.time()
+        self._failed_at: float | None = None
         self._noted: tuple[EventRecord, ...] = ()
         self._polls: deque[float] = deque(maxlen=_POLLS_REMEMBERED)
         self._cost = Cost()
@@ -154,10 +155,22 @@ class Live:
             self._writer.put(event)
 
     def _alerts(self) -> tuple[AlertView, ...]:
-        own = [alert_view(alert) for alert in (*self._book.active, *self._book.past)]
+        own = [*self._writer_stopped(), *(alert_view(alert) for alert in (*self._book.active, *self._book.past))]
         held = {(alert.server, alert.gpu_id, alert.rule, alert.since) for alert in own}
         before = [alert for alert in self._over if (alert.server, alert.gpu_id, alert.rule, alert.since) not in held]
         return standing_first(highest([*own, *before], self.rules))
+
+    def _writer_stopped(self) -> list[AlertView]:
+        """That nothing is recorded any more is an alert, which no history can hold."""
+        if self._writer is None or self._writer.failure is None:
+            return []
+        self._failed_at = self._failed_at or time.time()
+        sentence = self._writer.failure
+        return [
+            AlertView(
+                server="this dashboard", rule=WRITER_STOPPED, severity="bad", since=self._failed_at, sentence=sentence
+            )
+        ]
 
     def keep_alerts(self) -> None:
         """Bring the rows of alerts that last up to date: their figures grow."""

@@ -25,6 +25,14 @@ class Narrator:
         """How many servers answered their last poll."""
         return len(self._live)
 
+    def remarks(self, server: str) -> list[str]:
+        """What was odd about its answers and was not said yet; said now."""
+        poller = self._fleet.pollers.get(server)
+        new = poller.source.remarks.take_new() if poller else []
+        for remark in new:
+            self._say(remark)
+        return new
+
     def feed(self, snapshot: Snapshot) -> None:
         """Take a poll."""
         self.polls_total += 1
@@ -39,9 +47,6 @@ class Narrator:
         if name in self._silent:
             _, since, polls = self._silent.pop(name)
             self._say(f"{name} answers again after {snapshot.at - since:.0f} s; {_count(polls, 'poll')} failed")
-        poller = self._fleet.pollers.get(name)
-        for remark in poller.source.remarks.take_new() if poller else ():
-            self._say(remark)
 
     def _failed(self, snapshot: Snapshot) -> None:
         self.failures_total += 1

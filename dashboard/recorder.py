@@ -6,20 +6,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dashboard.alerts import AlertBook, Change, load_rules
+from dashboard.alerts import Alert, AlertBook, Change, load_rules
 from dashboard.alerts.notify import Notifier
 from dashboard.happenings import Happenings, left
 from dashboard.memory import Memory
 from dashboard.narrator import Narrator
 from dashboard.settings import Watch
 from dashboard.systemd import Notify
-from dashboard.writer import HistoryWriter
+from dashboard.writer import WRITER_STOPPED, HistoryWriter
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import EventRecord
 from whisper_ops.snapshot import Snapshot
 
 COMMAND = "whisper-ops record"
 _KEEP_ALERTS_SECONDS = 60.0
+_LOOK_SECONDS = 0.5
 _LAST_WORDS_SECONDS = 5.0
 """How long the last alerts may take on their way out."""
 
@@ -66,7 +67,8 @@ class Recorder:
             polling = asyncio.create_task(self._fleet.run(lambda snapshot: self._emit(writer, snapshot)))
             helpers = [asyncio.create_task(task) for task in (self._beat(writer), self._notifier.run())]
             try:
-                await self._until_stopped(polling, duration)
+                await self._until_stopped(writer, polling, duration)
+                self._tell_of_failure(writer)
             finally:
                 self._notify.stopping()
                 polling.cancel()
@@ -78,7 +80,23 @@ class Recorder:
                 self._keep_alerts(writer)
                 self._event(writer, "recorder_stopped", self._narrator.summary(began))
         self._say(f"recorded {self._narrator.summary(began)}; {writer.written_total} rows of polls and events")
-        return self._exit()
+        if writer.set_aside_total:
+            self._say(f"{writer.set_aside_total} rows could not be stored and were set aside")
+        if writer.unwritten:
+            self._say(f"{writer.unwritten} rows are lost: {writer.note or f'{self._path} took no rows for too long'}")
+        return self._exit() if writer.failure is None and not writer.unwritten else Exit.NO
+
+    def _tell_of_failure(self, writer: HistoryWriter) -> None:
+        """A recorder that records nothing is an alert, which no history can hold; it ends, to be started again."""
+        if writer.failure is None:
+            return
+        now = time.time()
+        alert = Alert(
+            rule=WRITER_STOPPED, severity="critical", server=COMMAND, since=now, value=1.0, minimum=1.0, mean=1.0,
+            maximum=1.0, sentence=f"{COMMAND}: {writer.failure}",
+        )  # fmt: skip
+        self._notifier.put(Change("started", alert))
+        self._say(f"alert started: {alert.sentence}")
 
     def _resume(self) -> None:
         """Alerts that stood when the last recorder ended, and still stand, keep the time at which they began."""
@@ -91,6 +109,8 @@ class Recorder:
         self._narrator.feed(snapshot)
         for event in self._happenings.feed(snapshot):
             writer.put(event)
+        for remark in self._narrator.remarks(snapshot.server):
+            writer.put(EventRecord(at=snapshot.at, server=snapshot.server, kind="remark", detail=remark))
         for change in self._book.feed(snapshot):
             writer.put(change.alert.record())
             self._notifier.put(change)
@@ -112,10 +132,13 @@ class Recorder:
         for alert in self._book.active:
             writer.put(alert.record())
 
-    async def _until_stopped(self, polling: "asyncio.Task[None]", duration: float | None) -> None:
-        stopped = asyncio.create_task(self._stop.wait())
-        await asyncio.wait({stopped, polling}, timeout=duration, return_when=asyncio.FIRST_COMPLETED)
+    async def _until_stopped(
+        self, writer: HistoryWriter, polling: "asyncio.Task[None]", duration: float | None
+    ) -> None:
+        stopped, failed = asyncio.create_task(self._stop.wait()), asyncio.create_task(_failure_of(writer))
+        await asyncio.wait({stopped, failed, polling}, timeout=duration, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
+        failed.cancel()
         if polling.done():
             polling.result()  # it never ends by itself: what ended it is a fault of ours, and is raised
 
@@ -150,6 +173,12 @@ class Recorder:
             return Exit.INTERRUPTED
         polled = self._narrator.polls_total
         return Exit.UNREACHABLE if polled and polled == self._narrator.failures_total else Exit.GOOD
+
+
+async def _failure_of(writer: HistoryWriter) -> None:
+    """Wait until its thread ended by itself, which it never should."""
+    while writer.alive:  # noqa: ASYNC110  # a thread that ends sets no event of the loop's
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 def _told(change: Change) -> str:

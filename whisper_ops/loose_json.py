@@ -43,6 +43,7 @@ def decode(body: bytes, kind: type[T]) -> tuple[T, Loose | None]:
     # Python's own reader takes NaN, Infinity and 1e999, which JSON has not and other software writes.
     try:
         loose = json.loads(body, parse_constant=lambda _: None, parse_float=_float, parse_int=_int)
+        msgspec.json.encode(loose)  # half a surrogate pair is no text that could be stored or printed
     except (ValueError, RecursionError) as error:
         raise NotJsonError(str(last)) from error
     try:

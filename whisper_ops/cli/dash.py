@@ -189,7 +189,10 @@ def _live(watch: "Watch", options: Options) -> int:
         admin_token = read_token(options["admin_token_file"], "WHISPER_OPS_ADMIN_TOKEN")
         admin = Admin(urls, admin_token, tokens=tokens)
         live = Live(watch.fleet(), writer, history, load_rules(watch.alerts))
-        return _run(live, options, None if options["read_only"] else admin)
+        code = _run(live, options, None if options["read_only"] else admin)
+        if writer is not None and writer.failure is not None:
+            raise UserError(writer.failure, Exit.NO)
+        return code
     finally:
         if writer is not None:
             writer.close()

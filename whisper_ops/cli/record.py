@@ -51,7 +51,8 @@ def command(servers: tuple[str, ...], history: Path, **options: Unpack[Options])
     dns+http://asr.example:8000 polls every address behind a name. Each change is said once on stderr. Under systemd it
     notifies and feeds the watchdog.
 
-    Exit codes: 3 when no poll at all was answered, 2 when another process writes this history.
+    Exit codes: 3 when no poll at all was answered, 2 when another process writes this history, 1 when rows could not be
+    written to the end, or nothing writes any more (which is an alert too).
     """
     from dashboard.recorder import Recorder
     from dashboard.settings import load
