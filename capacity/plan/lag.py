@@ -15,7 +15,7 @@ from capacity.plan.shape import Capacity, Resource, carried
 from capacity.plan.steps import NAME as STEP
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective import Term, read_stored
-from whisper_ops.objective.judgement import measures_of
+from whisper_ops.objective.judgement import is_evidence, measures_of
 
 NAME = "latency objective"
 POLLED = "lag p95 (polls)"
@@ -31,7 +31,7 @@ _NEAR = 0.4
 
 def binding_condition(evidence: Evidence, capacity: Capacity) -> Term | None:
     """The latency that sets the limit: what the first failing level misses most, else what is nearest its bound."""
-    levels = [level for level in evidence.counted if level.audit != "invalid"]
+    levels = [level for level in evidence.counted if is_evidence(level.audit)]
     conditions = [term for term in read_stored(evidence.key.objective).durations if not term.relative]
     gpus = evidence.key.gpus
     at = [n for n in levels if capacity.first_fail is not None and -(-n.streams // gpus) == capacity.first_fail]
@@ -130,7 +130,7 @@ def _at_most(seconds: float) -> Term:
 def _points(levels: Sequence[LevelRecord], name: str | None, gpus: int) -> list[tuple[float, float]]:
     if name is None:
         return []
-    found = [(level.streams / gpus, measures_of(level)[name]) for level in levels if level.audit != "invalid"]
+    found = [(level.streams / gpus, measures_of(level)[name]) for level in levels if is_evidence(level.audit)]
     return sorted((n, v) for n, v in found if v is not None and v > 0)
 
 

@@ -11,6 +11,7 @@ from capacity.plan.shape import LevelSeen, Plan, Resource
 from capacity.plan.words import against
 from whisper_ops.console import table_width
 from whisper_ops.objective import readable
+from whisper_ops.objective.findings import OtherLoad
 
 _WIDE = 120
 """Columns from which a line of configuration fits beside the row that it raises."""
@@ -56,7 +57,8 @@ def headline(plan: Plan) -> list[str]:
         answer = f"{most}; its speed is not known."
     elif plan.max_connections_per_gpu is None:
         each = " on every GPU" if any(seen.repeats and seen.passes == seen.repeats for seen in plan.levels) else ""
-        answer = f"Not one connection{each} meets the objective on this device."
+        where = "while other programs had the processors" if _other_load(plan) else "on this device"
+        answer = f"Not one connection{each} meets the objective {where}."
     else:
         number = plan.max_connections_per_gpu
         connections = "connection" if number == 1 else "connections"
@@ -71,6 +73,10 @@ def headline(plan: Plan) -> list[str]:
         lines.append(f"Next to bind: {runner_up.name}, at {runner_up.limit:.0f}.")
     lines += [f"Sure? {plan.sure}.", f"To be surer: {plan.next_test}."]
     return lines
+
+
+def _other_load(plan: Plan) -> bool:
+    return any(isinstance(finding, OtherLoad) for seen in plan.levels for finding in seen.findings)
 
 
 def _sentence(text: str) -> str:

@@ -9,7 +9,7 @@ from capacity.plan.shape import Capacity, LevelSeen, carried
 from capacity.plan.tiers import RECOMMENDED
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective import readable
-from whisper_ops.objective.findings import AnyFinding, in_words, speaks_against
+from whisper_ops.objective.findings import AnyFinding, OtherLoad, in_words, speaks_against
 from whisper_ops.objective.judgement import findings_of
 
 _BUSY = 0.9
@@ -90,7 +90,8 @@ def next_test(evidence: Evidence, capacity: Capacity, *, provisional: bool) -> s
         levels = ",".join(f"{max(round(around * share) * gpus, gpus)}" for share in (0.8, 0.9, 1.0, 1.1))
         return f"whisper-ops sweep URL --levels {levels}, a minute each"
     if last is None:
-        return "a smaller model or a faster device; then sweep again"
+        alone = "the same levels again, without the other programs on that machine"
+        return alone if disturbed_most(evidence) > 0 else "a smaller model or a faster device; then sweep again"
     if fail is None:
         return f"one level at {2 * last * gpus} streams for a minute, to find one that fails"
     if provisional:
@@ -98,6 +99,12 @@ def next_test(evidence: Evidence, capacity: Capacity, *, provisional: bool) -> s
     if fail - last > max(1, round(0.05 * last)):
         return f"one level at {(last + fail) // 2 * gpus} streams for 5 minutes"
     return f"the levels {last * gpus} and {fail * gpus} again, three times each, for their chance to pass"
+
+
+def disturbed_most(evidence: Evidence) -> float:
+    """The largest share of the machine that other programs took at a level; 0 where none took much."""
+    found = (finding for level in evidence.levels for finding in findings_of(level))
+    return max((finding.share for finding in found if isinstance(finding, OtherLoad)), default=0.0)
 
 
 def all_invalid(levels: Sequence[LevelSeen]) -> str:
@@ -133,6 +140,10 @@ def notes(evidence: Evidence, levels: Sequence[LevelSeen]) -> tuple[str, ...]:
     if left_out:
         why = "; ".join(f"{seen.streams}: {seen.reason or 'invalid'}" for seen in left_out)
         told.append(f"left out as no evidence: {why}")
+    if (share := disturbed_most(evidence)) > 0:
+        told.append(
+            f"other programs took up to {share:.0%} of the processors meanwhile: without them there is more room"
+        )
     if evidence.other_keys:
         others = _count(len(evidence.other_keys), "other key")
         told.append(f"left out, as keys are never mixed: {others} in this history")
@@ -163,6 +174,8 @@ def _waits_for(level: LevelRecord) -> str:
         "GPU step time binds": level.server_busy_ratio,
         "the host's processors bind": level.host_cpu_ratio,
     }
+    if any(isinstance(finding, OtherLoad) for finding in findings_of(level)):
+        shares.pop("the host's processors bind")  # not the server's doing
     known = {name: share for name, share in shares.items() if share is not None and share >= _BUSY}
     if not known:
         return ""

@@ -1,4 +1,4 @@
-"""Whether a level is evidence: `valid`, `provisional` or `invalid`, with what was found.
+"""Whether a level is evidence: `valid`, `provisional`, `invalid` or `disturbed`, with what was found.
 
 A law may use only levels at which the streams really were live at once, the generator kept its own pace, every stream
 got its text, and which lasted long enough. Where the server itself broke the level (it refused, cut, dropped text) the
@@ -16,6 +16,7 @@ from whisper_ops.objective.findings import (
     GeneratorLate,
     NoPartials,
     NotLive,
+    OtherLoad,
     StoppedEarly,
     TextMissing,
     TooShort,
@@ -46,6 +47,7 @@ def audit(
     seconds: float,
     missing_alone: float | None,
     stopped: StoppedEarly | None = None,
+    other: OtherLoad | None = None,
 ) -> Audited:
     """Audit a level.
 
@@ -55,22 +57,26 @@ def audit(
         seconds: how long all streams were to be live.
         missing_alone: the share of words that one stream misses; None where that is not known.
         stopped: why the level was stopped early, when it was.
+        other: that other programs took much of the machine.
     """
     late = figures.late_p99_seconds
     if late is not None and late > LATE_SECONDS:
         return Audited("invalid", (GeneratorLate(late, LATE_SECONDS),))
+    if other is not None and not other.counts:
+        # A pass is as little evidence as a miss: nobody knows what the server would do with the machine to itself.
+        return Audited("disturbed", (other,))
     if stopped is not None:
         # Its answer is known. The latencies of what did come would flatter it, so they are no evidence.
         return Audited("invalid", (stopped,))
     fault = _server_fault(figures, counts, missing_alone or 0.0)
     if fault is not None:
         return Audited("invalid", (fault,))
-    short: list[AnyFinding] = []
+    short: list[AnyFinding] = [] if other is None else [other]
     if seconds < SHORT_SECONDS - _DUE:
         short.append(TooShort(seconds, SHORT_SECONDS))
     if figures.words < FEW_WORDS:
         short.append(FewWords(figures.words, FEW_WORDS))
-    return Audited("provisional" if short else "valid", tuple(short))
+    return Audited("provisional" if any(f is not other for f in short) else "valid", tuple(short))
 
 
 def _server_fault(figures: LevelFigures, counts: Counts, missing_alone: float) -> AnyFinding | None:

@@ -13,6 +13,7 @@ from capacity.sweep.details import clips
 from capacity.sweep.tables import UNLIMITED
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, SweepRecord
+from whisper_ops.objective.judgement import is_evidence
 from whisper_ops.objective.word_errors import Excess, against
 
 _FIGURES = ("first_p95_seconds", "stable_p95_seconds", "end_to_final_p95_seconds", "wer_ratio")
@@ -209,7 +210,7 @@ def _limit(levels: dict[int, LevelRecord]) -> int | None:
 
 def _change(a: LevelRecord, b: LevelRecord, figure: str, worse_by: float, excess: Excess | None) -> Change | None:
     one, other = getattr(a, figure), getattr(b, figure)
-    if one is None or other is None or "invalid" in {a.audit, b.audit}:
+    if one is None or other is None or not (is_evidence(a.audit) and is_evidence(b.audit)):
         return None
     margin = max(worse_by * one, _NOISE.get(figure, _NOISE_SECONDS))
     if figure != "wer_ratio" or excess is None:

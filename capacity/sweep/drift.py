@@ -6,6 +6,7 @@ import msgspec
 
 from capacity.laws.line import fit_series
 from whisper_ops.history import LevelRecord
+from whisper_ops.objective.judgement import is_evidence
 
 _CONFIDENCE = 0.95
 """Two-sided."""
@@ -56,7 +57,7 @@ def slope(name: str, unit: str, points: Sequence[tuple[float, float]]) -> Slope 
 
 def drifts(blocks: Sequence[LevelRecord], watched: dict[str, list[dict[str, float]]]) -> list[Slope]:
     """The slopes of everything that was measured in every block, and of the memory of what was watched."""
-    usable = [block for block in blocks if block.audit != "invalid"]
+    usable = [block for block in blocks if is_evidence(block.audit)]
     found = []
     for name, unit, scale, read in _FIGURES:
         points = [(block.started_at, value / scale) for block in usable if (value := read(block)) is not None]

@@ -92,7 +92,8 @@ def together(blocks: Sequence[Measured], repeat: int) -> Measured:
     results = tuple(_whole(pieces[number]) for number in sorted(pieces))
     one = Finished(results, busiest.cpu_seconds, busiest.wall_seconds)
     polls = [snapshot for block in blocks for snapshot in block.snapshots]
-    return msgspec.structs.replace(measured(order, [one], polls, repeat), stopped=last.stopped)
+    cores = sum(block.own_cores for block in blocks) / len(blocks)
+    return msgspec.structs.replace(measured(order, [one], polls, repeat, cores), stopped=last.stopped)
 
 
 def _whole(pieces: Sequence[StreamResult]) -> StreamResult:

@@ -13,12 +13,13 @@ from capacity.sweep.answered import answered, spread
 from capacity.sweep.audit import audit
 from capacity.sweep.figures import Counts, pool, stream_record
 from capacity.sweep.hopeless import Hopeless
+from capacity.sweep.other_load import MOST_SHARE, OwnCost, generator_cores
 from capacity.sweep.readings import Readings, Sampler, boil_down
 from capacity.sweep.target import Target
 from whisper_ops.history import LevelFigures, LevelRecord, StreamRecord
 from whisper_ops.objective import Objective
-from whisper_ops.objective.findings import StoppedEarly, Unsettled
-from whisper_ops.objective.judgement import Baseline, judged, measures_of
+from whisper_ops.objective.findings import OtherLoad, StoppedEarly, Unsettled
+from whisper_ops.objective.judgement import Baseline, is_evidence, judged, measures_of
 from whisper_ops.snapshot import Snapshot
 
 _LEAD_SECONDS = 0.3
@@ -42,6 +43,8 @@ class LoadShape(msgspec.Struct, frozen=True, kw_only=True):
     cool_seconds: float = 60.0
     """The same after a level that was missed: a server that drowned gets time to come up again."""
     keep_text: bool = False
+    most_other_load: float = MOST_SHARE
+    """The share of the server's machine that other programs may take; a level with more is no evidence."""
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +63,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """The server's answers in the window."""
     stopped: StoppedEarly | None = None
     """Why it was stopped early; None: it went through."""
+    own_cores: float = 0.0
+    """What the load test itself took meanwhile."""
     doubt: Unsettled | None = None
     """What it could not tell, however long it was held."""
 
@@ -143,7 +148,7 @@ async def run_level(
     """Put `streams` streams on the server and measure; stop early when there is no hope left."""
     order = make_order(target, shape, streams, repeat, time.monotonic())
     sampler = Sampler(target)
-    sampling = asyncio.create_task(sampler.run())
+    sampling, own = asyncio.create_task(sampler.run()), OwnCost()
 
     hopeless = Hopeless(streams, objective)
     stopped: list[tuple[float, StoppedEarly]] = []
@@ -162,10 +167,17 @@ async def run_level(
     at, reason = stopped[0] if stopped else (order.window_until, None)
     order = msgspec.structs.replace(order, window_until=max(order.window_from, min(at, order.window_until)))
     polls = sampler.between(order.window_from, order.window_until)
-    return msgspec.structs.replace(measured(order, parts, polls, repeat), stopped=reason)
+    cores = own.cores() + generator_cores(parts)
+    return msgspec.structs.replace(measured(order, parts, polls, repeat, cores), stopped=reason)
 
 
-def measured(order: LevelOrder, parts: Sequence[Finished], snapshots: Sequence[Snapshot], repeat: int) -> Measured:
+def measured(
+    order: LevelOrder,
+    parts: Sequence[Finished],
+    snapshots: Sequence[Snapshot],
+    repeat: int,
+    own_cores: float = 0.0,
+) -> Measured:
     """What all processes saw in the order's window, with what the server said meanwhile."""
     figures, counts = pool(order, parts)
     return Measured(
@@ -175,21 +187,38 @@ def measured(order: LevelOrder, parts: Sequence[Finished], snapshots: Sequence[S
         seconds=order.window_until - order.window_from,
         figures=figures,
         counts=counts,
-        readings=boil_down(snapshots),
+        readings=boil_down(snapshots, own_cores),
+        own_cores=own_cores,
         order=order,
         parts=tuple(parts),
         snapshots=tuple(snapshots),
     )
 
 
-def verdict(measured: Measured, objective: Objective, baseline: Baseline, sweep_id: int = 0) -> LevelRecord:
+def verdict(
+    measured: Measured,
+    objective: Objective,
+    baseline: Baseline,
+    sweep_id: int = 0,
+    most_other_load: float = MOST_SHARE,
+) -> LevelRecord:
     """Audit a level and hold it against an objective: its row in the history."""
     audited = audit(
-        measured.figures, measured.counts, measured.seconds, baseline.measures.get("missing"), measured.stopped
+        measured.figures,
+        measured.counts,
+        measured.seconds,
+        baseline.measures.get("missing"),
+        measured.stopped,
+        _other_load(measured, most_other_load),
     )
-    doubt = () if measured.doubt is None or audited.audit == "invalid" else (measured.doubt,)
+    doubt = () if measured.doubt is None or not is_evidence(audited.audit) else (measured.doubt,)
     found = (*audited.findings, *doubt)
     return judged(measured.record(sweep_id), audited.audit, found, objective, measured.counts.clip_errors, baseline)
+
+
+def _other_load(measured: Measured, most: float) -> OtherLoad | None:
+    share = measured.readings.other_cpu_ratio
+    return OtherLoad(share, counts=share <= most) if share is not None and share > MOST_SHARE else None
 
 
 def stream_records(measured: Measured) -> list[StreamRecord]:

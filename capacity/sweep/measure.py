@@ -20,7 +20,7 @@ from capacity.sweep.soak import hold
 from capacity.sweep.target import Target
 from capacity.sweep.watch import Watch
 from whisper_ops.objective import Objective
-from whisper_ops.objective.judgement import Baseline
+from whisper_ops.objective.judgement import Baseline, is_evidence
 from whisper_ops.snapshot import Snapshot
 
 STREAMS_A_PROCESS = 300
@@ -108,9 +108,9 @@ class Measurer:
                 blocks.append(block)
                 # A million words take seconds to put together, and polls and progress go on meanwhile.
                 whole = await asyncio.to_thread(together, tuple(blocks), repeat)
-                judged = verdict(whole, objective, baseline)
+                judged = verdict(whole, objective, baseline, most_other_load=self._means.shape.most_other_load)
                 # Text that does not come, or streams that are not there, will not be mended by more of the same.
-                broken = judged.audit == "invalid" and len(blocks) >= LEAST_BLOCKS
+                broken = not is_evidence(judged.audit) and len(blocks) >= LEAST_BLOCKS
                 if known.seen(block.measures, whole.measures) or broken or judged.passed is None:
                     break
         assert whole is not None, "a level has an ending, whatever befell it"

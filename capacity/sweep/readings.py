@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from capacity.sweep.answered import by_server
+from capacity.sweep.other_load import other_share
 from capacity.sweep.target import Before, Target, http_client, poll
 from whisper_ops.histogram import quantile
 from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, Snapshot
@@ -28,6 +29,8 @@ class Readings(msgspec.Struct, frozen=True, kw_only=True):
     server_rss_bytes: float | None = None
     server_cpu_ratio: float | None = None
     front_cpu_ratio: float | None = None
+    other_cpu_ratio: float | None = None
+    """The share of the host's processor time that neither the server nor the load test took."""
     server_descriptors: float | None = None
     gpu_spread: int | None = None
 
@@ -66,8 +69,8 @@ class Sampler:
         return [snapshot for at, snapshot in self._polled if snapshot.state == "live" and since <= at < until]
 
 
-def boil_down(snapshots: Sequence[Snapshot]) -> Readings:
-    """One level's readings from the polls of its window."""
+def boil_down(snapshots: Sequence[Snapshot], own_cores: float = 0.0) -> Readings:
+    """One level's readings from the polls of its window; `own_cores` is what the load test took meanwhile."""
     if not snapshots:
         return Readings()
     gpus = [gpu for snapshot in snapshots for gpu in snapshot.gpus]
@@ -97,6 +100,7 @@ def boil_down(snapshots: Sequence[Snapshot]) -> Readings:
         server_rss_bytes=host(lambda h: h.process_rss_bytes),
         server_cpu_ratio=host(lambda h: h.process_cpu_ratio),
         front_cpu_ratio=host(lambda h: h.front_cpu_ratio),
+        other_cpu_ratio=other_share(snapshots, own_cores),
         server_descriptors=host(lambda h: h.open_descriptors),
         gpu_spread=sorted(spreads)[len(spreads) // 2] if spreads else None,
     )

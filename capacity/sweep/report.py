@@ -14,6 +14,7 @@ from whisper_ops.errors import UserError
 from whisper_ops.histogram import LATENCY_BOUNDS_SECONDS
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective import read_stored, readable
+from whisper_ops.objective.judgement import is_evidence
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1f2933 }
@@ -102,7 +103,7 @@ def _table(levels: Iterable[LevelRecord]) -> str:
 
 
 def _against_load(outcome: Outcome) -> str:
-    levels = sorted((level for level in outcome.levels if level.audit != "invalid"), key=lambda level: level.streams)
+    levels = sorted((level for level in outcome.levels if is_evidence(level.audit)), key=lambda level: level.streams)
     lines = [
         Line(name, [(level.streams, value) for level in levels if (value := getattr(level, column)) is not None])
         for name, column in (

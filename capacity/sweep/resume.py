@@ -10,6 +10,7 @@ import psutil
 from capacity.sweep.probe import Probed
 from whisper_ops.errors import UserError
 from whisper_ops.history import History, LevelRecord, Stored, SweepRecord
+from whisper_ops.objective.judgement import is_evidence
 
 _FRESH_SECONDS = 24 * 3600.0
 """An older sweep says little about the server of today."""
@@ -69,7 +70,7 @@ def running_beside(history: History, sweep: SweepRecord) -> list[str]:
 
 def usable(levels: list[LevelRecord]) -> list[LevelRecord]:
     """The levels that need not be measured again: all but a last one at which the sweep broke off."""
-    return levels[:-1] if levels and levels[-1].audit == "invalid" else levels
+    return levels[:-1] if levels and not is_evidence(levels[-1].audit) else levels
 
 
 def settings(sweep: SweepRecord) -> Settings | None:

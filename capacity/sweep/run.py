@@ -18,6 +18,7 @@ from capacity.sweep.figures import latency_records, utterance_records
 from capacity.sweep.held import LEAST_BLOCKS
 from capacity.sweep.level import LoadShape, Measured, stream_records, verdict, wall_seconds
 from capacity.sweep.measure import Means, Measurer, seconds_of
+from capacity.sweep.other_load import MOST_SHARE, other_share
 from capacity.sweep.plans import BASELINE, Ask, FromOneStream, Plan, Soak
 from capacity.sweep.probe import Probed
 from capacity.sweep.record import encoded, record_for, settings_for
@@ -127,6 +128,7 @@ class Sweep:
             UserError: the server cannot be reached or drains to begin with (exit 3), or the same sweep is running.
         """
         first = await reach_open(self._target)
+        self._warn_of_other_load(first)
         self._settings = settings_for(self._options.plan_line, self._shape, first)
         asking = FromOneStream(plan, self._knows_one_stream) if self._objective.needs_baseline else plan
         sweep = self._begin(first, asking)
@@ -158,6 +160,14 @@ class Sweep:
             details=details(self._history, self._sweep_id, self._levels),
             watched=self._watched,
         )
+
+    def _warn_of_other_load(self, first: Snapshot) -> None:
+        share = other_share([first], 0.0)
+        if share is not None and share > MOST_SHARE:
+            self._watcher.note(
+                f"other programs take {share:.0%} of the processors of {self._target.name} before the first level; "
+                "stop them, or what is measured is with them"
+            )
 
     def _said(self, plan: Plan) -> str | None:
         soaked = isinstance(plan, Soak) and self._levels
@@ -251,7 +261,7 @@ class Sweep:
     def _keep(self, measured: Measured) -> LevelRecord:
         if not self._baseline.measures and is_baseline(measured.record(self._sweep_id)):
             self._baseline = Baseline(measured.measures, measured.counts.clip_errors)
-        level = verdict(measured, self._objective, self._baseline, self._sweep_id)
+        level = verdict(measured, self._objective, self._baseline, self._sweep_id, self._shape.most_other_load)
         if self._shape.keep_text:
             self._transcripts += transcripts(measured.streams, measured.repeat, measured.results, self._corpus)
         self._levels.append(level)

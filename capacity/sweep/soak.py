@@ -12,6 +12,7 @@ from capacity.load.orders import Finished, LevelOrder, Progress
 from capacity.load.processes import Generators
 from capacity.sweep.hopeless import Hopeless
 from capacity.sweep.level import LoadShape, Measured, make_order, measured
+from capacity.sweep.other_load import OwnCost, generator_cores
 from capacity.sweep.readings import Sampler
 from capacity.sweep.target import Target
 from whisper_ops.objective import Objective
@@ -38,7 +39,7 @@ async def hold(
     whole = msgspec.structs.replace(shape, seconds=blocks * shape.seconds)
     order = make_order(target, whole, streams, seed, time.monotonic())
     order = msgspec.structs.replace(order, block_seconds=shape.seconds)
-    sampler, hopeless = Sampler(target), Hopeless(streams, objective)
+    sampler, hopeless, own = Sampler(target), Hopeless(streams, objective), OwnCost()
     found: asyncio.Queue[Measured | None] = asyncio.Queue()
     stopped: list[StoppedEarly] = []
 
@@ -50,7 +51,8 @@ async def hold(
 
     def piece(number: int, parts: Sequence[Finished]) -> Measured:
         window = _window(order, number)
-        return measured(window, parts, sampler.between(window.window_from, window.window_until), number)
+        polls, cores = sampler.between(window.window_from, window.window_until), own.cores() + generator_cores(parts)
+        return measured(window, parts, polls, number, cores)
 
     def block(number: int, parts: Sequence[Finished]) -> None:
         found.put_nowait(piece(number, parts))

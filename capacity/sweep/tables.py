@@ -15,9 +15,9 @@ from capacity.sweep.transcripts import by_file
 from capacity.sweep.watched import summary
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective.findings import FewWords
-from whisper_ops.objective.judgement import findings_of
+from whisper_ops.objective.judgement import findings_of, is_evidence
 
-_AUDIT_MARK = {"valid": "", "provisional": " (provisional)", "invalid": " (invalid)"}
+_AUDIT_MARK = {"valid": "", "provisional": " (provisional)", "invalid": " (invalid)", "disturbed": " (disturbed)"}
 
 
 def verdict_text(level: LevelRecord) -> str:
@@ -66,7 +66,7 @@ def _table(levels: Sequence[LevelRecord], names: Sequence[str]) -> Table:
     for name in names:
         table.add_column(name, justify="left" if name == "objective" else "right", no_wrap=True)
     for level in levels:
-        table.add_row(*(_COLUMNS[name](level) for name in names), style="dim" if level.audit == "invalid" else None)
+        table.add_row(*(_COLUMNS[name](level) for name in names), style=None if is_evidence(level.audit) else "dim")
     return table
 
 

@@ -69,6 +69,14 @@ def command() -> None:
     "--warm-up/--no-warm-up", default=True, help="Begin with speech that is not measured, until its text is in time."
 )
 @click.option(
+    "--max-other-load",
+    type=click.FloatRange(0, 100),
+    default=20.0,
+    show_default=True,
+    envvar="WHISPER_OPS_MAX_OTHER_LOAD",
+    help="Per cent of the server's machine that other programs may take; a level with more is no evidence.",
+)
+@click.option(
     "--watch",
     multiple=True,
     metavar="NAME=PID|CGROUP|URL",
@@ -214,6 +222,7 @@ def _shape(given: dict[str, Any], *, keep_text: bool) -> Any:  # noqa: ANN401  #
         arrivals=given["arrivals"],
         warm_up_seconds=LoadShape().warm_up_seconds if given["warm_up"] else 0.0,
         keep_text=keep_text,
+        most_other_load=given["max_other_load"] / 100,
     )
 
 

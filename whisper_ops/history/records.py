@@ -9,7 +9,8 @@ from typing import Literal
 import msgspec
 
 SweepState = Literal["running", "done", "interrupted", "failed"]
-Audit = Literal["valid", "provisional", "invalid"]
+Audit = Literal["valid", "provisional", "invalid", "disturbed"]
+"""`invalid` and `disturbed` levels are no evidence; of the latter other programs had the machine."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +119,8 @@ class LevelRecord(LevelFigures, frozen=True, kw_only=True):
     server_cpu_ratio: float | None = None
     """In cores, front and workers together."""
     front_cpu_ratio: float | None = None
+    other_cpu_ratio: float | None = None
+    """The share of the host's processor time that neither the server nor the load test took."""
     server_descriptors: float | None = None
     servers: int | None = None
     """How many servers answered at the address; None: they did not say who they are."""

@@ -72,6 +72,12 @@ def m005_servers(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def m006_other_load(db: Database) -> None:
+    """What other programs took of the server's machine while a level ran."""
+    db.execute("ALTER TABLE level ADD COLUMN other_cpu_ratio REAL")
+
+
 def _rollup(kind: str, tier: str, metrics: tuple[str, ...]) -> str:
     """One rollup table: for each metric how often it was known, and its sum, least, greatest and last value."""
     gpu = "gpu_id INTEGER NOT NULL, " if kind == "gpu" else ""
@@ -324,6 +330,7 @@ ADDED = {
     "stream.server_id": "the server process that took it",
     "level.servers": "how many servers answered at the address",
     "level.gpus": "of all these servers",
+    "level.other_cpu_ratio": "share of the host's processor time that neither the server nor the load test took",
     "level.findings": "the reason as data: a JSON list of kinds with their figures",
     "level.reference_words": "words said by the streams whose text was heard to its end",
 }

@@ -70,6 +70,18 @@ class GeneratorLate(Finding, frozen=True, tag="generator_late"):
         return f"the load generator was late itself: {late:.0f} ms at p99, {allowed:.0f} ms allowed"
 
 
+class OtherLoad(Finding, frozen=True, tag="other_load"):
+    """Other programs took much of the server's machine, so the level says as much about them."""
+
+    share: float
+    """Of the machine's processor time."""
+    counts: bool
+    """The level was to count all the same."""
+
+    def __str__(self) -> str:
+        return f"other programs took {self.share:.0%} of the processors"
+
+
 class StoppedEarly(Finding, frozen=True, tag="stopped_early"):
     """The level was ended because its answer was known."""
 
@@ -147,6 +159,7 @@ AnyFinding: TypeAlias = (
     Missed
     | WordErrors
     | GeneratorLate
+    | OtherLoad
     | StoppedEarly
     | NotLive
     | TextMissing
@@ -177,7 +190,10 @@ def misses(finding: AnyFinding) -> bool:
 
 def speaks_against(finding: AnyFinding) -> bool:
     """Whether it is a reason for a level to fail or to be no evidence, and not only to be less sure of."""
-    return misses(finding) or not isinstance(finding, WordErrors | TooShort | FewWords | Unsettled)
+    return misses(finding) or not (
+        isinstance(finding, WordErrors | TooShort | FewWords | Unsettled)
+        or (isinstance(finding, OtherLoad) and finding.counts)
+    )
 
 
 def judged_again(finding: AnyFinding) -> bool:

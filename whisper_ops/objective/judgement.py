@@ -48,9 +48,14 @@ def measures_of(level: LevelRecord) -> dict[str, float | None]:
     }
 
 
+def is_evidence(audit: Audit) -> bool:
+    """Whether the figures of a level may be used at all."""
+    return audit in {"valid", "provisional"}
+
+
 def is_baseline(level: LevelRecord) -> bool:
     """Whether it tells what one stream gets; conditions that count from that need its text."""
-    return level.streams == 1 and level.wer_ratio is not None
+    return level.streams == 1 and level.wer_ratio is not None and level.audit != "disturbed"
 
 
 def missed(term: Term, value: float | None, baseline: float | None) -> Missed | None:
@@ -97,12 +102,12 @@ def passed(audit: Audit, findings: Sequence[AnyFinding], *, ended_badly: bool) -
         findings: all that speaks about it.
         ended_badly: whether a stream was refused or failed.
     """
-    if any(isinstance(finding, GeneratorLate) for finding in findings):
+    if audit == "disturbed" or any(isinstance(finding, GeneratorLate) for finding in findings):
         return None
     if any(isinstance(finding, StoppedEarly) for finding in findings):
         return False
     failed = any(misses(finding) for finding in findings)
-    if audit != "invalid":
+    if is_evidence(audit):
         return not failed
     broke = ended_badly or failed or any(isinstance(finding, TextMissing) for finding in findings)
     return False if broke else None
@@ -126,12 +131,12 @@ def judged(
         clips: its word errors by utterance.
         baseline: one stream.
     """
-    settled = any(isinstance(finding, GeneratorLate | StoppedEarly) for finding in found)
+    settled = audit == "disturbed" or any(isinstance(finding, GeneratorLate | StoppedEarly) for finding in found)
     about = () if settled else against_objective(objective, measures_of(level), clips, baseline)
     missed_first = tuple(f for f in about if misses(f))
     rest = tuple(f for f in about if not misses(f))
     # A level that the server broke says so first; of one that is only short the objective matters more.
-    findings = (*found, *missed_first) if audit == "invalid" else (*missed_first, *found, *rest)
+    findings = (*found, *missed_first) if not is_evidence(audit) else (*missed_first, *found, *rest)
     answer = passed(audit, findings, ended_badly=bool(level.refused or level.failed))
     return msgspec.structs.replace(
         level, audit=audit, passed=answer, findings=encode(findings), reason=sentences(findings)

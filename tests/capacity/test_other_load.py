@@ -1,0 +1,155 @@
+"""Other programs on the server's machine: seen, said, and never taken for the server's own limit."""
+
+import json
+import multiprocessing
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from capacity.plan.build import make_plan
+from capacity.plan.evidence import Wanted
+from capacity.plan.terminal import headline
+from capacity.sweep.figures import Counts
+from capacity.sweep.level import LoadShape, Measured, make_order, verdict
+from capacity.sweep.other_load import other_share
+from capacity.sweep.readings import Readings
+from capacity.sweep.target import parse_target
+from tests.capacity.plan_history import level, written
+from tests.support.servers import Running, running_server, whisper_ops
+from whisper_ops.errors import Exit, UserError
+from whisper_ops.history import History, LevelFigures
+from whisper_ops.objective import parse
+from whisper_ops.objective.findings import OtherLoad, encode
+from whisper_ops.objective.judgement import Baseline
+from whisper_ops.snapshot import HostFigures, Snapshot
+
+
+def polled(busy: float | None, server: float | None, cores: int = 2, host: str = "elsewhere") -> Snapshot:
+    figures = HostFigures(hostname=host, cpu_count=cores, cpu_ratio=busy, process_cpu_ratio=server)
+    return Snapshot(server="one", at=1.0, host=figures)
+
+
+@pytest.mark.parametrize(
+    ("busy", "server", "ours", "host", "share"),
+    [
+        (1.0, 0.5, 0.3, "elsewhere", 0.75),  # the load test runs on another machine
+        (1.0, 0.5, 0.3, socket.gethostname(), 0.6),
+        (0.4, 0.8, 0.0, "elsewhere", 0.0),
+        (0.3, 0.8, 0.0, "elsewhere", 0.0),  # measured a moment apart
+        (None, 0.5, 0.0, "elsewhere", None),
+        (1.0, None, 0.0, "elsewhere", None),
+    ],
+)
+def test_what_is_left_of_a_busy_machine_is_of_others(
+    busy: float | None, server: float | None, ours: float, host: str, share: float | None
+) -> None:
+    found = other_share([polled(busy, server, host=host)] * 3, ours)
+    assert found == (None if share is None else pytest.approx(share))
+
+
+def measured(share: float | None, stable: float = 0.5) -> Measured:
+    return Measured(
+        streams=2,
+        repeat=0,
+        started_at=1.0,
+        seconds=60.0,
+        figures=LevelFigures(achieved_concurrency=2.0, words=400, stable_p95_seconds=stable, partials_per_second=1.0),
+        counts=Counts(asked=2, speech_words=400, first_error=None),
+        readings=Readings(other_cpu_ratio=share),
+        order=make_order(parse_target("ws://127.0.0.1:1/ws"), LoadShape(), 2, 0, 1.0),
+        parts=(),
+        snapshots=(),
+    )
+
+
+@pytest.mark.parametrize("stable", [0.5, 9.0])
+def test_a_level_under_much_other_load_is_no_evidence_whatever_it_measured(stable: float) -> None:
+    objective = parse("stable_p95<=2s")
+    judged = verdict(measured(0.6, stable), objective, Baseline())
+    assert (judged.audit, judged.passed) == ("disturbed", None)
+    assert judged.reason == "other programs took 60% of the processors"
+    quiet = verdict(measured(0.1, stable), objective, Baseline())
+    assert (quiet.audit, quiet.passed) == ("valid", stable < 2)
+    unknown = verdict(measured(None, stable), objective, Baseline())
+    assert unknown.audit == "valid"
+
+
+def test_a_level_that_was_to_count_counts_and_says_so() -> None:
+    judged = verdict(measured(0.6), parse("stable_p95<=2s"), Baseline(), most_other_load=1.0)
+    assert (judged.audit, judged.passed) == ("valid", True)
+    assert "other programs took 60%" in judged.reason
+
+
+def test_a_plan_of_disturbed_levels_blames_the_other_programs_and_not_the_device(tmp_path: Path) -> None:
+    found = encode((OtherLoad(0.75, counts=False),))
+    levels = [
+        level(n, None, audit="disturbed", reason="other programs took 75% of the processors", findings=found)
+        for n in (1, 2)
+    ]
+    with (
+        History.reading(written(tmp_path / "h.db", levels)) as history,
+        pytest.raises(UserError, match="other programs took 75% of the processors") as caught,
+    ):
+        make_plan(history, Wanted(), 5000.0)
+    assert caught.value.code == Exit.EVIDENCE
+    assert "device" not in str(caught.value)
+
+
+def test_a_plan_names_other_load_that_was_to_count(tmp_path: Path) -> None:
+    found = encode((OtherLoad(0.75, counts=True),))
+    busy = {"host_cpu_ratio": 1.0, "findings": found}
+    levels = [level(1, False, **busy), level(2, False, **busy)]
+    with History.reading(written(tmp_path / "h.db", levels)) as history:
+        said = " ".join(headline(make_plan(history, Wanted(), 5000.0)))
+    assert "while other programs had the processors" in said
+    assert "the same levels again, without the other programs" in said
+    assert "device" not in said
+    assert "processors bind" not in said
+    levels = [level(1, True, **busy), level(2, False, **busy)]
+    with History.reading(written(tmp_path / "g.db", levels)) as history:
+        plan = make_plan(history, Wanted(), 5000.0)
+    assert any("other programs took up to 75% of the processors" in note for note in plan.notes)
+    assert "processors bind" not in plan.reason
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    with ExitStack() as stack:
+        yield lambda *arguments: stack.enter_context(running_server(tmp_path, *arguments))
+
+
+def _burn() -> None:
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        pass
+
+
+@pytest.mark.serial
+@pytest.mark.slow
+def test_two_busy_neighbours_are_seen_by_a_real_sweep(serve: Callable[..., Running], tmp_path: Path) -> None:
+    server = serve("--engine", "simulated", "--devices", "sim:1")
+    burning = [multiprocessing.get_context("spawn").Process(target=_burn, daemon=True) for _ in range(2)]
+    for process in burning:
+        process.start()
+    try:
+        done = whisper_ops(
+            *("sweep", server.url, "--levels", "1,2", "--duration", "8", "--history", str(tmp_path / "h.db"), "--json"),
+            *("--max-other-load", "20"),
+        )
+    finally:
+        for process in burning:
+            process.terminate()
+            process.join()
+    levels = json.loads(done.stdout)["levels"]
+    assert [found["audit"] for found in levels] == ["disturbed"] * len(levels)
+    assert all(found["passed"] is None for found in levels)
+    assert "before the first level" in done.stderr or "other programs took" in done.stderr
+    plan = whisper_ops("plan", "--history", str(tmp_path / "h.db"))
+    assert plan.returncode == Exit.EVIDENCE
+    assert "other programs took" in plan.stderr
+    assert msgspec.json.encode(levels)
