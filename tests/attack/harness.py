@@ -127,7 +127,7 @@ class Siege:
         self.server, self.report = server, Report()
         self._good = good
         time.sleep(QUIET_SECONDS)
-        self.report.rss_bytes = (self._rss(), 0)
+        self.report.rss_bytes = (self.rss(), 0)
         self.report.descriptors = (self._descriptors(), 0)
 
     def attack(self, name: str, work: Callable[[], dict[str, Any] | None], seconds: float = 0.0) -> None:
@@ -169,14 +169,15 @@ class Siege:
         report, deadline = self.report, time.monotonic() + 20
         while True:
             report.slots_used = self.server.get("/health")["capacity"]["used_slots"]
-            report.rss_bytes = (report.rss_bytes[0], self._rss())
+            report.rss_bytes = (report.rss_bytes[0], self.rss())
             report.descriptors = (report.descriptors[0], self._descriptors() + GOOD_CLIENTS)
             settled = report.slots_used == 0 and report.descriptors[1] <= report.descriptors[0]
             if settled or time.monotonic() > deadline:
                 return
             time.sleep(0.2)
 
-    def _rss(self) -> int:
+    def rss(self) -> int:
+        """Memory of the server and its processes, in bytes."""
         process = psutil.Process(self.server.process.pid)
         return sum(p.memory_info().rss for p in [process, *process.children(recursive=True)])
 
