@@ -35,7 +35,7 @@ SIMULATED = ("--engine", "simulated", "--devices", "sim:2")
         (["--model", "gigantic"], "no model 'gigantic'"),
         (["--devices", "tpu:0"], "'tpu:0' is no device"),
         (["--host", "0.0.0.0", *SIMULATED], "--token-file"),
-        (["--sim-law", "a=1"], "--engine simulated"),
+        (["--sim-law", "a=1"], "--sim-law cannot be honoured"),
         ([*SIMULATED, "--sim-law", "a=fast"], "'a=fast'"),
         ([*SIMULATED, "--token-file", "/nowhere/token"], "/nowhere/token"),
         ([*SIMULATED, "--host", "203.0.113.7", "--insecure"], "203.0.113.7"),

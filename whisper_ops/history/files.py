@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -21,8 +21,11 @@ def open_for_writing(path: Path) -> Database:
     Raises:
         UserError: it is not a history, is newer than this program, or may not be read or written. It is left untouched.
     """
+    _check_no_links(path)
     if path.exists():
         check_readable(path, may_be_blank=True)  # another process may just be making it
+    else:
+        _make_private(path)
     deadline = time.monotonic() + _WAIT_FOR_OTHER_WRITERS_SECONDS
     while True:
         try:
@@ -31,6 +34,27 @@ def open_for_writing(path: Path) -> Database:
             if not _somebody_else_makes_it(error) or time.monotonic() > deadline:
                 raise _cannot("write", path, error) from error
         time.sleep(_AGAIN_SECONDS)  # there is nothing to wait on; whoever opens may block, as SQLite does
+
+
+def _make_private(path: Path) -> None:
+    """An empty file that only its owner may read: who connects from where, and when, is in a history.
+
+    SQLite gives its log the same rights. An existing file keeps those that somebody gave it.
+    """
+    with suppress(OSError):  # what is wrong is said when SQLite opens it
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def _check_no_links(path: Path) -> None:
+    """The files that SQLite keeps beside its own are made and written over, whatever they lead to.
+
+    Raises:
+        UserError: one of them is a link.
+    """
+    for end in ("-wal", "-shm", "-journal"):
+        beside = path.with_name(path.name + end)
+        if beside.is_symlink():
+            raise UserError(f"{beside} is a link to another file, which would be overwritten; remove it")
 
 
 def _opened(path: Path) -> Database:
@@ -52,7 +76,9 @@ def _opened(path: Path) -> Database:
 def _somebody_else_makes_it(error: Exception) -> bool:
     """Whether another process is making the same new history just now: for that SQLite's own timeout does not wait."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what it says beyond being busy
-    return code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} or "already exists" in str(error)
+    return code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} or any(
+        words in str(error) for words in ("already exists", "duplicate column name")
+    )
 
 
 def give_space_back(path: Path) -> None:

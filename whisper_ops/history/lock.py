@@ -4,9 +4,11 @@ The lock is the kernel's (`flock`), on a file beside the history: it is gone wit
 ended. Sweeps and plans are short transactions of their own and take no lock.
 """
 
+import errno
 import fcntl
 import os
 import socket
+import stat
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -44,10 +46,10 @@ class WriterLock:
         """Take the lock and return None; or return who holds it.
 
         Raises:
-            OSError: there is no place for the lock file.
+            OSError: there is no place for the lock file, or something else is in its place.
         """
         while self._descriptor is None:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = _opened(self.path, os.O_RDWR | os.O_CREAT)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -74,7 +76,7 @@ class WriterLock:
 
     def _is_current(self, descriptor: int) -> bool:
         try:
-            return os.fstat(descriptor).st_ino == self.path.stat().st_ino
+            return os.path.samestat(os.fstat(descriptor), self.path.lstat())
         except FileNotFoundError:
             return False
 
@@ -83,6 +85,25 @@ class WriterLock:
         with suppress(OSError):  # on a full disk the lock holds without a name on it
             os.truncate(descriptor, 0)
             os.pwrite(descriptor, msgspec.json.encode(holder), 0)
+
+
+def _opened(path: Path, flags: int) -> int:
+    """Open a lock file. It is written over, so it must be no other name of somebody's file.
+
+    Raises:
+        OSError: it cannot be opened, or is a link, a pipe or a folder.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(error.errno, f"{path} is a link to another file; remove it") from error
+        raise
+    state = os.fstat(descriptor)
+    if stat.S_ISREG(state.st_mode) and state.st_nlink <= 1:
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, f"{path} is no plain file of its own; remove it")
 
 
 def _read(descriptor: int) -> Holder:
@@ -97,7 +118,7 @@ def holder_of(path: Path) -> Holder | None:
     """Who writes polls into the history at `path`; None when nobody does."""
     lock = path.with_name(path.name + ".lock")
     try:
-        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = _opened(lock, os.O_RDONLY)
     except OSError:
         return None
     try:
