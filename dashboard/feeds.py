@@ -69,8 +69,15 @@ class Live:
     """The present: polls are written on the board as they arrive, and handed to the history."""
 
     def __init__(
-        self, fleet: Fleet, writer: HistoryWriter | None, history: Path | None, rules: Iterable[Rule] = ()
+        self,
+        fleet: Fleet,
+        writer: HistoryWriter | None,
+        history: Path | None,
+        rules: Iterable[Rule] = (),
+        *,
+        clock: Callable[[], float] | None = None,
     ) -> None:
+        """`clock` measures how long things last, as `AlertBook` has it; without one the polls' own time does."""
         self.fleet = fleet
         self.charts: ChartSource = NoCharts("there is no history") if history is None else HistoryCharts(history)
         self._memory = None if history is None else Memory(history)
@@ -78,15 +85,15 @@ class Live:
         self.interval = fleet.interval
         self._writer = writer
         self.rules = tuple(rules)
-        self._book = AlertBook(self.rules)
+        self._book = AlertBook(self.rules, clock)
         if self._memory is not None:
             self._book.resume(self._memory.left_standing(time.time()))
-        self._happenings = Happenings()
+        self._happenings = Happenings(clock)
         self._events: deque[EventRecord] = deque(maxlen=_EVENTS_REMEMBERED)
         """Those that this dashboard saw, newest first."""
         self._over: tuple[AlertView, ...] = ()
         """Alerts of the time before this dashboard, from the history."""
-        self._kept_at = time.time()
+        self._kept_at = time.monotonic()
         self._failed_at: float | None = None
         self._noted: tuple[EventRecord, ...] = ()
         self._polls: deque[float] = deque(maxlen=_POLLS_REMEMBERED)
@@ -118,7 +125,7 @@ class Live:
 
     def refresh(self) -> bool:
         """Plans, events and alerts, as the history holds them now."""
-        if time.time() - self._kept_at >= _KEEP_ALERTS_SECONDS:
+        if time.monotonic() - self._kept_at >= _KEEP_ALERTS_SECONDS:
             self.keep_alerts()
         read = None if self._memory is None else self._memory.read(time.time())
         if read is not None:
@@ -174,7 +181,7 @@ class Live:
 
     def keep_alerts(self) -> None:
         """Bring the rows of alerts that last up to date: their figures grow."""
-        self._kept_at = time.time()
+        self._kept_at = time.monotonic()
         if self._writer is not None:
             for alert in self._book.active:
                 self._writer.put(alert.record())

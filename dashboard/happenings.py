@@ -1,7 +1,7 @@
 """What happened between two polls: a silence, a restart, another version, another limit. Imports no textual."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from dashboard.view import figures as f
 from whisper_ops.history import EventRecord
@@ -11,22 +11,24 @@ from whisper_ops.snapshot import Snapshot
 class Happenings:
     """Feed it every snapshot; it answers with the events that it proves, each said once."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        """`clock` measures how long a silence lasts; without one the polls' own time does."""
+        self._clock = clock
         self._answers: dict[str, Snapshot] = {}
         self._silent: dict[str, float] = {}
 
     def feed(self, snapshot: Snapshot) -> list[EventRecord]:
         """The events that lie between the poll before and this one."""
-        name = snapshot.server
+        name, now = snapshot.server, snapshot.at if self._clock is None else self._clock()
         if snapshot.state == "silent":
             if name in self._silent:
                 return []
-            self._silent[name] = snapshot.at
+            self._silent[name] = now
             return [_event(snapshot, "silent", snapshot.error or "no answer")]
         events: list[EventRecord] = []
         since = self._silent.pop(name, None)
         if since is not None:
-            events.append(_event(snapshot, "answers", f"answers again after {f.duration(snapshot.at - since)}"))
+            events.append(_event(snapshot, "answers", f"answers again after {f.duration(now - since)}"))
         before = self._answers.get(name)
         self._answers[name] = snapshot
         events += _unread(before, snapshot)

@@ -46,14 +46,15 @@ class Narrator:
         self._live.add(name)
         if name in self._silent:
             _, since, polls = self._silent.pop(name)
-            self._say(f"{name} answers again after {snapshot.at - since:.0f} s; {_count(polls, 'poll')} failed")
+            seconds = time.monotonic() - since
+            self._say(f"{name} answers again after {seconds:.0f} s; {_count(polls, 'poll')} failed")
 
     def _failed(self, snapshot: Snapshot) -> None:
         self.failures_total += 1
         name, sentence = snapshot.server, snapshot.error or "no answer"
         self._live.discard(name)
         known = self._silent.get(name)
-        since, polls = (known[1], known[2] + 1) if known else (snapshot.at, 1)
+        since, polls = (known[1], known[2] + 1) if known else (time.monotonic(), 1)
         if known is None or known[0] != sentence:
             self._say(sentence if name in sentence else f"{name}: {sentence}")
         self._silent[name] = (sentence, since, polls)

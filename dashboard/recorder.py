@@ -42,9 +42,14 @@ class Recorder:
         self._say = say
         self._fleet = watch.fleet()
         self._narrator = Narrator(self._fleet, say)
-        self._book = AlertBook(load_rules(watch.alerts))
-        self._notifier = Notifier(say, webhook=webhook, command=on_alert)
-        self._happenings = Happenings()
+        self._book = AlertBook(load_rules(watch.alerts), time.monotonic)
+        self._notifier = Notifier(
+            say,
+            webhook=webhook,
+            command=on_alert,
+            secrets=[server.token_env for server in watch.servers if server.token_env],
+        )
+        self._happenings = Happenings(time.monotonic)
         self._notify = Notify()
         self._stop = asyncio.Event()
         self._signal: int | None = None

@@ -4,7 +4,6 @@ piper is GPL: it is run as a tool in its own process and never imported.
 """
 
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from capacity.speech.audio import Samples, read_audio, write_wav
 from capacity.speech.corpus import RATE, Source, TimedWord, WordTimes, default_folder, find_sources, named_folder
 from capacity.speech.normal import equal_runs, normalise
 from whisper_ops.errors import UserError
+from whisper_ops.secrets import environment_for_others
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -92,7 +92,7 @@ def make(folder: Path, texts: Sequence[str], progress: Progress) -> None:
 def _speak(texts: Sequence[str], folder: Path, progress: Progress) -> None:
     spoken = folder / "piper"
     command = [sys.executable, "-m", "piper", "-m", str(_voice()), "-d", str(spoken)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    environment = {**environment_for_others(), "OMP_NUM_THREADS": "2"}
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8") as complaints,
         subprocess.Popen(

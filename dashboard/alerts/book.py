@@ -1,8 +1,9 @@
 """Which alerts are on: each poll is held against the rules."""
 
+import time
 from collections import deque
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -55,13 +56,22 @@ class Change(msgspec.Struct, frozen=True):
 Key = tuple[str, str, int | None]
 
 
+class Moment(NamedTuple):
+    """When a poll was: by the clock that holds are measured with, and how far the wall's clock is ahead of it."""
+
+    at: float
+    ahead: float
+
+
 class _Watch:
     """One rule on one server or GPU: waiting, holding, on, or about to end."""
 
-    __slots__ = ("count", "least", "most", "on", "since", "total", "until")
+    __slots__ = ("began_at", "count", "least", "most", "on", "since", "total", "until")
 
     def __init__(self) -> None:
         self.on = False
+        self.began_at = 0.0
+        """When the condition began, UTC epoch seconds: an alert's name in the history, so it stays what it was."""
         self.reset()
 
     def reset(self) -> None:
@@ -70,13 +80,17 @@ class _Watch:
         self.count, self.total = 0, 0.0
         self.least, self.most = float("inf"), float("-inf")
 
-    def take_over(self, left: AlertRecord) -> None:
-        self.since = left.started_at
+    def take_over(self, left: AlertRecord, ahead: float) -> None:
+        self.began_at, self.since = left.started_at, left.started_at - ahead
         for value in (left.min_value, left.max_value, left.mean_value):
             if value is not None:
                 self.least, self.most = min(self.least, value), max(self.most, value)
         if left.mean_value is not None:
             self.count, self.total = 1, left.mean_value
+
+    def wall(self, at: float | None) -> float | None:
+        """A moment of our clock as UTC epoch seconds, as far from the beginning as it was."""
+        return None if at is None or self.since is None else self.began_at + at - self.since
 
     def add(self, value: float) -> None:
         self.count += 1
@@ -85,9 +99,14 @@ class _Watch:
 
 
 class AlertBook:
-    """Feed it every snapshot; it says what changed and knows what is on. Time is the snapshots' own."""
+    """Feed it every snapshot; it says what changed and knows what is on.
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
+    How long something lasts is measured by `clock`, whose zero is anywhere: the wall's clock may be set back by an hour
+    while a server dies. Without one the snapshots' own time counts, as in a replay.
+    """
+
+    def __init__(self, rules: Iterable[Rule], clock: Callable[[], float] | None = None) -> None:
+        self._clock = clock
         self._rules = [(rule, figure(rule.figure)) for rule in rules]
         self._past: dict[str, Past] = {}
         self._seen: dict[str, float] = {}
@@ -109,11 +128,14 @@ class AlertBook:
             self._left[record.rule, record.server, record.gpu_id] = record
             if record.rule in limits:
                 past = self._past.setdefault(record.server, Past())
-                past.silent_since = record.started_at - limits[record.rule]
+                past.silent_since = record.started_at - limits[record.rule] - self._ahead(time.time())
 
     def feed(self, snapshot: Snapshot) -> list[Change]:
-        """Hold a poll against every rule. One that is not newer than the last of its server is passed over."""
-        if snapshot.at <= self._seen.get(snapshot.server, float("-inf")):
+        """Hold a poll against every rule. In a replay one that is not newer than its server's last is passed over."""
+        ahead = self._ahead(snapshot.at)
+        if self._clock is not None:
+            snapshot = msgspec.structs.replace(snapshot, at=snapshot.at - ahead)
+        elif snapshot.at <= self._seen.get(snapshot.server, float("-inf")):
             return []
         self._seen[snapshot.server] = snapshot.at
         past = self._past.setdefault(snapshot.server, Past())
@@ -127,7 +149,7 @@ class AlertBook:
             values = dict(read(snapshot, past))
             gone = [key[2] for key in self._active if key[:2] == (rule.name, snapshot.server) and key[2] not in values]
             for gpu_id, value in (*values.items(), *((gpu_id, None) for gpu_id in gone)):
-                change = self._hold(rule, (rule.name, snapshot.server, gpu_id), snapshot.at, value)
+                change = self._hold(rule, (rule.name, snapshot.server, gpu_id), Moment(snapshot.at, ahead), value)
                 if change is not None:
                     changes.append(change)
         return changes
@@ -136,14 +158,17 @@ class AlertBook:
         """A server that is polled no more: its alerts end with its last poll, and are returned."""
         self._past.pop(server, None)
         last = self._seen.pop(server, None)
-        for key in [key for key in self._watches if key[1] == server]:
-            del self._watches[key]
-        on = [self._active.pop(key) for key in list(self._active) if key[1] == server]
-        ended = [msgspec.structs.replace(alert, until=last) for alert in on]
+        watches = {key: self._watches.pop(key) for key in list(self._watches) if key[1] == server}
+        on = {key: self._active.pop(key) for key in list(self._active) if key[1] == server}
+        ended = [msgspec.structs.replace(alert, until=watches[key].wall(last)) for key, alert in on.items()]
         self.past.extend(ended)
         return ended
 
-    def _hold(self, rule: Rule, key: Key, at: float, value: float | None) -> Change | None:
+    def _ahead(self, at: float) -> float:
+        """How far the wall's clock, which says `at`, is ahead of ours."""
+        return 0.0 if self._clock is None else at - self._clock()
+
+    def _hold(self, rule: Rule, key: Key, moment: Moment, value: float | None) -> Change | None:
         watch = self._watches.get(key)
         if watch is None:
             left = self._left.pop(key, None)
@@ -151,16 +176,19 @@ class AlertBook:
                 return None  # most are never more than this
             watch = self._watches[key] = _Watch()
             if left is not None:
-                watch.take_over(left)
-        return self._lasting(rule, key, watch, at, value) if watch.on else self._waiting(rule, key, watch, at, value)
+                watch.take_over(left, moment.ahead)
+        if watch.on:
+            return self._lasting(rule, key, watch, moment.at, value)
+        return self._waiting(rule, key, watch, moment, value)
 
-    def _waiting(self, rule: Rule, key: Key, watch: _Watch, at: float, value: float | None) -> Change | None:
+    def _waiting(self, rule: Rule, key: Key, watch: _Watch, moment: Moment, value: float | None) -> Change | None:
         if value is None or not rule.broken(value):
             watch.reset()
             return None
-        watch.since = at if watch.since is None else watch.since
+        if watch.since is None:
+            watch.since, watch.began_at = moment.at, moment.at + moment.ahead
         watch.add(value)
-        if at - watch.since < rule.hold_seconds:
+        if moment.at - watch.since < rule.hold_seconds:
             return None
         watch.on = True
         alert = self._active[key] = _alert(rule, key, watch, value)
@@ -176,21 +204,20 @@ class AlertBook:
         watch.until = at if watch.until is None else watch.until
         if at - watch.until < rule.clear_seconds:
             return None
-        ended = msgspec.structs.replace(self._active.pop(key), until=watch.until)
+        ended = msgspec.structs.replace(self._active.pop(key), until=watch.wall(watch.until))
         del self._watches[key]
         self.past.append(ended)
         return Change("ended", ended)
 
 
 def _alert(rule: Rule, key: Key, watch: _Watch, value: float) -> Alert:
-    assert watch.since is not None
     _, server, gpu_id = key
     return Alert(
         rule=rule.name,
         severity=rule.severity,
         server=server,
         gpu_id=gpu_id,
-        since=watch.since,
+        since=watch.began_at,
         value=value,
         minimum=watch.least,
         mean=watch.total / watch.count,

@@ -1,9 +1,8 @@
 """Telling others of alerts: a webhook and a command, never in the way of polling."""
 
 import asyncio
-import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -13,6 +12,7 @@ import msgspec
 from dashboard.alerts.book import Change
 from whisper_ops import trust
 from whisper_ops.errors import UserError
+from whisper_ops.secrets import environment_for_others
 
 _TRIES = 3
 _PAUSE_SECONDS = 2.0
@@ -28,8 +28,17 @@ class Notifier:
         UserError: the address or the command cannot be right.
     """
 
-    def __init__(self, say: Callable[[str], None], *, webhook: str | None = None, command: str | None = None) -> None:
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        *,
+        webhook: str | None = None,
+        command: str | None = None,
+        secrets: Iterable[str] = (),
+    ) -> None:
+        """`secrets`: variables of the environment that hold tokens of servers."""
         self._say = say
+        self._secrets = tuple(secrets)
         self._webhook = webhook
         self._words = _split(command)
         if webhook is not None and urlsplit(webhook).scheme not in {"http", "https"}:
@@ -95,14 +104,13 @@ class Notifier:
             "WHISPER_OPS_ALERT_SERVER": alert.server,
             "WHISPER_OPS_ALERT_SENTENCE": alert.sentence,
         }
-        environment = {key: value for key, value in os.environ.items() if key != "WHISPER_OPS_TOKEN"}
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._words,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,
-                env={**environment, **about},
+                env={**environment_for_others(self._secrets), **about},
             )
         except OSError as error:
             self._failed(name, f"the alert command {name} could not be started: {error.strerror}")

@@ -17,6 +17,7 @@ from typing import Protocol
 from server import ipc
 from server.devices import Device
 from server.settings import Settings
+from whisper_ops.secrets import environment_for_others
 
 log = logging.getLogger("whisper_ops.server")
 
@@ -78,7 +79,7 @@ async def spawn(theirs: socket.socket, *, log_json: bool = False) -> Process:
     with theirs:
         command = (sys.executable, "-m", "server.worker", str(theirs.fileno()), "json" if log_json else "plain")
         # OpenMP's default would be a thread a core in each of several lanes.
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment = {**environment_for_others(), "OMP_NUM_THREADS": "1"}
         return await asyncio.create_subprocess_exec(
             *command, pass_fds=[theirs.fileno()], env=environment, stdin=asyncio.subprocess.DEVNULL
         )

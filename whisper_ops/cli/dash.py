@@ -188,7 +188,7 @@ def _live(watch: "Watch", options: Options) -> int:
         tokens = {server.label: token for server in changeable if (token := server.token(watch.token))}
         admin_token = read_token(options["admin_token_file"], "WHISPER_OPS_ADMIN_TOKEN")
         admin = Admin(urls, admin_token, tokens=tokens)
-        live = Live(watch.fleet(), writer, history, load_rules(watch.alerts))
+        live = Live(watch.fleet(), writer, history, load_rules(watch.alerts), clock=time.monotonic)
         code = _run(live, options, None if options["read_only"] else admin)
         if writer is not None and writer.failure is not None:
             raise UserError(writer.failure, Exit.NO)
