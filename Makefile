@@ -35,9 +35,12 @@ test-chaos: $(VENV)/.dev ## ten virtual minutes of clients and workers that come
 test-attack: $(VENV)/.dev ## attacks on a real server beside four clients that behave, at length, with counts (make test runs a short form)
 	@WHISPER_OPS_ATTACK=full $(BIN)/pytest -q -s --timeout 900 tests/attack
 
-test-torch: $(UV) ## the torch engine, in an environment of its own with torch; says so in one line where torch cannot be had
+# The default engine's own tests of dialects, faults, chaos, overload and speech, run on torch's.
+TORCH_TESTS := tests/server/torch $(addprefix tests/server/test_,$(addsuffix .py,streams dialects faults chaos overload speech))
+
+test-torch: $(UV) ## the torch engine, in an environment of its own; one line says so where torch cannot be had (3 minutes)
 	@sh requirements/torch.sh $(UV) $(PYTHON) $(TORCH) || exit 0; \
-	test ! -e $(TORCH)/.dev || $(TORCH)/bin/pytest -q --durations 5 -m "not slow" tests/server/torch
+	WHISPER_OPS_TEST_ENGINE=torch $(TORCH)/bin/pytest -q --durations 5 -m "not slow" $(TORCH_TESTS)
 
 lint: $(VENV)/.dev ## formatting, lint rules and the layering of the rooms
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/lint-imports --no-cache

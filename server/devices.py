@@ -1,6 +1,8 @@
 """`--devices`: what it may say, and what `auto` finds."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -23,14 +25,14 @@ class Device:
         return "cpu" if self.kind == "cpu" else f"{self.kind}:{self.index}"
 
 
-def parse(text: str, *, simulated: bool = False) -> tuple[Device, ...]:
+def parse(text: str, *, simulated: bool = False, torch: bool = False) -> tuple[Device, ...]:
     """Read `auto`, `cpu,cpu`, `cuda:0,cuda:2` or, for the simulated engine, `sim:8` (eight devices).
 
     Raises:
         UserError: a name that is none of these, a GPU named twice, or simulated and real devices mixed.
     """
     if text == "auto":
-        return _simulated(1) if simulated else _found()
+        return _simulated(1) if simulated else _found(torch=torch)
     devices: list[Device] = []
     for part in (part.strip() for part in text.split(",")):
         devices.extend(_one(part, text, len(devices)))
@@ -41,7 +43,7 @@ def parse(text: str, *, simulated: bool = False) -> tuple[Device, ...]:
     return tuple(devices)
 
 
-def check_present(devices: Sequence[Device]) -> None:
+def check_present(devices: Sequence[Device], *, torch: bool = False) -> None:
     """See that the engine can use every GPU that was named, before a worker dies of it again and again.
 
     Raises:
@@ -50,12 +52,13 @@ def check_present(devices: Sequence[Device]) -> None:
     named = [device for device in devices if device.kind == "cuda"]
     if not named:
         return
-    count = _cuda_devices()
+    count = _cuda_devices(torch=torch)
     missing = [device.name for device in named if device.index >= count]
     if missing:
+        finder = "torch" if torch else "CTranslate2"
         found = f"{count} CUDA GPU{'s' * (count != 1)}" if count else "no CUDA GPU"
         raise UserError(
-            f"--devices names {', '.join(missing)}, and CTranslate2 finds {found} here; see `nvidia-smi` and "
+            f"--devices names {', '.join(missing)}, and {finder} finds {found} here; see `nvidia-smi` and "
             "CUDA_VISIBLE_DEVICES, or say --devices cpu"
         )
 
@@ -75,15 +78,22 @@ def _simulated(count: int) -> tuple[Device, ...]:
     return tuple(Device("sim", i) for i in range(count))
 
 
-def _found() -> tuple[Device, ...]:
-    count = _cuda_devices()
+def _found(*, torch: bool) -> tuple[Device, ...]:
+    count = _cuda_devices(torch=torch)
     return tuple(Device("cuda", i) for i in range(count)) or (Device("cpu", 0),)
 
 
-def _cuda_devices() -> int:
-    # Asking CTranslate2 means what we find is what the engine can use; a build or machine without CUDA answers 0.
+_ASK_TORCH = "import torch; print(torch.cuda.device_count())"
+
+
+def _cuda_devices(*, torch: bool) -> int:
+    # Asking the engine means what we find is what it can use; a build or machine without CUDA answers 0.
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         return 0
+    if torch:
+        # In a process of its own: torch would take this one's memory for nothing, and CUDA does not survive a fork.
+        asked = subprocess.run([sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True, check=False)
+        return int(asked.stdout) if asked.stdout.strip().isdecimal() else 0
     import ctranslate2  # noqa: PLC0415  # takes a second to import; only GPUs and `auto` need it
 
     return int(ctranslate2.get_cuda_device_count())

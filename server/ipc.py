@@ -30,6 +30,7 @@ class Start(Message, tag=1):
     max_batch: int
     lanes: int
     threads: int
+    min_context_s: float
     law: dict[str, float]
 
 
@@ -91,12 +92,15 @@ class Loaded(Message, tag=20):
     languages: str | None
     codes: tuple[str, ...] | None = None
     """The languages that a stream may name; None: any."""
+    memory: str | None = None
+    """What it takes of its device's memory and for what, as a sentence."""
 
 
 class Broken(Message, tag=21):
-    """The worker cannot go on; it ends after this."""
+    """The worker cannot go on; it ends after this. `unfit`: and another one would fare no better."""
 
     reason: str
+    unfit: bool = False
 
 
 class Word(msgspec.Struct, gc=False):
@@ -178,6 +182,7 @@ class Beat(Message, tag=27):
     computes: list[float]
     memory_bytes: float | None = None
     failed_rows: int = 0
+    reserved_bytes: float | None = None
 
 
 class Undecoded(Message, tag=29):

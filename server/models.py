@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from server.engines.torch import choice
 from whisper_ops.errors import UserError
 
 _NEEDED = ("model.bin", "config.json", "tokenizer.json")
@@ -15,21 +16,35 @@ class Model:
     """A model on this machine. `name` is what is shown: never a path."""
 
     name: str
-    path: Path
+    path: Path | None
+    """None: weights are made at random."""
 
 
-def find(asked: str | None) -> Model:
+def find(asked: str | None, *, torch: bool = False) -> Model:
     """The model that was asked for.
+
+    Args:
+        asked: as the user said it.
+        torch: whether the torch engine will load it, which reads other folders too and makes random weights.
 
     Raises:
         UserError: none can be had; the sentence says how to get one.
     """
+    if torch and asked is not None and choice.random_shape(asked):
+        return Model(asked, None)
+    found = _find(asked, torch=torch)
+    if torch and found.path is not None:
+        choice.check_folder(found.path)
+    return found
+
+
+def _find(asked: str | None, *, torch: bool) -> Model:
     if asked is None:
         return _bundled()
     path = Path(asked).expanduser()
     try:
         if path.exists():
-            return _folder(path)
+            return Model(path.resolve().name, path) if torch and path.is_dir() else _folder(path)
     except OSError as error:
         raise UserError(f"the model folder {asked} cannot be read ({error.strerror}); mend its rights") from error
     if "/" in asked and (asked.startswith((".", "/", "~")) or asked.count("/") > 1):

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from server.devices import Device
 
-EngineName = Literal["ctranslate2", "simulated"]
+EngineName = Literal["ctranslate2", "torch", "simulated"]
 Placement = Literal["least_loaded", "round_robin"]
 WhenFull = Literal["close", "503"]
 
@@ -41,6 +41,8 @@ class Settings:
     model_path: Path | None = None
     compute_type: str = "default"
     max_batch: int = 4
+    min_context_seconds: float = 0.0
+    """Every window is padded to at least this."""
     host: str = "127.0.0.1"
     port: int = 8000
     tls_certificate: Path | None = None

@@ -108,6 +108,10 @@ class GpuEntry(Wire, frozen=True, kw_only=True):
     process_id: int | None = None
     process_rss_bytes: int | None = None
     process_cpu_ratio: float | None = None
+    engine_allocated_gb: float | None = None
+    """What the engine's own tensors take of the memory, where it can say; NVML counts the driver's and others' too."""
+    engine_reserved_gb: float | None = None
+    """What the engine holds of it in all, with what it could give back."""
 
 
 class GpuStatus(Wire, frozen=True, kw_only=True):

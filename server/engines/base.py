@@ -55,6 +55,10 @@ class EngineInfo:
     details: dict[str, str] = field(default_factory=dict)
 
 
+class UnfitError(RuntimeError):
+    """The engine cannot be loaded on this device, and trying again will not help. The message is for the user."""
+
+
 class Engine(Protocol):
     """Decodes batches. `load` and `decode` block and are called from threads; `decode` from several at once."""
 
@@ -72,6 +76,10 @@ class Engine(Protocol):
 
     def memory_bytes(self, streams: int) -> float | None:
         """What the engine takes of its device for so many streams, where it can say."""
+        ...
+
+    def reserved_bytes(self) -> float | None:
+        """What it holds of its device's memory in all, what it could give back included, where it can say."""
         ...
 
 

@@ -108,6 +108,10 @@ class CTranslate2Engine:
         timed: tuple[TimedWord, ...] = self._texts.timed(ids, first, alignment.text_token_probs, length_s)
         return timed
 
+    def reserved_bytes(self) -> float | None:
+        """Not known: NVML and the process say it."""
+        return None
+
     def memory_bytes(self, streams: int) -> float | None:  # noqa: ARG002  # the protocol's signature
         """Not known: NVML and the process say it."""
         return None

@@ -40,6 +40,10 @@ class SimulatedEngine:
             raise RuntimeError("a simulated fault")
         return [_said(row) for row in rows]
 
+    def reserved_bytes(self) -> float | None:
+        """See `Engine`."""
+        return None
+
     def memory_bytes(self, streams: int) -> float | None:
         """See `Engine`."""
         return self._law.memory_base_bytes + self._law.memory_slope_bytes * streams

@@ -235,6 +235,8 @@ class Hub:
     def worker_ready(self, gpu_id: int, loaded: ipc.Loaded) -> None:
         """See `supervisor.Owner`: streams that waited for this worker begin, or go on where a dead one left them."""
         log.info("Worker of GPU %d is ready: model loaded in %.0f ms", gpu_id, loaded.load_s * 1000)
+        if loaded.memory is not None:
+            log.info("Memory of GPU %d: %s", gpu_id, loaded.memory)
         self._served = True
         self.slots.gpus[gpu_id].state = "ready"
         for session in self.sessions.values():

@@ -103,6 +103,7 @@ class WorkerProcess:
         self.loaded: ipc.Loaded | None = None
         self.beat: ipc.Beat | None = None
         self.reason: str | None = None
+        self._unfit = False
         self._settings, self._owner, self._patience = settings, owner, patience or Patience()
         self._launch = launch or spawn
         self._channel: ipc.Channel | None = None
@@ -124,11 +125,12 @@ class WorkerProcess:
         while True:
             served = await self._try_life()
             deaths = 1 if served >= self._patience.proven else deaths + 1
-            failed = deaths >= self._patience.deaths
+            failed = self._unfit or deaths >= self._patience.deaths
             log.error("Worker of GPU %d is gone (%s), death %d in a row", self.gpu_id, self.reason, deaths)
             self._owner.worker_lost(self.gpu_id, failed=failed)
             if failed:
-                log.error("GPU %d failed: its worker keeps dying; its slots are taken away", self.gpu_id)
+                why = "its worker cannot serve there" if self._unfit else "its worker keeps dying"
+                log.error("GPU %d failed: %s; its slots are taken away", self.gpu_id, why)
                 return
             self.restarts += 1
             patience = self._patience
@@ -180,11 +182,12 @@ class WorkerProcess:
         return ipc.Start(
             engine=settings.engine,
             device=self.device.name if self.device.kind != "sim" else "sim",
-            model_path=str(settings.model_path) if settings.model_path else None,
+            model_path=str(settings.model_path) if settings.model_path else settings.model,
             compute_type=settings.compute_type,
             max_batch=settings.max_batch,
             lanes=lanes(settings),
-            threads=1,
+            threads=threads(settings),
+            min_context_s=settings.min_context_seconds,
             law={k: float(v) for k, v in asdict(settings.law).items()},
         )
 
@@ -195,7 +198,7 @@ class WorkerProcess:
                 self.loaded = message
                 self._owner.worker_ready(self.gpu_id, message)
             case ipc.Broken():
-                self.reason = message.reason
+                self.reason, self._unfit = message.reason, message.unfit
                 self._gone.set()
             case ipc.Beat():
                 self.beat = message
@@ -223,6 +226,18 @@ def lanes(settings: Settings) -> int:
     Measured on two cores with tiny.en int8: two lanes of one thread take 57 ms of a core a row in batches of four,
     one lane of two threads 86 ms, as the threads wait for each other at every layer.
     """
-    cpus = sum(device.kind == "cpu" for device in settings.devices)
+    if settings.engine == "torch":
+        # One batch is encoded while the next one is put together; its rows are decoded side by side anyway.
+        return 2
+    return _cores_each(settings) if any(device.kind == "cpu" for device in settings.devices) else 1
+
+
+def threads(settings: Settings) -> int:
+    """Threads of one lane's arithmetic. torch's engine has one thread that computes, so that takes all cores."""
+    return _cores_each(settings) if settings.engine == "torch" else 1
+
+
+def _cores_each(settings: Settings) -> int:
+    """Cores for each CPU device."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // cpus) if cpus else 1
+    return max(1, cores // max(1, sum(device.kind == "cpu" for device in settings.devices)))

@@ -18,6 +18,7 @@ class EngineFigures:
         self.busy_s = self.audio_s = 0.0
         self.speaking: int | None = None
         self.memory_bytes: float | None = None
+        self.reserved_bytes: float | None = None
         self._beats: deque[ipc.Beat] = deque(maxlen=_BEATS)
 
     def add(self, beat: ipc.Beat) -> None:
@@ -32,6 +33,7 @@ class EngineFigures:
         self.busy_s += beat.busy_s
         self.audio_s += beat.audio_s
         self.speaking, self.memory_bytes = beat.speaking, beat.memory_bytes
+        self.reserved_bytes = beat.reserved_bytes
 
     def turn(self, lags: list[float]) -> None:
         """A second has passed; these are the lags of the device's streams."""
@@ -42,7 +44,7 @@ class EngineFigures:
     def forget(self) -> None:
         """The worker died: what is said of the present no longer holds. Totals stay."""
         self._beats.clear()
-        self.speaking = self.memory_bytes = None
+        self.speaking = self.memory_bytes = self.reserved_bytes = None
 
     def _per_second(self, amount: float) -> float | None:
         span = sum(beat.span_s for beat in self._beats)

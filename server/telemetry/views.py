@@ -159,6 +159,8 @@ class Views:
             process_id=worker.pid,
             process_rss_bytes=usage.rss_bytes if usage else None,
             process_cpu_ratio=usage.cpu_ratio if usage else None,
+            engine_allocated_gb=_gb(figures.memory_bytes),
+            engine_reserved_gb=_gb(figures.reserved_bytes),
         )
 
     def performance(self) -> wire.Performance:

@@ -38,7 +38,9 @@ class Figures:
         """A text was sent."""
         self._partials += isinstance(event, ipc.Partial)
 
-    def beat(self, now: float, decoding_s: float, speaking: int, memory: float | None) -> ipc.Beat:
+    def beat(
+        self, now: float, decoding_s: float, speaking: int, memory: float | None, reserved: float | None
+    ) -> ipc.Beat:
         """The heartbeat; counting begins anew."""
         span = now - self._since if self._since is not None else 0.0
         beat = ipc.Beat(
@@ -54,6 +56,7 @@ class Figures:
             self._computes,
             memory,
             self.failed_rows,
+            reserved,
         )
         self._since = now
         self._reset()

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from server import ipc
-from server.engines.base import Engine, EngineInfo, Hypothesis, RowEngine, decode_each
+from server.engines.base import Engine, EngineInfo, Hypothesis, RowEngine, UnfitError, decode_each
 from server.settings import SimulatedLaw
 from server.worker.figures import Figures
-from server.worker.scheduler import next_batch, next_due
+from server.worker.scheduler import CONTEXTS_SECONDS, contexts_from, next_batch, next_due
 from server.worker.stream import Stream, Window
 from server.worker.vad import LevelVad, SileroVad, Vad
 
@@ -31,9 +31,13 @@ def make_engine(start: ipc.Start) -> Engine:
 
         law = {k: int(v) if k in ("fault_every", "hang_after") else v for k, v in start.law.items()}
         return SimulatedEngine(SimulatedLaw(**law))  # type: ignore[arg-type]  # the supervisor sends the same class
+    assert start.model_path is not None
+    if start.engine == "torch":
+        from server.engines.torch.engine import TorchEngine  # noqa: PLC0415
+
+        return TorchEngine(start.model_path, start.device, start.compute_type, start.max_batch, start.threads)
     from server.engines.ctranslate2 import CTranslate2Engine  # noqa: PLC0415
 
-    assert start.model_path is not None
     return CTranslate2Engine(Path(start.model_path), start.device, start.compute_type, start.lanes, start.threads)
 
 
@@ -58,6 +62,7 @@ class Worker:
         self._streams: dict[int, Stream] = {}
         self._figures = Figures()
         self._running: dict[int, float] = {}
+        self._contexts = CONTEXTS_SECONDS
         self._taken = 0
         """Batches that occupy a lane."""
         self._kicked: asyncio.TimerHandle | asyncio.Handle | None = None
@@ -86,7 +91,7 @@ class Worker:
             case ipc.Start():
                 self._spawn(self._run(message))
             case ipc.Open():
-                self._streams[message.stream] = Stream(message, self._vad(), CADENCE_SECONDS)
+                self._streams[message.stream] = Stream(message, self._vad(), CADENCE_SECONDS, contexts=self._contexts)
             case ipc.Close():
                 self._streams.pop(message.stream, None)
                 self._reported.pop(message.stream, None)
@@ -116,6 +121,7 @@ class Worker:
 
     async def _run(self, start: ipc.Start) -> None:
         self._max_batch, self._lanes = start.max_batch, start.lanes
+        self._contexts = contexts_from(start.min_context_s)
         self._simulated = start.engine == "simulated"
         self._pool = ThreadPoolExecutor(start.lanes, "decode")
         began = self._clock()
@@ -123,13 +129,13 @@ class Worker:
             engine = self._engines(start)
             info: EngineInfo = await asyncio.get_running_loop().run_in_executor(self._pool, engine.load)
         except Exception as error:  # noqa: BLE001  # whatever went wrong, the front process must hear of it
-            self.channel.send(ipc.Broken(f"{type(error).__name__}: {error}"))
+            unfit = isinstance(error, UnfitError)
+            self.channel.send(ipc.Broken(str(error) if unfit else f"{type(error).__name__}: {error}", unfit))
             self.channel.flush()
             return
         self._engine = engine
-        self.channel.send(
-            ipc.Loaded(info.compute_type, self._clock() - began, start.max_batch, info.languages, info.codes)
-        )
+        took, memory = self._clock() - began, info.details.get("memory")
+        self.channel.send(ipc.Loaded(info.compute_type, took, start.max_batch, info.languages, info.codes, memory))
         self._kick()
         await self._report()
 
@@ -260,4 +266,4 @@ class Worker:
         speaking = sum(stream.speaking for stream in self._streams.values())
         oldest = now - min(self._running.values(), default=now)
         memory = self._engine.memory_bytes(len(self._streams))
-        self.channel.send(self._figures.beat(now, oldest, speaking, memory))
+        self.channel.send(self._figures.beat(now, oldest, speaking, memory, self._engine.reserved_bytes()))

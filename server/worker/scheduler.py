@@ -20,6 +20,11 @@ TAIL_SECONDS = 1.0
 """Silence that every context leaves after the speech, so that Whisper hears its end."""
 
 
+def contexts_from(least_seconds: float) -> tuple[float, ...]:
+    """The contexts that are at least so long; the longest is always among them."""
+    return tuple(c for c in CONTEXTS_SECONDS if c >= least_seconds) or CONTEXTS_SECONDS[-1:]
+
+
 def context_seconds(
     speech_seconds: float, contexts: Sequence[float] = CONTEXTS_SECONDS, tail_seconds: float = TAIL_SECONDS
 ) -> float:

@@ -5,6 +5,7 @@ a stream is in work at a time, so its texts come in order.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +15,7 @@ from server.encodings import SAMPLE_RATE, Decoder
 from server.engines.base import Hypothesis, Row, TimedWord
 from server.worker.agreement import Agreement, with_prefix
 from server.worker.line import Line
-from server.worker.scheduler import Job, context_seconds
+from server.worker.scheduler import CONTEXTS_SECONDS, Job, context_seconds
 from server.worker.segmenter import Segmenter, Tuning, tuned
 from server.worker.vad import FRAME, QUIET_STEP, STEP, Vad
 
@@ -67,9 +68,17 @@ class Window:
 class Stream:
     """See the module. Text leaves through `events`, which the worker empties."""
 
-    def __init__(self, opened: ipc.Open, vad: Vad, cadence: float, tuning: Tuning | None = None) -> None:
+    def __init__(
+        self,
+        opened: ipc.Open,
+        vad: Vad,
+        cadence: float,
+        tuning: Tuning | None = None,
+        contexts: Sequence[float] = CONTEXTS_SECONDS,
+    ) -> None:
         self.number = opened.stream
         self.cadence = cadence
+        self._contexts = contexts
         self.ended = False
         self.events: list[ipc.Message] = []
         self._words = opened.words
@@ -161,7 +170,7 @@ class Stream:
         utterance = self._utterances[0]
         end, cut = self._window_end(utterance)
         seconds = (end - utterance.start) / SAMPLE_RATE
-        context = context_seconds(seconds)
+        context = context_seconds(seconds, self._contexts)
         if cut or utterance.end is not None:
             return Job(
                 self,

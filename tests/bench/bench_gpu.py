@@ -45,7 +45,7 @@ CTranslate2Engine(Path(sys.argv[1]), "cuda:0", "default", 1, 1).load()
 """
 
 
-def why_not(model: Path) -> str | None:
+def why_not(model: Path | None) -> str | None:
     """Why the first GPU cannot decode, in one line; None when it can. In a process of its own, as CUDA stays."""
     if devices.parse("auto")[0].kind != "cuda":
         return "CTranslate2 finds no CUDA device on this machine"

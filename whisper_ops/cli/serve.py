@@ -35,20 +35,36 @@ _PORT = 8000
 
 
 @click.command("serve")
-@click.option("--model", metavar="NAME|FOLDER", help="A model's name, or its folder; without it, tiny.en of [speech].")
+@click.option(
+    "--model",
+    metavar="NAME|FOLDER",
+    help="A model's name, or its folder; without it, tiny.en of [speech]. With torch also random:NAME, to time it.",
+)
 @click.option(
     "--devices", default="auto", show_default=True, help="auto, cpu, cpu,cpu, cuda:0,cuda:1; simulated: sim:8."
 )
 @click.option(
     "--engine",
-    type=click.Choice(["ctranslate2", "simulated"]),
+    type=click.Choice(["ctranslate2", "torch", "simulated"]),
     default="ctranslate2",
     show_default=True,
-    help="What decodes; simulated: nothing does, but it takes its time.",
+    help="What decodes; torch: many streams on a GPU; simulated: nothing does, but it takes its time.",
 )
 @click.option("--sim-law", metavar="a=S,b=S,…", help="Simulated: T(B) = a + b·B seconds; base, slope, memory in bytes.")
-@click.option("--compute-type", default="default", show_default=True, help="int8, float16, …; default: int8 on a CPU.")
-@click.option("--max-batch", type=click.IntRange(1, 256), help="Rows a batch; default: 4 on a CPU, 16 on a GPU.")
+@click.option(
+    "--compute-type", default="default", show_default=True, help="int8, float16, …; default: what suits the device."
+)
+@click.option(
+    "--max-batch",
+    type=click.IntRange(1, 256),
+    help="Rows a batch; default: 4 on a CPU, 16 on a GPU, 64 there with torch.",
+)
+@click.option(
+    "--min-context",
+    type=click.FloatRange(0, 30),
+    default=0.0,
+    help="Seconds of audio context at least, for models or languages that mishear short ones; 0: 4 s.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="0: any free one.  [default: PORT of the environment, else 8000]"
@@ -113,8 +129,9 @@ _PORT = 8000
 )
 @click.option("--log-json", is_flag=True, help="One JSON object a log line.")
 @combinations(
-    Excludes("engine", ("model", "compute_type"), "nothing is decoded", value="simulated"),
-    Excludes("engine", ("sim_law",), "it is how a simulated GPU behaves", value="ctranslate2"),
+    Excludes("engine", ("model", "compute_type", "min_context"), "nothing is decoded", value="simulated"),
+    Excludes("engine", ("sim_law",), "it is how a GPU of --engine simulated behaves", value="ctranslate2"),
+    Excludes("engine", ("sim_law",), "it is how a GPU of --engine simulated behaves", value="torch"),
 )
 def command(**options: Any) -> None:  # noqa: ANN401  # click hands over the options above by name
     """Serve streaming speech-to-text on this machine's GPUs (or its CPU), and its stats.
@@ -130,6 +147,8 @@ def command(**options: Any) -> None:  # noqa: ANN401  # click hands over the opt
 
     settings = _settings(options)
     what = f"{settings.model} on {', '.join(device.name for device in settings.devices)}"
+    if settings.engine == "torch" and settings.model_path is None:
+        narration().print(f"whisper-ops serve: {settings.model} says nonsense at a real model's speed; for timing only")
     serve(settings, lambda url: narration().print(f"whisper-ops serve: {what}: listening on {url}", soft_wrap=True))
 
 
@@ -140,11 +159,16 @@ def _settings(options: dict[str, Any]) -> "Settings":
 
     simulated = options["engine"] == "simulated"
     token = _token(options)
-    found = devices.parse(options["devices"], simulated=simulated)
-    devices.check_present(found)
-    model = None if simulated else models.find(options["model"])
+    with_torch = options["engine"] == "torch"
+    if with_torch:
+        from server.engines.torch import choice
+
+        choice.check(options["compute_type"])
+    found = devices.parse(options["devices"], simulated=simulated, torch=with_torch)
+    devices.check_present(found, torch=with_torch)
+    model = None if simulated else models.find(options["model"], torch=with_torch)
     name = model.name if model else "simulated"
-    max_batch = options["max_batch"] or (16 if found[0].kind != "cpu" else 4)
+    max_batch = options["max_batch"] or (4 if found[0].kind == "cpu" else 64 if with_torch else 16)
     return Settings(
         devices=found,
         engine=options["engine"],
@@ -152,6 +176,7 @@ def _settings(options: dict[str, Any]) -> "Settings":
         model_path=model.path if model else None,
         compute_type=options["compute_type"],
         max_batch=max_batch,
+        min_context_seconds=options["min_context"],
         host=options["host"],
         port=_port(options["port"]),
         tls_certificate=_certificate(options),

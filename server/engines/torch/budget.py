@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from server.engines.base import UnfitError
 from server.engines.torch.features import Features
 from server.engines.torch.shapes import AUDIO_POSITIONS, Shape
 from server.engines.torch.slots import slot_size, staging_size
@@ -49,7 +50,7 @@ def plan(shape: Shape, weights: float, itemsize: int, rows: int, streams: int, f
         device: its name.
 
     Raises:
-        RuntimeError: not even one batch fits; the message is a sentence for the user.
+        UnfitError: not even one batch fits; the message is a sentence for the user.
     """
     activations = rows * AUDIO_POSITIONS * shape.width * _ACTIVATIONS * itemsize
     logits = 2 * 3 * rows * shape.vocabulary * 4
@@ -59,7 +60,7 @@ def plan(shape: Shape, weights: float, itemsize: int, rows: int, streams: int, f
     slots = min(3 * rows, int(room // slot))
     if slots < rows:
         need = (weights + buffers + slot * (rows + 1)) / (1 - _RESERVE)
-        raise RuntimeError(
+        raise UnfitError(
             f"the model does not fit: batches of {rows} need {_gb(need)} and {device} has {_gb(free)} free; "
             "say a smaller --max-batch, a smaller model or --compute-type, or end what else uses the device"
         )

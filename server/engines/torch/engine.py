@@ -20,7 +20,7 @@ from server.engines.torch.features import Features
 from server.engines.torch.model import Model
 from server.engines.torch.pipeline import Pipeline
 from server.engines.torch.rows import Work
-from server.engines.torch.seam import Seam, seam_for
+from server.engines.torch.seam import Memory, Seam, seam_for
 from server.engines.torch.slots import Slots, Tokens
 from server.engines.torch.weights import Weights
 
@@ -188,9 +188,19 @@ class TorchEngine:
         atexit.unregister(self.close)
         self.pipeline.close()
 
+    def _memory(self) -> Memory | None:
+        # A CPU's memory is the process's, and that is known already.
+        return self._seam.memory() if self._seam is not None and self._seam.device.type == "cuda" else None
+
     def memory_bytes(self, streams: int) -> float | None:  # noqa: ARG002  # slots are static: it does not depend on them
         """See `Engine`."""
-        return self._seam.memory().allocated if self._seam is not None else None
+        memory = self._memory()
+        return memory.allocated if memory is not None else None
+
+    def reserved_bytes(self) -> float | None:
+        """See `Engine`."""
+        memory = self._memory()
+        return memory.reserved if memory is not None else None
 
 
 def _teller(done: Done, place: int) -> Callable[[Hypothesis | Exception], None]:

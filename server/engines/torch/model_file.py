@@ -9,13 +9,15 @@ import struct
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from server.engines.base import UnfitError
+
 TYPES = ("float32", "int8", "int16", "int32", "float16", "bfloat16")
 _BYTES = (4, 1, 2, 4, 2, 2)
 _VERSION, _SPEC, _REVISION = 6, "WhisperSpec", 3
 _MOST_TENSORS, _HIGHEST_RANK = 100_000, 8
 
 
-class ModelFileError(RuntimeError):
+class ModelFileError(UnfitError):
     """The file cannot be served from; the message is a sentence for its user."""
 
 

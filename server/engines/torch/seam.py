@@ -17,6 +17,8 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
+from server.engines.base import UnfitError
+
 Tensor = Any
 """`torch.Tensor`."""
 ENCODE, DECODE = "encode", "decode"
@@ -326,11 +328,11 @@ def seam_for(device: str, threads: int) -> Seam:
     """The seam of `cpu` or `cuda:1`.
 
     Raises:
-        RuntimeError: there is no such device.
+        UnfitError: there is no such device.
     """
     kind, _, index = device.partition(":")
     if kind != "cuda":
         return HostSeam(threads)
     if not torch.cuda.is_available():
-        raise RuntimeError(f"torch {torch.__version__} finds no CUDA GPU for {device}; say --devices cpu")
+        raise UnfitError(f"torch {torch.__version__} finds no CUDA GPU for {device}; say --devices cpu")
     return CudaSeam(int(index or 0))

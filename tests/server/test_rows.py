@@ -1,0 +1,83 @@
+"""What a worker asks of its engine: the settled beginning, the least context; and what becomes of an unfit one."""
+
+import asyncio
+import itertools
+from typing import Any
+
+from server.engines.base import EngineInfo, Hypothesis, Row, UnfitError
+from server.front.supervisor import lanes, threads
+from tests.server.virtual import FlawedEngine, World, run
+
+
+class Noting(FlawedEngine):
+    """Keeps every row it gets."""
+
+    rows: list[Row]
+
+    def load(self) -> EngineInfo:
+        self.rows = []
+        return super().load()
+
+    def decode(self, rows: Any) -> list[Hypothesis]:
+        self.rows += rows
+        return super().decode(rows)
+
+
+class Unfit(FlawedEngine):
+    """Does not fit on any device."""
+
+    def load(self) -> EngineInfo:
+        raise UnfitError("the model does not fit: say a smaller --max-batch")
+
+
+def _rows(**settings: Any) -> list[Row]:
+    async def main() -> list[Row]:
+        world = await World(engine=Noting, **settings).ready()
+        client = await world.client().connected()
+        await client.speak(9.0)
+        await client.end()
+        engine = world.processes[0].engine
+        assert isinstance(engine, Noting)
+        await world.close()
+        return engine.rows
+
+    rows: list[Row] = run(main)
+    return rows
+
+
+def test_what_is_stable_of_an_utterance_is_the_forced_beginning_of_its_next_window() -> None:
+    prefixes = [row.prefix for row in _rows()]
+    assert prefixes[0] == ""
+    assert len(prefixes[-1].split()) >= 12
+    for before, after in itertools.pairwise(prefixes):
+        assert after.startswith(before)
+
+
+def test_every_window_has_the_least_context_and_no_longer_one_without_need() -> None:
+    assert {row.context_s for row in _rows()} == {4.0, 6.0, 8.0, 10.0}
+    assert {row.context_s for row in _rows(min_context_seconds=9.0)} == {10.0}
+    assert {row.context_s for row in _rows(min_context_seconds=30.0)} == {30.0}
+
+
+def test_a_device_that_the_engine_cannot_serve_on_fails_at_once_with_the_engines_sentence() -> None:
+    async def main() -> None:
+        world = World(engine=Unfit)
+        await world.until(lambda: world.hub.hopeless is not None, 5.0)
+        assert "the model does not fit: say a smaller --max-batch" in str(world.hub.hopeless)
+        assert world.hub.workers[0].restarts == 0
+        await asyncio.sleep(0)
+        await world.close()
+
+    run(main)
+
+
+def test_torchs_engine_gets_two_lanes_and_all_cores_of_its_device() -> None:
+    from dataclasses import replace
+
+    from server.devices import Device
+
+    plain = World.plain_settings()
+    with_torch = replace(plain, engine="torch", devices=(Device("cpu", 0),))
+    assert lanes(with_torch) == 2
+    assert threads(with_torch) >= 1
+    assert threads(replace(with_torch, engine="ctranslate2")) == 1
