@@ -33,6 +33,7 @@ def status(path: Path) -> str:
         return "not_identifiable" if error.code == Exit.EVIDENCE else str(error)
 
 
+@pytest.mark.slow
 def test_twenty_simulated_servers_are_planned_from_polls_of_up_to_half_their_capacity(tmp_path: Path) -> None:
     off = []
     for number, truth in enumerate(truths()):
@@ -109,6 +110,7 @@ def near_idle(random: np.random.Generator) -> Iterator[Snapshot]:
         )
 
 
+@pytest.mark.slow
 def test_after_a_sweep_every_one_of_them_is_known_within_5_percent(tmp_path: Path) -> None:
     for number, truth in enumerate(truths()):
         path = write_sweep(write_polls(tmp_path / f"{number}.db", truth, truth.capacity / 2, count=60), truth)

@@ -38,6 +38,7 @@ def files(tmp_path: Path) -> tuple[str, ...]:
     return ("--corpus", str(corpus), "--history", str(tmp_path / "h.db"))
 
 
+@pytest.mark.slow
 async def test_a_search_finds_the_slots_and_prints_versioned_json(files: tuple[str, ...], tmp_path: Path) -> None:
     async with running_double(Faults(slots=2)) as double:
         extras = ("--html", str(tmp_path / "r.html"), "--transcripts", str(tmp_path / "texts"), "--json")
@@ -225,6 +226,7 @@ def _read_until(master: int, text: bytes) -> None:
         seen += os.read(master, 65536)
 
 
+@pytest.mark.slow
 async def test_a_missed_objective_is_exit_1_and_comparing_says_no(files: tuple[str, ...]) -> None:
     history = files[2:]
     async with running_double() as good:

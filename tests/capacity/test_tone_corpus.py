@@ -45,6 +45,7 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
         make_tones(tmp_path / "file" / "tones")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(90)
 def test_a_simulated_server_is_swept_and_says_that_it_is_simulated(tmp_path: Path) -> None:
     history = str(tmp_path / "history.db")

@@ -23,6 +23,7 @@ QUICK = (
 LONG_SECONDS = float(os.environ.get("WHISPER_OPS_NIGHT", "0"))
 
 
+@pytest.mark.slow
 async def test_replay_shows_a_night_that_was_recorded(tmp_path: Path) -> None:
     history = tmp_path / "history.db"
     async with watched(tmp_path, history, QUICK, interval=0.25) as night:

@@ -55,6 +55,7 @@ def test_from_speech_to_a_plan(serve: Callable[..., Running], tmp_path: Path) ->
         assert db.execute("SELECT count(*) FROM stream").fetchone() == (3,)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_the_demo_ends_with_a_plan(tmp_path: Path) -> None:
     history = tmp_path / "history.db"
