@@ -45,6 +45,7 @@ def _references(target: Path) -> Iterator[tuple[str, bytes]]:
     plain, url = str(target), target.as_uri()
     yield "ffconcat", f"ffconcat version 1.0\nfile '{plain}'\n".encode()
     yield "ffconcat, bare", f"file {plain}\n".encode()
+    yield "ffconcat, relative", f"ffconcat version 1.0\nfile {os.path.relpath(target)}\n".encode()
     yield "m3u8", f"#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n{url}\n#EXT-X-ENDLIST\n".encode()
     yield "m3u8, key", f'#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI="{url}"\n#EXTINF:4,\n{url}\n'.encode()
     yield "pls", f"[playlist]\nFile1={plain}\nNumberOfEntries=1\n".encode()
@@ -58,7 +59,10 @@ def _references(target: Path) -> Iterator[tuple[str, bytes]]:
     yield "lavfi", f"amovie={plain}".encode()
 
 
-def test_a_reference_is_not_followed_and_tells_nothing_of_what_is_there(canary: Path) -> None:
+def test_a_reference_is_not_followed_and_tells_nothing_of_what_is_there(
+    canary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(canary.parent)  # a playlist may name what lies beside the process without a path
     missing = canary.with_name("missing.wav")
     for (name, there), (_, gone) in zip(_references(canary), _references(missing), strict=True):
         answers = []
