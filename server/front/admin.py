@@ -15,6 +15,8 @@ from whisper_ops.errors import UserError
 
 T = TypeVar("T")
 
+_MOST_BYTES = 64 << 10
+
 
 class Limits(msgspec.Struct, forbid_unknown_fields=True):
     """The body of `PUT /admin/limits`."""
@@ -47,9 +49,19 @@ async def _asked(hub: Hub, request: Request, kind: type[T]) -> T | Response:
     if not admin_allowed(hub, request):
         return _answer({"error": "this call needs the admin token (--admin-token-file)"}, 403)
     try:
-        return read_json(await request.body() or b"{}", kind)
+        return read_json(await _body(request) or b"{}", kind)
     except UnreadableError as error:
         return _answer({"error": f"cannot read the body: {error}"}, 422)
+
+
+async def _body(request: Request) -> bytes:
+    """All of it; of one that is too long, enough to see that it is none."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            raise UnreadableError(f"it has more than {_MOST_BYTES} bytes")
+    return bytes(body)
 
 
 def router(hub: Hub) -> APIRouter:

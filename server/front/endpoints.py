@@ -82,6 +82,8 @@ def router(hub: Hub, views: Views) -> APIRouter:  # noqa: C901  # a list of rout
 
     @api.get("/readyz", summary="503 while starting, draining or with no usable GPU; full is 200")
     async def readyz(full: str = "200") -> Response:
+        if full not in ("200", "503"):
+            return _error(400, f"full {full[:64]!r} is neither 200 nor 503")
         if not hub.ready:
             return _error(503, f"not ready: {hub.status}", Retry_After="5")
         if full == "503" and hub.slots.used >= hub.slots.total:

@@ -92,7 +92,7 @@ async def _opened(hub: Hub, request: Request, turns: asyncio.Semaphore) -> Async
         hub.admit(connection_id, address)
         session = job = None
         try:
-            wanted, file = await form.read(request, hub.settings.model)
+            wanted, file = await _read(hub, request)
             with file:
                 await _while_there(request, hub.wait_ready(connection_id))
                 session = hub.open(connection_id, wanted.audio, address=address)
@@ -108,16 +108,25 @@ async def _opened(hub: Hub, request: Request, turns: asyncio.Semaphore) -> Async
                 await asyncio.shield(asyncio.to_thread(job.decoder.close))
 
 
-async def _decoder(file: BinaryIO) -> Decoder:
-    """A process for it.
+async def _read(hub: Hub, request: Request) -> tuple[Wanted, BinaryIO]:
+    """See `form.read`."""
+    try:
+        return await form.read(request, hub.settings.model)
+    except OSError as error:
+        raise _exhausted(error) from error
 
-    Raises:
-        Refused: this machine has none left.
-    """
+
+async def _decoder(file: BinaryIO) -> Decoder:
+    """A process for it."""
     try:
         return await asyncio.to_thread(Decoder, file, MAX_SECONDS)
     except OSError as error:
-        raise Refused("server_fault", f"no process to decode it can be started: {error.strerror}") from error
+        raise _exhausted(error) from error
+
+
+def _exhausted(error: OSError) -> Refused:
+    """This machine has no memory, file or process left for it."""
+    return Refused("server_fault", f"the file cannot be taken in: {error.strerror}; try again soon")
 
 
 @asynccontextmanager

@@ -158,6 +158,8 @@ def test_admin_calls_need_the_admin_token() -> None:
         root = {"authorization": "Bearer root"}
         assert (await http.put("/admin/limits", json=body, headers=root)).json() == body
         assert world.hub.slots.total == 14
+        for text in (b"[" * 10_000, b'{"max_connections_per_gpu":' + b"1" * 100_000):
+            assert (await http.put("/admin/limits", content=text, headers=root)).status_code == 422
         for nonsense in ({}, {"max_connections_per_gpu": 0}, {"max_connections_per_gpu": "many"}):
             assert (await http.put("/admin/limits", json=nonsense, headers=root)).status_code == 422
         assert (await http.post("/admin/drain", headers=root)).json()["status"] == "draining"

@@ -1,5 +1,6 @@
 """Files for transcription: what is taken, what is asked of them, and what is answered."""
 
+import asyncio
 import json
 import struct
 import wave
@@ -331,6 +332,41 @@ def test_nothing_is_read_before_there_is_a_slot() -> None:
     serving(work, devices=1, max_connections_per_gpu=1)
 
 
+@pytest.mark.parametrize(("pause", "after"), [(100.0, 30.0), (20.0, 600.0)], ids=["stalled", "slow"])
+def test_an_upload_may_not_take_for_ever(pause: float, after: float) -> None:
+    async def body() -> Any:
+        yield b"--x\r\n"
+        while True:
+            await asyncio.sleep(pause)
+            yield b'Content-Disposition: form-data; name="a"\r\n\r\nb\r\n--x\r\n'
+
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        began = world.loop.time()
+        answer = await http.post(PATH, content=body(), headers={"content-type": "multipart/form-data; boundary=x"})
+        assert answer.status_code == 408
+        assert world.loop.time() - began == pytest.approx(after, abs=1)
+        assert world.hub.slots.used == 0
+
+    serving(work)
+
+
+def test_a_machine_that_has_nothing_left_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*_: Any, **__: Any) -> Any:
+        raise OSError(24, "Too many open files")
+
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        for place in ("server.uploads.form.holder", "server.front.files.Decoder"):
+            with monkeypatch.context() as patch:
+                patch.setattr(place, nothing)
+                answer = await _post(http)
+            assert answer.status_code == 503
+            assert "Too many open files" in answer.json()["error"]["message"]
+            assert world.hub.slots.used == 0
+        assert (await _post(http)).status_code == 200
+
+    serving(work)
+
+
 def test_an_engine_that_fails_is_no_silent_hole_in_the_text() -> None:
     async def work(world: World, http: httpx.AsyncClient) -> None:
         answer = await _post(http)
@@ -343,8 +379,6 @@ def test_an_engine_that_fails_is_no_silent_hole_in_the_text() -> None:
 
 
 def test_only_a_few_files_are_in_work_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    import asyncio
-
     monkeypatch.setattr(files, "AT_ONCE", 2)
 
     async def work(world: World, http: httpx.AsyncClient) -> None:
