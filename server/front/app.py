@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -92,7 +91,7 @@ def make_app(hub: Hub, views: Views | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(hub.run()), asyncio.create_task(views.run())]
         for task in tasks:
-            task.add_done_callback(_end_with)
+            task.add_done_callback(lambda task: _end_with(task, hub))
         try:
             yield
         finally:
@@ -113,11 +112,11 @@ def make_app(hub: Hub, views: Views | None = None) -> FastAPI:
     return app
 
 
-def _end_with(task: "asyncio.Task[None]") -> None:
+def _end_with(task: "asyncio.Task[None]", hub: Hub) -> None:
     """A server without its hub would accept streams and do nothing: better it ends, and is started again."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.critical("The server ends: a part of it failed", exc_info=error)
-        signal.raise_signal(signal.SIGTERM)
+        hub.fail(f"a part of the server failed ({type(error).__name__}); the log has the details")
 
 
 def documented_paths() -> list[str]:

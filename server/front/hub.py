@@ -115,6 +115,10 @@ class Hub:
             if not failed:
                 await self._changed.wait()
 
+    def fail(self, reason: str) -> None:
+        """The server cannot go on, and ends as failed."""
+        self.hopeless = self.hopeless or reason
+
     def _announce(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()

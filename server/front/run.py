@@ -57,11 +57,13 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
         super().__init__(config)
         self._hub = hub
-        self.interrupted = False
+        self.interrupted = self.told = False
+        """Whether a signal told it to end: Ctrl-C, or any."""
         self._drain: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's signature
         """See `uvicorn.Server`."""
+        self.told = True
         if self.should_exit or self._drain is not None or sig != signal.SIGTERM or not self._hub.sessions:
             self.force_exit = self.should_exit or self._drain is not None
             self.should_exit = True
@@ -131,6 +133,9 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
             raise UserError(hub.hopeless, Exit.NO)
         if server.interrupted:
             raise KeyboardInterrupt
+        if not server.told:
+            # A service manager starts again what failed, and nothing that ended well.
+            raise UserError("the server ended though nobody told it to; its log says why", Exit.NO)
 
     uvicorn_loop = uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()
     with asyncio.Runner(loop_factory=uvicorn_loop) as runner:

@@ -109,6 +109,7 @@ def _own(snapshot: wire.ServerSnapshot) -> Iterator[Metric]:
     yield _counter("tickets_used", "Tickets that a client came with.", performance.tickets_used_total)
     yield _counter("tickets_abandoned", "Tickets that nobody came with.", performance.tickets_abandoned_total)
     yield _counter("connections_paused", "Times that a stream was not read for lag.", performance.paused_total)
+    yield _counter("telemetry_errors", "Readings that failed.", performance.telemetry_errors_total)
     yield _counter("positions_misplaced", "Positions outside of a stream: faults.", performance.misplaced_total)
     counted = dict.fromkeys(REASONS, 0) | performance.rejected_total
     yield _labelled("connections_rejected", "Streams refused.", "reason", counted)

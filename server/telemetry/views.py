@@ -1,15 +1,17 @@
 """The hub, as the wire types of the HTTP endpoints. Reading only; each view takes well under a millisecond."""
 
 import asyncio
+import logging
 import time
-
-import psutil
+from functools import partial
 
 from server.devices import Device
 from server.front.hub import Hub
 from whisper_ops import __version__, wire
 from whisper_ops.telemetry.hosts import HostMeter, ProcessMeter, Usage
 from whisper_ops.telemetry.nvml import Nvml, Reading, Watch
+
+log = logging.getLogger("whisper_ops.server")
 
 _GB = 1e9
 
@@ -25,30 +27,42 @@ class Views:
         self._meters: dict[int, ProcessMeter] = {}
         self._usage: dict[int, Usage | None] = {}
         self._host = self._meter.read(())
+        self._failures_said = 0
 
     async def run(self) -> None:
-        """Measure once a second until cancelled."""
+        """Measure once a second until cancelled. A measurement that fails is unknown, and the server goes on."""
         async with asyncio.TaskGroup() as group:
             if self._watch is not None:
-                group.create_task(self._watch.run())
+                group.create_task(self._watch_on(self._watch))
             group.create_task(self._measure())
+
+    async def _watch_on(self, watch: Watch) -> None:
+        while True:
+            try:
+                await watch.run()
+            except Exception as error:  # noqa: BLE001  # whatever a driver's library does, streams go on
+                self._meter.failed(error)
+            await asyncio.sleep(1.0)
 
     async def _measure(self) -> None:
         while True:
-            self.refresh()
+            self._meter.attempt(self.refresh)
+            if self._meter.failures and not self._failures_said:
+                log.warning("Telemetry: a reading failed and is unknown (%s)", self._meter.trouble)
+            self._failures_said = self._meter.failures
             await asyncio.sleep(1.0)
 
     def refresh(self) -> None:
         """Measure the machine and the processes now."""
         for worker in self._hub.workers:
             meter = self._meters.get(worker.gpu_id)
-            if worker.pid is not None and (meter is None or meter.pid != worker.pid):
-                try:
-                    self._meters[worker.gpu_id] = ProcessMeter(worker.pid)
-                except psutil.Error:
-                    self._meters.pop(worker.gpu_id, None)
-            found = self._meters.get(worker.gpu_id)
-            self._usage[worker.gpu_id] = found.read() if found else None
+            pid = worker.pid
+            if pid is not None and (meter is None or meter.pid != pid):
+                meter = self._meter.attempt(partial(ProcessMeter, pid))
+                self._meters.pop(worker.gpu_id, None)
+                if meter is not None:
+                    self._meters[worker.gpu_id] = meter
+            self._usage[worker.gpu_id] = self._meter.attempt(meter.read) if meter else None
         self._host = self._meter.read(self._usage.values())
         for gpu in self._hub.slots.gpus:
             free = self._memory(gpu.gpu_id)[1]
@@ -181,6 +195,7 @@ class Views:
             tickets_used_total=stats.tickets_used,
             tickets_abandoned_total=stats.tickets_abandoned,
             paused_total=stats.paused,
+            telemetry_errors_total=self._meter.failures,
             misplaced_total=stats.misplaced + sum(s.misplaced for s in hub.sessions.values()),
         )
 

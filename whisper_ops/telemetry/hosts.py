@@ -3,13 +3,16 @@
 import os
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
 from whisper_ops.wire import Host
+
+T = TypeVar("T")
 
 
 def _number(path: str, column: int = 0) -> int | None:
@@ -67,17 +70,23 @@ class ProcessMeter:
 
 
 class HostMeter:
-    """Measures the machine. `read` takes about a millisecond and blocks on nothing but /proc."""
+    """Measures the machine. `read` takes about a millisecond and blocks on nothing but /proc.
+
+    Each figure is read apart, and one that cannot be read is unknown: without a free descriptor none of /proc can be.
+    `failures` counts them, and `trouble` says the last one's reason.
+    """
 
     def __init__(self) -> None:
-        self._front = ProcessMeter(os.getpid())
+        self.failures = 0
+        self.trouble: str | None = None
+        self._front = self.attempt(lambda: ProcessMeter(os.getpid()))
         self._network: tuple[float, int, int] | None = None
         soft, hard = _descriptor_limits()
         port = "/proc/sys/net/ipv4/ip_local_port_range"
         self._fixed = {
-            "hostname": socket.gethostname(),
-            "cpu_count": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count(),
-            "memory_total_bytes": psutil.virtual_memory().total,
+            "hostname": self.attempt(socket.gethostname),
+            "cpu_count": self.attempt(_cores),
+            "memory_total_bytes": self.attempt(lambda: psutil.virtual_memory().total),
             "descriptors_soft_limit": soft,
             "descriptors_hard_limit": hard,
             "tasks_max": _tasks_max(),
@@ -87,26 +96,38 @@ class HostMeter:
             "port_range_high": _number(port, 1),
             "conntrack_max": _number("/proc/sys/net/netfilter/nf_conntrack_max"),
         }
-        psutil.cpu_percent(None)
+        self.attempt(psutil.cpu_percent)
+
+    def attempt(self, read: Callable[[], T]) -> T | None:
+        """A reading, or None when it cannot be had."""
+        try:
+            return read()
+        except Exception as error:  # noqa: BLE001  # whatever a reading raises, the server goes on without it
+            self.failed(error)
+            return None
+
+    def failed(self, error: Exception) -> None:
+        """Count a reading that could not be had."""
+        self.failures += 1
+        self.trouble = f"{type(error).__name__}: {error}"
 
     def read(self, workers: Iterable[Usage | None]) -> Host:
         """The machine now; `workers` are the readings of the worker processes."""
-        front = self._front.read()
+        front = self.attempt(self._front.read) if self._front else None
         known = [usage for usage in (front, *workers) if usage]
         ratios = [usage.cpu_ratio for usage in known if usage.cpu_ratio is not None]
-        received, sent = self._rates()
-        own = psutil.Process()
+        received, sent = self.attempt(self._rates) or (None, None)
         return Host(
             **self._fixed,  # type: ignore[arg-type]  # the names are Host's own
-            cpu_ratio=psutil.cpu_percent(None) / 100,
-            load_1m=psutil.getloadavg()[0],
-            memory_available_bytes=psutil.virtual_memory().available,
+            cpu_ratio=self.attempt(lambda: psutil.cpu_percent(None) / 100),
+            load_1m=self.attempt(lambda: psutil.getloadavg()[0]),
+            memory_available_bytes=self.attempt(lambda: psutil.virtual_memory().available),
             front_cpu_ratio=front.cpu_ratio if front else None,
-            process_rss_bytes=sum(usage.rss_bytes for usage in known),
+            process_rss_bytes=sum(usage.rss_bytes for usage in known) if known else None,
             process_cpu_ratio=sum(ratios) if ratios else None,
-            open_descriptors=own.num_fds() if hasattr(own, "num_fds") else None,
+            open_descriptors=self.attempt(_descriptors),
             sockets=_sockets(),
-            threads=own.num_threads(),
+            threads=self.attempt(lambda: psutil.Process().num_threads()),
             network_receive_bytes_per_second=received,
             network_send_bytes_per_second=sent,
         )
@@ -119,6 +140,15 @@ class HostMeter:
             return None, None
         span = now - before[0]
         return (counters.bytes_recv - before[1]) / span, (counters.bytes_sent - before[2]) / span
+
+
+def _cores() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count()
+
+
+def _descriptors() -> int | None:
+    own = psutil.Process()
+    return own.num_fds() if hasattr(own, "num_fds") else None
 
 
 def _sockets() -> int | None:

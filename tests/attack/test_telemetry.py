@@ -1,0 +1,125 @@
+"""A failed measurement is not a failed server, and a server that fails says so to whoever started it."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from server.telemetry.views import Views
+from tests.attack.harness import besieged, examples, tcp
+from tests.server.virtual import World, run
+from tests.support.servers import free_port
+from whisper_ops.telemetry.hosts import HostMeter
+
+
+def _no_descriptors(*_: Any, **__: Any) -> Any:
+    raise OSError(24, "Too many open files")
+
+
+_READINGS = ["cpu_percent", "getloadavg", "virtual_memory", "net_io_counters", "Process"]
+
+
+@pytest.mark.parametrize("reading", _READINGS)
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), psutil.AccessDenied(1), ValueError("no number")])
+def test_each_reading_fails_alone_and_is_unknown(
+    reading: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise error
+
+    meter = HostMeter()
+    meter.read(())
+    monkeypatch.setattr(psutil, reading, broken)
+    host = meter.read(())
+    assert meter.failures > 0
+    assert meter.trouble is not None
+    figures = {
+        "cpu_percent": host.cpu_ratio,
+        "getloadavg": host.load_1m,
+        "virtual_memory": host.memory_available_bytes,
+        "net_io_counters": host.network_receive_bytes_per_second,
+        "Process": host.open_descriptors,
+    }
+    assert [name for name, value in figures.items() if value is None] == [reading]
+    assert HostMeter().read(()).hostname
+
+
+def test_a_server_serves_on_without_any_reading_and_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        world = await World().ready()
+        views = Views(world.hub)
+        for reading in _READINGS:
+            monkeypatch.setattr(psutil, reading, _no_descriptors)
+        monkeypatch.setattr(Views, "refresh", _after(Views.refresh, 1))
+        import asyncio
+
+        task = asyncio.create_task(views.run())
+        client = await world.client().connected()
+        await client.speak(3.0)
+        await client.end()
+        assert client.close_code == 1000
+        assert not task.done()
+        snapshot = views.snapshot()
+        assert snapshot.host.cpu_ratio is None
+        assert snapshot.performance.telemetry_errors_total >= 3 * len(_READINGS)
+        task.cancel()
+        await world.close()
+
+    run(main)
+
+
+def _after(read: Callable[[Views], None], good: int) -> Callable[[Views], None]:
+    left = [good]
+
+    def wrapped(views: Views) -> None:
+        read(views)
+        left[0] -= 1
+        if left[0] < 0:
+            raise RuntimeError("a measurement in pieces")
+
+    return wrapped
+
+
+_BROKEN = """
+import sys
+from server.front.hub import Hub
+from whisper_ops.cli import main
+async def broken(hub):
+    raise RuntimeError("a flaw")
+Hub._every_second = broken
+sys.argv = ["whisper-ops", *sys.argv[1:]]
+main()
+"""
+
+
+def test_a_server_that_ends_by_itself_has_failed() -> None:
+    command = [sys.executable, "-c", _BROKEN, "serve", "--engine", "simulated", "--devices", "sim:1"]
+    done = subprocess.run(
+        [*command, "--port", str(free_port())], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "a part of the server failed (" in done.stderr
+
+
+def test_idle_connections_take_neither_the_descriptors_nor_the_doors(tmp_path: Path) -> None:
+    limit = ("prlimit", "--nofile=1024:1024")
+    with besieged(tmp_path, before=limit) as siege:
+
+        def work() -> dict[str, Any]:
+            idle = [tcp(siege.server) for _ in range(examples(1100, 3000))]
+            answers = [httpx.get(f"{siege.server.url}/health", timeout=5).status_code for _ in range(5)]
+            open_now = psutil.Process(siege.server.process.pid).num_fds()
+            for sock in idle:
+                sock.close()
+            return {"idle": len(idle), "answers": answers, "descriptors": open_now}
+
+        siege.attack("idle connections", work, 3.0)
+    siege.report.check()
+    counts = siege.report.attacks[0].counts
+    assert counts["answers"] == [200] * 5
+    assert counts["descriptors"] < 1024 - 64
