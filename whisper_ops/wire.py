@@ -180,6 +180,8 @@ class Performance(Wire, frozen=True, kw_only=True):
     resumed_total: int = 0
     overloaded_total: int = 0
     paused_total: int = 0
+    flooded_total: dict[str, int] = {}
+    turned_away_total: int = 0
     telemetry_errors_total: int = 0
     misplaced_total: int = 0
     """Connections closed because their uncovered audio passed the limit."""

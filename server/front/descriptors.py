@@ -8,8 +8,11 @@ SPARE = 128
 """Beside the streams: pollers, newcomers that are being refused, workers, models and logs."""
 
 
-def make_room(streams: int) -> None:
+def make_room(streams: int) -> int | None:
     """Have so many files that each of `streams` clients gets one; the soft limit is raised as far as we may.
+
+    Returns:
+        How many there may be; None where nothing says.
 
     Raises:
         UserError: the hard limit is lower.
@@ -17,11 +20,13 @@ def make_room(streams: int) -> None:
     try:
         import resource  # noqa: PLC0415  # not on every platform
     except ImportError:
-        return
+        return None
     needed = streams + SPARE
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
+    if soft == resource.RLIM_INFINITY:
+        return None
+    if soft >= needed:
+        return soft
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(
             resource.RLIMIT_NOFILE, (needed if hard == resource.RLIM_INFINITY else min(needed, hard), hard)
@@ -32,3 +37,4 @@ def make_room(streams: int) -> None:
             f"{streams} slots need {needed} open files and this process may have {have}; raise the limit "
             f"(ulimit -n {needed}, LimitNOFILE= in systemd), or lower --max-connections-per-gpu"
         )
+    return have

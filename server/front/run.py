@@ -15,7 +15,8 @@ import uvicorn
 from server import logs
 from server.front.app import make_app
 from server.front.descriptors import make_room
-from server.front.http import BoundedHttp
+from server.front.doors import doors_for
+from server.front.guests import Config, GuestHttp
 from server.front.hub import Hub
 from server.front.supervisor import spawn
 from server.front.tls import server_context
@@ -103,7 +104,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         UserError: the address cannot be had, the certificate cannot be used, too few files may be open for the slots,
             or no device can serve.
     """
-    make_room(settings.max_connections_per_gpu * len(settings.devices))
+    descriptors = make_room(settings.max_connections_per_gpu * len(settings.devices))
     tls = server_context(settings.tls_certificate, settings.tls_key) if settings.tls_certificate else None
     sock = bind(settings.host, settings.port)
     logs.set_up(as_json=settings.log_json)
@@ -112,9 +113,9 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     async def main() -> None:
         launch = partial(spawn, log_json=settings.log_json)
         hub = Hub(dataclasses.replace(settings, port=port), launch=launch)
-        config = uvicorn.Config(
+        config = Config(
             make_app(hub),
-            http=BoundedHttp,
+            http=GuestHttp,
             ws=BoundedWebSocket,
             ws_max_size=MAX_MESSAGE_BYTES,
             # PCM does not compress; deflate would cost 96 KiB and a good share of a core.
@@ -126,6 +127,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
             access_log=False,
             timeout_graceful_shutdown=5,
         )
+        config.doors = hub.doors = doors_for(descriptors, hub.slots.total)
         server = Server(config, hub)
         announce(f"http{'s' if tls else ''}://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}")
         await server.serve([sock])

@@ -18,6 +18,7 @@ from whisper_ops.histogram import LATENCY_BOUNDS_SECONDS
 PREFIX = "whisper_ops_"
 REASONS = ("draining", "lagging", "no_capacity", "too_many_connections")
 """Why a stream is refused; all are exported from the start, since rate() needs a first sample."""
+FLOODS = ("control", "frames", "messages")
 STATUSES = ("starting", "healthy", "degraded", "critical", "draining")
 
 _GPU_GAUGES: tuple[tuple[str, str, str, float], ...] = (
@@ -109,6 +110,9 @@ def _own(snapshot: wire.ServerSnapshot) -> Iterator[Metric]:
     yield _counter("tickets_used", "Tickets that a client came with.", performance.tickets_used_total)
     yield _counter("tickets_abandoned", "Tickets that nobody came with.", performance.tickets_abandoned_total)
     yield _counter("connections_paused", "Times that a stream was not read for lag.", performance.paused_total)
+    floods = dict.fromkeys(FLOODS, 0) | performance.flooded_total
+    yield _labelled("connections_flooded", "Connections ended for what they sent, by what it was.", "kind", floods)
+    yield _counter("connections_turned_away", "Connections ended to have room.", performance.turned_away_total)
     yield _counter("telemetry_errors", "Readings that failed.", performance.telemetry_errors_total)
     yield _counter("positions_misplaced", "Positions outside of a stream: faults.", performance.misplaced_total)
     counted = dict.fromkeys(REASONS, 0) | performance.rejected_total

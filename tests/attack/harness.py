@@ -155,7 +155,7 @@ class Siege:
         if report.exit_code is None:
             self._rest()
         said = self.server.log.read_text("utf-8", "replace")
-        report.tracebacks = re.findall(r"Traceback \(most recent call last\):.{0,2000}", said, re.DOTALL)
+        report.tracebacks = re.findall(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)*.*", said)
 
     def _sort_in(self, ended_at: float, took: float) -> None:
         # A final that came while an attack went on belongs to it, even if its utterance ended before.

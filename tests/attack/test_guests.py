@@ -5,6 +5,8 @@ from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 
+import pytest
+
 from tests.attack.harness import BINARY, CLOSE, TEXT, Siege, besieged, examples, frame, handshake, tcp
 
 
@@ -20,6 +22,7 @@ def _come_and_go(siege: Siege) -> dict[str, Any]:
     return {"connections": 2 * count}
 
 
+@pytest.mark.slow
 def test_clients_that_come_and_go_leave_nothing_behind(tmp_path: Path) -> None:
     with besieged(tmp_path, "--max-connections-per-gpu", "100") as siege:
         siege.attack("come and go", lambda: _come_and_go(siege), 3.0)

@@ -3,15 +3,12 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 
 from server.telemetry.views import Views
-from tests.attack.harness import besieged, examples, tcp
 from tests.server.virtual import World, run
 from tests.support.servers import free_port
 from whisper_ops.telemetry.hosts import HostMeter
@@ -104,22 +101,3 @@ def test_a_server_that_ends_by_itself_has_failed() -> None:
     )
     assert done.returncode == 1
     assert "a part of the server failed (" in done.stderr
-
-
-def test_idle_connections_take_neither_the_descriptors_nor_the_doors(tmp_path: Path) -> None:
-    limit = ("prlimit", "--nofile=1024:1024")
-    with besieged(tmp_path, before=limit) as siege:
-
-        def work() -> dict[str, Any]:
-            idle = [tcp(siege.server) for _ in range(examples(1100, 3000))]
-            answers = [httpx.get(f"{siege.server.url}/health", timeout=5).status_code for _ in range(5)]
-            open_now = psutil.Process(siege.server.process.pid).num_fds()
-            for sock in idle:
-                sock.close()
-            return {"idle": len(idle), "answers": answers, "descriptors": open_now}
-
-        siege.attack("idle connections", work, 3.0)
-    siege.report.check()
-    counts = siege.report.attacks[0].counts
-    assert counts["answers"] == [200] * 5
-    assert counts["descriptors"] < 1024 - 64

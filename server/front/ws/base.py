@@ -15,8 +15,9 @@ from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from server import ipc
-from server.front import limits
+from server.front import budgets, limits
 from server.front.auth import subprotocol
+from server.front.budgets import Budget
 from server.front.clock import now
 from server.front.hub import Hub, Refused
 from server.front.reading import UnreadableError, check_names
@@ -33,6 +34,7 @@ CLOSE_CODES = {
     "lagging": 1013,
     "too_many_connections": 1013,
     "overloaded": 1013,
+    "too_many_messages": 1008,
     "bad_request": 1003,
     "bad_audio": 1003,
     "bad_json": 1007,
@@ -91,6 +93,9 @@ class Conversation:
         self._early: deque[dict[str, Any]] = deque()
         """What the client said while its model was loading."""
         self._outbox: Outbox | None = None
+        self._messages, self._short = Budget(budgets.SILENT_MESSAGES), Budget(budgets.SHORT_MESSAGES)
+        self._sound = Budget(budgets.SOUND)
+        self._handled = 0
 
     @property
     def elapsed_ms(self) -> float:
@@ -272,6 +277,8 @@ class Conversation:
         return self._early.popleft() if self._early else dict(await self.socket.receive())
 
     async def _serve(self, session: Session) -> None:
+        if (seated := self.socket.scope["extensions"].get("whisper_ops.seated")) is not None:
+            seated()
         outbox = self._outbox = session.outbox
         clean = False
         try:
@@ -305,9 +312,28 @@ class Conversation:
             if message["type"] == "websocket.disconnect":
                 # uvicorn gives a reason only with a close frame; a dropped connection has none.
                 return "reason" in message
+            before = session.received_s
             if self._takes(session):
                 session.heard_at = now()
                 await self.heard(session, message)
+            await self._count(session.received_s - before)
+
+    async def _count(self, sound_s: float) -> None:
+        """A message was handled. What one read brought may be many: others have their turn between them.
+
+        Raises:
+            Bad: there were too many that brought no sound.
+        """
+        if not sound_s and not self._messages.take(1, now()):
+            self.hub.doors.flooded["messages"] += 1
+            most = budgets.SILENT_MESSAGES[0]
+            raise Bad("too_many_messages", f"too many messages without sound; at most {most:.0f} a second")
+        if sound_s < budgets.SHORT_SECONDS:
+            self._short.take(1, now())
+        self._handled += 1
+        wait = self._short.wait(now())
+        if wait or self._handled % budgets.MESSAGES_IN_A_TURN == 0:
+            await asyncio.sleep(wait)
 
     def _takes(self, session: Session) -> bool:
         """Whether what this socket brings still belongs to the stream: it may have gone on over another one."""
@@ -326,8 +352,12 @@ class Conversation:
     async def listen(self, session: Session, data: bytes) -> None:
         """Pass on audio, and wait when the stream is too far behind. A message may end within a sample."""
         for piece in limits.pieces(session.whole(data), session.audio):
+            if wait := self._sound.wait(now()):
+                await asyncio.sleep(wait)
             await limits.room(session, self.hub.stats)
             if session.ended or not self._takes(session):
                 return
+            before = session.received_s
             self.hub.hear(session, piece)
+            self._sound.take(session.received_s - before, now())
         await limits.room(session, self.hub.stats)

@@ -63,7 +63,7 @@ class LiveKitConnection(Conversation):
                 return True
             case ipc.Fault():
                 await self._error(message.reason)
-                await self.close(CLOSE_CODES.get(message.code, 1011))
+                await self.close(CLOSE_CODES.get(message.code, 1011), message.reason)
                 return True
         return False
 

@@ -177,7 +177,7 @@ class RealtimeConnection(Conversation):
                 self._committed.pop(0)
             case ipc.Fault():
                 await self._error(Bad(message.code, message.reason))
-                await self.close(CLOSE_CODES.get(message.code, 1011))
+                await self.close(CLOSE_CODES.get(message.code, 1011), message.reason)
                 return True
         return False
 

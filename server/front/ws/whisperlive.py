@@ -127,7 +127,7 @@ class WhisperLiveConnection(Conversation):
                 return True
             case ipc.Fault():
                 await self._status("ERROR", message.reason)
-                await self.close(CLOSE_CODES.get(message.code, 1011))
+                await self.close(CLOSE_CODES.get(message.code, 1011), message.reason)
                 return True
         return False
 

@@ -1,0 +1,113 @@
+"""What one connection may cost: budgets that fill up again, and turns on the event loop.
+
+Measured: a frame costs the front 26 to 56 µs, whatever it holds, and a handshake one to two milliseconds. So a stream
+of frames of 10 ms is a two-hundredth of a core, and a flood of empty ones is all of it.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+FRAMES = 500.0, 2000.0
+"""Frames a second, and at once: beyond it a socket is read more slowly. Streams send 10 to 100."""
+BYTES = float(8 << 20), float(16 << 20)
+"""The same of bytes."""
+SMALL_BYTES = 64
+SMALL_FRAMES = 250.0, 2000.0
+"""Of frames under 64 bytes, which hold no sound to speak of: beyond it a connection is ended."""
+CONTROL_FRAMES = 20.0, 200.0
+"""The same of pings and pongs."""
+SILENT_MESSAGES = 100.0, 1000.0
+"""The same of messages that bring no sound: flushes, keep-alives, events, empty ones."""
+SHORT_MESSAGES = 500.0, 2000.0
+"""Messages with less than 5 ms of sound a second, and at once: beyond it they are taken more slowly."""
+SHORT_SECONDS = 0.005
+SOUND = 50.0, 120.0
+"""Seconds of sound a second, and at once: a file is taken as fast as that, if it is decoded as fast."""
+MESSAGES_IN_A_TURN = 64
+"""So many messages of one client are handled before others have their turn."""
+TURN_SECONDS = 0.002
+"""So long may one connection, or all newcomers together, keep the event loop in one turn."""
+
+
+class Budget:
+    """So much a second, and so much at once. Times are seconds of any clock."""
+
+    __slots__ = ("_at", "_left", "_most", "_rate")
+
+    def __init__(self, rate_and_most: tuple[float, float]) -> None:
+        self._rate, self._most = rate_and_most
+        self._left = self._most
+        self._at = 0.0
+
+    def take(self, amount: float, now: float) -> bool:
+        """Spend; whether it was there."""
+        self._fill(now)
+        self._left -= amount
+        return self._left >= 0
+
+    def wait(self, now: float) -> float:
+        """Seconds until nothing is owed."""
+        self._fill(now)
+        return max(0.0, -self._left / self._rate)
+
+    def _fill(self, now: float) -> None:
+        self._left = min(self._most, self._left + max(0.0, now - self._at) * self._rate)
+        self._at = now
+
+
+@dataclass
+class Spending:
+    """What a WebSocket has left."""
+
+    frames: Budget
+    bytes: Budget
+    small: Budget
+    control: Budget
+
+    @classmethod
+    def new(cls) -> "Spending":
+        """Of a connection that begins."""
+        return cls(Budget(FRAMES), Budget(BYTES), Budget(SMALL_FRAMES), Budget(CONTROL_FRAMES))
+
+    def wait(self, now: float) -> float:
+        """Seconds that its socket is not read."""
+        return max(self.frames.wait(now), self.bytes.wait(now))
+
+    def frame(self, size: int, now: float, *, control: bool) -> str | None:
+        """Count a frame. Why the connection ends, if it does."""
+        self.frames.take(1, now)
+        if control and not self.control.take(1, now):
+            return f"too many control frames; at most {CONTROL_FRAMES[0]:.0f} a second"
+        if not control and size < SMALL_BYTES and not self.small.take(1, now):
+            return f"too many frames under {SMALL_BYTES} bytes; at most {SMALL_FRAMES[0]:.0f} a second"
+        return None
+
+
+class Turns:
+    """Newcomers' work, a little in each turn of the event loop: a thousand of them at once delay nobody for long."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._spent = 0.0
+        self._next: asyncio.Handle | None = None
+
+    def take(self, work: Callable[[], None]) -> None:
+        """Do it now if there is time in this turn, else in one of the next."""
+        self._waiting.append(work)
+        if self._next is None:
+            self._next = asyncio.get_running_loop().call_soon(self._turn)
+            self._work()
+
+    def _turn(self) -> None:
+        self._spent = 0.0
+        self._next = asyncio.get_running_loop().call_soon(self._turn) if self._waiting else None
+        self._work()
+
+    def _work(self) -> None:
+        while self._waiting and self._spent < TURN_SECONDS:
+            began = time.perf_counter()
+            self._waiting.popleft()()
+            self._spent += time.perf_counter() - began

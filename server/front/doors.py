@@ -1,0 +1,102 @@
+"""Connections that hold no slot: how many there may be, in all and from one address, and who makes room for whom.
+
+A connection costs a descriptor before anybody knows who it is. There are fewer of them than the process may open, so
+that health checks, workers and logs always get theirs; and a newcomer is not kept out by those who say nothing: the one
+that has said nothing for longest makes room. When all are at work the newcomer is turned away.
+"""
+
+import itertools
+import select
+from collections import Counter
+from typing import Protocol
+
+from server.front.budgets import Turns
+
+RESERVE = 64
+"""Descriptors beside slots and guests: the listener, workers, models, logs, and what reads /proc."""
+MOST = 2048
+"""However many descriptors there are: memory and the event loop are bounds too."""
+
+
+_LOOKED_AT = 64
+"""Guests that are asked whether they are idle, for one newcomer."""
+
+
+def unread(descriptor: int) -> bool:
+    """Whether a socket has brought something that nobody has read."""
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(0))
+    except (OSError, ValueError):
+        return False
+
+
+class Guest(Protocol):
+    """A connection without a slot."""
+
+    @property
+    def address(self) -> str:
+        """Where it came from."""
+        ...
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing that it asked for would remain unanswered."""
+        ...
+
+    def turn_away(self) -> None:
+        """Close it now."""
+        ...
+
+
+class Doors:
+    """See the module. `turned_away` counts; `turns` are those of newcomers."""
+
+    def __init__(self, most: int = MOST, most_of_an_address: int | None = None) -> None:
+        self.most = most
+        self.most_of_an_address = most_of_an_address or max(1, most // 2)
+        self.turned_away = 0
+        self.flooded: Counter[str] = Counter()
+        """Connections that were ended for what they sent, by kind."""
+        self.turns = Turns()
+        self._guests: dict[int, Guest] = {}
+        self._of: Counter[str] = Counter()
+
+    @property
+    def guests(self) -> int:
+        """How many there are."""
+        return len(self._guests)
+
+    def came(self, guest: Guest) -> bool:
+        """Whether there is room for one more, if need be that of another."""
+        crowded = self._of[guest.address] >= self.most_of_an_address
+        if crowded or len(self._guests) >= self.most:
+            self.turned_away += 1
+            oldest = itertools.islice(self._guests.values(), _LOOKED_AT)
+            leaving = next((g for g in oldest if (not crowded or g.address == guest.address) and g.idle), None)
+            if leaving is None:
+                guest.turn_away()
+                return False
+            self.left(leaving)
+            leaving.turn_away()
+        self._guests[id(guest)] = guest
+        self._of[guest.address] += 1
+        return True
+
+    def said_something(self, guest: Guest) -> None:
+        """It is the last now that has to leave."""
+        if (found := self._guests.pop(id(guest), None)) is not None:
+            self._guests[id(guest)] = found
+
+    def left(self, guest: Guest) -> None:
+        """It is gone, or has a slot now. Twice does nothing."""
+        if self._guests.pop(id(guest), None) is not None:
+            self._of[guest.address] -= 1
+            if not self._of[guest.address]:
+                del self._of[guest.address]
+
+
+def doors_for(descriptors: int | None, streams: int) -> Doors:
+    """As many guests as the descriptors leave room for beside the streams; None: no bound on them."""
+    return Doors(MOST if descriptors is None else max(16, min(MOST, descriptors - streams - RESERVE)))

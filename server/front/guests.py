@@ -1,0 +1,89 @@
+"""HTTP connections as guests: they come through the doors, and their requests begin in turns (see `doors`)."""
+
+import asyncio
+from typing import Any
+
+import uvicorn
+
+from server.front.doors import Doors, unread
+from server.front.http import BoundedHttp
+
+_BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 32\r\n\r\n"
+    b'{"error":"too many connections"}'
+)
+
+
+class Config(uvicorn.Config):
+    """uvicorn's configuration, and the doors that its connections come through."""
+
+    doors: Doors
+
+
+class GuestHttp(BoundedHttp):
+    """See the module."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        self._doors: Doors = getattr(self.config, "doors", Doors())
+        self._early = bytearray()
+        self._doors.came(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._doors.left(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if not self._answered:
+            super().data_received(data)
+            return
+        waits = bool(self._early)
+        self._early += data
+        if not waits:
+            self.transport.pause_reading()
+            self._doors.turns.take(self._begin)
+
+    def _begin(self) -> None:
+        """It is this newcomer's turn."""
+        data, self._early = bytes(self._early), bytearray()
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+            super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """See `BoundedHttp`."""
+        super().on_message_begin()
+        self._doors.said_something(self)
+
+    def handle_websocket_upgrade(self) -> None:
+        """See `HttpToolsProtocol`; the WebSocket comes through the doors by itself."""
+        self._doors.left(self)
+        super().handle_websocket_upgrade()
+
+    @property
+    def _answered(self) -> bool:
+        cycle: Any = self.cycle
+        return cycle is None or bool(cycle.response_complete)
+
+    # --- a guest ------------------------------------------------------------------------------------
+
+    @property
+    def address(self) -> str:
+        """See `Guest`."""
+        return self.client[0] if self.client else ""
+
+    @property
+    def idle(self) -> bool:
+        """See `Guest`."""
+        return self._answered and not self._early and not unread(self.transport.get_extra_info("socket").fileno())
+
+    def turn_away(self) -> None:
+        """See `Guest`."""
+        if not self.transport.is_closing():
+            first: Any = self.cycle
+            self.transport.write(b"" if first else _BUSY)
+            self.transport.close()
