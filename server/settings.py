@@ -1,5 +1,6 @@
 """What a server was asked to be: one frozen value, made by the command line, read everywhere."""
 
+import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -55,6 +56,8 @@ class Settings:
     token: str | None = field(default=None, repr=False)
     admin_token: str | None = field(default=None, repr=False)
     public_url: str | None = None
+    allow_origins: tuple[str, ...] = ()
+    """Origins of pages that may use the server beside its own, as `checked_origin` gives them."""
     reconnect_url: str | None = None
     """Where clients of a server that drains are sent."""
     ticket_seconds: float = 10.0
@@ -80,6 +83,34 @@ class Settings:
         return frozenset(
             name for address in addresses for name in parse_qs(urlsplit(address).query, keep_blank_values=True)
         )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def checked_origin(text: str) -> str:
+    """An origin as browsers write it: `https://app.example`; `*` is every page there is, `null` one without an origin.
+
+    Raises:
+        ValueError: it is none; the message says why.
+    """
+    if text in ("*", "null"):
+        return text
+    parts = urlsplit(text)
+    if not parts.scheme or not parts.hostname or not text.isprintable():
+        raise ValueError("it has no scheme and host")
+    if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
+        raise ValueError("an origin is a scheme, a host and perhaps a port, and no more")
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}" + ("" if parts.port in (None, usual) else f":{parts.port}")
 
 
 def checked_stream_url(text: str) -> str:

@@ -27,19 +27,30 @@ def environment_for_others(also: Iterable[str] = ()) -> dict[str, str]:
 
 
 def read_token(file: Path | None, variable: str = "WHISPER_OPS_TOKEN") -> str | None:
-    """The token in `file`, else in the environment's `variable`, else None.
+    """The token in `file`, else in the environment's `variable`, else None; an empty variable is none that is set.
 
     Raises:
-        UserError: the file cannot be read or is empty.
+        UserError: the file cannot be read, or what it or the variable holds is no token.
     """
     if file is None:
-        return os.environ.get(variable) or None
+        text = os.environ.get(variable) or None
+        return None if text is None else _checked(text, variable)
     try:
-        token = file.read_text("utf-8").strip()
+        text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the token file {file}: {_reason(error)}") from error
-    if not token:
+    if not text.strip():
         raise UserError(f"the token file {file} is empty; put the token on its first line")
+    return _checked(text, f"the token file {file}")
+
+
+def _checked(text: str, where: str) -> str:
+    """A token that a header can carry; never shown, whatever is wrong with it."""
+    token = text.strip()
+    if not token:
+        raise UserError(f"{where} is blank, and a blank token would let everybody in; put a token in it, or unset it")
+    if not all("!" <= letter <= "~" for letter in token):
+        raise UserError(f"{where} holds no token: one is a single word of ASCII letters, digits and signs")
     return token
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from server.front import connect
 from server.front.auth import matches, presented
 from server.front.hub import Hub, Refused
-from server.front.page import PAGE
+from server.front.page import PAGES, Page
 from server.telemetry import formats, metrics
 from server.telemetry.views import Views
 from whisper_ops import wire
@@ -91,8 +91,12 @@ def router(hub: Hub, views: Views) -> APIRouter:  # noqa: C901  # a list of rout
         return _json({"status": "ready"})
 
     @api.get("/", include_in_schema=False)
-    async def page() -> Response:
-        return Response(PAGE, media_type="text/html; charset=utf-8")
+    async def speaking() -> Response:
+        return _page(PAGES["/"])
+
+    @api.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return _page(PAGES["/docs"])
 
     return api
 
@@ -100,6 +104,10 @@ def router(hub: Hub, views: Views) -> APIRouter:  # noqa: C901  # a list of rout
 def _metrics(families: metrics.Families, request: Request) -> Response:
     page, content_type = formats.written(families, request.headers.get("accept"))
     return Response(page, headers={"Vary": "Accept"}, media_type=content_type)
+
+
+def _page(page: Page) -> Response:
+    return Response(page.body, headers={name.decode(): value.decode() for name, value in page.headers})
 
 
 def _connect(hub: Hub, request: Request) -> Response:
@@ -120,9 +128,7 @@ def _connect(hub: Hub, request: Request) -> Response:
 
 def admin_allowed(hub: Hub, request: Request) -> bool:
     """Whether a request bears the admin token. With none set, nobody does."""
-    expected = hub.settings.admin_token
-    given = presented(request.headers, request.query_params, [])
-    return expected is not None and matches(expected, given)
+    return matches(hub.settings.admin_token, presented(request.headers, request.query_params, []))
 
 
 def runpod_environment() -> dict[str, str]:

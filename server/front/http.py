@@ -6,17 +6,44 @@ however much of it arrives together with its head, it does not count here.
 """
 
 import asyncio
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+log = logging.getLogger("whisper_ops.server")
 
 HEAD_SECONDS = 10.0
 """For a head, from the connection's or the last request's end."""
 REST_SECONDS = 30.0
 """For what is left of a body whose request is answered: it is read and thrown away."""
+LINGER_SECONDS = 2.0
+"""For a client to read why it was refused."""
 HEAD_BYTES = 64 << 10
 """For the address and the headers of a request, its trailers, and whatever else is neither head nor body."""
-_TOO_LARGE = b"the address and headers of a request may have 64 KiB"
+LINE_BYTES = 8 << 10
+"""For the request line and for each header of a WebSocket's handshake, which is read once more by a stricter parser."""
+HEADERS = 128
+"""In such a handshake."""
+_TOO_LARGE = "the address and headers of a request may have 64 KiB"
+
+
+def bad_handshake(method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> tuple[int, str] | None:
+    """Why a WebSocket's handshake is not taken, as a status and a sentence; None: it may be."""
+    if method != b"GET":
+        return 405, "a WebSocket begins with GET"
+    if len(method) + len(url) + len(b"  HTTP/1.1\r\n") > LINE_BYTES:
+        return 414, "the address of a WebSocket may have 8 KiB"
+    if any(byte <= 32 or byte >= 127 for byte in url):
+        return 400, "the address of a WebSocket holds ASCII letters, digits and signs; escape all else"
+    if len(headers) > HEADERS or any(len(name) + len(value) + 4 > LINE_BYTES for name, value in headers):
+        return 431, "a WebSocket may begin with 128 headers of 8 KiB each"
+    bodies = {b"transfer-encoding", b"content-length"}
+    if any(name in bodies and value.strip() != b"0" for name, value in headers):
+        return 400, "a WebSocket begins without a body"
+    return None
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -76,6 +103,11 @@ class BoundedHttp(HttpToolsProtocol):
         """The head is there."""
         self._in_time()
         self._moved, self._in_head, self._over = True, False, False
+        if self.parser.should_upgrade() and self._should_upgrade():
+            complaint = bad_handshake(self.parser.get_method(), self.url, self.headers)
+            if complaint is not None:
+                self._refuse(*complaint, linger=True)
+                raise ValueError("no handshake")  # stops the parser
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -93,6 +125,20 @@ class BoundedHttp(HttpToolsProtocol):
             self._within(HEAD_SECONDS)
 
     # --- uvicorn calls these -------------------------------------------------------------------------
+
+    def handle_websocket_upgrade(self) -> None:
+        """The handshake of a WebSocket is there. Whatever its own parser does not understand is answered too."""
+        try:
+            super().handle_websocket_upgrade()
+        except Exception as error:  # noqa: BLE001  # whatever a stranger's bytes can bring about there
+            log.info("A handshake could not be read: %s", error)
+        if getattr(self.transport.get_protocol(), "handshake_initiated", False) or self.transport.is_closing():
+            return
+        ours = [one for one in self.connections if one is not self and one.transport is self.transport]
+        self.connections.difference_update(ours)
+        self.connections.add(self)
+        self.transport.set_protocol(self)
+        self._refuse(400, "this is no handshake of a WebSocket", linger=True)
 
     def on_response_complete(self) -> None:
         """A request is answered."""
@@ -118,21 +164,27 @@ class BoundedHttp(HttpToolsProtocol):
             self._refuse()
             raise ValueError("too large a head")  # stops the parser
 
-    def _refuse(self) -> None:
-        """Say why, unless an answer is on its way already, and hang up."""
+    def _refuse(self, status: int = 431, message: str = _TOO_LARGE, *, linger: bool = False) -> None:
+        """Say why, unless an answer is on its way already, and hang up; `linger`: when that was read."""
         self._refused = True
         self._in_time()
         if self._idle(unasked=True):
+            body = message.encode()
             lines = [
-                b"HTTP/1.1 431 Request Header Fields Too Large",
+                b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode()),
                 b"content-type: text/plain; charset=utf-8",
-                b"content-length: %d" % len(_TOO_LARGE),
+                b"content-length: %d" % len(body),
                 b"connection: close",
                 b"",
-                _TOO_LARGE,
+                body,
             ]
             self.transport.write(b"\r\n".join(lines))
-            self.transport.close()
+            if linger and self.transport.can_write_eof():
+                # Hanging up on what is still on its way would reset the connection before the answer is read.
+                self.transport.write_eof()
+                self._within(LINGER_SECONDS)
+            else:
+                self.transport.close()
         else:
             self.transport.abort()
 

@@ -71,7 +71,15 @@ async def browser(folder: Path, address: str) -> AsyncIterator[Page]:
     program = shutil.which("chromium") or shutil.which("chromium-headless-shell")
     if program is None:
         pytest.skip("chromium is not installed; `make system-packages` installs it")
-    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-port=0"]
+    microphone = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    flags = [
+        *microphone,
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--remote-debugging-port=0",
+    ]
     command = [program, *flags, f"--user-data-dir={folder}/profile", address]
     process = await asyncio.create_subprocess_exec(*command, stdout=DEVNULL, stderr=DEVNULL)
     try:
@@ -142,3 +150,42 @@ async def test_a_browser_speaks_every_way_it_can(tmp_path: Path) -> None:
             ):
                 said = await _spoken(page, server, path, protocols, NATIVE, "done")
                 assert said[-1] == {"closed": 1008, "reason": "this server needs a token"}
+
+
+UNTIL = """new Promise(done => { const look = () => {
+  const found = (() => { %s })();
+  if (found) done(JSON.stringify(found)); else setTimeout(look, 100);
+}; look(); })"""
+
+
+@pytest.mark.timeout(180)
+async def test_the_pages_keep_the_token_in_memory_and_speak_with_a_ticket(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret/with+signs=")
+    with running_server(tmp_path, *SIMULATED, "--token-file", str(token)) as server:
+        # A person who has no token in the address is asked for it.
+        async with browser(tmp_path, f"{server.url}/") as page:
+            await page.call("Runtime.enable")
+            await page.call("Page.enable")
+            await page.value(UNTIL % "return !document.getElementById('login').hidden")
+            typed = "document.getElementById('token').value = 'secret/with+signs=', 1"
+            await page.value(f"JSON.stringify([{typed}, document.querySelector('#login button').click()])")
+            shown = await page.value(UNTIL % "return document.getElementById('now').innerText")
+            assert "simulated" in shown
+            assert await page.value("JSON.stringify(document.getElementById('login').hidden)")
+            await page.value("JSON.stringify([document.getElementById('speak').click()])")
+            state = "const s = document.getElementById('state').textContent; return s === 'listening' && s"
+            assert await page.value(UNTIL % state) == "listening"
+            asked = {"headers": {"authorization": "Bearer secret/with+signs="}}
+            said = await page.value(f"fetch('performance', {json.dumps(asked)}).then(answer => answer.text())")
+            assert (said["tickets_used_total"], said["active_connections"]) == (1, 1)
+
+            await page.call("Page.navigate", url=f"{server.url}/docs?token=secret%2Fwith%2Bsigns%3D")
+            calls = "const n = document.querySelectorAll('#calls details').length; return n > 8 && [n, location.href]"
+            count, address = await page.value(UNTIL % calls)
+            assert count > 8
+            assert address == f"{server.url}/docs", "the token is gone from the address"
+            loaded = "performance.getEntriesByType('resource').map(entry => entry.name)"
+            for name in await page.value(f"JSON.stringify({loaded})"):
+                assert name.startswith(f"{server.url}/")
+                assert "secret" not in name

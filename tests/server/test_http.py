@@ -151,6 +151,18 @@ def test_with_a_token_only_the_probes_are_open() -> None:
     serving(work, token="secret")
 
 
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_a_person_without_a_token_gets_the_page_that_asks_for_it(path: str) -> None:
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        answer = await http.get(path, headers={"accept": "text/html,*/*"})
+        assert answer.status_code == 401
+        assert 'id="login"' in answer.text
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert (await http.get("/snapshot", headers={"accept": "text/html"})).json()["error"]
+
+    serving(work, token="secret")
+
+
 def test_admin_calls_need_the_admin_token() -> None:
     async def work(world: World, http: httpx.AsyncClient) -> None:
         body = {"max_connections_per_gpu": 7}
@@ -210,11 +222,17 @@ def test_without_an_admin_token_nobody_is_admin() -> None:
     serving(work)
 
 
-def test_the_page_fetches_nothing_from_elsewhere() -> None:
+def test_the_pages_fetch_nothing_from_elsewhere() -> None:
     async def work(world: World, http: httpx.AsyncClient) -> None:
-        page = (await http.get("/")).text
-        assert "whisper-ops server" in page
-        assert not re.search(r"(src|href)=.?(https?:)?//", page)
+        for path in ("/", "/docs"):
+            answer = await http.get(path)
+            assert "whisper-ops server" in answer.text
+            assert not re.search(r"(src|href|import)\W+(https?:)?//", answer.text)
+            assert "default-src 'none'" in answer.headers["content-security-policy"]
+            assert answer.headers["referrer-policy"] == "no-referrer"
+        # FastAPI's own pages would load scripts of strangers.
+        for path in ("/redoc", "/docs/oauth2-redirect"):
+            assert (await http.get(path)).status_code == 404
 
     serving(work)
 

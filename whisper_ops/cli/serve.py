@@ -1,6 +1,5 @@
 """`whisper-ops serve`."""
 
-import ipaddress
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,6 +100,12 @@ _PORT = 8000
     help="Refuse with a message and close 1013, or with HTTP 503 before the upgrade.",
 )
 @click.option("--public-url", metavar="TEMPLATE", help="What /connect answers: wss://{pod_id}-{port}.example/ws.")
+@click.option(
+    "--allow-origin",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Pages from there may use it too, as https://app.example; repeatable.",
+)
 @click.option("--reconnect-url", metavar="URL", help="Where clients are sent while this server drains: wss://HOST/ws.")
 @click.option("--token-file", type=_FILE, help="Else WHISPER_OPS_TOKEN.")
 @click.option("--admin-token-file", type=_FILE, help="Else WHISPER_OPS_ADMIN_TOKEN.")
@@ -187,6 +192,7 @@ def _settings(options: dict[str, Any]) -> "Settings":
         token=token,
         admin_token=read_token(options["admin_token_file"], "WHISPER_OPS_ADMIN_TOKEN"),
         public_url=_public_url(options["public_url"]),
+        allow_origins=tuple(_origin(text) for text in options["allow_origin"]),
         reconnect_url=_stream_url("--reconnect-url", options["reconnect_url"]),
         idle_seconds=options["idle_timeout"],
         max_idle_seconds=options["max_idle"],
@@ -217,8 +223,10 @@ def _certificate(options: dict[str, Any]) -> Path | None:
 
 
 def _token(options: dict[str, Any]) -> str | None:
+    from server.settings import is_loopback
+
     token = read_token(options["token_file"])
-    if token is None and not options["insecure"] and not _loopback(options["host"]):
+    if token is None and not options["insecure"] and not is_loopback(options["host"]):
         raise UserError(
             f"--host {options['host']} can be reached from outside and no token is set; "
             "give --token-file, or say --insecure if that is meant"
@@ -273,13 +281,13 @@ def _limit(options: dict[str, Any], model: str, max_batch: int) -> int:
     return int(text)
 
 
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+def _origin(text: str) -> str:
+    from server.settings import checked_origin
+
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        return checked_origin(text)
+    except ValueError as error:
+        raise UserError(f"--allow-origin {text!r} is no origin ({error}); say https://app.example") from error
 
 
 def _law(text: str) -> dict[str, Any]:
