@@ -1,10 +1,13 @@
 """The protocol of an engine, and what goes in and out of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from server.encodings import Samples
+
+Choice = Callable[[Mapping[str, float]], str]
+"""Given how probable each language is by a window's sound, says which to decode it in. Pure; any thread calls it."""
 
 
 @dataclass(frozen=True)
@@ -15,11 +18,14 @@ class Row:
     context_s: float
     at_s: float = 0.0
     language: str | None = None
+    """What to decode in; None: what the window sounds like."""
     words: bool = False
     prefix: str = ""
     """Text that the window's text begins with. An engine that can goes on from there; others hear it again."""
     stream: int | None = None
     """Whose window it is: rows of one stream that begin at one place may share what was computed of their sound."""
+    choose: Choice | None = None
+    """Which language to decode in, where none is given and several may be; None: the most probable."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,13 @@ class Hypothesis:
     text: str
     no_speech: float = 0.0
     log_probability: float = 0.0
-    """Mean over the tokens."""
+    """Mean over the tokens of the text."""
     words: tuple[TimedWord, ...] | None = None
     language: str | None = None
+    languages: Mapping[str, float] | None = None
+    """How probable each language is by the window's sound alone, where that was asked for; small ones left out."""
+    repetition: float = 0.0
+    """How much of the text said again what it said already before loops were cut off, 0 to 1."""
 
 
 @dataclass(frozen=True)

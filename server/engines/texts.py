@@ -8,7 +8,7 @@ import numpy as np
 import tokenizers
 
 from server.engines.base import TimedWord
-from server.engines.loops import loop_start
+from server.engines.loops import loop_start, plain
 from server.languages import NAMES
 
 
@@ -53,9 +53,17 @@ class Texts:
             start += [self.id(f"<|{language}|>"), self.id("<|transcribe|>")]
         return [*start, self.id("<|notimestamps|>")]
 
+    def said(self, sequence: Sequence[int]) -> list[int]:
+        """The text tokens of a result."""
+        return [i for i in sequence if i < self.eot]
+
+    def parts(self, ids: Sequence[int]) -> list[str]:
+        """The tokens as plain parts of the text; empty for a mere sign."""
+        return [plain(self.decode([i])) for i in ids]
+
     def kept(self, sequence: Sequence[int]) -> list[int]:
-        """The text tokens of a result, without a loop at their end."""
-        ids = [i for i in sequence if i < self.eot]
+        """The text tokens of a result, without what looks like a loop at their end."""
+        ids = self.said(sequence)
         words = self.decode(ids).split()
         kept = loop_start(words)
         while kept < len(words) and len(self.decode(ids).split()) > kept:

