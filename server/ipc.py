@@ -56,6 +56,8 @@ class Open(Message, tag=2):
     start_s: float
     segment: int
     turns: Turns | None = None
+    spoke: str | None = None
+    """The language that it was in, as far as it was heard elsewhere, where its client gave none."""
 
 
 class Audio(Message, tag=3):
@@ -81,6 +83,13 @@ class Close(Message, tag=6):
     """Forget the stream."""
 
     stream: int
+
+
+class Language(Message, tag=7):
+    """From its next text on a stream is in this language; None: in what it sounds like."""
+
+    stream: int
+    language: str | None
 
 
 class Loaded(Message, tag=20):
@@ -136,6 +145,10 @@ class Final(Message, tag=23):
     settled_s: float
     delay_s: float
     words: list[Word] | None = None
+    language: str | None = None
+    """What it was decoded in."""
+    language_probability: float | None = None
+    """How probable that is by its sound, where nobody had said it."""
 
 
 class Progress(Message, tag=24):
@@ -206,7 +219,7 @@ class Draining(Message, tag=40):
     reconnect_url: str | None = None
 
 
-ToWorker = Start | Open | Audio | Flush | End | Close
+ToWorker = Start | Open | Audio | Flush | End | Close | Language
 ToFront = Loaded | Broken | Partial | Final | Progress | Flushed | Done | Fault | Undecoded | Beat
 
 

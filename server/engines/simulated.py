@@ -52,7 +52,9 @@ class SimulatedEngine:
 def _said(row: Row) -> Hypothesis:
     found = heard(row.audio)
     words = tuple(TimedWord(word.word, word.start, word.end, 1.0) for word in found)
-    return Hypothesis(" ".join(w.word for w in words), words=words if row.words else None, language="en")
+    return Hypothesis(
+        " ".join(w.word for w in words), words=words if row.words else None, language=row.language or "en"
+    )
 
 
 def _burn(seconds: float) -> None:

@@ -189,9 +189,7 @@ async def _whole(hub: Hub, job: _Job) -> Response:
     except (DecodeError, Refused, _UndecodedError) as error:
         job.failed = not isinstance(error, DecodeError)
         return _answer_to(error)
-    loaded = hub.workers[job.session.gpu_id].loaded
-    language = job.session.audio.language or ("en" if loaded is not None and loaded.languages == "en" else None)
-    return answers.whole(job.wanted, finals, job.seconds, language)
+    return answers.whole(job.wanted, finals, job.seconds, hub.language_of(job.session))
 
 
 async def _events(hub: Hub, job: _Job, opened: AsyncGenerator[_Job, None]) -> AsyncIterator[bytes]:

@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 import time
+from dataclasses import replace
 
 from server import ipc, languages
 from server.front import limits
@@ -165,6 +166,24 @@ class Hub:
         session.flush()
         if self.worker_is_ready(session.gpu_id):
             self.workers[session.gpu_id].send(ipc.Flush(session.number))
+
+    def speak(self, session: Session, language: str | None) -> None:
+        """From the next text on a stream is in this language; None: in what it sounds like.
+
+        Raises:
+            LanguageError: there is no such language, or the model does not know it.
+        """
+        audio = replace(session.audio, language=language)
+        self.check_language(audio.language)
+        session.audio = audio
+        if self.worker_is_ready(session.gpu_id):
+            self.workers[session.gpu_id].send(ipc.Language(session.number, audio.language))
+
+    def language_of(self, session: Session) -> str | None:
+        """What a stream is in: as its client said, as a model that knows English only must, or as it was heard."""
+        loaded = self.workers[session.gpu_id].loaded
+        only = "en" if loaded is not None and loaded.languages == "en" else None
+        return session.audio.language or only or session.spoke
 
     def end(self, session: Session) -> None:
         """No more audio comes; `Done` will follow."""

@@ -116,6 +116,8 @@ class Session:
         self._carried = b""
         self.outbox = Outbox()
         self.finals: deque[ipc.Final] = deque(maxlen=_FINALS_KEPT)
+        self.spoke: str | None = None
+        """The language of its newest final."""
         self.last: ipc.Done | ipc.Fault | None = None
         """What ended it, to be said again to a client that resumes."""
 
@@ -147,6 +149,7 @@ class Session:
             start_s,
             self.next_segment,
             audio.turns,
+            self.spoke,
         )
 
     def replay(self) -> Iterator[ipc.Message]:
@@ -221,6 +224,7 @@ class Session:
                 self.texts += 1
                 self.next_segment = message.segment + 1
                 self.finals.append(message)
+                self.spoke = message.language or self.spoke
                 self.moved(message.covered_s, message.settled_s)
             case ipc.Flushed():
                 if self.flushes:

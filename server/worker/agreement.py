@@ -22,9 +22,18 @@ class Agreement:
         self.words: list[str] = []
         self._last: list[str] = []
 
-    def add(self, hypothesis: Sequence[str]) -> None:
-        """Take a new hypothesis of the whole utterance."""
+    def add(self, hypothesis: Sequence[str], *, comparable: bool = True, hold: bool = False) -> None:
+        """Take a new hypothesis of the whole utterance.
+
+        Args:
+            hypothesis: its words.
+            comparable: with the last one; not so when it is in another language.
+            hold: let no further word become stable.
+        """
         words = with_prefix(self.stable, hypothesis)
+        if hold or not comparable:
+            self.words = self._last = words
+            return
         pairs = zip(words[:-HELD_BACK], self._last, strict=False)
         agreed = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         if agreed > len(self.stable):

@@ -95,18 +95,24 @@ class Worker:
             case ipc.Close():
                 self._streams.pop(message.stream, None)
                 self._reported.pop(message.stream, None)
-            case ipc.Audio(stream, data):
-                if found := self._streams.get(stream):
-                    found.feed(data, now)
-                    self._after(found)
-            case ipc.Flush(stream):
-                if found := self._streams.get(stream):
-                    found.flush(now)
-                    self._after(found)
-            case ipc.End(stream):
-                if found := self._streams.get(stream):
-                    found.end(now)
-                    self._after(found)
+            case _:
+                self._handle_stream(message, now)
+
+    def _handle_stream(self, message: ipc.Message, now: float) -> None:
+        """What is said of one stream; nothing, where that is gone."""
+        stream = self._streams.get(getattr(message, "stream", -1))
+        if stream is None:
+            return
+        match message:
+            case ipc.Audio(_, data):
+                stream.feed(data, now)
+            case ipc.Language(_, language):
+                stream.speak(language)
+            case ipc.Flush():
+                stream.flush(now)
+            case ipc.End():
+                stream.end(now)
+        self._after(stream)
 
     def _lost(self) -> None:
         self.finished.set()

@@ -14,10 +14,12 @@ from server import ipc
 from server.encodings import SAMPLE_RATE, Decoder
 from server.engines.base import Hypothesis, Row, TimedWord
 from server.worker.agreement import Agreement, with_prefix
+from server.worker.gate import is_noise
+from server.worker.language import SURE_SECONDS, StreamLanguage
 from server.worker.line import Line
 from server.worker.scheduler import CONTEXTS_SECONDS, Job, context_seconds
 from server.worker.segmenter import Segmenter, Tuning, tuned
-from server.worker.vad import FRAME, QUIET_STEP, STEP, Vad
+from server.worker.vad import FRAME, QUIET_STEP, STEP, Vad, Voice
 
 LONGEST_SECONDS = 15.0
 """Speech without a pause is cut at a word after this long."""
@@ -45,7 +47,10 @@ class Utterance:
     closed_at: float = 0.0
     decoded_to: int = 0
     decoded_at: float = 0.0
-    language: str | None = None
+    heard: Hypothesis | None = None
+    """What was heard in its newest window."""
+    shown: bool = False
+    """Its client was shown a text."""
     agreement: Agreement = field(default_factory=Agreement)
     undecoded: bool = False
     """The engine failed on the newest window."""
@@ -63,6 +68,8 @@ class Window:
     row: Row
     cut: bool
     speech_end: int
+    voice: float
+    """The mean probability that somebody spoke in it."""
 
 
 class Stream:
@@ -82,12 +89,12 @@ class Stream:
         self.ended = False
         self.events: list[ipc.Message] = []
         self._words = opened.words
-        self._language = opened.language
+        self._language = StreamLanguage(opened.language, opened.spoke)
         # Rounded down, as every position is: what begins with a part of a sample has not got that sample.
         origin = int(opened.start_s * SAMPLE_RATE + 1e-6)
         self._decoder = Decoder(opened.encoding, opened.sample_rate)
         self._line = Line(origin)
-        self._vad = vad
+        self._vad, self._voice = vad, Voice()
         self._segmenter = Segmenter(origin, tuning or tuned(opened.turns), self._opened, self._closed)
         self._utterances: deque[Utterance] = deque()
         self._segment = opened.segment
@@ -110,7 +117,7 @@ class Stream:
         line, segmenter = self._line, self._segmenter
         while line.end - segmenter.position >= (step := QUIET_STEP if segmenter.quiet else STEP):
             for probability in self._vad(line.slice(segmenter.position, segmenter.position + step)):
-                segmenter.feed(probability)
+                self._hear(probability)
         if not self._utterances:
             self._settle(segmenter.quiet_from - KEPT)
 
@@ -124,12 +131,16 @@ class Stream:
         line, segmenter = self._line, self._segmenter
         whole = (line.end - segmenter.position) // FRAME * FRAME
         for probability in self._vad(line.slice(segmenter.position, segmenter.position + whole)):
-            segmenter.feed(probability)
+            self._hear(probability)
         rest = line.end - segmenter.position
         if rest and (last or segmenter.start is not None):
             view = np.zeros(FRAME, np.float32)
             view[:rest] = line.slice(segmenter.position, line.end)
-            segmenter.feed(self._vad(view)[0], rest)
+            self._hear(self._vad(view)[0], rest)
+
+    def _hear(self, probability: float, samples: int = FRAME) -> None:
+        self._voice.add(self._segmenter.position + samples, probability)
+        self._segmenter.feed(probability, samples)
 
     def flush(self, now: float) -> None:
         """End the open utterance here."""
@@ -150,6 +161,11 @@ class Stream:
         self._flush(now, last=True)
         self.ended = True
         self._finish_decoded()
+
+    def speak(self, language: str | None) -> None:
+        """From the next window on, decode in this language; None: in what the stream sounds like."""
+        spoke = self._language.given
+        self._language = StreamLanguage(language, spoke)
 
     def _opened(self, start: int) -> None:
         self._utterances.append(Utterance(self._segment, start, self._now))
@@ -201,11 +217,15 @@ class Stream:
         words = cut or (self._words and utterance.end is not None)
         at_s = utterance.start / SAMPLE_RATE
         prefix = " ".join(utterance.agreement.stable)
-        row = Row(audio, context, at_s, self._language, words, prefix, self.number)
+        # A pause that begins may be the end: then this window's text is the final.
+        last = cut or utterance.end is not None or self._segmenter.silence_seconds >= SETTLING_SECONDS
+        language, choose = self._language.for_window(len(audio) / SAMPLE_RATE, last=last)
+        row = Row(audio, context, at_s, language, words, prefix, self.number, choose)
         self._in_work = True
         utterance.decoded_at = now
         speech_end = self._segmenter.speech_end if utterance.end is None else utterance.speech_end
-        return Window(self.number, utterance, end, row, cut, min(end, speech_end))
+        voice = self._voice.mean(utterance.start, min(end, speech_end))
+        return Window(self.number, utterance, end, row, cut, min(end, speech_end), voice)
 
     # --- text out -----------------------------------------------------------------------------------
 
@@ -213,21 +233,32 @@ class Stream:
         """Take what was heard in a window."""
         self._in_work, self._now = False, now
         utterance = window.utterance
-        if self._language is None and heard.language and heard.text:
-            self._language = heard.language
         utterance.decoded_to = max(window.speech_end, utterance.start + 1)
         utterance.undecoded, utterance.failures = False, 0
         if window.cut:
             self._cut(window, heard)
             return
-        utterance.agreement.add(heard.text.split())
+        self._take_text(window, heard)
         whole = utterance.end is not None and utterance.decoded_to >= utterance.speech_end
         # A window taken before the utterance ended may hold all its speech, but was not asked for the words' times.
         if whole and (window.row.words or not self._needs_words(utterance)):
             self._finish(heard.words)
             self._finish_decoded()
-        elif utterance.agreement.words:
+        elif utterance.agreement.words or utterance.shown:
             self._partial(utterance, window.end)
+
+    def _take_text(self, window: Window, heard: Hypothesis) -> None:
+        """Take a window's text, unless nobody spoke; what is stable was heard twice, and stays."""
+        utterance = window.utterance
+        agreement, before = utterance.agreement, utterance.heard
+        if not agreement.stable and is_noise(heard, window.voice):
+            agreement.add([])
+            return
+        utterance.heard = heard
+        seconds = len(window.row.audio) / SAMPLE_RATE
+        unsure = heard.languages is not None and not self._language.sure and seconds < SURE_SECONDS
+        comparable = before is None or before.language == heard.language
+        agreement.add(heard.text.split(), comparable=comparable, hold=unsure)
 
     def fail(self, window: Window) -> None:
         """A window could not be decoded: one that will grow waits for that, one that is over is tried again, once."""
@@ -254,6 +285,7 @@ class Stream:
         agreement = utterance.agreement
         span = utterance.start / SAMPLE_RATE, end / SAMPLE_RATE
         text, stable = agreement.text, agreement.stable_chars
+        utterance.shown = bool(text)
         self.events.append(ipc.Partial(self.number, utterance.segment, text, stable, *span, self.covered_s))
 
     def _finish_decoded(self) -> None:
@@ -299,6 +331,8 @@ class Stream:
     def _final(self, utterance: Utterance, text: list[str], end: int, words: tuple[TimedWord, ...] | None) -> bool:
         """Send a final and settle its audio. Whether there was any text to send."""
         self._settle(end)
+        if utterance.heard is not None and text:
+            self._language.learn(utterance.heard, (end - utterance.start) / SAMPLE_RATE)
         if not text:
             return False
         start_s, end_s = utterance.start / SAMPLE_RATE, end / SAMPLE_RATE
@@ -319,6 +353,7 @@ class Stream:
                 self.settled_s,
                 delay,
                 timed if self._words else None,
+                *_language(utterance.heard),
             )
         )
         return True
@@ -326,7 +361,9 @@ class Stream:
     def _cut(self, window: Window, heard: Hypothesis) -> None:
         """Make a final of the first part of a window without a pause; the rest goes on as the next utterance."""
         utterance = window.utterance
-        timed = heard.words or ()
+        noise = not utterance.agreement.stable and is_noise(heard, window.voice)
+        utterance.heard = None if noise else heard
+        timed = () if noise else heard.words or ()
         length_s = len(window.row.audio) / SAMPLE_RATE
         count, cut_s = cut_at(timed, length_s - _CUT_MARGIN_SECONDS)
         if cut_s < length_s / 3:
@@ -352,6 +389,7 @@ class Stream:
         if position > self._settled:
             self._settled = position
             self._line.drop(position)
+            self._voice.drop(position)
 
     @property
     def settled_s(self) -> float:
@@ -372,6 +410,13 @@ class Stream:
     def speaking(self) -> bool:
         """Whether an utterance is open or waits for its text."""
         return bool(self._utterances)
+
+
+def _language(heard: Hypothesis | None) -> tuple[str | None, float | None]:
+    """What a text is in, and how probable that is, where its window was listened to for that."""
+    if heard is None:
+        return None, None
+    return heard.language, (heard.languages or {}).get(heard.language or "")
 
 
 def cut_at(words: tuple[TimedWord, ...], limit_s: float) -> tuple[int, float]:

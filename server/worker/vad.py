@@ -4,6 +4,7 @@ Measured for 200 streams on one core: 0.55 of it frame by frame, 0.37 at three f
 silence never reach the network.
 """
 
+from collections import deque
 from functools import cache
 from typing import Any, Protocol
 
@@ -68,6 +69,32 @@ class SileroVad:
         out, self._h, self._c = _session().run(None, {"input": frames, "h": self._h, "c": self._c})
         self._context = line[-_CONTEXT:].copy()
         return [float(p) for p in np.ravel(out)]
+
+
+class Voice:
+    """The probabilities of the frames that are held: how sure it is that somebody spoke between two positions."""
+
+    __slots__ = ("_ends", "_probabilities")
+
+    def __init__(self) -> None:
+        self._ends: deque[int] = deque()
+        self._probabilities: deque[float] = deque()
+
+    def add(self, end: int, probability: float) -> None:
+        """The next frame, which ends at sample `end`."""
+        self._ends.append(end)
+        self._probabilities.append(probability)
+
+    def mean(self, start: int, end: int) -> float:
+        """Over the frames that end after `start` and not after `end`; 1 where none is known."""
+        known = [p for at, p in zip(self._ends, self._probabilities, strict=True) if start < at <= end]
+        return sum(known) / len(known) if known else 1.0
+
+    def drop(self, position: int) -> None:
+        """Forget the frames that end before `position`."""
+        while self._ends and self._ends[0] < position:
+            self._ends.popleft()
+            self._probabilities.popleft()
 
 
 class LevelVad:

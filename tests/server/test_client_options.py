@@ -317,7 +317,7 @@ def test_realtime_says_what_cannot_change_any_more() -> None:
     async def work(world: World) -> None:
         client = world.client("/v1/realtime")
         client.say(_update())
-        client.say(json.dumps(_input(transcription={"language": "de"})))
+        client.say(json.dumps(_input(format={"type": "audio/pcm", "rate": 48000})))
         client.say(json.dumps(_input(turn_detection={"type": "server_vad", "threshold": 0.7})))
         await world.until(lambda: len(client.of("error")) == 2)
         assert all("cannot change" in said["error"]["message"] for said in client.of("error"))

@@ -207,7 +207,12 @@ def test_a_model_that_is_still_loading_refuses_once_it_is_there(connect: Callabl
 
 @pytest.mark.parametrize(
     ("said", "status", "answer"),
-    [("de-DE", 200, "german"), ("auto", 200, None), ("xx", 400, "'xx' is not known"), ("fr", 400, "does not know fr")],
+    [
+        ("de-DE", 200, "german"),
+        ("auto", 200, "english"),
+        ("xx", 400, "'xx' is not known"),
+        ("fr", 400, "does not know fr"),
+    ],
 )
 def test_the_file_form_does_the_same(said: str, status: int, answer: str | None) -> None:
     class Some(Listener):

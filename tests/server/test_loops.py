@@ -1,4 +1,4 @@
-"""What the sound holds is kept, however often it was said; what it cannot hold is a loop, and what comes after is heard.
+"""What the sound holds is kept, however often it was said; what it cannot hold is a loop; what comes after is heard.
 
 The times are an alignment's, of piper's voice and tiny.en.
 """

@@ -52,7 +52,8 @@ class LiveKitConnection(Conversation):
                 await self._update(session, message.text)
             case ipc.Final():
                 span = {"start": _clock(message.start), "end": _clock(message.end)}
-                self._lines.append({"speaker": 1, "text": message.text, **span})
+                line = {"speaker": 1, "text": message.text, **span}
+                self._lines.append(line | ({"detected_language": message.language} if message.language else {}))
                 self._said += 1
                 await self._update(session, "")
             case ipc.Undecoded():

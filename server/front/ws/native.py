@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from server import ipc
 from server.encodings import BYTES_PER_SAMPLE, MAX_RATE, MIN_RATE
@@ -10,12 +11,14 @@ from server.front.hub import Refused
 from server.front.reading import UnreadableError, flag, read_json, whole
 from server.front.session import Audio, Session
 from server.front.ws.base import CLOSE_CODES, Bad, Conversation, bad
+from server.languages import LanguageError
 
 
 class Said(msgspec.Struct, forbid_unknown_fields=True):
     """A text message of the client."""
 
-    type: Literal["flush", "keepalive", "end"]
+    type: Literal["flush", "keepalive", "end", "language"]
+    language: str | UnsetType | None = UNSET
 
 
 class NativeConnection(Conversation):
@@ -47,6 +50,7 @@ class NativeConnection(Conversation):
                 setup_time_ms=self.elapsed_ms,
                 resume_token=session.resume_token,
                 received_samples=session.received_samples,
+                language=self.hub.language_of(session),
             )
         )
 
@@ -59,12 +63,22 @@ class NativeConnection(Conversation):
         try:
             said = read_json(message.get("text") or "", Said)
         except UnreadableError as error:
-            raise bad(error, "cannot read the message (say flush, keepalive or end)") from error
-        if said.type == "flush":
+            raise bad(error, "cannot read the message (say flush, keepalive, language or end)") from error
+        if (said.type == "language") != (said.language is not UNSET):
+            raise Bad("bad_request", "a message of type language has the field language, and no other has")
+        if said.language is not UNSET:
+            self._speak(session, said.language)
+        elif said.type == "flush":
             self.hub.flush(session)
         elif said.type == "end":
             await self._end(session)
         # A keepalive is a sign of life, as every message.
+
+    def _speak(self, session: Session, language: str | None) -> None:
+        try:
+            self.hub.speak(session, language)
+        except LanguageError as error:
+            raise Bad("bad_request", str(error), "language") from error
 
     async def _end(self, session: Session) -> None:
         if rest := session.dangling_bytes:
@@ -120,6 +134,7 @@ def ready(
     setup_time_ms: float,
     resume_token: str,
     received_samples: int = 0,
+    language: str | None = None,
 ) -> dict[str, Any]:
     """The JSON fields of the stream's beginning."""
     return {
@@ -132,6 +147,7 @@ def ready(
         "setup_time_ms": setup_time_ms,
         "resume_token": resume_token,
         "received_samples": received_samples,
+        "language": language,
     }
 
 
@@ -166,6 +182,7 @@ def final(message: ipc.Final) -> dict[str, Any]:
         "text": message.text,
         "start": round(message.start, 3),
         "end": round(message.end, 3),
+        "language": message.language,
     }
     return fields if message.words is None else fields | {"words": message.words}
 

@@ -29,7 +29,7 @@ from server.languages import LanguageError
 
 T = TypeVar("T")
 
-_IN_WORDS = {"format": "audio format", "rate": "sample rate", "language": "language", "detection": "turn detection"}
+_IN_WORDS = {"format": "audio format", "rate": "sample rate", "detection": "turn detection"}
 
 
 class RealtimeConnection(Conversation):
@@ -134,6 +134,8 @@ class RealtimeConnection(Conversation):
             case Update():
                 wanted = self._updated(event)
                 self._complaining(event, lambda: _check_change(self._wanted, wanted))
+                if wanted.language != self._wanted.language:
+                    self.hub.speak(session, wanted.language)
                 self._wanted = wanted
                 await self._emit("session.updated", session=self._described())
 
@@ -264,6 +266,6 @@ def _check_change(before: Wanted, after: Wanted) -> None:
     Raises:
         Bad: the worker decodes by it already.
     """
-    for name in ("format", "rate", "language", "detection"):
+    for name in ("format", "rate", "detection"):
         if getattr(before, name) != getattr(after, name):
             raise Bad("bad_request", f"the {_IN_WORDS[name]} cannot change once the stream has begun")

@@ -63,6 +63,8 @@ class WhisperLiveConnection(Conversation):
     """One WhisperLive client."""
 
     _uid: str = ""
+    _told: str | None = None
+    """The language that the client has given, or was told last."""
 
     async def hello(self) -> tuple[Audio, int]:
         """See `Conversation`."""
@@ -78,21 +80,25 @@ class WhisperLiveConnection(Conversation):
         self._uid = options.uid
         if options.audio_format not in _FORMATS:
             raise Bad("bad_request", f"audio_format {options.audio_format!r} is not taken; say {', '.join(_FORMATS)}")
-        self._language_given = options.language is not None
         # The original's 0 is all of them; no client shows more than ours.
         most = min(options.send_last_n_segments or _MOST_SEGMENTS, _MOST_SEGMENTS)
         self._segments: deque[dict[str, Any]] = deque(maxlen=most)
         return Audio(16000, _FORMATS[options.audio_format], options.language, options.word_timestamps), 0
 
     async def ready(self, session: Session) -> None:
-        """See `Conversation`. A language nobody named is told only where the model knows no other."""
+        """See `Conversation`. A language nobody named is told as soon as it is known."""
         await self.send({"uid": self._uid, "message": "SERVER_READY", "backend": "faster_whisper"})
         if self._ignored:
             names = ", ".join(name[:64] for name in self._ignored[:16])
             await self._status("WARNING", f"this server does not honour {names}")
-        loaded = self.hub.workers[session.gpu_id].loaded
-        if not self._language_given and loaded is not None and loaded.languages == "en":
-            await self.send({"uid": self._uid, "language": "en", "language_prob": 1.0})
+        self._told = session.audio.language
+        known = self.hub.language_of(session)
+        if known != self._told and known is not None:
+            await self._tell_language(known, 1.0)
+
+    async def _tell_language(self, language: str, probability: float | None) -> None:
+        self._told = language
+        await self.send({"uid": self._uid, "language": language, "language_prob": probability})
 
     async def heard(self, session: Session, message: dict[str, Any]) -> None:
         """See `Conversation`."""
@@ -110,8 +116,12 @@ class WhisperLiveConnection(Conversation):
         """See `Conversation`."""
         match message:
             case ipc.Partial():
-                await self._results([*self._segments, _segment(message, completed=False)])
+                # An empty one takes back what was shown: nobody had spoken.
+                now = [_segment(message, completed=False)] if message.text else []
+                await self._results([*self._segments, *now])
             case ipc.Final():
+                if message.language and message.language != self._told:
+                    await self._tell_language(message.language, message.language_probability)
                 self._segments.append(_segment(message, completed=True))
                 await self._results(list(self._segments))
             case ipc.Undecoded():
