@@ -135,6 +135,7 @@ def test_text_is_no_audio(path: str) -> None:
         ("/ws", {"model": "large"}, 1003),
         ("/asr", {"diarization": "true"}, 4400),
         ("/asr", {"mode": "half"}, 4400),
+        ("/asr", {"target_language": "fr"}, 4400),
     ],
 )
 def test_a_parameter_that_is_not_honoured_is_refused(path: str, query: dict[str, str], code: int) -> None:
@@ -159,7 +160,7 @@ def test_a_parameter_is_given_once() -> None:
 
 # --- WhisperLive -----------------------------------------------------------------------------------------
 
-STOCK = {
+STOCK: dict[str, Any] = {
     "use_vad": False,
     "max_clients": 4,
     "max_connection_time": 600,
@@ -172,6 +173,10 @@ STOCK = {
     "hotwords": None,
     "enable_translation": False,
     "target_language": "fr",
+    "enable_diarization": False,
+    "max_speakers": 10,
+    "known_speakers": [],
+    "word_timestamps": False,
 }
 """What WhisperLive's own client says when its user asked for nothing."""
 
@@ -186,7 +191,9 @@ def test_whisperlives_stock_client_is_not_warned() -> None:
     served(work)
 
 
-@pytest.mark.parametrize("asked", [{"initial_prompt": "Names."}, {"platform": "meet"}, {"no_speech_thresh": 0.9}])
+@pytest.mark.parametrize(
+    "asked", [{"initial_prompt": "Names."}, {"platform": "meet"}, {"no_speech_thresh": 0.9}, {"max_speakers": 2}]
+)
 def test_whisperlive_warns_of_what_it_does_not_honour_and_goes_on(asked: dict[str, Any]) -> None:
     async def work(world: World) -> None:
         client = world.client("/")

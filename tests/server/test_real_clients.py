@@ -90,7 +90,12 @@ import json, sys, time
 import numpy as np
 from whisper_live.client import Client
 port, path = sys.argv[1:]
-client = Client("127.0.0.1", int(port), lang="en", model="small", log_transcription=False)
+told = []
+class Stock(Client):
+    def handle_status_messages(self, message):
+        told.append(message)
+        super().handle_status_messages(message)
+client = Stock("127.0.0.1", int(port), lang="en", model="small", log_transcription=False)
 until = time.time() + 20
 while not client.recording and time.time() < until:
     time.sleep(0.01)
@@ -100,7 +105,7 @@ for at in range(0, len(sound), 4096):
 client.send_packet_to_server(b"END_OF_AUDIO")
 client.ws_thread.join(20)
 print()
-print(json.dumps({"transcript": client.transcript, "disconnected": client._server_disconnect,
+print(json.dumps({"transcript": client.transcript, "disconnected": client._server_disconnect, "told": told,
                   "error": client.server_error and str(client.error_message)}))
 """
 
@@ -112,6 +117,7 @@ def test_whisperlive(server: Running, tmp_path: Path) -> None:
     words = " ".join(segment["text"] for segment in said["transcript"]).split()
     assert words == [*spoken(3.0), *spoken(3.0, 4.0)]
     assert said["disconnected"]
+    assert said["told"] == []  # a stock client asks for nothing that is not honoured
     # websocket-client 1.9 takes a close with 1000 for an error as well.
     assert not said["error"] or "closed normally" in said["error"]
 

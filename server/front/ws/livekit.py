@@ -19,13 +19,15 @@ _LINES = 500
 class LiveKitConnection(Conversation):
     """One WhisperLiveKit client."""
 
-    parameters = frozenset({"language", "mode", "idle", "ticket", "token"})
+    parameters = frozenset({"language", "mode", "target_language", "idle", "ticket", "token"})
 
     async def hello(self) -> tuple[Audio, int]:
         """See `Conversation`."""
         mode = self.socket.query_params.get("mode", "full")
         if mode not in ("full", "diff"):
             raise Bad("bad_request", f"mode {mode!r} is not offered; say full or diff")
+        if self.socket.query_params.get("target_language"):
+            raise Bad("bad_request", "target_language: translation is not offered; leave it out")
         self._diff = mode == "diff"
         self._lines: deque[dict[str, Any]] = deque(maxlen=_LINES)
         """All that full mode shows; of diff mode what the client lacks."""

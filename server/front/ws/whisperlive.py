@@ -30,6 +30,9 @@ _STOCK: dict[str, tuple[Any, ...]] = {
     "hotwords": ("",),
     "vad_parameters": ({},),
     "target_language": ("fr",),
+    "enable_diarization": (False,),
+    "max_speakers": (10,),
+    "known_speakers": ([],),
 }
 """What the original tunes and we do not, with what its stock clients send: only another value is worth a warning."""
 _MEANINGLESS = frozenset({"model", "use_vad", "max_clients", "max_connection_time"})
