@@ -300,7 +300,7 @@ def _long_files(siege: Siege) -> dict[str, Any]:
 def _leavers(siege: Siege) -> dict[str, Any]:
     """Clients that go while their file is read, decoded and transcribed."""
     whole = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + _wav(120.0) + b"\r\n--x--\r\n"
-    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: "
+    head = f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: "
     for share, wait in ((0.01, 0.0), (0.5, 0.1), (1.0, 0.0), (1.0, 0.3)):
         for _ in range(examples(1, 20)):
             with tcp(siege.server) as sock, suppress(OSError):
@@ -337,7 +337,7 @@ def _trailers(siege: Siege) -> dict[str, Any]:
     with _Peak(siege) as peak:
         for path in ("/", PATH, "/health"):
             with tcp(siege.server) as sock, suppress(OSError):
-                head = f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+                head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
                 sock.sendall(head.encode() + b"1\r\nx\r\n0\r\n")
                 for _ in range(examples(40, 800)):
                     sock.sendall(b"X-Trailer: " + b"y" * 100_000 + b"\r\n")

@@ -133,7 +133,7 @@ def test_http_client_sends_head_and_body_at_once(server: Running) -> None:
             + _wav(seconds)
             + b"\r\n--x--\r\n"
         )
-        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        head = f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
         for _ in range(5):
             connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
             connection.connect()
