@@ -300,11 +300,12 @@ def _long_files(siege: Siege) -> dict[str, Any]:
 def _leavers(siege: Siege) -> dict[str, Any]:
     """Clients that go while their file is read, decoded and transcribed."""
     whole = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + _wav(120.0) + b"\r\n--x--\r\n"
-    head = f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: "
+    head = f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    head += f"Content-Length: {len(whole)}\r\n\r\n"
     for share, wait in ((0.01, 0.0), (0.5, 0.1), (1.0, 0.0), (1.0, 0.3)):
         for _ in range(examples(1, 20)):
             with tcp(siege.server) as sock, suppress(OSError):
-                sock.sendall(f"{head}{len(whole)}\r\n\r\n".encode() + whole[: int(share * len(whole))])
+                sock.sendall(head.encode() + whole[: int(share * len(whole))])
                 time.sleep(wait)
     deadline = time.monotonic() + 20
     while siege.server.get("/health")["performance"]["active_connections"] > 4:
