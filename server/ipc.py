@@ -58,6 +58,8 @@ class Open(Message, tag=2):
     turns: Turns | None = None
     spoke: str | None = None
     """The language that it was in, as far as it was heard elsewhere, where its client gave none."""
+    replayed_s: float = 0.0
+    """Audio that follows at once because it came before: it is late already."""
 
 
 class Audio(Message, tag=3):

@@ -150,6 +150,7 @@ class Session:
             self.next_segment,
             audio.turns,
             self.spoke,
+            self.received_s - start_s,
         )
 
     def replay(self) -> Iterator[ipc.Message]:

@@ -66,6 +66,7 @@ class Worker:
         self._taken = 0
         """Batches that occupy a lane."""
         self._kicked: asyncio.TimerHandle | asyncio.Handle | None = None
+        self._surplus: asyncio.TimerHandle | None = None
         self._reported: dict[int, tuple[float, float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -99,10 +100,17 @@ class Worker:
                 self._handle_stream(message, now)
 
     def _handle_stream(self, message: ipc.Message, now: float) -> None:
-        """What is said of one stream; nothing, where that is gone."""
+        """What is said of one stream; nothing, where that is gone. What comes before its time waits, in order."""
         stream = self._streams.get(getattr(message, "stream", -1))
         if stream is None:
             return
+        if stream.inbox or (isinstance(message, ipc.Audio) and stream.pace.ahead(now)):
+            stream.inbox.append(message)
+            self._take_surplus_later()
+        else:
+            self._hand(stream, message, now)
+
+    def _hand(self, stream: Stream, message: ipc.Message, now: float) -> None:
         match message:
             case ipc.Audio(_, data):
                 stream.feed(data, now)
@@ -114,8 +122,27 @@ class Worker:
                 stream.end(now)
         self._after(stream)
 
+    def _take_surplus_later(self, seconds: float = 0.0) -> None:
+        if self._surplus is None:
+            self._surplus = asyncio.get_running_loop().call_later(seconds, self._take_surplus)
+
+    def _take_surplus(self) -> None:
+        """Hand over one piece of what came faster than real time; in the time that it took nothing more is taken."""
+        self._surplus = None
+        waiting = [stream for stream in self._streams.values() if stream.inbox]
+        if not waiting:
+            return
+        stream, began = min(waiting, key=lambda stream: stream.pace.due), self._clock()
+        try:
+            self._hand(stream, stream.inbox.popleft(), began)
+        except Exception as error:  # noqa: BLE001  # one stream's audio must not end the others
+            self._give_up(stream.number, error)
+        self._take_surplus_later(self._clock() - began)
+
     def _lost(self) -> None:
         self.finished.set()
+        if self._surplus is not None:
+            self._surplus.cancel()
         for task in self._tasks:
             task.cancel()
         self._leave()

@@ -40,6 +40,8 @@ class Job(Generic[T]):
     due: float
     final: bool
     context: float
+    paced: float = float("-inf")
+    """When its audio would have come in real time. Until then it is surplus."""
 
     @property
     def urgency(self) -> tuple[bool, float]:
@@ -48,8 +50,16 @@ class Job(Generic[T]):
 
 
 def next_batch(jobs: Iterable[Job[T]], now: float, max_batch: int) -> list[Job[T]]:
-    """The jobs to decode together now, most urgent first; empty when nothing is due."""
-    due = sorted((job for job in jobs if job.due <= now), key=lambda job: job.urgency)
+    """The jobs to decode together now, most urgent first; empty when nothing is due.
+
+    Surplus is decoded when nothing else is due, and a row at a time while others speak: a batch cannot be called back.
+    """
+    jobs = list(jobs)
+    due = sorted((job for job in jobs if job.due <= now >= job.paced), key=lambda job: job.urgency)
+    if not due:
+        surplus = sorted((job for job in jobs if job.due <= now), key=lambda job: job.paced)
+        others = any(job.paced <= now for job in jobs)
+        due, max_batch = surplus, 1 if others else max_batch
     if not due:
         return []
     context = due[0].context

@@ -17,6 +17,7 @@ from server.worker.agreement import Agreement, with_prefix
 from server.worker.gate import is_noise
 from server.worker.language import SURE_SECONDS, StreamLanguage
 from server.worker.line import Line
+from server.worker.pace import Pace
 from server.worker.scheduler import CONTEXTS_SECONDS, Job, context_seconds
 from server.worker.segmenter import Segmenter, Tuning, tuned
 from server.worker.vad import FRAME, QUIET_STEP, STEP, Vad, Voice
@@ -88,6 +89,9 @@ class Stream:
         self._contexts = contexts
         self.ended = False
         self.events: list[ipc.Message] = []
+        self.pace = Pace(opened.replayed_s)
+        self.inbox: deque[ipc.Message] = deque()
+        """What came before its time, for the worker to hand over when it has time."""
         self._words = opened.words
         self._language = StreamLanguage(opened.language, opened.spoke)
         # Rounded down, as every position is: what begins with a part of a sample has not got that sample.
@@ -110,7 +114,9 @@ class Stream:
     def feed(self, data: bytes, now: float) -> None:
         """Take audio as the client sent it."""
         self._now = now
-        self._line.append(self._decoder(data))
+        samples = self._decoder(data)
+        self.pace.feed(len(samples) / SAMPLE_RATE, now)
+        self._line.append(samples)
         self._judge()
 
     def _judge(self) -> None:
@@ -186,21 +192,23 @@ class Stream:
         utterance = self._utterances[0]
         end, cut = self._window_end(utterance)
         seconds = (end - utterance.start) / SAMPLE_RATE
-        context = context_seconds(seconds, self._contexts)
+        if (found := self._due(utterance, seconds, cut=cut)) is None:
+            return None
+        due, final = found
+        paced = self.pace.due - (self._line.end - end) / SAMPLE_RATE
+        return Job(self, due, final, context_seconds(seconds, self._contexts), paced)
+
+    def _due(self, utterance: Utterance, seconds: float, *, cut: bool) -> tuple[float, bool] | None:
+        """When its next window is due, and whether that may be its last; None: there is none yet."""
         if cut or utterance.end is not None:
-            return Job(
-                self,
-                utterance.closed_at if utterance.end else max(utterance.opened_at, utterance.decoded_at),
-                True,
-                context,
-            )
+            return utterance.closed_at if utterance.end else max(utterance.opened_at, utterance.decoded_at), True
         if utterance.decoded_to >= self._segmenter.speech_end:
             return None
         if self._segmenter.silence_seconds >= SETTLING_SECONDS:
-            return Job(self, max(utterance.opened_at, utterance.decoded_at), True, context)
+            return max(utterance.opened_at, utterance.decoded_at), True
         if utterance.decoded_to:
-            return Job(self, utterance.decoded_at + self.cadence, False, context)
-        return Job(self, utterance.opened_at, False, context) if seconds >= FIRST_SECONDS else None
+            return utterance.decoded_at + self.cadence, False
+        return (utterance.opened_at, False) if seconds >= FIRST_SECONDS else None
 
     def _window_end(self, utterance: Utterance) -> tuple[int, bool]:
         # The same end whether it is decoded as soon as a pause begins or after it: a replay then hears the same.

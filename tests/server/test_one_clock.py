@@ -404,7 +404,7 @@ async def test_a_worker_that_counts_wrongly_is_noticed_and_not_believed(caplog: 
 
 
 test_native_mixes = _property(NativeTalk, _mixes(_RETURNS), 15)
-test_realtime_mixes = _property(RealtimeTalk, _mixes(), 20)
+test_realtime_mixes = _property(RealtimeTalk, _mixes(), 8)
 _hours = pytest.mark.timeout(1800)
 test_many_native_mixes = _hours(pytest.mark.slow(_property(NativeTalk, _mixes(_RETURNS), MIXES)))
 test_many_realtime_mixes = _hours(pytest.mark.slow(_property(RealtimeTalk, _mixes(), MIXES // 4)))
