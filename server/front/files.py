@@ -29,7 +29,7 @@ MAX_SECONDS = 2 * 3600
 """Of audio: a small file can hold days of silence."""
 AT_ONCE = 4
 """Files in work. Each may hold its 25 MiB and a decoding process of at most half a GiB."""
-TURN_SECONDS = 20.0
+TURN_SECONDS = 60.0
 """A file waits so long for its turn."""
 _AHEAD_SECONDS = 20.0
 """So much audio may wait for its text; a live stream may fall behind further before it is stopped."""

@@ -25,8 +25,9 @@ _FORM_BYTES = 256 << 10
 _FIELD_BYTES = 32 << 10
 _FIELDS = 64
 STALLED_SECONDS = 30.0
-UPLOAD_SECONDS = 600.0
-"""An upload holds a slot: it may pause for so long, and take so long in all."""
+SLOWEST_BYTES = 32 << 10
+"""An upload holds a slot and keeps other files waiting: it may pause for so long in all, and else comes at this many
+bytes a second at least."""
 ANSWERS = ("json", "text", "srt", "verbose_json", "vtt")
 _GRANULARITIES = ("word", "segment")
 MODEL = "whisper-1"
@@ -74,18 +75,14 @@ class _Parser(MultiPartParser):
 
 async def _bounded(request: Request, parser: "_Parser") -> AsyncGenerator[bytes, None]:
     """The body as it comes; an end to it when it is too large or too slow."""
-    size = 0
-    stream = request.stream()
-    async with asyncio.timeout(UPLOAD_SECONDS):
-        while True:
-            try:
-                async with asyncio.timeout(STALLED_SECONDS):
-                    chunk = await anext(stream)
-            except StopAsyncIteration:
-                return
+    size, loop = 0, asyncio.get_running_loop()
+    due = loop.time() + STALLED_SECONDS
+    async with asyncio.timeout_at(due) as limit:
+        async for chunk in request.stream():
             size += len(chunk)
             if size - parser.file_bytes > _FORM_BYTES + len(chunk):
                 raise FormError("the form has too much in it beside its file")
+            limit.reschedule(due + size / SLOWEST_BYTES)
             yield chunk
 
 

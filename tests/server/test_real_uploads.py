@@ -119,7 +119,7 @@ def test_curl_with_two_megabytes(server: Running, long_file: Path, expect: bool)
     if curl is None:
         pytest.skip("curl is not installed; `make system-packages` installs it")
     headers = [] if expect else ["-H", "Expect:"]
-    for _ in range(5):
+    for _ in range(2):
         command = [curl, "-sS", "-f", *headers, "-F", f"file=@{long_file}", "-F", "model=whisper-1", server.url + PATH]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
@@ -134,7 +134,7 @@ def test_http_client_sends_head_and_body_at_once(server: Running) -> None:
             + b"\r\n--x--\r\n"
         )
         head = f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
-        for _ in range(5):
+        for _ in range(2):
             connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
             connection.connect()
             connection.sock.sendall(f"{head}Content-Length: {len(part)}\r\n\r\n".encode() + part)
