@@ -4,13 +4,15 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlunsplit
 
 import msgspec
 
 from dashboard.sources.whisper_ops import address
 from dashboard.toml_lines import TomlFile
+from whisper_ops.addresses import PLAIN, parsed, shown
 from whisper_ops.errors import UserError
+from whisper_ops.files import read_text
 from whisper_ops.secrets import read_token
 
 DEFAULT_CONFIG = Path("whisper-ops.toml")
@@ -29,7 +31,6 @@ KINDS = (
 
 _ARGUMENT = re.compile(r"(?:(?P<name>[^=/+:]+)=)?(?P<kinds>(?:[a-z-]+\+)*)(?P<url>.+)")
 
-_HOST = re.compile(r"[\w.:-]+(?:%[\w.-]+)?")
 """A name, in any script, or an address; that of IPv6 may name its interface."""
 
 
@@ -96,20 +97,21 @@ def checked(server: Server) -> Server:
         raise UserError(f"there is no kind of server called {server.kind}; there are {', '.join(KINDS)}")
     if server.kind == "local":
         return server
-    parts = urlsplit(server.url)
+    try:
+        parts = parsed(server.url, ("http", "https", *PLAIN))
+    except ValueError as error:
+        raise UserError(
+            f"{shown(server.url)!r} is no server address ({error}); give one like http://localhost:8000"
+        ) from error
+    if parts.scheme in PLAIN:  # where its streams go; its figures are beside that
+        url = urlunsplit((PLAIN[parts.scheme], parts.netloc, "", parts.query, ""))
+        server = msgspec.structs.replace(server, url=url)
     if parts.username or parts.password or "token" in parts.query:
         # The address itself is not repeated: what is in it should not reach a log.
         raise UserError(
             f"the address of {server.label} holds a token or password, which other users can see in the process list; "
             "put it into WHISPER_OPS_TOKEN or a file (--token-file, or token_file in whisper-ops.toml)"
         )
-    try:
-        named = parts.scheme in {"http", "https"} and _HOST.fullmatch(parts.hostname or "") is not None
-        valid = named and (parts.port is None or parts.port > 0) and server.url.isprintable() and " " not in server.url
-    except ValueError:
-        valid = False
-    if not valid:
-        raise UserError(f"{server.url!r} is no server address; give one like http://localhost:8000")
     if server.kind == "prometheus" and server.mapping is None:
         raise UserError(f'{server.label} is of kind prometheus and needs mapping = "FILE.toml" (docs/monitoring.md)')
     return server
@@ -121,12 +123,7 @@ def from_host_file(path: Path) -> list[Server]:
     Raises:
         UserError: it cannot be read, or a line is no address; with the line.
     """
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"cannot read the host file {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"cannot read the host file {path}: it is not UTF-8 text") from error
+    lines = read_text(path, "the host file ").splitlines()
     servers: list[Server] = []
     for number, line in enumerate(lines, 1):
         words = line.split("#", 1)[0].strip()

@@ -1,13 +1,13 @@
 """TOML files that users write: what is wrong in them is said with its line."""
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from whisper_ops.errors import UserError
+from whisper_ops.files import parse_toml, read_text
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -26,15 +26,8 @@ class TomlFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self.text = path.read_text("utf-8")
-            self.tables: dict[str, Any] = tomllib.loads(self.text)
-        except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise UserError(f"cannot read {path}: it is not UTF-8 text") from error
-        except tomllib.TOMLDecodeError as error:
-            raise UserError(f"{path} is no valid TOML: {error}") from error
+        self.text = read_text(path)
+        self.tables: dict[str, Any] = parse_toml(self.text, path)
 
     def struct(self, value: object, kind: type[S], table: str, number: int = 0) -> S:
         """`value`, the `number`-th table of that name, as a struct.

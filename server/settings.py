@@ -7,6 +7,7 @@ from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
 from server.devices import Device
+from whisper_ops.addresses import parsed
 
 EngineName = Literal["ctranslate2", "torch", "simulated"]
 Placement = Literal["least_loaded", "round_robin"]
@@ -119,10 +120,5 @@ def checked_stream_url(text: str) -> str:
     Raises:
         ValueError: it is none; the message says why.
     """
-    parts = urlsplit(text)
-    if parts.scheme not in ("ws", "wss"):
-        raise ValueError("it does not begin with ws:// or wss://")
-    if not parts.hostname or not text.isprintable() or set(" {}") & set(text):
-        raise ValueError("it names no host that a client could find")
-    _ = parts.port  # raises when it is no number, or none that a port can have
+    parsed(text, ("ws", "wss"))
     return text

@@ -5,6 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from whisper_ops.errors import UserError
+from whisper_ops.files import read_text
+
+_MOST_BYTES = 2**16
 
 _SERVICE = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 """With these a program may speak to the service manager in our name."""
@@ -35,10 +38,7 @@ def read_token(file: Path | None, variable: str = "WHISPER_OPS_TOKEN") -> str | 
     if file is None:
         text = os.environ.get(variable) or None
         return None if text is None else _checked(text, variable)
-    try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the token file {file}: {_reason(error)}") from error
+    text = read_text(file, "the token file ", _MOST_BYTES)
     if not text.strip():
         raise UserError(f"the token file {file} is empty; put the token on its first line")
     return _checked(text, f"the token file {file}")
@@ -52,7 +52,3 @@ def _checked(text: str, where: str) -> str:
     if not all("!" <= letter <= "~" for letter in token):
         raise UserError(f"{where} holds no token: one is a single word of ASCII letters, digits and signs")
     return token
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else "it is not text"

@@ -47,6 +47,8 @@ def _with(path: str | None) -> ssl.SSLContext:
     # Loading the authorities takes 20 ms and some MB: once, not once a server.
     made = ssl.create_default_context()
     if path is not None:
+        if Path(path).exists() and not Path(path).is_file():  # OpenSSL waits forever for a pipe
+            raise UserError(f"cannot read the CA file {path}: it is a folder, a pipe or a device")
         try:
             made.load_verify_locations(path)
         except ssl.SSLError as error:  # which is an OSError as well

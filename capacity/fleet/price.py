@@ -1,11 +1,14 @@
 """What GPUs cost: a TOML file of prices, and the cost of an hour of audio that follows."""
 
-import tomllib
 from pathlib import Path
 
 import msgspec
 
 from whisper_ops.errors import UserError
+from whisper_ops.files import read_toml
+
+_MOST = 1e9
+"""What costs more an hour, or has more GPUs, was mistyped."""
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,12 +25,7 @@ def read_price(path: Path, gpu: str | None) -> Price:
     Raises:
         UserError: it cannot be read, or names no price for `gpu`.
     """
-    try:
-        said = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the prices in {path}: {getattr(error, 'strerror', None) or error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path} is no TOML file: {error}") from error
+    said = read_toml(path, "the prices in ")
     tables = {name: table for name, table in said.items() if isinstance(table, dict)}
     flat = {name: value for name, value in said.items() if name not in tables}
     match = next((table for name, table in tables.items() if gpu and name.lower() in gpu.lower()), flat)
@@ -43,7 +41,9 @@ def _price(path: Path, said: dict[str, object]) -> Price | None:
     hour = said.get("per_gpu_hour")
     machine = said.get("per_machine_hour")
     for name, value in (("per_gpu_hour", hour), ("per_machine_hour", machine), ("gpus_per_machine", gpus)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _MOST:
             raise UserError(f"{path}: {name} is {value!r}, which is not a number above 0")
     number = int(gpus) if isinstance(gpus, int | float) else None
     if isinstance(machine, int | float) and hour is None:

@@ -13,12 +13,12 @@ import msgspec
 
 from capacity.hosts.amounts import CORES, COUNT, CPU, MEMORY, SHARE, Measure, Span, is_span, span
 from whisper_ops.errors import UserError
+from whisper_ops.files import read_text
 
 _SUFFIXES = {
     "_gb": 1e9, "_mb": 1e6, "_kb": 1e3, "_gib": 2.0**30, "_mib": 2.0**20, "_kib": 2.0**10, "_percent": 0.01,
     "_bytes": 1.0, "_cores": 1.0,
 }  # fmt: skip
-_MOST_BYTES = 2**20
 _MOST_NAME = 60
 
 
@@ -230,16 +230,7 @@ def _check_name(path: Path, name: str) -> None:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not a text file; a host profile is TOML or JSON") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    if len(data) > _MOST_BYTES:
-        raise UserError(f"{path} holds more than {_MOST_BYTES // 2**20} MiB, and so is no host profile")
+    text = read_text(path, "the host profile ")
     try:
         said = msgspec.json.decode(text) if text.lstrip().startswith("{") else tomllib.loads(text)
     except RecursionError as error:

@@ -8,6 +8,7 @@ import msgspec
 
 from capacity.importing.figures import Moment
 from whisper_ops import trust
+from whisper_ops.addresses import parsed, shown
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.snapshot import Identity, Snapshot
 
@@ -108,6 +109,12 @@ def snapshots(
     Raises:
         UserError: the server cannot be reached (exit code 3) or refuses, or has no load to plan from (exit code 4).
     """
+    try:
+        parsed(url, ("http", "https"))
+    except ValueError as error:
+        raise UserError(
+            f"{shown(url)!r} is no address of a Prometheus ({error}); give one like http://127.0.0.1:9090"
+        ) from error
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     with httpx.Client(
         base_url=url.rstrip("/"), timeout=_TIMEOUT_SECONDS, headers=headers, verify=trust.context()

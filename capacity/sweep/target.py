@@ -14,6 +14,7 @@ from capacity.clients import PROTOCOLS, check_protocol
 from capacity.speech.maker import Progress, make_default
 from capacity.speech.tones import make_tones
 from whisper_ops import published, trust, wire
+from whisper_ops.addresses import parsed, shown
 from whisper_ops.answers import ACCEPTED, Answer, UnreadableAnswer, fetch
 from whisper_ops.bounds import possible
 from whisper_ops.errors import Exit, UserError
@@ -57,14 +58,12 @@ def parse_target(url: str, protocol: str = "native", *, two_step: bool = False, 
         UserError: it is no such address.
     """
     written = url if "//" in url else f"http://{url}"
-    parts = urlsplit(written)
     try:
-        port = parts.port
-    except ValueError:
-        port = -1
-    known = {*_PLAIN, *_SOCKET}
-    if parts.scheme not in known or not parts.hostname or port == -1:
-        raise UserError(f"{url!r} is no server address; write it like http://127.0.0.1:8000 or ws://127.0.0.1:8000/ws")
+        parts = parsed(written, {*_PLAIN, *_SOCKET})
+    except ValueError as error:
+        raise UserError(
+            f"{shown(url)!r} is no server address ({error}); write it like http://127.0.0.1:8000 or ws://127.0.0.1:8000/ws"
+        ) from error
     plain = _PLAIN.get(parts.scheme, parts.scheme)
     socket = _SOCKET.get(parts.scheme, parts.scheme)
     path = parts.path if parts.path not in {"", "/"} else PROTOCOLS[check_protocol(protocol)].path

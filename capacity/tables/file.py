@@ -10,6 +10,7 @@ from pathlib import Path
 from capacity.tables.cells import Mark, is_nothing
 from capacity.tables.table import Column, Row, Table
 from whisper_ops.errors import UserError
+from whisper_ops.files import read_bytes
 from whisper_ops.units import unit_of
 
 MOST_BYTES = 512 * 2**20
@@ -61,13 +62,7 @@ def read(path: Path, decimal: Mark | None = None) -> Table:
 
 
 def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    if len(data) > MOST_BYTES:
-        raise UserError(f"{path} holds more than {MOST_BYTES // 2**20} MiB; import it in parts")
+    data = read_bytes(path, most=MOST_BYTES)
     for mark, encoding in _BOMS:
         if data.startswith(mark):
             return _decoded(path, data[len(mark) :], encoding)

@@ -11,6 +11,7 @@ import msgspec
 
 from dashboard.alerts.book import Change
 from whisper_ops import trust
+from whisper_ops.addresses import parsed
 from whisper_ops.errors import UserError
 from whisper_ops.secrets import environment_for_others
 
@@ -19,6 +20,14 @@ _PAUSE_SECONDS = 2.0
 _WEBHOOK_SECONDS = 10.0
 _COMMAND_SECONDS = 30.0
 _WAITING_LIMIT = 1000
+
+
+def _check(webhook: str) -> None:
+    """Raise UserError for what is no address; it is not repeated, since it may hold a secret."""
+    try:
+        parsed(webhook, ("http", "https"))
+    except ValueError as error:
+        raise UserError(f"--webhook needs an address that begins with http:// or https://: {error}") from error
 
 
 class Notifier:
@@ -41,8 +50,8 @@ class Notifier:
         self._secrets = tuple(secrets)
         self._webhook = webhook
         self._words = _split(command)
-        if webhook is not None and urlsplit(webhook).scheme not in {"http", "https"}:
-            raise UserError("--webhook needs an address that begins with http:// or https://")
+        if webhook is not None:
+            _check(webhook)
         self._waiting: asyncio.Queue[Change] = asyncio.Queue(_WAITING_LIMIT)
         self._troubled: set[str] = set()
         self.lost_total = 0

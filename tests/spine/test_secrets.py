@@ -40,7 +40,7 @@ def test_an_empty_variable_is_none_that_is_set(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [(None, "No such file"), (b"", "is empty"), (b" \n", "is empty"), (b"\xff\xfe\x00", "not text")],
+    [(None, "No such file"), (b"", "is empty"), (b" \n", "is empty"), (b"\xff\xfe\x00", "not UTF-8 text")],
 )
 def test_a_file_that_holds_no_token_is_named(tmp_path: Path, content: bytes | None, sentence: str) -> None:
     file = tmp_path / "token"

@@ -9,11 +9,14 @@ import difflib
 import importlib
 import keyword
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 import click
 
 from whisper_ops import __version__
+from whisper_ops.cli.streams import ReaderGone, standard_streams
+from whisper_ops.cli.strict import make_strict
 from whisper_ops.errors import Exit, UserError
 
 COMMANDS: dict[str, str] = {
@@ -50,6 +53,7 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"whisper_ops.cli.{name}")
         command = module.command
         assert isinstance(command, click.Command)
+        make_strict(command)
         return command
 
     def resolve_command(
@@ -80,18 +84,24 @@ def main() -> None:
 def run(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit: a user's mistake is one sentence on stderr, never a traceback."""
     try:
-        result = main.main(args=arguments, prog_name="whisper-ops", standalone_mode=False)
+        with standard_streams():
+            result = main.main(args=arguments, prog_name="whisper-ops", standalone_mode=False)
     except UserError as error:
-        click.echo(f"whisper-ops: {error}", err=True)
+        _say(f"whisper-ops: {error}")
         sys.exit(error.code)
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):
+            error.show()
         sys.exit(Exit.USAGE)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("whisper-ops: interrupted", err=True)
+        _say("whisper-ops: interrupted")
         sys.exit(Exit.INTERRUPTED)
-    except BrokenPipeError:
+    except (BrokenPipeError, ReaderGone):
         # The reader of our output went away, as `| head` does: not an error, but nothing more can be said.
-        sys.stderr.close()
         sys.exit(Exit.GOOD)
     sys.exit(result if isinstance(result, int) else Exit.GOOD)
+
+
+def _say(sentence: str) -> None:
+    with suppress(OSError):  # the exit code still tells
+        click.echo(sentence, err=True)

@@ -59,11 +59,9 @@ def show(folder: Path | None, as_json: bool) -> None:
 
 def _lines(path: Path) -> list[str]:
     from whisper_ops.errors import UserError
+    from whisper_ops.files import read_text
 
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the sentences {path}: {error}") from error
+    lines = [line.strip() for line in read_text(path, "the sentences ").splitlines() if line.strip()]
     if not lines:
         raise UserError(f"{path} holds no sentence; write one a line")
     return lines

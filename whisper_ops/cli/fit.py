@@ -7,6 +7,9 @@ import click
 from whisper_ops import console
 from whisper_ops.cli.options import MARKS, decimal_option, json_option
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.units import amount
+
+_MOST_LOAD = 10**9
 
 
 @click.command()
@@ -89,12 +92,12 @@ def command(  # noqa: PLR0913, PLR0917  # an argument an option, as click calls 
 def _loads(text: str | None) -> list[float]:
     loads = []
     for part in _names(text):
-        try:
-            loads.append(float(part))
-        except ValueError:
-            raise UserError(f"--predict takes loads such as 64,72; {part!r} is not a number") from None
-        if not 0 < loads[-1] < float("inf"):
-            raise UserError(f"--predict takes loads above 0, not {part}")
+        found = amount(part.lstrip("+-"))
+        if found is None or found[1]:
+            raise UserError(f"--predict takes loads such as 64,72; {part!r} is not a number")
+        if part.startswith("-") or not 0 < found[0] <= _MOST_LOAD:
+            raise UserError(f"--predict takes loads above 0 and up to {_MOST_LOAD:,}, not {part}")
+        loads.append(found[0])
     return loads
 
 

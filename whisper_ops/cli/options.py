@@ -7,11 +7,17 @@ from typing import Any, Literal, TypeVar
 import click
 
 from whisper_ops import trust
+from whisper_ops.files import check_database
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 MARKS: dict[str, Literal[".", ","]] = {"point": ".", "comma": ","}
 DEFAULT_HISTORY = Path("history.db")
+
+
+def _no_pipe(_context: click.Context, _option: click.Parameter, path: Path) -> Path:
+    check_database(path)
+    return path
 
 
 def history_option(function: F) -> F:
@@ -23,6 +29,7 @@ def history_option(function: F) -> F:
         envvar="WHISPER_OPS_HISTORY",
         show_default=True,
         show_envvar=True,
+        callback=_no_pipe,
         help="The history file; made at first use.",
     )(function)
 

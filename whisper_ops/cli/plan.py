@@ -10,6 +10,7 @@ from whisper_ops import console
 from whisper_ops.cli.combinations import Excludes, Needs, OnlyOne, combinations, spelled, typed
 from whisper_ops.cli.options import history_option, json_option
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.files import write_text
 from whisper_ops.history import History
 
 if TYPE_CHECKING:
@@ -227,10 +228,7 @@ def _show(plan: "Plan", options: dict[str, Any]) -> None:
 
 
 def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, "utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write the report {file}: {error.strerror or error}") from error
+    write_text(file, text, "the report ")
     console.narration().print(f"wrote {file}", soft_wrap=True, markup=False)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from whisper_ops.errors import UserError
+from whisper_ops.files import check_database, reason
 from whisper_ops.history.schema import migrations
 
 _WAIT_FOR_OTHER_WRITERS_SECONDS = 10.0
@@ -21,6 +22,7 @@ def open_for_writing(path: Path) -> Database:
     Raises:
         UserError: it is not a history, is newer than this program, or may not be read or written. It is left untouched.
     """
+    check_database(path)
     _check_no_links(path)
     if path.exists():
         check_readable(path, may_be_blank=True)  # another process may just be making it
@@ -113,11 +115,12 @@ def check_readable(path: Path, *, may_be_blank: bool = False) -> None:
     Raises:
         UserError: the file is no history of ours, or one of a newer version.
     """
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; name a file for the history")
+    check_database(path)
     try:
         if path.stat().st_size == 0:
-            return
+            if may_be_blank:
+                return
+            raise UserError(f"{path} is empty: nothing was recorded in it yet")
         connection = _read_only(path)
         try:
             tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -171,21 +174,21 @@ def _connect_to_read(uri: str) -> sqlite3.Connection:
 
 def _cannot(verb: str, path: Path, error: Exception) -> UserError:
     if isinstance(error, OSError):
-        reason = error.strerror or str(error)
+        why = reason(error)
     elif "unable to open" in str(error):
         folder = path.resolve().parent
         if not folder.is_dir():
-            reason = f"there is no folder {folder}"
+            why = f"there is no folder {folder}"
         else:
-            reason = (
+            why = (
                 "permission denied"
                 if not os.access(path if path.exists() else folder, os.R_OK | os.W_OK)
                 else str(error)
             )
     else:
-        reason = str(error)
+        why = str(error)
     if isinstance(error, sqlite3.DatabaseError) and getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CORRUPT:
         return UserError(
             f"cannot {verb} the history {path}: it is damaged; `whisper-ops history repair` saves what can be read"
         )
-    return UserError(f"cannot {verb} the history {path}: {reason}; it was left as it is")
+    return UserError(f"cannot {verb} the history {path}: {why}; it was left as it is")

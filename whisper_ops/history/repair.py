@@ -34,13 +34,19 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
 
 def is_sqlite(path: Path) -> bool:
     """Whether a file begins as every SQLite file does; what does not is somebody else's, or beyond saving."""
-    with path.open("rb") as file:
-        return file.read(16) == b"SQLite format 3\0"
+    try:
+        with path.open("rb") as file:
+            return file.read(16) == b"SQLite format 3\0"
+    except OSError:
+        return False
 
 
 def problems(path: Path) -> list[str]:
     """What SQLite's own check finds, in its words; empty when all is well."""
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    except sqlite3.DatabaseError as error:
+        return [str(error)]
     try:
         found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(10)")]
         found += [f"{row[0]}: a row without its {row[2]}" for row in connection.execute("PRAGMA foreign_key_check")][
