@@ -12,7 +12,7 @@ TORCH := .venv-torch
 # What one test may take in parallel; two cores carry two workers.
 JOBS ?= 2
 
-.PHONY: help setup demo test test-slow test-torch test-chaos test-attack lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-gpu bench-history bench-sources bench-kills bench-night clean requirements system-packages
+.PHONY: help setup demo test test-slow test-torch test-chaos test-attack lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-gpu bench-history bench-sources bench-kills bench-night clean requirements audit system-packages
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,6 +104,9 @@ bench-planner: $(VENV)/.dev ## the planner on published data, sources left out, 
 
 requirements: $(UV) ## compile the pins in requirements/ again (needs a network)
 	@sh requirements/compile.sh $(UV)
+
+audit: $(UV) ## hold the pins against known advisories; 1: there are some, 3: no source of them answers here
+	@$(PYTHON) requirements/audit.py $(UV)
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) $(TORCH) .uv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
