@@ -12,7 +12,7 @@ TORCH := .venv-torch
 # What one test may take in parallel; two cores carry two workers.
 JOBS ?= 2
 
-.PHONY: help setup demo test test-slow test-torch test-chaos test-attack lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-gpu bench-history bench-sources bench-kills bench-night clean requirements audit system-packages
+.PHONY: help setup demo test test-slow test-torch test-chaos test-attack lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-gpu bench-gpu-server bench-history bench-sources bench-kills bench-night clean requirements audit system-packages
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,7 +67,7 @@ system-packages: ## install the Debian packages that some tests use (as root; wi
 	@DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES) >/dev/null
 
 bench: ## list the benchmarks
-	@awk -F':.*## ' '/^bench-[a-z]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^bench-[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 bench-dash: $(VENV)/.dev ## the dashboard over 100 servers of 8 GPUs: CPU, memory, a key press, bytes to the terminal, replay (2.5 minutes)
 	@$(BIN)/python -m tests.bench.bench_dash
@@ -111,8 +111,12 @@ audit: $(UV) ## hold the pins against known advisories; 1: there are some, 3: no
 clean: ## remove what the targets made
 	rm -rf $(VENV) $(TORCH) .uv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 
-bench-gpu: $(VENV)/.dev ## the same with CUDA on the first GPU, and a recording of its NVML readings
-	@$(BIN)/python -m tests.bench.bench_gpu
+bench-gpu: $(UV) ## the torch engine on the first GPU, else this CPU: streams, times, power, memory (8 minutes; SECONDS=60 for a short form)
+	@sh requirements/torch.sh $(UV) $(PYTHON) $(TORCH) && \
+	$(TORCH)/bin/python -m tests.bench.bench_gpu --seconds $(or $(SECONDS),480) $(ARGUMENTS)
+
+bench-gpu-server: $(VENV)/.dev ## the server's promises with CTranslate2 and CUDA on the first GPU, and a recording of its NVML readings
+	@$(BIN)/python -m tests.bench.bench_gpu_server
 
 bench-server: $(VENV)/.dev ## the server's promises: streams at a latency, idle and silent streams, refusals, faults; WhisperLive beside it (9 minutes)
 	@$(BIN)/python -m tests.bench.bench_server

@@ -32,6 +32,10 @@ class Start(Message, tag=1):
     threads: int
     min_context_s: float
     law: dict[str, float]
+    vad: str = "silero"
+    """Or "level": loudness alone, where nobody really speaks."""
+    cadence_s: float = 0.5
+    """A stream's text is renewed this often when the engine keeps up."""
 
 
 class Turns(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -189,6 +189,7 @@ class WorkerProcess:
             threads=threads(settings),
             min_context_s=settings.min_context_seconds,
             law={k: float(v) for k, v in asdict(settings.law).items()},
+            vad="level" if settings.engine == "simulated" else "silero",
         )
 
     def _receive(self, message: ipc.Message) -> None:

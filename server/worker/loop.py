@@ -18,8 +18,6 @@ from server.worker.vad import LevelVad, SileroVad, Vad
 
 log = logging.getLogger("whisper_ops.worker")
 
-CADENCE_SECONDS = 0.5
-"""A stream's text is renewed this often when the engine keeps up."""
 PROGRESS_SECONDS = 0.25
 BEAT_SECONDS = 1.0
 
@@ -90,9 +88,13 @@ class Worker:
         now = self._clock()
         match message:
             case ipc.Start():
+                self._start = message
+                self._contexts = contexts_from(message.min_context_s)
                 self._spawn(self._run(message))
             case ipc.Open():
-                self._streams[message.stream] = Stream(message, self._vad(), CADENCE_SECONDS, contexts=self._contexts)
+                self._streams[message.stream] = Stream(
+                    message, self._vad(), self._start.cadence_s, contexts=self._contexts
+                )
             case ipc.Close():
                 self._streams.pop(message.stream, None)
                 self._reported.pop(message.stream, None)
@@ -154,8 +156,6 @@ class Worker:
 
     async def _run(self, start: ipc.Start) -> None:
         self._max_batch, self._lanes = start.max_batch, start.lanes
-        self._contexts = contexts_from(start.min_context_s)
-        self._simulated = start.engine == "simulated"
         self._pool = ThreadPoolExecutor(start.lanes, "decode")
         began = self._clock()
         try:
@@ -173,7 +173,8 @@ class Worker:
         await self._report()
 
     def _vad(self) -> Vad:
-        return LevelVad() if self._simulated else SileroVad()
+        # Audio may come before the model is in memory, but never before the first message.
+        return LevelVad() if self._start.vad == "level" else SileroVad()
 
     # --- decoding -----------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ from tests.support.servers import Running, running_server
 
 RATE = 16000
 ARGUMENTS: tuple[str, ...] = ()
-"""Options of every server with a real model; bench_gpu.py says which GPU."""
+"""Options of every server with a real model; bench_gpu_server.py says which GPU."""
 
 
 # --- helpers ------------------------------------------------------------------------------------------

@@ -36,42 +36,50 @@ _EOT = 50257
 
 
 class TorchEngine:
-    """See `server.engines.base.RowEngine`. `model` is a folder, or `random:` and a published shape's name."""
+    """See `server.engines.base.RowEngine`. `model` is a folder, or `random:` and a published shape's name.
+
+    With `prepared`, the usual shapes are captured while it loads and not when a stream first needs them.
+    """
 
     def __init__(
-        self, model: str, device: str, compute_type: str, max_batch: int, threads: int, seam: Seam | None = None
+        self,
+        model: str,
+        device: str,
+        compute_type: str,
+        max_batch: int,
+        threads: int,
+        seam: Seam | None = None,
+        *,
+        prepared: bool = True,
     ) -> None:
         self._model, self._device, self._rows = model, device, max_batch
-        self._compute_type, self._threads = compute_type, threads
-        self._seam = seam
+        self._compute_type, self._prepared = compute_type, prepared
+        self.seam = seam or seam_for(device, threads)
         self._texts: Texts | None = None
 
     # --- loading ------------------------------------------------------------------------------------
 
     def load(self) -> EngineInfo:
         """See `Engine`."""
-        seam = self._seam = self._seam or seam_for(self._device, self._threads)
-        kind = "float32" if seam.device.type == "cpu" else "bfloat16"
+        kind = "float32" if self.seam.device.type == "cpu" else "bfloat16"
         if self._compute_type != "default":
             kind = self._compute_type
         return self.load_weights(self._read(getattr(torch, kind)), kind)
 
     def _read(self, dtype: Any) -> Weights:  # noqa: ANN401  # torch's
-        assert self._seam is not None
         shape = random_shape(self._model)
         if shape is not None:
-            return weights.at_random(shape, self._seam.device, dtype)
+            return weights.at_random(shape, self.seam.device, dtype)
         from server.engines.texts import Texts  # noqa: PLC0415  # random weights need no tokenizer
 
         self._texts = Texts(Path(self._model))
-        return weights.load(Path(self._model), self._seam.device, dtype)
+        return weights.load(Path(self._model), self.seam.device, dtype)
 
     def load_weights(self, found: Weights, kind: str) -> EngineInfo:
         """Make everything that serves from weights that are already on the device."""
-        seam = self._seam
-        assert seam is not None
-        self._random, self._shape = found.random, found.shape
-        itemsize = getattr(torch, kind).itemsize
+        seam = self.seam
+        self.shape, self.dtype = found.shape, getattr(torch, kind)
+        itemsize = self.dtype.itemsize
         streams = max(_KEPT_STREAMS[seam.device.type], 2 * self._rows)
         free = seam.memory().free + found.size
         plan = budget.plan(found.shape, found.size, itemsize, self._rows, streams, free, self._device)
@@ -82,6 +90,9 @@ class TorchEngine:
         self.slots = Slots(Model(found), seam, tokens, plan.slots, self._rows)
         self.features = features
         self.pipeline = Pipeline(seam, features, self.slots, self._prompt, self._finish, tokens.eot)
+        if seam.device.type == "cuda" and self._prepared:
+            with torch.inference_mode():
+                self.slots.prepare()
         self.pipeline.start()
         # A thread in the middle of torch's code must not outlive the interpreter.
         atexit.register(self.close)
@@ -136,7 +147,7 @@ class TorchEngine:
             prefix = self._texts.encode(f" {row.prefix}") if row.prefix else []
         # A prefix that leaves no room for anything new is none.
         prefix = prefix if len(prefix) < cap else []
-        language = row.language if self._shape.multilingual and self._texts else "en"
+        language = row.language if self.shape.multilingual and self._texts else "en"
         return Work(row, tell, frames // 2, cap - len(prefix), prefix, language)
 
     def _prompt(self, work: Work, guess: int | None) -> list[int]:
@@ -145,7 +156,7 @@ class TorchEngine:
         if work.language is None:
             assert guess is not None
             work.language = self._languages[guess]
-        return self._texts.prompt(work.language, multilingual=self._shape.multilingual) + work.prefix
+        return self._texts.prompt(work.language, multilingual=self.shape.multilingual) + work.prefix
 
     def _finish(self, work: Work) -> None:
         """A row has said everything, and still has its slot."""
@@ -162,7 +173,7 @@ class TorchEngine:
     def _timed(self, texts: "Texts", work: Work, ids: list[int]) -> tuple[TimedWord, ...]:
         if not ids:
             return ()
-        start = texts.prompt(work.language or "en", multilingual=self._shape.multilingual)
+        start = texts.prompt(work.language or "en", multilingual=self.shape.multilingual)
         chances, attention = self.slots.aligned(work.slot, [*start, *ids, texts.eot], work.positions)
         begin, sounding = len(start) - 1, min(len(work.row.audio) // HOP, work.positions * 2) // 2
         first = first_frames(attention.get(), sounding, begin)
@@ -190,7 +201,7 @@ class TorchEngine:
 
     def _memory(self) -> Memory | None:
         # A CPU's memory is the process's, and that is known already.
-        return self._seam.memory() if self._seam is not None and self._seam.device.type == "cuda" else None
+        return self.seam.memory() if self.seam.device.type == "cuda" else None
 
     def memory_bytes(self, streams: int) -> float | None:  # noqa: ARG002  # slots are static: it does not depend on them
         """See `Engine`."""

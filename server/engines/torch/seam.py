@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 
@@ -23,8 +22,8 @@ Tensor = Any
 """`torch.Tensor`."""
 ENCODE, DECODE = "encode", "decode"
 """The lanes: what runs in one is in order; the two overlap."""
-MOST_GRAPHS = 96
-"""Graphs kept of a lane; the one unused for longest goes first."""
+MOST_GRAPHS = 512
+"""Graphs kept, of about a megabyte each; the one unused for longest goes first."""
 
 
 class Pending(Protocol):
@@ -97,6 +96,10 @@ class Seam(Protocol):
 
     def shrink(self) -> None:
         """Give back what is only held ready."""
+        ...
+
+    def settle(self) -> None:
+        """Wait for everything in every lane."""
         ...
 
     def alive(self) -> bool:
@@ -209,12 +212,17 @@ class HostSeam:
 
     def memory(self) -> Memory:
         """See `Seam`."""
+        import psutil  # noqa: PLC0415  # a machine with nothing but torch has a GPU
+
         machine, own = psutil.virtual_memory(), float(psutil.Process().memory_info().rss)
         return Memory(own, own, float(machine.available), float(machine.total))
 
     def shrink(self) -> None:
         """See `Seam`."""
         self._held.clear()
+
+    def settle(self) -> None:
+        """See `Seam`."""
 
     def alive(self) -> bool:
         """See `Seam`."""
@@ -265,10 +273,14 @@ class CudaSeam:
         # Libraries set themselves up in the first run, which a capture must not see.
         with torch.cuda.stream(stream):
             fn(*buffers)
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pools[lane], stream=stream, capture_error_mode="thread_local"):
-            fn(*buffers)
+            torch.cuda.synchronize(self.device)
+            graph = torch.cuda.CUDAGraph()
+            # Not `torch.cuda.graph`, which collects garbage each time: hundreds of shapes are captured at the start.
+            graph.capture_begin(pool=self._pools[lane], capture_error_mode="thread_local")
+            try:
+                fn(*buffers)
+            finally:
+                graph.capture_end()
         return graph
 
     def upload(self, target: Tensor, source: NDArray[Any]) -> None:
@@ -310,15 +322,19 @@ class CudaSeam:
 
     def shrink(self) -> None:
         """See `Seam`."""
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(self.device)
         self._held.clear()
         gc.collect()
         torch.cuda.empty_cache()
 
+    def settle(self) -> None:
+        """See `Seam`."""
+        torch.cuda.synchronize(self.device)
+
     def alive(self) -> bool:
         """See `Seam`. After a fault in a kernel every later call of the process fails too."""
         try:
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self.device)
         except RuntimeError:
             return False
         return True

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from server.engines.torch.model import Model
-from server.engines.torch.seam import ENCODE, Pending, Seam
+from server.engines.torch.seam import DECODE, ENCODE, Pending, Seam
 from server.engines.torch.shapes import AUDIO_POSITIONS, TEXT_POSITIONS, Shape
 
 Tensor = Any
@@ -21,6 +21,8 @@ CUDA_BATCHES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 """Rows that a captured batch may have; a smaller one is filled up."""
 PROMPTS = (1, 4, 8, 16, 32, 64, 128, 256, TEXT_POSITIONS)
 TEXTS = (32, 64, 128, 256, TEXT_POSITIONS)
+PREPARED_FRAMES, PREPARED_PROMPTS = (400, 600, 800), (4, 16, 32)
+"""Shapes that are captured before anybody waits for them: windows of up to 7 s, and few settled words."""
 CONTEXTS = (200, 300, 400, 500, 750, 1000, AUDIO_POSITIONS)
 """Encoder positions that a step reads."""
 
@@ -95,6 +97,29 @@ class Slots:
         mask = torch.zeros(self._model.shape.vocabulary, device=self._seam.device)
         mask[torch.tensor(tokens, dtype=torch.int64, device=mask.device)] = float("-inf")
         return mask
+
+    def prepare(self, frames: Sequence[int] = PREPARED_FRAMES, prompts: Sequence[int] = PREPARED_PROMPTS) -> None:
+        """Capture the shapes that short windows need, so that no stream waits for it. No row may be in."""
+        self._seam.settle()
+        for length in frames:
+            for size in self.batches:
+                if size <= self.rows:
+                    self._rehearse(size, length, prompts)
+                if size <= self.count:
+                    with self._seam.lane(DECODE):
+                        self.step(size, 0, length // 2)
+        self._seam.settle()
+
+    def _rehearse(self, size: int, frames: int, prompts: Sequence[int]) -> None:
+        mel = torch.zeros((size, self._model.shape.mels, frames), device=self._seam.device, dtype=self._model.dtype)
+        with self._seam.lane(ENCODE):
+            self.encode(mel)
+            encoded = self._seam.mark()
+        with self._seam.lane(DECODE):
+            self._seam.wait(encoded)
+            for length in prompts:
+                self.admit([self.count] * size, [[self._tokens.sot] * length] * size, [True] * size, frames // 2)
+        self._seam.settle()
 
     # --- encode -------------------------------------------------------------------------------------
 

@@ -243,6 +243,17 @@ def test_shapes_held_ready_are_bounded_and_the_oldest_goes() -> None:
     assert "".join(ran) == "aabbaccabb"
 
 
+def test_shapes_made_ready_beforehand_leave_nothing_behind_and_are_used() -> None:
+    bench = Bench()
+    with torch.inference_mode():
+        bench.slots.prepare(frames=(400,), prompts=(4,))
+    ready = bench.seam.graphs
+    assert ready == 2 * bench.rows + bench.slots_count
+    assert bench.said(SOME) == _each_alone(SOME)
+    # Only longer texts than were thought of needed a shape of their own.
+    assert bench.seam.graphs <= ready + 1
+
+
 @pytest.mark.parametrize("period", [1, 2, 5])
 def test_a_text_that_repeats_itself_over_and_over_is_a_loop(period: int) -> None:
     begin, again = list(range(100, 110)), list(range(period))
