@@ -3,6 +3,8 @@
 import os
 import socket
 
+from whisper_ops.outside import one_line
+
 
 class Notify:
     """Speaks to the socket in NOTIFY_SOCKET; silent when nobody listens.
@@ -18,11 +20,11 @@ class Notify:
 
     def ready(self, status: str) -> None:
         """Started: units that wait for this one may start."""
-        self._send(f"READY=1\nSTATUS={status}")
+        self._send(f"READY=1\nSTATUS={one_line(status)}")
 
     def alive(self, status: str) -> None:
         """Still working; without this for WatchdogSec systemd restarts the service."""
-        self._send(f"WATCHDOG=1\nSTATUS={status}")
+        self._send(f"WATCHDOG=1\nSTATUS={one_line(status)}")
 
     def stopping(self) -> None:
         """On the way out."""
@@ -34,6 +36,6 @@ class Notify:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as speaker:
                 speaker.connect(self._address)
-                speaker.send(message.encode())
+                speaker.send(message.encode(errors="replace"))
         except OSError:
             return  # a service manager that went away is no reason to stop

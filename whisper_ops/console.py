@@ -3,23 +3,44 @@
 rich honours NO_COLOR and a stream that is not a terminal by itself.
 """
 
+import json
 import os
+import re
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
+import click
 import msgspec
 from rich.console import Console
+from rich.segment import Segment
 
+from whisper_ops.outside import printable
+
+_BEYOND_ASCII = re.compile(r"[^\n -~]")
 WIDTH_VARIABLE = "WHISPER_OPS_WIDTH"
 """Set by a program that shows our output in so many columns of its own, as the dashboard does."""
 
 
+class PlainConsole(Console):
+    """A console to which a string is text: never markup, never an emoji's name, never what a terminal obeys."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401  # rich's own
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def _render_buffer(self, buffer: Iterable[Segment]) -> str:
+        # The one place through which strings, texts, tables and pictures all pass; rich has no public one.
+        return super()._render_buffer(
+            segment if segment.control else segment._replace(text=printable(segment.text)) for segment in buffer
+        )
+
+
 @cache
-def data() -> Console:
+def data() -> PlainConsole:
     """The console for results. Without a terminal, lines are as long as they need to be, so pipes get whole rows."""
-    console = Console(highlight=False)
+    console = PlainConsole()
     width = os.environ.get(WIDTH_VARIABLE, "")
-    return console if console.is_terminal else Console(highlight=False, width=int(width) if width.isdigit() else 200)
+    return console if console.is_terminal else PlainConsole(width=int(width) if width.isdigit() else 200)
 
 
 def table_width(console: Console) -> int:
@@ -29,9 +50,14 @@ def table_width(console: Console) -> int:
 
 
 @cache
-def narration() -> Console:
+def narration() -> PlainConsole:
     """The console for what is being done, and for what went wrong."""
-    return Console(stderr=True, highlight=False)
+    return PlainConsole(stderr=True)
+
+
+def say(sentence: str) -> None:
+    """A line of narration as it is, however long; harmless when nobody listens any more."""
+    click.echo(printable(sentence), err=True)
 
 
 def print_json(schema: str, body: dict[str, Any]) -> None:
@@ -42,4 +68,9 @@ def print_json(schema: str, body: dict[str, Any]) -> None:
 def json_document(schema: str, body: dict[str, Any]) -> str:
     """The document that `print_json` prints."""
     document = msgspec.json.encode({"schema": f"whisper-ops/{schema}/1", **body})
-    return msgspec.json.format(document, indent=2).decode()
+    return escaped_json(msgspec.json.format(document, indent=2).decode())
+
+
+def escaped_json(document: str) -> str:
+    """The same JSON, with what a terminal might obey written as an escape."""
+    return _BEYOND_ASCII.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], document)

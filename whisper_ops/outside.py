@@ -7,6 +7,10 @@ would read in it.
 """
 
 import unicodedata
+from functools import cache
+from typing import get_args
+
+import msgspec
 
 NAME_LIMIT = 200
 """Characters of a name: of a GPU, a model, a host."""
@@ -31,6 +35,24 @@ def one_line(text: str, limit: int | None = None) -> str:
     if text.isprintable():
         return text
     return "".join(_shown(character) for character in text.translate(_SPACED))
+
+
+def printable(text: str) -> str:
+    """The same for text of several lines, which stay lines."""
+    return text if text.isprintable() else "\n".join(one_line(line) for line in text.split("\n"))
+
+
+def cleaned(struct: msgspec.Struct, limit: int | None = None) -> None:
+    """Clean every text of a struct that is just being made: call it in `__post_init__`, of a frozen one too."""
+    for field in _texts(type(struct)):
+        text = getattr(struct, field)
+        if text is not None and not (text.isprintable() and (limit is None or len(text) <= limit)):
+            msgspec.structs.force_setattr(struct, field, one_line(text, limit))
+
+
+@cache
+def _texts(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(field.name for field in msgspec.structs.fields(kind) if str in (field.type, *get_args(field.type)))
 
 
 def _shown(character: str) -> str:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from whisper_ops import wire
+from whisper_ops import outside, wire
 from whisper_ops.histogram import BUCKETS, difference
 
 PollState = Literal["live", "silent"]
@@ -20,6 +20,10 @@ _GB = 1e9
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """A wide row. Units are in the names: seconds, bytes, ratio (0 to 1), celsius, watts, hertz; `_total` counts up."""
+
+    def __post_init__(self) -> None:
+        """Whatever reads figures gets names that can be shown: this is the border."""
+        outside.cleaned(self, outside.NAME_LIMIT)
 
 
 class ServerFigures(Figures, frozen=True, kw_only=True):
@@ -137,6 +141,10 @@ class Identity(Figures, frozen=True, kw_only=True):
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """One poll of one server. After a failed poll the figures are None and `error` says why in one sentence."""
+
+    def __post_init__(self) -> None:
+        """As of figures."""
+        outside.cleaned(self, outside.SENTENCE_LIMIT)
 
     server: str
     """The name it is known by: its address without a token, or the name given in the settings."""

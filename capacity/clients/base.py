@@ -6,6 +6,7 @@ from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 import msgspec
 
 from capacity.speech.audio import Samples
+from whisper_ops.outside import SENTENCE_LIMIT, cleaned
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -27,17 +28,29 @@ class Shown(msgspec.Struct, frozen=True):
     tail: str
     """All text after that, as it stands now. It replaces the tail before."""
 
+    def __post_init__(self) -> None:
+        """Transcripts are shown, compared and written."""
+        cleaned(self)
+
 
 class Refused(msgspec.Struct, frozen=True):
     """The server has no room for this stream."""
 
     reason: str
 
+    def __post_init__(self) -> None:
+        """A server's words: they go to a screen, into reports and into the history."""
+        cleaned(self, SENTENCE_LIMIT)
+
 
 class Failed(msgspec.Struct, frozen=True):
     """The server says that something went wrong, or answers nonsense."""
 
     reason: str
+
+    def __post_init__(self) -> None:
+        """A server's words: they go to a screen, into reports and into the history."""
+        cleaned(self, SENTENCE_LIMIT)
 
 
 class Done(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from capacity.hosts.paper import Analysis
 from capacity.hosts.paper_limits import SYSCTL, wanted
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.outside import one_line
 
 TARGETS = ("systemd", "sysctl")
 
@@ -23,7 +24,8 @@ def emit(analysis: Analysis, target: str) -> str:
     lines = _systemd(analysis) if target == "systemd" else _sysctl(analysis)
     name = analysis.profile.title
     first = f"# whisper-ops plan --host-profile{f' of {name}' if name else ''}, for up to {analysis.reach:,} calls"
-    return "\n".join([first, *lines]) + "\n"
+    # A title that breaks into a second line would be a setting of its own.
+    return "\n".join([one_line(first), *lines]) + "\n"
 
 
 def _systemd(analysis: Analysis) -> list[str]:

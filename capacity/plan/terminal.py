@@ -22,7 +22,7 @@ def show(plan: Plan, console: Console) -> None:
     width = table_width(console)
     answer, *why = headline(plan)
     apart = "   " if len(answer) + len(plan.key.title) < console.width else "\n"
-    console.print(f"[bold]{answer}[/bold]{apart}{plan.key.title}", soft_wrap=not console.is_terminal)
+    console.print(Text.assemble((answer, "bold"), apart, plan.key.title), soft_wrap=not console.is_terminal)
     for line in why:
         console.print(line, soft_wrap=not console.is_terminal, markup=False)
     console.print()
@@ -39,7 +39,7 @@ def show(plan: Plan, console: Console) -> None:
             soft_wrap=not console.is_terminal,
         )
         cuts = "; ".join(f"{tier.name} is {tier.cut}, {tier.stability}" for tier in plan.tiers)
-        console.print(f"[dim]how cut: {cuts}.[/dim]", soft_wrap=not console.is_terminal)
+        console.print(Text(f"how cut: {cuts}.", style="dim"), soft_wrap=not console.is_terminal)
     if plan.fleet is not None:
         console.print(fleet_in_words(plan.fleet), soft_wrap=not console.is_terminal, markup=False)
     if plan.trend is not None:

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 from capacity.plan.shape import Plan
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.objective import read_stored
+from whisper_ops.outside import one_line
 
 Target = Literal["server", "systemd", "sysctl", "prometheus-rules"]
 _DESCRIPTORS = 65536
@@ -44,7 +45,7 @@ def emit(plan: Plan, target: Target) -> str:
     if plan.max_connections_per_gpu is None:
         raise UserError("the plan allows not one connection, so there is no configuration to print", Exit.NO)
     makers = {"server": _server, "systemd": _systemd, "sysctl": _sysctl, "prometheus-rules": _rules}
-    comment = "\n".join(f"# {line}" for line in _origin(plan))
+    comment = "\n".join(f"# {one_line(line)}" for line in _origin(plan))
     return f"{comment}\n{makers[target](plan, plan.max_connections_per_gpu)}\n"
 
 

@@ -1,5 +1,6 @@
 """A plan as Markdown: for a ticket, a wiki or a pull request."""
 
+import re
 from collections.abc import Sequence
 
 from capacity.fleet.size import in_words as fleet_in_words
@@ -7,34 +8,56 @@ from capacity.fleet.trend import in_words as trend_in_words
 from capacity.plan.shape import Plan
 from capacity.plan.terminal import headline, limit_text, result_text
 from capacity.plan.words import against
+from whisper_ops.outside import one_line
+
+_MARKS = re.compile(r"[\\<\[\]]")
+"""What begins a tag, a link or a picture. Stars, bars and backticks are our own, and harmless without these."""
+_BEGINS_BLOCK = re.compile(r"[#>+=~-]|\d+[.)]")
 
 
 def markdown(plan: Plan) -> str:
     """The whole plan."""
     answer, *why = headline(plan)
     parts = [
-        f"# {answer}",
-        plan.key.title,
-        "\n".join(f"- {line}" for line in why),
+        f"# {text(answer)}",
+        text(plan.key.title),
+        "\n".join(f"- {text(line)}" for line in why),
     ]
     if plan.fleet is not None:
-        parts.append(f"**{fleet_in_words(plan.fleet)}**")
+        parts.append(f"**{text(fleet_in_words(plan.fleet))}**")
     if plan.trend is not None:
-        parts.append(trend_in_words(plan.trend))
+        parts.append(text(trend_in_words(plan.trend)))
     parts += ["## Resources", _resources(plan)]
     if plan.tiers:
         rows = [(tier.name, str(tier.connections), tier.cut, tier.stability) for tier in plan.tiers]
         parts += ["## Tiers", table(("tier", "connections a GPU", "cut", "stability"), rows)]
     if plan.levels:
         parts += ["## Levels", _levels(plan)]
-    parts += [f"> {note}" for note in plan.notes]
+    parts += [f"> {text(note)}" for note in plan.notes]
     return "\n\n".join(parts) + "\n"
 
 
+def text(words: str) -> str:
+    """Words as Markdown that shows them: no link, no picture, no HTML, no heading or list of their own."""
+    plain = _MARKS.sub(r"\\\g<0>", one_line(words))
+    return f"\\{plain}" if _BEGINS_BLOCK.match(plain) else plain
+
+
+def fenced(lines: Sequence[str]) -> str:
+    """Lines as a block of code, whatever they hold."""
+    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return "\n".join([fence, *map(one_line, lines), fence])
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; a bar within a cell is escaped."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    """A Markdown table. One bold cell a row is ours: that of what binds."""
+    lines = [[*map(_cell, header)], ["---"] * len(header), *([*map(_cell, row)] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(words: str) -> str:
+    return _MARKS.sub(r"\\\g<0>", one_line(words)).replace("|", "\\|")
 
 
 def _resources(plan: Plan) -> str:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from capacity.report.html import page
+from capacity.report.markdown import fenced, text
 from capacity.report.markdown import table as markdown_table
 
 Grid = tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]
@@ -55,14 +56,14 @@ def show(report: Report, console: Console) -> None:
 
 def markdown(report: Report) -> str:
     """The report as Markdown."""
-    parts = [f"# {report.answer}", "\n".join(f"- {line}" for line in report.lines)]
+    parts = [f"# {text(report.answer)}", "\n".join(f"- {text(line)}" for line in report.lines)]
     for section in report.sections:
-        parts += [f"## {section.heading}", "\n".join(f"- {line}" for line in section.lines)]
+        parts += [f"## {text(section.heading)}", "\n".join(f"- {text(line)}" for line in section.lines)]
         if section.grid is not None:
             parts.append(markdown_table(*section.grid))
         if section.code:
-            parts.append("\n".join(["```", *section.code, "```"]))
-    parts += [f"> {note}" for note in report.notes]
+            parts.append(fenced(section.code))
+    parts += [f"> {text(note)}" for note in report.notes]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -5,12 +5,13 @@ from typing import Any
 
 import msgspec
 from rich import box
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from capacity.sweep.details import clips
 from capacity.sweep.tables import UNLIMITED
+from whisper_ops.console import PlainConsole
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, SweepRecord
 from whisper_ops.objective.judgement import is_evidence
@@ -121,7 +122,7 @@ def table(compared: Compared, width: int = UNLIMITED) -> Group:
         width: characters there are; with few, both sweeps share a column.
     """
     rows = _rows(compared, [f"sweep {compared.a}", f"sweep {compared.b}"], lambda one, other: [one, other])
-    if Console(width=UNLIMITED).measure(rows).maximum > width:
+    if PlainConsole(width=UNLIMITED).measure(rows).maximum > width:
         rows = _rows(compared, [f"{compared.a} → {compared.b}"], lambda one, other: [f"{one} → {other}"])
     limits = f"largest level that met the objective: {compared.limit_a or '—'} → {compared.limit_b or '—'}"
     return Group(rows, *map(Text, _doubts(compared)), Text(limits), Text(_verdict(compared)))

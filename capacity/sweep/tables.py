@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 from rich import box
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +13,7 @@ from capacity.sweep.answered import per_gpu, server_of
 from capacity.sweep.run import Outcome
 from capacity.sweep.transcripts import by_file
 from capacity.sweep.watched import summary
+from whisper_ops.console import PlainConsole
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective.findings import FewWords
 from whisper_ops.objective.judgement import findings_of, is_evidence
@@ -55,7 +56,7 @@ def level_table(levels: Sequence[LevelRecord], width: int = UNLIMITED) -> Group:
         levels: what to show.
         width: characters there are; with fewer than all columns need, the main ones are shown.
     """
-    ruler = Console(width=UNLIMITED)
+    ruler = PlainConsole(width=UNLIMITED)
     tables = [_table(levels, names) for names in _CHOICES]
     table = next((table for table in tables if ruler.measure(table).maximum <= width), tables[-1])
     return Group(table, *(Text(line) for line in _reasons(levels)))

@@ -5,7 +5,6 @@ from statistics import mean
 
 import msgspec
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
 Rows = Sequence[Mapping[str, float]]
@@ -47,9 +46,7 @@ def watched_table(watched: Mapping[str, Rows]) -> Table:
         table.add_column(titles[name], justify="right")
     for name, figures in sums.items():
         scales = (1.0 if column.endswith("_ratio") else _GB for column in shown)
-        table.add_row(
-            escape(name), *(_pair(figures[column], scale) for column, scale in zip(shown, scales, strict=True))
-        )
+        table.add_row(name, *(_pair(figures[column], scale) for column, scale in zip(shown, scales, strict=True)))
     return table
 
 

@@ -9,6 +9,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from dashboard.view.lines import STYLES, Line, Span
+from whisper_ops.outside import one_line
 
 CLASSES = {f"paint--{style or 'plain'}" for style in STYLES} | {"paint--cursor"}
 
@@ -46,7 +47,9 @@ class Painter:
         """A strip of exactly `width` cells."""
         # The widget's own style is put together from all its ancestors: once a line, not once a span.
         base = self._widget.rich_style
-        segments = [Segment(span.text, self._style(base, span, cursor=cursor)) for span in line.spans if span.text]
+        segments = [
+            Segment(one_line(span.text), self._style(base, span, cursor=cursor)) for span in line.spans if span.text
+        ]
         return Strip(segments).adjust_cell_length(width, self._style(base, Span(""), cursor=cursor)).simplify()
 
     def _style(self, base: RichStyle, span: Span, *, cursor: bool) -> RichStyle:

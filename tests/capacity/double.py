@@ -89,6 +89,8 @@ class Faults(msgspec.Struct, kw_only=True):
     memory_gigabytes: tuple[float, float] = (1.0, 8.0)
     """Of each GPU: in use without a connection, and in all."""
     device_name: str | None = None
+    words: str | None = None
+    """What it says wherever a server has words of its own: names, a version, why it refuses."""
     memory_late_seconds: float = 0.0
     """A gigabyte that connections took is said to be in use for so long after they left."""
     always_healthy: bool = False
@@ -142,7 +144,7 @@ class Double:
         query = parse_qs(urlsplit(connection.request.path).query)
         self.tickets.discard(query.get("ticket", [""])[0])
         if faults.draining or (self.used >= faults.slots and not faults.never_refuses):
-            code, why = faults.slot_code, "No GPU resources available"
+            code, why = faults.slot_code, faults.words or "No GPU resources available"
             if faults.draining:
                 code, why = "draining", "The server is draining; connect to another one"
             await connection.send(json.dumps(native.failed(code, why, retry_after_s=5.0)))
@@ -268,7 +270,7 @@ class Double:
 
     def _snapshot(self) -> wire.ServerSnapshot:
         used, gpus = len(self.active), self.faults.gpus
-        total = self.faults.slots
+        total, words = self.faults.slots, self.faults.words
         time_now = asyncio.get_running_loop().time()
         return wire.ServerSnapshot(
             health=wire.Health(
@@ -292,7 +294,7 @@ class Double:
                         gpu_id=g,
                         state="failed" if g in self.faults.failed_gpus else "ready",
                         active_connections=self._on(g),
-                        name=self.faults.device_name,
+                        name=self.faults.words or self.faults.device_name,
                         total_memory_gb=self.faults.memory_gigabytes[1],
                         allocated_memory_gb=self.faults.memory_gigabytes[0]
                         + 0.1 * self._on(g)
@@ -306,8 +308,8 @@ class Double:
             ),
             performance=wire.Performance(total_completed_connections=0, active_connections=used),
             host=wire.Host(process_rss_bytes=2_000_000_000, process_cpu_ratio=0.5),
-            engine=wire.Engine(name="double", model="coded", simulated=True),
-            version="0",
+            engine=wire.Engine(name=words or "double", model=words or "coded", compute_type=words, simulated=True),
+            version=words or "0",
             server_id=self.server_id,
         )
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from rich.console import Console
 
 from capacity.sweep import watch
 from capacity.sweep.watch import parse_watch, parse_watches
 from capacity.sweep.watched import watched_table
 from tests.capacity.double import Faults, running_double
+from whisper_ops.console import PlainConsole
 from whisper_ops.errors import UserError
 from whisper_ops.telemetry.process_gpus import GpuUse, ProcessGpus
 
@@ -142,7 +142,7 @@ def test_the_table_has_mean_and_peak_of_each_and_gpus_only_where_they_were_read(
 
 def printed(watched: dict[str, list[dict[str, float]]]) -> str:
     page = io.StringIO()
-    Console(width=160, file=page).print(watched_table(watched))
+    PlainConsole(width=160, file=page).print(watched_table(watched))
     return page.getvalue()
 
 

@@ -18,6 +18,7 @@ from whisper_ops import __version__
 from whisper_ops.cli.streams import ReaderGone, standard_streams
 from whisper_ops.cli.strict import make_strict
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.outside import printable
 
 COMMANDS: dict[str, str] = {
     "serve": "Serve streaming speech-to-text on this machine's GPUs (or its CPU), and its stats.",
@@ -104,4 +105,4 @@ def run(arguments: list[str] | None = None) -> NoReturn:
 
 def _say(sentence: str) -> None:
     with suppress(OSError):  # the exit code still tells
-        click.echo(sentence, err=True)
+        click.echo(printable(sentence), err=True)

@@ -14,7 +14,7 @@ import msgspec
 from whisper_ops.cli.combinations import Excludes, combinations
 from whisper_ops.cli.options import history_option, json_option
 from whisper_ops.cli.watching import watch_options
-from whisper_ops.console import data, print_json
+from whisper_ops.console import data, escaped_json, print_json, say
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.secrets import read_token
 
@@ -105,7 +105,7 @@ def command(servers: tuple[str, ...], **options: Unpack[Options]) -> int:
     )
     printing = options["once"] or options["as_json"] or options["watch"] is not None
     if not printing and not _terminal():
-        click.echo("whisper-ops: this is no terminal, so the fleet is printed once (as --once does)", err=True)
+        say("whisper-ops: this is no terminal, so the fleet is printed once (as --once does)")
         printing = True
     if printing:
         return asyncio.run(_print(watch, options["watch"], as_json=options["as_json"]))
@@ -141,7 +141,8 @@ def _show(snapshots: "list[Snapshot]", *, as_json: bool, lines: bool) -> None:
     from dashboard.view.world import Board
 
     if as_json and lines:
-        click.echo(msgspec.json.encode({"schema": "whisper-ops/dash/1", "servers": snapshots}))
+        document = msgspec.json.encode({"schema": "whisper-ops/dash/1", "servers": snapshots}).decode()
+        click.echo(escaped_json(document))
     elif as_json:
         print_json("dash", {"servers": snapshots})
     else:
@@ -157,10 +158,10 @@ def _say_what_is_odd(fleet: "Fleet", snapshots: "list[Snapshot]") -> None:
 
     for snapshot in snapshots:
         for sentence in unreadable(snapshot if snapshot.state == "live" else None):
-            click.echo(f"{snapshot.server}: {sentence}", err=True)
+            say(f"{snapshot.server}: {sentence}")
     for poller in fleet.pollers.values():
         for sentence in poller.source.remarks.take_new():
-            click.echo(sentence, err=True)
+            say(sentence)
 
 
 def _verdict(snapshots: "list[Snapshot]") -> int:

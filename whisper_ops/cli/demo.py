@@ -12,6 +12,7 @@ import click
 
 from whisper_ops.children import Child, Children
 from whisper_ops.cli.options import history_option
+from whisper_ops.console import say
 from whisper_ops.errors import Exit, UserError
 
 _READY_SECONDS = 90.0
@@ -84,7 +85,7 @@ def _check_installed() -> None:
 
 
 def _say(step: str, words: str) -> None:
-    click.echo(f"demo {step}  {words}", err=True)
+    say(f"demo {step}  {words}")
 
 
 def _free_port() -> int:

@@ -8,6 +8,7 @@ import click
 
 from whisper_ops.cli.options import history_option
 from whisper_ops.cli.times import Moment
+from whisper_ops.console import say
 from whisper_ops.errors import Exit
 
 
@@ -38,5 +39,5 @@ def command(
 
     with History.reading(history) as opened:
         count = write(rows(opened, table, since=since, until=until, server=server), sys.stdout, kind)
-    click.echo(f"{count:,} rows of {table}", err=True)
+    say(f"{count:,} rows of {table}")
     return Exit.GOOD

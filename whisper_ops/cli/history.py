@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from whisper_ops.cli.options import history_option, json_option
-from whisper_ops.console import data, print_json
+from whisper_ops.console import data, print_json, say
 from whisper_ops.errors import Exit, UserError
 
 if TYPE_CHECKING:
@@ -47,13 +47,13 @@ def check(history: Path) -> int:
 
     if history.exists() and not (found := problems(history)):
         open_for_reading(history).close()
-        click.echo(f"{history} is sound", err=True)
+        say(f"{history} is sound")
         return Exit.GOOD
     if not history.exists():
         open_for_reading(history)
     for problem in found:
         data().out(problem, highlight=False)
-    click.echo(f"{history} is damaged; `whisper-ops history repair` saves what can be read", err=True)
+    say(f"{history} is damaged; `whisper-ops history repair` saves what can be read")
     return Exit.NO
 
 
@@ -71,14 +71,14 @@ def repair(history: Path, force: bool) -> int:
     if not force and not is_sqlite(history):
         raise UserError(f"{history} is no SQLite file; --force moves it aside and makes an empty history")
     if not force and not problems(history):
-        click.echo(f"{history} is sound; nothing was done", err=True)
+        say(f"{history} is sound; nothing was done")
         return Exit.GOOD
     lock = WriterLock(history, "whisper-ops history repair")
     holder = lock.try_acquire()
     if holder is not None:
         raise UserError(f"{history} is written by {holder}; stop that one first")
     try:
-        click.echo(f"{history}: {mend(history)}", err=True)
+        say(f"{history}: {mend(history)}")
     finally:
         lock.release()
     return Exit.GOOD
@@ -94,7 +94,7 @@ def vacuum(history: Path) -> int:
         raise UserError(f"there is no history at {history}")
     before = history.stat().st_size
     give_space_back(history)
-    click.echo(f"{history}: {_size(before)} before, {_size(history.stat().st_size)} now", err=True)
+    say(f"{history}: {_size(before)} before, {_size(history.stat().st_size)} now")
     return Exit.GOOD
 
 

@@ -10,6 +10,7 @@ import click
 from whisper_ops.cli.options import history_option
 from whisper_ops.cli.watching import watch_options
 from whisper_ops.line_writer import LineWriter
+from whisper_ops.outside import one_line
 from whisper_ops.secrets import read_token
 
 
@@ -68,7 +69,13 @@ def command(servers: tuple[str, ...], history: Path, **options: Unpack[Options])
     # A terminal that was closed, or a pipe that nobody reads, is no reason to stop recording.
     lines = LineWriter(sys.stderr.fileno(), lambda count: f"{count} lines were dropped, as nobody read them in time")
     try:
-        recorder = Recorder(watch, history, lines.put, webhook=options["webhook"], on_alert=options["on_alert"])
+        recorder = Recorder(
+            watch,
+            history,
+            lambda sentence: lines.put(one_line(sentence)),
+            webhook=options["webhook"],
+            on_alert=options["on_alert"],
+        )
         return asyncio.run(recorder.run(options["duration"]))
     finally:
         lines.close()

@@ -5,8 +5,10 @@ import json
 from collections.abc import Iterator
 from typing import IO, Any, Literal
 
+from whisper_ops.console import escaped_json
 from whisper_ops.errors import UserError
 from whisper_ops.history.store import History
+from whisper_ops.outside import printable
 
 Format = Literal["csv", "jsonl"]
 
@@ -53,6 +55,18 @@ def rows(
         yield row
 
 
+_FORMULA = ("=", "+", "-", "@")
+"""With these a spreadsheet takes a cell for a formula, and runs it."""
+
+
+def as_cell(value: object) -> object:
+    """A value as a cell of CSV: a text that a spreadsheet would run gets an apostrophe in front, as there."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
+
+
 def write(found: Iterator[dict[str, Any]], out: IO[str], kind: Format) -> int:
     """Write rows to `out`; returns how many. Unknown values are empty in CSV and null in JSON."""
     count = 0
@@ -60,10 +74,10 @@ def write(found: Iterator[dict[str, Any]], out: IO[str], kind: Format) -> int:
     for row in found:
         count += 1
         if kind == "jsonl":
-            out.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
+            out.write(escaped_json(json.dumps(row, ensure_ascii=False, separators=(",", ":"))) + "\n")
             continue
         if writer is None:
             writer = csv.DictWriter(out, list(row), lineterminator="\n")
             writer.writeheader()
-        writer.writerow(row)
+        writer.writerow({name: as_cell(value) for name, value in row.items()})
     return count

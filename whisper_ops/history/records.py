@@ -8,6 +8,8 @@ from typing import Literal
 
 import msgspec
 
+from whisper_ops.outside import cleaned
+
 SweepState = Literal["running", "done", "interrupted", "failed"]
 Audit = Literal["valid", "provisional", "invalid", "disturbed"]
 """`invalid` and `disturbed` levels are no evidence; of the latter other programs had the machine."""
@@ -15,6 +17,10 @@ Audit = Literal["valid", "provisional", "invalid", "disturbed"]
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """A row."""
+
+    def __post_init__(self) -> None:
+        """A history may come from somebody else, and errors in it are a server's words."""
+        cleaned(self)
 
 
 class SweepRecord(Record, frozen=True, kw_only=True):
