@@ -38,10 +38,18 @@ def direct_url(settings: Settings, request: HTTPConnection) -> tuple[str, bool]:
         return settings.public_url.replace("{pod_id}", pod or "").replace("{port}", str(port)), True
     if pod:
         return f"wss://{pod}-{port}.proxy.runpod.net/ws", True
-    scheme = "wss" if request.scope["scheme"] in ("https", "wss") else "ws"
     here = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    proxied = is_proxied(request.headers.keys())
+    scheme = "wss" if request.scope["scheme"] in ("https", "wss") or (proxied and _is_encrypted(request)) else "ws"
     # Behind a proxy that we know no way around, the client may come back to another replica.
-    return f"{scheme}://{request.headers.get('host') or here}/ws", not is_proxied(request.headers.keys())
+    return f"{scheme}://{request.headers.get('host') or here}/ws", not proxied
+
+
+def _is_encrypted(request: HTTPConnection) -> bool:
+    """Whether the client's own connection is, as any proxy says: it is believed for an answer to nobody else."""
+    said = request.headers.get("x-forwarded-proto", "").split(",")[0].strip().lower()
+    forwarded = request.headers.get("forwarded", "").split(",")[0].lower().replace(" ", "").replace('"', "").split(";")
+    return said in ("https", "wss") or "proto=https" in forwarded
 
 
 def answer(hub: Hub, request: HTTPConnection) -> wire.Connect:

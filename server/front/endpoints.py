@@ -121,9 +121,10 @@ def _connect(hub: Hub, request: Request) -> Response:
         answer = connect.answer(hub, request)
     except Refused as refusal:
         return _error(503, refusal.message, Retry_After=f"{refusal.retry_after_s:.0f}")
+    fresh = {"Cache-Control": "no-store"}  # a ticket is for one client
     if debug != "1":
-        return _json(answer)
-    return _json({**msgspec.to_builtins(answer), "environment": runpod_environment()})
+        return _json(answer, headers=fresh)
+    return _json({**msgspec.to_builtins(answer), "environment": runpod_environment()}, headers=fresh)
 
 
 def admin_allowed(hub: Hub, request: Request) -> bool:

@@ -86,6 +86,9 @@ class Gate:
         if origin is not None:
             if "*" in self._origins or origin.lower() in self._origins or _is_own(origin, headers.get("host", "")):
                 return None
+            # A ticket was given to a page that may ask: it may come back to our direct address, by another name.
+            if scope["type"] == "websocket" and self._is_ticket(QueryParams(scope["query_string"]).get("ticket")):
+                return None
             return _told(
                 scope, 403, f"pages of {origin[:_SHOWN]!r} may not use this server; --allow-origin lets them in"
             )

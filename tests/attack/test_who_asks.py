@@ -3,15 +3,18 @@
 import contextlib
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.attack.harness import SIMULATED, Siege, besieged, examples, tcp
+from tests.attack.harness import FULL, SIMULATED, Siege, besieged, examples, tcp
 from tests.support.servers import Running, running_server, whisper_ops
+
+# One worker starts the servers for all of them.
+pytestmark = pytest.mark.xdist_group("who asks")
 
 OWN = ("http://127.0.0.1:{port}", "http://localhost:{port}", "http://[::1]:{port}", "HTTP://LOCALHOST:{port}")
 FOREIGN = (
@@ -65,11 +68,11 @@ def filled(texts: tuple[str, ...], server: Running) -> list[str]:
 
 
 def raw(server: Running, head: bytes, *, more: bytes = b"", seconds: float = 15.0) -> tuple[bytes, float]:
-    """What a server answers until it hangs up, and how long that took."""
+    """What a server answers until it hangs up, or says that it is alive, and how long that took."""
     began, said = time.monotonic(), b""
     with tcp(server, seconds) as sock, contextlib.suppress(ConnectionError):
         sock.sendall(head + more)
-        while data := sock.recv(65536):
+        while b'"alive"' not in said and (data := sock.recv(65536)):
             said += data
     return said, time.monotonic() - began
 
@@ -79,26 +82,46 @@ def own_names(server: Running) -> list[tuple[str, str]]:
     return [(origin, origin.split("//")[1].lower()) for origin in filled(OWN, server)]
 
 
+@pytest.fixture(scope="module")
+def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """On loopback, without a token."""
+    origins = ("--allow-origin", "https://app.example", "--allow-origin", "https://asr.example:443/")
+    with running_server(tmp_path_factory.mktemp("open"), *SIMULATED, *origins) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def guarded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """With both tokens: `secret` and `root`."""
+    folder = tmp_path_factory.mktemp("guarded")
+    (folder / "token").write_text("secret\n")
+    (folder / "admin").write_text("root\n")
+    tokens = ("--token-file", str(folder / "token"), "--admin-token-file", str(folder / "admin"))
+    with running_server(folder, *SIMULATED, *tokens, environment={"RUNPOD_POD_ID": "pod"}) as server:
+        yield server
+
+
 @pytest.mark.timeout(120)
-def test_a_page_of_others_may_not_use_a_server_on_loopback(tmp_path: Path) -> None:
-    with running_server(tmp_path, *SIMULATED, "--allow-origin", "https://app.example") as server:
+def test_a_page_of_others_may_not_use_a_server_on_loopback(open_server: Running) -> None:
+    server = open_server
+    with httpx.Client(base_url=server.url, timeout=20) as http:
         for origin in filled(FOREIGN, server):
             if origin.isprintable():
                 assert spoken_to(server, origin=origin) == "403", origin
                 for path in ("/snapshot", "/connect", "/", "/docs", "/openapi.json"):
-                    assert httpx.get(f"{server.url}{path}", headers={"Origin": origin}).status_code == 403, origin
-                form = httpx.post(f"{server.url}/v1/audio/transcriptions", headers={"Origin": origin}, data={"a": "b"})
+                    assert http.get(path, headers={"Origin": origin}).status_code == 403, origin
+                form = http.post("/v1/audio/transcriptions", headers={"Origin": origin}, data={"a": "b"})
                 assert form.status_code == 403
         for path in ("/asr", "/", "/v1/realtime"):
             assert spoken_to(server, path, origin="http://evil.example") == "403"
         for origin, host in own_names(server):
             assert spoken_to(server, origin=origin, host=host) == "ready", origin
         assert spoken_to(server, origin="https://app.example") == "ready"
-        answer = httpx.get(f"{server.url}/snapshot", headers={"Origin": "https://app.example"})
+        answer = http.get("/snapshot", headers={"Origin": "https://app.example"})
         assert answer.headers["access-control-allow-origin"] == "https://app.example"
         asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "GET"}
         asked["Access-Control-Request-Headers"] = "authorization"
-        assert httpx.options(f"{server.url}/connect", headers=asked).status_code == 200
+        assert http.options("/connect", headers=asked).status_code == 200
         # What a page of others can ask without an Origin.
         images = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
         links = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
@@ -110,51 +133,50 @@ def test_a_page_of_others_may_not_use_a_server_on_loopback(tmp_path: Path) -> No
             (links, "/", 200),
             ({"Sec-Fetch-Site": "none"}, "/connect", 200),
         ):
-            assert httpx.get(f"{server.url}{path}", headers=headers).status_code == status, (headers, path)
+            assert http.get(path, headers=headers).status_code == status, (headers, path)
         assert server.get("/performance")["tickets_issued_total"] == 1
+        # A page that may ask comes back by another name with what it was given.
+        said = http.get("/connect", headers={"Origin": "https://app.example"}).json()
+        direct = f"/ws?ticket={said['ticket']}"
+        assert spoken_to(server, direct, origin="https://lb.example", host="asr.example") == "ready"
+        assert spoken_to(server, direct, origin="https://lb.example", host="asr.example") == "403"
 
 
 @pytest.mark.timeout(120)
-def test_a_name_that_was_pointed_at_loopback_reads_nothing(tmp_path: Path) -> None:
-    with running_server(tmp_path, *SIMULATED, "--allow-origin", "https://asr.example") as server:
-        for host in filled(REBOUND, server):
-            said, _ = raw(server, f"GET /snapshot HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-            assert said.startswith(b"HTTP/1.1 403"), host
-            assert spoken_to(server, host=host, origin=f"http://{host}") == "403", host
-        for host in (*filled(HERE, server), "asr.example"):
-            said, _ = raw(server, f"GET /snapshot HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-            assert said.startswith(b"HTTP/1.1 200"), host
-        two = f"GET /snapshot HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nHost: evil.example\r\n\r\n"
-        assert raw(server, two.encode())[0].startswith(b"HTTP/1.1 400")
-        # An orchestrator may ask by whatever name.
-        assert httpx.get(f"{server.url}/readyz", headers={"Host": "evil.example"}).status_code == 200
-    token = tmp_path / "token"
-    token.write_text("secret\n")
-    with running_server(tmp_path, *SIMULATED, "--token-file", str(token)) as server:
-        named = {"Host": "asr.example", "Authorization": "Bearer secret"}
-        assert httpx.get(f"{server.url}/snapshot", headers=named).status_code == 200
-        assert httpx.get(f"{server.url}/snapshot", headers={"Host": "asr.example"}).status_code == 401
+def test_a_name_that_was_pointed_at_loopback_reads_nothing(open_server: Running, guarded_server: Running) -> None:
+    server = open_server
+
+    def status(host: str) -> bytes:
+        head = f"GET /snapshot HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        return raw(server, head.encode())[0][9:12]
+
+    for host in filled(REBOUND, server):
+        assert status(host) == b"403", host
+        assert spoken_to(server, host=host, origin=f"http://{host}") == "403", host
+    for host in (*filled(HERE, server), "asr.example"):
+        assert status(host) == b"200", host
+    assert status(f"127.0.0.1:{server.port}\r\nHost: evil.example") == b"400"
+    # An orchestrator may ask by whatever name.
+    assert httpx.get(f"{server.url}/readyz", headers={"Host": "evil.example"}).status_code == 200
+    # With a token no page elsewhere has it.
+    named = {"Host": "asr.example", "Authorization": "Bearer secret"}
+    assert httpx.get(f"{guarded_server.url}/snapshot", headers=named).status_code == 200
+    assert httpx.get(f"{guarded_server.url}/snapshot", headers={"Host": "asr.example"}).status_code == 401
 
 
-@pytest.mark.timeout(120)
-def test_debug_is_reached_where_both_tokens_are_set(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("secret")
-    (tmp_path / "admin").write_text("root")
-    tokens = ("--token-file", str(tmp_path / "token"), "--admin-token-file", str(tmp_path / "admin"))
-    with running_server(tmp_path, *SIMULATED, *tokens, environment={"RUNPOD_POD_ID": "pod"}) as server:
+def test_debug_is_reached_where_both_tokens_are_set(guarded_server: Running) -> None:
+    def status(path: str, *bearer: str) -> int:
+        headers = {"Authorization": f"Bearer {bearer[0]}"} if bearer else {}
+        return httpx.get(f"{guarded_server.url}{path}", headers=headers).status_code
 
-        def status(path: str, *bearer: str) -> int:
-            headers = {"Authorization": f"Bearer {bearer[0]}"} if bearer else {}
-            return httpx.get(f"{server.url}{path}", headers=headers).status_code
-
-        assert status("/connect?debug=1", "root") == 200
-        assert status("/connect?debug=1&token=root", "secret") == 200
-        assert status("/connect?debug=1&token=secret", "root") == 200
-        assert status("/connect?debug=1", "secret") == 403
-        assert status("/connect?debug=1") == 401
-        assert status("/connect", "root") == 401, "the admin token opens admin's calls"
-        assert status("/snapshot", "root") == 401
-        assert status("/connect?debug=0", "root") == 401
+    assert status("/connect?debug=1", "root") == 200
+    assert status("/connect?debug=1&token=root", "secret") == 200
+    assert status("/connect?debug=1&token=secret", "root") == 200
+    assert status("/connect?debug=1", "secret") == 403
+    assert status("/connect?debug=1") == 401
+    assert status("/connect", "root") == 401, "the admin token opens admin's calls"
+    assert status("/snapshot", "root") == 401
+    assert status("/connect?debug=0", "root") == 401
 
 
 @pytest.mark.parametrize("option", ["--token-file", "--admin-token-file"])
@@ -184,6 +206,9 @@ HANDSHAKES: dict[str, tuple[str, str, bytes, str]] = {
     "no key": ("/ws", "", b"", "400"),
     "another version": ("/ws", "", b"", "400"),
     "a POST": ("/ws", "", b"", "405"),
+    "another protocol": ("/livez", "", b"", "200"),
+    "no upgrade after all": ("/livez", "", b"", "200"),
+    "a tunnel": ("127.0.0.1:22", "", b"", "40"),
 }
 
 
@@ -196,24 +221,26 @@ def handshakes(server: Running) -> dict[str, Any]:
             head = head.replace("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "")
         head = head.replace("Version: 13", "Version: 7") if name == "another version" else head
         head = head.replace("GET ", "POST ") if name == "a POST" else head
+        head = head.replace("GET ", "CONNECT ") if name == "a tunnel" else head
+        head = head.replace("Upgrade: websocket", "Upgrade: h2c") if name == "another protocol" else head
+        head = head.replace("Connection: Upgrade", "Connection: close") if name == "no upgrade after all" else head
         said, seconds = raw(server, head.encode("latin-1"), more=body)
-        assert said.startswith(f"HTTP/1.1 {status} ".encode()), (name, said[:80])
+        assert said.startswith(f"HTTP/1.1 {status}".encode()), (name, said[:80])
         assert seconds < 10, name
         answers[status] = answers.get(status, 0) + 1
     return answers
 
 
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("token", [None, "secret"])
-def test_every_handshake_has_an_answer(tmp_path: Path, token: str | None) -> None:
-    (tmp_path / "token").write_text(token or "-")
-    arguments = ("--token-file", str(tmp_path / "token")) if token else ()
-    with running_server(tmp_path, *SIMULATED, *arguments) as server:
+@pytest.mark.timeout(120)
+def test_every_handshake_has_an_answer_whoever_asks(open_server: Running, guarded_server: Running) -> None:
+    for server in (open_server, guarded_server):
         handshakes(server)
-        if token:  # refused, and does not close when it is told to
-            said, seconds = raw(server, UPGRADE.format(path="/ws", port=server.port, more="").encode(), seconds=30)
-            assert said.startswith(b"HTTP/1.1 101")
-            assert seconds < 20
+    if FULL:  # refused, and does not close when it is told to
+        head = UPGRADE.format(path="/ws", port=guarded_server.port, more="").encode()
+        said, seconds = raw(guarded_server, head, seconds=30)
+        assert said.startswith(b"HTTP/1.1 101")
+        assert seconds < 20
+    for server in (open_server, guarded_server):
         assert "Traceback" not in server.log.read_text("utf-8", "replace")
 
 

@@ -336,6 +336,26 @@ def test_behind_an_unknown_proxy_there_is_no_ticket(header: str) -> None:
     serving(work, devices=1, max_connections_per_gpu=1)
 
 
+@pytest.mark.parametrize(
+    ("headers", "scheme"),
+    [
+        ({"x-forwarded-proto": "https"}, "wss"),
+        ({"x-forwarded-proto": "https,http"}, "wss"),
+        ({"forwarded": 'for=10.0.0.1; proto="https"'}, "wss"),
+        ({"x-forwarded-proto": "http", "x-forwarded-for": "10.0.0.1"}, "ws"),
+        ({"forwarded": "for=10.0.0.1;proto=http, proto=https"}, "ws"),
+        ({}, "ws"),
+    ],
+)
+def test_behind_a_proxy_that_encrypts_the_address_is_encrypted_too(headers: dict[str, str], scheme: str) -> None:
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        answer = await http.get("/connect", headers=headers)
+        assert answer.json()["ws_url"].startswith(f"{scheme}://there:8000/ws")
+        assert answer.headers["cache-control"] == "no-store"
+
+    serving(work)
+
+
 def test_a_public_address_comes_from_its_template_and_keeps_its_query(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNPOD_POD_ID", "abc123")
 
