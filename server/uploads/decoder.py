@@ -37,7 +37,6 @@ class Decoder:
 
     def __init__(self, file: BinaryIO, max_seconds: float) -> None:
         self._deadline = 0.0
-        file.flush()
         command = [sys.executable, "-m", "server.uploads.child", f"{max_seconds:g}"]
         self._process = subprocess.Popen(
             command,

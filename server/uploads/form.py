@@ -4,6 +4,7 @@ Every field that is read is served or refused: one that would be ignored is an e
 """
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import BinaryIO, Never
@@ -53,16 +54,40 @@ class Wanted:
     words: bool = False
 
 
-class _Parser(MultiPartParser):
-    """starlette's, which keeps a file in memory up to its limit, counts it, and knows how large the rest may be."""
+class _Held(UploadFile):
+    """A file in memory, where starlette would have a thread for each piece of it."""
 
-    spool_max_size = MAX_BYTES + 1
+    async def write(self, data: bytes) -> None:
+        """See `UploadFile`."""
+        self.size = (self.size or 0) + len(data)
+        self.file.write(data)
+
+    async def seek(self, offset: int) -> None:
+        """See `UploadFile`."""
+        self.file.seek(offset)
+
+    async def close(self) -> None:
+        """See `UploadFile`."""
+        self.file.close()
+
+
+class _Parser(MultiPartParser):
+    """starlette's, which puts a file where its decoder reads it, counts it, and knows how large the rest may be."""
 
     def __init__(self, request: Request) -> None:
         super().__init__(
             request.headers, _bounded(request, self), max_files=1, max_fields=_FIELDS, max_part_size=_FIELD_BYTES
         )
         self.file_bytes = 0
+
+    def on_headers_finished(self) -> None:
+        """See `MultiPartParser`. A file on the heap would be there twice, and leave holes."""
+        super().on_headers_finished()
+        part = self._current_part
+        if part.file is not None:
+            file = holder()
+            self._files_to_close_on_error.append(file)  # type: ignore[arg-type]  # what is asked of it is `close`
+            part.file = _Held(file, size=0, filename=part.file.filename)
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         """See `MultiPartParser`."""
@@ -104,11 +129,8 @@ async def read(request: Request, model: str) -> tuple[Wanted, BinaryIO]:
         if not isinstance(upload, UploadFile) or not upload.size:
             raise FormError("the field named file is missing or empty", "file")
         wanted = _wanted(form, model)
-        file = holder()
-        while piece := await upload.read(1 << 20):
-            file.write(piece)
-        file.seek(0)
-        return wanted, file
+        await upload.seek(0)
+        return wanted, os.fdopen(os.dup(upload.file.fileno()), "rb")
     finally:
         await form.close()
 
