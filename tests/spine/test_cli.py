@@ -27,9 +27,9 @@ HEAVY = (
 
 def modules_after(code: str) -> set[str]:
     """The top-level modules that a fresh interpreter holds after running `code`."""
-    script = f"import sys\n{code}\nprint('\\n'.join(sorted({{m.partition('.')[0] for m in sys.modules}})))"
+    script = f"import sys\n{code}\nprint(); print(*sorted({{m.partition('.')[0] for m in sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    return set(done.stdout.split())
+    return set(done.stdout.splitlines()[-1].split())
 
 
 def test_help_imports_no_heavy_package() -> None:
