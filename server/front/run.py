@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -17,6 +18,7 @@ from server.front.app import make_app
 from server.front.descriptors import make_room
 from server.front.doors import doors_for
 from server.front.guests import Config, GuestHttp
+from server.front.http import HEAD_SECONDS
 from server.front.hub import Hub
 from server.front.supervisor import spawn
 from server.front.tls import server_context
@@ -92,8 +94,12 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter) or self._hub.hopeless is not None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """See `uvicorn.Server`."""
-        self._loop = asyncio.get_running_loop()
+        """See `uvicorn.Server`. A TLS handshake has as long as the head of a request; by default it is a minute."""
+        loop: Any = asyncio.get_running_loop()
+        self._loop = loop
+        if self.config.ssl is not None:
+            # uvicorn has no option for it.
+            loop.create_server = partial(loop.create_server, ssl_handshake_timeout=HEAD_SECONDS)
         await super().startup(sockets)
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import socket
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,10 +68,21 @@ def test_a_stream_speaks_over_wss(server: Running, files: Files) -> None:
     assert speaker.finals
 
 
-def test_the_page_takes_the_scheme_that_it_came_by(server: Running) -> None:
+@pytest.mark.slow
+def test_a_handshake_that_never_comes_is_not_waited_for(server: Running) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 10) as silent:
+        silent.settimeout(30)
+        began = time.monotonic()
+        assert silent.recv(1) == b""
+        assert time.monotonic() - began < 25, "by default a handshake has a minute"
+    assert "Traceback" not in server.log.read_text("utf-8")
+
+
+def test_the_page_goes_where_connect_says(server: Running) -> None:
     page = httpx.get(f"{server.url}/", verify=server.tls or True).text
-    assert 'url.protocol.replace("http", "ws")' in page
-    assert "ws://" not in page
+    # It goes where /connect says, which is wss here, and knows no address of its own.
+    assert "new URL(place.ws_url)" in page
+    assert "ws:" not in page
 
 
 @pytest.mark.parametrize(
