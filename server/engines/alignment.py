@@ -19,7 +19,6 @@ class Text:
     cut_off: bool
     """Its end is not what was said: the token limit ended it, or a loop was cut off."""
     score: float
-    repetition: float = 0.0
     end_s: float | None = None
     """Where the sound of the text ends, where cutting off a loop of single words told it."""
 

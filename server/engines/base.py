@@ -51,7 +51,7 @@ class Hypothesis:
     languages: Mapping[str, float] | None = None
     """How probable each language is by the window's sound alone, where that was asked for; small ones left out."""
     repetition: float = 0.0
-    """How much of the text said again what it said already before loops were cut off, 0 to 1."""
+    """How much of the text says again what it said already, 0 to 1."""
 
 
 @dataclass(frozen=True)

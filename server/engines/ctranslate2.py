@@ -99,13 +99,13 @@ class CTranslate2Engine:
             text.score = times.score if text.cut_off else text.score
             words = self._texts.timed(text.ids, times.first, times.chances, text.end_s)
         said = self._texts.decode(text.ids).strip()
-        return Hypothesis(said, no_speech, text.score, words, *language, text.repetition)
+        again = repetition([part for part in self._texts.parts(text.ids) if part])
+        return Hypothesis(said, no_speech, text.score, words, *language, again)
 
     def _text(self, result: Any, cap: int) -> Text:  # noqa: ANN401  # CTranslate2 ships no annotations
         sequence = result.sequences_ids[0]
         ids = self._texts.said(sequence)
-        parts = [part for part in self._texts.parts(ids) if part]
-        return Text(ids, len(sequence) >= cap, float(result.scores[0]), repetition(parts))
+        return Text(ids, len(sequence) >= cap, float(result.scores[0]))
 
     def _cut_loops(self, texts: list[Text], timing: Timing) -> None:
         """Cut off what a text says again and its sound cannot hold."""
@@ -187,10 +187,14 @@ def _joined(first: Hypothesis, rest: Hypothesis, begin_s: float) -> Hypothesis:
     """Two parts of one window as one; `rest` begins `begin_s` after it."""
     later = tuple(TimedWord(w.word, w.start + begin_s, w.end + begin_s, w.probability) for w in rest.words or ())
     ours, theirs = len(first.text), len(rest.text)
+
+    def mean(own: float, other: float) -> float:
+        return (own * ours + other * theirs) / (ours + theirs)
+
     return replace(
         first,
         text=f"{first.text} {rest.text}",
-        log_probability=(first.log_probability * ours + rest.log_probability * theirs) / (ours + theirs),
+        log_probability=mean(first.log_probability, rest.log_probability),
         words=(*(first.words or ()), *later),
-        repetition=max(first.repetition, rest.repetition),
+        repetition=mean(first.repetition, rest.repetition),
     )
