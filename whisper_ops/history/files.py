@@ -10,6 +10,7 @@ from sqlite_utils import Database
 
 from whisper_ops.errors import UserError
 from whisper_ops.files import check_database, reason
+from whisper_ops.history.older import lay_over
 from whisper_ops.history.schema import migrations
 
 _WAIT_FOR_OTHER_WRITERS_SECONDS = 10.0
@@ -106,7 +107,13 @@ def open_for_reading(path: Path) -> Database:
     if not path.exists():
         raise UserError(f"there is no history at {path}; `whisper-ops dash URL` or `whisper-ops sweep URL` makes one")
     check_readable(path)
-    return Database(_read_only(path))
+    connection = _read_only(path)
+    try:
+        lay_over(connection)
+    except sqlite3.Error as error:
+        connection.close()
+        raise _cannot("read", path, error) from error
+    return Database(connection)
 
 
 def check_readable(path: Path, *, may_be_blank: bool = False) -> None:

@@ -188,12 +188,7 @@ class History:
     def _of_level(self, table: str, sweep_id: int, streams: int, repeat: int) -> list[dict[str, Any]]:
         sql = f"SELECT part.* FROM {table} part JOIN level ON level.id = part.level_id WHERE "  # our names
         sql += "level.sweep_id = ? AND level.streams = ? AND level.repeat = ?"
-        try:
-            return list(self.rows(sql, [sweep_id, streams, repeat]))
-        except sqlite3.OperationalError as error:
-            if "no such table" in str(error):
-                return []  # the file of an older version, opened for reading
-            raise
+        return list(self.rows(sql, [sweep_id, streams, repeat]))
 
     def sweeps(self) -> list[Stored]:
         """All sweeps, oldest first."""
