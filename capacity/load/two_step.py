@@ -1,5 +1,6 @@
 """The first of two steps: ask `/connect` where to go, past a balancer that holds up WebSocket upgrades."""
 
+import json
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qs, urlencode, urlsplit, urlunsplit
 
@@ -8,6 +9,7 @@ from whisper_ops import trust
 _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _SECURE = {"https", "wss"}
 _LONGEST = 2048
+_MOST_BYTES = 64 << 10
 
 
 class NoRoomError(ConnectionError):
@@ -30,20 +32,22 @@ async def handed_out(url: str, headers: dict[str, str], seconds: float) -> Hande
         NoRoomError: there is no room.
         ConnectionError: it answered something else; the message says what.
     """
-    import httpx  # noqa: PLC0415  # only this kind of client needs it, and every process pays for imports
+    import httpx  # noqa: PLC0415  # only this kind of client needs them, and every process pays for imports
+
+    from whisper_ops.answers import fetch  # noqa: PLC0415  # it needs httpx
 
     try:
         async with httpx.AsyncClient(headers=headers, timeout=seconds, trust_env=False, verify=trust.context()) as http:
-            answer = await http.get(url)
-        if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
-            raise NoRoomError("/connect answered HTTP 503: no room")
-        if answer.status_code != httpx.codes.OK:
-            raise ConnectionError(f"/connect answered HTTP {answer.status_code}")
-        said = answer.json()
+            answer = await fetch(http, "GET", url, limit=_MOST_BYTES, seconds=seconds)
+        if answer.status in (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS):
+            raise NoRoomError(f"/connect answered HTTP {answer.status}: no room")
+        if answer.status != httpx.codes.OK:
+            raise ConnectionError(f"/connect answered HTTP {answer.status}")
+        said = json.loads(answer.body)
         return read(url, said["ws_url"], said.get("ticket"))
     except httpx.HTTPError as error:
         raise ConnectionError(f"/connect: {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConnectionError("/connect answered without the address of a WebSocket (ws_url)") from error
 
 

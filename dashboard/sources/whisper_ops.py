@@ -11,6 +11,8 @@ from whisper_ops.loose_json import NotJsonError, OtherShapeError, decode
 from whisper_ops.snapshot import Snapshot, from_wire
 
 _CLOCK_TOLERANCE_SECONDS = 60.0
+_PROCESSES = 64
+"""Servers behind one address that are told apart."""
 
 
 class WhisperOpsSource:
@@ -19,7 +21,9 @@ class WhisperOpsSource:
     def __init__(self, url: str, *, name: str | None = None, token: str | None = None, at: str | None = None) -> None:
         self.name = name or address(url)
         self.remarks = Remarks()
-        self._before: wire.ServerSnapshot | None = None
+        self._before: dict[str | None, wire.ServerSnapshot] = {}
+        """The last answer of each server process: behind a balancer several answer at one address."""
+        self._last: str | None = None
         self._web = Web(url, token, at)
 
     async def read(self) -> Snapshot:
@@ -29,8 +33,24 @@ class WhisperOpsSource:
         said = await self._web.parsed(answer, lambda: self._decode(answer.body, answer.content_type))
         at = time.time()
         self._compare_clocks(said.health.timestamp - at)
-        before, self._before = self._before, said
+        before = self._known(said)
         return _of_now(from_wire(self.name, at, time.perf_counter() - began, said, before))
+
+    def _known(self, said: wire.ServerSnapshot) -> wire.ServerSnapshot | None:
+        """The answer before of the same process, and a remark where they take turns."""
+        before = self._before.pop(said.server_id, None)
+        self._before[said.server_id] = said
+        if len(self._before) > _PROCESSES:
+            del self._before[next(iter(self._before))]
+        # One that was started again never comes back by its old name.
+        if before is not None and said.server_id != self._last:
+            self.remarks.note(
+                "balancer",
+                f"{self.name} is a balancer: {len(self._before)} servers answer in turn, and its figures are now of "
+                "one, now of another; poll each at its own address",
+            )
+        self._last = said.server_id
+        return before
 
     async def close(self) -> None:
         """Close its connection."""

@@ -1,13 +1,14 @@
 """`sweep --connect`: where streams go, with what, and who is told our token."""
 
 import asyncio
+import gzip
 import json
 from pathlib import Path
 
 import pytest
 
 from capacity.load.door import TOKEN_KEPT
-from capacity.load.two_step import read
+from capacity.load.two_step import handed_out, read
 from capacity.speech.corpus import load
 from capacity.sweep.level import LoadShape
 from capacity.sweep.plans import LevelList
@@ -15,6 +16,7 @@ from capacity.sweep.run import Options, Outcome, Sweep
 from capacity.sweep.target import parse_target
 from tests.capacity.double import Double, Faults, coded_corpus, running_double
 from tests.capacity.test_sweep import Quiet
+from tests.dashboard.sockets import answering, http, listening
 from whisper_ops.history import History
 from whisper_ops.objective import parse
 
@@ -47,6 +49,26 @@ def test_a_ticket_that_is_not_in_the_address_is_put_there() -> None:
 def test_what_is_no_address_of_a_websocket_is_not_gone_to(ws_url: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  # whichever part of it cannot be read
         read("http://a/connect", ws_url, None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (http(b'{"ws_url": "' + b"x" * (1 << 20) + b'"}'), "/connect"),
+        (http(gzip.compress(bytes(1 << 24)), status="200 OK\r\nContent-Encoding: gzip"), "/connect"),
+        (http(b'{"ws_url": ' + b"[" * 10_000), "without the address"),
+        (http(b'["ws://a/ws"]'), "without the address"),
+        (http(b'{"ws_url": 7}'), "without the address"),
+        (http(b"", status="404 Not Found"), "HTTP 404"),
+        (http(b"", status="302 Found\r\nLocation: http://127.0.0.1:1/"), "HTTP 302"),
+        (http(b"", status="429 Too Many Requests"), "no room"),
+    ],
+    ids=["long", "zipped", "deep", "a list", "a number", "absent", "elsewhere", "too many"],
+)
+async def test_what_connect_may_answer_is_bounded_and_said(answer: bytes, sentence: str) -> None:
+    async with listening(answering(lambda: answer)) as port:
+        with pytest.raises(ConnectionError, match=sentence):
+            await handed_out(f"http://127.0.0.1:{port}/connect", {}, 5.0)
 
 
 async def swept(double: Double, folder: Path, token: str) -> Outcome:

@@ -14,6 +14,7 @@ from dashboard.source import SourceError
 from dashboard.sources.whisper_ops import WhisperOpsSource, address
 from tests.dashboard.sockets import Answer, answering, broken_off, http, listening, said
 from whisper_ops import wire
+from whisper_ops.histogram import BUCKETS
 
 
 async def read(answer: Answer, *, token: str | None = None) -> WhisperOpsSource:
@@ -171,3 +172,29 @@ async def test_figures_of_streams_that_are_gone_are_not_shown(active: int, lag: 
     assert read.figures.streams_speaking == speaking
     assert [gpu.lag_p95_seconds for gpu in read.gpus] == [lag, lag]
     assert [gpu.streams_speaking for gpu in read.gpus] == [min(3, active)] * 2
+
+
+async def test_servers_that_take_turns_behind_one_address_are_told_apart_and_said() -> None:
+    """Their counts are never subtracted from each other's: 300 lags of long ago are none of this minute."""
+    counts = {"a": 0, "b": 300}
+    order = iter("aabbaab")
+
+    def answer() -> bytes:
+        name = next(order)
+        counts[name] += 1
+        full = (counts[name], *(0,) * (BUCKETS - 1))
+        one = said()
+        latency = msgspec.structs.replace(one.performance.latency, lag_bucket_counts=full)
+        performance = msgspec.structs.replace(one.performance, latency=latency)
+        return http(wire.encode(msgspec.structs.replace(one, performance=performance, server_id=name)))
+
+    async with listening(answering(answer)) as port:
+        source = WhisperOpsSource(f"http://127.0.0.1:{port}")
+        found = [(await source.read()).figures for _ in range(4)]
+        assert source.remarks.take_new() == [], "another process may be the server started again"
+        found += [(await source.read()).figures for _ in range(3)]
+        (remark,) = source.remarks.take_new()
+        await source.close()
+    new = [None if one is None or one.lag_bucket_counts is None else sum(one.lag_bucket_counts) for one in found]
+    assert new == [None, 1, None, 1, 1, 1, 1]
+    assert "is a balancer: 2 servers answer in turn" in str(remark)
