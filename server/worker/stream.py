@@ -14,9 +14,9 @@ from server import ipc
 from server.encodings import SAMPLE_RATE, Decoder
 from server.engines.base import Hypothesis, Row, TimedWord
 from server.worker.agreement import Agreement, with_prefix
-from server.worker.gate import is_noise
 from server.worker.language import SURE_SECONDS, StreamLanguage
 from server.worker.line import Line
+from server.worker.no_speech import is_noise
 from server.worker.pace import Pace
 from server.worker.scheduler import CONTEXTS_SECONDS, Job, context_seconds
 from server.worker.segmenter import Segmenter, Tuning, tuned

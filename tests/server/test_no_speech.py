@@ -5,7 +5,7 @@ import pytest
 
 from server import ipc
 from server.engines.base import Hypothesis
-from server.worker.gate import is_noise
+from server.worker.no_speech import is_noise
 from server.worker.stream import Stream
 from server.worker.vad import LevelVad, Voice
 from tests.server.virtual import loud
