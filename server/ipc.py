@@ -202,6 +202,8 @@ class Beat(Message, tag=27):
     memory_bytes: float | None = None
     failed_rows: int = 0
     reserved_bytes: float | None = None
+    withheld: int = 0
+    """Utterances whose text was taken for made of no speech, and not told."""
 
 
 class Undecoded(Message, tag=29):

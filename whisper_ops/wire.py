@@ -104,6 +104,7 @@ class GpuEntry(Wire, frozen=True, kw_only=True):
     lag_seconds_p95: float | None = None
     restarts: int | None = None
     failed_rows: int | None = None
+    withheld_utterances: int | None = None
     """Windows that the engine failed to decode, since the server's start."""
     process_id: int | None = None
     process_rss_bytes: int | None = None

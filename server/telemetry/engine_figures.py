@@ -14,7 +14,7 @@ class EngineFigures:
 
     def __init__(self) -> None:
         self.waits, self.computes, self.lags = Rolling(), Rolling(), Rolling()
-        self.batches = self.rows = self.partials = self.failed_rows = 0
+        self.batches = self.rows = self.partials = self.failed_rows = self.withheld = 0
         self.busy_s = self.audio_s = 0.0
         self.speaking: int | None = None
         self.memory_bytes: float | None = None
@@ -30,6 +30,7 @@ class EngineFigures:
         self.rows += beat.rows
         self.partials += beat.partials
         self.failed_rows += beat.failed_rows
+        self.withheld += beat.withheld
         self.busy_s += beat.busy_s
         self.audio_s += beat.audio_s
         self.speaking, self.memory_bytes = beat.speaking, beat.memory_bytes

@@ -127,6 +127,8 @@ def _own(snapshot: wire.ServerSnapshot) -> Iterator[Metric]:
         yield _by_gpu(GaugeMetricFamily, f"{PREFIX}{name}", text, gpus, field, factor)
     yield _by_gpu(CounterMetricFamily, f"{PREFIX}gpu_restarts", "Restarts of the worker.", gpus, "restarts")
     yield _by_gpu(CounterMetricFamily, f"{PREFIX}gpu_failed_rows", "Windows not decoded.", gpus, "failed_rows")
+    withheld = "Utterances whose text was taken for made of no speech, and not told."
+    yield _by_gpu(CounterMetricFamily, f"{PREFIX}gpu_withheld_utterances", withheld, gpus, "withheld_utterances")
     yield _by_gpu(CounterMetricFamily, f"{PREFIX}gpu_ecc_errors", "Uncorrected.", gpus, "ecc_errors")
     for name, field, text in _HOST_GAUGES:
         yield _gauge(f"host_{name}", text, getattr(snapshot.host, field))

@@ -170,6 +170,7 @@ class Views:
             lag_seconds_p95=figures.lags.quantiles(0.95)[0],
             restarts=worker.restarts,
             failed_rows=figures.failed_rows,
+            withheld_utterances=figures.withheld,
             process_id=worker.pid,
             process_rss_bytes=usage.rss_bytes if usage else None,
             process_cpu_ratio=usage.cpu_ratio if usage else None,

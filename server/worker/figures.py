@@ -17,7 +17,7 @@ class Figures:
     def _reset(self) -> None:
         self._busy = self._audio = 0.0
         self._batches = self._rows = self._partials = 0
-        self.failed_rows = 0
+        self.failed_rows = self.withheld = 0
         self._waits: list[float] = []
         self._computes: list[float] = []
 
@@ -57,6 +57,7 @@ class Figures:
             memory,
             self.failed_rows,
             reserved,
+            self.withheld,
         )
         self._since = now
         self._reset()

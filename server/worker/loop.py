@@ -184,6 +184,8 @@ class Worker:
                 self.channel.send(event)
                 self._figures.said(event)
             stream.events.clear()
+        self._figures.withheld += stream.withheld
+        stream.withheld = 0
         if stream.speaking:
             self._kick()
 

@@ -50,6 +50,8 @@ class Utterance:
     decoded_at: float = 0.0
     heard: Hypothesis | None = None
     """What was heard in its newest window."""
+    noise: bool = False
+    """The text of its newest window was made of no speech."""
     shown: bool = False
     """Its client was shown a text."""
     agreement: Agreement = field(default_factory=Agreement)
@@ -89,6 +91,8 @@ class Stream:
         self._contexts = contexts
         self.ended = False
         self.events: list[ipc.Message] = []
+        self.withheld = 0
+        """Utterances whose text was not told, as nobody had spoken; the worker counts and empties it."""
         self.pace = Pace(opened.replayed_s)
         self.inbox: deque[ipc.Message] = deque()
         """What came before its time, for the worker to hand over when it has time."""
@@ -259,7 +263,8 @@ class Stream:
         """Take a window's text, unless nobody spoke; what is stable was heard twice, and stays."""
         utterance = window.utterance
         agreement, before = utterance.agreement, utterance.heard
-        if not agreement.stable and is_noise(heard, window.voice):
+        utterance.noise = bool(heard.text) and not agreement.stable and is_noise(heard, window.voice)
+        if utterance.noise:
             agreement.add([])
             return
         utterance.heard = heard
@@ -342,6 +347,7 @@ class Stream:
         if utterance.heard is not None and text:
             self._language.learn(utterance.heard, (end - utterance.start) / SAMPLE_RATE)
         if not text:
+            self.withheld += utterance.noise
             return False
         start_s, end_s = utterance.start / SAMPLE_RATE, end / SAMPLE_RATE
         timed = [
@@ -369,9 +375,9 @@ class Stream:
     def _cut(self, window: Window, heard: Hypothesis) -> None:
         """Make a final of the first part of a window without a pause; the rest goes on as the next utterance."""
         utterance = window.utterance
-        noise = not utterance.agreement.stable and is_noise(heard, window.voice)
-        utterance.heard = None if noise else heard
-        timed = () if noise else heard.words or ()
+        utterance.noise = bool(heard.text) and not utterance.agreement.stable and is_noise(heard, window.voice)
+        utterance.heard = None if utterance.noise else heard
+        timed = () if utterance.noise else heard.words or ()
         length_s = len(window.row.audio) / SAMPLE_RATE
         count, cut_s = cut_at(timed, length_s - _CUT_MARGIN_SECONDS)
         if cut_s < length_s / 3:

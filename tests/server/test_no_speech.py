@@ -1,17 +1,29 @@
 """Text that a model makes of no speech is not told; what was said is, though it be short or quiet."""
 
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from server import ipc
-from server.engines.base import Hypothesis
+from server.engines.base import Hypothesis, Row
 from server.worker.no_speech import is_noise
 from server.worker.stream import Stream
 from server.worker.vad import LevelVad, Voice
-from tests.server.virtual import loud
+from tests.server.virtual import FlawedEngine, World, loud, run
 
 NOISE = Hypothesis("I'm not a fan of the game", no_speech=0.85, log_probability=-2.4)
 SPEECH = Hypothesis("seven", no_speech=0.3, log_probability=-0.5)
+
+
+class Deaf(FlawedEngine):
+    """Makes the same of whatever it hears."""
+
+    def decode(self, rows: Sequence[Row]) -> list[Hypothesis]:
+        super().decode(rows)
+        return [replace(NOISE, no_speech=0.99) for _ in rows]
 
 
 class Ears(LevelVad):
@@ -54,6 +66,22 @@ def test_what_was_made_of_hum_music_and_breath_is_noise(no_speech: float, score:
 )
 def test_what_was_said_is_none(no_speech: float, score: float, voice: float) -> None:
     assert not is_noise(Hypothesis("seven", no_speech, score), voice)
+
+
+def test_what_is_not_told_is_counted() -> None:
+    async def main() -> None:
+        world = await World(engine=Deaf).ready()
+        client = world.client()
+        for _ in range(3):
+            await client.speak(2.0)
+            await client.speak(1.0, level=0)
+        await asyncio.sleep(2.0)
+        assert client.messages[-1]["type"] == "ready"
+        assert world.hub.figures[0].withheld == 3
+        client.leave()
+        await world.close()
+
+    run(main)
 
 
 def test_nothing_is_told_of_noise_and_its_sound_is_settled() -> None:
