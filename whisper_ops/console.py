@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.segment import Segment
 
 from whisper_ops.outside import printable
+from whisper_ops.units import whole
 
 _BEYOND_ASCII = re.compile(r"[^\n -~]")
 WIDTH_VARIABLE = "WHISPER_OPS_WIDTH"
@@ -40,13 +41,13 @@ def data() -> PlainConsole:
     """The console for results. Without a terminal, lines are as long as they need to be, so pipes get whole rows."""
     console = PlainConsole()
     width = os.environ.get(WIDTH_VARIABLE, "")
-    return console if console.is_terminal else PlainConsole(width=int(width) if width.isdigit() else 200)
+    return console if console.is_terminal else PlainConsole(width=whole(width, 10_000) or 200)
 
 
 def table_width(console: Console) -> int:
     """How wide a table may be whose cells may break into lines: COLUMNS counts in a pipe too."""
     asked = os.environ.get("COLUMNS", "")
-    return min(console.width, int(asked)) if asked.isdigit() and int(asked) > 0 else console.width
+    return min(console.width, whole(asked) or console.width)
 
 
 @cache

@@ -56,6 +56,7 @@ _WATTS = {"w": 1.0, "W": 1.0, "watts": 1.0, "Watts": 1.0, "mw": 1e-3, "mW": 1e-3
 
 _PART = re.compile(r"\s*(?P<number>[0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(?P<unit>[a-zµμ]*)", re.IGNORECASE | re.ASCII)
 _AMOUNT = re.compile(r"\s*(?P<number>[0-9][0-9_]*(?:\.[0-9]*)?|\.[0-9]+)\s*(?P<unit>[^\s0-9.,]*(?: cent)?)\s*")
+_PLAIN = re.compile(r"\s*(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
 _RATE = re.compile(r"\s*(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?:/|\bper\b|\ba\b|\bp)\s*(?P<unit>[a-z]+)\s*", re.IGNORECASE)
 LONGEST_SECONDS = 1e10
 """Three hundred years: what is longer was a slip of the keyboard, and breaks clocks."""
@@ -79,6 +80,20 @@ def kind_of(figure: str) -> Kind | None:
     return None
 
 
+def whole(text: str, most: int = 10**9) -> int | None:
+    """A count in plain digits from 0 to `most`; None where it is none, as `²` and `١٢` are."""
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdecimal()) or len(digits) > 18 or int(digits) > most:
+        return None
+    return int(digits)
+
+
+def number(text: str, most: float = 1e18) -> float | None:
+    """A number from 0 to `most` in plain digits, such as `0.5` or `1e-3`; None where it is none."""
+    value = float(text) if _PLAIN.fullmatch(text) else math.nan
+    return value if 0 <= value <= most else None
+
+
 def amount(text: str) -> tuple[float, str] | None:
     """A number and the unit behind it as it was written, of an option or a setting; None where it is no such thing."""
     match = _AMOUNT.fullmatch(text)
@@ -88,20 +103,21 @@ def amount(text: str) -> tuple[float, str] | None:
     return (number, match["unit"]) if math.isfinite(number) else None
 
 
-def seconds(text: str) -> float | None:
-    """`90`, `90s`, `1.5 h`, `1h30m` in seconds; a bare number is in seconds; None where it is no length of time."""
+def seconds(text: str, bare: str = "s") -> float | None:
+    """`90`, `90s`, `1.5 h`, `1h30m` in seconds; a bare number is in `bare`; None where it is no length of time."""
     total, at, sizes = 0.0, 0, list[float]()
     stripped = text.strip()
     while at < len(stripped):
         match = _PART.match(stripped, at)
-        unit = None if match is None else UNITS.get(match["unit"].lower() or "s")
+        unit = None if match is None else UNITS.get(match["unit"].lower() or bare)
         if match is None or unit is None or unit.kind != "time" or (sizes and unit.factor >= sizes[-1]):
             return None  # parts go from large to small, each once
         if not match["unit"] and (sizes or match.end() < len(stripped)):
             return None  # `1h30` may be half an hour or half a minute more
         total, at = total + float(match["number"]) * unit.factor, match.end()
         sizes.append(unit.factor)
-    return total if sizes and total <= LONGEST_SECONDS else None
+    # 350 ms are 0.35 s, and not a hair more: lengths are keys of laws.
+    return round(total, 9) if sizes and total <= LONGEST_SECONDS else None
 
 
 def length(text: str, option: str, *, zero: bool = False) -> float:
@@ -131,19 +147,23 @@ def share(text: str, option: str) -> float:
 
 
 class Length(click.ParamType[float]):
-    """An option that takes a length of time: `20s`, `6min`, `8h`, or bare seconds."""
+    """An option that takes a length of time: `20s`, `6min`, `8h`, `100ms`, or a bare number of seconds or of `bare`."""
 
     name = "time"
 
-    def __init__(self, least: float = 0.0, most: float = LONGEST_SECONDS, *, least_open: bool = False) -> None:
-        self.least, self.most, self.least_open = least, most, least_open
+    def __init__(
+        self, least: float = 0.0, most: float = LONGEST_SECONDS, *, least_open: bool = False, bare: str = "s"
+    ) -> None:
+        self.least, self.most, self.least_open, self.bare = least, most, least_open, bare
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401  # click's signature
         """Seconds."""
-        found = float(value) if isinstance(value, int | float) else seconds(value)
+        found = float(value) if isinstance(value, int | float) else seconds(value, self.bare)
         if found is None:
-            self.fail(f"{value!r} is no length of time; write 90s, 6min or 8h (bare numbers are seconds)", param, ctx)
+            self.fail(
+                f"{value!r} is no length of time; write 90s, 6min or 8h (a bare number: {self.bare}).", param, ctx
+            )
         if found < self.least or found > self.most or (self.least_open and found <= self.least):
             low = f"above {self.least:g} s" if self.least_open else f"from {self.least:g} s"
-            self.fail(f"{value!r} is out of range: {low} to {self.most:g} s", param, ctx)
+            self.fail(f"{value!r} is out of range: {low} to {self.most:g} s.", param, ctx)
         return found

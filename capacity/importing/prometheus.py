@@ -11,6 +11,7 @@ from whisper_ops import trust
 from whisper_ops.addresses import parsed, shown
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.snapshot import Identity, Snapshot
+from whisper_ops.units import whole
 
 _POINTS = 10_000
 """Prometheus answers at most 11,000 points a series."""
@@ -213,4 +214,4 @@ def _get(client: httpx.Client, path: str, asked: dict[str, Any]) -> list[dict[st
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isdigit() else 0
+    return whole(text) or 0

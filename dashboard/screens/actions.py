@@ -13,6 +13,7 @@ from dashboard.screens.running import RunningPane
 from dashboard.view import moments
 from whisper_ops.console import WIDTH_VARIABLE
 from whisper_ops.errors import UserError
+from whisper_ops.units import whole
 
 
 class Workshop(Protocol):
@@ -64,17 +65,18 @@ class Actions:
     def do_limit(self, text: str) -> None:
         """Set how many streams each GPU admits."""
         admin, server = self._target()
-        if not text.strip().isdigit() or int(text) < 1:
+        streams = whole(text, 100_000)
+        if not streams:
             raise UserError("say how many streams a GPU may carry, as in :limit 18")
-        question = f"Set the limit of {server} to {int(text)} streams per GPU?\n\nStreams over it go on to their end."
-        self._workshop.confirm(question, lambda: self._workshop.act(admin.limit(server, int(text))))
+        question = f"Set the limit of {server} to {streams} streams per GPU?\n\nStreams over it go on to their end."
+        self._workshop.confirm(question, lambda: self._workshop.act(admin.limit(server, streams)))
 
     def do_sweep(self, text: str) -> None:
         """Measure a server with speaking clients, and watch that."""
         admin, server = self._target()
         levels, _, each = text.strip().partition(" ")
         levels = levels or "1,2,4"
-        if not all(part.isdigit() for part in levels.split(",")):
+        if not all(whole(part) for part in levels.split(",")):
             raise UserError("say the levels of load, as in :sweep 5,10,20, and how long each lasts: :sweep 5,10 30 s")
         lasting = ("--duration", f"{moments.length(each):g}") if each else ()
         command = admin.beside("sweep", server, "--history", str(self._workshop.history), "--levels", levels, *lasting)

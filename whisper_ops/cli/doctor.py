@@ -9,6 +9,7 @@ from whisper_ops.cli.combinations import Excludes, Needs, combinations
 from whisper_ops.cli.options import json_option
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.snapshot import HostFigures
+from whisper_ops.units import Length
 
 
 @click.command()
@@ -16,7 +17,7 @@ from whisper_ops.snapshot import HostFigures
     "--want", type=click.IntRange(min=1), metavar="N", help="Check that N connections fit; exit code 1 if not."
 )
 @click.option(
-    "--chunk", type=float, default=0.1, show_default=True, metavar="SECONDS", help="Length of a client's frame."
+    "--chunk", type=Length(least_open=True), default="100ms", show_default=True, help="Length of a client's frame."
 )
 @click.option("--proxy", is_flag=True, help="A proxy on this machine stands before the server: twice the descriptors.")
 @click.option("--server", help="Look at the machine of a server in the history instead of this one.")
@@ -49,8 +50,6 @@ def command(  # an argument an option, as click calls it
     from capacity.hosts.terminal import show
     from capacity.hosts.written import established, read_file_max, written
 
-    if chunk <= 0:
-        raise UserError(f"--chunk is the length of a client's frame in seconds, and so above 0, not {chunk:g}")
     figures = read_local() if server is None else _reported(history, server)
     use = Use(chunk_seconds=chunk, proxied=proxy)
     if profile:

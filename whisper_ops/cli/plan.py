@@ -12,6 +12,7 @@ from whisper_ops.cli.options import history_option, json_option
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.files import write_text
 from whisper_ops.history import History
+from whisper_ops.units import Length
 
 if TYPE_CHECKING:
     from capacity.fleet.price import Price
@@ -40,7 +41,7 @@ TARGETS = ("server", "systemd", "sysctl", "prometheus-rules")
     help="How fast that GPU is beside the measured one, from a benchmark of the model; for one never measured.",
 )
 @click.option(
-    "--chunk", type=float, metavar="SECONDS", help="What if: plan from levels played in chunks of this length."
+    "--chunk", type=Length(least_open=True), help="What if: plan from levels played in chunks of this length."
 )
 @click.option("--objective", metavar="CONDITION,…", help="What if: judge by another objective than was measured for.")
 @click.option("--target", type=click.IntRange(min=1), metavar="CALLS", help="Size a fleet for so many calls at once.")

@@ -12,6 +12,7 @@ from whisper_ops.cli.watching import watch_options
 from whisper_ops.line_writer import LineWriter
 from whisper_ops.outside import one_line
 from whisper_ops.secrets import read_token
+from whisper_ops.units import Length
 
 
 class Options(TypedDict):
@@ -43,7 +44,7 @@ class Options(TypedDict):
     help="Post each alert there as JSON when it begins and when it ends.",
 )
 @click.option("--on-alert", metavar="COMMAND", help="Run this for each alert; it gets the JSON on standard input.")
-@click.option("--duration", type=click.FloatRange(min=0), help="Stop after so many seconds.  [default: never]")
+@click.option("--duration", type=Length(), help="Stop after so long, such as 90s or 8h.  [default: never]")
 def command(servers: tuple[str, ...], history: Path, **options: Unpack[Options]) -> int:
     """Poll servers into the history without a screen, until SIGTERM, Ctrl-C or the end of --duration.
 

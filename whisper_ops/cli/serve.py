@@ -13,6 +13,7 @@ from whisper_ops.console import narration
 from whisper_ops.errors import UserError
 from whisper_ops.planned import LAG_GUARD_SECONDS, Running, planned_limit
 from whisper_ops.secrets import read_token
+from whisper_ops.units import Length, number, whole
 
 if TYPE_CHECKING:
     from server.settings import Settings
@@ -110,27 +111,25 @@ _PORT = 8000
 @click.option("--token-file", type=_FILE, help="Else WHISPER_OPS_TOKEN.")
 @click.option("--admin-token-file", type=_FILE, help="Else WHISPER_OPS_ADMIN_TOKEN.")
 @click.option("--insecure", is_flag=True, help="Listen on other than loopback addresses without a token.")
-@click.option(
-    "--lag-objective", type=click.FloatRange(0), default=0.0, help="Refuse new streams above this p95 lag, s."
-)
+@click.option("--lag-objective", type=Length(), default=0.0, help="Refuse new streams above this p95 lag.")
 @click.option("--connections-per-address", type=click.IntRange(0), default=0, help="At most so many from one address.")
 @click.option(
     "--idle-timeout",
-    type=click.FloatRange(0),
-    default=120.0,
+    type=Length(),
+    default="120s",
     show_default=True,
-    help="Seconds until a native client that says nothing is ended; 0: never.",
+    help="How long until a native client that says nothing is ended; 0: never.",
 )
 @click.option(
     "--max-idle",
-    type=click.FloatRange(0),
-    default=3600.0,
+    type=Length(),
+    default="1h",
     show_default=True,
     help="The same for other protocols, which have no keep-alive; and the most a client may ask for with ?idle=.",
 )
-@click.option("--max-session", type=click.FloatRange(0), default=0.0, help="Seconds a session may last; 0: no limit.")
+@click.option("--max-session", type=Length(), default=0.0, help="How long a session may last; 0: no limit.")
 @click.option(
-    "--drain-timeout", type=click.FloatRange(0), default=30.0, show_default=True, help="Seconds after SIGTERM."
+    "--drain-timeout", type=Length(), default="30s", show_default=True, help="How long streams have after SIGTERM."
 )
 @click.option("--log-json", is_flag=True, help="One JSON object a log line.")
 @combinations(
@@ -276,9 +275,10 @@ def _limit(options: dict[str, Any], model: str, max_batch: int) -> int:
             "--history is where --max-connections-per-gpu auto looks for the plan; say auto, or leave it out"
         )
     text = options["max_connections_per_gpu"]
-    if not (text.isascii() and text.isdigit() and len(text) < 7 and 1 <= int(text) <= 100_000):
+    slots = whole(text, 100_000)
+    if not slots:
         raise UserError(f"--max-connections-per-gpu takes a number from 1 to 100000, or auto, not {text!r}")
-    return int(text)
+    return slots
 
 
 def _origin(text: str) -> str:
@@ -295,11 +295,8 @@ def _law(text: str) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for part in filter(None, text.split(",")):
         key, _, value = part.partition("=")
-        try:
-            number = float(value)
-        except ValueError:
-            number = -1.0
-        if key not in _LAW_KEYS or number < 0:
+        found = number(value, 1e15)
+        if key not in _LAW_KEYS or found is None:
             raise UserError(f"--sim-law: {part!r} is not one of {', '.join(f'{k}=NUMBER' for k in _LAW_KEYS)}")
-        fields[_LAW_KEYS[key]] = int(number) if key in ("fault", "hang") else number
+        fields[_LAW_KEYS[key]] = int(found) if key in ("fault", "hang") else found
     return fields

@@ -16,6 +16,7 @@ from whisper_ops.cli.options import ca_option, history_option, json_option, toke
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.objective import DEFAULT, parse
 from whisper_ops.secrets import read_token
+from whisper_ops.units import Length, whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from capacity.sweep.plans import Plan
     from capacity.sweep.run import Outcome, Sweep
 
+_MOST_STREAMS = 100_000
 _COMPLAINTS = 5
 """So many files that cannot be used are named; a large corpus may have thousands."""
 _LEVELS = "5,10,20,30,50,80,100,150,200"
@@ -47,8 +49,14 @@ def command() -> None:
 @click.argument("url")
 @click.option("--levels", default=_LEVELS, show_default=True, help="Numbers of streams, comma-separated.")
 @click.option("--search", is_flag=True, help="Look for the largest load within the objective instead.")
-@click.option("--soak", metavar="TIME", help="Hold the one level of --levels for so long: 90s, 30m, 8h.")
-@click.option("--duration", default=60.0, show_default=True, help="Seconds for which a level holds all its streams.")
+@click.option("--soak", type=Length(least_open=True), help="Hold the one level of --levels for so long: 90s, 30m, 8h.")
+@click.option(
+    "--duration",
+    type=Length(least_open=True),
+    default="60s",
+    show_default=True,
+    help="How long a level holds all its streams.",
+)
 @click.option("--objective", default=DEFAULT, show_default=True, help="What a load must meet to count as carried.")
 @click.option("--protocol", default="native", show_default=True, help="native, whisperlive or whisperlivekit.")
 @click.option("--connect", "two_step", is_flag=True, help="Ask /connect first and go where it says (native only).")
@@ -60,7 +68,13 @@ def command() -> None:
     help="How the streams of a level connect.",
 )
 @click.option("--duty-cycle", default=1.0, show_default=True, help="Share of the time in which each stream speaks.")
-@click.option("--chunk", default=100, show_default=True, help="Milliseconds of sound a message.")
+@click.option(
+    "--chunk",
+    type=Length(0.01, 5, bare="ms"),
+    default="100ms",
+    show_default=True,
+    help="Sound in a message; a bare number is in milliseconds.",
+)
 @click.option("--tolerance", default=15.0, show_default=True, help="With --search: width of the bracket, per cent.")
 @click.option("--max-levels", default=12, show_default=True, help="With --search: measure no more than this.")
 @click.option("--max-streams", default=10_000, show_default=True, help="With --search: go no higher.")
@@ -136,7 +150,7 @@ def run(
             folder = asyncio.run(speech_for(target, progress.show))
     speech = corpus.load(folder)
     narration = console.narration()
-    held = _seconds(given["soak"]) if given["soak"] else 0.0
+    held = given["soak"] or 0.0
     for line in (*_left_out(speech.unreadable), check_lengths(speech, max(shape.seconds, held) + shape.settle_seconds)):
         if line is not None:
             _say(narration, line)
@@ -196,7 +210,7 @@ def _plan(given: dict[str, Any]) -> tuple["Plan", Any]:
     elif given["soak"]:
         if len(levels) != 1:
             raise UserError(f"--soak holds one level; give it as --levels N, not {given['levels']}")
-        plan, line = Soak(levels[0], _seconds(given["soak"])), f"soak {levels[0]} for {given['soak']}"
+        plan, line = Soak(levels[0], given["soak"]), f"soak {levels[0]} for {given['soak']:g}s"
     else:
         plan, line = LevelList(levels), f"levels {levels}"
     watch = parse_watches(given["watch"], read_token(given["token_file"]))
@@ -209,15 +223,11 @@ def _plan(given: dict[str, Any]) -> tuple["Plan", Any]:
 def _shape(given: dict[str, Any], *, keep_text: bool) -> Any:  # noqa: ANN401  # a LoadShape, whose module is not loaded yet
     from capacity.sweep.level import LoadShape
 
-    if given["duration"] <= 0:
-        raise UserError(f"--duration {given['duration']:g} must be above 0 seconds")
     if not 0 < given["duty_cycle"] <= 1:
         raise UserError(f"--duty-cycle {given['duty_cycle']:g} must lie above 0 and be 1 at most")
-    if not 10 <= given["chunk"] <= 5000:
-        raise UserError(f"--chunk {given['chunk']} must lie between 10 and 5000 ms")
     return LoadShape(
         seconds=given["duration"],
-        chunk_seconds=given["chunk"] / 1000,
+        chunk_seconds=given["chunk"],
         duty_cycle=given["duty_cycle"],
         arrivals=given["arrivals"],
         warm_up_seconds=LoadShape().warm_up_seconds if given["warm_up"] else 0.0,
@@ -377,18 +387,7 @@ def _exit_code(outcome: "Outcome") -> int:
 
 
 def _numbers(levels: str) -> list[int]:
-    try:
-        numbers = [int(part) for part in levels.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or min(numbers) < 1:
-        raise UserError(f"--levels {levels!r} must be numbers of streams, such as 5,10,20")
-    return numbers
-
-
-def _seconds(text: str) -> float:
-    scale = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:], 0.0)
-    number = text[:-1].replace(".", "", 1)
-    if not scale or not number.isdigit() or float(text[:-1]) <= 0:
-        raise UserError(f"--soak {text!r} must be a time such as 90s, 30m or 8h")
-    return float(text[:-1]) * scale
+    numbers = [whole(part, _MOST_STREAMS) for part in levels.split(",")]
+    if not all(numbers):
+        raise UserError(f"--levels {levels!r} must be numbers of streams up to {_MOST_STREAMS:,}, such as 5,10,20")
+    return [number for number in numbers if number]

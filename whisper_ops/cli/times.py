@@ -1,14 +1,12 @@
 """Moments as people write them."""
 
-import re
 import time
 from datetime import datetime
 from typing import Any
 
 import click
 
-_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)(?:\s+ago)?")
+from whisper_ops.units import amount, seconds
 
 
 class Moment(click.ParamType[float]):
@@ -20,13 +18,13 @@ class Moment(click.ParamType[float]):
         """UTC epoch seconds."""
         if isinstance(value, float):
             return value
-        ago = _AGO.fullmatch(value.strip().lower())
-        if ago and ago[2] in _UNITS:
-            return time.time() - float(ago[1]) * _UNITS[ago[2]]
-        try:
-            return float(value)
-        except ValueError:
-            pass
+        text = value.strip().lower()
+        epoch = amount(text)
+        if epoch is not None and not epoch[1]:
+            return epoch[0]
+        ago = seconds(text.removesuffix("ago"))
+        if ago is not None:
+            return time.time() - ago
         try:
             return datetime.fromisoformat(value.strip()).timestamp()
         except ValueError:

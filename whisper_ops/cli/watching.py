@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from whisper_ops.cli.options import ca_option, token_option
+from whisper_ops.units import Length
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -16,8 +17,8 @@ def watch_options(function: F) -> F:
     for option in (
         click.option(
             "--interval",
-            type=click.FloatRange(0.1, 86_400),
-            help="Seconds from poll to poll.  [default: 1, or [poll] of whisper-ops.toml]",
+            type=Length(0.1, 86_400),
+            help="From poll to poll.  [default: 1, or [poll] of whisper-ops.toml]",
         ),
         ca_option,
         token_option,
