@@ -24,19 +24,32 @@ def test_every_dialect_keeps_the_protocol_and_names_nonsense(name: str) -> None:
         assert "not a message" in said.reason
 
 
+def partial(segment: int, text: str) -> str:
+    """As the server words it."""
+    said = ipc.Partial(stream=1, segment=segment, text=text, stable_chars=0, start=0.0, end=1.0, covered_s=1.0)
+    return json.dumps(native.partial(said, 0.1))
+
+
+def final(segment: int, text: str) -> str:
+    said = ipc.Final(
+        stream=1, segment=segment, text=text, start=0.0, end=1.0, covered_s=1.0, settled_s=1.0, delay_s=0.1
+    )
+    return json.dumps(native.final(said))
+
+
 def test_native_finals_are_committed_in_order_and_partials_are_the_tail() -> None:
     client = NativeClient()
-    assert client.read('{"type":"status","state":"connected","message":"Connected","elapsed_ms":1}') is None
+    assert client.read(json.dumps(native.status("connected", "Connected", 1.0))) is None
     told = native.ready("c", 1, server_id="s", total_gpus=2, setup_time_ms=3.0, resume_token="r")
     assert client.read(json.dumps(told)) == Ready(1, "c", "s", 2)
     assert client.read(json.dumps(native.undecoded(ipc.Undecoded(1, 0, 0.0, 1.0)))) is None
-    assert client.read('{"type":"partial","segment":0,"text":"We are","stable_chars":0}') == Shown("", "We are")
-    assert client.read('{"type":"partial","segment":1,"text":"Is"}') == Shown("", "We are Is")
-    assert client.read('{"type":"final","segment":1,"text":"Is it?"}') == Shown("", "We are Is it?")
-    assert client.read('{"type":"final","segment":0,"text":"We are."}') == Shown("We are. Is it?", "")
+    assert client.read(partial(0, "We are")) == Shown("", "We are")
+    assert client.read(partial(1, "Is")) == Shown("", "We are Is")
+    assert client.read(final(1, "Is it?")) == Shown("", "We are Is it?")
+    assert client.read(final(0, "We are.")) == Shown("We are. Is it?", "")
     # A partial of a segment that is final already changes nothing.
-    assert client.read('{"type":"partial","segment":0,"text":"We"}') == Shown("", "")
-    assert client.read('{"type":"done","audio_s":1,"segments":2}') == Done()
+    assert client.read(partial(0, "We")) == Shown("", "")
+    assert client.read(json.dumps(native.done(ipc.Done(1, 1.0, 2)))) == Done()
 
 
 def test_native_refusals_and_faults_are_told_apart() -> None:
