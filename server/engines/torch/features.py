@@ -70,7 +70,7 @@ class Features:
             raw = self._frames[self._uploaded(places), :frames]
         except BaseException:
             for key in keys:
-                self._forget(key)
+                self.forget(key)
             raise
         for kept, audio in zip(taken, cut, strict=True):
             kept.whole = max(kept.whole, _whole(len(audio)))
@@ -86,7 +86,8 @@ class Features:
         self._seam.upload(target, data)
         return target
 
-    def _forget(self, key: Hashable | None) -> None:
+    def forget(self, key: Hashable | None) -> None:
+        """Keep nothing of a window, whose frames may be no numbers."""
         if key in self._kept:
             self._free.append(self._kept.pop(key).place)
 

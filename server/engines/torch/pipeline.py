@@ -173,7 +173,7 @@ class Pipeline:
     def _encode(self, batch: Batch) -> None:
         with self._seam.lane(ENCODE):
             self._seam.wait(self._admitted)
-            keys = [(w.row.stream, w.row.at_s) if w.row.stream is not None else None for w in batch.works]
+            keys = [work.key for work in batch.works]
             audios = [work.row.audio for work in batch.works]
             self._slots.encode(self._features.batch(keys, audios, batch.frames))
             self.counts.encodes += 1
@@ -257,7 +257,7 @@ class Pipeline:
             heapq.heappush(self._free, work.slot)
             work.slot = -1
 
-    @staticmethod
-    def _fail(work: Work, error: Exception) -> None:
+    def _fail(self, work: Work, error: Exception) -> None:
         work.over = True
+        self._features.forget(work.key)
         work.tell(error)

@@ -36,6 +36,11 @@ class Work:
     over: bool = False
 
     @property
+    def key(self) -> tuple[int, float] | None:
+        """What names the begin of its window."""
+        return None if self.row.stream is None else (self.row.stream, self.row.at_s)
+
+    @property
     def position(self) -> int:
         """Where the newest token stands, which may not have been read yet."""
         return len(self.prompt) + self.steps

@@ -10,6 +10,7 @@ import gc
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -184,11 +185,13 @@ class HostSeam:
 
     def replay(self, key: Hashable, fn: Callable[..., None], buffers: Sequence[Tensor], lane: str = DECODE) -> None:
         """See `Seam`."""
-        _, new = self._held.get((lane, key), buffers)
+        shape, new = self._held.get((lane, key), buffers)
         if new:
-            # As a capture is: what must not be run twice shows here.
-            fn(*buffers)
-        fn(*buffers)
+            # As a capture is rehearsed: what must not be run twice shows here. And as a graph does, a later call runs
+            # what was captured, on the buffers of that time, whatever is handed in.
+            shape.graph = partial(fn, *buffers)
+            shape.graph()
+        shape.graph()
 
     def upload(self, target: Tensor, source: NDArray[Any]) -> None:
         """See `Seam`."""

@@ -1,6 +1,7 @@
 """Rows in static slots: whatever joins, leaves or breaks beside a row, it says what it says alone."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -142,6 +143,15 @@ def test_a_poisoned_row_is_lost_alone_and_its_slot_serves_again() -> None:
     assert bench.said(SOME) == _each_alone(SOME)
 
 
+def test_of_a_row_that_failed_no_frames_are_kept() -> None:
+    bench = Bench()
+    good = Asked(2, cap=9, stream=7)
+    broken = replace(good, audio=np.full(16000, np.nan, np.float32))
+    first, again = bench.said([broken]), bench.said([good])
+    assert isinstance(first[0], PoisonedError)
+    assert again == [alone(Asked(2, cap=9))]
+
+
 def test_a_forced_beginning_is_one_pass_and_goes_on_as_the_same_tokens_would() -> None:
     whole = _alone(3, 1.25, 21)
     steps = Bench()
@@ -231,6 +241,13 @@ def test_a_captured_shape_whose_buffers_moved_is_an_error_and_no_wrong_text() ->
     seam.replay("key", lambda x: x.add_(0), (first,))
     with pytest.raises(RuntimeError, match="moved"):
         seam.replay("key", lambda x: x.add_(0), (second,))
+
+
+def test_a_shape_runs_what_was_captured_and_not_what_a_later_call_brings() -> None:
+    seam, buffer, ran = HostSeam(), torch.zeros(1), []
+    for name in ("first", "second"):
+        seam.replay("key", lambda _, name=name: ran.append(name), (buffer,))
+    assert set(ran) == {"first"}
 
 
 def test_shapes_held_ready_are_bounded_and_the_oldest_goes() -> None:
