@@ -12,7 +12,7 @@ TORCH := .venv-torch
 # What one test may take in parallel; two cores carry two workers.
 JOBS ?= 2
 
-.PHONY: help setup demo test test-slow test-torch test-chaos test-attack lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-gpu bench-gpu-server bench-heard bench-history bench-sources bench-kills bench-night clean requirements audit system-packages
+.PHONY: help setup demo test test-slow test-torch test-chaos test-attack lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-gpu bench-gpu-server bench-host bench-languages bench-heard bench-history bench-sources bench-kills bench-night clean requirements audit system-packages
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -118,6 +118,12 @@ bench-gpu: $(UV) ## the torch engine on the first GPU, else this CPU: streams, t
 
 bench-gpu-server: $(VENV)/.dev ## the server's promises with CTranslate2 and CUDA on the first GPU, and a recording of its NVML readings
 	@$(BIN)/python -m tests.bench.bench_gpu_server
+
+bench-host: $(VENV)/.dev ## what 100 and 560 streams cost the host of one worker, with an engine that computes nothing (1 minute)
+	@$(BIN)/python -m tests.bench.bench_host
+
+bench-languages: $(VENV)/.dev ## what a short audio context costs a multilingual model (MODEL=FOLDER) in five languages (10 minutes)
+	@$(BIN)/python -m tests.bench.bench_languages
 
 bench-server: $(VENV)/.dev ## the server's promises: streams at a latency, idle and silent streams, refusals, faults; WhisperLive beside it (9 minutes)
 	@$(BIN)/python -m tests.bench.bench_server

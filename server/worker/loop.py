@@ -13,6 +13,7 @@ from server.engines.base import Engine, EngineInfo, Hypothesis, RowEngine, Unfit
 from server.settings import SimulatedLaw
 from server.worker.figures import Figures
 from server.worker.scheduler import CONTEXTS_SECONDS, contexts_from, next_batch, next_due
+from server.worker.service_time import ServiceTime
 from server.worker.stream import Stream, Window
 from server.worker.vad import LevelVad, SileroVad, Vad
 
@@ -20,6 +21,8 @@ log = logging.getLogger("whisper_ops.worker")
 
 PROGRESS_SECONDS = 0.25
 BEAT_SECONDS = 1.0
+LOOK_SECONDS = 0.004
+"""Between two looks at what is due, which asks every stream."""
 
 
 def make_engine(start: ipc.Start) -> Engine:
@@ -64,6 +67,8 @@ class Worker:
         self._taken = 0
         """Batches that occupy a lane."""
         self._kicked: asyncio.TimerHandle | asyncio.Handle | None = None
+        self._kick_at = self._looked_at = float("-inf")
+        self._by_rows = False
         self._surplus: asyncio.TimerHandle | None = None
         self._reported: dict[int, tuple[float, float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -156,6 +161,7 @@ class Worker:
 
     async def _run(self, start: ipc.Start) -> None:
         self._max_batch, self._lanes = start.max_batch, start.lanes
+        self._service = ServiceTime(start.lanes, start.max_batch)
         self._pool = ThreadPoolExecutor(start.lanes, "decode")
         began = self._clock()
         try:
@@ -166,7 +172,7 @@ class Worker:
             self.channel.send(ipc.Broken(str(error) if unfit else f"{type(error).__name__}: {error}", unfit))
             self.channel.flush()
             return
-        self._engine = engine
+        self._engine, self._by_rows = engine, isinstance(engine, RowEngine)
         took, memory = self._clock() - began, info.details.get("memory")
         self.channel.send(ipc.Loaded(info.compute_type, took, start.max_batch, info.languages, info.codes, memory))
         self._kick()
@@ -190,19 +196,23 @@ class Worker:
             self._kick()
 
     def _kick(self, delay: float = 0.0) -> None:
-        """Look for due work soon; once, however often it is asked for."""
+        """Look for due work soon; once, however often it is asked for, and not for each chunk of each stream."""
+        loop = asyncio.get_running_loop()
+        at = max(loop.time() + delay, self._looked_at + LOOK_SECONDS)
         if self._kicked is not None:
+            if self._kick_at <= at:
+                return
             self._kicked.cancel()
-        self._kicked = asyncio.get_running_loop().call_later(delay, self._dispatch)
+        self._kick_at, self._kicked = at, loop.call_at(at, self._dispatch)
 
     def _dispatch(self) -> None:
-        self._kicked = None
+        self._kicked, self._looked_at = None, asyncio.get_running_loop().time()
         if self._engine is None:
             return
         now = self._clock()
         while self._taken < self._lanes:
             jobs = [job for stream in self._streams.values() if (job := stream.job())]
-            batch = next_batch(jobs, now, self._max_batch)
+            batch = next_batch(jobs, now, self._service.rows() if self._by_rows else self._max_batch)
             if not batch:
                 due = next_due(jobs)
                 if due is not None:
@@ -222,8 +232,9 @@ class Worker:
                 await self._decode_batch(windows)
         finally:
             del self._running[id(windows)]
-        rows = [window.row for window in windows]
-        self._figures.decoded(len(rows), sum(len(row.audio) for row in rows), began, self._clock())
+        rows, ended = [window.row for window in windows], self._clock()
+        self._figures.decoded(len(rows), sum(len(row.audio) for row in rows), began, ended)
+        self._service.decoded(len(rows), rows[0].context_s, ended - began)
 
     async def _decode_batch(self, windows: list[Window]) -> None:
         assert self._engine is not None
@@ -300,6 +311,10 @@ class Worker:
     def _beat(self, now: float) -> None:
         assert self._engine is not None
         speaking = sum(stream.speaking for stream in self._streams.values())
+        if self._by_rows:
+            cadence = self._service.cadence(self._start.cadence_s, speaking)
+            for stream in self._streams.values():
+                stream.cadence = cadence
         oldest = now - min(self._running.values(), default=now)
         memory = self._engine.memory_bytes(len(self._streams))
         self.channel.send(self._figures.beat(now, oldest, speaking, memory, self._engine.reserved_bytes()))

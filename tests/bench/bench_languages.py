@@ -1,8 +1,9 @@
 """`make bench-languages`: what a short audio context costs a multilingual model, language by language.
 
-MODEL names the folder of a multilingual CTranslate2 model. The speech are Debian's recorded prompts of Asterisk with their
-texts: English, Spanish, French, Italian and Russian (asterisk-core-sounds-LANGUAGE and -LANGUAGE-wav), 8 kHz as on the
-telephone. The texts are not always what was recorded, so a context is held against 30 s of padding, on the same clips.
+MODEL names the folder of a multilingual CTranslate2 model. The speech are Debian's recorded prompts of Asterisk with
+their texts: English, Spanish, French, Italian and Russian (asterisk-core-sounds-LANGUAGE and -LANGUAGE-wav), 8 kHz as
+on the telephone. The texts are not always what was recorded, so a context is held against 30 s of padding on the same
+clips.
 """
 
 import gzip

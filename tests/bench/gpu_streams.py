@@ -101,8 +101,8 @@ class _Stream:
 class Front:
     """The other end of a worker. Use within its `async with`."""
 
-    def __init__(self, start: ipc.Start, track: bytes) -> None:
-        self._start, self._track = start, track
+    def __init__(self, start: ipc.Start, track: bytes, module: str = "server.worker") -> None:
+        self._start, self._track, self._module = start, track, module
         self._channel = ipc.Channel(ipc.ToFront, self._hear, self._hang_up)
         self._loaded, self._gone = asyncio.Event(), asyncio.Event()
         self._streams: dict[int, _Stream] = {}
@@ -115,7 +115,7 @@ class Front:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
-            command = sys.executable, "-m", "server.worker", str(theirs.fileno()), "text"
+            command = sys.executable, "-m", self._module, str(theirs.fileno()), "text"
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
             self._process = await asyncio.create_subprocess_exec(
                 *command, pass_fds=[theirs.fileno()], env=environment, stdin=asyncio.subprocess.DEVNULL

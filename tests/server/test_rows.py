@@ -2,10 +2,13 @@
 
 import asyncio
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
-from server.engines.base import EngineInfo, Hypothesis, Row, UnfitError
+from server.engines.base import Done, EngineInfo, Hypothesis, Row, UnfitError
 from server.front.supervisor import lanes, threads
+from server.settings import SimulatedLaw
+from tests.server.test_streams import spoken
 from tests.server.virtual import FlawedEngine, World, run
 
 
@@ -81,3 +84,43 @@ def test_torchs_engine_gets_two_lanes_and_all_cores_of_its_device() -> None:
     assert lanes(with_torch) == 2
     assert threads(with_torch) >= 1
     assert threads(replace(with_torch, engine="ctranslate2")) == 1
+
+
+class ByRows(FlawedEngine):
+    """Ends its rows one by one, the first at once and the others a tenth of a second apart."""
+
+    def start(self, rows: Sequence[Row], done: Done) -> None:
+        loop = asyncio.get_running_loop()
+        for place, heard in enumerate(super().decode(rows)):
+            loop.call_later(0.1 * place, done, place, heard)
+
+
+def test_each_row_of_a_batch_is_told_when_it_ends_and_no_word_is_lost() -> None:
+    async def main() -> None:
+        world = await World(engine=ByRows).ready()
+        clients = [await world.client().connected() for _ in range(4)]
+        await asyncio.gather(*(client.speak(9.0) for client in clients))
+        for client in clients:
+            await client.end()
+            assert client.text.split() == spoken(9.0)
+            assert len(client.of("partial")) >= 8
+        await world.close()
+
+    run(main)
+
+
+def test_an_engine_that_is_full_gets_fewer_partials_from_everybody_and_finals_stay_quick() -> None:
+    async def main() -> None:
+        law = SimulatedLaw(a_seconds=0.1, b_seconds=0.05)
+        world = await World(engine=ByRows, law=law, max_connections_per_gpu=16).ready()
+        clients = [await world.client().connected() for _ in range(16)]
+        await asyncio.gather(*(client.speak(20.0) for client in clients))
+        counts = [len(client.of("partial")) for client in clients]
+        assert max(counts) < 30
+        assert min(counts) >= max(counts) - 4
+        for client in clients:
+            await client.end()
+            assert client.text.split() == spoken(20.0)
+        await world.close()
+
+    run(main)
