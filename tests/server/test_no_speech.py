@@ -1,8 +1,11 @@
 """Text that a model makes of no speech is not told; what was said is, though it be short or quiet."""
 
 import asyncio
+import base64
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from server.engines.base import Hypothesis, Row
 from server.worker.no_speech import is_noise
 from server.worker.stream import Stream
 from server.worker.vad import LevelVad, Voice
-from tests.server.virtual import FlawedEngine, World, loud, run
+from tests.server.virtual import Client, FlawedEngine, World, loud, run
 
 NOISE = Hypothesis("I'm not a fan of the game", no_speech=0.85, log_probability=-2.4)
 SPEECH = Hypothesis("seven", no_speech=0.3, log_probability=-0.5)
@@ -100,6 +103,66 @@ def test_a_text_that_turns_out_to_be_noise_is_taken_back() -> None:
     events = _events(SPEECH, NOISE)
     assert [event.text for event in events if isinstance(event, ipc.Partial)] == ["seven", ""]
     assert not [event for event in events if isinstance(event, ipc.Final)]
+
+
+class Fickle(FlawedEngine):
+    """Takes the first windows of each utterance for speech and the whole of it for noise, but for the second one."""
+
+    def decode(self, rows: Sequence[Row]) -> list[Hypothesis]:
+        super().decode(rows)
+        return [SPEECH if len(row.audio) < 24000 or row.at_s > 3 else replace(NOISE, no_speech=0.99) for row in rows]
+
+
+@pytest.mark.parametrize("path", ["/ws", "/", "/asr", "/v1/realtime"])
+def test_every_dialect_takes_back_what_was_shown(path: str) -> None:
+    async def main() -> None:
+        world = await World(engine=Fickle).ready()
+        client = world.client(path)
+        if path == "/":
+            client.say(json.dumps({"uid": "u", "task": "transcribe", "model": "m", "audio_format": "int16"}))
+        if path == "/v1/realtime":
+            audio = {"input": {"format": {"type": "audio/pcm", "rate": 16000}}}
+            client.say(json.dumps({"type": "session.update", "session": {"type": "transcription", "audio": audio}}))
+        await asyncio.sleep(0.5)
+        await _say(client, path, 2.0, 1.5)
+        shown = [m for m in client.messages if "seven" in json.dumps(m)]
+        assert path == "/v1/realtime" or shown
+        assert not _shows(path, client.messages)
+        await _say(client, path, 2.0, 1.5)
+        assert _shows(path, client.messages)
+        client.leave()
+        await client.finished()
+        await world.close()
+
+    run(main)
+
+
+async def _say(client: Client, path: str, *seconds: float) -> None:
+    """Speech, then silence, in the form of the dialect."""
+    for level, length in zip((0.3, 0.0), seconds, strict=True):
+        if path != "/v1/realtime":
+            await client.speak(length, level=level)
+            continue
+        for k in range(round(length * 10)):
+            sound = loud(1600, 1600 * k) if level else bytes(3200)
+            client.say(json.dumps({"type": "input_audio_buffer.append", "audio": base64.b64encode(sound).decode()}))
+            await asyncio.sleep(0.1)
+
+
+def _shows(path: str, messages: list[dict[str, Any]]) -> bool:
+    """Whether a client that goes by all of these shows a word in the end."""
+    match path:
+        case "/ws":
+            texts = [m["text"] for m in messages if m["type"] in ("partial", "final")]
+            return bool(texts[-1])
+        case "/":
+            return bool([m for m in messages if "segments" in m][-1]["segments"])
+        case "/asr":
+            last = messages[-1]
+            return bool(last["lines"] or last["buffer_transcription"])
+    kinds = [m["type"] for m in messages]
+    assert kinds.count("input_audio_buffer.speech_started") == kinds.count("input_audio_buffer.speech_stopped")
+    return bool([m for m in messages if m["type"].endswith(".completed")][-1]["transcript"])
 
 
 def test_what_is_stable_stays() -> None:

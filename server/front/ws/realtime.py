@@ -160,6 +160,8 @@ class RealtimeConnection(Conversation):
     async def say(self, session: Session, message: ipc.Message) -> bool:  # noqa: ARG002  # the dialect's hook
         """See `Conversation`."""
         match message:
+            case ipc.Partial(text=""):
+                await self._taken_back(message)
             case ipc.Partial():
                 await self._started(message.segment, message.start)
                 await self._delta(message.text[: message.stable_chars])
@@ -182,6 +184,13 @@ class RealtimeConnection(Conversation):
                 await self.close(CLOSE_CODES.get(message.code, 1011), message.reason)
                 return True
         return False
+
+    async def _taken_back(self, message: ipc.Partial) -> None:
+        """What was shown is no speech: an item that began ends without text, as OpenAI's do."""
+        if not self._manual and message.segment == self._segment:
+            await self._stopped(message.end)
+            await self._complete()
+            self._item, self._segment = None, -1
 
     async def _failed(self, message: ipc.Undecoded) -> None:
         """Speech has no text: the item that it is part of is told of it, after whatever text there was."""
