@@ -59,7 +59,18 @@ class Page:
             while True:
                 answer = json.loads(await self._connection.recv())
                 if answer.get("id") == self._number:
+                    assert "result" in answer, answer
                     return dict(answer["result"])
+
+    async def loaded(self) -> None:
+        """Wait for the page: a script that begins before would be thrown away with what was there first."""
+        async with asyncio.timeout(60):
+            while True:
+                with contextlib.suppress(AssertionError):
+                    state = await self.call("Runtime.evaluate", expression="document.readyState + location.protocol")
+                    if state["result"].get("value") == "completehttp:":
+                        return
+                await asyncio.sleep(0.1)
 
     async def value(self, script: str) -> Any:
         answer = await self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
@@ -90,7 +101,9 @@ async def browser(folder: Path, address: str) -> AsyncIterator[Page]:
         port = found.read_text().split()[0]
         target = await _target(port, address)
         async with connect(target, max_size=None, ping_interval=None) as connection:
-            yield Page(connection)
+            page = Page(connection)
+            await page.loaded()
+            yield page
     finally:
         process.terminate()
         await asyncio.wait_for(process.wait(), 20)
