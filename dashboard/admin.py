@@ -11,6 +11,7 @@ import httpx
 
 from dashboard.beside import Beside
 from whisper_ops import trust
+from whisper_ops.answers import MAX_REPLY_BYTES, fetch
 from whisper_ops.errors import UserError
 
 _DEADLINE_SECONDS = 10.0
@@ -76,10 +77,14 @@ class Admin:
             async with httpx.AsyncClient(
                 transport=self._transport, timeout=_DEADLINE_SECONDS, verify=trust.context()
             ) as client:
-                answer = await client.request(method, url.rstrip("/") + path, json=body, headers=headers)
+                answer = await fetch(
+                    client, method, url.rstrip("/") + path, limit=MAX_REPLY_BYTES, seconds=_DEADLINE_SECONDS,
+                    json=body, headers=headers,
+                )  # fmt: skip
         except httpx.HTTPError as error:
             raise UserError(f"{server} could not be asked: {str(error) or type(error).__name__}") from error
-        if answer.status_code in {401, 403}:
-            raise UserError(f"{server} refused the admin token ({answer.status_code})")
-        if not answer.is_success:
-            raise UserError(f"{server} answered {answer.status_code} to {method} {path}: {answer.text[:120]}")
+        if answer.status in {401, 403}:
+            raise UserError(f"{server} refused the admin token ({answer.status})")
+        if not httpx.codes.is_success(answer.status):
+            said = answer.body[:120].decode("utf-8", "replace")
+            raise UserError(f"{server} answered {answer.status} to {method} {path}: {said}")

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 from dashboard.servers import Server
 from dashboard.source import Source, SourceError
 
+MAX_REPLICAS = 1000
+
 
 class DnsName:
     """The replicas of one server; `make_source` makes what polls the one at an address."""
@@ -29,4 +31,6 @@ class DnsName:
         except OSError as error:
             raise SourceError(f"unknown host {self._host}") from error
         addresses = sorted({str(address[0]) for *_, address in found})
+        if len(addresses) > MAX_REPLICAS:
+            raise SourceError(f"{self._host} has {len(addresses):,} addresses; at most {MAX_REPLICAS:,} are polled")
         return {address: lambda address=address: self._make_source(address) for address in addresses}  # type: ignore[misc]  # the default binds this address

@@ -14,6 +14,7 @@ from whisper_ops.addresses import PLAIN, parsed, shown
 from whisper_ops.errors import UserError
 from whisper_ops.files import read_text
 from whisper_ops.secrets import read_token
+from whisper_ops.typed import short
 
 DEFAULT_CONFIG = Path("whisper-ops.toml")
 KINDS = (
@@ -74,7 +75,7 @@ def from_argument(argument: str) -> Server:
     Raises:
         UserError: it is no address, or holds a token.
     """
-    match = _ARGUMENT.fullmatch(argument.strip())
+    match = _ARGUMENT.fullmatch(short(argument, "a server's address", 4_000).strip())
     if match is None:
         raise UserError("an empty server address; give one like http://localhost:8000")
     kinds = [kind for kind in match["kinds"].split("+") if kind]

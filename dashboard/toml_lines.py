@@ -8,6 +8,7 @@ import msgspec
 
 from whisper_ops.errors import UserError
 from whisper_ops.files import parse_toml, read_text
+from whisper_ops.typed import LINE
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -51,7 +52,7 @@ class TomlFile:
     def line(self, table: str, number: int = 0, key: str = "") -> int:
         """Where a key stands; where its table begins when the key is not there."""
         found, seen, inside = 1, -1, False
-        for at, text in enumerate(self.text.splitlines(), 1):
+        for at, text in enumerate((line[:LINE] for line in self.text.splitlines()), 1):
             header = _HEADER.match(text)
             if header:
                 # A table may be written [alert.full] or as the nth [[server]].

@@ -5,6 +5,7 @@ read as they come over the wire and decoded here, one layer deep and no further 
 """
 
 import asyncio
+import time
 import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,7 +13,11 @@ from typing import Any, NamedTuple
 import httpx
 
 MAX_BYTES = 16 * 1024 * 1024
-"""A snapshot of 64 GPUs is some 60 kB, a large Prometheus page 2 MB; more than this is something else."""
+"""A large Prometheus page has 2 MB; more than this is something else."""
+MAX_JSON_BYTES = 4 * 1024 * 1024
+"""A snapshot of 64 GPUs is some 60 kB. No JSON reader can be interrupted, so this is also a tenth of a second."""
+MAX_REPLY_BYTES = 64 * 1024
+"""Of the answer to a call that does something."""
 SECONDS = 10.0
 
 ACCEPTED = "gzip, deflate"
@@ -71,16 +76,37 @@ async def fetch_request(
     return Answer(response.status_code, body.whole(), response.headers)
 
 
-def fetch_now(client: httpx.Client, path: str, params: Mapping[str, Any], *, limit: int = MAX_BYTES) -> Answer:
-    """As `fetch`, for who has no event loop; time is bounded by the client for each piece of the answer.
+async def status_of(client: httpx.AsyncClient, method: str, url: str, *, seconds: float, **asked: Any) -> int:  # noqa: ANN401  # as fetch
+    """Ask, and look at nothing but the status: what else is sent is not read.
+
+    Raises:
+        httpx.HTTPError: nobody answered within `seconds`.
+    """
+    request = client.build_request(method, url, **asked)
+    try:
+        async with asyncio.timeout(seconds):
+            response = await client.send(request, stream=True)
+            await response.aclose()
+    except TimeoutError as error:
+        raise httpx.ReadTimeout(f"gave no answer within {seconds:g} s", request=request) from error
+    return response.status_code
+
+
+def fetch_now(
+    client: httpx.Client, path: str, params: Mapping[str, Any], *, limit: int = MAX_BYTES, seconds: float = 60.0
+) -> Answer:
+    """As `fetch`, for who has no event loop; the client's own timeout bounds each piece of the answer.
 
     Raises:
         httpx.HTTPError: as there.
     """
+    deadline = time.monotonic() + seconds
     with client.stream("GET", path, params=dict(params), headers={"Accept-Encoding": ACCEPTED}) as response:
         body = _Body(response, limit)
         for chunk in response.iter_raw():
             body.add(chunk)
+            if time.monotonic() > deadline:
+                raise httpx.ReadTimeout(f"gave no whole answer within {seconds:g} s", request=response.request)
     return Answer(response.status_code, body.whole(), response.headers)
 
 

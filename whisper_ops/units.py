@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import click
 
 from whisper_ops.errors import UserError
+from whisper_ops.typed import LINE
 
 Kind = Literal["time", "size", "speed", "share", "power", "temperature", "frequency", "cores"]
 
@@ -96,7 +97,7 @@ def number(text: str, most: float = 1e18) -> float | None:
 
 def amount(text: str) -> tuple[float, str] | None:
     """A number and the unit behind it as it was written, of an option or a setting; None where it is no such thing."""
-    match = _AMOUNT.fullmatch(text)
+    match = _AMOUNT.fullmatch(text) if len(text) <= LINE else None
     if match is None:
         return None
     number = float(match["number"].replace("_", ""))
@@ -106,7 +107,7 @@ def amount(text: str) -> tuple[float, str] | None:
 def seconds(text: str, bare: str = "s") -> float | None:
     """`90`, `90s`, `1.5 h`, `1h30m` in seconds; a bare number is in `bare`; None where it is no length of time."""
     total, at, sizes = 0.0, 0, list[float]()
-    stripped = text.strip()
+    stripped = text.strip() if len(text) <= LINE else ""
     while at < len(stripped):
         match = _PART.match(stripped, at)
         unit = None if match is None else UNITS.get(match["unit"].lower() or bare)
@@ -130,7 +131,7 @@ def length(text: str, option: str, *, zero: bool = False) -> float:
 
 def rate(text: str, option: str) -> float:
     """`40/min` in events a second; UserError when it is none."""
-    match = _RATE.fullmatch(text)
+    match = _RATE.fullmatch(text) if len(text) <= LINE else None
     unit = None if match is None else UNITS.get(match["unit"].lower())
     if match is None or unit is None or unit.kind != "time" or not math.isfinite(float(match["number"])):
         raise UserError(f"{option} takes a rate such as 40/min or 0.5/s, not {text!r}")

@@ -9,6 +9,7 @@ import msgspec
 
 from capacity.tables.cells import number
 from whisper_ops.errors import UserError
+from whisper_ops.typed import short
 from whisper_ops.units import Kind, unit_of
 
 _BETWEEN = re.compile(r"\s*(?:-|–|—|\.{2,3}|…|\bto\b)\s*")
@@ -104,7 +105,7 @@ def _parts(where: str, value: object) -> dict[str, object]:
         return {"low": value[0], "high": value[-1], **({"typical": value[1]} if len(value) == 3 else {})}
     if not isinstance(value, str):
         return {"low": value, "high": value}
-    text = value.strip()
+    text = short(value, where).strip()
     typical = _TYPICAL.search(text)
     ends = _BETWEEN.split(text[: typical.start()] if typical else text)
     if len(ends) == 1:

@@ -9,6 +9,7 @@ import msgspec
 from capacity.importing.figures import Moment
 from whisper_ops import trust
 from whisper_ops.addresses import parsed, shown
+from whisper_ops.answers import fetch_now
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.snapshot import Identity, Snapshot
 from whisper_ops.units import whole
@@ -16,6 +17,8 @@ from whisper_ops.units import whole
 _POINTS = 10_000
 """Prometheus answers at most 11,000 points a series."""
 _TIMEOUT_SECONDS = 60.0
+_ANSWER_BYTES = 32 * 1024 * 1024
+"""Of one query over one window: a thousand series of a thousand points."""
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -197,8 +200,8 @@ def _ask(client: httpx.Client, promql: str, window: Range) -> list[dict[str, Any
 
 def _get(client: httpx.Client, path: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
     try:
-        answer = client.get(path, params=asked)
-        body: Any = answer.json()
+        answer = fetch_now(client, path, asked, limit=_ANSWER_BYTES)
+        body: Any = msgspec.json.decode(answer.body)
     except httpx.HTTPError as error:
         said = trust.untrusted(str(client.base_url), error)
         raise UserError(said or f"cannot reach Prometheus at {client.base_url}: {error}", Exit.UNREACHABLE) from error
@@ -207,7 +210,7 @@ def _get(client: httpx.Client, path: str, asked: dict[str, Any]) -> list[dict[st
             f"{client.base_url} does not answer like Prometheus; name its address without a path"
         ) from error
     if not isinstance(body, dict) or body.get("status") != "success":
-        why = body.get("error", answer.status_code) if isinstance(body, dict) else answer.status_code
+        why = body.get("error", answer.status) if isinstance(body, dict) else answer.status
         raise UserError(f"Prometheus at {client.base_url} refused the query {asked['query']!r}: {why}")
     found: list[dict[str, Any]] = body["data"]["result"]
     return found

@@ -12,6 +12,9 @@ from capacity.load.orders import LevelOrder
 from capacity.load.two_step import NoRoomError, handed_out
 from whisper_ops import trust, wire
 
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""Of one message: WhisperLiveKit sends its whole transcript each time, a day of talk in 1 MB."""
+
 SHUT = (OSError, InvalidHandshake, InvalidURI, WebSocketException)
 """What `address` and `connecting` raise when a stream does not get in."""
 TOKEN_KEPT = "the token was not sent"  # noqa: S105  # a sentence
@@ -52,7 +55,7 @@ def connecting(to: Address, seconds: float) -> connect:
         ssl=trust.context_for(to.url),
         additional_headers=to.headers,
         compression=None,  # sound does not compress, and it would be the generator's time
-        max_size=None,
+        max_size=MAX_MESSAGE_BYTES,
         ping_interval=None,  # the stream itself shows whether it lives
         proxy=None,
         open_timeout=seconds,

@@ -2,6 +2,7 @@
 
 import math
 import wave
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,6 +12,11 @@ import numpy.typing as npt
 from whisper_ops.errors import UserError
 
 Samples: TypeAlias = npt.NDArray[np.int16]
+
+MAX_SECONDS = 4 * 3600.0
+"""Of one file: what a header promises, or a small file decodes to, ends here."""
+_RATES = (1_000, 768_000)
+_DEMUXERS = {".wav": "wav", ".flac": "flac", ".mp3": "mp3", ".ogg": "ogg", ".opus": "ogg", ".m4a": "mov"}
 
 
 def read_audio(path: Path, rate: int) -> Samples:
@@ -55,11 +61,19 @@ def _read_wav(path: Path, rate: int) -> Samples:
         if file.getsampwidth() != 2:
             raise wave.Error(f"{8 * file.getsampwidth()} bits a sample")
         channels, from_rate = file.getnchannels(), file.getframerate()
+        if not _RATES[0] <= from_rate <= _RATES[1]:
+            raise ValueError(f"it has {from_rate:,} samples a second")
+        if file.getnframes() > MAX_SECONDS * from_rate:
+            raise _too_long()
         samples = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2")
     if not samples.size:
         raise ValueError("there are no samples in it")
     mono = samples.reshape(-1, channels).mean(axis=1).astype(np.int16) if channels > 1 else samples
     return resample(mono, from_rate, rate)
+
+
+def _too_long() -> ValueError:
+    return ValueError(f"it lasts more than {MAX_SECONDS / 3600:g} hours")
 
 
 def _read_with_av(path: Path, rate: int) -> Samples:
@@ -70,12 +84,17 @@ def _read_with_av(path: Path, rate: int) -> Samples:
             f"reading {path} needs PyAV; install whisper-ops[speech], or convert it to 16-bit wav"
         ) from None
     parts: list[npt.NDArray[Any]] = []
+    left = int(MAX_SECONDS * rate)
     try:
-        with av.open(str(path)) as container:
+        # Read by the demuxer of its name and no other: a playlist is one too, and opens whatever it names.
+        with path.open("rb") as file, av.open(file, mode="r", format=_DEMUXERS.get(path.suffix.lower())) as container:
             resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
-            for frame in container.decode(audio=0):
-                parts.extend(part.to_ndarray().reshape(-1) for part in resampler.resample(frame))
-            parts.extend(part.to_ndarray().reshape(-1) for part in resampler.resample(None))
+            for frame in chain(container.decode(audio=0), (None,)):
+                for part in resampler.resample(frame):
+                    parts.append(part.to_ndarray().reshape(-1))
+                    left -= len(parts[-1])
+                if left < 0:
+                    raise _too_long()
     except (av.FFmpegError, IndexError) as error:
         raise ValueError(str(error) or "no audio in it") from error
     if not parts:

@@ -4,6 +4,7 @@ A corpus is a folder of `NAME.wav` (or any container PyAV reads) beside `NAME.tx
 LibriSpeech's `.trans.txt` are read too. Word times lie beside the audio as `NAME.words.json`.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -23,6 +24,10 @@ RATE = 16000
 _AUDIO = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
 _ENCODING = "utf-8-sig"
 """UTF-8, whether or not an editor put a mark before it."""
+_TEXT_BYTES = 2**20
+"""Of the text of one clip: a day of speech."""
+_LISTING_BYTES = 64 * 2**20
+"""Of a list of transcripts, or the times of every word: LibriSpeech's longest has 30 kB, LJSpeech's 3 MB."""
 _SILENT = 33
 """A peak below, a thousandth of full scale, is no speech."""
 _OUTLAST_SECONDS = 0.5
@@ -193,8 +198,8 @@ def _times(source: Source, seconds: float, folder: Path) -> WordTimes:
     if not path.exists():
         raise UserError(f"{source.audio} has no word times; run {make}")
     try:
-        times = msgspec.json.decode(path.read_bytes(), type=WordTimes)
-    except (OSError, msgspec.DecodeError) as error:
+        times = msgspec.json.decode(_text(path, _LISTING_BYTES), type=WordTimes)
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
         raise UserError(f"cannot read the word times {path}: {error}; delete the file and run {make}") from error
     if not times.words:
         raise UserError(f"there is not one word in the word times {path}; delete the file and run {make}")
@@ -219,12 +224,13 @@ def _sources(folder: Path) -> Iterator[Source]:
 
 
 def _sounds(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _AUDIO)
+    # A pipe or a device of that name would be waited for without end.
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _AUDIO and path.is_file())
 
 
 def _beside(audio: Path, path: Path) -> Source:
     try:
-        return _source(audio, path.read_text(encoding=_ENCODING), path)
+        return _source(audio, _text(path, _TEXT_BYTES), path)
     except (OSError, UnicodeDecodeError) as error:
         return Source(audio, "", f"cannot read the text {path}: {_why(error)}")
 
@@ -239,6 +245,17 @@ def _source(audio: Path, text: str, found_in: Path) -> Source:
     return Source(audio, text.strip(), complaint)
 
 
+def _text(path: Path, limit: int) -> str:
+    """A file's text. A pipe, a device and a file without end are none."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "it is no regular file")
+    with path.open("rb") as file:
+        read = file.read(limit + 1)
+    if len(read) > limit:
+        raise OSError(errno.EFBIG, f"it has more than {limit // 2**20} MiB")
+    return read.decode(_ENCODING)
+
+
 def _why(error: OSError | UnicodeDecodeError) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"it is not UTF-8 at byte {error.start}; convert it, as iconv does"
@@ -247,7 +264,7 @@ def _why(error: OSError | UnicodeDecodeError) -> str:
 
 def _lines(listing: Path) -> list[str]:
     try:
-        return listing.read_text(encoding=_ENCODING).splitlines()
+        return _text(listing, _LISTING_BYTES).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the transcripts {listing}: {_why(error)}") from error
 

@@ -15,7 +15,7 @@ from capacity.speech.maker import Progress, make_default
 from capacity.speech.tones import make_tones
 from whisper_ops import published, trust, wire
 from whisper_ops.addresses import parsed, shown
-from whisper_ops.answers import ACCEPTED, Answer, UnreadableAnswer, fetch
+from whisper_ops.answers import ACCEPTED, MAX_JSON_BYTES, Answer, UnreadableAnswer, fetch
 from whisper_ops.bounds import possible
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.loose_json import NotJsonError, OtherShapeError, decode
@@ -108,7 +108,7 @@ async def poll(http: httpx.AsyncClient, target: Target, before: Before | None = 
     began = time.monotonic()
 
     async def get(path: str) -> bytes | None:
-        answer = await fetch(http, "GET", path, seconds=_DEADLINE_SECONDS)
+        answer = await fetch(http, "GET", path, limit=MAX_JSON_BYTES, seconds=_DEADLINE_SECONDS)
         if answer.status in _NO_SUCH_PATH:
             return None
         if answer.status != httpx.codes.OK:
@@ -151,7 +151,7 @@ async def reach(target: Target) -> Snapshot:
     """
     async with http_client(target) as http:
         try:
-            answer = await fetch(http, "GET", "/", seconds=_DEADLINE_SECONDS)
+            answer = await fetch(http, "GET", "/", limit=MAX_JSON_BYTES, seconds=_DEADLINE_SECONDS)
             if answer.status == httpx.codes.UNAUTHORIZED and "bearer" in _challenge(answer):
                 raise needs_token(target)
         except (httpx.ProtocolError, UnreadableAnswer):

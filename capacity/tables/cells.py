@@ -8,6 +8,8 @@ import math
 import re
 from typing import Literal, NamedTuple
 
+from whisper_ops.typed import LINE
+
 Mark = Literal[".", ","]
 MARKS: tuple[Mark, Mark] = (".", ",")
 _SPACES = " \u00a0\u2009\u202f"
@@ -34,11 +36,13 @@ class Number(NamedTuple):
 def is_nothing(cell: str) -> bool:
     """Whether a cell says that nothing is known."""
     word = cell.strip().lower()
-    return word in _NOTHING or _BRACKETED.fullmatch(word) is not None
+    return word in _NOTHING or (len(word) <= LINE and _BRACKETED.fullmatch(word) is not None)
 
 
 def number(cell: str) -> Number | None:
     """The cell as a number under each mark; None where it is none under either."""
+    if len(cell) > LINE:
+        return None
     match = _CELL.fullmatch(cell.strip().replace("−", "-"))
     if match is None:
         return None

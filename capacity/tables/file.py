@@ -11,6 +11,7 @@ from capacity.tables.cells import Mark, is_nothing
 from capacity.tables.table import Column, Row, Table
 from whisper_ops.errors import UserError
 from whisper_ops.files import read_bytes
+from whisper_ops.typed import short
 from whisper_ops.units import unit_of
 
 MOST_BYTES = 512 * 2**20
@@ -110,7 +111,7 @@ def _records(lines: list[Line], delimiter: str) -> Iterator[Record]:
 
 
 def _column(name: str) -> Column:
-    plain = " ".join(name.split())
+    plain = " ".join(short(name, "a column's name").split())
     match = _IN_BRACKETS.fullmatch(plain)
     if match is None:
         return Column(plain, plain)

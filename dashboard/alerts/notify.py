@@ -12,6 +12,7 @@ import msgspec
 from dashboard.alerts.book import Change
 from whisper_ops import trust
 from whisper_ops.addresses import parsed
+from whisper_ops.answers import status_of
 from whisper_ops.errors import UserError
 from whisper_ops.secrets import environment_for_others
 
@@ -88,17 +89,19 @@ class Notifier:
             if attempt:
                 await asyncio.sleep(_PAUSE_SECONDS * attempt)
             try:
-                answer = await client.post(
-                    self._webhook, content=message(change), headers={"Content-Type": "application/json"}
-                )
+                # What it has to say is not read: it may be endless, or never end.
+                status = await status_of(
+                    client, "POST", self._webhook, seconds=_WEBHOOK_SECONDS,
+                    content=message(change), headers={"Content-Type": "application/json"},
+                )  # fmt: skip
             except httpx.HTTPError as error:
                 why = f"could not be reached ({type(error).__name__})"
                 continue
-            if answer.is_success:
+            if httpx.codes.is_success(status):
                 self._worked(where)
                 return
-            why = f"answered {answer.status_code}"
-            if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+            why = f"answered {status}"
+            if status < httpx.codes.INTERNAL_SERVER_ERROR:
                 break  # it will not like it better the next time
         self._failed(where, f"{where} {why}; alerts go on without it")
 

@@ -29,6 +29,8 @@ class LocalSource:
             raise SourceError(f"the readings of {self.name} hang: NVML does not answer")
         loop = asyncio.get_running_loop()
         self._reading = loop.run_in_executor(self._pool, self._read)
+        # Who waited may have given up by then: nobody else asks what became of it.
+        self._reading.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(self._reading)
 
     async def close(self) -> None:

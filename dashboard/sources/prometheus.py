@@ -22,6 +22,8 @@ from whisper_ops.telemetry.nvml import THROTTLES
 
 MAX_SERIES = 20_000
 """Rows that a mapping looks for: 1,024 GPUs of 16 figures; reading them takes half a second."""
+MAX_LINES = 400_000
+"""Of a page of 16 MiB, with comments; a node exporter's has 2,000."""
 MAX_LINE = 16_384
 """Characters of a row with all its labels; a longer one is no row of an exporter."""
 
@@ -70,6 +72,8 @@ def parse(text: str, wanted: set[str], remarks: Remarks, name: str) -> Page:
     Raises:
         SourceError: there are more of them than any exporter has.
     """
+    if text.count("\n") > MAX_LINES:
+        raise SourceError(f"{name} sent a page of more than {MAX_LINES:,} lines")
     # A page has thousands of lines, a mapping some ten metrics: only their lines go through the full parser.
     lines = [line for line in text.split("\n") if line[:1] not in {"", "#"} and _metric(line) in wanted]
     if len(lines) > MAX_SERIES:

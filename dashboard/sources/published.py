@@ -6,6 +6,7 @@ from dashboard.source import OtherServerError, Remarks
 from dashboard.sources.web import NotThereError, Web
 from dashboard.sources.whisper_ops import address
 from whisper_ops import published
+from whisper_ops.answers import MAX_JSON_BYTES
 from whisper_ops.loose_json import NotJsonError, OtherShapeError
 from whisper_ops.snapshot import Snapshot
 
@@ -39,6 +40,6 @@ class PublishedSource:
 
     async def _get(self, path: str) -> bytes | None:
         try:
-            return (await self._web.get(path)).body
+            return (await self._web.get(path, MAX_JSON_BYTES)).body
         except NotThereError:
             return None

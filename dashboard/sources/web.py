@@ -12,7 +12,7 @@ import httpx
 
 from dashboard.source import OtherServerError, SourceError
 from whisper_ops import trust
-from whisper_ops.answers import ACCEPTED, Answer, UnreadableAnswer, fetch_request
+from whisper_ops.answers import ACCEPTED, MAX_BYTES, Answer, UnreadableAnswer, fetch_request
 
 IN_PASSING_BYTES = 32 * 1024
 """Bodies up to this are read on the event loop, within some milliseconds; larger ones in a thread."""
@@ -49,8 +49,8 @@ class Web:
             limits=httpx.Limits(max_connections=2, max_keepalive_connections=1),
         )
 
-    async def get(self, path: str) -> Answer:
-        """The answer to `GET path`, read to its end.
+    async def get(self, path: str, limit: int = MAX_BYTES) -> Answer:
+        """The answer to `GET path`, read to its end, of at most `limit` bytes.
 
         Raises:
             NotThereError: it has no such path.
@@ -62,7 +62,9 @@ class Web:
             request = self._client.build_request("GET", path, extensions=self._extensions)
             self._requests[path] = request
         try:
-            answer = await fetch_request(self._client, request, seconds=None)  # the poller's deadline holds
+            answer = await fetch_request(
+                self._client, request, limit=limit, seconds=None
+            )  # the poller's deadline holds
         except UnreadableAnswer as error:
             raise SourceError(f"{self._where(path)} {error}") from error
         except httpx.HTTPError as error:
@@ -83,6 +85,8 @@ class Web:
             raise SourceError(f"{self._where()} sends more than can be read from one poll to the next")
         reading = asyncio.get_running_loop().run_in_executor(_readers(), parse)
         self._reading = reading
+        # Who waited may have given up by then: nobody else asks what became of it.
+        reading.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(reading)
 
     async def close(self) -> None:

@@ -7,6 +7,7 @@ import msgspec
 from dashboard.source import OtherServerError, Remarks, SourceError
 from dashboard.sources.web import Web
 from whisper_ops import wire
+from whisper_ops.answers import MAX_JSON_BYTES
 from whisper_ops.loose_json import NotJsonError, OtherShapeError, decode
 from whisper_ops.snapshot import Snapshot, from_wire
 
@@ -29,7 +30,7 @@ class WhisperOpsSource:
     async def read(self) -> Snapshot:
         """One poll, stamped with this machine's clock."""
         began = time.perf_counter()
-        answer = await self._web.get("/snapshot")
+        answer = await self._web.get("/snapshot", MAX_JSON_BYTES)
         said = await self._web.parsed(answer, lambda: self._decode(answer.body, answer.content_type))
         at = time.time()
         self._compare_clocks(said.health.timestamp - at)

@@ -7,6 +7,7 @@ import msgspec
 from dashboard.source import OtherServerError, Remarks
 from dashboard.sources.web import Web
 from dashboard.sources.whisper_ops import address
+from whisper_ops.answers import MAX_REPLY_BYTES
 from whisper_ops.loose_json import NotJsonError, OtherShapeError, decode
 from whisper_ops.snapshot import Identity, ServerFigures, Snapshot
 
@@ -28,7 +29,7 @@ class WhisperLiveKitSource:
     async def read(self) -> Snapshot:
         """One poll: starting until the model is loaded, healthy after that."""
         began = time.perf_counter()
-        answer = await self._web.get("/health")
+        answer = await self._web.get("/health", MAX_REPLY_BYTES)
         try:
             health, _ = decode(answer.body, _Health)
         except (NotJsonError, OtherShapeError) as error:

@@ -11,6 +11,7 @@ import msgspec
 
 from dashboard.view.facts import FACTS, Fact
 from whisper_ops.errors import UserError
+from whisper_ops.typed import short
 
 _TERM = re.compile(r"^\s*(?P<name>[a-z]+)\s*(?P<operator><=|>=|!=|=|<|>|~)\s*(?P<value>.+?)\s*$", re.IGNORECASE)
 
@@ -61,7 +62,8 @@ def parse(text: str) -> Filter:
     """
     if not text.strip():
         return Filter()
-    return Filter(tuple(tuple(_term(part) for part in side.split("&")) for side in text.split("|")))
+    sides = short(text, "the filter").split("|")
+    return Filter(tuple(tuple(_term(part) for part in side.split("&")) for side in sides))
 
 
 def _term(text: str) -> Term:

@@ -192,5 +192,5 @@ async def test_labels_may_hold_any_character_and_odd_lines_stop_nothing() -> Non
     )
     (snapshot,), source = await polled("node", text)
     assert snapshot.host is not None
-    assert (snapshot.host.hostname, snapshot.host.load_1m, snapshot.host.sockets) == ('a\u2028b"c,d}', 2.5, None)
+    assert (snapshot.host.hostname, snapshot.host.load_1m, snapshot.host.sockets) == ('a b"c,d}', 2.5, None)
     assert source.remarks.counts == {"bad line": 2}

@@ -62,7 +62,7 @@ async def test_a_healthy_server_is_read_in_base_units() -> None:
         (answering(lambda: http(b"", status="302 Found")), r"redirects elsewhere \(302\)"),
         (answering(lambda: http(b"", status="500 Oops")), r"/snapshot answered 500"),
         (answering(lambda: http(b'{"status": "ok"}')), r"something else than a whisper-ops server"),
-        (answering(lambda: http(b"[]" + b" " * 17_000_000)), r"more than 16 MiB"),
+        (answering(lambda: http(b"[]" + b" " * 5_000_000)), r"more than 4 MiB"),
     ],
 )
 async def test_a_bad_answer_is_one_sentence_with_the_address(answer: Answer, sentence: str) -> None:

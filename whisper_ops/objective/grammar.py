@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from whisper_ops.errors import UserError
+from whisper_ops.typed import short
 
 DEFAULT = "stable_p95<=2s, first_p95<=1s, connected>=99.9%, errors<=0.1%, wer<=+1.5"
 
@@ -171,7 +172,7 @@ def parse(text: str) -> Objective:
     Raises:
         UserError: a condition cannot be read; the sentence says which and what there is.
     """
-    parts = [part.strip() for part in re.split(r"[,;]", text)]
+    parts = [part.strip() for part in re.split(r"[,;]", short(text, "the objective"))]
     terms = tuple(_term(part) for part in parts if part)
     if not terms:
         raise UserError(f'an objective needs at least one condition, for example "{DEFAULT}"')
@@ -197,7 +198,7 @@ def condition(text: str, unit: str | None = None) -> Term:
     Raises:
         UserError: it is not of that form, or its unit is another one.
     """
-    found = _TERM.match(text.strip())
+    found = _TERM.match(short(text, "the objective").strip())
     if found is None:
         raise UserError(f"cannot read the objective {text!r}; write COLUMN<=NUMBER, such as lag_p95_ms<=500")
     if found["plus"]:
