@@ -28,7 +28,7 @@ from tests.attack.harness import (
 from whisper_ops.tones import track
 
 FEW_DESCRIPTORS = ("prlimit", "--nofile=1024:1024")
-SECONDS = 15.0 if FULL else 1.2
+SECONDS = 8.0 if FULL else 1.2
 
 FLOODS: dict[str, tuple[str, bytes, bytes]] = {
     "empty pings": ("/ws", b"", frame(PING)),

@@ -390,6 +390,24 @@ def test_audio_that_an_abandoned_connection_still_brings_is_none_of_the_stream(s
     stage.runner.run(NativeTalk(stage, _mix(("speech", 5), ("twice", 0), ("speech", 5), ("twice", 0))).run())
 
 
+@pytest.mark.parametrize(("offset", "fits"), [(100 * 86400 * 16000, True), (100 * 86400 * 16000 + 1, False)])
+def test_a_stream_may_go_on_after_a_hundred_days(stage: Stage, offset: int, fits: bool) -> None:
+    async def main() -> None:
+        client = await stage.world.client(offset=offset).connected()
+        assert bool(client.of("ready")) == fits
+        if not fits:
+            assert "beyond 100 days" in client.of("error")[0]["message"]
+            return
+        await client.speak(30.0, level=0)
+        (session,) = stage.world.hub.sessions.values()
+        assert 0 <= session.lag_s < 0.5
+        assert session.misplaced == 0
+        await client.end()
+        assert client.of("done")[0]["audio_s"] == offset / 16000 + 30
+
+    stage.runner.run(main())
+
+
 async def test_a_worker_that_counts_wrongly_is_noticed_and_not_believed(caplog: pytest.LogCaptureFixture) -> None:
     session = Session(1, "abc", Audio())
     session.hear(bytes(2 * 16000))

@@ -21,6 +21,10 @@ class Said(msgspec.Struct, forbid_unknown_fields=True):
     language: str | UnsetType | None = UNSET
 
 
+LONGEST_SECONDS = 100 * 86400
+"""No stream is longer: what is counted in samples stays exact in seconds."""
+
+
 class NativeConnection(Conversation):
     """One client of `/ws`."""
 
@@ -33,7 +37,10 @@ class NativeConnection(Conversation):
         """See `Conversation`."""
         await self.status("connected", "Connected")
         query = dict(self.socket.query_params)
-        return read_audio(query), whole(query.get("offset", "0"), "offset")
+        audio, offset = read_audio(query), whole(query.get("offset", "0"), "offset")
+        if offset > LONGEST_SECONDS * audio.sample_rate:
+            raise Bad("bad_request", f"offset {offset} is beyond {LONGEST_SECONDS // 86400} days of audio")
+        return audio, offset
 
     async def status(self, state: str, message: str, gpu_id: int | None = None) -> None:
         """See `Conversation`."""
