@@ -15,6 +15,10 @@ _BUSY = (
 )
 
 
+_HEAD_PIECE = 256
+"""Bytes taken at once while a request is expected: few whole ones fit."""
+
+
 class Config(uvicorn.Config):
     """uvicorn's configuration, and the doors that its connections come through."""
 
@@ -38,21 +42,38 @@ class GuestHttp(BoundedHttp):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        if not self._answered:
-            super().data_received(data)
-            return
-        waits = bool(self._early)
         self._early += data
-        if not waits:
+        if not self._answered:
+            self._go_on()
+        elif len(self._early) == len(data):
             self.transport.pause_reading()
             self._doors.turns.take(self._begin)
 
     def _begin(self) -> None:
         """It is this newcomer's turn."""
-        data, self._early = bytes(self._early), bytearray()
         if not self.transport.is_closing():
             self.transport.resume_reading()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Take what was brought, up to the end of a request: the next one waits until that is answered."""
+        while self._early and not self.pipeline and not self.transport.is_closing():
+            size = _HEAD_PIECE if self._answered else len(self._early)
+            data = bytes(self._early[:size])
+            del self._early[:size]
             super().data_received(data)
+        if self._early and not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def on_response_complete(self) -> None:
+        """See `BoundedHttp`, which begins to read again here."""
+        super().on_response_complete()
+        if self._early and not self.transport.is_closing():
+            self.transport.pause_reading()
+            if self._answered:
+                self._doors.turns.take(self._begin)
+            elif not self.pipeline:
+                self.loop.call_soon(self._begin)  # the body of the request that begins now
 
     def on_message_begin(self) -> None:
         """See `BoundedHttp`."""

@@ -75,7 +75,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
                 self._again = self.loop.call_later(wait, self._turn)
                 return
             self._take()
-        if not self.read_paused and not self._over:
+        if not self.read_paused and not self._over and not self.transport.is_closing():
             self.transport.resume_reading()
 
     def _take(self) -> None:

@@ -279,7 +279,8 @@ def flood(sock: socket.socket, data: bytes, seconds: float, *, read: bool = True
     with suppress(OSError):
         sock.setblocking(True)
         sock.settimeout(2.0)
-        while more := sock.recv(65536):
+        until = time.monotonic() + 2.0
+        while time.monotonic() < until and (more := sock.recv(65536)):
             received = (received + more)[-4096:]
     _read_close(bytes(received), result)
     return result

@@ -164,6 +164,28 @@ def test_a_thousand_handshakes_at_once(tmp_path: Path) -> None:
     assert all(attack.counts["answered"] == 1000 for attack in siege.report.attacks)
 
 
+def _requests(siege: Siege, connections: int, data: bytes) -> dict[str, Any]:
+    """Requests one after the other without waiting for the answers, over many connections."""
+
+    def one(_: int) -> int:
+        with tcp(siege.server) as sock:
+            return flood(sock, data, SECONDS).received_bytes
+
+    with ThreadPoolExecutor(connections) as pool:
+        return {"answered_bytes": sum(pool.map(one, range(connections)))}
+
+
+@pytest.mark.slow
+def test_requests_without_end(tmp_path: Path) -> None:
+    get = "GET {} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with besieged(tmp_path) as siege:
+        for connections in (1, 30):
+            for path in ("/health", "/metrics", "/nothing"):
+                name = f"{connections} connections ask for {path}"
+                siege.attack(name, partial(_requests, siege, connections, get.format(path).encode()))
+    siege.report.check()
+
+
 @pytest.mark.slow
 def test_idle_connections_take_neither_the_descriptors_nor_the_doors(tmp_path: Path) -> None:
     with besieged(tmp_path, before=FEW_DESCRIPTORS) as siege:

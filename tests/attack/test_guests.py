@@ -22,8 +22,26 @@ def _come_and_go(siege: Siege) -> dict[str, Any]:
     return {"connections": 2 * count}
 
 
+def _pipelined(siege: Siege) -> dict[str, Any]:
+    """Requests with bodies, and without, in one piece: each is answered, in order."""
+    body = b'{"max_connections_per_gpu": 5}' + b" " * 300
+    put = b"PUT /admin/limits HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    get = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    said, wanted = b"", [b"200", b"401", b"200", b"200", b"401"] * 20
+    with tcp(siege.server) as sock:
+        sock.sendall((get + put + get + get + put) * 20)
+        while said.count(b"HTTP/1.1 ") < len(wanted):
+            more = sock.recv(65536)
+            assert more, said
+            said += more
+    codes = [part[:3] for part in said.split(b"HTTP/1.1 ")[1:]]
+    assert [code != b"200" for code in codes] == [code != b"200" for code in wanted], codes
+    return {"answers": len(codes)}
+
+
 @pytest.mark.slow
 def test_clients_that_come_and_go_leave_nothing_behind(tmp_path: Path) -> None:
     with besieged(tmp_path, "--max-connections-per-gpu", "100") as siege:
+        siege.attack("requests in one piece", lambda: _pipelined(siege))
         siege.attack("come and go", lambda: _come_and_go(siege), 3.0)
     siege.report.check()

@@ -312,6 +312,9 @@ class Conversation:
             if message["type"] == "websocket.disconnect":
                 # uvicorn gives a reason only with a close frame; a dropped connection has none.
                 return "reason" in message
+            if session.outbox is not self._outbox:
+                await self._make_way()
+                return False
             before = session.received_s
             if self._takes(session):
                 session.heard_at = now()
@@ -346,8 +349,11 @@ class Conversation:
                 if await self.say(session, message):
                     return
             if session.outbox is not outbox:
-                with contextlib.suppress(RuntimeError):  # it may be closed already
-                    await self.close(1001, "The stream goes on over another connection")
+                await self._make_way()
+
+    async def _make_way(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it may be closed already
+            await self.close(1001, "The stream goes on over another connection")
 
     async def listen(self, session: Session, data: bytes) -> None:
         """Pass on audio, and wait when the stream is too far behind. A message may end within a sample."""
