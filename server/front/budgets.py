@@ -96,9 +96,12 @@ class Turns:
         self._spent = 0.0
         self._next: asyncio.Handle | None = None
 
-    def take(self, work: Callable[[], None]) -> None:
-        """Do it now if there is time in this turn, else in one of the next."""
-        self._waiting.append(work)
+    def take(self, work: Callable[[], None], *, first: bool = True) -> None:
+        """Do it now if there is time in this turn, else in one of the next; those known before go first."""
+        if first:
+            self._waiting.append(work)
+        else:
+            self._waiting.appendleft(work)
         if self._next is None:
             self._next = asyncio.get_running_loop().call_soon(self._turn)
             self._work()

@@ -47,7 +47,11 @@ class GuestHttp(BoundedHttp):
             self._go_on()
         elif len(self._early) == len(data):
             self.transport.pause_reading()
-            self._doors.turns.take(self._begin)
+            self._take_turn()
+
+    def _take_turn(self) -> None:
+        cycle: Any = self.cycle
+        self._doors.turns.take(self._begin, first=cycle is None)
 
     def _begin(self) -> None:
         """It is this newcomer's turn."""
@@ -71,7 +75,7 @@ class GuestHttp(BoundedHttp):
         if self._early and not self.transport.is_closing():
             self.transport.pause_reading()
             if self._answered:
-                self._doors.turns.take(self._begin)
+                self._take_turn()
             elif not self.pipeline:
                 self.loop.call_soon(self._begin)  # the body of the request that begins now
 

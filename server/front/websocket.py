@@ -149,7 +149,13 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         if self.close_sent and not self._closed_by_us:
             raise ClientDisconnected
         self._closed_by_us = self._closed_by_us or message["type"] == "websocket.close"
-        await super().send(message)
+        try:
+            await super().send(message)
+        except RuntimeError as error:
+            # uvloop, of a client that hung up before it was answered.
+            if "write_eof" not in str(error):
+                raise
+            raise ClientDisconnected from error
 
     async def receive(self) -> ASGIReceiveEvent:
         """See `WebSocketsSansIOProtocol`, which begins to read again here."""
