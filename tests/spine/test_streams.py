@@ -1,5 +1,6 @@
 """Standard streams that are closed, full or abandoned: a sentence and an exit code, never a traceback."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -33,3 +34,11 @@ def test_streams_that_cannot_be_written(arguments: str, streams: str, code: int,
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
     assert bool(done.stderr) == bool(err)
+
+
+def test_nonsense_in_the_environment_stops_nothing() -> None:
+    nonsense = "COLUMNS=² LINES=-1 WHISPER_OPS_WIDTH=١٢ PYTHONIOENCODING=ascii TERM=none"
+    line = f"{nonsense} {sys.executable} -m whisper_ops plan --host-profile {HOST} --json"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["schema"] == "whisper-ops/plan/1"
