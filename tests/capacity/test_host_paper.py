@@ -204,7 +204,7 @@ def test_other_words_and_derived_figures(capsys: pytest.CaptureFixture[str], tmp
         ("[host]\ncores = 2\n[per_call]\ncpu = '3 %'\nduty = 48", ("duty is 48 with no unit", "or per cent")),
         (
             "[host]\ncores = 2\nefficiency = '167 %'\n[per_call]\ncpu = '3 %'",
-            ("efficiency is '167 %', which is over 1",),
+            ("efficiency is '167 %', which is over 1", "say duty in [per_call]"),
         ),
         ("[host]\ncores = 2\n[per_call]\ncpu = '3 %'\n[call]\ncpu = '4 %'", ("twice, in [per_call] and in [call]",)),
         ("[host]\nmemory_total = '64 GB'\n[per_call]\nmemory = '3 MB'", ("not memory_free",)),
