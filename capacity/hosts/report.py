@@ -16,7 +16,6 @@ _KEYS = {
     "tasks": "threads",
 }
 _NOTHING = "—"
-_ORDER = ("binding", "possible", "not limiting")
 
 
 def report(analysis: Analysis) -> Report:
@@ -85,17 +84,12 @@ def _caused(takes: Takes, key: str, name: str) -> str:
 
 
 def _limits(analysis: Analysis) -> Section:
-    """A row a resource, and a sentence a verdict: what binds first, then what may, then what does not."""
     rows = tuple(
-        (limit.name, limit.have, limit.each, _allows(limit), _range(limit), verdict.standing)
+        (limit.name, limit.have, limit.each, _allows(limit), _range(limit), verdict.standing, verdict.why)
         for limit, verdict in zip(analysis.host.limits, analysis.verdicts, strict=True)
     )
-    ordered = sorted(analysis.verdicts, key=lambda verdict: _ORDER.index(verdict.standing))
-    return Section(
-        heading="What the host allows",
-        lines=tuple(f"{verdict.name}: {verdict.standing}: {verdict.why}." for verdict in ordered),
-        grid=(("resource", "there is", "a call takes", "allows", "least to most", "verdict"), rows),
-    )
+    header = ("resource", "there is", "a call takes", "allows", "least to most", "verdict", "why")
+    return Section(heading="What the host allows", grid=(header, rows))
 
 
 def _allows(limit: Limit) -> str:
@@ -145,36 +139,28 @@ def _result(load: Load) -> str:
 
 
 def _tiers(title: str, analysis: Analysis, tiers: tuple[HostTier, ...]) -> Section:
-    waiting = ("CPU with waiting",) if analysis.waiting is not None else ()
-    shown = (*([analysis.current] if analysis.current else []), *tiers)
-    rows = [_tier(analysis, tier) for tier in shown]
-    return Section(heading=title, grid=(("tier", "calls", "cut", "CPU", *waiting, "RAM", "stability"), tuple(rows)))
+    rows = [_tier(analysis, tier) for tier in (*([analysis.current] if analysis.current else []), *tiers)]
+    return Section(heading=title, grid=(("tier", "calls", "cut", "CPU", "RAM", "stability"), tuple(rows)))
 
 
 def _tier(analysis: Analysis, tier: HostTier) -> tuple[str, ...]:
-    figures = (_cpu(tier), *_waits(analysis, tier), _ram(analysis, tier))
-    return (tier.name, f"{tier.connections:,}", tier.cut, *figures, tier.stability)
+    return (tier.name, f"{tier.connections:,}", tier.cut, _cpu(tier), _ram(analysis, tier), tier.stability)
 
 
 def _cpu(tier: HostTier) -> str:
     if tier.cpu_cores is None:
         return _NOTHING
-    share = "" if tier.cpu_ratio is None else f" ({tier.cpu_ratio:.0%})"
-    return f"{tier.cpu_cores:.3g} cores{share}"
-
-
-def _waits(analysis: Analysis, tier: HostTier) -> tuple[str, ...]:
-    if analysis.waiting is None:
-        return ()
+    share = "" if tier.cpu_ratio is None else f", {tier.cpu_ratio:.0%} of the cores"
+    text = f"{tier.cpu_cores:.3g} cores{share}"
     waits = tier.cpu_cores_waiting
-    return (_NOTHING if waits is None else f"{waits.low:.3g} to {waits.high:.3g} cores",)
+    return text if waits is None else f"{text}; {waits.low:.3g} to {waits.high:.3g} with waiting"
 
 
 def _ram(analysis: Analysis, tier: HostTier) -> str:
     if tier.memory_bytes is None:
         return _NOTHING
     total, in_use = analysis.profile.memory_total, tier.memory_in_use_bytes
-    calls = amount(tier.memory_bytes, "memory")
+    calls = f"{amount(tier.memory_bytes, 'memory')} for calls"
     return calls if total is None or in_use is None else f"{calls}; {in_use / 1e9:.3g} of {total / 1e9:.3g} GB in use"
 
 

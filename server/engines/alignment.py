@@ -57,13 +57,24 @@ class Timing:
         if self._known is None or self._known[0] != tokens:
             frames = [min(len(r.audio) // mel.HOP, round(r.context_s * mel.FRAMES_PER_SECOND)) for r in self._rows]
             found = self._model.align(self._encoded, self._prompt[:-1], tokens, frames)
-            self._known = tokens, [_times(ids, a, f) for ids, a, f in zip(tokens, found, frames, strict=True)]
+            self._known = (
+                tokens,
+                [times(i, a.alignments, a.text_token_probs, f) for i, a, f in zip(tokens, found, frames, strict=True)],
+            )
         return self._known[1]
 
 
-def _times(ids: list[int], alignment: Any, frames: int) -> Times:  # noqa: ANN401  # CTranslate2's
+def times(ids: Sequence[int], path: Sequence[tuple[int, int]], chances: Sequence[float], frames: int) -> Times:
+    """Where tokens begin and end, of the way through them and their sound's encoder frames.
+
+    Args:
+        ids: the text's tokens.
+        path: pairs of a token's place and a frame, in order.
+        chances: the probability of each token.
+        frames: mel frames of sound.
+    """
     first: dict[int, int] = {}
-    for token, frame in alignment.alignments:
+    for token, frame in path:
         first.setdefault(token, frame)
     starts, last = [], 0.0
     for i in range(len(ids)):
@@ -71,4 +82,4 @@ def _times(ids: list[int], alignment: Any, frames: int) -> Times:  # noqa: ANN40
         starts.append(last)
     # After the last word comes the end of the text, which takes what sound is left.
     end_s = first.get(len(ids), frames / 2) * _FRAME_SECONDS
-    return Times(first, [float(p) for p in alignment.text_token_probs[: len(ids)]], starts, max(last, end_s))
+    return Times(first, [float(p) for p in chances[: len(ids)]], starts, max(last, end_s))

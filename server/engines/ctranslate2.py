@@ -4,29 +4,19 @@
 length; `<|startoftranscript|>` must stand at the same place of every prompt, so prompts never hold previous text.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import ctranslate2
 import numpy as np
 
 from server.encodings import SAMPLE_RATE
-from server.engines import mel
-from server.engines.alignment import Text, Times, Timing
-from server.engines.base import EngineInfo, Hypothesis, Row, TimedWord
-from server.engines.loops import FEW, find_repeat, held, repetition, token_cap
+from server.engines import endings, mel
+from server.engines.alignment import Text, Timing
+from server.engines.base import EngineInfo, Hypothesis, Row
+from server.engines.loops import token_cap
 from server.engines.texts import Texts
-
-_REST_SECONDS = 0.5
-"""Where a text was cut off, so much sound after its last word is decoded again."""
-_RESTS = 3
-"""So often at most. Each begins where the one before it ended."""
-_SILENT, _POOR = 0.6, -1.0
-"""Whisper's own rule for a window without speech: what it makes of a rest may not be worse."""
-_LEAST_PROBABILITY = 1e-3
-"""Less probable languages are left out."""
 
 
 class CTranslate2Engine:
@@ -58,15 +48,15 @@ class CTranslate2Engine:
 
     def decode(self, rows: Sequence[Row]) -> list[Hypothesis]:
         """See `Engine`."""
-        return self._decode(rows, _RESTS)
+        return self._decode(rows, endings.RESTS)
 
     def _decode(self, rows: Sequence[Row], rests: int) -> list[Hypothesis]:
         frames = round(rows[0].context_s * mel.FRAMES_PER_SECOND)
         batch = np.stack([mel.features(row.audio, frames, self._model.n_mels) for row in rows])
         encoded = self._model.encode(ctranslate2.StorageView.from_array(batch))
-        languages = [_language(row, each) for row, each in zip(rows, self._probable(rows, encoded), strict=True)]
-        prompts = [self._texts.prompt(each.code, multilingual=self._model.is_multilingual) for each in languages]
-        cap = token_cap(max(len(row.audio) for row in rows) / SAMPLE_RATE)
+        languages = [endings.chosen(row, each) for row, each in zip(rows, self._probable(rows, encoded), strict=True)]
+        prompts = [self._texts.prompt(code, multilingual=self._model.is_multilingual) for code, _ in languages]
+        cap = max(token_cap(len(row.audio) / SAMPLE_RATE, code) for row, (code, _) in zip(rows, languages, strict=True))
         results = self._model.generate(
             encoded,
             prompts,
@@ -82,25 +72,12 @@ class CTranslate2Engine:
         wanted = any(text.cut_off for text in texts) or any(row.words for row in rows)
         times = timing.of(texts) if wanted else [None] * len(rows)
         heard = [
-            self._hypothesis(row, text, found, language, result.no_speech_prob)
+            endings.hypothesis(self._texts, row, text, found, language, result.no_speech_prob)
             for row, text, found, language, result in zip(rows, texts, times, languages, results, strict=True)
         ]
         if rests:
             self._hear_rests(rows, heard, texts, rests)
-        return [replace(each, words=each.words if row.words else None) for row, each in zip(rows, heard, strict=True)]
-
-    def _hypothesis(
-        self, row: Row, text: Text, times: Times | None, language: "_Language", no_speech: float
-    ) -> Hypothesis:
-        words = None
-        if times is not None:
-            # What is cut off ends where its last word does; else the last word has the time up to the end.
-            text.end_s = (text.end_s or times.end_s) if text.cut_off else len(row.audio) / SAMPLE_RATE
-            text.score = times.score if text.cut_off else text.score
-            words = self._texts.timed(text.ids, times.first, times.chances, text.end_s)
-        said = self._texts.decode(text.ids).strip()
-        again = repetition([part for part in self._texts.parts(text.ids) if part])
-        return Hypothesis(said, no_speech, text.score, words, *language, again)
+        return [endings.told(row, each) for row, each in zip(rows, heard, strict=True)]
 
     def _text(self, result: Any, cap: int) -> Text:  # noqa: ANN401  # CTranslate2 ships no annotations
         sequence = result.sequences_ids[0]
@@ -109,38 +86,22 @@ class CTranslate2Engine:
 
     def _cut_loops(self, texts: list[Text], timing: Timing) -> None:
         """Cut off what a text says again and its sound cannot hold."""
-        all_parts = [self._texts.parts(text.ids) for text in texts]
-        # One that ended by itself is no loop for the sake of a word or two.
-        suspect = [
-            find_repeat([part for part in parts if part], 1 if text.cut_off else 3)
-            for text, parts in zip(texts, all_parts, strict=True)
-        ]
-        if not any(suspect):
+        repeats = [endings.suspect(self._texts, text) for text in texts]
+        if not any(repeats):
             return
-        timed = timing.of(texts)
-        for text, parts, repeat, times in zip(texts, all_parts, suspect, timed, strict=True):
-            if repeat is None:
-                continue
-            places = [i for i, part in enumerate(parts) if part]
-            starts = [times.starts[i] for i in places] + [times.end_s]
-            kept = held(repeat, np.diff(starts).tolist())
-            if kept < len(places):
-                text.ids, text.cut_off = text.ids[: places[kept]], True
-                text.end_s = starts[kept] if repeat.period <= FEW else None
+        for text, repeat, times in zip(texts, repeats, timing.of(texts), strict=True):
+            if repeat is not None:
+                endings.cut_loop(self._texts, text, repeat, times)
 
     def _hear_rests(self, rows: Sequence[Row], heard: list[Hypothesis], texts: Sequence[Text], rests: int) -> None:
         """Decode what lies after the last word that was kept, where that is more than a breath."""
-        over = {
-            i: text.end_s
-            for i, (row, text) in enumerate(zip(rows, texts, strict=True))
-            if text.cut_off and text.ids and text.end_s and len(row.audio) / SAMPLE_RATE - text.end_s >= _REST_SECONDS
-        }
+        found = [endings.rest_of(row, text, h.language) for row, text, h in zip(rows, texts, heard, strict=True)]
+        over = {i: rest for i, rest in enumerate(found) if rest is not None}
         if not over:
             return
-        again = [_rest(rows[i], begin_s, heard[i].language) for i, begin_s in over.items()]
-        for (i, begin_s), rest in zip(over.items(), self._decode(again, rests - 1), strict=True):
-            if rest.text and not (rest.no_speech > _SILENT and rest.log_probability < _POOR):
-                heard[i] = _joined(heard[i], rest, begin_s)
+        again = self._decode([row for row, _ in over.values()], rests - 1)
+        for (i, (_, begin_s)), rest in zip(over.items(), again, strict=True):
+            heard[i] = endings.joined(heard[i], rest, begin_s)
 
     def _probable(
         self,
@@ -152,7 +113,7 @@ class CTranslate2Engine:
         if not any(wanted):
             return [None] * len(rows)
         return [
-            {token.strip("<|>"): p for token, p in best if p >= _LEAST_PROBABILITY} if want else None
+            endings.likely([token.strip("<|>") for token, _ in best], [p for _, p in best]) if want else None
             for want, best in zip(wanted, self._model.detect_language(encoded), strict=True)
         ]
 
@@ -163,38 +124,3 @@ class CTranslate2Engine:
     def memory_bytes(self, streams: int) -> float | None:  # noqa: ARG002  # the protocol's signature
         """Not known: NVML and the process say it."""
         return None
-
-
-class _Language(NamedTuple):
-    """What a row is decoded in, and how probable each language is by its sound."""
-
-    code: str
-    probable: Mapping[str, float] | None
-
-
-def _language(row: Row, probable: Mapping[str, float] | None) -> _Language:
-    if probable is None:
-        return _Language(row.language or "en", None)
-    code = row.choose(probable) if row.choose is not None else max(probable, key=probable.__getitem__)
-    return _Language(code, probable)
-
-
-def _rest(row: Row, begin_s: float, language: str | None) -> Row:
-    return replace(row, audio=row.audio[round(begin_s * SAMPLE_RATE) :], language=language, choose=None, words=True)
-
-
-def _joined(first: Hypothesis, rest: Hypothesis, begin_s: float) -> Hypothesis:
-    """Two parts of one window as one; `rest` begins `begin_s` after it."""
-    later = tuple(TimedWord(w.word, w.start + begin_s, w.end + begin_s, w.probability) for w in rest.words or ())
-    ours, theirs = len(first.text), len(rest.text)
-
-    def mean(own: float, other: float) -> float:
-        return (own * ours + other * theirs) / (ours + theirs)
-
-    return replace(
-        first,
-        text=f"{first.text} {rest.text}",
-        log_probability=mean(first.log_probability, rest.log_probability),
-        words=(*(first.words or ()), *later),
-        repetition=mean(first.repetition, rest.repetition),
-    )

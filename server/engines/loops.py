@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 _ENDINGS = ".?!"
 TOKENS_PER_SECOND = 7.0
-"""More tokens than this a second of audio, and a few, is Whisper repeating itself; fast speech has about 5."""
+"""More tokens than this a second of English, and a few, is Whisper repeating itself; fast speech has about 5."""
+OTHER_TOKENS_PER_SECOND = 20.0
+"""The same of other languages: a word of Russian has twice the tokens, and one of an Indian script four times."""
 LONGEST_TEXT = 220
 """Tokens of a text at most: Whisper keeps the other half of its 448 positions for previous text."""
 _SHORTEST_SECONDS = 0.03
@@ -23,9 +25,9 @@ FEW = 2
 """A loop of so many words is one of single words: an alignment of what is kept would stretch them over the rest."""
 
 
-def token_cap(seconds: float) -> int:
+def token_cap(seconds: float, language: str | None = "en") -> int:
     """How many tokens a text of so much audio may have."""
-    return min(LONGEST_TEXT, 4 + int(seconds * TOKENS_PER_SECOND))
+    return min(LONGEST_TEXT, 4 + int(seconds * (TOKENS_PER_SECOND if language == "en" else OTHER_TOKENS_PER_SECOND)))
 
 
 class Repeat(NamedTuple):

@@ -7,8 +7,8 @@ _MEDIAN = 7
 """Frames that the attention is smoothed over."""
 
 
-def first_frames(attention: NDArray[np.float32], frames: int, begin: int) -> dict[int, int]:
-    """For a text token's place, the encoder frame (20 ms) at which it begins.
+def path(attention: NDArray[np.float32], frames: int, begin: int) -> list[tuple[int, int]]:
+    """The way through a text's tokens and its sound: pairs of a token's place and an encoder frame (20 ms), in order.
 
     Args:
         attention: [heads, P, C], each row a distribution over all positions.
@@ -20,10 +20,7 @@ def first_frames(attention: NDArray[np.float32], frames: int, begin: int) -> dic
     spread = weights.std(axis=1, keepdims=True)
     weights = (weights - weights.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1.0)
     cost = -_smoothed(weights).mean(axis=0)[begin:-1]
-    first: dict[int, int] = {}
-    for token, frame in _path(cost):
-        first.setdefault(token, frame)
-    return first
+    return _cheapest(cost)
 
 
 def _smoothed(weights: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -35,7 +32,7 @@ def _smoothed(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.median(windows, axis=-1), np.float32)
 
 
-def _path(cost: NDArray[np.float32]) -> list[tuple[int, int]]:
+def _cheapest(cost: NDArray[np.float32]) -> list[tuple[int, int]]:
     """The cheapest way from the first cell to the last, by steps of one token, one frame, or both."""
     rows, columns = cost.shape
     total = np.full((rows + 1, columns + 1), np.inf)
@@ -46,10 +43,10 @@ def _path(cost: NDArray[np.float32]) -> list[tuple[int, int]]:
         j = diagonal - i
         before = np.minimum(total[i - 1, j - 1], np.minimum(total[i - 1, j], total[i, j - 1]))
         total[i, j] = cost[i - 1, j - 1] + before
-    i, j, path = rows, columns, []
+    i, j, way = rows, columns, []
     while i > 0 and j > 0:
-        path.append((i - 1, j - 1))
+        way.append((i - 1, j - 1))
         ways = total[i - 1, j - 1], total[i - 1, j], total[i, j - 1]
         best = int(np.argmin(ways))
         i, j = i - (best != 2), j - (best != 1)
-    return path[::-1]
+    return way[::-1]

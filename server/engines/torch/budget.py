@@ -10,8 +10,9 @@ from server.engines.torch.slots import slot_size, staging_size
 _GB = 1e9
 _RESERVE = 0.05
 """Of the device, left to its driver and to what we did not count."""
-_ACTIVATIONS = 14
-"""Tensors of an encoder layer's input size that are alive at once, its four times wider middle included."""
+_ACTIVATIONS = 2 * 14
+"""Tensors of an encoder layer's input size that are alive at once, its four times wider middle included; twice, as a
+captured shape has its own and was rehearsed before."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +53,24 @@ def plan(shape: Shape, weights: float, itemsize: int, rows: int, streams: int, f
     Raises:
         UnfitError: not even one batch fits; the message is a sentence for the user.
     """
-    activations = rows * AUDIO_POSITIONS * shape.width * _ACTIVATIONS * itemsize
-    logits = 2 * 3 * rows * shape.vocabulary * 4
-    buffers = staging_size(shape, rows, itemsize) + Features.size(shape.mels, streams) + activations + logits
     slot = slot_size(shape, itemsize)
-    room = free * (1 - _RESERVE) - weights - buffers - slot
-    slots = min(3 * rows, int(room // slot))
+
+    def fits(batch: int) -> tuple[float, int]:
+        """Bytes of buffers, and slots that are left room for, with so many rows a batch."""
+        activations = batch * AUDIO_POSITIONS * shape.width * _ACTIVATIONS * itemsize
+        logits = 2 * 3 * batch * shape.vocabulary * 4
+        buffers = staging_size(shape, batch, itemsize) + Features.size(shape.mels, streams) + activations + logits
+        room = free * (1 - _RESERVE) - weights - buffers - slot
+        return buffers, min(3 * batch, int(room // slot))
+
+    buffers, slots = fits(rows)
     if slots < rows:
         need = (weights + buffers + slot * (rows + 1)) / (1 - _RESERVE)
+        smaller = next((batch for batch in range(rows - 1, 0, -1) if fits(batch)[1] >= batch), None)
+        way = f"say --max-batch {smaller}, or" if smaller else "say a smaller model or --compute-type, or"
         raise UnfitError(
             f"the model does not fit: batches of {rows} need {_gb(need)} and {device} has {_gb(free)} free; "
-            "say a smaller --max-batch, a smaller model or --compute-type, or end what else uses the device"
+            f"{way} end what else uses the device"
         )
     return Budget(weights, slot, buffers, slots, free)
 

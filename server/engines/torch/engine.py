@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from server.encodings import SAMPLE_RATE
-from server.engines.base import Done, EngineInfo, Hypothesis, Row, TimedWord
+from server.engines import endings
+from server.engines.alignment import Text, Times, times
+from server.engines.base import Done, EngineInfo, Hypothesis, Row
 from server.engines.loops import LONGEST_TEXT, token_cap
 from server.engines.mel import FRAMES_PER_SECOND, HOP
 from server.engines.torch import budget, weights
-from server.engines.torch.alignment import first_frames
+from server.engines.torch.alignment import path
 from server.engines.torch.choice import random_shape
 from server.engines.torch.features import Features
 from server.engines.torch.model import Model
@@ -139,46 +142,68 @@ class TorchEngine:
 
     def _work(self, row: Row, tell: Callable[[Hypothesis | Exception], None], frames: int) -> Work:
         seconds = len(row.audio) / SAMPLE_RATE
+        language = row.language if self.shape.multilingual and self._texts else "en"
         if self._texts is None:
             cap = max(1, min(LONGEST_TEXT, round(seconds * RANDOM_TOKENS_PER_SECOND)))
             prefix = [_EOT - 2] * min(cap - 1, round(len(row.prefix.split()) * RANDOM_TOKENS_PER_WORD))
         else:
-            cap = token_cap(seconds)
+            cap = token_cap(seconds, language)
             prefix = self._texts.encode(f" {row.prefix}") if row.prefix else []
         # A prefix that leaves no room for anything new is none.
         prefix = prefix if len(prefix) < cap else []
-        language = row.language if self.shape.multilingual and self._texts else "en"
         return Work(row, tell, frames // 2, cap - len(prefix), prefix, language)
 
-    def _prompt(self, work: Work, guess: int | None) -> list[int]:
+    def _prompt(self, work: Work, guess: NDArray[np.float32] | None) -> list[int]:
         if self._texts is None:
             return [_EOT + 1] * 4 + work.prefix
-        if work.language is None:
-            assert guess is not None
-            work.language = self._languages[guess]
-        return self._texts.prompt(work.language, multilingual=self.shape.multilingual) + work.prefix
+        if work.language is None and guess is not None:
+            work.probable = endings.likely(self._languages, guess.tolist())
+            work.language, _ = endings.chosen(work.row, work.probable)
+            work.cap = token_cap(len(work.row.audio) / SAMPLE_RATE, work.language) - len(work.prefix)
+        return self._texts.prompt(work.language or "en", multilingual=self.shape.multilingual) + work.prefix
 
     def _finish(self, work: Work) -> None:
         """A row has said everything, and still has its slot."""
         ids, texts = work.prefix + work.said, self._texts
         if texts is None:
-            text = " ".join(f"random{token}" for token in ids)
-            words = None
-        else:
-            ids = texts.kept(ids)
-            text = texts.decode(ids).strip()
-            words = self._timed(texts, work, ids) if work.row.words else None
-        work.tell(Hypothesis(text, work.no_speech, work.log_probability, words, work.language))
+            said = " ".join(f"random{token}" for token in ids)
+            work.tell(Hypothesis(said, work.no_speech, work.log_probability, language=work.language))
+            return
+        text = Text(ids, work.unended, work.log_probability)
+        times = self._ended(texts, work, text)
+        language = work.language or "en"
+        heard = endings.hypothesis(texts, work.row, text, times, (language, work.probable), work.no_speech)
+        rest = endings.rest_of(work.row, text, language) if work.rests else None
+        if rest is None:
+            work.tell(endings.told(work.row, heard))
+            return
+        row, begin_s = rest
 
-    def _timed(self, texts: "Texts", work: Work, ids: list[int]) -> tuple[TimedWord, ...]:
+        def tell(found: Hypothesis | Exception) -> None:
+            # A rest that fails leaves what was heard before it.
+            whole = heard if isinstance(found, Exception) else endings.joined(heard, found, begin_s)
+            work.tell(endings.told(work.row, whole))
+
+        again = self._work(row, tell, work.positions * 2)
+        again.rests = work.rests - 1
+        self.pipeline.put([again], work.positions * 2)
+
+    def _ended(self, texts: "Texts", work: Work, text: Text) -> Times | None:
+        """Cut off a loop that the sound cannot hold. Answers the words' times, where somebody needs them."""
+        repeat = endings.suspect(texts, text)
+        if repeat is not None:
+            endings.cut_loop(texts, text, repeat, self._times(texts, work, text.ids))
+        return self._times(texts, work, text.ids) if text.cut_off or work.row.words else None
+
+    def _times(self, texts: "Texts", work: Work, ids: list[int]) -> Times:
+        frames = min(len(work.row.audio) // HOP, work.positions * 2)
         if not ids:
-            return ()
+            return times(ids, [], [], frames)
         start = texts.prompt(work.language or "en", multilingual=self.shape.multilingual)
         chances, attention = self.slots.aligned(work.slot, [*start, *ids, texts.eot], work.positions)
-        begin, sounding = len(start) - 1, min(len(work.row.audio) // HOP, work.positions * 2) // 2
-        first = first_frames(attention.get(), sounding, begin)
-        likely = [float(chance) for chance in chances.get()[begin : begin + len(ids)]]
-        return texts.timed(ids, first, likely, len(work.row.audio) / SAMPLE_RATE)
+        begin = len(start) - 1
+        way = path(attention.get(), frames // 2, begin)
+        return times(ids, way, chances.get()[begin:].tolist(), frames)
 
     def decode(self, rows: Sequence[Row]) -> list[Hypothesis]:
         """See `Engine`."""

@@ -15,7 +15,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from server.engines.torch.features import Features
 from server.engines.torch.rows import Work
@@ -58,14 +60,18 @@ class Counts:
 
 
 class Pipeline:
-    """See the module. `finish` makes a hypothesis of a row that has said everything; its slot still holds it."""
+    """See the module.
+
+    `prompt` is told how probable each language is of a row that names none. `finish` makes a hypothesis of a row that
+    has said everything, while its slot still holds it.
+    """
 
     def __init__(
         self,
         seam: Seam,
         features: Features,
         slots: Slots,
-        prompt: Callable[[Work, int | None], list[int]],
+        prompt: Callable[[Work, NDArray[np.float32] | None], list[int]],
         finish: Callable[[Work], None],
         eot: int,
     ) -> None:
@@ -104,8 +110,25 @@ class Pipeline:
 
     def _run(self) -> None:
         with torch.inference_mode():
-            while self._turn():
-                pass
+            going = True
+            while going:
+                try:
+                    going = self._turn()
+                except Exception as error:  # what nobody below expected must not leave rows untold
+                    log.exception("The engine failed; its rows are lost")
+                    self._survive(error)
+                    self._lose(error)
+
+    def _lose(self, error: Exception) -> None:
+        """Tell every row that is in work that it is lost."""
+        batch, self._encoding = self._encoding, None
+        if batch is not None:
+            for work in batch[0].works:
+                self._fail(work, error)
+            batch[0].taken.set()
+        for work in list(self._active):
+            self._drop(work, error)
+        self._reading.clear()
 
     def _turn(self) -> bool:
         """One round: begin a batch, let an encoded one join, step, read. False: it is over."""
@@ -183,9 +206,9 @@ class Pipeline:
         works, positions = batch.works, batch.frames // 2
         with self._seam.lane(DECODE):
             self._seam.wait(encoded)
-            guesses: list[int | None] = [None] * len(works)
+            guesses: list[NDArray[np.float32] | None] = [None] * len(works)
             if any(work.language is None for work in works):
-                guesses = [int(guess) for guess in self._slots.languages(len(works), positions).get()[0]]
+                guesses = list(self._slots.languages(len(works), positions).get())
             for work, guess in zip(works, guesses, strict=True):
                 work.prompt = self._prompt(work, guess)
                 work.slot = heapq.heappop(self._free)

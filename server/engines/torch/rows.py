@@ -1,11 +1,12 @@
 """A row in work: its prompt, what it has said so far, and when it has said enough. Pure."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from server.engines.base import Hypothesis, Row
 
+RESTS = 3
 _LOOP_PERIODS, _LOOP_TOKENS = 4, 24
 
 
@@ -31,9 +32,15 @@ class Work:
     slot: int = -1
     no_speech: float = 0.0
     _chances: float = 0.0
+    probable: Mapping[str, float] | None = None
+    """Of each language, where the row names none."""
+    rests: int = RESTS
+    """How often what lies after its last word may be decoded again."""
     steps: int = 0
     """Steps that were begun since it joined."""
     over: bool = False
+    unended: bool = False
+    """It is over, but not because its text ended."""
 
     @property
     def key(self) -> tuple[int, float] | None:
@@ -59,7 +66,7 @@ class Work:
             self.over = True
             return
         self.said.append(token)
-        self.over = len(self.said) >= self.cap or loops(self.said)
+        self.unended = self.over = len(self.said) >= self.cap or loops(self.said)
 
     @property
     def log_probability(self) -> float:

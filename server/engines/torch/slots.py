@@ -88,7 +88,7 @@ class Slots:
         self._joined = torch.zeros((3, rows), device=device)
         self._stepped = torch.zeros((2, count + 1), device=device)
         self._next = torch.zeros((2, count + 1), dtype=torch.int64, device=device)
-        self._found = torch.zeros((1, rows), device=device)
+        self._found = torch.zeros((rows, max(1, len(tokens.languages))), device=device)
         self._never = self._mask(tokens.suppressed)
         self._never_first = self._mask(tokens.suppressed_first)
         self._languages = torch.tensor(tokens.languages or (0,), device=device)
@@ -144,16 +144,16 @@ class Slots:
     # --- languages ----------------------------------------------------------------------------------
 
     def languages(self, rows: int, context: int) -> Pending:
-        """Which language each staged row is in: [1, B] of places in `Tokens.languages`."""
+        """How probable each of `Tokens.languages` is of each staged row: [B, languages]."""
         size = bucket(self.batches, rows)
-        buffers = self._staging(size, context), self._found[:, :size]
+        buffers = self._staging(size, context), self._found[:size]
         self._seam.replay(("language", size, context), self._detect, buffers)
-        return self._seam.download(self._found[:, :rows])
+        return self._seam.download(self._found[:rows])
 
     def _detect(self, cross: Tensor, found: Tensor) -> None:
         start = torch.full((cross.shape[2], 1), self._tokens.sot, device=cross.device)
         logits = self._model.logits(self._model.prompt(start, cross)[:, 0])
-        found[0].copy_(logits[:, self._languages].argmax(-1))
+        found.copy_(logits[:, self._languages].softmax(-1))
 
     # --- admit --------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from server.engines.loops import LONGEST_TEXT, token_cap
 from server.engines.torch import choice, model_file, safetensors_file
 from server.engines.torch.model_file import ModelFileError
 from server.engines.torch.shapes import PUBLISHED
@@ -91,6 +92,13 @@ def test_a_folder_of_another_kind_or_with_a_file_missing_is_named(tmp_path: Path
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(UserError, match="passwd is missing"):
         choice.check_folder(tmp_path)
+
+
+def test_a_text_may_be_as_long_as_its_language_needs() -> None:
+    assert token_cap(4.0, "en") == 32
+    # Four seconds of Russian were cut off in the middle of their last word by what is enough for English.
+    assert token_cap(4.0, "ru") == token_cap(4.0, None) == 84
+    assert token_cap(30.0, "ru") == LONGEST_TEXT
 
 
 def test_random_weights_have_a_published_models_shape_or_none() -> None:

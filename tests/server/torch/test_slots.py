@@ -15,6 +15,7 @@ from hypothesis import strategies as st  # noqa: E402
 
 from server.engines.torch.features import Features  # noqa: E402
 from server.engines.torch.model import Model  # noqa: E402
+from server.engines.torch.pipeline import _Reading  # noqa: E402
 from server.engines.torch.rows import PoisonedError, loops  # noqa: E402
 from server.engines.torch.seam import HostSeam  # noqa: E402
 from server.engines.torch.shapes import TEXT_POSITIONS  # noqa: E402
@@ -234,6 +235,35 @@ def test_a_step_that_runs_out_of_memory_costs_the_newest_row() -> None:
     said = bench.said(SOME)
     assert isinstance(said[3], torch.OutOfMemoryError)
     assert said[:3] == _each_alone(SOME[:3])
+
+
+def test_a_failure_that_nobody_expected_loses_the_rows_in_work_and_the_next_ones_are_served() -> None:
+    class Unreadable(HostSeam):
+        fails = True
+
+        def download(self, source: Any) -> Any:
+            if self.fails:
+                raise RuntimeError("the copy failed")
+            return super().download(source)
+
+    class Late:
+        def get(self) -> Any:
+            raise RuntimeError("the copy never came")
+
+    seam = Unreadable()
+    bench = Bench(seam=seam)
+    # The thread itself, as it is what must survive.
+    bench.pipeline.start()
+    assert bench.put(SOME[:2], 0).wait(20)
+    seam.fails = False
+    bench.pipeline._reading.append(_Reading([], Late()))
+    assert bench.put(SOME[2:], 2).wait(20)
+    assert bench.put(SOME, 4).wait(20)
+    bench.pipeline.close()
+    bench.finish()
+    assert all(isinstance(bench.told[i], RuntimeError) for i in (0, 1))
+    assert [bench.told[i] for i in range(4, 8)] == _each_alone(SOME)
+    assert sorted(bench.pipeline._free) == list(range(bench.slots_count))
 
 
 def test_a_captured_shape_whose_buffers_moved_is_an_error_and_no_wrong_text() -> None:

@@ -23,7 +23,7 @@ from server.worker.scheduler import context_seconds  # noqa: E402
 
 pytestmark = [pytest.mark.speech, pytest.mark.serial]
 
-CLIPS = 25
+CLIPS = 20
 """Each whole, and cut at a place where partials are."""
 
 

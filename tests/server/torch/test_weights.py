@@ -98,9 +98,16 @@ def test_memory_is_planned_and_what_does_not_fit_is_refused_in_a_sentence() -> N
     roomy = budget.plan(turbo, 1.6e9, 2, 64, 1024, 139e9, "cuda:0")
     assert roomy.slots == 192
     assert roomy.total < 139e9
-    tight = budget.plan(turbo, 1.6e9, 2, 64, 1024, 14e9, "cuda:0")
+    tight = budget.plan(turbo, 1.6e9, 2, 64, 1024, 19e9, "cuda:0")
     assert 64 <= tight.slots < 192
-    assert tight.total <= 14e9
+    assert tight.total <= 19e9
     assert "192 slots of 39.9 MB" in str(roomy)
-    with pytest.raises(RuntimeError, match=r"batches of 64 need .* GB and cuda:0 has 4\.0 GB free; say a smaller"):
-        budget.plan(turbo, 1.6e9, 2, 64, 1024, 4e9, "cuda:0")
+    with pytest.raises(
+        RuntimeError, match=r"batches of 64 need .* GB and cuda:0 has 14\.0 GB free; say --max-batch \d+"
+    ) as no:
+        budget.plan(turbo, 1.6e9, 2, 64, 1024, 14e9, "cuda:0")
+    # What it advises, it takes.
+    advised = int(str(no.value).split("--max-batch ")[1].split(",")[0])
+    assert budget.plan(turbo, 1.6e9, 2, advised, 1024, 14e9, "cuda:0").slots >= advised
+    with pytest.raises(RuntimeError, match=r"say a smaller model"):
+        budget.plan(turbo, 1.6e9, 2, 64, 1024, 2e9, "cuda:0")

@@ -68,7 +68,7 @@ class Bench:
         self.pipeline = Pipeline(self.seam, self.features, self.slots, self._prompt, self._finish, TOKENS.eot)
 
     @staticmethod
-    def _prompt(work: Work, guess: int | None) -> list[int]:
+    def _prompt(work: Work, guess: object) -> list[int]:
         return START + work.prefix
 
     @staticmethod
