@@ -8,7 +8,6 @@ would read in it.
 
 import unicodedata
 from functools import cache
-from typing import get_args
 
 import msgspec
 
@@ -52,7 +51,7 @@ def cleaned(struct: msgspec.Struct, limit: int | None = None) -> None:
 
 @cache
 def _texts(kind: type[msgspec.Struct]) -> tuple[str, ...]:
-    return tuple(field.name for field in msgspec.structs.fields(kind) if str in (field.type, *get_args(field.type)))
+    return tuple(field.name for field in msgspec.structs.fields(kind) if field.type in (str, str | None))
 
 
 def _shown(character: str) -> str:

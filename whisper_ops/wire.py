@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from whisper_ops.outside import cleaned
+
 SERVER_HEADER = "x-whisper-ops-server"
 """On a WebSocket's upgrade: the name of the server process that answered."""
 GPUS_HEADER = "x-whisper-ops-gpus"
@@ -28,6 +30,10 @@ CPU_NAME = "CPU"
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True):
     """A part of an answer. Unknown fields are ignored, so that old dashboards read new servers."""
+
+    def __post_init__(self) -> None:
+        """A model's folder and a driver's names are words from outside to a server, as its answer is to a reader."""
+        cleaned(self)
 
 
 class SlotCapacity(Wire, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from server.telemetry import formats
 from tests.server.test_http import serving
 from tests.server.virtual import World
 from whisper_ops import wire
+from whisper_ops.outside import one_line
 
 ROOT = Path(__file__).parents[2]
 PATHS = ["/metrics", "/metrics/prometheus"]
@@ -159,13 +160,15 @@ def test_promtool_finds_nothing_but_the_published_names_to_complain_about() -> N
 
 
 def test_words_of_the_model_are_escaped_in_both_formats() -> None:
-    name = 'small"\n# EOF\nwhisper_ops_slots 99\\'
+    name = 'small"\n# EOF\nwhisper_ops_slots 99\x1b]0;owned\x07\r\\'
 
     async def work(world: World, http: httpx.AsyncClient) -> None:
         for accept in ("*/*", "application/openmetrics-text"):
-            families = read(await http.get("/metrics", headers={"accept": accept}))
+            page = await http.get("/metrics", headers={"accept": accept})
+            families = read(page)
             info = families.get("whisper_ops_build") or families["whisper_ops_build_info"]
-            assert info.samples[0].labels["model"] == name
+            assert info.samples[0].labels["model"] == one_line(name)
+            assert not [line for line in page.text.split("\n") if not line.isprintable()]
             assert [sample.value for sample in families["whisper_ops_slots"].samples] == [8]
 
     serving(work, model=name)
