@@ -68,6 +68,11 @@ def untrusted(where: str, error: BaseException) -> str | None:
     return None
 
 
+def maybe_tls(url: str) -> str:
+    """What to add of an `http` address where something answered that was no HTTP: a TLS port just hangs up."""
+    return f"; if it speaks TLS, say https:{url.removeprefix('http:')}" if url.startswith("http:") else ""
+
+
 def chain(error: BaseException | None) -> Iterator[BaseException]:
     """An error and all that it came from; inner ones last, as httpx and anyio wrap what the system said."""
     while error is not None:

@@ -58,12 +58,18 @@ class Measure(NamedTuple):
     readings: str = ""
     """The two."""
     most: float = _MOST
+    over: str = ""
+    """What to do instead, where more than `most` was said."""
 
 
 MEMORY = Measure(("size",), '"25 MB" or "53 GiB"', bare_from=1024, readings="bytes, or MB or GB")
 CPU = Measure(("share", "cores"), '"5 %" of a core or "0.05 cores"', bare_to=1, readings="cores, or per cent of a core")
 CORES = Measure(("cores",), "24")
 COUNT = Measure((), "28231")
+EFFICIENCY = Measure(
+    ("share",), '"90 %" or 0.9', most=1,
+    over="where calls wait and more of them fit, say duty in [per_call], the share of a call in which it works",
+)  # fmt: skip
 SHARE = Measure(("share",), '"60 %" or 0.6', bare_to=1, readings="times the whole, or per cent", most=1)
 
 
@@ -134,7 +140,8 @@ def _one(where: str, value: object, measure: Measure, factor: float) -> float:
         raise UserError(f"{where} is {value!r}, which is too little to be counted; leave it out")
     if not amount <= measure.most:  # nor is what is no number
         most = "1" if measure.most == 1 else "what a machine can have"
-        raise UserError(f"{where} is {value!r}, which is over {most}; write an amount such as {measure.example}")
+        way_out = measure.over or f"write an amount such as {measure.example}"
+        raise UserError(f"{where} is {value!r}, which is over {most}; {way_out}")
     return amount
 
 

@@ -97,13 +97,19 @@ def summary(host: Host) -> list[str]:
     first, after = host.first, host.after_fixes
     if first is None:
         return ["No limit of this host is known."]
-    lines = [f"First to bind: {first.name}, at {first.allows:,} connections ({first.have}, {first.each} a connection)."]
+    why = f"{first.have}, {_plain(first.each)} a connection"
+    lines = [f"First to bind: {first.name}, at {first.allows:,} connections ({why})."]
     others = [limit for limit in host.ranked if limit is not first]
     if others:
         lines.append(f"Next: {others[0].name}, at {others[0].allows:,}.")
     if after is not None and after is not first and first.configured:
         lines.append(f"The {first.name.split(' (')[0]} are only a setting: with it raised, {after.name} binds.")
     return lines
+
+
+def _plain(each: str) -> str:
+    """What one connection takes, without the range that may stand behind it."""
+    return each.partition(" (")[0]
 
 
 def missed(host: Host, wanted: int) -> list[Limit]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from capacity.hosts.amounts import CORES, COUNT, CPU, MEMORY, SHARE, Measure, Span, is_span, span
+from capacity.hosts.amounts import CORES, COUNT, CPU, EFFICIENCY, MEMORY, SHARE, Measure, Span, is_span, span
 from whisper_ops.errors import UserError
 from whisper_ops.files import read_text
 
@@ -46,7 +46,7 @@ HOST = {
     "syn_backlog": Field(("syn_backlog", "tcp_max_syn_backlog"), COUNT),
     "tasks_max": Field(("tasks_max", "tasksmax", "threads_max", "pids_max"), COUNT),
     "conntrack_max": Field(("conntrack_max", "nf_conntrack_max"), COUNT),
-    "efficiency": Field(("efficiency", "cpu_efficiency"), SHARE),
+    "efficiency": Field(("efficiency", "cpu_efficiency"), EFFICIENCY),
 }
 CALL = {
     "memory": Field(("memory", "ram"), MEMORY),

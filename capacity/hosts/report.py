@@ -16,6 +16,7 @@ _KEYS = {
     "tasks": "threads",
 }
 _NOTHING = "—"
+_ORDER = ("binding", "possible", "not limiting")
 
 
 def report(analysis: Analysis) -> Report:
@@ -84,12 +85,17 @@ def _caused(takes: Takes, key: str, name: str) -> str:
 
 
 def _limits(analysis: Analysis) -> Section:
+    """A row a resource, and a sentence a verdict: what binds first, then what may, then what does not."""
     rows = tuple(
-        (limit.name, limit.have, limit.each, _allows(limit), _range(limit), verdict.standing, verdict.why)
+        (limit.name, limit.have, limit.each, _allows(limit), _range(limit), verdict.standing)
         for limit, verdict in zip(analysis.host.limits, analysis.verdicts, strict=True)
     )
-    header = ("resource", "there is", "a call takes", "allows", "least to most", "verdict", "why")
-    return Section(heading="What the host allows", grid=(header, rows))
+    ordered = sorted(analysis.verdicts, key=lambda verdict: _ORDER.index(verdict.standing))
+    return Section(
+        heading="What the host allows",
+        lines=tuple(f"{verdict.name}: {verdict.standing}: {verdict.why}." for verdict in ordered),
+        grid=(("resource", "there is", "a call takes", "allows", "least to most", "verdict"), rows),
+    )
 
 
 def _allows(limit: Limit) -> str:
@@ -139,28 +145,36 @@ def _result(load: Load) -> str:
 
 
 def _tiers(title: str, analysis: Analysis, tiers: tuple[HostTier, ...]) -> Section:
-    rows = [_tier(analysis, tier) for tier in (*([analysis.current] if analysis.current else []), *tiers)]
-    return Section(heading=title, grid=(("tier", "calls", "cut", "CPU", "RAM", "stability"), tuple(rows)))
+    waiting = ("CPU with waiting",) if analysis.waiting is not None else ()
+    shown = (*([analysis.current] if analysis.current else []), *tiers)
+    rows = [_tier(analysis, tier) for tier in shown]
+    return Section(heading=title, grid=(("tier", "calls", "cut", "CPU", *waiting, "RAM", "stability"), tuple(rows)))
 
 
 def _tier(analysis: Analysis, tier: HostTier) -> tuple[str, ...]:
-    return (tier.name, f"{tier.connections:,}", tier.cut, _cpu(tier), _ram(analysis, tier), tier.stability)
+    figures = (_cpu(tier), *_waits(analysis, tier), _ram(analysis, tier))
+    return (tier.name, f"{tier.connections:,}", tier.cut, *figures, tier.stability)
 
 
 def _cpu(tier: HostTier) -> str:
     if tier.cpu_cores is None:
         return _NOTHING
-    share = "" if tier.cpu_ratio is None else f", {tier.cpu_ratio:.0%} of the cores"
-    text = f"{tier.cpu_cores:.3g} cores{share}"
+    share = "" if tier.cpu_ratio is None else f" ({tier.cpu_ratio:.0%})"
+    return f"{tier.cpu_cores:.3g} cores{share}"
+
+
+def _waits(analysis: Analysis, tier: HostTier) -> tuple[str, ...]:
+    if analysis.waiting is None:
+        return ()
     waits = tier.cpu_cores_waiting
-    return text if waits is None else f"{text}; {waits.low:.3g} to {waits.high:.3g} with waiting"
+    return (_NOTHING if waits is None else f"{waits.low:.3g} to {waits.high:.3g} cores",)
 
 
 def _ram(analysis: Analysis, tier: HostTier) -> str:
     if tier.memory_bytes is None:
         return _NOTHING
     total, in_use = analysis.profile.memory_total, tier.memory_in_use_bytes
-    calls = f"{amount(tier.memory_bytes, 'memory')} for calls"
+    calls = amount(tier.memory_bytes, "memory")
     return calls if total is None or in_use is None else f"{calls}; {in_use / 1e9:.3g} of {total / 1e9:.3g} GB in use"
 
 

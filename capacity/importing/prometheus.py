@@ -46,12 +46,20 @@ def _gpu(metric: str, factor: float = 1.0) -> Query:
     return Query(metric, factor, "gpu")
 
 
+def _device(metric: str, factor: float = 1.0) -> Query:
+    """A figure of a whole GPU, which the exporter repeats for each pod and each instance on it."""
+    return _gpu(f"max by (instance, gpu) ({metric})", factor)
+
+
 _DCGM = {
-    "gpu.gpu_ratio": _gpu("DCGM_FI_DEV_GPU_UTIL", 0.01),
-    "gpu.memory_used_bytes": _gpu("DCGM_FI_DEV_FB_USED", 2.0**20),
-    "gpu.temperature_celsius": _gpu("DCGM_FI_DEV_GPU_TEMP"),
-    "gpu.power_watts": _gpu("DCGM_FI_DEV_POWER_USAGE"),
-    "gpu.sm_clock_hertz": _gpu("DCGM_FI_DEV_SM_CLOCK", 1e6),
+    "gpu.gpu_ratio": _device("DCGM_FI_DEV_GPU_UTIL", 0.01),
+    # Pods of one instance (MIG) share its memory; the instances of a GPU each have their own.
+    "gpu.memory_used_bytes": _gpu(
+        "sum by (instance, gpu) (max by (instance, gpu, GPU_I_ID) (DCGM_FI_DEV_FB_USED))", 2.0**20
+    ),
+    "gpu.temperature_celsius": _device("DCGM_FI_DEV_GPU_TEMP"),
+    "gpu.power_watts": _device("DCGM_FI_DEV_POWER_USAGE"),
+    "gpu.sm_clock_hertz": _device("DCGM_FI_DEV_SM_CLOCK", 1e6),
 }
 MAPPINGS: dict[str, Mapping] = {
     "whisper-ops": Mapping(

@@ -78,7 +78,7 @@ def read_polls(history: History, key: Key) -> Polled:
     peak, full = 0.0, False
     for since, until, server_id in _windows(spans, total):
         peak = max(peak, *_gpu_window(history, server_id, since, until, readings), 0.0)
-        loads, was_full = _server_window(history, server_id, since, until, key.gpus, readings)
+        loads, was_full = _server_window(history, server_id, since, until, key.gpus_a_server, readings)
         peak, full = max(peak, loads), full or was_full
     kept, notes = _after_changes(readings)
     return Polled(

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Sequence
+from statistics import mean
 
 from capacity.load.orders import Finished
 from whisper_ops.snapshot import HostFigures, Snapshot
@@ -34,12 +35,22 @@ def other_share(snapshots: Sequence[Snapshot], own_cores: float) -> float | None
         snapshots: the server's answers meanwhile.
         own_cores: what the load test itself used, which counts where it runs on the server's machine.
     """
-    known = [share for s in snapshots if s.host is not None and (share := _other(s.host, own_cores)) is not None]
-    return max(0.0, sum(known) / len(known)) if known else None
+    machines: dict[str | None, dict[str | None, list[HostFigures]]] = {}
+    for snapshot in snapshots:
+        if snapshot.host is not None:
+            servers = machines.setdefault(snapshot.host.hostname, {})
+            servers.setdefault(snapshot.server_id, []).append(snapshot.host)
+    found = [_on_machine(name, list(servers.values()), own_cores) for name, servers in machines.items()]
+    shares = [share for share in found if share is not None]
+    return max(shares, default=None)
 
 
-def _other(host: HostFigures, own_cores: float) -> float | None:
-    if host.cpu_ratio is None or host.process_cpu_ratio is None or not host.cpu_count:
+def _on_machine(name: str | None, servers: Sequence[Sequence[HostFigures]], own_cores: float) -> float | None:
+    """The same of one machine, on which several servers of the service may run: none of them is another program."""
+    busy = [host.cpu_ratio for polled in servers for host in polled if host.cpu_ratio is not None]
+    cores = next((host.cpu_count for polled in servers for host in polled if host.cpu_count), None)
+    used = [[host.process_cpu_ratio for host in polled if host.process_cpu_ratio is not None] for polled in servers]
+    if not busy or cores is None or not all(used):
         return None
-    ours = own_cores if host.hostname == socket.gethostname() else 0.0
-    return host.cpu_ratio - (host.process_cpu_ratio + ours) / host.cpu_count
+    ours = own_cores if name == socket.gethostname() else 0.0
+    return max(0.0, mean(busy) - (sum(map(mean, used)) + ours) / cores)

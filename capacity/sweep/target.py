@@ -126,6 +126,8 @@ async def poll(http: httpx.AsyncClient, target: Target, before: Before | None = 
         if found is not None:
             return possible(published.snapshot(target.name, time.time(), time.monotonic() - began, found))
         error = read
+    except httpx.RemoteProtocolError as problem:
+        error = f"{str(problem).rstrip('.')}{trust.maybe_tls(target.http)}"
     except httpx.HTTPError as problem:
         error = str(problem) or type(problem).__name__
     except (NotJsonError, OtherShapeError) as problem:

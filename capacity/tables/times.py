@@ -48,7 +48,7 @@ def times(table: Table, column: str, unit: str | None = None) -> list[float]:
     for row, cell in zip(table.rows, cells, strict=True):
         if is_nothing(cell):
             raise UserError(f"{table.path}, line {row.line}: {column} is {cell!r}, and a row needs its time")
-    if cells and all(number(cell) is not None for cell in cells):
+    if cells and all(map(_counts, cells)):
         numbers = [value or 0.0 for value in table.numbers(column)]
         found = _counted(table, column, numbers, _unit(table, column, unit))
     else:
@@ -58,6 +58,12 @@ def times(table: Table, column: str, unit: str | None = None) -> list[float]:
         if not 0 <= at <= LAST:
             raise UserError(f"{table.path}, line {row.line}: {column} is {cell!r}, which is no time from 1970 to 2100")
     return found
+
+
+def _counts(cell: str) -> bool:
+    """Whether a cell is a number, and not a date such as `20261128T120000Z`, which begins with one."""
+    found = number(cell)
+    return found is not None and not any(letter.isdigit() for letter in found.unit)
 
 
 def _unit(table: Table, column: str, asked: str | None) -> str | None:

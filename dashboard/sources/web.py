@@ -113,7 +113,8 @@ class Web:
         reasons = (self._reason(cause) for cause in trust.chain(error))
         reason = next((reason for reason in reasons if reason), None)
         if reason is None and isinstance(error, httpx.RemoteProtocolError):
-            reason = f"{self._where(path)} broke off or spoke no HTTP: {error}"
+            hint = trust.maybe_tls(f"{self._base.scheme}://{self._where()}")
+            reason = f"{self._where(path)} broke off or spoke no HTTP: {error}{hint}"
         return reason or f"{self._where(path)}: {str(error) or type(error).__name__}"
 
     def _reason(self, cause: BaseException) -> str | None:

@@ -126,7 +126,7 @@ def _listen(client: ClientConnection, seconds: float) -> None:
 def test_any_message_is_answered(tmp_path: Path) -> None:
     with besieged(tmp_path, "--max-connections-per-gpu", "16") as siege:
         for dialect in DIALECTS:
-            siege.attack(f"random messages to {dialect}", partial(_inputs, siege, dialect))
+            siege.attack(f"random messages to {dialect}", partial(_inputs, siege, dialect), 1.5)
     for attack in siege.report.attacks:
         assert set(attack.counts) <= {"goes on", "1000", "1003", "1007", "1008", "1013", "4400"}, attack
     siege.report.check()

@@ -39,7 +39,8 @@ def test_a_published_hand_analysis_is_reproduced_in_one_table(
     assert " 480" in rows["CPU"]
     assert " 9,410" in rows["ports"]
     assert " 104,857" in rows["descriptors (hard limit)"]
-    assert "binding       204 calls as configured; only a setting" in rows["descriptors (soft limit)"]
+    assert rows["descriptors (soft limit)"].split()[-2:] == ["204", "binding"]
+    assert "descriptors (soft limit): binding: 204 calls as configured; only a setting" in done.out
     assert done.out.startswith("First to bind: descriptors (soft limit), at 204 connections")
     assert "Next: CPU, at 480." in done.out
     assert "\n  LimitNOFILE=524288\n" in done.out  # a comment behind it would be part of systemd's value

@@ -125,7 +125,10 @@ def exposition(now: float) -> str:
             ("whisper_ops_gpu_busy_ratio", 'instance="asr-1:8000",gpu="0"', n / TRUTH.limit),
             ("whisper_ops_gpu_lag_p95_seconds", 'instance="asr-1:8000",gpu="0"', TRUTH.lag(n)),
             ("whisper_ops_build_info", 'instance="asr-1:8000",version="1.2.0",model="base",compute_type="int8"', 1),
-            ("DCGM_FI_DEV_FB_USED", 'instance="asr-1:9400",gpu="0"', 9000 + 150 * n),
+            # Two instances of one GPU, and two pods on the first of them.
+            ("DCGM_FI_DEV_FB_USED", 'instance="asr-1:9400",gpu="0",GPU_I_ID="1",pod="a"', 9000),
+            ("DCGM_FI_DEV_FB_USED", 'instance="asr-1:9400",gpu="0",GPU_I_ID="1",pod="b"', 9000),
+            ("DCGM_FI_DEV_FB_USED", 'instance="asr-1:9400",gpu="0",GPU_I_ID="2",pod="c"', 150 * n),
         ):
             families.setdefault(name, []).append(f"{name}{{{labels}}} {value} {at:.0f}")
     lines = [line for name, rows in families.items() for line in (f"# TYPE {name} gauge", *rows)]

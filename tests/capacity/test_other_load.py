@@ -52,6 +52,13 @@ def test_what_is_left_of_a_busy_machine_is_of_others(
     assert found == (None if share is None else pytest.approx(share))
 
 
+def test_other_replicas_of_the_service_on_the_same_machine_are_no_other_programs() -> None:
+    replicas = [msgspec.structs.replace(polled(0.9, 0.5), server_id=name) for name in ("a", "b", "c", "a")]
+    assert other_share(replicas, 0.0) == pytest.approx(0.15)
+    elsewhere = msgspec.structs.replace(polled(1.0, 0.2, host="another"), server_id="d")
+    assert other_share([*replicas, elsewhere], 0.0) == pytest.approx(0.9), "the machine that is disturbed most"
+
+
 def measured(share: float | None, stable: float = 0.5) -> Measured:
     return Measured(
         streams=2,

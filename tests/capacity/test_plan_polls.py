@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from capacity.plan import Plan, Wanted, make_plan
-from capacity.plan.polls import Reading, change_point
+from capacity.plan.polls import Reading, change_point, read_polls
 from capacity.plan.resources import bends
 from tests.capacity.plan_history import level, written
 from tests.capacity.plan_simulated import IDENTITY, SERVER, Batching, Truth, polls, truths, write_polls, write_sweep
@@ -206,3 +206,15 @@ def test_another_objective_moves_the_limit_without_new_measurements(tmp_path: Pa
     ):
         with pytest.raises(UserError, match=sentence):
             plan(path, objective=objective)
+
+
+def test_polls_of_a_balancer_are_each_one_servers(tmp_path: Path) -> None:
+    with History.reading(write_polls(tmp_path / "history.db", TYPICAL, 40.0)) as history:
+        one = make_plan(history, Wanted(), 2e6).key
+        three = msgspec.structs.replace(one, servers=3, gpus=3)
+        alone, behind = read_polls(history, one), read_polls(history, three)
+    assert behind.peak == alone.peak > 0
+    assert behind.points("host_cpu_ratio") == alone.points("host_cpu_ratio")
+    assert [load for load, _ in behind.points("server_lag_p95_seconds")] == [
+        load for load, _ in alone.points("server_lag_p95_seconds")
+    ]

@@ -68,6 +68,13 @@ def test_a_stream_speaks_over_wss(server: Running, files: Files) -> None:
     assert speaker.finals
 
 
+def test_http_where_tls_is_spoken_is_told_as_what_it_may_be(server: Running) -> None:
+    for command in (("dash", "--once"), ("check", "--yes")):
+        done = whisper_ops(*command, f"http://127.0.0.1:{server.port}")
+        assert done.returncode == 3
+        assert f"if it speaks TLS, say https://127.0.0.1:{server.port}" in done.stderr
+
+
 @pytest.mark.slow
 def test_a_handshake_that_never_comes_is_not_waited_for(server: Running) -> None:
     with socket.create_connection(("127.0.0.1", server.port), 10) as silent:

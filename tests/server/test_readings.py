@@ -213,6 +213,23 @@ def test_simulated_memory_follows_its_law() -> None:
     run(main)
 
 
+def test_an_interface_that_is_taken_away_is_no_negative_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = iter([(9_000_000, 9_000_000), (5_000_000, 8_999_999), (6_000_000, 9_000_100)])
+
+    def counters() -> SimpleNamespace:
+        received, sent = next(counted)
+        return SimpleNamespace(bytes_recv=received, bytes_sent=sent)
+
+    meter = HostMeter()
+    monkeypatch.setattr("whisper_ops.telemetry.hosts.psutil.net_io_counters", counters)
+    read = [meter.read(()) for _ in range(3)]
+    received = [host.network_receive_bytes_per_second for host in read]
+    sent = [host.network_send_bytes_per_second for host in read]
+    assert received[:2] == [None, None]
+    assert sent[:2] == [None, 0.0]
+    assert all(rate is not None and rate > 0 for rate in (received[2], sent[2]))
+
+
 def test_the_machine_is_measured() -> None:
     meter = HostMeter()
     host = meter.read(())

@@ -60,6 +60,8 @@ TOGETHER = [
     (("serve", "--engine", "simulated", "--model", "x"), "--engine simulated"),
     (("serve", "--engine", "simulated", "--compute-type", "int8"), "--engine simulated"),
     (("serve", "--sim-law", "a=1"), "--engine ctranslate2"),
+    (("serve", "--engine", "torch", "--sim-law", "a=1"), "--engine torch"),
+    (("serve", "--engine", "simulated", "--devices", "sim:1", "--tls-key", "x.csv"), "--tls-cert"),
     (("serve", "--engine", "simulated", "--devices", "sim:1", "--history", "x.db"), "auto"),
     (("doctor", "--history", "x.db"), "--server"),
     (("doctor", "--profile", "--json"), "--profile"),

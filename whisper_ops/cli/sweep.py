@@ -75,9 +75,23 @@ def command() -> None:
     show_default=True,
     help="Sound in a message; a bare number is in milliseconds.",
 )
-@click.option("--tolerance", default=15.0, show_default=True, help="With --search: width of the bracket, per cent.")
-@click.option("--max-levels", default=12, show_default=True, help="With --search: measure no more than this.")
-@click.option("--max-streams", default=10_000, show_default=True, help="With --search: go no higher.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0, 100, min_open=True),
+    default=15.0,
+    show_default=True,
+    help="With --search: width of the bracket, per cent.",
+)
+@click.option(
+    "--max-levels",
+    type=click.IntRange(1),
+    default=12,
+    show_default=True,
+    help="With --search: measure no more than this.",
+)
+@click.option(
+    "--max-streams", type=click.IntRange(1), default=10_000, show_default=True, help="With --search: go no higher."
+)
 @click.option("--processes", type=click.IntRange(1), help="Generator processes; by default as many as it takes.")
 @click.option(
     "--warm-up/--no-warm-up", default=True, help="Begin with speech that is not measured, until its text is in time."
@@ -169,7 +183,13 @@ def run(
 @command.command()
 @click.argument("a", type=int)
 @click.argument("b", type=int)
-@click.option("--worse-by", default=10.0, show_default=True, help="Per cent by which a figure must be worse to count.")
+@click.option(
+    "--worse-by",
+    type=click.FloatRange(0),
+    default=10.0,
+    show_default=True,
+    help="Per cent by which a figure must be worse to count.",
+)
 @history_option
 @json_option
 def compare(a: int, b: int, worse_by: float, history: Path, as_json: bool) -> int:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import psutil
 
+from whisper_ops.counting import risen
 from whisper_ops.wire import Host
 
 T = TypeVar("T")
@@ -139,7 +140,9 @@ class HostMeter:
         if before is None or now <= before[0]:
             return None, None
         span = now - before[0]
-        return (counters.bytes_recv - before[1]) / span, (counters.bytes_sent - before[2]) / span
+        # An interface that is taken away takes its bytes along.
+        received, sent = risen(before[1], counters.bytes_recv), risen(before[2], counters.bytes_sent)
+        return None if received is None else received / span, None if sent is None else sent / span
 
 
 def _cores() -> int | None:
