@@ -64,7 +64,7 @@ def test_every_endpoint_answers_as_the_contract_says(serve: Callable[..., Runnin
     assert httpx.get(f"{server.url}/livez").status_code == 200
     assert httpx.get(f"{server.url}/readyz").status_code == 200
     place = msgspec.convert(server.get("/connect"), wire.Connect)
-    assert place.ws_url == f"ws://127.0.0.1:{server.port}/ws"
+    assert place.ws_url == f"ws://127.0.0.1:{server.port}/ws?ticket={place.ticket}"
     assert place.ticket
     assert "whisper_ops_" in httpx.get(f"{server.url}/metrics").text
     assert "whisperlivekit_gpu_total 1" in httpx.get(f"{server.url}/metrics/prometheus").text
