@@ -11,7 +11,7 @@ from math import log
 
 from server.engines.base import Hypothesis
 
-_NO_SPEECH, _SCORE, _VOICE, _REPETITION, _BIAS = 2.3, -2.1, -3.6, 3.9, -3.8
+_NO_SPEECH, _SCORE, _VOICE, _REPETITION, _BIAS = 2.3, -2.1, -3.6, 3.9, -3.4
 _LEAST_NO_SPEECH = 0.1
 """Some models put it near 0 whatever they hear; that alone must not outweigh the rest."""
 
