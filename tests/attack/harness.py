@@ -91,7 +91,7 @@ class Report:
         quiet = f"quiet: p95 {_shown(p95(self.quiet))} s of {len(self.quiet)} finals"
         return "\n  ".join([quiet, *map(str, self.attacks), heard, after])
 
-    def check(self, *, memory_bytes: float = 64e6) -> None:
+    def check(self, *, memory_bytes: float = 64e6, slack_seconds: float = _SLACK_SECONDS) -> None:
         """Fail unless nobody but the attacker noticed the attacks."""
         if FULL:
             sys.stdout.write(f"\n{self}\n")
@@ -103,7 +103,7 @@ class Report:
         for finals in (self.during, *(attack.finals for attack in self.attacks if FULL)):
             during = p95(finals)
             assert during is not None, self
-            assert during <= 1.2 * quiet + _SLACK_SECONDS, self
+            assert during <= 1.2 * quiet + slack_seconds, self
         assert max(self.health) < 5.0, self
         assert self.rss_bytes[1] - self.rss_bytes[0] < memory_bytes, self
         assert self.descriptors[1] <= self.descriptors[0] + 4, self
