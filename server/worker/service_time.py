@@ -13,6 +13,8 @@ SLOWEST_SECONDS = 2.0
 """A cadence is stretched to this at most: beyond it, deadlines slip by themselves."""
 LONGEST_SECONDS = 0.5
 """No batch shall take longer, as a final that comes meanwhile waits for it."""
+WORTH = 4.0
+"""A batch's rows take so many times what the batch itself does, at least: four fifths of the most it can decode."""
 _ENOUGH = 5.0
 """Batches' weight before anything is said."""
 
@@ -47,12 +49,19 @@ class ServiceTime:
         return (self._y - slope * self._x) / self._n, slope
 
     def rows(self) -> int:
-        """How many rows to decode together: as many as are allowed and do not keep a final waiting for long."""
+        """How many rows to decode together: as many as are allowed and do not keep a final waiting for long.
+
+        But never so few that the engine spends its time on beginnings: what it decodes in all goes first.
+        """
         took = self.seconds(self._max_batch)
         if took is None or took <= LONGEST_SECONDS:
             return self._max_batch
         a, b = self._law()
-        return max(1, min(self._max_batch, int((LONGEST_SECONDS - a) / (b * self._c / self._n)))) if b else 1
+        a, row_s = max(0.0, a), b * self._c / self._n
+        if not row_s:
+            return self._max_batch
+        quick, worth = (LONGEST_SECONDS - a) / row_s, WORTH * a / row_s
+        return max(1, min(self._max_batch, int(max(quick, worth))))
 
     def cadence(self, wished_s: float, speaking: int) -> float:
         """Seconds between two partials of a stream when so many speak: as wished, or as long as the engine needs."""

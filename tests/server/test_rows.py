@@ -124,3 +124,18 @@ def test_an_engine_that_is_full_gets_fewer_partials_from_everybody_and_finals_st
         await world.close()
 
     run(main)
+
+
+def test_an_engine_that_is_slow_to_begin_still_says_every_word() -> None:
+    async def main() -> None:
+        law = SimulatedLaw(a_seconds=1.0, b_seconds=0.1)
+        world = await World(engine=ByRows, law=law, max_connections_per_gpu=16).ready()
+        clients = [await world.client().connected() for _ in range(12)]
+        await asyncio.gather(*(client.speak(20.0) for client in clients))
+        for client in clients:
+            await client.end()
+            assert client.close_code == 1000
+            assert client.text.split() == spoken(20.0)
+        await world.close()
+
+    run(main)

@@ -62,7 +62,19 @@ def test_no_batch_takes_so_long_that_a_final_waits_for_it() -> None:
     took = found.seconds(rows)
     assert took is not None
     assert took <= LONGEST_SECONDS
-    assert _taught(3.0, 0.1, [1, 2], [4.0]).rows() == 1
+
+
+@pytest.mark.parametrize("a", [0.02, 0.2, 3.0])
+def test_an_engine_that_is_slow_to_begin_is_not_made_slower_still(a: float) -> None:
+    """With one row a batch, as its length alone would have it, an overloaded server would say nothing any more."""
+    found = _taught(a, 0.01, [1, 9, 30], [4.0])
+
+    def rate(rows: int) -> float:
+        took = found.seconds(rows)
+        assert took is not None
+        return rows / took
+
+    assert rate(found.rows()) >= 0.7 * rate(64)
 
 
 @given(
