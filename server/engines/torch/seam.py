@@ -282,8 +282,12 @@ class CudaSeam:
             graph.capture_begin(pool=self._pools[lane], capture_error_mode="thread_local")
             try:
                 fn(*buffers)
-            finally:
-                graph.capture_end()
+            except BaseException:
+                # The capture is void, and its end says so; what matters is why.
+                with contextlib.suppress(RuntimeError):
+                    graph.capture_end()
+                raise
+            graph.capture_end()
         return graph
 
     def upload(self, target: Tensor, source: NDArray[Any]) -> None:
