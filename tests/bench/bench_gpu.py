@@ -13,6 +13,7 @@ Results go to FILE as JSON: every level with the GPU's readings, every time.
 
 import argparse
 import asyncio
+import gc
 import json
 import sys
 import time
@@ -117,6 +118,8 @@ def _parts(asked: argparse.Namespace, until: float) -> tuple[list[Time], dict[st
         narrate(f"  {_time(found)}")
     engine.close()
     del engine
+    # The worker that comes next needs the memory; the engine and its thread name each other.
+    gc.collect()
     if asked.device.startswith("cuda"):
         torch.cuda.empty_cache()
     return times, ceilings, memory
