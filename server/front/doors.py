@@ -7,10 +7,11 @@ that has said nothing for longest makes room. When all are at work the newcomer 
 
 import itertools
 import select
-from collections import Counter
+import time
+from collections import Counter, OrderedDict
 from typing import Protocol
 
-from server.front.budgets import Turns
+from server.front.budgets import REQUESTS, Budget, Turns
 
 RESERVE = 64
 """Descriptors beside slots and guests: the listener, workers, models, logs, and what reads /proc."""
@@ -18,6 +19,8 @@ MOST = 2048
 """However many descriptors there are: memory and the event loop are bounds too."""
 
 
+_ADDRESSES = 4096
+"""Of so many, the last seen, it is known what their requests cost."""
 _LOOKED_AT = 64
 """Guests that are asked whether they are idle, for one newcomer."""
 
@@ -62,6 +65,7 @@ class Doors:
         self.turns = Turns()
         self._guests: dict[int, Guest] = {}
         self._of: Counter[str] = Counter()
+        self._requests: OrderedDict[str, Budget] = OrderedDict()
 
     @property
     def guests(self) -> int:
@@ -88,6 +92,19 @@ class Doors:
         """It is the last now that has to leave."""
         if (found := self._guests.pop(id(guest), None)) is not None:
             self._guests[id(guest)] = found
+
+    def answered(self, guest: Guest) -> None:
+        """A request was: its address pays for it."""
+        budget = self._requests.pop(guest.address, None) or Budget(REQUESTS)
+        budget.take(1, time.monotonic())
+        self._requests[guest.address] = budget
+        if len(self._requests) > _ADDRESSES:
+            self._requests.popitem(last=False)
+
+    def wait(self, guest: Guest) -> float:
+        """Seconds until the next request of its address may begin."""
+        budget = self._requests.get(guest.address)
+        return 0.0 if budget is None else budget.wait(time.monotonic())
 
     def left(self, guest: Guest) -> None:
         """It is gone, or has a slot now. Twice does nothing."""

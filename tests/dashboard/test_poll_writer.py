@@ -192,8 +192,10 @@ def test_a_disk_that_is_really_full_and_really_read_only(small_disk: Path, monke
         for at in range(1, 1000):
             writer.put(poll(float(at)))
         _wait(lambda: writer.note is not None)
-        assert len(said) == 1
-        assert "disk is full" in said[0] or "disk I/O error" in said[0]
+        # Rows or their roll-ups may meet the full disk first; each is said, and once.
+        (rows,) = (sentence for sentence in said if "takes no rows" in sentence)
+        assert "disk is full" in rows or "disk I/O error" in rows
+        assert len(said) == len(set(said)) <= 2
         ballast.unlink()
         _wait(lambda: writer.note is None)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)

@@ -30,7 +30,8 @@ class Asked:
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        return httpx.Response(self.status, json={"status": "draining"})
+        body = httpx.ByteStream(b'{"status": "draining"}')  # over a socket it comes as a stream, too
+        return httpx.Response(self.status, stream=body)
 
 
 def app(asked: Asked, token: str | None = "admin-secret") -> DashApp:

@@ -89,7 +89,7 @@ def test_what_is_said_again_and_what_follows_it_is_heard(tmp_path: Path) -> None
         assert times[-1][1] <= len(audio) / 16000
         return [plain(word) for word in found.text.split()]
 
-    # The voice says nothing twice alike, so a word may be heard as another; a sentence that is missing is half of them.
+    # A word may be heard as another; a sentence that is missing is half of them.
     for text, audio in zip(said, spoken(tmp_path, *said), strict=True):
         words = [plain(word) for word in text.split()]
         lost, differ = longest_loss(words, heard(audio))
