@@ -16,7 +16,7 @@ from server import ipc, languages
 from server.front import limits
 from server.front.admission import Admission, Refused, Ticket, log_refusal
 from server.front.clock import now
-from server.front.doors import Doors
+from server.front.connection_limits import ConnectionLimits
 from server.front.draining import Draining
 from server.front.session import Audio, Outbox, Session
 from server.front.slots import Slots
@@ -53,7 +53,7 @@ class Hub:
         self.stats = Stats()
         self.draining = Draining(settings, self.sessions)
         self.admission = Admission(settings, self.slots, self.stats, self._closed)
-        self.doors = Doors()
+        self.connection_limits = ConnectionLimits()
         self.hopeless: str | None = None
         """Why no GPU can serve: each failed before any had a model. Then the server ends, and says this."""
         self._served = False

@@ -15,10 +15,10 @@ import uvicorn
 
 from server import logs
 from server.front.app import make_app
+from server.front.connection_limits import limits_for
 from server.front.descriptors import make_room
-from server.front.doors import doors_for
-from server.front.guests import Config, GuestHttp
 from server.front.http import HEAD_SECONDS
+from server.front.http_connections import Config, LimitedHttp
 from server.front.hub import Hub
 from server.front.supervisor import spawn
 from server.front.tls import server_context
@@ -121,7 +121,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         hub = Hub(dataclasses.replace(settings, port=port), launch=launch)
         config = Config(
             make_app(hub),
-            http=GuestHttp,
+            http=LimitedHttp,
             ws=BoundedWebSocket,
             ws_max_size=MAX_MESSAGE_BYTES,
             # PCM does not compress; deflate would cost 96 KiB and a good share of a core.
@@ -133,7 +133,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
             access_log=False,
             timeout_graceful_shutdown=5,
         )
-        config.doors = hub.doors = doors_for(descriptors, hub.slots.total)
+        config.connection_limits = hub.connection_limits = limits_for(descriptors, hub.slots.total)
         server = Server(config, hub)
         announce(f"http{'s' if tls else ''}://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}")
         await server.serve([sock])

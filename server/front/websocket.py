@@ -17,7 +17,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 
 from server.front.budgets import TURN_SECONDS, Spending
-from server.front.doors import Doors, unread
+from server.front.connection_limits import ConnectionLimits, unread
 
 LINGER_SECONDS = 0.5
 """A socket that we end stays open so long, unread, for our last word to arrive."""
@@ -41,8 +41,8 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         super().connection_made(transport)
         self._held = bytearray()
         self._spending = Spending.new()
-        self.doors: Doors = getattr(self.config, "doors", Doors())
-        self.doors.came(self)
+        self.connection_limits: ConnectionLimits = getattr(self.config, "connection_limits", ConnectionLimits())
+        self.connection_limits.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
@@ -50,7 +50,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         self._held.clear()
         if self._again is not None:
             self._again.cancel()
-        self.doors.left(self)
+        self.connection_limits.release(self)
         super().connection_lost(exc)
 
     # --- what it brings -----------------------------------------------------------------------------
@@ -94,7 +94,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
             return False
         reason = self._spending.frame(size, self.loop.time(), control=control)
         if reason is not None:
-            self.doors.flooded["control" if control else "frames"] += not self.close_sent
+            self.connection_limits.flooded["control" if control else "frames"] += not self.close_sent
             self._end(reason)
         return reason is None
 
@@ -174,7 +174,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         self.pong_timer = self.pending_ping_payload = None
         self.schedule_ping()
 
-    # --- a guest until it has a slot, see `doors` ---------------------------------------------------
+    # --- counted by `connection_limits` until it has a slot ---------------------------------------------------
 
     async def run_asgi(self) -> None:
         """See `WebSocketsSansIOProtocol`. The application says when the client has a slot."""
@@ -184,18 +184,18 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     def seated(self) -> None:
         """It has a slot: slots have a bound of their own."""
-        self.doors.left(self)
+        self.connection_limits.release(self)
 
     @property
     def address(self) -> str:
-        """See `Guest`."""
+        """See `Slotless`."""
         return self.client[0] if self.client else ""
 
     @property
     def idle(self) -> bool:
-        """See `Guest`."""
+        """See `Slotless`."""
         return self.handshake_complete and not unread(self.transport.get_extra_info("socket").fileno())
 
     def turn_away(self) -> None:
-        """See `Guest`."""
+        """See `Slotless`."""
         self._end("too many connections without a stream")

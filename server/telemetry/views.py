@@ -196,8 +196,8 @@ class Views:
             tickets_used_total=stats.tickets_used,
             tickets_abandoned_total=stats.tickets_abandoned,
             paused_total=stats.paused,
-            flooded_total=dict(hub.doors.flooded),
-            turned_away_total=hub.doors.turned_away,
+            flooded_total=dict(hub.connection_limits.flooded),
+            turned_away_total=hub.connection_limits.turned_away,
             telemetry_errors_total=self._meter.failures,
             misplaced_total=stats.misplaced + sum(s.misplaced for s in hub.sessions.values()),
         )

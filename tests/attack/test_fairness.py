@@ -187,7 +187,7 @@ def test_requests_without_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_idle_connections_take_neither_the_descriptors_nor_the_doors(tmp_path: Path) -> None:
+def test_idle_connections_take_neither_the_descriptors_nor_the_limits(tmp_path: Path) -> None:
     with besieged(tmp_path, before=FEW_DESCRIPTORS) as siege:
         siege.attack("idle connections", partial(_idle, siege, examples(1100, 3000)), 3.0)
     siege.report.check()

@@ -328,7 +328,7 @@ class Conversation:
             Bad: there were too many that brought no sound.
         """
         if not sound_s and not self._messages.take(1, now()):
-            self.hub.doors.flooded["messages"] += 1
+            self.hub.connection_limits.flooded["messages"] += 1
             most = budgets.SILENT_MESSAGES[0]
             raise Bad("too_many_messages", f"too many messages without sound; at most {most:.0f} a second")
         if sound_s < budgets.SHORT_SECONDS:

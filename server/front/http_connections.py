@@ -1,11 +1,11 @@
-"""HTTP connections as guests: they come through the doors, and their requests begin in turns (see `doors`)."""
+"""HTTP connections: they hold no slot, so their number is limited, and their requests begin in turns."""
 
 import asyncio
 from typing import Any
 
 import uvicorn
 
-from server.front.doors import Doors, unread
+from server.front.connection_limits import ConnectionLimits, unread
 from server.front.http import BoundedHttp
 
 _BUSY = (
@@ -20,24 +20,24 @@ _HEAD_PIECE = 256
 
 
 class Config(uvicorn.Config):
-    """uvicorn's configuration, and the doors that its connections come through."""
+    """uvicorn's configuration, and the limits of its connections."""
 
-    doors: Doors
+    connection_limits: ConnectionLimits
 
 
-class GuestHttp(BoundedHttp):
+class LimitedHttp(BoundedHttp):
     """See the module."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
-        self._doors: Doors = getattr(self.config, "doors", Doors())
+        self._limits: ConnectionLimits = getattr(self.config, "connection_limits", ConnectionLimits())
         self._early = bytearray()
-        self._doors.came(self)
+        self._limits.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
-        self._doors.left(self)
+        self._limits.release(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -50,11 +50,11 @@ class GuestHttp(BoundedHttp):
             self._take_turn()
 
     def _take_turn(self) -> None:
-        if (wait := self._doors.wait(self)) > 0:
+        if (wait := self._limits.wait(self)) > 0:
             self.loop.call_later(wait, self._take_turn)
             return
         cycle: Any = self.cycle
-        self._doors.turns.take(self._begin, first=cycle is None)
+        self._limits.turns.take(self._begin, first=cycle is None)
 
     def _begin(self) -> None:
         """It is this newcomer's turn."""
@@ -75,7 +75,7 @@ class GuestHttp(BoundedHttp):
     def on_response_complete(self) -> None:
         """See `BoundedHttp`, which begins to read again here."""
         super().on_response_complete()
-        self._doors.answered(self)
+        self._limits.answered(self)
         if self._early and not self.transport.is_closing():
             self.transport.pause_reading()
             if self._answered:
@@ -86,11 +86,11 @@ class GuestHttp(BoundedHttp):
     def on_message_begin(self) -> None:
         """See `BoundedHttp`."""
         super().on_message_begin()
-        self._doors.said_something(self)
+        self._limits.heard_from(self)
 
     def handle_websocket_upgrade(self) -> None:
-        """See `HttpToolsProtocol`; the WebSocket comes through the doors by itself."""
-        self._doors.left(self)
+        """See `HttpToolsProtocol`; the WebSocket is counted by itself."""
+        self._limits.release(self)
         super().handle_websocket_upgrade()
 
     @property
@@ -98,20 +98,20 @@ class GuestHttp(BoundedHttp):
         cycle: Any = self.cycle
         return cycle is None or bool(cycle.response_complete)
 
-    # --- a guest ------------------------------------------------------------------------------------
+    # --- counted by `connection_limits` ------------------------------------------------------------------
 
     @property
     def address(self) -> str:
-        """See `Guest`."""
+        """See `Slotless`."""
         return self.client[0] if self.client else ""
 
     @property
     def idle(self) -> bool:
-        """See `Guest`."""
+        """See `Slotless`."""
         return self._answered and not self._early and not unread(self.transport.get_extra_info("socket").fileno())
 
     def turn_away(self) -> None:
-        """See `Guest`."""
+        """See `Slotless`."""
         if not self.transport.is_closing():
             first: Any = self.cycle
             self.transport.write(b"" if first else _BUSY)

@@ -14,7 +14,7 @@ from typing import Protocol
 from server.front.budgets import REQUESTS, Budget, Turns
 
 RESERVE = 64
-"""Descriptors beside slots and guests: the listener, workers, models, logs, and what reads /proc."""
+"""Descriptors beside slots and these connections: the listener, workers, models, logs, and what reads /proc."""
 MOST = 2048
 """However many descriptors there are: memory and the event loop are bounds too."""
 
@@ -22,7 +22,7 @@ MOST = 2048
 _ADDRESSES = 4096
 """Of so many, the last seen, it is known what their requests cost."""
 _LOOKED_AT = 64
-"""Guests that are asked whether they are idle, for one newcomer."""
+"""Connections that are asked whether they are idle, for one newcomer."""
 
 
 def unread(descriptor: int) -> bool:
@@ -35,8 +35,8 @@ def unread(descriptor: int) -> bool:
         return False
 
 
-class Guest(Protocol):
-    """A connection without a slot."""
+class Slotless(Protocol):
+    """A connection that holds no slot, or none yet."""
 
     @property
     def address(self) -> str:
@@ -53,7 +53,7 @@ class Guest(Protocol):
         ...
 
 
-class Doors:
+class ConnectionLimits:
     """See the module. `turned_away` counts; `turns` are those of newcomers."""
 
     def __init__(self, most: int = MOST, most_of_an_address: int | None = None) -> None:
@@ -63,57 +63,57 @@ class Doors:
         self.flooded: Counter[str] = Counter()
         """Connections that were ended for what they sent, by kind."""
         self.turns = Turns()
-        self._guests: dict[int, Guest] = {}
+        self._slotless: dict[int, Slotless] = {}
         self._of: Counter[str] = Counter()
         self._requests: OrderedDict[str, Budget] = OrderedDict()
 
     @property
-    def guests(self) -> int:
+    def count(self) -> int:
         """How many there are."""
-        return len(self._guests)
+        return len(self._slotless)
 
-    def came(self, guest: Guest) -> bool:
+    def admit(self, connection: Slotless) -> bool:
         """Whether there is room for one more, if need be that of another."""
-        crowded = self._of[guest.address] >= self.most_of_an_address
-        if crowded or len(self._guests) >= self.most:
+        crowded = self._of[connection.address] >= self.most_of_an_address
+        if crowded or len(self._slotless) >= self.most:
             self.turned_away += 1
-            oldest = itertools.islice(self._guests.values(), _LOOKED_AT)
-            leaving = next((g for g in oldest if (not crowded or g.address == guest.address) and g.idle), None)
+            oldest = itertools.islice(self._slotless.values(), _LOOKED_AT)
+            leaving = next((g for g in oldest if (not crowded or g.address == connection.address) and g.idle), None)
             if leaving is None:
-                guest.turn_away()
+                connection.turn_away()
                 return False
-            self.left(leaving)
+            self.release(leaving)
             leaving.turn_away()
-        self._guests[id(guest)] = guest
-        self._of[guest.address] += 1
+        self._slotless[id(connection)] = connection
+        self._of[connection.address] += 1
         return True
 
-    def said_something(self, guest: Guest) -> None:
+    def heard_from(self, connection: Slotless) -> None:
         """It is the last now that has to leave."""
-        if (found := self._guests.pop(id(guest), None)) is not None:
-            self._guests[id(guest)] = found
+        if (found := self._slotless.pop(id(connection), None)) is not None:
+            self._slotless[id(connection)] = found
 
-    def answered(self, guest: Guest) -> None:
+    def answered(self, connection: Slotless) -> None:
         """A request was: its address pays for it."""
-        budget = self._requests.pop(guest.address, None) or Budget(REQUESTS)
+        budget = self._requests.pop(connection.address, None) or Budget(REQUESTS)
         budget.take(1, time.monotonic())
-        self._requests[guest.address] = budget
+        self._requests[connection.address] = budget
         if len(self._requests) > _ADDRESSES:
             self._requests.popitem(last=False)
 
-    def wait(self, guest: Guest) -> float:
+    def wait(self, connection: Slotless) -> float:
         """Seconds until the next request of its address may begin."""
-        budget = self._requests.get(guest.address)
+        budget = self._requests.get(connection.address)
         return 0.0 if budget is None else budget.wait(time.monotonic())
 
-    def left(self, guest: Guest) -> None:
+    def release(self, connection: Slotless) -> None:
         """It is gone, or has a slot now. Twice does nothing."""
-        if self._guests.pop(id(guest), None) is not None:
-            self._of[guest.address] -= 1
-            if not self._of[guest.address]:
-                del self._of[guest.address]
+        if self._slotless.pop(id(connection), None) is not None:
+            self._of[connection.address] -= 1
+            if not self._of[connection.address]:
+                del self._of[connection.address]
 
 
-def doors_for(descriptors: int | None, streams: int) -> Doors:
-    """As many guests as the descriptors leave room for beside the streams; None: no bound on them."""
-    return Doors(MOST if descriptors is None else max(16, min(MOST, descriptors - streams - RESERVE)))
+def limits_for(descriptors: int | None, streams: int) -> ConnectionLimits:
+    """As many connections as the descriptors leave room for beside the streams; None: no bound on them."""
+    return ConnectionLimits(MOST if descriptors is None else max(16, min(MOST, descriptors - streams - RESERVE)))
