@@ -26,9 +26,6 @@ SHORT_MESSAGES = 500.0, 2000.0
 SHORT_SECONDS = 0.005
 SOUND = 50.0, 120.0
 """Seconds of sound a second, and at once: a file is taken as fast as that, if it is decoded as fast."""
-REQUESTS = 200.0, 500.0
-"""HTTP requests of one address: beyond it the next ones wait. A poller asks once a second; an answer costs half a
-millisecond to six. The handshake of a WebSocket that is taken is none of them."""
 MESSAGES_IN_A_TURN = 64
 """So many messages of one client are handled before others have their turn."""
 _LEAST_WORK_SECONDS = 0.0005

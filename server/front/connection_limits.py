@@ -7,11 +7,10 @@ that has said nothing for longest makes room. When all are at work the newcomer 
 
 import itertools
 import select
-import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from typing import Protocol
 
-from server.front.budgets import REQUESTS, Budget, Turns
+from server.front.budgets import Turns
 
 RESERVE = 64
 """Descriptors beside slots and these connections: the listener, workers, models, logs, and what reads /proc."""
@@ -19,8 +18,6 @@ MOST = 2048
 """However many descriptors there are: memory and the event loop are bounds too."""
 
 
-_ADDRESSES = 4096
-"""Of so many, the last seen, it is known what their requests cost."""
 _LOOKED_AT = 64
 """Connections that are asked whether they are idle, for one newcomer."""
 
@@ -65,7 +62,6 @@ class ConnectionLimits:
         self.turns = Turns()
         self._slotless: dict[int, Slotless] = {}
         self._of: Counter[str] = Counter()
-        self._requests: OrderedDict[str, Budget] = OrderedDict()
 
     @property
     def count(self) -> int:
@@ -92,19 +88,6 @@ class ConnectionLimits:
         """It is the last now that has to leave."""
         if (found := self._slotless.pop(id(connection), None)) is not None:
             self._slotless[id(connection)] = found
-
-    def answered(self, connection: Slotless) -> None:
-        """A request was: its address pays for it."""
-        budget = self._requests.pop(connection.address, None) or Budget(REQUESTS)
-        budget.take(1, time.monotonic())
-        self._requests[connection.address] = budget
-        if len(self._requests) > _ADDRESSES:
-            self._requests.popitem(last=False)
-
-    def wait(self, connection: Slotless) -> float:
-        """Seconds until the next request of its address may begin."""
-        budget = self._requests.get(connection.address)
-        return 0.0 if budget is None else budget.wait(time.monotonic())
 
     def release(self, connection: Slotless) -> None:
         """It is gone, or has a slot now. Twice does nothing."""

@@ -50,9 +50,6 @@ class LimitedHttp(BoundedHttp):
             self._take_turn()
 
     def _take_turn(self) -> None:
-        if (wait := self._limits.wait(self)) > 0:
-            self.loop.call_later(wait, self._take_turn)
-            return
         cycle: Any = self.cycle
         self._limits.turns.take(self._begin, first=cycle is None)
 
@@ -75,7 +72,6 @@ class LimitedHttp(BoundedHttp):
     def on_response_complete(self) -> None:
         """See `BoundedHttp`, which begins to read again here."""
         super().on_response_complete()
-        self._limits.answered(self)
         if self._early and not self.transport.is_closing():
             self.transport.pause_reading()
             if self._answered:

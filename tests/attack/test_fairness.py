@@ -183,7 +183,8 @@ def test_requests_without_end(tmp_path: Path) -> None:
             for path in ("/health", "/metrics", "/nothing"):
                 name = f"{connections} connections ask for {path}"
                 siege.attack(name, partial(_requests, siege, connections, get.format(path).encode()))
-    siege.report.check(memory_bytes=100e6)
+    # Turns keep the streams alive, and no budget bounds requests: thirty connections take their share of the one core.
+    siege.report.check(memory_bytes=100e6, slack_seconds=2.0)
 
 
 @pytest.mark.slow
