@@ -44,7 +44,7 @@ class Timing:
     def __init__(
         self,
         model: Any,  # noqa: ANN401  # CTranslate2 ships no annotations
-        encoded: Any,  # noqa: ANN401
+        encoded: Any,  # noqa: ANN401  # CTranslate2 ships no annotations
         prompt: list[int],
         rows: Sequence[Row],
     ) -> None:

@@ -52,7 +52,7 @@ class Features:
         """Bytes that so many windows take."""
         return (streams + 1) * _LONGEST * mels * 4
 
-    def batch(self, keys: Sequence[Hashable | None], audios: Sequence[Samples], frames: int) -> Any:  # noqa: ANN401
+    def batch(self, keys: Sequence[Hashable | None], audios: Sequence[Samples], frames: int) -> Any:  # noqa: ANN401  # torch
         """Float32 features [B, mels, frames] of audio followed by digital silence; what is longer is cut off.
 
         Args:

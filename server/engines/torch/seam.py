@@ -271,7 +271,7 @@ class CudaSeam:
                 raise
         shape.graph.replay()
 
-    def _captured(self, fn: Callable[..., None], buffers: Sequence[Tensor], lane: str) -> Any:  # noqa: ANN401
+    def _captured(self, fn: Callable[..., None], buffers: Sequence[Tensor], lane: str) -> Any:  # noqa: ANN401  # CUDA's graph
         stream = self._lanes[lane]
         # Libraries set themselves up in the first run, which a capture must not see.
         with torch.cuda.stream(stream):

@@ -55,7 +55,7 @@ def load(folder: Path, device: Any, dtype: Any) -> Weights:  # noqa: ANN401  # t
         raise ModelFileError(f"{folder.name} is no whole Whisper model: {error.args[0]} is missing") from error
 
 
-def _from_ctranslate2(folder: Path, config: dict[str, Any], device: Any, dtype: Any) -> Weights:  # noqa: ANN401
+def _from_ctranslate2(folder: Path, config: dict[str, Any], device: Any, dtype: Any) -> Weights:  # noqa: ANN401  # torch
     path = folder / "model.bin"
     entries = model_file.read_entries(path)
     tensors = _read(path, {name: entry for name, entry in entries.items() if entry.shape}, device, dtype)
@@ -70,7 +70,7 @@ def _from_ctranslate2(folder: Path, config: dict[str, Any], device: Any, dtype: 
     )
 
 
-def _from_hugging_face(folder: Path, config: dict[str, Any], device: Any, dtype: Any) -> Weights:  # noqa: ANN401
+def _from_hugging_face(folder: Path, config: dict[str, Any], device: Any, dtype: Any) -> Weights:  # noqa: ANN401  # torch
     found: Tensors = {}
     for path in safetensors_file.files(folder):
         if not path.is_file():
