@@ -6,7 +6,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from dashboard.servers import Server
-from dashboard.source import Source, SourceError
+from whisper_ops.snapshot_client.source import Source, SourceError
 
 MAX_REPLICAS = 1000
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from dashboard.source import Source, SourceError
 from whisper_ops.bounds import possible
 from whisper_ops.snapshot import Snapshot
+from whisper_ops.snapshot_client.source import Source, SourceError
 
 Emit = Callable[[Snapshot], None]
 """Takes each snapshot as it arrives, on the event loop: it must not block."""

@@ -8,12 +8,12 @@ from urllib.parse import urlunsplit
 
 import msgspec
 
-from dashboard.sources.whisper_ops import address
-from dashboard.toml_lines import TomlFile
 from whisper_ops.addresses import PLAIN, parsed, shown
 from whisper_ops.errors import UserError
 from whisper_ops.files import read_text
 from whisper_ops.secrets import read_token
+from whisper_ops.snapshot_client.snapshot_endpoint import address
+from whisper_ops.toml_lines import TomlFile
 from whisper_ops.typed import short
 
 DEFAULT_CONFIG = Path("whisper-ops.toml")

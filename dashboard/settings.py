@@ -8,11 +8,11 @@ import msgspec
 from dashboard.discovery import DnsName
 from dashboard.poller import DEADLINE_SECONDS, INTERVAL_SECONDS, Fleet
 from dashboard.servers import DEFAULT_CONFIG, Server, gather
-from dashboard.source import Source
 from dashboard.sources.make import make
-from dashboard.toml_lines import TomlFile
 from whisper_ops.errors import UserError
 from whisper_ops.history import Retention
+from whisper_ops.snapshot_client.source import Source
+from whisper_ops.toml_lines import TomlFile
 
 DAY = 86400.0
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from dashboard.alerts.figures import DERIVED, known_figure
-from dashboard.toml_lines import TomlFile
+from whisper_ops.toml_lines import TomlFile
 
 SHIPPED = Path(__file__).with_name("shipped.toml")
 

@@ -1,1 +1,1 @@
-"""The kinds of servers that can be polled, each a `dashboard.source.Source`."""
+"""The kinds of servers that can be polled, each a `whisper_ops.snapshot_client.source.Source`."""

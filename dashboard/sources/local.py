@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from dashboard.source import Remarks, SourceError
 from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
+from whisper_ops.snapshot_client.source import Remarks, SourceError
 from whisper_ops.telemetry.hosts import HostMeter
 from whisper_ops.telemetry.nvml import Nvml, Reading
 

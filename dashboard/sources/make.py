@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from dashboard.mapping import load, ready_made
 from dashboard.servers import Server
-from dashboard.source import Source
-from dashboard.sources.asking import AskingSource, Kind
 from dashboard.sources.local import LocalSource
-from dashboard.sources.prometheus import PrometheusSource
-from dashboard.sources.published import PublishedSource
-from dashboard.sources.whisper_ops import WhisperOpsSource
-from dashboard.sources.whisperlivekit import WhisperLiveKitSource
+from whisper_ops.exporters.mapping import load, ready_made
+from whisper_ops.snapshot_client.asking import AskingSource, Kind
+from whisper_ops.snapshot_client.exporter_page import PrometheusSource
+from whisper_ops.snapshot_client.published_endpoints import PublishedSource
+from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource
+from whisper_ops.snapshot_client.source import Source
+from whisper_ops.snapshot_client.whisperlivekit import WhisperLiveKitSource
 
 
 def make(server: Server, token: str | None = None, at: str | None = None) -> Source:

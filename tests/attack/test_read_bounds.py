@@ -29,17 +29,17 @@ from capacity.speech.tones import make_tones
 from capacity.sweep import target as targets
 from capacity.tables import cells
 from dashboard.alerts import Alert, Change, notify
-from dashboard.mapping import ready_made
 from dashboard.servers import from_argument
-from dashboard.source import SourceError
-from dashboard.sources.prometheus import PrometheusSource
-from dashboard.sources.whisper_ops import WhisperOpsSource
 from dashboard.view import filters, moments
 from tests.attack.test_figures import live_polls, recorder
 from tests.dashboard.sockets import Answer, answering, http, listening, said, until
 from whisper_ops import units, wire
 from whisper_ops.errors import UserError
+from whisper_ops.exporters.mapping import ready_made
 from whisper_ops.objective import grammar
+from whisper_ops.snapshot_client.exporter_page import PrometheusSource
+from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource
+from whisper_ops.snapshot_client.source import SourceError
 
 ONCE = gzip.compress(bytes(100 * 2**20), 1)
 THRICE = base64.b64decode(

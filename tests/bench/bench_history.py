@@ -15,12 +15,12 @@ from pathlib import Path
 from dashboard.alerts import AlertBook, load_rules
 from dashboard.happenings import Happenings
 from dashboard.poller import Fleet
-from dashboard.sources.whisper_ops import WhisperOpsSource
 from dashboard.writer import HistoryWriter
 from tests.bench import fleet
 from tests.bench.figure import Figure
 from whisper_ops.history import ChartQuery, History
 from whisper_ops.snapshot import Snapshot
+from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource
 
 DAY = 86_400
 HOUR = 3600.0

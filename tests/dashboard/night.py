@@ -22,12 +22,12 @@ from dashboard.app import DashApp
 from dashboard.feeds import Live
 from dashboard.poller import Fleet
 from dashboard.replay import Replay
-from dashboard.sources.whisper_ops import WhisperOpsSource
 from dashboard.view.state import State
 from dashboard.view.world import AlertView
 from dashboard.writer import HistoryWriter
 from tests.server.speaker import Speaker
 from tests.support.servers import Running, free_port, running_server
+from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource
 from whisper_ops.tones import RATE, track
 
 SIZE = (120, 40)

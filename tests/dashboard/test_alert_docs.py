@@ -7,9 +7,9 @@ import pytest
 
 from dashboard.alerts import load_rules
 from dashboard.alerts.figures import DERIVED
-from dashboard.mapping import UNITS, load
 from dashboard.servers import KINDS
 from dashboard.settings import load as load_settings
+from whisper_ops.exporters.mapping import UNITS, load
 
 PAGE = (Path(__file__).parents[2] / "docs/monitoring.md").read_text("utf-8")
 SETTINGS, MAPPING, PODS, RULES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)

@@ -11,7 +11,6 @@ from click.testing import CliRunner
 from dashboard.happenings import Happenings
 from dashboard.poller import Poller
 from dashboard.sources.local import LocalSource
-from dashboard.sources.whisper_ops import WhisperOpsSource
 from dashboard.view.chart import Charts
 from dashboard.view.fleet_page import FleetView, fleet_page
 from dashboard.view.gpu_page import gpu_page
@@ -23,6 +22,7 @@ from whisper_ops import wire
 from whisper_ops.cli import main
 from whisper_ops.history import History
 from whisper_ops.snapshot import Snapshot
+from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource
 from whisper_ops.telemetry.nvml import Nvml
 
 A, B = "GPU-aaaa-1", "GPU-bbbb-2"

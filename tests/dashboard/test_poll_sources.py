@@ -11,13 +11,13 @@ from dashboard.discovery import DnsName
 from dashboard.poller import Fleet
 from dashboard.servers import Server, from_argument, from_host_file
 from dashboard.settings import load
-from dashboard.source import Source
 from dashboard.sources.make import make
-from dashboard.toml_lines import TomlFile
 from tests.dashboard.sockets import answering, http, listening, said, until
 from whisper_ops import wire
 from whisper_ops.errors import UserError
 from whisper_ops.snapshot import Snapshot
+from whisper_ops.snapshot_client.source import Source
+from whisper_ops.toml_lines import TomlFile
 
 
 @pytest.mark.parametrize(

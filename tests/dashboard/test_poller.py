@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 
 from dashboard.poller import BACKOFF_SECONDS, Fleet, Poller
-from dashboard.source import Remarks, SourceError
-from dashboard.sources.whisper_ops import WhisperOpsSource
 from tests.dashboard.sockets import answering, http, listening, never, said, until
 from whisper_ops import wire
 from whisper_ops.snapshot import Snapshot
+from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource
+from whisper_ops.snapshot_client.source import Remarks, SourceError
 
 
 class Scripted:

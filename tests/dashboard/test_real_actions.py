@@ -14,10 +14,10 @@ from dashboard.admin import Admin
 from dashboard.app import DashApp
 from dashboard.feeds import Live
 from dashboard.poller import Fleet
-from dashboard.sources.whisper_ops import WhisperOpsSource
 from tests.dashboard.test_app_keys import screen_text
 from tests.support.servers import Running, running_server
 from whisper_ops.history import History
+from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource
 
 TOKEN, ADMIN_TOKEN = "for-users", "for-operators"
 

@@ -8,9 +8,9 @@ import pytest
 
 from dashboard.poller import Poller
 from dashboard.servers import from_argument
-from dashboard.source import SourceError
 from dashboard.sources.local import LocalSource
 from dashboard.sources.make import make
+from whisper_ops.snapshot_client.source import SourceError
 from whisper_ops.telemetry.nvml import Nvml, Reading
 
 

@@ -10,14 +10,14 @@ import httpx
 import psutil
 import pytest
 
-from dashboard.mapping import Mapping, load, ready_made
-from dashboard.source import SourceError
-from dashboard.sources.prometheus import PrometheusSource
-from dashboard.sources.whisperlivekit import WhisperLiveKitSource
 from tests.dashboard.sockets import answering, http, listening, until
 from tests.support.servers import free_port
 from whisper_ops.errors import UserError
+from whisper_ops.exporters.mapping import Mapping, load, ready_made
 from whisper_ops.snapshot import GpuFigures, Snapshot
+from whisper_ops.snapshot_client.exporter_page import PrometheusSource
+from whisper_ops.snapshot_client.source import SourceError
+from whisper_ops.snapshot_client.whisperlivekit import WhisperLiveKitSource
 
 DCGM = """
 # HELP DCGM_FI_DEV_SM_CLOCK SM clock frequency (in MHz).

@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import pytest
 
-from dashboard.mapping import ready_made
 from dashboard.poller import Poller
 from dashboard.servers import from_argument
-from dashboard.source import SourceError
 from dashboard.sources.make import make
-from dashboard.sources.prometheus import PrometheusSource
 from tests.dashboard.sockets import Answer, answering, http, listening, said
 from whisper_ops import wire
+from whisper_ops.exporters.mapping import ready_made
 from whisper_ops.snapshot import GpuFigures, Identity, ServerFigures, Snapshot
+from whisper_ops.snapshot_client.exporter_page import PrometheusSource
+from whisper_ops.snapshot_client.source import SourceError
 
 HEALTH = {
     "status": "healthy", "timestamp": 1698765432.123,

@@ -10,11 +10,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dashboard.source import SourceError
-from dashboard.sources.whisper_ops import WhisperOpsSource, address
 from tests.dashboard.sockets import Answer, answering, broken_off, http, listening, said
 from whisper_ops import wire
 from whisper_ops.histogram import BUCKETS
+from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource, address
+from whisper_ops.snapshot_client.source import SourceError
 
 
 async def read(answer: Answer, *, token: str | None = None) -> WhisperOpsSource:

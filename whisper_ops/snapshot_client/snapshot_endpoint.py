@@ -4,12 +4,12 @@ import time
 
 import msgspec
 
-from dashboard.source import OtherServerError, Remarks, SourceError
-from dashboard.sources.web import Web
 from whisper_ops import wire
 from whisper_ops.answers import MAX_JSON_BYTES
 from whisper_ops.loose_json import NotJsonError, OtherShapeError, decode
 from whisper_ops.snapshot import Snapshot, from_wire
+from whisper_ops.snapshot_client.source import OtherServerError, Remarks, SourceError
+from whisper_ops.snapshot_client.web import Web
 
 _CLOCK_TOLERANCE_SECONDS = 60.0
 _PROCESSES = 64

@@ -2,13 +2,13 @@
 
 import time
 
-from dashboard.source import OtherServerError, Remarks
-from dashboard.sources.web import NotThereError, Web
-from dashboard.sources.whisper_ops import address
 from whisper_ops import published
 from whisper_ops.answers import MAX_JSON_BYTES
 from whisper_ops.loose_json import NotJsonError, OtherShapeError
 from whisper_ops.snapshot import Snapshot
+from whisper_ops.snapshot_client.snapshot_endpoint import address
+from whisper_ops.snapshot_client.source import OtherServerError, Remarks
+from whisper_ops.snapshot_client.web import NotThereError, Web
 
 
 class PublishedSource:

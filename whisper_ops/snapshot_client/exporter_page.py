@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-from dashboard.mapping import UNITS, Field, Mapping, Part
-from dashboard.source import Remarks, SourceError
-from dashboard.sources.counters import Counters
-from dashboard.sources.devices import Combine, Device, Devices, Page, Series, texts
-from dashboard.sources.web import Web
-from dashboard.sources.whisper_ops import address
+from whisper_ops.exporters.counters import Counters
+from whisper_ops.exporters.devices import Combine, Device, Devices, Page, Series, texts
+from whisper_ops.exporters.mapping import UNITS, Field, Mapping, Part
 from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
+from whisper_ops.snapshot_client.snapshot_endpoint import address
+from whisper_ops.snapshot_client.source import Remarks, SourceError
+from whisper_ops.snapshot_client.web import Web
 from whisper_ops.telemetry.nvml import THROTTLES
 
 MAX_SERIES = 20_000

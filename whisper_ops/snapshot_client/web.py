@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import httpx
 
-from dashboard.source import OtherServerError, SourceError
 from whisper_ops import trust
 from whisper_ops.answers import ACCEPTED, MAX_BYTES, Answer, UnreadableAnswer, fetch_request
+from whisper_ops.snapshot_client.source import OtherServerError, SourceError
 
 IN_PASSING_BYTES = 32 * 1024
 """Bodies up to this are read on the event loop, within some milliseconds; larger ones in a thread."""

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from dashboard.source import OtherServerError, Remarks, Source, SourceError
 from whisper_ops.snapshot import Snapshot
+from whisper_ops.snapshot_client.source import OtherServerError, Remarks, Source, SourceError
 
 ASK_AGAIN_SECONDS = 60.0
 """How often one that was found to be of a later kind is asked whether it is of an earlier one by now."""

@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from dashboard.toml_lines import TomlFile
 from whisper_ops.snapshot import Figures, GpuFigures, HostFigures, Identity, ServerFigures
+from whisper_ops.toml_lines import TomlFile
 
 UNITS: dict[str, float] = {
     "": 1.0,
@@ -39,7 +39,7 @@ UNITS: dict[str, float] = {
 }
 """What a value in the exporter's unit is multiplied with. A rate of joules is watts."""
 
-READY_MADE = Path(__file__).parent / "mappings"
+READY_MADE = Path(__file__).parent / "catalogue"
 
 Part = Literal["identity", "server", "gpu", "host"]
 _FIGURES: dict[Part, type[Figures]] = {

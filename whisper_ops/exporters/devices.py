@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from dashboard.mapping import Aggregate, Mapping
+from whisper_ops.exporters.mapping import Aggregate, Mapping
 
 Labels = dict[str, str]
 
