@@ -71,7 +71,7 @@ _COUNT = Bound(0, 1e9)
 _ANY = Bound(-1e18, 1e18)
 _NUMBERS = {int, float, int | None, float | None}
 
-F = TypeVar("F", bound=Figures)
+F = TypeVar("F", bound=msgspec.Struct)
 
 
 def bound(field: str, *, whole: bool = False) -> Bound:
@@ -90,7 +90,7 @@ class _Kind(NamedTuple):
 
 
 @cache
-def _kind(kind: type[Figures]) -> _Kind:
+def _kind(kind: type[msgspec.Struct]) -> _Kind:
     fields = [field for field in msgspec.structs.fields(kind) if field.type in _NUMBERS]
     names = tuple(field.name for field in fields)
     bounds = tuple(bound(field.name, whole=field.type in {int, int | None}) for field in fields)

@@ -11,16 +11,13 @@ import msgspec
 
 from whisper_ops.errors import UserError
 from whisper_ops.history import History, PlanRecord
+from whisper_ops.identity import IDENTITY_FIELDS, Identity, differing
 from whisper_ops.names import plain
-from whisper_ops.snapshot import Identity
 
 SAFE_LIMIT = 2
 """Without a plan: what the slowest device that is of any use carries; the lag guard watches the rest."""
 LAG_GUARD_SECONDS = 2.0
 """The objective of a plan: new streams are refused while p95 lag is above it."""
-
-KEYS = ("software", "version", "engine", "model", "compute_type", "max_batch", "gpu_name", "simulated")
-"""What a plan was measured on and a server must run for the plan to be its own; unknown differs from every value."""
 
 
 class Planned(msgspec.Struct, frozen=True):
@@ -28,18 +25,6 @@ class Planned(msgspec.Struct, frozen=True):
 
     max_connections_per_gpu: int
     said: str
-
-
-class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server knows about itself before its workers are up; None: not known yet, and so not compared."""
-
-    software: str
-    version: str
-    engine: str
-    model: str
-    max_batch: int
-    compute_type: str | None = None
-    simulated: bool = False
 
 
 def plan_for(
@@ -53,14 +38,15 @@ def plan_for(
         server: its name, with or without a scheme; its own plan goes before a newer one of another server.
         not_yet: keys that are not known yet, such as the precision before a model is loaded, and so not compared.
     """
-    keys = [key for key in KEYS if key not in not_yet]
-    fitting = [plan for plan in plans if all(getattr(plan, key) == getattr(identity, key) for key in keys)]
+    fitting = [plan for plan in plans if not differing(plan, identity, not_yet)]
     own = [plan for plan in fitting if server is not None and plain(plan.server or "") == plain(server)]
     return max(own or fitting, key=lambda plan: plan.created_at, default=None)
 
 
-def planned_limit(history: Path, running: Running) -> Planned:
+def planned_limit(history: Path, running: Identity) -> Planned:
     """The newest plan for what runs here, or a safe limit and the command that would make a plan.
+
+    `running` is what a server knows about itself before its workers are up; what it does not know is not compared.
 
     Raises:
         UserError: the history is there and cannot be read.
@@ -83,13 +69,12 @@ def planned_limit(history: Path, running: Running) -> Planned:
     )
 
 
-def _newest(history: Path, running: Running) -> PlanRecord | None:
-    known = msgspec.structs.asdict(running)
-    not_yet = [*(name for name, value in known.items() if value is None), "gpu_name"]
+def _newest(history: Path, running: Identity) -> PlanRecord | None:
+    not_yet = [name for name in IDENTITY_FIELDS if getattr(running, name) is None]
     gpus = [] if running.simulated else _gpu_names()
     with History.reading(history) as opened:
         here = [plan for plan in opened.plans() if _on_one_of(plan, gpus)]
-    return plan_for(here, Identity(**known), not_yet=not_yet)
+    return plan_for(here, running, not_yet=not_yet)
 
 
 def _on_one_of(plan: PlanRecord, gpus: list[str]) -> bool:

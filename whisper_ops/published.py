@@ -10,8 +10,9 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from whisper_ops.identity import Identity
 from whisper_ops.loose_json import Loose, OtherShapeError, decode
-from whisper_ops.snapshot import GpuFigures, Identity, ServerFigures, Snapshot
+from whisper_ops.snapshot import GpuFigures, ServerFigures, Snapshot
 from whisper_ops.wire import MAX_GPUS
 
 SOFTWARE = "whisperlivekit"

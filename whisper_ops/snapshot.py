@@ -12,6 +12,7 @@ import msgspec
 
 from whisper_ops import outside, wire
 from whisper_ops.histogram import BUCKETS, difference
+from whisper_ops.identity import Identity
 
 PollState = Literal["live", "silent"]
 
@@ -124,19 +125,6 @@ class HostFigures(Figures, frozen=True, kw_only=True):
     conntrack_max: int | None = None
     network_receive_bytes_per_second: float | None = None
     network_send_bytes_per_second: float | None = None
-
-
-class Identity(Figures, frozen=True, kw_only=True):
-    """What a server runs: the keys under which measurements may be put together."""
-
-    software: str | None = None
-    version: str | None = None
-    engine: str | None = None
-    model: str | None = None
-    compute_type: str | None = None
-    max_batch: int | None = None
-    gpu_name: str | None = None
-    simulated: bool = False
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,8 @@ import msgspec
 from capacity.tables.table import Figure, Table
 from capacity.tables.times import UNITS as TIME_UNITS
 from whisper_ops.errors import UserError
-from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
+from whisper_ops.identity import Identity
+from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 from whisper_ops.units import BASE, Kind, kind_of, unit_of
 
 KINDS: dict[str, type[msgspec.Struct]] = {"server": ServerFigures, "gpu": GpuFigures, "host": HostFigures}

@@ -11,7 +11,8 @@ from whisper_ops import trust
 from whisper_ops.addresses import parsed, shown
 from whisper_ops.answers import fetch_now
 from whisper_ops.errors import Exit, UserError
-from whisper_ops.snapshot import Identity, Snapshot
+from whisper_ops.identity import Identity
+from whisper_ops.snapshot import Snapshot
 from whisper_ops.units import whole
 
 _POINTS = 10_000

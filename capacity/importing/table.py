@@ -6,7 +6,8 @@ from capacity.importing.figures import Moment, Source, in_base_units
 from capacity.tables.table import Table
 from capacity.tables.times import times
 from whisper_ops.errors import UserError
-from whisper_ops.snapshot import Identity, Snapshot
+from whisper_ops.identity import Identity
+from whisper_ops.snapshot import Snapshot
 
 _GPU = "gpu.gpu_id"
 Key = tuple[str, float]

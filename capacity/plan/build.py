@@ -88,18 +88,10 @@ def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
 
 def record_of(plan: Plan) -> PlanRecord:
     """The plan as a row of the history."""
-    key = plan.key
     return PlanRecord(
+        **msgspec.structs.asdict(plan.key.identity),
         created_at=plan.created_at,
         server=plan.server,
-        software=key.software,
-        version=key.version,
-        engine=key.engine,
-        model=key.model,
-        compute_type=key.compute_type,
-        max_batch=key.max_batch,
-        gpu_name=key.gpu_name,
-        simulated=plan.simulated,
         objective=plan.objective,
         provisional=plan.provisional,
         max_connections_per_gpu=plan.max_connections_per_gpu,

@@ -7,10 +7,11 @@ much as the GPU and the model are.
 import re
 from collections.abc import Sequence
 
-import msgspec
+from msgspec.structs import asdict
 
 from whisper_ops.history import LevelRecord, SweepRecord
-from whisper_ops.snapshot import Identity
+from whisper_ops.identity import Identity
+from whisper_ops.outside import cleaned
 
 _PROCESSOR = re.compile(r"\b(cpu|processor|xeon|epyc|ryzen|threadripper|opteron|core\(tm\)|graviton)\b", re.IGNORECASE)
 
@@ -27,27 +28,23 @@ class UncountedError(ValueError):
         )
 
 
-class Key(msgspec.Struct, frozen=True, kw_only=True):
-    """The conditions of a law. None: not known, which differs from every known value."""
+class Key(Identity, frozen=True, kw_only=True):
+    """The conditions of a law: what ran, and how it was loaded. None: not known, which differs from every value."""
 
     server: str
-    software: str | None
-    version: str | None
-    engine: str | None
-    model: str | None
-    compute_type: str | None
-    max_batch: int | None
-    gpu_name: str | None
     gpus: int
     """Of all servers that answered at the address."""
     servers: int = 1
-    simulated: bool
     protocol: str | None
     chunk_seconds: float | None
     duty_cycle: float | None
     arrivals: str | None
     corpus: str | None
     objective: str
+
+    def __post_init__(self) -> None:
+        """An objective is longer than a name may be."""
+        cleaned(self)
 
     @property
     def device(self) -> str:
@@ -68,13 +65,13 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def title(self) -> str:
         """Server, GPU, model, precision and software on one line."""
-        model = " ".join(dict.fromkeys(part for part in (self.model, self.compute_type) if part))
-        software = " ".join(part for part in (self.software, self.version) if part)
         gpu = self.device
         behind = f"{self.servers} servers with " if self.servers > 1 else ""
         if self.gpus > 1:
             gpu = f"{self.gpus} GPUs: {gpu}" if " + " in gpu else f"{self.gpus} × {gpu}"
-        return " · ".join(part for part in (self.server, f"{behind}{gpu}", model, software) if part)
+        return " · ".join(
+            part for part in (self.server, f"{behind}{gpu}", self.model_title, self.software_title) if part
+        )
 
     @property
     def conditions(self) -> str:
@@ -101,17 +98,10 @@ def key_of(sweep: SweepRecord, levels: Sequence[LevelRecord] = ()) -> Key:
             raise UncountedError(sweep.server, servers)
         gpus = max(counts)
     return Key(
+        **asdict(sweep.identity),
         server=sweep.server,
-        software=sweep.software,
-        version=sweep.version,
-        engine=sweep.engine,
-        model=sweep.model,
-        compute_type=sweep.compute_type,
-        max_batch=sweep.max_batch,
-        gpu_name=sweep.gpu_name,
         gpus=gpus,
         servers=servers,
-        simulated=sweep.simulated,
         protocol=sweep.protocol,
         chunk_seconds=sweep.chunk_seconds,
         duty_cycle=sweep.duty_cycle,
@@ -124,16 +114,9 @@ def key_of(sweep: SweepRecord, levels: Sequence[LevelRecord] = ()) -> Key:
 def key_of_polls(server: str, identity: Identity, gpus: int, objective: str) -> Key:
     """The key of a server's ordinary production, of which nobody knows how the load was played."""
     return Key(
+        **asdict(identity),
         server=server,
-        software=identity.software,
-        version=identity.version,
-        engine=identity.engine,
-        model=identity.model,
-        compute_type=identity.compute_type,
-        max_batch=identity.max_batch,
-        gpu_name=identity.gpu_name,
         gpus=gpus,
-        simulated=identity.simulated,
         protocol=None,
         chunk_seconds=None,
         duty_cycle=None,
@@ -145,5 +128,5 @@ def key_of_polls(server: str, identity: Identity, gpus: int, objective: str) -> 
 
 def differences(one: Key, other: Key) -> str:
     """What differs between two keys, in words: `model tiny.en / base.en, chunk_seconds 0.1 / 0.5`."""
-    a, b = msgspec.structs.asdict(one), msgspec.structs.asdict(other)
+    a, b = asdict(one), asdict(other)
     return ", ".join(f"{name} {a[name]} / {b[name]}" for name in a if a[name] != b[name])

@@ -17,7 +17,7 @@ from capacity.plan.key import Key
 from whisper_ops.bounds import bound
 from whisper_ops.history import History, production
 from whisper_ops.history.production import GPU_FIGURES, SERVER_FIGURES, Ran
-from whisper_ops.snapshot import Identity
+from whisper_ops.identity import differing
 
 _WINDOWS = 800
 _WINDOW_SECONDS = 60.0
@@ -69,7 +69,7 @@ def read_polls(history: History, key: Key) -> Polled:
     spans = [
         run._replace(since=ends[0], until=ends[1] + 1e-3)
         for run in production.runs(history, key.server)
-        if _is(run.identity, key) and (ends := production.polled_between(history, run)) is not None
+        if not differing(run.identity, key) and (ends := production.polled_between(history, run)) is not None
     ]
     total = sum(span.until - span.since for span in spans)
     if not spans:
@@ -89,11 +89,6 @@ def read_polls(history: History, key: Key) -> Polled:
         slots_full=full,
         notes=notes,
     )
-
-
-def _is(identity: Identity, key: Key) -> bool:
-    wanted = ("software", "version", "engine", "model", "compute_type", "max_batch", "gpu_name")
-    return all(getattr(identity, field) == getattr(key, field) for field in wanted)
 
 
 def _windows(spans: Sequence[Ran], total: float) -> Iterator[tuple[float, float, int]]:

@@ -6,8 +6,9 @@ import msgspec
 
 from whisper_ops.errors import UserError
 from whisper_ops.history import PlanRecord
+from whisper_ops.identity import IDENTITY_FIELDS
 
-_KEYS = ("server", "software", "version", "engine", "model", "compute_type", "max_batch", "gpu_name", "objective")
+_KEYS = ("server", *IDENTITY_FIELDS, "objective")
 
 
 class Change(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from capacity.sweep.answered import by_server
 from capacity.sweep.other_load import other_share
 from capacity.sweep.target import Before, Target, http_client, poll
 from whisper_ops.histogram import quantile
-from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, Snapshot
+from whisper_ops.snapshot import GpuFigures, HostFigures, Snapshot
 
 
 class Readings(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,11 +104,6 @@ def boil_down(snapshots: Sequence[Snapshot], own_cores: float = 0.0) -> Readings
         server_descriptors=host(lambda h: h.open_descriptors),
         gpu_spread=sorted(spreads)[len(spreads) // 2] if spreads else None,
     )
-
-
-def identity(snapshot: Snapshot) -> Identity:
-    """What a server runs; all unknown where it does not say."""
-    return snapshot.identity or Identity()
 
 
 def _lag(snapshots: Sequence[Snapshot]) -> float | None:

@@ -11,8 +11,9 @@ from capacity.sweep.level import LoadShape
 from capacity.sweep.resume import Settings
 from capacity.sweep.target import Target
 from whisper_ops.history import SweepRecord
+from whisper_ops.identity import Identity
 from whisper_ops.objective import Objective
-from whisper_ops.snapshot import Identity, Snapshot
+from whisper_ops.snapshot import Snapshot
 
 
 def record_for(
@@ -21,17 +22,10 @@ def record_for(
     """The row of a sweep that begins now, of a server whose first poll was `first`."""
     runs = first.identity or Identity()
     return SweepRecord(
+        **msgspec.structs.asdict(runs) | {"software": runs.software or target.software},
         server=target.name,
         started_at=time.time(),
-        software=runs.software or target.software,
-        version=runs.version,
-        engine=runs.engine,
-        model=runs.model,
-        compute_type=runs.compute_type,
-        max_batch=runs.max_batch,
-        gpu_name=runs.gpu_name,
         gpus=first.figures.gpus if first.figures else None,
-        simulated=runs.simulated,
         protocol=target.protocol,
         chunk_seconds=shape.chunk_seconds,
         duty_cycle=shape.duty_cycle,

@@ -49,7 +49,7 @@ def write_report(outcome: Outcome, path: Path) -> None:
 def render(outcome: Outcome) -> str:
     """The whole page."""
     sweep = outcome.sweep
-    known = (sweep.software, sweep.version, sweep.model, sweep.compute_type, sweep.gpu_name)
+    known = (sweep.software_title, sweep.model_title, sweep.gpu_name)
     runs = " · ".join(str(key) for key in known if key)
     played = (
         f"{sweep.protocol} streams, {sweep.chunk_seconds * 1e3:.0f} ms chunks, arrivals {sweep.arrivals}, "

@@ -10,14 +10,12 @@ import psutil
 from capacity.sweep.probe import Probed
 from whisper_ops.errors import UserError
 from whisper_ops.history import History, LevelRecord, Stored, SweepRecord
+from whisper_ops.identity import differing
 from whisper_ops.objective.judgement import is_evidence
 
 _FRESH_SECONDS = 24 * 3600.0
 """An older sweep says little about the server of today."""
-_SAME = (
-    *("server", "software", "version", "engine", "model", "compute_type", "max_batch", "gpu_name", "gpus", "simulated"),
-    *("protocol", "chunk_seconds", "duty_cycle", "arrivals", "corpus", "objective"),
-)
+_SAME = ("server", "gpus", "protocol", "chunk_seconds", "duty_cycle", "arrivals", "corpus", "objective")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +80,7 @@ def settings(sweep: SweepRecord) -> Settings | None:
 
 
 def _same(one: SweepRecord, other: SweepRecord) -> bool:
-    return all(getattr(one, name) == getattr(other, name) for name in _SAME)
+    return not differing(one, other) and all(getattr(one, name) == getattr(other, name) for name in _SAME)
 
 
 def _runs(there: Settings) -> bool:

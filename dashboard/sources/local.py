@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
+from whisper_ops.identity import Identity
+from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 from whisper_ops.snapshot_client.source import Remarks, SourceError
 from whisper_ops.telemetry.hosts import HostMeter
 from whisper_ops.telemetry.nvml import Nvml, Reading

@@ -99,10 +99,7 @@ def _state_line(world: World, server: ServerView, width: int) -> Line:
     answer = server.answer
     if answer is not None:
         identity = answer.identity
-        parts = [] if identity is None else [
-            " ".join(part for part in (identity.software, identity.version) if part),
-            " ".join(part for part in (identity.model, identity.compute_type) if part),
-        ]  # fmt: skip
+        parts = [] if identity is None else [identity.software_title, identity.model_title]
         if answer.figures is not None and answer.figures.started_at is not None:
             parts.append(f"up {f.duration(answer.at - answer.figures.started_at)}")
         if answer.host is not None:

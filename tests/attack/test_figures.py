@@ -28,7 +28,8 @@ from whisper_ops import wire
 from whisper_ops.bounds import possible
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import AlertRecord, ChartQuery, EventRecord, History
-from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
+from whisper_ops.identity import Identity
+from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 
 NOW = time.time() // 3600 * 3600 - 7200
 NODE = (Path(__file__).parents[1] / "data" / "exporters" / "node-before.prom").read_bytes()

@@ -33,8 +33,9 @@ from tests.dashboard.scenes import gpu, snapshot
 from whisper_ops.cli.plan import TARGETS
 from whisper_ops.history import AlertRecord, EventRecord, History
 from whisper_ops.history.export import TIMES
+from whisper_ops.identity import Identity
 from whisper_ops.outside import NAME_LIMIT, name, one_line
-from whisper_ops.snapshot import GpuFigures, Identity, Snapshot
+from whisper_ops.snapshot import GpuFigures, Snapshot
 
 WORDS = {
     "all of it": (

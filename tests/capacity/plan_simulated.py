@@ -9,7 +9,8 @@ import numpy as np
 
 from tests.capacity.plan_history import level, written
 from whisper_ops.history import History
-from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
+from whisper_ops.identity import Identity
+from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 
 SERVER = "asr-1:8000"
 IDENTITY = Identity(

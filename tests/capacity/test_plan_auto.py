@@ -9,9 +9,10 @@ from tests.capacity.planner_cli import whisper_ops
 from tests.support.servers import running_server
 from whisper_ops import __version__
 from whisper_ops.errors import Exit, UserError
-from whisper_ops.planned import SAFE_LIMIT, Running, planned_limit
+from whisper_ops.identity import Identity
+from whisper_ops.planned import SAFE_LIMIT, planned_limit
 
-RUNNING = Running(software="whisper-ops", version="1.2.0", engine="ctranslate2", model="large-v3-turbo", max_batch=16)
+RUNNING = Identity(software="whisper-ops", version="1.2.0", engine="ctranslate2", model="large-v3-turbo", max_batch=16)
 
 
 def planned(capsys: pytest.CaptureFixture[str], db: Path, last_pass: int, **changes: object) -> Path:
@@ -38,7 +39,7 @@ def test_without_a_plan_for_it_a_server_starts_safely_and_says_so(
 ) -> None:
     db = planned(capsys, tmp_path / "history.db", 40)
     for history, version in ((tmp_path / "none.db", "1.2.0"), (db, "9.9.9")):
-        running = Running(
+        running = Identity(
             software="whisper-ops", version=version, engine="ctranslate2", model="large-v3-turbo", max_batch=16
         )
         found = planned_limit(history, running)

@@ -8,7 +8,8 @@ import msgspec
 from dashboard.view.chart import Chart, Charts, Series, steps
 from dashboard.view.world import AlertView, Board, SelfView, World
 from whisper_ops.history import EventRecord, PlanRecord
-from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
+from whisper_ops.identity import Identity
+from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 
 NOW = 1_795_269_807.0
 """2026-11-21 14:03:27 UTC."""

@@ -15,7 +15,8 @@ from dashboard.poller import Fleet
 from dashboard.view.fleet_page import FleetView, fleet_page
 from dashboard.view.world import AlertView, Board
 from whisper_ops.errors import UserError
-from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
+from whisper_ops.identity import Identity
+from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 
 
 def poll(at: float, *gpus: GpuFigures, host: HostFigures | None = None, **figures: Any) -> Snapshot:

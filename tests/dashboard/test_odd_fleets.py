@@ -15,7 +15,8 @@ from dashboard.view.world import Board, World
 from dashboard.widgets.sheet import Sheet
 from tests.dashboard.scenes import NOW, gpu, silence, snapshot, world
 from tests.dashboard.test_app_keys import screen_text
-from whisper_ops.snapshot import HostFigures, Identity, ServerFigures, Snapshot
+from whisper_ops.identity import Identity
+from whisper_ops.snapshot import HostFigures, ServerFigures, Snapshot
 
 LONG = "a-server-with-a-very-long-name-that-never-ends.eu-central-1.compute.example.internal:8000"
 

@@ -12,7 +12,7 @@ from tests.capacity.plan_history import level, written
 from tests.dashboard.scenes import IDENTITY, NOW, PLAN, gpu, silence, snapshot, world
 from tests.support.servers import whisper_ops
 from whisper_ops.history import History, PlanRecord
-from whisper_ops.planned import KEYS
+from whisper_ops.identity import IDENTITY_FIELDS
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> PlanRecord:
 
 def looked_at(plan: PlanRecord, streams: int) -> World:
     now = time.time()
-    keys = {name: getattr(plan, name) for name in KEYS}
+    keys = {name: getattr(plan, name) for name in IDENTITY_FIELDS}
     polled = snapshot("asr-1:8000", now, (gpu(0, streams, 0.62),))
     board = Board()
     board.plans = (plan,)

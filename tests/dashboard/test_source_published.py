@@ -12,7 +12,8 @@ from dashboard.sources.make import make
 from tests.dashboard.sockets import Answer, answering, http, listening, said
 from whisper_ops import wire
 from whisper_ops.exporters.mapping import ready_made
-from whisper_ops.snapshot import GpuFigures, Identity, ServerFigures, Snapshot
+from whisper_ops.identity import Identity
+from whisper_ops.snapshot import GpuFigures, ServerFigures, Snapshot
 from whisper_ops.snapshot_client.exporter_page import PrometheusSource
 from whisper_ops.snapshot_client.source import SourceError
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisper_ops.history import History
-from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
+from whisper_ops.identity import Identity
+from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 
 NAMES = st.sampled_from(["a", "b", None])
 gpus = st.lists(st.tuples(st.integers(0, 2), NAMES), unique_by=lambda gpu: gpu[0], max_size=3)

@@ -9,7 +9,8 @@ import pytest
 from whisper_ops.errors import UserError
 from whisper_ops.histogram import BUCKETS
 from whisper_ops.history import History, LevelRecord, StreamRecord, SweepRecord
-from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
+from whisper_ops.identity import Identity
+from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 
 COUNTS = (0, 2, 3, *[0] * (BUCKETS - 3))
 

@@ -17,7 +17,8 @@ from whisper_ops.history.export import TIMES, rows, write
 from whisper_ops.history.inspect import info
 from whisper_ops.history.lock import WriterLock
 from whisper_ops.history.repair import problems, repair
-from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
+from whisper_ops.identity import Identity
+from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 
 NOW = time.time() // 3600 * 3600 - 7200
 POLLS = 600

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from whisper_ops.history import PlanRecord
-from whisper_ops.planned import KEYS, plan_for
-from whisper_ops.snapshot import Identity
+from whisper_ops.identity import IDENTITY_FIELDS, Identity
+from whisper_ops.planned import plan_for
 
 RUNS = Identity(
     software="whisper-ops", version="1.2.0", engine="ctranslate2", model="large-v3-turbo", compute_type="float16",
@@ -16,7 +16,7 @@ RUNS = Identity(
 
 
 def plan(created_at: float, server: str = "http://asr-1:8000", **changes: Any) -> PlanRecord:
-    what = {key: getattr(RUNS, key) for key in KEYS} | changes
+    what = {key: getattr(RUNS, key) for key in IDENTITY_FIELDS} | changes
     return PlanRecord(
         created_at=created_at, server=server, objective="", provisional=False, max_connections_per_gpu=int(created_at),
         reason="", body="{}", **what,
@@ -31,7 +31,7 @@ def test_the_newest_plan_of_what_runs_is_taken_and_its_own_goes_first() -> None:
     assert plan_for([], RUNS) is None
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", IDENTITY_FIELDS)
 def test_a_plan_that_differs_in_any_key_is_another_servers(key: str) -> None:
     values: dict[str, Any] = {"simulated": True, "max_batch": 8}
     other = values.get(key, "another")

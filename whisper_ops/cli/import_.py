@@ -11,7 +11,8 @@ from whisper_ops.cli.combinations import Excludes, Needs, combinations
 from whisper_ops.cli.options import MARKS, ca_option, decimal_option, history_option, token_option
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, SweepRecord
-from whisper_ops.snapshot import Identity, Snapshot
+from whisper_ops.identity import Identity
+from whisper_ops.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -129,14 +130,11 @@ def _import_levels(file: Path, options: dict[str, Any], identity: Identity) -> i
     objective = parse(options["objective"] or "stable_p95<=2s").canonical
     found = levels(read(file, _decimal(options)), parse_level_map(options["entries"]), objective, time.time())
     sweep = SweepRecord(
+        **msgspec.structs.asdict(identity),
         server=options["server"],
         started_at=time.time(),
         state="done",
         reason=f"imported from {file.name}",
-        software=identity.software,
-        version=identity.version,
-        model=identity.model,
-        gpu_name=identity.gpu_name,
         chunk_seconds=0.0,
         corpus=f"imported {file.name}",
         objective=objective,

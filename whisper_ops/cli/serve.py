@@ -11,7 +11,8 @@ from whisper_ops.cli.combinations import Excludes, combinations, typed
 from whisper_ops.cli.options import DEFAULT_HISTORY
 from whisper_ops.console import narration
 from whisper_ops.errors import UserError
-from whisper_ops.planned import LAG_GUARD_SECONDS, Running, planned_limit
+from whisper_ops.identity import Identity
+from whisper_ops.planned import LAG_GUARD_SECONDS, planned_limit
 from whisper_ops.secrets import read_token
 from whisper_ops.units import Length, number, whole
 
@@ -258,7 +259,7 @@ def _limit(options: dict[str, Any], model: str, max_batch: int) -> int:
     """The slots of a GPU: as told, or as planned for what runs."""
     if _auto(options):
         simulated = options["engine"] == "simulated"
-        running = Running(
+        running = Identity(
             software="whisper-ops",
             version=__version__,
             engine=options["engine"],

@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from whisper_ops.snapshot import Figures, GpuFigures, HostFigures, Identity, ServerFigures
+from whisper_ops.identity import Identity
+from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures
 from whisper_ops.toml_lines import TomlFile
 
 UNITS: dict[str, float] = {
@@ -42,7 +43,7 @@ UNITS: dict[str, float] = {
 READY_MADE = Path(__file__).parent / "catalogue"
 
 Part = Literal["identity", "server", "gpu", "host"]
-_FIGURES: dict[Part, type[Figures]] = {
+_FIGURES: dict[Part, type[msgspec.Struct]] = {
     "identity": Identity,
     "server": ServerFigures,
     "gpu": GpuFigures,

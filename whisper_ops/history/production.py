@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from whisper_ops.history.store import History
+from whisper_ops.identity import Identity
 from whisper_ops.names import plain
-from whisper_ops.snapshot import Identity, Snapshot
+from whisper_ops.snapshot import Snapshot
 
 GPU_FIGURES = {
     "gpu_memory_used_bytes": "memory_used_bytes",

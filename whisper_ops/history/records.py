@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from whisper_ops.identity import Identity
 from whisper_ops.outside import cleaned
 
 SweepState = Literal["running", "done", "interrupted", "failed"]
@@ -23,7 +24,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         cleaned(self)
 
 
-class SweepRecord(Record, frozen=True, kw_only=True):
+class RanRecord(Identity, frozen=True, kw_only=True):
+    """A row about something that ran: its identity is columns of its own."""
+
+    def __post_init__(self) -> None:
+        """As of every row."""
+        cleaned(self)
+
+
+class SweepRecord(RanRecord, frozen=True, kw_only=True):
     """One load test of one server: what was measured, and the keys under which its levels may enter a law."""
 
     server: str
@@ -32,15 +41,7 @@ class SweepRecord(Record, frozen=True, kw_only=True):
     reason: str | None = None
     """Why it ended as it did; for a search, why it stopped."""
     finished_at: float | None = None
-    software: str | None = None
-    version: str | None = None
-    engine: str | None = None
-    model: str | None = None
-    compute_type: str | None = None
-    max_batch: int | None = None
-    gpu_name: str | None = None
     gpus: int | None = None
-    simulated: bool = False
     protocol: str = "native"
     chunk_seconds: float
     duty_cycle: float = 1.0
@@ -182,19 +183,11 @@ class WordLatencyRecord(Record, frozen=True, kw_only=True):
     stable: int
 
 
-class PlanRecord(Record, frozen=True, kw_only=True):
+class PlanRecord(RanRecord, frozen=True, kw_only=True):
     """A plan as it was given, for the server to load and for `plan diff`."""
 
     created_at: float
     server: str | None = None
-    software: str | None = None
-    version: str | None = None
-    engine: str | None = None
-    model: str | None = None
-    compute_type: str | None = None
-    max_batch: int | None = None
-    gpu_name: str | None = None
-    simulated: bool = False
     objective: str
     provisional: bool
     max_connections_per_gpu: int | None = None

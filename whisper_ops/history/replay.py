@@ -19,7 +19,8 @@ from whisper_ops.history.samples import (
     SERVER_FACTS,
     decode_counts,
 )
-from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
+from whisper_ops.identity import Identity
+from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 
 
 def snapshots(connection: sqlite3.Connection, server: str, since: float, until: float) -> Iterator[Snapshot]:

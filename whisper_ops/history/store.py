@@ -19,6 +19,7 @@ from whisper_ops.history.records import (
     EventRecord,
     LevelRecord,
     PlanRecord,
+    RanRecord,
     Record,
     StreamRecord,
     SweepRecord,
@@ -254,11 +255,11 @@ class History:
         names = [column[0] for column in cursor.description]
         return (dict(zip(names, row, strict=True)) for row in cursor)
 
-    def _insert(self, table: str, record: Record) -> int:
+    def _insert(self, table: str, record: Record | RanRecord) -> int:
         with self._transaction():
             return self._insert_row(table, record)
 
-    def _insert_row(self, table: str, record: Record) -> int:
+    def _insert_row(self, table: str, record: Record | RanRecord) -> int:
         row = msgspec.structs.asdict(record)
         columns, marks = ", ".join(row), ", ".join("?" * len(row))
         cursor = self._db.execute(

@@ -14,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from whisper_ops.exporters.counters import Counters
 from whisper_ops.exporters.devices import Combine, Device, Devices, Page, Series, texts
 from whisper_ops.exporters.mapping import UNITS, Field, Mapping, Part
-from whisper_ops.snapshot import GpuFigures, HostFigures, Identity, ServerFigures, Snapshot
+from whisper_ops.identity import Identity
+from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 from whisper_ops.snapshot_client.snapshot_endpoint import address
 from whisper_ops.snapshot_client.source import Remarks, SourceError
 from whisper_ops.snapshot_client.web import Web

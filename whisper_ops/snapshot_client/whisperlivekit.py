@@ -5,8 +5,9 @@ import time
 import msgspec
 
 from whisper_ops.answers import MAX_REPLY_BYTES
+from whisper_ops.identity import Identity
 from whisper_ops.loose_json import NotJsonError, OtherShapeError, decode
-from whisper_ops.snapshot import Identity, ServerFigures, Snapshot
+from whisper_ops.snapshot import ServerFigures, Snapshot
 from whisper_ops.snapshot_client.snapshot_endpoint import address
 from whisper_ops.snapshot_client.source import OtherServerError, Remarks
 from whisper_ops.snapshot_client.web import Web
