@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from dashboard.alerts import Alert
-from dashboard.alerts.book import NO_ANSWER
+from dashboard.alerts.words import spread, told
 from dashboard.reader import Reader
 from dashboard.view.world import AlertView, Severity, standing_first
 from whisper_ops.errors import UserError
@@ -104,16 +104,3 @@ def alert_view(alert: Alert) -> AlertView:
         sentence=told(alert.record()),
         spread=spread(alert.record()),
     )
-
-
-def told(alert: AlertRecord) -> str:
-    """Its sentence without the place, which stands beside it on every screen."""
-    return alert.sentence.split(": ", 1)[-1]
-
-
-def spread(alert: AlertRecord) -> str:
-    """What its figure did since it began; nothing where it stood still, or was a time that only grows."""
-    least, mean, most = alert.min_value, alert.mean_value, alert.max_value
-    if least is None or mean is None or most is None or least == most or told(alert).startswith(NO_ANSWER):
-        return ""
-    return f"min {least:.3g} avg {mean:.3g} max {most:.3g}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dashboard.alerts import Alert, AlertBook, Change, load_rules
 from dashboard.alerts.notify import Notifier
+from dashboard.alerts.words import ended
 from dashboard.happenings import Happenings, left
 from dashboard.memory import Memory
 from dashboard.narrator import Narrator
@@ -187,8 +188,4 @@ async def _failure_of(writer: HistoryWriter) -> None:
 
 
 def _told(change: Change) -> str:
-    alert = change.alert
-    if alert.until is None:
-        return alert.sentence
-    figures = f"min {alert.minimum:.3g}, mean {alert.mean:.3g}, max {alert.maximum:.3g}"
-    return f"{alert.sentence.split(': ')[0]}: {alert.rule} after {alert.until - alert.since:.0f} s ({figures})"
+    return change.alert.sentence if change.alert.until is None else ended(change.alert.record())

@@ -9,14 +9,11 @@ import msgspec
 
 from dashboard.alerts.figures import Past, figure
 from dashboard.alerts.rules import Rule, Severity
-from dashboard.view import figures as f
+from dashboard.alerts.words import place, said
 from whisper_ops.history import AlertRecord
 from whisper_ops.snapshot import Snapshot
 
 PAST_KEPT = 500
-
-NO_ANSWER = "no answer for"
-"""How the sentence of a silent server begins, whose figure is a time that only grows."""
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,13 +33,19 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     mean: float
     maximum: float
     sentence: str
+    figure: str | None = None
+    """What the rule looks at; None: this alert is about no figure."""
+    over: float | None = None
+    under: float | None = None
+    """The rule's limit, on the one side or the other."""
 
     def record(self) -> AlertRecord:
         """The row that the history keeps of it."""
         return AlertRecord(
             rule=self.rule, severity=self.severity, server=self.server, gpu_id=self.gpu_id, started_at=self.since,
             ended_at=self.until, min_value=self.minimum, mean_value=self.mean, max_value=self.maximum,
-            sentence=self.sentence,
+            sentence=self.sentence, figure=self.figure, last_value=self.value, over_limit=self.over,
+            under_limit=self.under,
         )  # fmt: skip
 
 
@@ -212,7 +215,7 @@ class AlertBook:
 
 def _alert(rule: Rule, key: Key, watch: _Watch, value: float) -> Alert:
     _, server, gpu_id = key
-    return Alert(
+    alert = Alert(
         rule=rule.name,
         severity=rule.severity,
         server=server,
@@ -222,30 +225,9 @@ def _alert(rule: Rule, key: Key, watch: _Watch, value: float) -> Alert:
         minimum=watch.least,
         mean=watch.total / watch.count,
         maximum=watch.most,
-        sentence=sentence(rule, server, gpu_id, value),
+        sentence="",
+        figure=rule.figure,
+        over=rule.over,
+        under=rule.under,
     )
-
-
-def sentence(rule: Rule, server: str, gpu_id: int | None, value: float) -> str:
-    """What a person is told: where, which rule, and the value beside its limit."""
-    where = server if gpu_id is None else f"{server} GPU {gpu_id}"
-    if rule.figure in {"gpu_failed", "gpu_throttled"}:
-        return f"{where}: {rule.name}"
-    if rule.figure == "silent_seconds":
-        return f"{where}: {NO_ANSWER} {f.duration(value)}"
-    side = "over" if rule.over is not None else "under"
-    limit = amount(rule.figure, rule.limit)
-    # "slots over 90 %: 96 %" needs no second "over 90 %".
-    beside = "" if rule.name.endswith(f"{side} {limit}") else f", {side} {limit}"
-    return f"{where}: {rule.name}: {amount(rule.figure, value)}{beside}"
-
-
-def amount(figure_name: str, value: float) -> str:
-    """A value in the unit that its name ends in."""
-    for ending, factor, unit in (
-        ("_ratio", 100, " %"), ("_seconds", 1, " s"), ("_celsius", 1, " °C"), ("_bytes", 1e-9, " GB"),
-        ("_watts", 1, " W"), ("_hertz", 1e-9, " GHz"), ("_streams", 1, " streams"),
-    ):  # fmt: skip
-        if figure_name.endswith(ending):
-            return f"{value * factor:.3g}{unit}"
-    return f"{value:.3g}"
+    return msgspec.structs.replace(alert, sentence=f"{place(alert)}: {said(rule, value)}")

@@ -221,4 +221,11 @@ class AlertRecord(Record, frozen=True, kw_only=True):
     min_value: float | None = None
     mean_value: float | None = None
     max_value: float | None = None
+    last_value: float | None = None
+    figure: str | None = None
+    """What the rule looks at; None: the alert is about no figure, or an older version kept only its words."""
+    over_limit: float | None = None
+    under_limit: float | None = None
+    """The rule's limit, on the one side or the other."""
     sentence: str
+    """The same in words, for whoever reads the file; nothing of ours reads them back."""

@@ -78,6 +78,13 @@ def m006_other_load(db: Database) -> None:
     db.execute("ALTER TABLE level ADD COLUMN other_cpu_ratio REAL")
 
 
+@migrations()
+def m007_alert_figures(db: Database) -> None:
+    """What an alert's rule looks at, as data: its words are made where they are shown."""
+    for statement in _SEVENTH:
+        db.execute(statement)
+
+
 def _rollup(kind: str, tier: str, metrics: tuple[str, ...]) -> str:
     """One rollup table: for each metric how often it was known, and its sum, least, greatest and last value."""
     gpu = "gpu_id INTEGER NOT NULL, " if kind == "gpu" else ""
@@ -320,8 +327,20 @@ _FIFTH = (
     "ALTER TABLE level ADD COLUMN servers INTEGER",
     "ALTER TABLE level ADD COLUMN gpus INTEGER",
 )
+_SEVENTH = (
+    "ALTER TABLE alert ADD COLUMN figure TEXT",
+    "ALTER TABLE alert ADD COLUMN last_value REAL",
+    "ALTER TABLE alert ADD COLUMN over_limit REAL",
+    "ALTER TABLE alert ADD COLUMN under_limit REAL",
+    # The one kind that screens treat apart, since its figure only grows. The limits of older alerts are not known.
+    "UPDATE alert SET figure = 'silent_seconds' WHERE instr(sentence, server || ': no answer for ') = 1",
+)
 
 ADDED = {
+    "alert.figure": "what the rule looks at, as in the file of rules",
+    "alert.last_value": "of that figure",
+    "alert.over_limit": "the rule's limit, where too much is bad",
+    "alert.under_limit": "the rule's limit, where too little is bad",
     "stream.replica": "host and port that /connect handed out; NULL for streams that connected directly",
     "server_identity.setup_min_seconds": "the slowest and fastest set-up since then",
     "server_identity.reading_error": "why GPUs could not be read",
