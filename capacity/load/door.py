@@ -9,7 +9,7 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI, W
 from capacity.clients import Client, Ready
 from capacity.load.ending import Ending
 from capacity.load.orders import LevelOrder
-from capacity.load.two_step import NoRoomError, handed_out
+from capacity.load.two_step import NoRoomError, NoTokenError, handed_out
 from whisper_ops import trust, wire
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -19,6 +19,7 @@ SHUT = (OSError, InvalidHandshake, InvalidURI, WebSocketException)
 """What `address` and `connecting` raise when a stream does not get in."""
 TOKEN_KEPT = "the token was not sent"  # noqa: S105  # a sentence
 """Only the host that was named on the command line is trusted with it."""
+_UNAUTHORIZED = 401
 _LONGEST_NAME = 200
 """Characters of what a server calls itself or a connection."""
 
@@ -84,7 +85,10 @@ def shut(error: Exception, seconds: float) -> Ending:
     match error:
         case InvalidStatus():
             code = error.response.status_code
-            return Ending("refused" if code in {429, 503} else "failed", f"HTTP {code} instead of a WebSocket")
+            outcome = "refused" if code in {429, 503} else "failed"
+            return Ending(outcome, f"HTTP {code} instead of a WebSocket", wants_token=code == _UNAUTHORIZED)
+        case NoTokenError():
+            return Ending("failed", str(error), wants_token=True)
         case NoRoomError():
             return Ending("refused", str(error))
         case TimeoutError():

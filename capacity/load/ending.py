@@ -13,6 +13,12 @@ class Ending(NamedTuple):
     outcome: str
     """One of `StreamResult.outcome`."""
     error: str | None = None
+    wants_token: bool = False
+    """Whether the server turned the token away that it was told, or the lack of one."""
+
+
+_POLICY_VIOLATION = 1008
+"""What a connection with a wrong token is closed with."""
 
 
 class End:
@@ -30,13 +36,14 @@ class End:
         """How it ended; None while the stream lives."""
         return self.waited.result() if self.waited.done() else None
 
-    def set(self, outcome: str, error: str | None = None) -> None:
+    def set(self, outcome: str, error: str | None = None, wants_token: bool = False) -> None:  # an `Ending`, spread out
         """It ended; what is said later does not count."""
         if not self.waited.done():
             if error and self.remark:
-                error = f"{error} ({self.remark})"
+                # It was told no token, and why is the remark: another token would change nothing.
+                error, wants_token = f"{error} ({self.remark})", False
             self.at = time.monotonic()
-            self.waited.set_result(Ending(outcome, error))
+            self.waited.set_result(Ending(outcome, error, wants_token))
 
 
 def lost(closed: ConnectionClosed) -> Ending:
@@ -45,4 +52,5 @@ def lost(closed: ConnectionClosed) -> Ending:
     reason = closed.rcvd.reason if closed.rcvd else ""
     if code == 1013:
         return Ending("refused", reason or "closed with 1013: try again later")
-    return Ending("cut", f"connection lost ({code or 'no close code'}{': ' + reason if reason else ''})")
+    said = f"connection lost ({code or 'no close code'}{': ' + reason if reason else ''})"
+    return Ending("cut", said, wants_token=code == _POLICY_VIOLATION)

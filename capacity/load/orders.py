@@ -46,6 +46,8 @@ class StreamResult(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str
     """done, refused, failed, cut, silent, or stopped by the load test itself; done is also one that goes on."""
     error: str | None = None
+    wants_token: bool = False
+    """Whether that was for the token, or for the lack of one."""
     gpu_id: int | None = None
     replica: str | None = None
     """Host and port that `/connect` handed out; None for those who connected directly."""

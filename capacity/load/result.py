@@ -45,6 +45,7 @@ class Remains(msgspec.Struct, frozen=True, kw_only=True):
             number=self.number,
             outcome=ending.outcome,
             error=ending.error,
+            wants_token=ending.wants_token,
             gpu_id=self.gpu_id,
             replica=self.replica,
             connection_id=self.connection_id,

@@ -16,6 +16,10 @@ class NoRoomError(ConnectionError):
     """Every server that `/connect` knows is full."""
 
 
+class NoTokenError(ConnectionError):
+    """`/connect` wants another token, or one at all."""
+
+
 class HandedOut(NamedTuple):
     """What `/connect` answered."""
 
@@ -30,6 +34,7 @@ async def handed_out(url: str, headers: dict[str, str], seconds: float) -> Hande
 
     Raises:
         NoRoomError: there is no room.
+        NoTokenError: it does not take the token, or wants one.
         ConnectionError: it answered something else; the message says what.
     """
     import httpx  # noqa: PLC0415  # only this kind of client needs them, and every process pays for imports
@@ -41,6 +46,8 @@ async def handed_out(url: str, headers: dict[str, str], seconds: float) -> Hande
             answer = await fetch(http, "GET", url, limit=_MOST_BYTES, seconds=seconds)
         if answer.status in (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS):
             raise NoRoomError(f"/connect answered HTTP {answer.status}: no room")
+        if answer.status == httpx.codes.UNAUTHORIZED:
+            raise NoTokenError("/connect answered HTTP 401")
         if answer.status != httpx.codes.OK:
             raise ConnectionError(f"/connect answered HTTP {answer.status}")
         said = json.loads(answer.body)

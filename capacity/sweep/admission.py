@@ -1,6 +1,5 @@
 """Whether a server takes streams at all. One that takes none is said in a sentence; measuring it says nothing more."""
 
-from capacity.load.door import TOKEN_KEPT
 from capacity.sweep.target import Target, needs_token, reach
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.snapshot import Snapshot
@@ -22,14 +21,14 @@ async def reach_open(target: Target) -> Snapshot:
     return snapshot
 
 
-async def nobody_let_in(target: Target, said: str | None) -> UserError:
-    """What to say of a server that has let in not one stream, `said` being what became of the first (exit 3).
+async def nobody_let_in(target: Target, said: str | None, *, wants_token: bool) -> UserError:
+    """What to say of a server that has let in not one stream, `said` being what the first was told (exit 3).
 
     Raises:
         UserError: the server itself says why.
     """
     await reach_open(target)
-    if said is not None and TOKEN_KEPT not in said and ("1008" in said or "HTTP 401" in said):
+    if wants_token:
         return needs_token(target)
     return UserError(
         f"{target.name} let in not one stream: {said or 'no reason was given'}; see its log, and whether it is full or "

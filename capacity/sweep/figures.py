@@ -21,6 +21,9 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     speech_words: int
     """Words said while every stream was to be live."""
     first_error: str | None
+    """What the first stream was told that did not end well."""
+    wants_token: bool = False
+    """Whether that was about its token."""
     clip_errors: dict[str, tuple[int, int]] = {}
     """Word errors and words of each utterance, over all streams."""
 
@@ -63,10 +66,12 @@ def pool(level: LevelOrder, parts: Sequence[Finished]) -> tuple[LevelFigures, Co
         generator_cpu_ratio=max((p.cpu_seconds / p.wall_seconds for p in parts if p.wall_seconds), default=None),
         gpu_spread=spread([s for s in streams if s.ready_seconds is not None]),
     )
+    troubled = next((s for s in streams if s.error), None)
     counts = Counts(
         asked=len(level.streams),
         speech_words=sum(s.speech_words for s in streams),
-        first_error=next((s.error for s in streams if s.error), None),
+        first_error=None if troubled is None else troubled.error,
+        wants_token=troubled is not None and troubled.wants_token,
         clip_errors=dict(pooled(*(s.clip_errors for s in scored))),
     )
     return figures, counts

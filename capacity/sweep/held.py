@@ -105,6 +105,7 @@ def _whole(pieces: Sequence[StreamResult]) -> StreamResult:
         number=first.number,
         outcome=ended.outcome,
         error=ended.error,
+        wants_token=ended.wants_token,
         gpu_id=ready.gpu_id,
         replica=ready.replica,
         connection_id=ready.connection_id,

@@ -35,6 +35,8 @@ class Probed(msgspec.Struct, frozen=True):
     """Whether the server took any of the streams."""
     error: str | None = None
     """What became of the streams, where it was not well."""
+    wants_token: bool = False
+    """Whether that was about the token."""
 
 
 async def probe(
@@ -70,11 +72,13 @@ async def probe(
             generators.stop()
 
     results = [stream for part in await generators.run(order, heard) for stream in part.results]
+    troubled = next((stream for stream in results if stream.error), None)
     return Probed(
         streams=streams,
         seconds=round(time.monotonic() - began, 1),
         text_after_seconds=round(text_after[0], 1) if text_after else None,
         in_time=in_time >= _IN_A_ROW,
         let_in=any(stream.ready_seconds is not None for stream in results),
-        error=next((stream.error for stream in results if stream.error), None),
+        error=None if troubled is None else troubled.error,
+        wants_token=troubled is not None and troubled.wants_token,
     )

@@ -234,7 +234,9 @@ class Sweep:
     async def _go_on(self, measured: Measured) -> None:
         """Raises when the server is gone, drains, or has let in nobody since the sweep began."""
         if not any(level.connected for level in self._levels):
-            raise await nobody_let_in(self._target, measured.counts.first_error)
+            raise await nobody_let_in(
+                self._target, measured.counts.first_error, wants_token=measured.counts.wants_token
+            )
         if measured.figures.failed or measured.figures.refused:
             await reach_open(self._target)
 
@@ -244,7 +246,7 @@ class Sweep:
         self._settings = msgspec.structs.replace(self._settings, warm_up=probed)
         self._history.set_sweep_settings(self._sweep_id, encoded(self._settings))
         if not probed.let_in:
-            raise await nobody_let_in(self._target, probed.error)
+            raise await nobody_let_in(self._target, probed.error, wants_token=probed.wants_token)
         self._watcher.note(_said_of(probed, "warmed up in", "of warming up"))
 
     async def _cool_down(self, measurer: Measurer) -> None:

@@ -5,8 +5,16 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
+from websockets.frames import Close
+from websockets.http11 import Response
 
+from capacity.load.door import shut
+from capacity.load.ending import End, Ending, lost
+from capacity.load.two_step import NoTokenError
 from capacity.speech.corpus import Corpus, load
+from capacity.sweep.admission import nobody_let_in
 from capacity.sweep.level import LoadShape
 from capacity.sweep.plans import BASELINE, BASELINE_TRIES, FromOneStream, LevelList, Plan, SearchPlan
 from capacity.sweep.run import Options, Outcome, Sweep
@@ -150,3 +158,37 @@ def test_a_known_stream_is_not_asked_for() -> None:
     ask = FromOneStream(LevelList([2]), lambda: True).next()
     assert ask is not None
     assert ask.streams == 2
+
+
+def closed(code: int, reason: str) -> ConnectionClosedError:
+    return ConnectionClosedError(Close(code, reason), None)
+
+
+@pytest.mark.parametrize(
+    ("ending", "wants_token"),
+    [
+        (lost(closed(1008, "this server needs a token")), True),
+        (lost(closed(1008, "")), True),
+        (lost(closed(1013, "1008 callers are before you")), False),
+        (lost(closed(1011, "upstream said HTTP 401")), False),
+        (shut(InvalidStatus(Response(401, "Unauthorized", Headers())), 3), True),
+        (shut(InvalidStatus(Response(500, "HTTP 401", Headers())), 3), False),
+        (shut(NoTokenError("/connect answered HTTP 401"), 3), True),
+        (shut(ConnectionError("port 1008 is closed"), 3), False),
+    ],
+)
+async def test_whether_a_token_was_turned_away_is_no_matter_of_words(ending: Ending, wants_token: bool) -> None:
+    assert ending.wants_token is wants_token
+    kept = End()
+    kept.remark = "the token was not sent: /connect names another host"
+    kept.set(*ending)
+    assert kept.waited.result().wants_token is False
+
+
+async def test_what_a_server_says_of_numbers_is_not_taken_for_a_refused_token(corpus: Corpus, tmp_path: Path) -> None:
+    async with running_double(Faults(slots=0)) as double:
+        target = parse_target(double.url)
+        said = await nobody_let_in(target, "room 1008 is full, HTTP 401", wants_token=False)
+        token = await nobody_let_in(target, "connection lost (1008)", wants_token=True)
+    assert "room 1008 is full" in str(said)
+    assert "needs a token" in str(token)
