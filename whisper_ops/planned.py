@@ -13,6 +13,7 @@ from whisper_ops.errors import UserError
 from whisper_ops.history import History, PlanRecord
 from whisper_ops.identity import IDENTITY_FIELDS, Identity, differing
 from whisper_ops.names import plain
+from whisper_ops.telemetry.nvml import gpu_names
 
 SAFE_LIMIT = 2
 """Without a plan: what the slowest device that is of any use carries; the lag guard watches the rest."""
@@ -71,7 +72,7 @@ def planned_limit(history: Path, running: Identity) -> Planned:
 
 def _newest(history: Path, running: Identity) -> PlanRecord | None:
     not_yet = [name for name in IDENTITY_FIELDS if getattr(running, name) is None]
-    gpus = [] if running.simulated else _gpu_names()
+    gpus = [] if running.simulated else gpu_names()
     with History.reading(history) as opened:
         here = [plan for plan in opened.plans() if _on_one_of(plan, gpus)]
     return plan_for(here, running, not_yet=not_yet)
@@ -80,17 +81,3 @@ def _newest(history: Path, running: Identity) -> PlanRecord | None:
 def _on_one_of(plan: PlanRecord, gpus: list[str]) -> bool:
     """Whether a plan was made on a GPU that is here; where no driver tells, nothing speaks against it."""
     return not gpus or plan.gpu_name is None or any(name in plan.gpu_name for name in gpus)
-
-
-def _gpu_names() -> list[str]:
-    import pynvml  # noqa: PLC0415  # looks for a library of the driver, which only `auto` needs
-
-    try:
-        pynvml.nvmlInit()
-        try:
-            handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-            return [str(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
-        finally:
-            pynvml.nvmlShutdown()
-    except pynvml.NVMLError:
-        return []

@@ -104,7 +104,7 @@ class HostFigures(Figures, frozen=True, kw_only=True):
     """The machine under a server at one moment."""
 
     hostname: str | None = None
-    cpu_count: int | None = None
+    cpu_count: int | float | None = None  # a whole number stays one in JSON
     cpu_ratio: float | None = None
     load_1m: float | None = None
     memory_total_bytes: float | None = None

@@ -202,11 +202,13 @@ class Host(Wire, frozen=True, kw_only=True):
     """The machine that a server runs on: what the planner needs to say what binds next. None: not known there."""
 
     hostname: str | None = None
-    cpu_count: int | None = None
+    cpu_count: int | float | None = None  # a whole number stays one in JSON
+    """Cores that the server may use: of the machine, or of the quota of its container, as 1.5."""
     cpu_ratio: float | None = None
-    """Busy share of all cores together, 0 to 1."""
+    """The share of those cores that is in use, by whomever, 0 to 1."""
     load_1m: float | None = None
     memory_total_bytes: int | None = None
+    """Of the machine, or the limit of its container."""
     memory_available_bytes: int | None = None
     front_cpu_ratio: float | None = None
     """Of one core: what the front process, a serial loop, uses of it."""
@@ -220,6 +222,7 @@ class Host(Wire, frozen=True, kw_only=True):
     sockets: int | None = None
     threads: int | None = None
     tasks_max: int | None = None
+    """Threads that its control group may have, else the whole machine."""
     somaxconn: int | None = None
     syn_backlog: int | None = None
     port_range_low: int | None = None

@@ -29,7 +29,7 @@ class Accelerator(msgspec.Struct, frozen=True):
 def read_accelerator(nvml: Nvml | None = None) -> Accelerator:
     """Ask the driver through NVML, and look for the libraries where the engine would: the loader's path and wheels."""
     nvml = nvml or Nvml()
-    readings = nvml.read()
+    readings = nvml.read_once()
     libraries = {name: _library(name) for name in LIBRARIES}
     unreadable = tuple(_unreadable(number, gpu) for number, gpu in enumerate(readings) if gpu.error is not None)
     return Accelerator(

@@ -1,16 +1,11 @@
-"""The limits of the machine this runs on, read from the kernel, and of one that a server reported.
+"""What the limits of a machine allow, of the one this runs on or of one that a server reported.
 
 What a connection takes is what was measured on this product: one descriptor (two behind a proxy on the same machine),
 26 to 56 µs of the front's core for a frame, 27.5 KiB of the front's memory without compression, and up to 90 s of audio
 kept until it is covered by text.
 """
 
-import os
-import resource
-from pathlib import Path
-
 import msgspec
-import psutil
 
 from capacity.hosts.limits import UNLIMITED_DESCRIPTORS, Host, Limit, descriptor_lines, share_of, sysctl_line
 from whisper_ops.snapshot import HostFigures
@@ -35,29 +30,11 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a proxy on this machine stands between clients and server, with a connection and a port each."""
 
 
-def read_local() -> HostFigures:
-    """This machine's figures; what a system does not have or does not show is None."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    low, high = _numbers("/proc/sys/net/ipv4/ip_local_port_range", 2)
-    return HostFigures(
-        hostname=os.uname().nodename,
-        cpu_count=usable_cores(),
-        memory_total_bytes=float(psutil.virtual_memory().total),
-        memory_available_bytes=float(psutil.virtual_memory().available),
-        descriptors_soft_limit=_finite(soft),
-        descriptors_hard_limit=_finite(hard),
-        tasks_max=tasks_max(),
-        somaxconn=_numbers("/proc/sys/net/core/somaxconn", 1)[0],
-        syn_backlog=_numbers("/proc/sys/net/ipv4/tcp_max_syn_backlog", 1)[0],
-        port_range_low=low,
-        port_range_high=high,
-        conntrack_max=_numbers("/proc/sys/net/netfilter/nf_conntrack_max", 1)[0],
-        load_1m=os.getloadavg()[0],
-    )
+def limits_of(host: HostFigures, use: Use, machine_cores: int | None = None) -> Host:
+    """What a host's figures allow, resource by resource.
 
-
-def limits_of(host: HostFigures, use: Use) -> Host:
-    """What a host's figures allow, resource by resource."""
+    `machine_cores`: of the whole machine, whose the load is, where the host is a container with fewer.
+    """
     limits = [
         *_descriptors(host, use),
         *_memory(host),
@@ -66,26 +43,7 @@ def limits_of(host: HostFigures, use: Use) -> Host:
         *_tables(host),
         *_backlogs(host),
     ]
-    return Host(limits=tuple(limits), notes=_notes(host))
-
-
-def usable_cores() -> int:
-    """Cores this process may use: its affinity, and a container's quota rounded down to at least one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _first_line("/sys/fs/cgroup/cpu.max").split()
-    if len(quota) == 2 and quota[0].isdigit():
-        cores = min(cores, max(1, int(quota[0]) // int(quota[1])))
-    return cores
-
-
-def tasks_max() -> int | None:
-    """The most tasks (threads) this process' control group may hold; None where there is no such limit."""
-    for line in _first_line("/proc/self/cgroup").splitlines():
-        path = line.split(":", 2)[-1]
-        value = _first_line(f"/sys/fs/cgroup{path}/pids.max") or _first_line("/sys/fs/cgroup/pids.max")
-        if value.isdigit():
-            return int(value)
-    return _numbers("/proc/sys/kernel/threads-max", 1)[0]
+    return Host(limits=tuple(limits), notes=_notes(host, machine_cores))
 
 
 def _descriptors(host: HostFigures, use: Use) -> list[Limit]:
@@ -217,23 +175,8 @@ def _backlogs(host: HostFigures) -> list[Limit]:
     return limits
 
 
-def _notes(host: HostFigures) -> tuple[str, ...]:
-    if host.load_1m is not None and host.cpu_count and host.load_1m > host.cpu_count:
-        return (f"the machine is busy now: load {host.load_1m:.1f} on {host.cpu_count} cores",)
+def _notes(host: HostFigures, machine_cores: int | None) -> tuple[str, ...]:
+    cores = max(machine_cores or 0, host.cpu_count or 0)
+    if host.load_1m is not None and cores and host.load_1m > cores:
+        return (f"the machine is busy now: load {host.load_1m:.1f} on {cores:g} cores",)
     return ()
-
-
-def _finite(value: int) -> int | None:
-    return None if value == resource.RLIM_INFINITY or value > 2**60 else value
-
-
-def _numbers(path: str, count: int) -> list[int | None]:
-    parts = _first_line(path).split()
-    return [int(part) for part in parts[:count]] if len(parts) >= count else [None] * count
-
-
-def _first_line(path: str) -> str:
-    try:
-        return Path(path).read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""

@@ -1,14 +1,7 @@
 """This machine as a host profile: its readings, and what a connection of this product takes, to be mended by hand."""
 
-from pathlib import Path
-
-import psutil
-
 from capacity.hosts.local import AUDIO_BYTES, FRAME_SECONDS, FRONT_BYTES, Use
 from whisper_ops.snapshot import HostFigures
-
-_NO_LIMIT = 2**60
-"""systemd sets fs.file-max to the largest number there is."""
 
 
 def written(host: HostFigures, use: Use, *, file_max: int | None = None, established: int | None = None) -> str:
@@ -22,7 +15,7 @@ def written(host: HostFigures, use: Use, *, file_max: int | None = None, establi
         ("port_range", _range(host)),
         ("descriptors_soft", host.descriptors_soft_limit),
         ("descriptors_hard", host.descriptors_hard_limit),
-        ("file_max", file_max if file_max is not None and file_max < _NO_LIMIT else None),
+        ("file_max", file_max),
         ("somaxconn", host.somaxconn),
         ("syn_backlog", host.syn_backlog),
         ("tasks_max", host.tasks_max),
@@ -49,22 +42,6 @@ def written(host: HostFigures, use: Use, *, file_max: int | None = None, establi
         f'"frames, {frames:g} a second" = "{low:.3g}-{high:.3g} %"',
     ]
     return "\n".join(lines).lstrip() + "\n"
-
-
-def read_file_max() -> int | None:
-    """Open files that the whole system may hold; None where the system does not say."""
-    try:
-        return int(Path("/proc/sys/fs/file-max").read_text("ascii"))
-    except (OSError, ValueError):
-        return None
-
-
-def established() -> int | None:
-    """TCP connections that are up now; None where that may not be seen."""
-    try:
-        return sum(1 for found in psutil.net_connections("tcp") if found.status == psutil.CONN_ESTABLISHED)
-    except (OSError, psutil.Error):
-        return None
 
 
 def _range(host: HostFigures) -> str | None:

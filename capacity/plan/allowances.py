@@ -7,11 +7,10 @@ of 16-bit samples at 16 kHz, plus the headers of WebSocket frames and of TCP and
 import math
 import platform
 
-import psutil
-
 from capacity.plan.caps import Caps
 from capacity.plan.key import Key
 from capacity.plan.shape import Resource
+from whisper_ops.telemetry.host import network_bytes_per_second
 
 AUDIO_BYTES_PER_SECOND = 32_000.0
 FRAME_BYTES, PACKET_BYTES, PAYLOAD_BYTES = 8, 52, 1448
@@ -66,10 +65,7 @@ def card_bytes_per_second(hostname: str | None) -> float | None:
     """The speed of the slowest card that is up, where the server ran on this machine; None elsewhere or unsaid."""
     if hostname is None or hostname != platform.node():
         return None
-    cards = [
-        card.speed for name, card in psutil.net_if_stats().items() if card.isup and card.speed > 0 and name != "lo"
-    ]
-    return min(cards) * 1e6 / 8 if cards else None
+    return network_bytes_per_second()
 
 
 def _row(name: str, law: str, cap: float, cap_text: str, each: float, key: Key, evidence: str) -> Resource:

@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from capacity.sweep.watch import Watch
 from whisper_ops.objective import Objective
 from whisper_ops.objective.judgement import Baseline, is_evidence
 from whisper_ops.snapshot import Snapshot
+from whisper_ops.telemetry.host import whole_cores
 
 STREAMS_A_PROCESS = 300
 """What one generator process holds on one core; see docs/load-test.md."""
@@ -124,7 +124,7 @@ class Measurer:
 
     def _more_would_help(self, measured: Measured) -> bool:
         late = measured.figures.late_p99_seconds or 0.0
-        most = min(os.cpu_count() or 1, measured.streams)
+        most = min(whole_cores(), measured.streams)
         return late > LATE_SECONDS and self._means.processes is None and len(self._generators) < most
 
     async def _grow(self, count: int) -> None:

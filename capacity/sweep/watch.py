@@ -8,7 +8,6 @@ replica of a service, and for the balancer before them.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import psutil
@@ -16,9 +15,9 @@ import psutil
 from capacity.sweep.target import Target, http_client, parse_target, poll
 from whisper_ops.errors import UserError
 from whisper_ops.snapshot import Snapshot
+from whisper_ops.telemetry import control_groups
 from whisper_ops.telemetry.process_gpus import GpuUse, ProcessGpus
 
-_CGROUPS = Path("/sys/fs/cgroup")
 _GPU_SECONDS = 2.0
 """How long a driver may take for an answer."""
 _TRIES = 5
@@ -117,9 +116,9 @@ def parse_watch(text: str, token: str | None = None) -> Watch:
                 f"--watch {text!r}: there is no process {what}, or it has ended; give the id of a running one"
             )
         return Watch(name, f"process {what}", _Process(process).read)
-    group = _CGROUPS / what.removeprefix(str(_CGROUPS)).strip("/")
+    group = what.removeprefix(str(control_groups.ROOT)).strip("/")
     if _group(group) is None:
-        raise UserError(f"--watch {text!r}: there is no control group {group} with cpu.stat and memory.current")
+        raise UserError(f"--watch {text!r}: there is no control group {group} that tells its processor time and memory")
 
     async def read() -> Reading | None:
         return _group(group)
@@ -206,9 +205,6 @@ def _family(parent: psutil.Process) -> tuple[set[int], Reading] | None:
     return ({process.pid for process in family}, Reading(cpu, memory)) if memory else None
 
 
-def _group(group: Path) -> Reading | None:
-    try:
-        stat = dict(line.split() for line in (group / "cpu.stat").read_text().splitlines())
-        return Reading(int(stat["usage_usec"]) / 1e6, float((group / "memory.current").read_text()))
-    except (OSError, ValueError, KeyError):
-        return None
+def _group(path: str) -> Reading | None:
+    use = control_groups.group_use(path, control_groups.ROOT)
+    return None if use is None else Reading(use.cpu_seconds, use.memory_bytes)

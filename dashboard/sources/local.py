@@ -4,12 +4,10 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import msgspec
-
 from whisper_ops.identity import Identity
-from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
+from whisper_ops.snapshot import GpuFigures, ServerFigures, Snapshot
 from whisper_ops.snapshot_client.source import Remarks, SourceError
-from whisper_ops.telemetry.hosts import HostMeter
+from whisper_ops.telemetry.host_meter import HostMeter, machine
 from whisper_ops.telemetry.nvml import Nvml, Reading
 
 
@@ -41,7 +39,6 @@ class LocalSource:
     def _read(self) -> Snapshot:
         began = time.perf_counter()
         self._meter = self._meter or HostMeter()
-        host = msgspec.convert(self._meter.read(()), HostFigures, from_attributes=True)
         gpus = tuple(_gpu(number, reading) for number, reading in enumerate(self._nvml.read()))
         names = sorted({gpu.name for gpu in gpus if gpu.name})
         return Snapshot(
@@ -54,15 +51,7 @@ class LocalSource:
                 gpus=len(gpus), reading_error=self._nvml.trouble if gpus or not self._nvml.missing else None
             ),
             gpus=gpus,
-            # What a process uses is the server's own in every other source; here it would be this program's.
-            host=msgspec.structs.replace(
-                host,
-                front_cpu_ratio=None,
-                process_rss_bytes=None,
-                process_cpu_ratio=None,
-                open_descriptors=None,
-                threads=None,
-            ),
+            host=machine(self._meter),
         )
 
 

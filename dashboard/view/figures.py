@@ -13,6 +13,11 @@ def count(value: float | None) -> str:
     return f"{value:,.0f}" if value is not None and math.isfinite(value) else UNKNOWN
 
 
+def cores(value: float | None) -> str:
+    """Cores, of which a container may have a part: `24`, `1.5`."""
+    return f"{value:,g}" if value is not None and math.isfinite(value) else UNKNOWN
+
+
 def over(part: float | None, whole: float | None, width: int = 8) -> str:
     """A part of a whole, `71/72`; where there is no room for commas without them, and then in thousands: `14k/40k`."""
     text = f"{count(part)}/{count(whole)}"

@@ -22,6 +22,7 @@ from server.front.ws.native import NativeConnection
 from server.front.ws.realtime import RealtimeConnection
 from server.front.ws.whisperlive import WhisperLiveConnection
 from server.settings import Settings
+from server.telemetry.readings import Readings
 from server.telemetry.views import Views
 from whisper_ops import __version__
 
@@ -44,13 +45,14 @@ def _endpoint(hub: Hub, dialect: type[Conversation]) -> Callable[[WebSocket], Aw
     return serve
 
 
-def make_app(hub: Hub, views: Views | None = None) -> FastAPI:
+def make_app(hub: Hub) -> FastAPI:
     """The application over one hub; its lifespan runs the workers."""
-    views = views or Views(hub)
+    readings = Readings(hub)
+    views = Views(hub, readings)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(hub.run()), asyncio.create_task(views.run())]
+        tasks = [asyncio.create_task(hub.run()), asyncio.create_task(readings.run())]
         for task in tasks:
             task.add_done_callback(lambda task: _end_with(task, hub))
         try:

@@ -109,6 +109,10 @@ class Slots:
         for gpu in self.gpus:
             gpu.limit = limit
 
+    def set_free_memory(self, gpu_id: int, free_bytes: float | None) -> None:
+        """What is free on a GPU: of two that are equally full the one with more gets the next stream. None: unknown."""
+        self.gpus[gpu_id].free_memory_bytes = free_bytes or 0.0
+
     @property
     def total(self) -> int:
         """Slots of all GPUs that are not failed."""

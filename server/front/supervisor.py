@@ -7,7 +7,6 @@ minute in between is in a crash loop: its device has failed, and stays so until 
 import asyncio
 import contextlib
 import logging
-import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -18,6 +17,7 @@ from server import ipc
 from server.devices import Device
 from server.settings import Settings
 from whisper_ops.secrets import environment_for_others
+from whisper_ops.telemetry.host import whole_cores
 
 log = logging.getLogger("whisper_ops.server")
 
@@ -240,5 +240,4 @@ def threads(settings: Settings) -> int:
 
 def _cores_each(settings: Settings) -> int:
     """Cores for each CPU device."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // max(1, sum(device.kind == "cpu" for device in settings.devices)))
+    return max(1, whole_cores() // max(1, sum(device.kind == "cpu" for device in settings.devices)))

@@ -1,74 +1,20 @@
 """The hub, as the wire types of the HTTP endpoints. Reading only; each view takes well under a millisecond."""
 
-import asyncio
-import logging
 import time
-from functools import partial
 
-from server.devices import Device
 from server.front.hub import Hub
+from server.telemetry.readings import Readings
 from whisper_ops import __version__, wire
-from whisper_ops.telemetry.hosts import HostMeter, ProcessMeter, Usage
-from whisper_ops.telemetry.nvml import Nvml, Reading, Watch
-
-log = logging.getLogger("whisper_ops.server")
 
 _GB = 1e9
 
 
 class Views:
-    """Answers of the endpoints. `run` keeps the machine's figures fresh."""
+    """Answers of the endpoints, from the hub and the newest readings."""
 
-    def __init__(self, hub: Hub, watch: Watch | None = None) -> None:
+    def __init__(self, hub: Hub, readings: Readings) -> None:
         self._hub = hub
-        cuda = any(device.kind == "cuda" for device in hub.settings.devices)
-        self._watch = watch or (_watch() if cuda else None)
-        self._meter = HostMeter()
-        self._meters: dict[int, ProcessMeter] = {}
-        self._usage: dict[int, Usage | None] = {}
-        self._host = self._meter.read(())
-        self._failures_said = 0
-
-    async def run(self) -> None:
-        """Measure once a second until cancelled. A measurement that fails is unknown, and the server goes on."""
-        async with asyncio.TaskGroup() as group:
-            if self._watch is not None:
-                group.create_task(self._watch_on(self._watch))
-            group.create_task(self._measure())
-
-    async def _watch_on(self, watch: Watch) -> None:
-        while True:
-            try:
-                await watch.run()
-            except Exception as error:  # noqa: BLE001  # whatever a driver's library does, streams go on
-                self._meter.failed(error)
-            await asyncio.sleep(1.0)
-
-    async def _measure(self) -> None:
-        while True:
-            self._meter.attempt(self.refresh)
-            if self._meter.failures and not self._failures_said:
-                log.warning("Telemetry: a reading failed and is unknown (%s)", self._meter.trouble)
-            self._failures_said = self._meter.failures
-            await asyncio.sleep(1.0)
-
-    def refresh(self) -> None:
-        """Measure the machine and the processes now."""
-        for worker in self._hub.workers:
-            meter = self._meters.get(worker.gpu_id)
-            pid = worker.pid
-            if pid is not None and (meter is None or meter.pid != pid):
-                meter = self._meter.attempt(partial(ProcessMeter, pid))
-                self._meters.pop(worker.gpu_id, None)
-                if meter is not None:
-                    self._meters[worker.gpu_id] = meter
-            self._usage[worker.gpu_id] = self._meter.attempt(meter.read) if meter else None
-        self._host = self._meter.read(self._usage.values())
-        for gpu in self._hub.slots.gpus:
-            free = self._memory(gpu.gpu_id)[1]
-            gpu.free_memory_bytes = free or 0.0
-
-    # --- views --------------------------------------------------------------------------------------
+        self._readings = readings
 
     def health(self) -> wire.Health:
         """`GET /health`."""
@@ -97,43 +43,14 @@ class Views:
             total_connections=sum(len(gpu.active) for gpu in slots.gpus),
             max_connections_per_gpu=slots.gpus[0].limit,
             gpus=tuple(self._gpu(gpu.gpu_id) for gpu in slots.gpus),
-            reading_error=self._watch.trouble if self._watch is not None else None,
+            reading_error=self._readings.trouble,
         )
-
-    def _reading(self, gpu_id: int) -> Reading | None:
-        device = self._hub.settings.devices[gpu_id]
-        if device.kind != "cuda" or self._watch is None or device.index >= len(self._watch.readings):
-            return None
-        return self._watch.readings[device.index]
-
-    def _why_unread(self, device: Device, reading: Reading | None) -> str | None:
-        """What to say of a GPU without figures; None where it has them, or is none."""
-        if device.kind != "cuda" or self._watch is None:
-            return None
-        if reading is not None:
-            return reading.error or self._watch.trouble
-        return self._watch.trouble or (None if not self._watch.read_once else f"the driver lists no GPU {device.index}")
-
-    def _memory(self, gpu_id: int) -> tuple[float | None, float | None]:
-        """Total and free bytes of a device's memory: the GPU's, the simulated GPU's, or the machine's."""
-        settings = self._hub.settings
-        kind = settings.devices[gpu_id].kind
-        if kind == "sim":
-            used = self._hub.figures[gpu_id].memory_bytes
-            total = settings.law.memory_total_bytes
-            return total, None if used is None else max(0.0, total - used)
-        if kind == "cpu":
-            return self._host.memory_total_bytes, self._host.memory_available_bytes
-        reading = self._reading(gpu_id)
-        if reading is None or reading.memory_total_bytes is None or reading.memory_used_bytes is None:
-            return None, None
-        return reading.memory_total_bytes, reading.memory_total_bytes - reading.memory_used_bytes
 
     def _gpu(self, gpu_id: int) -> wire.GpuEntry:
         hub = self._hub
         gpu, worker, figures = hub.slots.gpus[gpu_id], hub.workers[gpu_id], hub.figures[gpu_id]
-        device, reading, usage = worker.device, self._reading(gpu_id), self._usage.get(gpu_id)
-        total, free = self._memory(gpu_id)
+        device, reading, usage = worker.device, self._readings.gpu(gpu_id), self._readings.usage(gpu_id)
+        total, free = self._readings.memory(gpu_id)
         used = total - free if total is not None and free is not None else None
         names = {"cpu": wire.CPU_NAME, "sim": f"simulated GPU {gpu_id}", "cuda": reading.name if reading else None}
         return wire.GpuEntry(
@@ -156,7 +73,7 @@ class Views:
             throttle_reasons=reading.throttle_reasons if reading else None,
             ecc_errors=reading.ecc_errors if reading else None,
             reading_age_seconds=round(time.monotonic() - reading.at, 3) if reading else None,
-            reading_error=self._why_unread(device, reading),
+            reading_error=self._readings.why_unread(device, reading),
             max_connections=gpu.limit,
             model=hub.settings.model,
             compute_type=worker.loaded.compute_type if worker.loaded else None,
@@ -198,13 +115,13 @@ class Views:
             paused_total=stats.paused,
             flooded_total=dict(hub.connection_limits.flooded),
             turned_away_total=hub.connection_limits.turned_away,
-            telemetry_errors_total=self._meter.failures,
+            telemetry_errors_total=self._readings.failures,
             misplaced_total=stats.misplaced + sum(s.misplaced for s in hub.sessions.values()),
         )
 
     def host(self) -> wire.Host:
         """The machine, at most a second old."""
-        return self._host
+        return self._readings.host
 
     def engine(self) -> wire.Engine:
         """What runs the model."""
@@ -231,11 +148,6 @@ class Views:
             started_at=self._hub.started_at,
             server_id=self._hub.server_id,
         )
-
-
-def _watch() -> Watch:
-    nvml = Nvml()
-    return Watch(nvml.read, trouble=lambda: nvml.trouble)
 
 
 def _gb(value: float | None) -> float | None:

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from capacity.hosts.limits import missed
-from capacity.hosts.local import Use, limits_of, read_local
+from capacity.hosts.local import Use, limits_of
 from tests.capacity.planner_cli import whisper_ops
 from whisper_ops.errors import Exit
 from whisper_ops.history import History
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
+from whisper_ops.telemetry.host_meter import HostMeter, machine
 
 PUBLISHED = """
 [host]
@@ -127,7 +128,7 @@ def test_small_frames_cost_the_front_core() -> None:
 
 
 def test_local_figures_are_of_this_process() -> None:
-    figures = read_local()
+    figures = machine(HostMeter())
     assert figures.descriptors_soft_limit is None or figures.descriptors_soft_limit > 0
     assert figures.memory_available_bytes is not None
     assert figures.memory_total_bytes is not None

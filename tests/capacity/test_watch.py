@@ -14,15 +14,17 @@ from capacity.sweep import watch
 from capacity.sweep.watch import parse_watch, parse_watches
 from capacity.sweep.watched import watched_table
 from tests.capacity.double import Faults, running_double
+from tests.support.control_groups import limited
 from whisper_ops.console import PlainConsole
 from whisper_ops.errors import UserError
+from whisper_ops.telemetry import control_groups
 from whisper_ops.telemetry.process_gpus import GpuUse, ProcessGpus
 
 
 @pytest.fixture
 def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A control group `app` as version 2 shows it."""
-    monkeypatch.setattr(watch, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(control_groups, "ROOT", tmp_path)
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "cpu.stat").write_text("usage_usec 5000000\nuser_usec 4000000\n")
     (tmp_path / "app" / "memory.current").write_text("1048576\n")
@@ -60,6 +62,22 @@ async def test_a_control_group_that_vanishes_is_said(groups: Path) -> None:
     (groups / "app").rmdir()
     await asyncio.wait_for(running, 10)
     assert "--watch app: control group" in (one.complaint or "")
+
+
+async def test_a_real_control_group_is_watched_by_its_path() -> None:
+    with limited(cores=1, memory=1 << 30, tasks=100) as inside:
+        command = [*inside, sys.executable, "-c", "print(open('/proc/self/cgroup').read(), flush=True); input()"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: ASYNC220  # at once
+            assert process.stdout is not None
+            said = [line.split(":", 2) for line in iter(process.stdout.readline, "\n")]
+            path = next(path for *_, path in said if "whisper-ops-test" in path).strip()
+            one = parse_watch(f"box={path}")
+            running = asyncio.create_task(one.run())
+            await sampled(one, 1)
+            running.cancel()
+            process.communicate("\n")
+    assert one.rows[0]["memory_bytes"] > 1 << 20
+    assert one.rows[0]["cpu_ratio"] < 1
 
 
 async def test_what_ended_before_the_first_level_is_said() -> None:

@@ -1,5 +1,6 @@
 """This machine is watched with no server at all; a driver that hangs is one server's silence."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 
@@ -40,6 +41,7 @@ def hang() -> Iterator[threading.Event]:
 async def test_the_machine_is_read_in_base_units() -> None:
     source = LocalSource(nvml=Readings())
     await source.read()
+    await asyncio.sleep(0.1)
     snapshot = await source.read()
     await source.close()
     assert snapshot.server == "local"

@@ -13,6 +13,7 @@ import pytest
 
 from server.front import files
 from server.telemetry import formats, metrics
+from server.telemetry.readings import Readings
 from server.telemetry.views import Views
 from tests.server.test_streams import spoken
 from tests.server.virtual import World, loud, run
@@ -309,7 +310,7 @@ def test_a_view_costs_no_more_with_many_streams_than_its_size() -> None:
     async def work(world: World, http: httpx.AsyncClient) -> None:
         for _ in range(20):
             await world.client().connected()
-        views = Views(world.hub)
+        views = Views(world.hub, Readings(world.hub))
         assert views.snapshot().gpu_status.total_connections == 20
         assert len(formats.written(metrics.with_published(views.snapshot()), None)[0]) < 25_000
 

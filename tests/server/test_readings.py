@@ -11,10 +11,11 @@ import pytest
 from server.devices import Device
 from server.front.hub import Hub
 from server.settings import Settings
+from server.telemetry.readings import Readings
 from server.telemetry.views import Views
 from tests.server.virtual import World, run
 from tests.support.nvml import StubNvml
-from whisper_ops.telemetry.hosts import HostMeter
+from whisper_ops.telemetry.host_meter import HostMeter
 from whisper_ops.telemetry.nvml import Nvml, Reading, Watch, visible
 
 UUIDS = ["GPU-aaaa-1", "GPU-bbbb-2", "GPU-cccc-3"]
@@ -131,7 +132,7 @@ def test_a_gpus_readings_stand_in_its_entry() -> None:
             Reading(at=0.0, name="H100", memory_total_bytes=80 * 10**9, memory_used_bytes=10**9),
         ]
         hub = Hub(Settings(devices=(Device("cuda", 1),), model="m"))
-        (gpu,) = Views(hub, watch).gpu_status().gpus
+        (gpu,) = Views(hub, Readings(hub, watch)).gpu_status().gpus
         assert gpu.name == "H100"
         assert gpu.total_memory_gb == 80
         assert gpu.free_memory_gb == 79
@@ -147,7 +148,8 @@ def test_a_lost_gpu_and_a_driver_that_differs_are_told_in_gpu_status(monkeypatch
         stub = StubNvml(*UUIDS[:2])
         nvml = Nvml(stub)
         watch = Watch(nvml.read, interval=0.01, trouble=lambda: nvml.trouble)
-        views = Views(Hub(Settings(devices=(Device("cuda", 0), Device("cuda", 1)), model="m")), watch)
+        hub = Hub(Settings(devices=(Device("cuda", 0), Device("cuda", 1)), model="m"))
+        views = Views(hub, Readings(hub, watch))
         assert views.gpu_status().reading_error is None, "nothing was read yet"
         task = asyncio.create_task(watch.run())
         await _until(lambda: watch.read_once)
@@ -188,7 +190,8 @@ async def test_a_driver_that_hangs_is_a_reason() -> None:
 
 def test_on_a_cpu_memory_is_the_machines_and_gpu_fields_are_null() -> None:
     async def main() -> None:
-        (gpu,) = Views(Hub(Settings(devices=(Device("cpu", 0),), model="m"))).gpu_status().gpus
+        hub = Hub(Settings(devices=(Device("cpu", 0),), model="m"))
+        (gpu,) = Views(hub, Readings(hub)).gpu_status().gpus
         assert gpu.name == "CPU"
         assert gpu.total_memory_gb is not None
         assert gpu.total_memory_gb > 0.5
@@ -200,7 +203,7 @@ def test_on_a_cpu_memory_is_the_machines_and_gpu_fields_are_null() -> None:
 def test_simulated_memory_follows_its_law() -> None:
     async def main() -> None:
         world = await World().ready()
-        views = Views(world.hub)
+        views = Views(world.hub, Readings(world.hub))
         for _ in range(3):
             await world.client().connected()
         await asyncio.sleep(2)
@@ -221,7 +224,7 @@ def test_an_interface_that_is_taken_away_is_no_negative_traffic(monkeypatch: pyt
         return SimpleNamespace(bytes_recv=received, bytes_sent=sent)
 
     meter = HostMeter()
-    monkeypatch.setattr("whisper_ops.telemetry.hosts.psutil.net_io_counters", counters)
+    monkeypatch.setattr("whisper_ops.telemetry.host_meter.psutil.net_io_counters", counters)
     read = [meter.read(()) for _ in range(3)]
     received = [host.network_receive_bytes_per_second for host in read]
     sent = [host.network_send_bytes_per_second for host in read]

@@ -1,5 +1,7 @@
 """NVML as it fails in the field: each GPU apart, what failed tried again, every reason in a sentence."""
 
+import threading
+
 import pynvml
 import pytest
 
@@ -156,3 +158,17 @@ def test_the_real_library_on_a_machine_without_a_driver_says_so() -> None:
     if nvml.read():
         pytest.skip("this machine has a GPU")
     assert nvml.trouble is not None
+
+
+def test_a_command_that_asks_once_does_not_hang_with_the_driver() -> None:
+    release = threading.Event()
+
+    class Hanging(StubNvml):
+        def nvmlInit(self) -> None:  # noqa: N802  # NVML's
+            release.wait(30)
+
+    nvml = Nvml(Hanging(A))
+    assert nvml.read_once(0.1) == []
+    assert "has not answered for" in (nvml.trouble or "")
+    release.set()
+    assert told(Nvml(StubNvml(A)).read_once()) == [(A, 61, False)]

@@ -46,17 +46,19 @@ def command(  # an argument an option, as click calls it
 
     from capacity.hosts.accelerator import read_accelerator
     from capacity.hosts.limits import missed
-    from capacity.hosts.local import Use, limits_of, read_local
+    from capacity.hosts.local import Use, limits_of
     from capacity.hosts.terminal import show
-    from capacity.hosts.written import established, read_file_max, written
+    from capacity.hosts.written import written
+    from whisper_ops.telemetry.host import established_connections, file_max, machine_cores
+    from whisper_ops.telemetry.host_meter import HostMeter, machine
 
-    figures = read_local() if server is None else _reported(history, server)
+    figures = machine(HostMeter()) if server is None else _reported(history, server)
     use = Use(chunk_seconds=chunk, proxied=proxy)
     if profile:
-        here = {"file_max": read_file_max(), "established": established()} if server is None else {}
+        here = {"file_max": file_max(), "established": established_connections()} if server is None else {}
         console.data().out(written(figures, use, **here), end="", highlight=False)
         return Exit.GOOD
-    host = limits_of(figures, use)
+    host = limits_of(figures, use, machine_cores() if server is None else None)
     accelerator = read_accelerator() if server is None else None
     short = [] if want is None else missed(host, want)
     if as_json:

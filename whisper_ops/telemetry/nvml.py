@@ -6,6 +6,7 @@ NVML and CUDA number GPUs differently, so the two are matched by UUID, through C
 import asyncio
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +21,11 @@ from whisper_ops.telemetry.nvml_errors import (
 )
 from whisper_ops.telemetry.nvml_reading import THROTTLES, Asked, Reading, text
 
-__all__ = ["THROTTLES", "Again", "Nvml", "Reading", "Watch", "visible"]
+__all__ = ["THROTTLES", "Again", "Nvml", "Reading", "Watch", "gpu_names", "library_of", "visible"]
 
 DEADLINE_SECONDS = 2.0
+FIRST_SECONDS = 20.0
+"""Where nothing keeps the driver awake, it sets up every GPU at the first question: some seconds for eight of them."""
 BACKOFF_SECONDS = (1.0, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0)
 """A driver often comes some seconds after the server that a boot starts; one that is not there costs nothing to ask."""
 
@@ -47,6 +50,15 @@ def visible(uuids: list[str], pci_order: list[int], chosen: str | None) -> list[
     return found
 
 
+def library_of(library: Any = None) -> Any:  # noqa: ANN401  # pynvml, or a recording of it
+    """NVIDIA's library, for the modules beside this one; nobody else opens it."""
+    if library is not None:
+        return library
+    import pynvml  # noqa: PLC0415  # a machine without NVIDIA still imports this module
+
+    return pynvml
+
+
 class Nvml:
     """Reads the GPUs that this process may use, in CUDA's order, each apart: one that is lost hides no other.
 
@@ -66,6 +78,18 @@ class Nvml:
         self._opened = False
         self._count = 0
         self._again = Again(clock)
+
+    def read_once(self, deadline: float = FIRST_SECONDS) -> list[Reading]:
+        """Every GPU now, for a command that asks once. A driver that does not answer in time is a `trouble`."""
+        readings: list[list[Reading]] = []
+        # A thread that a hung driver holds must not hold the program's end.
+        asking = threading.Thread(target=lambda: readings.append(self.read()), name="nvml", daemon=True)
+        asking.start()
+        asking.join(deadline)
+        if not readings:
+            self.trouble = f"the NVIDIA driver has not answered for {deadline:.0f} s"
+            return []
+        return readings[0]
 
     def read(self) -> list[Reading]:
         """Every GPU now; never raises. Blocks for as long as the driver likes."""
@@ -105,11 +129,7 @@ class Nvml:
                 self._library.nvmlShutdown()
 
     def _open(self) -> None:
-        if self._library is None:
-            import pynvml  # noqa: PLC0415  # a machine without NVIDIA still imports this module
-
-            self._library = pynvml
-        nvml = self._library
+        nvml = self._library = library_of(self._library)
         nvml.nvmlInit()
         with contextlib.suppress(Exception):
             self.driver = text(nvml.nvmlSystemGetDriverVersion())
@@ -245,6 +265,11 @@ def _quiet(function: Callable[[], Any]) -> Any:  # noqa: ANN401  # whatever NVML
     except Exception as error:  # noqa: BLE001  # NVML says "not supported" by raising
         raise_if_driver_gone(error)
         return None
+
+
+def gpu_names() -> list[str]:
+    """The names of the GPUs that this process may use; none where no driver tells."""
+    return [reading.name for reading in Nvml().read_once() if reading.name]
 
 
 class Watch:

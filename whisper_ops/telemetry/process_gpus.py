@@ -5,6 +5,8 @@ import time
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
+from whisper_ops.telemetry.nvml import library_of
+
 
 class GpuUse(NamedTuple):
     """Of all GPUs together. None: the driver does not say, as in many containers."""
@@ -22,10 +24,7 @@ class ProcessGpus:
         self._handles: list[Any] = []
         self._since = int(time.time() * 1e6)
         with contextlib.suppress(Exception):  # no driver, no library: each has an error of its own
-            if self._nvml is None:
-                import pynvml  # noqa: PLC0415  # a machine without NVIDIA still imports this module
-
-                self._nvml = pynvml
+            self._nvml = library_of(self._nvml)
             self._nvml.nvmlInit()
             count = self._nvml.nvmlDeviceGetCount()
             self._handles = [self._nvml.nvmlDeviceGetHandleByIndex(i) for i in range(count)]

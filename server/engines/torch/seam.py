@@ -217,8 +217,10 @@ class HostSeam:
         """See `Seam`."""
         import psutil  # noqa: PLC0415  # a machine with nothing but torch has a GPU
 
-        machine, own = psutil.virtual_memory(), float(psutil.Process().memory_info().rss)
-        return Memory(own, own, float(machine.available), float(machine.total))
+        from whisper_ops.telemetry import host  # noqa: PLC0415  # needs psutil
+
+        here, own = host.memory(), float(psutil.Process().memory_info().rss)
+        return Memory(own, own, float(here.available), float(here.total))
 
     def shrink(self) -> None:
         """See `Seam`."""

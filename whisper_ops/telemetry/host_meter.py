@@ -5,41 +5,18 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import psutil
 
 from whisper_ops.counting import risen
+from whisper_ops.snapshot import HostFigures
+from whisper_ops.telemetry import host
+from whisper_ops.telemetry.control_groups import ControlGroups
 from whisper_ops.wire import Host
 
 T = TypeVar("T")
-
-
-def _number(path: str, column: int = 0) -> int | None:
-    """A number in a file of /proc or /sys; None where there is none, or it says `max`."""
-    try:
-        return int(Path(path).read_text("ascii").split()[column])
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def _tasks_max() -> int | None:
-    """How many threads our control group may have: what systemd calls TasksMax."""
-    try:
-        group = Path("/proc/self/cgroup").read_text("ascii").strip().rpartition(":")[2]
-    except OSError:
-        return None
-    return _number(f"/sys/fs/cgroup{group}/pids.max")
-
-
-def _descriptor_limits() -> tuple[int | None, int | None]:
-    try:
-        import resource  # noqa: PLC0415  # not on every platform
-    except ImportError:
-        return None, None
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return tuple(None if n == resource.RLIM_INFINITY else n for n in (soft, hard))  # type: ignore[return-value]  # two stay two
 
 
 @dataclass(frozen=True)
@@ -71,10 +48,10 @@ class ProcessMeter:
 
 
 class HostMeter:
-    """Measures the machine. `read` takes about a millisecond and blocks on nothing but /proc.
+    """Measures the machine, or the part of it that a control group leaves us. `read` takes about a millisecond.
 
-    Each figure is read apart, and one that cannot be read is unknown: without a free descriptor none of /proc can be.
-    `failures` counts them, and `trouble` says the last one's reason.
+    It blocks on nothing but /proc and /sys. Each figure is read apart, and one that cannot be read is unknown: without
+    a free descriptor none of /proc can be. `failures` counts them, and `trouble` says the last one's reason.
     """
 
     def __init__(self) -> None:
@@ -82,22 +59,19 @@ class HostMeter:
         self.trouble: str | None = None
         self._front = self.attempt(lambda: ProcessMeter(os.getpid()))
         self._network: tuple[float, int, int] | None = None
-        soft, hard = _descriptor_limits()
-        port = "/proc/sys/net/ipv4/ip_local_port_range"
-        self._fixed = {
+        self._groups = self.attempt(ControlGroups)
+        self._cpu = self.attempt(self._cpu_meter)
+        soft, hard = host.descriptor_limits()
+        self._known: dict[str, float | str | None] = {
             "hostname": self.attempt(socket.gethostname),
-            "cpu_count": self.attempt(_cores),
-            "memory_total_bytes": self.attempt(lambda: psutil.virtual_memory().total),
             "descriptors_soft_limit": soft,
             "descriptors_hard_limit": hard,
-            "tasks_max": _tasks_max(),
-            "somaxconn": _number("/proc/sys/net/core/somaxconn"),
-            "syn_backlog": _number("/proc/sys/net/ipv4/tcp_max_syn_backlog"),
-            "port_range_low": _number(port),
-            "port_range_high": _number(port, 1),
-            "conntrack_max": _number("/proc/sys/net/netfilter/nf_conntrack_max"),
+            "somaxconn": host.kernel_number("net/core/somaxconn"),
+            "syn_backlog": host.kernel_number("net/ipv4/tcp_max_syn_backlog"),
+            "port_range_low": host.kernel_number("net/ipv4/ip_local_port_range"),
+            "port_range_high": host.kernel_number("net/ipv4/ip_local_port_range", 1),
+            "conntrack_max": host.kernel_number("net/netfilter/nf_conntrack_max"),
         }
-        self.attempt(psutil.cpu_percent)
 
     def attempt(self, read: Callable[[], T]) -> T | None:
         """A reading, or None when it cannot be had."""
@@ -118,20 +92,33 @@ class HostMeter:
         known = [usage for usage in (front, *workers) if usage]
         ratios = [usage.cpu_ratio for usage in known if usage.cpu_ratio is not None]
         received, sent = self.attempt(self._rates) or (None, None)
+        memory = self.attempt(lambda: host.memory(self._groups))
+        # Limits of a container may be changed while it runs; one that cannot be read now is as it was.
+        self._keep("cpu_count", self.attempt(lambda: host.cores(self._groups)))
+        self._keep("tasks_max", self.attempt(lambda: host.tasks_max(self._groups)))
+        self._keep("memory_total_bytes", memory.total if memory else None)
+        cpu = self._cpu
         return Host(
-            **self._fixed,  # type: ignore[arg-type]  # the names are Host's own
-            cpu_ratio=self.attempt(lambda: psutil.cpu_percent(None) / 100),
+            **self._known,  # type: ignore[arg-type]  # the names are Host's own
+            cpu_ratio=self.attempt(lambda: cpu.read(sum(ratios) if ratios else None)) if cpu else None,
             load_1m=self.attempt(lambda: psutil.getloadavg()[0]),
-            memory_available_bytes=self.attempt(lambda: psutil.virtual_memory().available),
+            memory_available_bytes=memory.available if memory else None,
             front_cpu_ratio=front.cpu_ratio if front else None,
             process_rss_bytes=sum(usage.rss_bytes for usage in known) if known else None,
             process_cpu_ratio=sum(ratios) if ratios else None,
             open_descriptors=self.attempt(_descriptors),
-            sockets=_sockets(),
+            sockets=host.sockets(),
             threads=self.attempt(lambda: psutil.Process().num_threads()),
             network_receive_bytes_per_second=received,
             network_send_bytes_per_second=sent,
         )
+
+    def _cpu_meter(self) -> host.CpuMeter:
+        return host.CpuMeter(self._groups or ControlGroups())
+
+    def _keep(self, name: str, value: float | None) -> None:
+        if value is not None:
+            self._known[name] = value
 
     def _rates(self) -> tuple[float | None, float | None]:
         counters = psutil.net_io_counters()
@@ -145,15 +132,14 @@ class HostMeter:
         return None if received is None else received / span, None if sent is None else sent / span
 
 
-def _cores() -> int | None:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count()
-
-
 def _descriptors() -> int | None:
     own = psutil.Process()
     return own.num_fds() if hasattr(own, "num_fds") else None
 
 
-def _sockets() -> int | None:
-    """Sockets in use on the machine; reading this line costs microseconds, listing connections costs milliseconds."""
-    return _number("/proc/net/sockstat", 2)
+def machine(meter: HostMeter) -> HostFigures:
+    """The machine without a server: what a process uses is a server's own, and here it would be this program's."""
+    read = msgspec.convert(meter.read(()), HostFigures, from_attributes=True)
+    return msgspec.structs.replace(
+        read, front_cpu_ratio=None, process_rss_bytes=None, process_cpu_ratio=None, open_descriptors=None, threads=None
+    )
