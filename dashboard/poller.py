@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from whisper_ops.bounds import possible
 from whisper_ops.snapshot import Snapshot
+from whisper_ops.snapshot_client.client import poll
 from whisper_ops.snapshot_client.source import Source, SourceError
 
 Emit = Callable[[Snapshot], None]
@@ -67,29 +67,19 @@ class Poller:
     async def once(self) -> Snapshot:
         """Poll once, now; never raises for what the source does: a failure is a silent snapshot with its sentence."""
         self.polls_total += 1
-        try:
-            async with asyncio.timeout(self.deadline):
-                snapshot = possible(await self.source.read(), self.source.remarks.note)
-        except SourceError as error:
-            return self._failed(str(error))
-        except TimeoutError:
-            return self._failed(f"{self.server} gave no answer within {self.deadline:g} s")
-        except Exception as error:  # noqa: BLE001  # a fault in one source's code must not stop the other pollers
-            return self._failed(f"reading {self.server} failed unexpectedly: {type(error).__name__}: {error}")
+        self.last = snapshot = await poll(self.source, self.deadline)
+        if snapshot.state == "silent":
+            self.failures_total += 1
+            self.failures_in_row += 1
+            return snapshot
         self._good_at = time.monotonic()
         self.failures_in_row = 0
-        self.last = self.last_good = snapshot
+        self.last_good = snapshot
         return snapshot
 
     async def close(self) -> None:
         """Let go of the source's connections."""
         await self.source.close()
-
-    def _failed(self, sentence: str) -> Snapshot:
-        self.failures_total += 1
-        self.failures_in_row += 1
-        self.last = Snapshot(server=self.server, at=time.time(), state="silent", error=sentence)
-        return self.last
 
     def _pause(self) -> float:
         step = BACKOFF_SECONDS[min(self.failures_in_row, len(BACKOFF_SECONDS)) - 1]

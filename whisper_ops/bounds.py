@@ -109,6 +109,8 @@ def possible(snapshot: Snapshot, note: Note | None = None) -> Snapshot:
         figures=snapshot.figures and _server(_within(snapshot.figures, say), say),
         gpus=tuple(_memory(gpu, say) for gpu in gpus),
         host=snapshot.host and _host(_within(snapshot.host, say, "its machine"), say),
+        queue_wait_bucket_counts=_counts(snapshot.queue_wait_bucket_counts, "queue_wait_bucket_counts", say),
+        compute_bucket_counts=_counts(snapshot.compute_bucket_counts, "compute_bucket_counts", say),
     )
 
 
@@ -180,11 +182,17 @@ def _host(host: HostFigures, say: _Sayer) -> HostFigures:
 
 
 def _server(figures: ServerFigures, say: _Sayer) -> ServerFigures:
-    counts = figures.lag_bucket_counts
+    counts = _counts(figures.lag_bucket_counts, "lag_bucket_counts", say)
+    return (
+        figures if counts is figures.lag_bucket_counts else msgspec.structs.replace(figures, lag_bucket_counts=counts)
+    )
+
+
+def _counts(counts: tuple[int, ...] | None, field: str, say: _Sayer) -> tuple[int, ...] | None:
     if counts is None or (len(counts) == BUCKETS and all(0 <= count <= WHOLE for count in counts)):
-        return figures
-    say.say("impossible lag_bucket_counts", "its counts of lags cannot be; taken as unknown")
-    return msgspec.structs.replace(figures, lag_bucket_counts=None)
+        return counts
+    say.say(f"impossible {field}", f"its {field} cannot be; taken as unknown")
+    return None
 
 
 _KINDS: dict[str, type[Figures]] = {"server": ServerFigures, "gpu": GpuFigures, "host": HostFigures}

@@ -147,6 +147,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     host: HostFigures | None = None
     server_id: str | None = None
     """Which server process answered, where it says; it is not stored."""
+    queue_wait_bucket_counts: tuple[int, ...] | None = None
+    """Waits for a batch since the poll before, of all GPUs, as `lag_bucket_counts`; they are not stored."""
+    compute_bucket_counts: tuple[int, ...] | None = None
+    """The same of batches."""
 
 
 def from_wire(
@@ -165,6 +169,8 @@ def from_wire(
         gpus=tuple(_gpu_figures(gpu) for gpu in said.gpu_status.gpus),
         host=_host_figures(said.host),
         server_id=said.server_id,
+        queue_wait_bucket_counts=_gpus_counted(said, before, "queue_wait_bucket_counts"),
+        compute_bucket_counts=_gpus_counted(said, before, "compute_bucket_counts"),
     )
 
 
@@ -255,7 +261,16 @@ def _host_figures(host: wire.Host) -> HostFigures:
 
 
 def _counted(now: tuple[int, ...], earlier: tuple[int, ...]) -> tuple[int, ...] | None:
-    return tuple(difference(now, earlier)) if len(now) == BUCKETS else None
+    return tuple(difference(now, earlier)) if len(now) == len(earlier) == BUCKETS else None
+
+
+def _gpus_counted(said: wire.ServerSnapshot, before: wire.ServerSnapshot | None, field: str) -> tuple[int, ...] | None:
+    """What all GPUs that were there before counted since; None where one does not say."""
+    earlier = {} if before is None else {gpu.gpu_id: gpu for gpu in before.gpu_status.gpus}
+    pairs = [(gpu, earlier[gpu.gpu_id]) for gpu in said.gpu_status.gpus if gpu.gpu_id in earlier]
+    counts = [_counted(getattr(now, field), getattr(then, field)) for now, then in pairs]
+    known = [one for one in counts if one is not None]
+    return tuple(map(sum, zip(*known, strict=True))) if known and len(known) == len(counts) else None
 
 
 def _whole(value: float | None) -> float | None:

@@ -105,6 +105,9 @@ class GpuEntry(Wire, frozen=True, kw_only=True):
     batch_fill_mean: float | None = None
     queue_wait_seconds_p95: float | None = None
     compute_seconds_p95: float | None = None
+    queue_wait_bucket_counts: tuple[int, ...] = ()
+    """Since the server's start, in the buckets of `whisper_ops.histogram`: two polls differ by what was between."""
+    compute_bucket_counts: tuple[int, ...] = ()
     busy_ratio: float | None = None
     audio_seconds_per_second: float | None = None
     lag_seconds_p95: float | None = None

@@ -7,16 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import mean, median
 
-import httpx
 import msgspec
 
 from capacity.check import memory
 from capacity.check.findings import Finding, finding
 from capacity.check.guests import Guest, arrive, hold, round_trip_seconds, speaking
 from capacity.check.standing import Standing, not_judged, standing
-from capacity.sweep.target import Target, http_client, poll, reach, with_protocol
+from capacity.sweep.target import Target, ask, polled, reach, with_protocol
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.snapshot import ServerFigures, Snapshot
+from whisper_ops.snapshot_client.source import Source
 
 SETUP_MEAN_SECONDS = 3.0
 SETUP_EVEN_SECONDS = 0.25
@@ -98,20 +98,20 @@ class Checker:
         self._say("warming up: one connection a GPU")
         self._one_server(first)
         await self._warm_up(figures.gpus or 1, total - used)
-        async with http_client(self._target) as http:
-            before = await poll(http, self._target)
+        async with polled(self._target) as source:
+            before = await ask(source)
             self._one_server(before)
             try:
                 self._say(f"filling {total - used} of {total} slots")
-                await self._fill(http, total, used)
+                await self._fill(source, total, used)
                 await asyncio.sleep(READING_SECONDS)
-                full = await poll(http, self._target)
+                full = await ask(source)
                 one_more = await arrive(self._target)
                 await one_more.leave()
             finally:
                 await self._empty()
             self._say("waiting for slots and memory to come back")
-            after, seconds = await self._until_back(http, used, before)
+            after, seconds = await self._until_back(source, used, before)
         lines = [
             stands.line(first),
             self._spread(full, stands),
@@ -142,7 +142,7 @@ class Checker:
         self._one_server(*guests)
         await asyncio.sleep(READING_SECONDS)
 
-    async def _fill(self, http: httpx.AsyncClient, total: int, used: int) -> None:
+    async def _fill(self, source: Source, total: int, used: int) -> None:
         """One after the other, so that each set-up is timed alone; at 50, 80 and 100 % the health is asked for."""
         for share in _SHARES:
             wanted = math.ceil(share * total)
@@ -152,7 +152,7 @@ class Checker:
                 self._one_server(guest)
                 if guest.ready_seconds is None:
                     break
-            now = await poll(http, self._target)
+            now = await ask(source)
             if now.figures is not None:
                 now_used = used + len(self._inside())
                 self._states.append((now_used, _state(now_used / total), now.figures.status))
@@ -162,12 +162,12 @@ class Checker:
     async def _empty(self) -> None:
         await asyncio.gather(*(guest.leave() for guest in self._guests))
 
-    async def _until_back(self, http: httpx.AsyncClient, used: int, before: Snapshot) -> tuple[Snapshot, float]:
+    async def _until_back(self, source: Source, used: int, before: Snapshot) -> tuple[Snapshot, float]:
         """The poll in which slots and memory are back, or the last in time; and how long the slots took."""
         began = time.monotonic()
         slots_seconds: float | None = None
         while True:
-            snapshot = await poll(http, self._target)
+            snapshot = await ask(source)
             seconds = time.monotonic() - began
             if slots_seconds is None and snapshot.figures and (snapshot.figures.slots_used or 0) <= used:
                 slots_seconds = seconds

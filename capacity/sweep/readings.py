@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
+from statistics import median
 
 import msgspec
 
 from capacity.sweep.answered import by_server
 from capacity.sweep.other_load import other_share
-from capacity.sweep.target import Before, Target, http_client, poll
+from capacity.sweep.target import Target, ask, polled
 from whisper_ops.histogram import quantile
 from whisper_ops.snapshot import GpuFigures, HostFigures, Snapshot
 
@@ -48,11 +49,10 @@ class Sampler:
 
     async def run(self) -> None:
         """Poll until cancelled; a poll that fails leaves a silent snapshot, and the next follows."""
-        before: Before = {}
-        async with http_client(self._target) as http:
+        async with polled(self._target) as source:
             while True:
                 at = time.monotonic()
-                self._polled.append((at, await poll(http, self._target, before)))
+                self._polled.append((at, await ask(source)))
                 await asyncio.sleep(self._every)
 
     @property
@@ -91,8 +91,12 @@ def boil_down(snapshots: Sequence[Snapshot], own_cores: float = 0.0) -> Readings
         server_busy_ratio=gpu(lambda g: g.busy_ratio),
         server_gpu_ratio=gpu(lambda g: g.gpu_ratio),
         server_batch_fill=gpu(lambda g: g.batch_fill_mean),
-        server_compute_p95_seconds=gpu(lambda g: g.compute_p95_seconds),
-        server_queue_p95_seconds=gpu(lambda g: g.queue_wait_p95_seconds),
+        server_compute_p95_seconds=_p95(
+            (s.compute_bucket_counts for s in snapshots), gpu(lambda g: g.compute_p95_seconds)
+        ),
+        server_queue_p95_seconds=_p95(
+            (s.queue_wait_bucket_counts for s in snapshots), gpu(lambda g: g.queue_wait_p95_seconds)
+        ),
         gpu_memory_used_bytes=fullest.memory_used_bytes if fullest else None,
         streams_per_gpu=fullest.streams_active if fullest else None,
         host_cpu_ratio=host(lambda h: h.cpu_ratio),
@@ -107,12 +111,18 @@ def boil_down(snapshots: Sequence[Snapshot], own_cores: float = 0.0) -> Readings
 
 
 def _lag(snapshots: Sequence[Snapshot]) -> float | None:
-    # Each poll has what its server counted since the poll of it before: together they are this level's own.
-    counts = [s.figures.lag_bucket_counts for s in snapshots if s.figures is not None and s.figures.lag_bucket_counts]
-    if any(map(sum, counts)):
-        return quantile([sum(column) for column in zip(*counts, strict=True)], 0.95)
-    last = [polled[-1].figures for polled in by_server(snapshots)]
-    return max((one.lag_p95_seconds for one in last if one and one.lag_p95_seconds is not None), default=None)
+    figures = [snapshot.figures for snapshot in snapshots if snapshot.figures is not None]
+    known = [one.lag_p95_seconds for one in figures if one.lag_p95_seconds is not None]
+    return _p95((one.lag_bucket_counts for one in figures), median(known) if known else None)
+
+
+def _p95(counts: Iterable[tuple[int, ...] | None], said: float | None) -> float | None:
+    """Of what the polls of a level counted, each since the poll before; `said` by a server that counts nothing.
+
+    Where nothing was counted, what a server says of its last minute is of the streams before.
+    """
+    known = [one for one in counts if one is not None]
+    return quantile([sum(column) for column in zip(*known, strict=True)], 0.95) if known else said
 
 
 def _memory(gpu: GpuFigures) -> float:

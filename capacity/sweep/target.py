@@ -1,9 +1,8 @@
 """The server under test: its addresses, whether it is there, and what it says about itself."""
 
 import asyncio
-import time
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
@@ -13,18 +12,18 @@ from platformdirs import user_cache_path
 from capacity.clients import PROTOCOLS, check_protocol
 from capacity.speech.maker import Progress, make_default
 from capacity.speech.tones import make_tones
-from whisper_ops import published, trust, wire
+from whisper_ops import trust
 from whisper_ops.addresses import parsed, shown
-from whisper_ops.answers import ACCEPTED, MAX_JSON_BYTES, Answer, UnreadableAnswer, fetch
-from whisper_ops.bounds import possible
+from whisper_ops.answers import MAX_JSON_BYTES, Answer, UnreadableAnswer
 from whisper_ops.errors import Exit, UserError
-from whisper_ops.loose_json import NotJsonError, OtherShapeError, decode
-from whisper_ops.snapshot import Snapshot, from_wire
+from whisper_ops.snapshot import Snapshot
+from whisper_ops.snapshot_client.client import poll, source_of, until_left
+from whisper_ops.snapshot_client.source import Source
+from whisper_ops.snapshot_client.web import Access, Web
 
 _PLAIN = {"ws": "http", "wss": "https"}
 _SOCKET = {"http": "ws", "https": "wss"}
 _DEADLINE_SECONDS = 5.0
-_NO_SUCH_PATH = {httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED, httpx.codes.NOT_IMPLEMENTED}
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,62 +86,18 @@ def with_protocol(target: Target, protocol: str) -> Target:
     return msgspec.structs.replace(target, protocol=protocol, ws=ws)
 
 
-def http_client(target: Target) -> httpx.AsyncClient:
-    """A client for the target's HTTP endpoints; proxies of the environment are not for the server under test."""
-    headers = {"Accept-Encoding": ACCEPTED} | ({"Authorization": f"Bearer {target.token}"} if target.token else {})
-    return httpx.AsyncClient(
-        base_url=target.http, headers=headers, timeout=_DEADLINE_SECONDS, trust_env=False, verify=trust.context()
-    )
+def polled(target: Target) -> AbstractAsyncContextManager[Source]:
+    """What asks the target how it is, until the block is left."""
+    return until_left(source_of(target.http, name=target.name, access=_access(target)))
 
 
-Before: TypeAlias = dict[str | None, wire.ServerSnapshot]
-"""The last answer of each server at an address, by its `server_id`."""
+def _access(target: Target) -> Access:
+    return Access(target.token, direct=True)
 
 
-async def poll(http: httpx.AsyncClient, target: Target, before: Before | None = None) -> Snapshot:
-    """Ask how the server is, once: by `/snapshot`, and where there is none by the published endpoints.
-
-    A server that does not answer, or has neither, gives a silent snapshot with the reason. With `before`, which is kept
-    up to date, the snapshot has what its server counted since it was asked last.
-    """
-    began = time.monotonic()
-
-    async def get(path: str) -> bytes | None:
-        answer = await fetch(http, "GET", path, limit=MAX_JSON_BYTES, seconds=_DEADLINE_SECONDS)
-        if answer.status in _NO_SUCH_PATH:
-            return None
-        if answer.status != httpx.codes.OK:
-            raise UnreadableAnswer(f"{path} answered HTTP {answer.status}")
-        return answer.body
-
-    try:
-        read = _snapshot(await get("/snapshot"))
-        if isinstance(read, wire.ServerSnapshot):
-            last = None if before is None else before.get(read.server_id)
-            if before is not None:
-                before[read.server_id] = read
-            return possible(from_wire(target.name, time.time(), time.monotonic() - began, read, last))
-        found = await published.ask(get)
-        if found is not None:
-            return possible(published.snapshot(target.name, time.time(), time.monotonic() - began, found))
-        error = read
-    except httpx.RemoteProtocolError as problem:
-        error = f"{str(problem).rstrip('.')}{trust.maybe_tls(target.http)}"
-    except httpx.HTTPError as problem:
-        error = str(problem) or type(problem).__name__
-    except (NotJsonError, OtherShapeError) as problem:
-        error = f"what it says of itself cannot be read: {problem}"
-    return Snapshot(server=target.name, at=time.time(), state="silent", error=error)
-
-
-def _snapshot(body: bytes | None) -> wire.ServerSnapshot | str:
-    """What a whisper-ops server says, or why this is none."""
-    if body is None:
-        return "it has no /snapshot, and no /health that says how many slots there are"
-    try:
-        return decode(body, wire.ServerSnapshot)[0]
-    except (NotJsonError, OtherShapeError) as problem:
-        return f"/snapshot is not a whisper-ops snapshot: {problem}"
+async def ask(source: Source) -> Snapshot:
+    """One poll. A server that does not answer, or says nothing of itself, gives a silent snapshot with the reason."""
+    return await poll(source, _DEADLINE_SECONDS)
 
 
 async def reach(target: Target) -> Snapshot:
@@ -151,17 +106,22 @@ async def reach(target: Target) -> Snapshot:
     Raises:
         UserError: nothing answers there, or it asks for a bearer token (exit 3).
     """
-    async with http_client(target) as http:
-        try:
-            answer = await fetch(http, "GET", "/", limit=MAX_JSON_BYTES, seconds=_DEADLINE_SECONDS)
-            if answer.status == httpx.codes.UNAUTHORIZED and "bearer" in _challenge(answer):
-                raise needs_token(target)
-        except (httpx.ProtocolError, UnreadableAnswer):
-            pass  # something answers, if not in HTTP, or more than fits: a bare WebSocket server, a large page
-        except (httpx.HTTPError, OSError) as error:
-            why = f"cannot reach {target.name}: {str(error) or type(error).__name__}; is the server running?"
-            raise UserError(trust.untrusted(target.name, error) or why, Exit.UNREACHABLE) from error
-        return await poll(http, target)
+    web = Web(target.http, _access(target))
+    try:
+        async with asyncio.timeout(_DEADLINE_SECONDS):
+            answer = await web.whatever("/", MAX_JSON_BYTES)
+        if answer.status == httpx.codes.UNAUTHORIZED and "bearer" in _challenge(answer):
+            raise needs_token(target)
+    except (httpx.ProtocolError, UnreadableAnswer):
+        pass  # something answers, if not in HTTP, or more than fits: a bare WebSocket server, a large page
+    except (httpx.HTTPError, OSError, TimeoutError) as error:
+        said = f"gave no answer within {_DEADLINE_SECONDS:g} s" if isinstance(error, TimeoutError) else str(error)
+        why = f"cannot reach {target.name}: {said or type(error).__name__}; is the server running?"
+        raise UserError(trust.untrusted(target.name, error) or why, Exit.UNREACHABLE) from error
+    finally:
+        await web.close()
+    async with polled(target) as source:
+        return await ask(source)
 
 
 def needs_token(target: Target) -> UserError:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import psutil
 
-from capacity.sweep.target import Target, http_client, parse_target, poll
+from capacity.sweep.target import Target, ask, parse_target, polled
 from whisper_ops.errors import UserError
 from whisper_ops.snapshot import Snapshot
 from whisper_ops.telemetry import control_groups
@@ -161,9 +161,9 @@ class _Replica:
         self._target = target
 
     async def read(self) -> Reading | None:
-        async with http_client(self._target) as http:
+        async with polled(self._target) as source:
             for _ in range(_TRIES):
-                if (reading := _said(await poll(http, self._target))) is not None:
+                if (reading := _said(await ask(source))) is not None:
                     return reading
                 await asyncio.sleep(1)
         return None

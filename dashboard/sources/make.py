@@ -5,12 +5,9 @@ from pathlib import Path
 from dashboard.servers import Server
 from dashboard.sources.local import LocalSource
 from whisper_ops.exporters.mapping import load, ready_made
-from whisper_ops.snapshot_client.asking import AskingSource, Kind
-from whisper_ops.snapshot_client.exporter_page import PrometheusSource
-from whisper_ops.snapshot_client.published_endpoints import PublishedSource
-from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource
+from whisper_ops.snapshot_client.client import ASKED, exporter, source_of
 from whisper_ops.snapshot_client.source import Source
-from whisper_ops.snapshot_client.whisperlivekit import WhisperLiveKitSource
+from whisper_ops.snapshot_client.web import Access
 
 
 def make(server: Server, token: str | None = None, at: str | None = None) -> Source:
@@ -22,28 +19,8 @@ def make(server: Server, token: str | None = None, at: str | None = None) -> Sou
     if server.kind == "local":
         return LocalSource(server.label)
     name = server.label if at is None else f"{server.label}/{at}"
-    token = server.token(token)
-    if server.kind in _ASKED:
-        return AskingSource(name, [_kind(kind, server.url, name, token, at) for kind in _ASKED[server.kind]])
+    access = Access(server.token(token), at)
+    if server.kind in ASKED:
+        return source_of(server.url, server.kind, name=name, access=access)
     mapping = ready_made(server.kind) if server.mapping is None else load(Path(server.mapping))
-    return PrometheusSource(server.url, mapping, name=name, token=token, at=at)
-
-
-_KINDS: dict[str, tuple[type[WhisperOpsSource | PublishedSource | WhisperLiveKitSource], str]] = {
-    "whisper-ops": (WhisperOpsSource, ""),
-    "published": (
-        PublishedSource,
-        "has no /snapshot: it is read by the published endpoints /health, /gpu-status and /performance",
-    ),
-    "whisperlivekit": (WhisperLiveKitSource, "is a WhisperLiveKit: it says that it runs, and has no figures"),
-}
-_ASKED = {
-    "whisper-ops": ("whisper-ops", "published", "whisperlivekit"),
-    "whisperlivekit": ("published", "whisperlivekit"),
-}
-"""What a server of a kind may turn out to be, in the order in which it is asked."""
-
-
-def _kind(kind: str, url: str, name: str, token: str | None, at: str | None) -> Kind:
-    source, remark = _KINDS[kind]
-    return Kind(lambda: source(url, name=name, token=token, at=at), remark)
+    return exporter(server.url, mapping, name=name, access=access)

@@ -82,6 +82,8 @@ class Views:
             batch_fill_mean=figures.batch_fill_mean,
             queue_wait_seconds_p95=figures.waits.quantiles(0.95)[0],
             compute_seconds_p95=figures.computes.quantiles(0.95)[0],
+            queue_wait_bucket_counts=tuple(figures.waits.total.counts),
+            compute_bucket_counts=tuple(figures.computes.total.counts),
             busy_ratio=figures.busy_ratio,
             audio_seconds_per_second=figures.audio_seconds_per_second,
             lag_seconds_p95=figures.lags.quantiles(0.95)[0],

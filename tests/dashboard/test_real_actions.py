@@ -18,6 +18,7 @@ from tests.dashboard.test_app_keys import screen_text
 from tests.support.servers import Running, running_server
 from whisper_ops.history import History
 from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource
+from whisper_ops.snapshot_client.web import Access
 
 TOKEN, ADMIN_TOKEN = "for-users", "for-operators"
 
@@ -42,7 +43,7 @@ def health(server: Running) -> dict[str, Any]:
 @asynccontextmanager
 async def watching(server: Running, history: Path, admin_token: str | None = ADMIN_TOKEN) -> AsyncIterator[Pilot[None]]:
     """A dashboard that polls the server, its cursor on it."""
-    live = Live(Fleet([WhisperOpsSource(server.url, name="real", token=TOKEN)], interval=0.2), None, None)
+    live = Live(Fleet([WhisperOpsSource(server.url, name="real", access=Access(TOKEN))], interval=0.2), None, None)
     admin = Admin({"real": server.url}, admin_token, tokens={"real": TOKEN})
     async with DashApp(live, history=history, admin=admin).run_test(size=(120, 40)) as pilot:
         await told(pilot, "healthy")

@@ -15,11 +15,12 @@ from whisper_ops import wire
 from whisper_ops.histogram import BUCKETS
 from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource, address
 from whisper_ops.snapshot_client.source import SourceError
+from whisper_ops.snapshot_client.web import Access
 
 
 async def read(answer: Answer, *, token: str | None = None) -> WhisperOpsSource:
     async with listening(answer) as port:
-        source = WhisperOpsSource(f"http://127.0.0.1:{port}", token=token)
+        source = WhisperOpsSource(f"http://127.0.0.1:{port}", access=Access(token))
         try:
             await source.read()
         finally:
@@ -31,7 +32,7 @@ async def test_a_healthy_server_is_read_in_base_units() -> None:
     requests: list[bytes] = []
     before = time.time()
     async with listening(answering(lambda: http(wire.encode(said())), requests)) as port:
-        source = WhisperOpsSource(f"http://127.0.0.1:{port}/", token="secret-token")
+        source = WhisperOpsSource(f"http://127.0.0.1:{port}/", access=Access("secret-token"))
         snapshot = await source.read()
         again = await source.read()
         await source.close()

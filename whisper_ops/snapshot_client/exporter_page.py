@@ -18,7 +18,7 @@ from whisper_ops.identity import Identity
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 from whisper_ops.snapshot_client.snapshot_endpoint import address
 from whisper_ops.snapshot_client.source import Remarks, SourceError
-from whisper_ops.snapshot_client.web import Web
+from whisper_ops.snapshot_client.web import Access, Web
 from whisper_ops.telemetry.nvml import THROTTLES
 
 MAX_SERIES = 20_000
@@ -32,15 +32,13 @@ MAX_LINE = 16_384
 class PrometheusSource:
     """Polls the mapping's path at `url`, or `url` itself when it has a path."""
 
-    def __init__(
-        self, url: str, mapping: Mapping, *, name: str | None = None, token: str | None = None, at: str | None = None
-    ) -> None:
+    def __init__(self, url: str, mapping: Mapping, *, name: str | None = None, access: Access | None = None) -> None:
         self.name = name or address(url)
         self.remarks = Remarks()
         parts = urlsplit(url)
         # An address with a path of its own, as http://host:9100/metrics, says where the page is.
         self._path = parts.path if parts.path not in {"", "/"} else mapping.path
-        self._web = Web(f"{parts.scheme}://{parts.netloc}", token, at)
+        self._web = Web(f"{parts.scheme}://{parts.netloc}", access)
         self._mapping = mapping
         self._wanted = mapping.metrics()
         self._reader = _Reader(mapping)

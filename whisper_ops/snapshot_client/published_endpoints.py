@@ -8,16 +8,16 @@ from whisper_ops.loose_json import NotJsonError, OtherShapeError
 from whisper_ops.snapshot import Snapshot
 from whisper_ops.snapshot_client.snapshot_endpoint import address
 from whisper_ops.snapshot_client.source import OtherServerError, Remarks
-from whisper_ops.snapshot_client.web import NotThereError, Web
+from whisper_ops.snapshot_client.web import Access, NotThereError, Web
 
 
 class PublishedSource:
     """Polls `/health`, `/gpu-status` and `/performance` of `URL`."""
 
-    def __init__(self, url: str, *, name: str | None = None, token: str | None = None, at: str | None = None) -> None:
+    def __init__(self, url: str, *, name: str | None = None, access: Access | None = None) -> None:
         self.name = name or address(url)
         self.remarks = Remarks()
-        self._web = Web(url, token, at)
+        self._web = Web(url, access)
 
     async def read(self) -> Snapshot:
         """One poll: slots, GPUs, memory, set-up times."""

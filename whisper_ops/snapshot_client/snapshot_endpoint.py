@@ -9,7 +9,7 @@ from whisper_ops.answers import MAX_JSON_BYTES
 from whisper_ops.loose_json import NotJsonError, OtherShapeError, decode
 from whisper_ops.snapshot import Snapshot, from_wire
 from whisper_ops.snapshot_client.source import OtherServerError, Remarks, SourceError
-from whisper_ops.snapshot_client.web import Web
+from whisper_ops.snapshot_client.web import Access, Web
 
 _CLOCK_TOLERANCE_SECONDS = 60.0
 _PROCESSES = 64
@@ -19,13 +19,13 @@ _PROCESSES = 64
 class WhisperOpsSource:
     """Polls `URL/snapshot`. `name` is what its rows are called; without one, the address."""
 
-    def __init__(self, url: str, *, name: str | None = None, token: str | None = None, at: str | None = None) -> None:
+    def __init__(self, url: str, *, name: str | None = None, access: Access | None = None) -> None:
         self.name = name or address(url)
         self.remarks = Remarks()
         self._before: dict[str | None, wire.ServerSnapshot] = {}
         """The last answer of each server process: behind a balancer several answer at one address."""
         self._last: str | None = None
-        self._web = Web(url, token, at)
+        self._web = Web(url, access)
 
     async def read(self) -> Snapshot:
         """One poll, stamped with this machine's clock."""

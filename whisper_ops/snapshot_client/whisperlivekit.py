@@ -10,7 +10,7 @@ from whisper_ops.loose_json import NotJsonError, OtherShapeError, decode
 from whisper_ops.snapshot import ServerFigures, Snapshot
 from whisper_ops.snapshot_client.snapshot_endpoint import address
 from whisper_ops.snapshot_client.source import OtherServerError, Remarks
-from whisper_ops.snapshot_client.web import Web
+from whisper_ops.snapshot_client.web import Access, Web
 
 
 class _Health(msgspec.Struct):
@@ -22,10 +22,10 @@ class _Health(msgspec.Struct):
 class WhisperLiveKitSource:
     """Polls `URL/health`."""
 
-    def __init__(self, url: str, *, name: str | None = None, token: str | None = None, at: str | None = None) -> None:
+    def __init__(self, url: str, *, name: str | None = None, access: Access | None = None) -> None:
         self.name = name or address(url)
         self.remarks = Remarks()
-        self._web = Web(url, token, at)
+        self._web = Web(url, access)
 
     async def read(self) -> Snapshot:
         """One poll: starting until the model is loaded, healthy after that."""

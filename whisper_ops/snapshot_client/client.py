@@ -1,0 +1,74 @@
+"""What asks a server how it is, whatever it speaks; and one poll, of which nothing is raised."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+from whisper_ops.bounds import possible
+from whisper_ops.exporters.mapping import Mapping
+from whisper_ops.snapshot import Snapshot
+from whisper_ops.snapshot_client.asking import AskingSource, Kind
+from whisper_ops.snapshot_client.exporter_page import PrometheusSource
+from whisper_ops.snapshot_client.published_endpoints import PublishedSource
+from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource, address
+from whisper_ops.snapshot_client.source import Source, SourceError
+from whisper_ops.snapshot_client.web import Access
+from whisper_ops.snapshot_client.whisperlivekit import WhisperLiveKitSource
+
+_Endpoint: TypeAlias = type[WhisperOpsSource | PublishedSource | WhisperLiveKitSource]
+_ENDPOINTS: dict[str, tuple[_Endpoint, str]] = {
+    "whisper-ops": (WhisperOpsSource, ""),
+    "published": (
+        PublishedSource,
+        "has no /snapshot: it is read by the published endpoints /health, /gpu-status and /performance",
+    ),
+    "whisperlivekit": (WhisperLiveKitSource, "is a WhisperLiveKit: it says that it runs, and has no figures"),
+}
+ASKED = {
+    "whisper-ops": ("whisper-ops", "published", "whisperlivekit"),
+    "whisperlivekit": ("published", "whisperlivekit"),
+}
+"""What a server of a kind may turn out to be, in the order in which it is asked."""
+
+
+def source_of(
+    url: str, kind: str = "whisper-ops", *, name: str | None = None, access: Access | None = None
+) -> AskingSource:
+    """What polls the server at `url`, of a kind in `ASKED`: it is asked which of them it is."""
+    name = name or address(url)
+    return AskingSource(name, [_kind(one, url, name, access) for one in ASKED[kind]])
+
+
+def _kind(endpoint: str, url: str, name: str, access: Access | None) -> Kind:
+    source, remark = _ENDPOINTS[endpoint]
+    return Kind(lambda: source(url, name=name, access=access), remark)
+
+
+def exporter(url: str, mapping: Mapping, *, name: str | None = None, access: Access | None = None) -> PrometheusSource:
+    """What polls an exporter whose page `mapping` reads."""
+    return PrometheusSource(url, mapping, name=name, access=access)
+
+
+@asynccontextmanager
+async def until_left(source: Source) -> AsyncIterator[Source]:
+    """The same, closed when the block is left. It keeps the answer before: each poll is of the time since then."""
+    try:
+        yield source
+    finally:
+        await source.close()
+
+
+async def poll(source: Source, deadline: float) -> Snapshot:
+    """Ask once, within `deadline` seconds. A failure is a silent snapshot with its sentence, never an exception."""
+    try:
+        async with asyncio.timeout(deadline):
+            return possible(await source.read(), source.remarks.note)
+    except SourceError as error:
+        why = str(error)
+    except TimeoutError:
+        why = f"{source.name} gave no answer within {deadline:g} s"
+    except Exception as error:  # noqa: BLE001  # a fault in one source's code must not stop the other pollers
+        why = f"reading {source.name} failed unexpectedly: {type(error).__name__}: {error}"
+    return Snapshot(server=source.name, at=time.time(), state="silent", error=why)
