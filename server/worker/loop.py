@@ -12,7 +12,8 @@ from server import ipc
 from server.engines.base import Engine, EngineInfo, Hypothesis, RowEngine, UnfitError, decode_each
 from server.settings import SimulatedLaw
 from server.worker.figures import Figures
-from server.worker.scheduler import CONTEXTS_SECONDS, contexts_from, next_batch, next_due
+from server.worker.listener import Listener
+from server.worker.scheduler import CONTEXTS_SECONDS, Job, contexts_from, next_batch, next_due
 from server.worker.service_time import ServiceTime
 from server.worker.stream import Stream, Window
 from server.worker.vad import LevelVad, SileroVad, Vad
@@ -61,7 +62,10 @@ class Worker:
         self._engines, self._clock, self._leave = engines, clock, leave or _exit_now
         self._engine: Engine | None = None
         self._streams: dict[int, Stream] = {}
+        self._jobs: dict[int, Job[Stream]] = {}
+        """What each stream would like to have decoded: asked for as it changes, not at each look at what is due."""
         self._figures = Figures()
+        self._listener = Listener(self._after, lambda stream, error: self._give_up(stream.number, error))
         self._running: dict[int, float] = {}
         self._contexts = CONTEXTS_SECONDS
         self._taken = 0
@@ -86,8 +90,13 @@ class Worker:
 
     def _give_up(self, number: int, error: Exception) -> None:
         log.error("A stream cannot go on", exc_info=error)
-        self._streams.pop(number, None)
+        self._forget(number)
         self.channel.send(ipc.Fault(number, "server_fault", f"the stream cannot go on: {type(error).__name__}"))
+
+    def _forget(self, number: int) -> None:
+        self._streams.pop(number, None)
+        self._jobs.pop(number, None)
+        self._listener.forget(number)
 
     def _handle(self, message: ipc.Message) -> None:
         now = self._clock()
@@ -101,7 +110,7 @@ class Worker:
                     message, self._vad(), self._start.cadence_s, contexts=self._contexts
                 )
             case ipc.Close():
-                self._streams.pop(message.stream, None)
+                self._forget(message.stream)
                 self._reported.pop(message.stream, None)
             case _:
                 self._handle_stream(message, now)
@@ -114,6 +123,9 @@ class Worker:
         if stream.inbox or (isinstance(message, ipc.Audio) and stream.pace.ahead(now)):
             stream.inbox.append(message)
             self._take_surplus_later()
+        elif isinstance(message, ipc.Audio):
+            stream.receive(message.data, now)
+            self._listener.add(stream)
         else:
             self._hand(stream, message, now)
 
@@ -192,8 +204,17 @@ class Worker:
             stream.events.clear()
         self._figures.withheld += stream.withheld
         stream.withheld = 0
+        self._ask(stream)
         if stream.speaking:
             self._kick()
+
+    def _ask(self, stream: Stream) -> None:
+        """A stream has changed, and with it perhaps what it would like to have decoded."""
+        job = stream.job() if stream.number in self._streams else None
+        if job is None:
+            self._jobs.pop(stream.number, None)
+        else:
+            self._jobs[stream.number] = job
 
     def _kick(self, delay: float = 0.0) -> None:
         """Look for due work soon; once, however often it is asked for, and not for each chunk of each stream."""
@@ -211,15 +232,16 @@ class Worker:
             return
         now = self._clock()
         while self._taken < self._lanes:
-            jobs = [job for stream in self._streams.values() if (job := stream.job())]
-            batch = next_batch(jobs, now, self._service.rows() if self._by_rows else self._max_batch)
+            batch = next_batch(self._jobs.values(), now, self._service.rows() if self._by_rows else self._max_batch)
             if not batch:
-                due = next_due(jobs)
+                due = next_due(self._jobs.values())
                 if due is not None:
                     self._kick(max(0.01, due - now))
                 return
             self._figures.waited([now - job.due for job in batch])
             windows = [job.item.take(now, batch[0].context) for job in batch]
+            for job in batch:
+                self._ask(job.item)
             self._running[id(windows)] = now
             self._taken += 1
             self._spawn(self._decode(windows, now))
@@ -314,7 +336,9 @@ class Worker:
         if self._by_rows:
             cadence = self._service.cadence(self._start.cadence_s, speaking)
             for stream in self._streams.values():
-                stream.cadence = cadence
+                if stream.cadence != cadence:
+                    stream.cadence = cadence
+                    self._ask(stream)
         oldest = now - min(self._running.values(), default=now)
         memory = self._engine.memory_bytes(len(self._streams))
         self.channel.send(self._figures.beat(now, oldest, speaking, memory, self._engine.reserved_bytes()))

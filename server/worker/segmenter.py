@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from server import ipc
 from server.encodings import SAMPLE_RATE
-from server.worker.vad import FRAME
+from server.worker.silero import FRAME
 
 
 @dataclass(frozen=True)

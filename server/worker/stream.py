@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from server import ipc
-from server.encodings import SAMPLE_RATE, Decoder
+from server.encodings import SAMPLE_RATE, Decoder, Samples
 from server.engines.base import Hypothesis, Row, TimedWord
 from server.worker.agreement import Agreement, with_prefix
 from server.worker.language import SURE_SECONDS, StreamLanguage
@@ -20,7 +20,8 @@ from server.worker.no_speech import is_noise
 from server.worker.pace import Pace
 from server.worker.scheduler import CONTEXTS_SECONDS, Job, context_seconds
 from server.worker.segmenter import Segmenter, Tuning, tuned
-from server.worker.vad import FRAME, QUIET_STEP, STEP, Vad, Voice
+from server.worker.silero import FRAME
+from server.worker.vad import QUIET_STEP, STEP, Vad, Voice
 
 LONGEST_SECONDS = 15.0
 """Speech without a pause is cut at a word after this long."""
@@ -102,7 +103,7 @@ class Stream:
         origin = int(opened.start_s * SAMPLE_RATE + 1e-6)
         self._decoder = Decoder(opened.encoding, opened.sample_rate)
         self._line = Line(origin)
-        self._vad, self._voice = vad, Voice()
+        self.vad, self._voice = vad, Voice()
         self._segmenter = Segmenter(origin, tuning or tuned(opened.turns), self._opened, self._closed)
         self._utterances: deque[Utterance] = deque()
         self._segment = opened.segment
@@ -116,20 +117,33 @@ class Stream:
     # --- audio in -----------------------------------------------------------------------------------
 
     def feed(self, data: bytes, now: float) -> None:
-        """Take audio as the client sent it."""
+        """Take audio as the client sent it, and judge it."""
+        self.receive(data, now)
+        self._judge()
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Take audio as the client sent it, to be judged with that of other streams: see `unheard`."""
         self._now = now
         samples = self._decoder(data)
         self.pace.feed(len(samples) / SAMPLE_RATE, now)
         self._line.append(samples)
-        self._judge()
+
+    def unheard(self) -> Samples | None:
+        """What is to be judged next, by `vad`, and then heard; None: more has to come first."""
+        begin = self._segmenter.position
+        end = begin + (QUIET_STEP if self._segmenter.quiet else STEP)
+        return self._line.slice(begin, end) if end <= self._line.end else None
+
+    def hear(self, probabilities: Sequence[float]) -> None:
+        """How probable it is that somebody speaks, frame by frame of what was `unheard`."""
+        for probability in probabilities:
+            self._hear(probability)
+        if not self._utterances:
+            self._settle(self._segmenter.quiet_from - KEPT)
 
     def _judge(self) -> None:
-        line, segmenter = self._line, self._segmenter
-        while line.end - segmenter.position >= (step := QUIET_STEP if segmenter.quiet else STEP):
-            for probability in self._vad(line.slice(segmenter.position, segmenter.position + step)):
-                self._hear(probability)
-        if not self._utterances:
-            self._settle(segmenter.quiet_from - KEPT)
+        while (sound := self.unheard()) is not None:
+            self.hear(self.vad(sound))
 
     def _judge_rest(self, *, last: bool) -> None:
         """Judge the last samples too, which are no whole step.
@@ -140,13 +154,13 @@ class Stream:
         self._judge()
         line, segmenter = self._line, self._segmenter
         whole = (line.end - segmenter.position) // FRAME * FRAME
-        for probability in self._vad(line.slice(segmenter.position, segmenter.position + whole)):
+        for probability in self.vad(line.slice(segmenter.position, segmenter.position + whole)):
             self._hear(probability)
         rest = line.end - segmenter.position
         if rest and (last or segmenter.start is not None):
             view = np.zeros(FRAME, np.float32)
             view[:rest] = line.slice(segmenter.position, line.end)
-            self._hear(self._vad(view)[0], rest)
+            self._hear(self.vad(view)[0], rest)
 
     def _hear(self, probability: float, samples: int = FRAME) -> None:
         self._voice.add(self._segmenter.position + samples, probability)

@@ -152,6 +152,17 @@ class Chaos(RuleBasedStateMachine):
     # --- what must hold -----------------------------------------------------------------------------
 
     @invariant()
+    def what_is_due_is_known(self) -> None:
+        """A worker asks a stream what it wants decoded when it changes, and not at each look."""
+        for process in self.world.processes:
+            worker = process.worker
+            unheard = worker._listener._waiting
+            wanted = {number: stream.job() for number, stream in worker._streams.items() if number not in unheard}
+            known = {number: worker._jobs.get(number) for number in wanted}
+            assert known == wanted
+            assert set(worker._jobs) <= set(worker._streams)
+
+    @invariant()
     def every_session_has_its_slot(self) -> None:
         hub = self.world.hub
         active = {owner for gpu in hub.slots.gpus for owner in gpu.active}

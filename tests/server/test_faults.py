@@ -238,14 +238,14 @@ def test_an_overloaded_stream_is_given_up_and_counted() -> None:
 def test_a_stream_whose_audio_cannot_be_handled_ends_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     from server.worker.stream import Stream
 
-    feed = Stream.feed
+    receive = Stream.receive
 
     def flawed(self: Stream, data: bytes, now: float) -> None:
         if data.startswith(b"poison"):
             raise ValueError("a decoder's fault")
-        feed(self, data, now)
+        receive(self, data, now)
 
-    monkeypatch.setattr(Stream, "feed", flawed)
+    monkeypatch.setattr(Stream, "receive", flawed)
 
     async def main() -> None:
         world = await World().ready()
