@@ -5,10 +5,12 @@ JSON stay flat, and a new field of what runs is written here once.
 """
 
 from collections.abc import Collection
+from typing import ClassVar
 
 import msgspec
 
 from whisper_ops import outside
+from whisper_ops.exporters.software import software_id, software_name
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,9 +25,14 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     gpu_name: str | None = None
     simulated: bool = False
 
+    TEXT_LIMIT: ClassVar[int | None] = outside.NAME_LIMIT
+    """Characters of each text; a row that holds sentences too sets none."""
+
     def __post_init__(self) -> None:
-        """Names come from outside: this is the border."""
-        outside.cleaned(self, outside.NAME_LIMIT)
+        """Names come from outside: this is the border. Each software has one id from here on."""
+        outside.cleaned(self, self.TEXT_LIMIT)
+        if self.software is not None:
+            msgspec.structs.force_setattr(self, "software", software_id(self.software))
 
     @property
     def identity(self) -> "Identity":
@@ -35,7 +42,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def software_title(self) -> str:
         """Software and version."""
-        return _words(self.software, self.version)
+        return _words(self.software and software_name(self.software), self.version)
 
     @property
     def model_title(self) -> str:

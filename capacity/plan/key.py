@@ -6,12 +6,12 @@ much as the GPU and the model are.
 
 import re
 from collections.abc import Sequence
+from typing import ClassVar
 
 from msgspec.structs import asdict
 
 from whisper_ops.history import LevelRecord, SweepRecord
 from whisper_ops.identity import Identity
-from whisper_ops.outside import cleaned
 
 _PROCESSOR = re.compile(r"\b(cpu|processor|xeon|epyc|ryzen|threadripper|opteron|core\(tm\)|graviton)\b", re.IGNORECASE)
 
@@ -42,9 +42,7 @@ class Key(Identity, frozen=True, kw_only=True):
     corpus: str | None
     objective: str
 
-    def __post_init__(self) -> None:
-        """An objective is longer than a name may be."""
-        cleaned(self)
+    TEXT_LIMIT: ClassVar[int | None] = None  # an objective is longer than a name may be
 
     @property
     def device(self) -> str:

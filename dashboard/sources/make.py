@@ -4,7 +4,8 @@ from pathlib import Path
 
 from dashboard.servers import Server
 from dashboard.sources.local import LocalSource
-from whisper_ops.exporters.mapping import load, ready_made
+from whisper_ops.exporters.catalogue import ready_made
+from whisper_ops.exporters.mapping import load
 from whisper_ops.snapshot_client.client import ASKED, exporter, source_of
 from whisper_ops.snapshot_client.source import Source
 from whisper_ops.snapshot_client.web import Access

@@ -158,6 +158,7 @@ def _build(snapshot: wire.ServerSnapshot) -> Metric:
     engine = snapshot.engine
     labels = {"version": snapshot.version, "engine": engine.name, "model": engine.model}
     labels |= {"compute_type": engine.compute_type or "", "simulated": str(engine.simulated).lower()}
+    labels |= {"max_batch": "" if engine.max_batch is None else str(engine.max_batch)}
     return InfoMetricFamily(f"{PREFIX}build", "What runs here.", labels)
 
 

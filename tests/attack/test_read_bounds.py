@@ -35,7 +35,7 @@ from tests.attack.test_figures import live_polls, recorder
 from tests.dashboard.sockets import Answer, answering, http, listening, said, until
 from whisper_ops import units, wire
 from whisper_ops.errors import UserError
-from whisper_ops.exporters.mapping import ready_made
+from whisper_ops.exporters.catalogue import ready_made
 from whisper_ops.objective import grammar
 from whisper_ops.snapshot_client.exporter_page import PrometheusSource
 from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource
@@ -147,7 +147,7 @@ async def test_a_large_page_is_read_while_everything_else_goes_on() -> None:
         source = PrometheusSource(f"http://127.0.0.1:{port}", ready_made("node"))
         answer = await source._web.get("/metrics")
         ticking = asyncio.create_task(tick())
-        read = await source._web.parsed(answer, lambda: source._parse(answer.body, answer.content_type))
+        read = await source._web.parsed(answer, lambda: source._parse(answer))
         ticking.cancel()
         await source.close()
     assert list(read) == ["node_load1"]

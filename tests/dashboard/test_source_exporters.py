@@ -8,8 +8,8 @@ import pytest
 from dashboard.alerts import AlertBook, load_rules
 from dashboard.poller import Poller
 from tests.dashboard.sockets import answering, http, listening
-from whisper_ops.exporters.counters import Counters
-from whisper_ops.exporters.mapping import ready_made
+from whisper_ops.exporters.catalogue import ready_made
+from whisper_ops.exporters.rates import Counters
 from whisper_ops.history import History
 from whisper_ops.snapshot import GpuFigures, Snapshot
 from whisper_ops.snapshot_client.exporter_page import PrometheusSource

@@ -13,7 +13,8 @@ import pytest
 from tests.dashboard.sockets import answering, http, listening, until
 from tests.support.servers import free_port
 from whisper_ops.errors import UserError
-from whisper_ops.exporters.mapping import Mapping, load, ready_made
+from whisper_ops.exporters.catalogue import ready_made
+from whisper_ops.exporters.mapping import Mapping, load
 from whisper_ops.snapshot import GpuFigures, Snapshot
 from whisper_ops.snapshot_client.exporter_page import PrometheusSource
 from whisper_ops.snapshot_client.source import SourceError

@@ -11,7 +11,7 @@ from dashboard.servers import from_argument
 from dashboard.sources.make import make
 from tests.dashboard.sockets import Answer, answering, http, listening, said
 from whisper_ops import wire
-from whisper_ops.exporters.mapping import ready_made
+from whisper_ops.exporters.catalogue import ready_made
 from whisper_ops.identity import Identity
 from whisper_ops.snapshot import GpuFigures, ServerFigures, Snapshot
 from whisper_ops.snapshot_client.exporter_page import PrometheusSource

@@ -10,19 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from whisper_ops.exporters.mapping import Aggregate, Mapping
-
-Labels = dict[str, str]
-
-
-class Series(NamedTuple):
-    """One row of a page."""
-
-    labels: Labels
-    value: float
-
-
-Page = dict[str, list[Series]]
-"""Rows by metric."""
+from whisper_ops.exporters.page import Labels, Page, Series
 
 
 class Device(NamedTuple):

@@ -12,35 +12,37 @@ import msgspec
 from whisper_ops.identity import Identity
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures
 from whisper_ops.toml_lines import TomlFile
+from whisper_ops.units import unit_of
 
+_NAMED = [
+    "B",
+    "kB",
+    "MB",
+    "GB",
+    "KiB",
+    "MiB",
+    "GiB",
+    "s",
+    "ms",
+    "us",
+    "ns",
+    "ratio",
+    "percent",
+    "Hz",
+    "kHz",
+    "MHz",
+    "GHz",
+    "W",
+    "mW",
+    "celsius",
+]
 UNITS: dict[str, float] = {
     "": 1.0,
-    "B": 1.0,
-    "kB": 1e3,
-    "MB": 1e6,
-    "GB": 1e9,
-    "KiB": 2.0**10,
-    "MiB": 2.0**20,
-    "GiB": 2.0**30,
-    "s": 1.0,
-    "ms": 1e-3,
-    "us": 1e-6,
-    "ns": 1e-9,
-    "ratio": 1.0,
-    "percent": 1e-2,
-    "Hz": 1.0,
-    "kHz": 1e3,
-    "MHz": 1e6,
-    "GHz": 1e9,
-    "W": 1.0,
-    "mW": 1e-3,
-    "J": 1.0,
+    **{name: unit.factor for name in _NAMED if (unit := unit_of(name)) is not None},
+    "J": 1.0,  # of which the rate is watts
     "mJ": 1e-3,
-    "celsius": 1.0,
 }
-"""What a value in the exporter's unit is multiplied with. A rate of joules is watts."""
-
-READY_MADE = Path(__file__).parent / "catalogue"
+"""What a value in the exporter's unit is multiplied with."""
 
 Part = Literal["identity", "server", "gpu", "host"]
 _FIGURES: dict[Part, type[msgspec.Struct]] = {
@@ -87,6 +89,18 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """Every metric that it is made of."""
         return (self.metric, *self.plus, *self.plus_if_there)
 
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """Those of which it needs what was counted in some time; a histogram is spread over its buckets."""
+        if self.quantile is not None:
+            return (f"{self.metric}_bucket",)
+        return self.metrics if self.rate else ()
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The rows of a page that it is made of."""
+        return tuple(rated(metric) for metric in self.counted) or self.metrics
+
 
 class Mapping(msgspec.Struct, frozen=True, kw_only=True):
     """A whole mapping: what each part of a snapshot is read from."""
@@ -110,20 +124,23 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
 
     def metrics(self) -> set[str]:
         """Every metric name that is looked at, with those that a histogram is spread over."""
-        names: set[str] = set()
-        for field in (field for part in self.parts.values() for fields in part.values() for field in fields):
-            names |= {*field.metrics}
-            if field.quantile is not None:
-                names.add(f"{field.metric}_bucket")
-        return names
+        return {name for field in self.fields() for name in (field.counted or field.metrics)}
+
+    def counted(self) -> set[str]:
+        """Those of which it needs what was counted in some time."""
+        return {name for field in self.fields() for name in field.counted}
+
+    def fields(self) -> Iterator[Field]:
+        """Every field of every figure."""
+        return (field for part in self.parts.values() for fields in part.values() for field in fields)
+
+
+def rated(metric: str) -> str:
+    """What the rows of a page are called that hold what a metric counts a second."""
+    return f"{metric} a second"
 
 
 _WORDS = ("path", "software", "gpu_label", "gpu_number", "gpu_host", "gpu_instance", "gpu_instance_size")
-
-
-def ready_made(kind: str) -> Mapping:
-    """The mapping that is shipped for a kind of exporter."""
-    return load(READY_MADE / f"{kind}.toml")
 
 
 def load(path: Path) -> Mapping:
@@ -155,7 +172,7 @@ def _fields(file: TomlFile, part: Part) -> Iterator[tuple[str, tuple[Field, ...]
     figures = {field.name: field.type for field in msgspec.structs.fields(_FIGURES[part])}
     table: dict[str, Any] = file.tables.get(part, {})
     for name, value in table.items():
-        if name not in figures or name in {"gpu_id", "simulated", "lag_bucket_counts"}:
+        if name not in figures or name in {"gpu_id", "lag_bucket_counts"}:
             raise file.wrong(f"there is no figure [{part}] {name}", part, key=name)
         values = value if isinstance(value, list) else [value]
         yield name, tuple(_field(file, part, name, value) for value in values)

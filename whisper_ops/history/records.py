@@ -4,7 +4,7 @@ A field is a column. Times are UTC epoch seconds; durations, sizes and shares ar
 "not measured".
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -27,9 +27,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 class RanRecord(Identity, frozen=True, kw_only=True):
     """A row about something that ran: its identity is columns of its own."""
 
-    def __post_init__(self) -> None:
-        """As of every row."""
-        cleaned(self)
+    TEXT_LIMIT: ClassVar[int | None] = None
 
 
 class SweepRecord(RanRecord, frozen=True, kw_only=True):

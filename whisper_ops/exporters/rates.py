@@ -1,8 +1,11 @@
-"""What counts up, from one page to the next."""
+"""What counts up, from one page to the next, as rates."""
 
-from collections.abc import Hashable
+import math
+from collections.abc import Hashable, Iterable
 
 from whisper_ops.counting import risen
+from whisper_ops.exporters.mapping import rated
+from whisper_ops.exporters.page import Page, Series
 
 
 class Counters:
@@ -27,3 +30,16 @@ class Counters:
         # What a counter fell by a misreading is not counted a second time when it rises again.
         self._now[key] = before if before is not None and rise == 0 else value
         return rise
+
+    def rates(self, page: Page, at: float, metrics: Iterable[str]) -> Page:
+        """What each series of these metrics counted a second since the page before; NaN where that cannot be told."""
+        self.page(at)
+        there = [metric for metric in metrics if metric in page]
+        return {rated(metric): [self._rate(metric, row) for row in page[metric]] for metric in there}
+
+    def _rate(self, metric: str, row: Series) -> Series:
+        if not math.isfinite(row.value):
+            return row._replace(value=math.nan)
+        increase = self.increase((metric, *sorted(row.labels.items())), row.value)
+        known = increase is not None and self.elapsed
+        return row._replace(value=increase / self.elapsed if known else math.nan)  # type: ignore[operator]  # both are

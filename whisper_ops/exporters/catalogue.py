@@ -1,0 +1,17 @@
+"""Every exporter that is known: a file of `data/` each, whose name is the kind. A new file is a new exporter."""
+
+from functools import cache
+from pathlib import Path
+
+from whisper_ops.exporters.mapping import Mapping, load
+
+_DATA = Path(__file__).parent / "data"
+
+KINDS = tuple(sorted(path.stem for path in _DATA.glob("*.toml")))
+"""What `ready_made` knows."""
+
+
+@cache
+def ready_made(kind: str) -> Mapping:
+    """What the metrics of an exporter of a kind are to us."""
+    return load(_DATA / f"{kind}.toml")
