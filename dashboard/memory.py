@@ -11,7 +11,8 @@ from dashboard.alerts.words import spread, told
 from dashboard.reader import Reader
 from dashboard.view.world import AlertView, Severity, standing_first
 from whisper_ops.errors import UserError
-from whisper_ops.history import AlertRecord, EventRecord, History, PlanRecord, moments
+from whisper_ops.history import AlertRecord, EventRecord, History, moments
+from whisper_ops.plan_document import Plan, read_or_columns
 
 _EVENTS_KEPT = 500
 _LOOK_BACK_SECONDS = 7 * 86400.0
@@ -23,7 +24,7 @@ _SEVERITIES: dict[str, Severity] = {"critical": "bad", "bad": "bad", "error": "b
 class Remembered(msgspec.Struct, frozen=True):
     """What was known at a moment: nothing that happened later."""
 
-    plans: tuple[PlanRecord, ...] = ()
+    plans: tuple[Plan, ...] = ()
     events: tuple[EventRecord, ...] = ()
     """Newest first."""
     alerts: tuple[AlertView, ...] = ()
@@ -55,7 +56,7 @@ class Memory:
 
 
 def _remembered(history: History, now: float) -> Remembered:
-    plans = [plan for plan in history.plans() if plan.created_at <= now]
+    plans = [read_or_columns(record) for record in history.plans() if record.created_at <= now]
     events = history.events(now - _LOOK_BACK_SECONDS, now + 1e-6)
     alerts = history.alerts(now - _LOOK_BACK_SECONDS, now + 1e-6)
     return Remembered(plans=tuple(plans), events=tuple(reversed(events[-_EVENTS_KEPT:])), alerts=seen_at(alerts, now))

@@ -6,6 +6,7 @@ The dashboard's gauge and alerts, and the limit that a server told `auto` starts
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -28,9 +29,23 @@ class Planned(msgspec.Struct, frozen=True):
     said: str
 
 
+class Made(Protocol):
+    """A plan, as a row of the history or read from it."""
+
+    @property
+    def identity(self) -> Identity: ...  # noqa: D102  # see `Plan`
+    @property
+    def server(self) -> str | None: ...  # noqa: D102
+    @property
+    def created_at(self) -> float: ...  # noqa: D102
+
+
+M = TypeVar("M", bound=Made)
+
+
 def plan_for(
-    plans: Sequence[PlanRecord], identity: Identity, server: str | None = None, not_yet: Collection[str] = ()
-) -> PlanRecord | None:
+    plans: Sequence[M], identity: Identity, server: str | None = None, not_yet: Collection[str] = ()
+) -> M | None:
     """The newest plan for what a server runs, its own first; None where nothing was planned for exactly that.
 
     Args:
@@ -39,7 +54,7 @@ def plan_for(
         server: its name, with or without a scheme; its own plan goes before a newer one of another server.
         not_yet: keys that are not known yet, such as the precision before a model is loaded, and so not compared.
     """
-    fitting = [plan for plan in plans if not differing(plan, identity, not_yet)]
+    fitting = [plan for plan in plans if not differing(plan.identity, identity, not_yet)]
     own = [plan for plan in fitting if server is not None and plain(plan.server or "") == plain(server)]
     return max(own or fitting, key=lambda plan: plan.created_at, default=None)
 

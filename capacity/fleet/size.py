@@ -7,6 +7,7 @@ import msgspec
 from capacity.fleet.erlang import blocking, slots_for
 from capacity.fleet.price import Price
 from whisper_ops.errors import UserError
+from whisper_ops.plan_document import Fleet
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,28 +27,6 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
         if self.arrivals_per_second is None or self.mean_length_seconds is None:
             return None
         return self.arrivals_per_second * self.mean_length_seconds
-
-
-class Fleet(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer."""
-
-    calls: int
-    """Calls that must fit at once."""
-    per_gpu: int
-    gpus: int
-    machines: int
-    spare_machines: int
-    slots: int
-    """Calls that fit with every machine up."""
-    slots_after_loss: int
-    offered: float | None
-    blocking: float | None
-    """Share of calls refused with every machine up."""
-    blocking_after_loss: float | None
-    price_per_hour: float | None
-    price_per_audio_hour: float | None
-    """At the load that is asked for, each call counted for the time it is connected."""
-    currency: str | None
 
 
 def size(demand: Demand, per_gpu: int, price: Price | None = None) -> Fleet:

@@ -5,26 +5,11 @@ from collections.abc import Sequence
 import msgspec
 
 from capacity.laws.line import fit_line
+from whisper_ops.plan_document import Trend
 
 LEAST_DAYS = 4
 _DAY = 86400.0
 _FAR_DAYS = 3650.0
-
-
-class Trend(msgspec.Struct, frozen=True, kw_only=True):
-    """Daily peaks of live connections, how fast they grow, and when they meet the limit."""
-
-    days: int
-    peak: float
-    """The highest day so far."""
-    per_day: float
-    """Connections a day."""
-    limit: float
-    until: float | None
-    """Days from the last one until the limit; None when the peaks do not grow, or not within ten years."""
-    low: float | None
-    high: float | None
-    """Ends of the 80 % interval; `high` is None when the growth may be none at all."""
 
 
 def trend(peaks: Sequence[tuple[float, float]], limit: float) -> Trend | None:

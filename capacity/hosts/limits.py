@@ -4,8 +4,8 @@ import math
 
 import msgspec
 
-from capacity.plan.shape import Tier
 from capacity.plan.tiers import tiers
+from whisper_ops.plan_document import Tier
 
 MOST_CONNECTIONS = 10**12
 """More than any machine ever held: what allows more is no limit."""

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from capacity.hosts.limits import Host, Limit, summary
-from capacity.plan.shape import Tier
+from whisper_ops.plan_document import Tier
 
 
 def show(host: Host, console: Console) -> None:

@@ -8,14 +8,13 @@ import math
 import platform
 
 from capacity.plan.caps import Caps
-from capacity.plan.key import Key
-from capacity.plan.shape import Resource
+from whisper_ops.plan_document import CONNECTION_TRACKING, NETWORK, PORTS, Resource
+from whisper_ops.plan_key import Key
 from whisper_ops.telemetry.host import network_bytes_per_second
 
 AUDIO_BYTES_PER_SECOND = 32_000.0
 FRAME_BYTES, PACKET_BYTES, PAYLOAD_BYTES = 8, 52, 1448
 """Headers of a masked WebSocket frame over 125 bytes; TCP 32 with timestamps and IPv4 20; what fits into 1,500."""
-PORTS = "ports at a proxy"
 ONLY_BEHIND_A_PROXY = (PORTS,)
 """Rows that bind only where a proxy runs on the server's machine, which nobody told; so they never set the limit."""
 _SHARE = 0.9
@@ -34,7 +33,7 @@ def allowances(key: Key, caps: Caps) -> tuple[Resource, ...]:
         entries = float(host.conntrack_max)
         rows.append(
             _row(
-                "connection tracking",
+                CONNECTION_TRACKING,
                 "1 entry a connection",
                 entries,
                 f"{entries:,.0f} entries",
@@ -49,7 +48,7 @@ def allowances(key: Key, caps: Caps) -> tuple[Resource, ...]:
         law = f"{each / 1000:.1f} kB/s a connection"
         cap = f"{speed * _SHARE / 1e6:,.0f} MB/s ({_SHARE:.0%})"
         rows.append(
-            _row("network", law, speed * _SHARE, cap, each, key, "256 kbit/s of audio + headers; the card's speed")
+            _row(NETWORK, law, speed * _SHARE, cap, each, key, "256 kbit/s of audio + headers; the card's speed")
         )
     return tuple(rows)
 
@@ -68,14 +67,14 @@ def card_bytes_per_second(hostname: str | None) -> float | None:
     return network_bytes_per_second()
 
 
-def _row(name: str, law: str, cap: float, cap_text: str, each: float, key: Key, evidence: str) -> Resource:
+def _row(kind: str, law: str, cap: float, cap_text: str, each: float, key: Key, evidence: str) -> Resource:
     limit = cap / each / key.gpus_a_server
     return Resource(
-        name=name, law=law, unit="", cap=None, cap_text=cap_text, limit=limit, low=limit, high=limit,
+        kind=kind, law=law, unit="", cap=None, cap_text=cap_text, limit=limit, low=limit, high=limit,
         evidence=evidence, status="identified",
     )  # fmt: skip
 
 
 def binding(resources: tuple[Resource, ...]) -> list[Resource]:
     """Without the rows that only bind behind a proxy."""
-    return [row for row in resources if row.name not in ONLY_BEHIND_A_PROXY]
+    return [row for row in resources if row.kind not in ONLY_BEHIND_A_PROXY]

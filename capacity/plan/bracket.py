@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 
 from capacity.plan.evidence import Evidence
-from capacity.plan.shape import Capacity, LevelSeen, Status, carried
+from capacity.plan.shares import carried
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective.judgement import findings_of
+from whisper_ops.plan_document import Capacity, LevelSeen, Status
 
 
 def levels_seen(evidence: Evidence) -> tuple[LevelSeen, ...]:

@@ -1,4 +1,4 @@
-"""Making a plan: the answer from the evidence of one key, with its reason and its stored form."""
+"""Making a plan: the answer from the evidence of one key, with and its reason."""
 
 from collections.abc import Sequence
 
@@ -6,19 +6,22 @@ import msgspec
 
 from capacity.plan import words
 from capacity.plan.allowances import allowances, binding
-from capacity.plan.bracket import bracket, levels_seen
+from capacity.plan.bracket import bracket, chance_to_pass, levels_seen
 from capacity.plan.caps import Caps, read_caps
 from capacity.plan.evidence import Evidence, Wanted, gather
-from capacity.plan.key import Key, differences
-from capacity.plan.lag import NAME, between, latency_resource, merged, polled_lag, tightest_latency
-from capacity.plan.resources import FILLS_UP, MEMORY, RULES, Rule, resource
-from capacity.plan.shape import Capacity, LevelSeen, Plan, Resource, Tier
+from capacity.plan.key import differences
+from capacity.plan.lag import between, foreseen, latency_resource, merged, polled_lag, tightest_latency
+from capacity.plan.resources import FILLS_UP, RULES, Rule, resource
 from capacity.plan.steps import step_resource
 from capacity.plan.tiers import RECOMMENDED, cut, tiers
 from capacity.plan.transfer import transferred
+from capacity.plan.waiting import waited_for
 from whisper_ops.errors import Exit, UserError
-from whisper_ops.history import History, PlanRecord
+from whisper_ops.history import History
 from whisper_ops.objective import read_stored
+from whisper_ops.plan_document import GPU_MEMORY, LATENCY, Capacity, LevelSeen, Plan, Resource, Tier
+from whisper_ops.plan_key import Key
+from whisper_ops.plan_words import sure
 
 _NEAR = 0.9
 """Readings from this share of a level's load on are readings at that level."""
@@ -61,7 +64,8 @@ def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
     safe, why = _safe_limit(capacity, ranked)
     recommended = None if safe is None else cut(safe, RECOMMENDED)
     provisional = words.provisional(levels, capacity, key.gpus)
-    return Plan(
+    waits_for = waited_for(evidence, capacity)
+    plan = Plan(
         created_at=now,
         server=key.server,
         key=key,
@@ -69,38 +73,29 @@ def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
         simulated=key.simulated,
         provisional=provisional,
         max_connections_per_gpu=recommended,
+        safe_limit=safe,
         cut="" if safe is None else words.cut_in_words(safe, recommended),
-        reason=why or words.reason(evidence, capacity),
-        sure=words.sure(evidence, capacity, levels, now, provisional=provisional),
+        reason=why or words.reason(evidence, capacity, waits_for),
+        waits_for=waits_for,
         next_test=words.next_test(evidence, capacity, provisional=provisional),
-        binding_resource=ranked[0].name if ranked else None,
-        runner_up=ranked[1].name if len(ranked) > 1 else None,
+        binding_kind=ranked[0].kind if ranked else "",
+        runner_up_kind=ranked[1].kind if len(ranked) > 1 else "",
         capacity=capacity,
         resources=resources,
         tiers=() if safe is None else _tiers(capacity, safe, resources),
-        levels=levels,
+        levels=_with_chances(evidence, capacity, levels),
         newest_evidence_at=evidence.newest,
         other_keys=tuple(f"{other.title} ({differences(key, other)})" for other in evidence.other_keys),
         notes=(*words.notes(evidence, levels), *evidence.polled.notes),
         polled_peak=evidence.polled.peak,
+        polled_seconds=evidence.polled.seconds,
     )
+    return msgspec.structs.replace(plan, sure=sure(plan, now))
 
 
-def record_of(plan: Plan) -> PlanRecord:
-    """The plan as a row of the history."""
-    return PlanRecord(
-        **msgspec.structs.asdict(plan.key.identity),
-        created_at=plan.created_at,
-        server=plan.server,
-        objective=plan.objective,
-        provisional=plan.provisional,
-        max_connections_per_gpu=plan.max_connections_per_gpu,
-        last_pass=plan.capacity.last_pass,
-        first_fail=plan.capacity.first_fail,
-        binding_resource=plan.binding_resource,
-        reason=plan.reason,
-        body=msgspec.json.encode({"schema": "whisper-ops/plan/1", **msgspec.to_builtins(plan)}).decode(),
-    )
+def _with_chances(evidence: Evidence, capacity: Capacity, levels: tuple[LevelSeen, ...]) -> tuple[LevelSeen, ...]:
+    chances = chance_to_pass(levels, foreseen(evidence, capacity))
+    return tuple(msgspec.structs.replace(seen, chance=chances.get(seen.streams)) for seen in levels)
 
 
 def _limits(evidence: Evidence, caps: Caps, levels: tuple[LevelSeen, ...]) -> tuple[Capacity, tuple[Resource, ...]]:
@@ -123,7 +118,7 @@ def _limits(evidence: Evidence, caps: Caps, levels: tuple[LevelSeen, ...]) -> tu
 
 def _rules(key: Key) -> tuple[Rule, ...]:
     """What can run out; the memory of a processor that stands in for a GPU is the host's, with a row of its own."""
-    return RULES if key.gpu_name is None or key.carrier == "GPU" else tuple(r for r in RULES if r.name != MEMORY)
+    return RULES if key.gpu_name is None or key.carrier == "GPU" else tuple(r for r in RULES if r.kind != GPU_MEMORY)
 
 
 def _not_below(resource: Resource, last_pass: int | None) -> Resource:
@@ -141,7 +136,7 @@ def _denies(resource: Resource, last_pass: int) -> bool:
     Its whole interval must say so, and a reading at that load: polls near idle only guess at it.
     """
     most = resource.limit if resource.high is None else resource.high
-    if resource.name not in FILLS_UP or most is None or most >= last_pass:
+    if resource.kind not in FILLS_UP or most is None or most >= last_pass:
         return False
     cap = resource.cap
     return cap is None or any(load >= _NEAR * last_pass and value > cap for load, value in resource.points)
@@ -170,7 +165,7 @@ def _safe_limit(capacity: Capacity, ranked: Sequence[Resource]) -> tuple[int | N
     first = ranked[0]
     low = first.low if first.low is not None else first.limit
     assert low is not None
-    if first.name == NAME or low >= capacity.last_pass:
+    if first.kind == LATENCY or low >= capacity.last_pass:
         return capacity.last_pass, ""
     return max(int(low), 1), f"{first.name} ({first.law}) reaches {first.cap_text} at {low:.0f} connections"
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 
-from capacity.plan.key import Key
 from whisper_ops.history import History
 from whisper_ops.history.production import last_live_poll
+from whisper_ops.plan_key import Key
 from whisper_ops.snapshot import HostFigures
 
 _NEAR_SECONDS = 3600.0

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from capacity.plan.judged_again import judged_again
-from capacity.plan.key import Key, UncountedError, key_of, key_of_polls
+from capacity.plan.key import UncountedError, key_of, key_of_polls
 from capacity.plan.polls import Polled, read_polls
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, production
 from whisper_ops.objective import DEFAULT, parse
+from whisper_ops.plan_key import Key
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,14 +11,12 @@ from capacity.laws.curve import Law
 from capacity.laws.latency import PACED, Prior, fit_latency
 from capacity.plan.evidence import Evidence
 from capacity.plan.polls import Polled
-from capacity.plan.shape import Capacity, Resource, carried
-from capacity.plan.steps import NAME as STEP
+from capacity.plan.shares import carried
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective import Term, read_stored
 from whisper_ops.objective.judgement import is_evidence, measures_of
+from whisper_ops.plan_document import LATENCY, POLLED_LAG, STEP_TIME, Capacity, Resource
 
-NAME = "latency objective"
-POLLED = "lag p95 (polls)"
 _FROM_POLLS = Prior(knee=1.1, step=0.0, knee_spread=1.0, closed_loop=0.01)
 """Production runs far below its limit as often as near it, so polls are read without the habits of load tests."""
 _GROWN = 1.15
@@ -49,7 +47,7 @@ def latency_resource(evidence: Evidence, capacity: Capacity) -> Resource:
     valid = _points(evidence.valid, name, gpus)
     law = fit_latency(*_columns(valid), PACED) if len({n for n, _ in valid}) >= 3 else None
     return Resource(
-        name=NAME,
+        kind=LATENCY,
         law="last pass, first fail" if condition is None else f"{condition.title}: last pass, first fail",
         unit="s",
         cap=None if condition is None else condition.limit,
@@ -108,7 +106,7 @@ def polled_lag(polled: Polled, bound: float | None) -> Resource | None:
     if bound is not None and ends[1] >= _GROWN * ends[0]:
         low, middle, high = crossings(law, points[0][0], points[-1][0], _at_most(bound))
     return Resource(
-        name=POLLED,
+        kind=POLLED_LAG,
         law=law.name if middle is not None else "too flat to see its limit from here",
         unit="s",
         cap=bound,
@@ -145,7 +143,7 @@ def _curve(law: Law, most: float) -> tuple[tuple[float, float], ...]:
 
 def tightest_latency(known: Sequence[Resource]) -> list[Resource]:
     """The lag law and the batch law foresee the same limit; where they agree, the surer of them speaks for both."""
-    pair = [limit for limit in known if limit.name in (POLLED, STEP) and limit.low and limit.high]
+    pair = [limit for limit in known if limit.kind in (POLLED_LAG, STEP_TIME) and limit.low and limit.high]
     if len(pair) < 2 or max(p.low or 0 for p in pair) > min(p.high or 0 for p in pair):
         return list(known)
     wider = max(pair, key=lambda limit: (limit.high or 0) / (limit.low or 1))

@@ -13,11 +13,12 @@ import msgspec
 import numpy as np
 
 from capacity.laws.line import fit_line
-from capacity.plan.key import Key
 from whisper_ops.bounds import bound
 from whisper_ops.history import History, production
 from whisper_ops.history.production import GPU_FIGURES, SERVER_FIGURES, Ran
 from whisper_ops.identity import differing
+from whisper_ops.plan_key import Key
+from whisper_ops.plan_words import span_text
 
 _WINDOWS = 800
 _WINDOW_SECONDS = 60.0
@@ -49,11 +50,8 @@ class Polled(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def span(self) -> str:
-        """The time they span, in the unit in which it is a number of one or more."""
-        for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-            if self.seconds >= size:
-                return f"{self.seconds / size:.1f} {unit}"
-        return f"{self.seconds:.0f} seconds"
+        """The time they span, in words."""
+        return span_text(self.seconds)
 
     def points(self, figure: str) -> list[tuple[float, float]]:
         """The median of a figure at each load, rising, of loads that were seen often enough."""

@@ -8,9 +8,20 @@ import numpy as np
 from capacity.laws.line import LEAST_LEVELS, Line, fit_line
 from capacity.plan.caps import Caps
 from capacity.plan.evidence import Evidence
-from capacity.plan.shape import Resource
 from capacity.plan.steps import batching
 from whisper_ops.history import LevelRecord
+from whisper_ops.plan_document import (
+    CONNECTION_TRACKING,
+    DESCRIPTORS,
+    GPU_BUSY,
+    GPU_MEMORY,
+    HOST_CPU,
+    HOST_MEMORY,
+    PORTS,
+    SERVER_CORE,
+    SETUP_TIME,
+    Resource,
+)
 
 _GB = 1e9
 _FAR = 10.0
@@ -22,7 +33,8 @@ _KEEP_FREE = 0.90
 class Rule(msgspec.Struct, frozen=True):
     """How to read one resource from levels. `scale` turns base units into the unit that is shown."""
 
-    name: str
+    kind: str
+    """Of `whisper_ops.plan_document.TITLES`."""
     figure: str
     per_gpu: bool
     """Whether the figure belongs to one GPU, and so grows with the streams on it, or to the whole server."""
@@ -36,16 +48,15 @@ class Rule(msgspec.Struct, frozen=True):
     """Whether a figure that bends down says nothing about a limit, as where batches fill up instead of time."""
 
 
-MEMORY = "GPU memory"
 RULES = (
-    Rule("GPU busy", "server_busy_ratio", True, "%", 100.0, lambda _: 1.0, 0.95, straight_only=True),
-    Rule(MEMORY, "gpu_memory_used_bytes", True, "GB", 1 / _GB, lambda caps: caps.gpu_memory_bytes, 0.95),
-    Rule("server core", "front_cpu_ratio", False, "%", 100.0, lambda _: 1.0),
-    Rule("host CPU", "host_cpu_ratio", False, "%", 100.0, lambda _: 1.0),
-    Rule("host memory", "server_rss_bytes", False, "GB", 1 / _GB, lambda caps: caps.host.memory_total_bytes),
-    Rule("set-up time", "ready_p50_seconds", False, "s", 1.0, lambda _: None, 1.0),
+    Rule(GPU_BUSY, "server_busy_ratio", True, "%", 100.0, lambda _: 1.0, 0.95, straight_only=True),
+    Rule(GPU_MEMORY, "gpu_memory_used_bytes", True, "GB", 1 / _GB, lambda caps: caps.gpu_memory_bytes, 0.95),
+    Rule(SERVER_CORE, "front_cpu_ratio", False, "%", 100.0, lambda _: 1.0),
+    Rule(HOST_CPU, "host_cpu_ratio", False, "%", 100.0, lambda _: 1.0),
+    Rule(HOST_MEMORY, "server_rss_bytes", False, "GB", 1 / _GB, lambda caps: caps.host.memory_total_bytes),
+    Rule(SETUP_TIME, "ready_p50_seconds", False, "s", 1.0, lambda _: None, 1.0),
     Rule(
-        "descriptors",
+        DESCRIPTORS,
         "server_descriptors",
         False,
         "",
@@ -57,7 +68,7 @@ RULES = (
 )
 
 
-FILLS_UP = (MEMORY, "host memory", "descriptors", "connection tracking", "ports at a proxy")
+FILLS_UP = (GPU_MEMORY, HOST_MEMORY, DESCRIPTORS, CONNECTION_TRACKING, PORTS)
 """What is refused when it is full, however well a level passed just before."""
 
 
@@ -149,7 +160,7 @@ def _unfitted(rule: Rule, points: list[tuple[float, float]], valid: int, cap: fl
         law = f"≤ {figure(most, rule.unit)} up to {load:g}; no law"
         evidence = f"{valid} of {LEAST_LEVELS} valid levels"
     return Resource(
-        name=rule.name,
+        kind=rule.kind,
         law=law,
         unit=rule.unit,
         cap=cap,
@@ -170,7 +181,7 @@ def _fitted(rule: Rule, line: Line, points: list[tuple[float, float]], told: str
     curve = tuple((most * step / 20, max(line.at(most * step / 20), 0.0)) for step in range(21))
     flat = not line.grows or (limit is not None and limit > 1e6)
     return Resource(
-        name=rule.name,
+        kind=rule.kind,
         law="does not grow with connections" if flat else law_in_words(line, rule.unit),
         unit=rule.unit,
         cap=cap,

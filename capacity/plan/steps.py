@@ -9,9 +9,8 @@ import msgspec
 
 from capacity.laws.line import fit_line
 from capacity.plan.evidence import Evidence
-from capacity.plan.shape import Resource
+from whisper_ops.plan_document import STEP_TIME, Resource
 
-NAME = "GPU step time"
 _SEEN_SHARE = 0.25
 """Steps of at least this share of the largest batch must have been seen."""
 _CERTAIN = 0.10
@@ -27,7 +26,7 @@ def step_resource(evidence: Evidence, bound: float | None) -> Resource | None:
     line = fit_line([fill for fill, _ in points], [step for _, step in points])
     full = max(fill for fill, _ in points)
     base = Resource(
-        name=NAME,
+        kind=STEP_TIME,
         law="" if line is None else f"{line.base * 1e3:.1f} + {line.slope * 1e3:.2f} ms a row, batches of {most}",
         unit="s",
         cap=bound,

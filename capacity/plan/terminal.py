@@ -7,11 +7,11 @@ from rich.text import Text
 from capacity.fleet.size import in_words as fleet_in_words
 from capacity.fleet.trend import in_words as trend_in_words
 from capacity.plan.resources import figure
-from capacity.plan.shape import LevelSeen, Plan, Resource
 from capacity.plan.words import against
 from whisper_ops.console import table_width
 from whisper_ops.objective import readable
 from whisper_ops.objective.findings import OtherLoad
+from whisper_ops.plan_document import LevelSeen, Plan, Resource
 
 _WIDE = 120
 """Columns from which a line of configuration fits beside the row that it raises."""
@@ -68,7 +68,7 @@ def headline(plan: Plan) -> list[str]:
         f"Why: {plan.reason}. {_sentence(plan.cut)}".rstrip(),
         f"Objective: {readable(plan.objective)}.",
     ]
-    runner_up = next((resource for resource in plan.resources if resource.name == plan.runner_up), None)
+    runner_up = plan.next_to_bind
     if runner_up is not None and runner_up.limit is not None:
         lines.append(f"Next to bind: {runner_up.name}, at {runner_up.limit:.0f}.")
     lines += [f"Sure? {plan.sure}.", f"To be surer: {plan.next_test}."]
@@ -123,7 +123,7 @@ def _resources(plan: Plan, *, narrow: bool) -> Table:
     for resource in plan.resources:
         if not resource.points and resource.limit is None:
             continue
-        binds = "◀" if resource.name == plan.binding_resource else ""
+        binds = "◀" if resource is plan.binds else ""
         fix = f"  fix: {resource.fix}" if resource in _fixed(plan) and not narrow else ""
         table.add_row(
             resource.name, resource.law, resource.cap_text, limit_text(resource), binds, resource.evidence + fix

@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 
-from capacity.plan.shape import Resource, Tier
+from whisper_ops.plan_document import Resource, Tier
 
 CUTS = (
     ("conservative", 0.50, "guaranteed stable"),
@@ -52,16 +51,5 @@ def tiers(
 
 
 def _expected(connections: int, resources: Sequence[Resource]) -> dict[str, float]:
-    return {
-        resource.name: at(resource.curve, connections)
-        for resource in resources
-        if resource.curve and connections <= resource.curve[-1][0]
-    }
-
-
-def at(curve: Sequence[tuple[float, float]], load: float) -> float:
-    """A curve's value at a load, linear between its points."""
-    for (x0, y0), (x1, y1) in pairwise(curve):
-        if x0 <= load <= x1:
-            return y0 + (y1 - y0) * ((load - x0) / (x1 - x0) if x1 > x0 else 0)
-    return curve[-1][1]
+    found = ((resource.name, resource.expected(connections)) for resource in resources)
+    return {name: figure for name, figure in found if figure is not None}

@@ -13,13 +13,25 @@ import msgspec
 from capacity.plan.bracket import levels_seen
 from capacity.plan.caps import Caps
 from capacity.plan.evidence import Evidence
-from capacity.plan.resources import MEMORY, RULES, resource
-from capacity.plan.shape import Capacity, Plan, Resource
+from capacity.plan.resources import RULES, resource
 from capacity.plan.tiers import RECOMMENDED, cut, tiers
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.plan_document import (
+    CONNECTION_TRACKING,
+    DESCRIPTORS,
+    GPU_MEMORY,
+    HOST_CPU,
+    HOST_MEMORY,
+    NETWORK,
+    SERVER_CORE,
+    SPEED,
+    Capacity,
+    Plan,
+    Resource,
+)
+from whisper_ops.plan_words import sure
 
-CARRIED = ("server core", "host CPU", "host memory", "descriptors", "connection tracking", "network")
-SPEED = "latency objective, by speed"
+CARRIED = (SERVER_CORE, HOST_CPU, HOST_MEMORY, DESCRIPTORS, CONNECTION_TRACKING, NETWORK)
 _WIDER = 0.15
 """Added to both ends of a carried interval: two published GPUs agreed within 2 %, and two are few."""
 _SPEED_WIDER = 1.5
@@ -56,9 +68,9 @@ def transferred(donor: Plan, evidence: Evidence, caps: Caps, gpu: str, speed: fl
         UserError: nothing that was measured carries over (exit code 4).
     """
     memory = memory_of(gpu)
-    rows = [_wider(row) for row in donor.resources if row.name in CARRIED and row.limit is not None]
+    rows = [_wider(row) for row in donor.resources if row.kind in CARRIED and row.limit is not None]
     if memory is not None:
-        rule = next(rule for rule in RULES if rule.name == MEMORY)
+        rule = next(rule for rule in RULES if rule.kind == GPU_MEMORY)
         on_it = resource(evidence, msgspec.structs.replace(caps, gpu_memory_bytes=memory), rule)
         rows += [_wider(on_it)] if on_it.limit is not None else []
     if speed is not None and donor.capacity.low is not None:
@@ -84,17 +96,20 @@ def _plan(
         reason=f"{first.name} allows {low:.0f} to {first.high or low:.0f} connections",
     )  # fmt: skip
     highest = int(first.high or low)
-    return msgspec.structs.replace(
+    made = msgspec.structs.replace(
         donor,
         key=msgspec.structs.replace(donor.key, gpu_name=gpu),
         transferred_from=donor.key.device,
         provisional=True,
         max_connections_per_gpu=None if safe is None else cut(safe, RECOMMENDED),
+        safe_limit=safe,
+        waits_for=None,
         cut="" if safe is None else f"{RECOMMENDED:.0%} of {safe}, rounded down",
         reason=f"{first.name} ({first.law}) allows {low:.0f} to {highest} connections; {_missing(gpu, speed)}",
-        sure=f"carried over from {donor.key.device}, nothing was measured on {gpu}",
         next_test=_next_test(evidence, highest),
+        binding_kind=first.kind,
         binding_resource=first.name,
+        runner_up_kind=rows[1].kind if len(rows) > 1 else "",
         runner_up=rows[1].name if len(rows) > 1 else None,
         capacity=capacity,
         resources=tuple(rows),
@@ -105,6 +120,7 @@ def _plan(
             "this plan is not stored, so `serve` will not take its number",
         ),
     )
+    return msgspec.structs.replace(made, sure=sure(made, made.created_at))
 
 
 def _by_speed(donor: Plan, speed: float) -> Resource:
@@ -113,7 +129,7 @@ def _by_speed(donor: Plan, speed: float) -> Resource:
     high = (capacity.high or capacity.low or 0.0) * speed * _SPEED_WIDER
     middle = (capacity.estimate or capacity.low or 0.0) * speed
     return Resource(
-        name=SPEED, law=f"{speed:g} × what {donor.key.device} carries", unit="s", cap=None,
+        kind=SPEED, law=f"{speed:g} × what {donor.key.device} carries", unit="s", cap=None,
         cap_text="as the objective says", limit=middle, low=low, high=high, evidence="assumed from --gpu-speed",
         status="identified",
     )  # fmt: skip
@@ -134,11 +150,12 @@ def _missing(gpu: str, speed: float | None) -> str:
 
 
 def _notes(donor: Plan, gpu: str, rows: list[Resource], memory: float | None, speed: float | None) -> list[str]:
-    carried = [row.name for row in rows if row.name != SPEED]
-    told = [f"carried over from {donor.key.device}, with 15 % added to both ends: {', '.join(carried) or 'nothing'}"]
+    carried = [row for row in rows if row.kind != SPEED]
+    names = ", ".join(row.name for row in carried)
+    told = [f"carried over from {donor.key.device}, with 15 % added to both ends: {names or 'nothing'}"]
     if memory is None:
         told.append(f"how much memory {gpu} has is not known here; write it into the name, as in '{gpu} 24GB'")
-    elif MEMORY in carried:
+    elif any(row.kind == GPU_MEMORY for row in carried):
         told.append(
             f"assumed: {gpu} has {memory / 1e9:.0f} GB, and a connection takes as much of it as on {donor.key.device}"
         )

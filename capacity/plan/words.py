@@ -2,30 +2,27 @@
 
 from collections.abc import Sequence
 
-from capacity.plan.bracket import chance_to_pass
 from capacity.plan.evidence import Evidence
-from capacity.plan.lag import foreseen
-from capacity.plan.shape import Capacity, LevelSeen, carried
+from capacity.plan.shares import carried
 from capacity.plan.tiers import RECOMMENDED
-from whisper_ops.history import LevelRecord
+from capacity.plan.waiting import first_failed
 from whisper_ops.objective import readable
 from whisper_ops.objective.findings import AnyFinding, OtherLoad, in_words, speaks_against
 from whisper_ops.objective.judgement import findings_of
+from whisper_ops.plan_document import HOST_CPU, SERVER_CORE, TITLES, Busy, Capacity, LevelSeen
+from whisper_ops.plan_words import counted
 
-_BUSY = 0.9
-"""From this share on, a processor that does one thing at a time is what the streams wait for."""
 
-
-def reason(evidence: Evidence, capacity: Capacity) -> str:
+def reason(evidence: Evidence, capacity: Capacity, waits_for: Busy | None) -> str:
     """Why the limit is where it is."""
     objective = readable(evidence.key.objective)
     if not evidence.levels:
         return f"{capacity.reason}; from ordinary polls, with no measured level"
     if capacity.status == "identified":
-        failed = [level for level in evidence.counted if not level.passed]
-        at = min(failed, key=lambda level: level.streams)
+        at = first_failed(evidence)
         missed = said_against(findings_of(at), at.reason) or "the objective was missed"
-        return f"{missed} at {capacity.first_fail} (first fail), and {capacity.last_pass} passed{_waits_for(at)}"
+        missed = f"{missed} at {capacity.first_fail} (first fail)"
+        return f"{missed}, and {capacity.last_pass} passed{waits_for_text(waits_for)}"
     if capacity.status == "lower_bound":
         return f"{capacity.reason}; no level missed {objective}"
     return f"{capacity.reason}; the objective is {objective}"
@@ -60,28 +57,6 @@ def provisional(levels: Sequence[LevelSeen], capacity: Capacity, gpus: int) -> b
     return any(seen.audit == "provisional" for seen in held)
 
 
-def sure(evidence: Evidence, capacity: Capacity, levels: Sequence[LevelSeen], now: float, *, provisional: bool) -> str:
-    """How well the limit is known, and from what."""
-    word = {"identified": "identified", "lower_bound": "a lower bound", "upper_bound": "an upper bound"}
-    state = "provisional" if provisional else word.get(capacity.status, capacity.status)
-    age = f"newest {_ago(now - evidence.newest)} old"
-    if not levels:
-        polled = evidence.polled
-        interval = "" if capacity.high is None or capacity.low is None else f"; {_ends(capacity.low, capacity.high)}"
-        return f"{state} from {polled.span} of polls of up to {polled.peak:g} connections a GPU, {age}{interval}"
-    judged = [seen for seen in levels if seen.repeats]
-    valid = sum(seen.repeats for seen in judged if seen.audit == "valid")
-    short = sum(seen.repeats for seen in judged if seen.audit == "provisional")
-    broken = sum(seen.repeats for seen in judged if seen.audit == "invalid")
-    parts = [_count(valid, "valid level")] if valid else []
-    parts += [f"{_count(short, 'provisional level')} (under 60 s or 200 words)"] if short else []
-    parts += [f"{_count(broken, 'level')} that the server broke"] if broken else []
-    chances = chance_to_pass(tuple(levels), foreseen(evidence, capacity))
-    near = [seen.streams for seen in judged][-3:] if capacity.first_fail is None else _around(judged)
-    told = ", ".join(f"{streams} → {chances[streams]:.0%}" for streams in near)
-    return f"{state} from {' and '.join(parts)}, {age}; chance to pass: {told}"
-
-
 def next_test(evidence: Evidence, capacity: Capacity, *, provisional: bool) -> str:
     """The one measurement that would help most."""
     gpus, last, fail = evidence.key.gpus, capacity.last_pass, capacity.first_fail
@@ -111,7 +86,7 @@ def all_invalid(levels: Sequence[LevelSeen]) -> str:
     """No level says anything."""
     first = next((seen for seen in levels if seen.reason), None)
     why = f" (level {first.streams}: {first.reason})" if first else ""
-    return f"none of the {_count(len(levels), 'measured level')} is evidence{why}; sweep again"
+    return f"none of the {counted(len(levels), 'measured level')} is evidence{why}; sweep again"
 
 
 def none_passed(levels: Sequence[LevelSeen]) -> str:
@@ -145,7 +120,7 @@ def notes(evidence: Evidence, levels: Sequence[LevelSeen]) -> tuple[str, ...]:
             f"other programs took up to {share:.0%} of the processors meanwhile: without them there is more room"
         )
     if evidence.other_keys:
-        others = _count(len(evidence.other_keys), "other key")
+        others = counted(len(evidence.other_keys), "other key")
         told.append(f"left out, as keys are never mixed: {others} in this history")
     if evidence.polled.slots_full:
         told.append("slots were full in some polls: demand hides behind the cap, so look at rejections too")
@@ -167,38 +142,9 @@ def _spread_in_words(evidence: Evidence) -> list[str]:
     return told
 
 
-def _waits_for(level: LevelRecord) -> str:
+def waits_for_text(busy: Busy | None) -> str:
     """Which processor was busy when the objective was missed."""
-    shares = {
-        "the server's own core binds": level.front_cpu_ratio,
-        "GPU step time binds": level.server_busy_ratio,
-        "the host's processors bind": level.host_cpu_ratio,
-    }
-    if any(isinstance(finding, OtherLoad) for finding in findings_of(level)):
-        shares.pop("the host's processors bind")  # not the server's doing
-    known = {name: share for name, share in shares.items() if share is not None and share >= _BUSY}
-    if not known:
+    if busy is None:
         return ""
-    name = max(known, key=lambda name: known[name])
-    return f"; {name} ({min(known[name], 1.0):.0%} busy)"
-
-
-def _around(judged: Sequence[LevelSeen]) -> list[int]:
-    streams = [seen.streams for seen in judged]
-    failed = next(i for i, seen in enumerate(judged) if seen.passes < seen.repeats)
-    return streams[max(0, failed - 2) : failed + 1]
-
-
-def _ends(low: float, high: float) -> str:
-    return f"80 % sure of {low:.0f} to {high:.0f}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def _ago(seconds: float) -> str:
-    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            return _count(int(seconds // size), unit)
-    return _count(max(int(seconds), 0), "second")
+    what = {SERVER_CORE: "the server's own core", HOST_CPU: "the host's processors"}.get(busy.kind, TITLES[busy.kind])
+    return f"; {what} {'bind' if busy.kind == HOST_CPU else 'binds'} ({min(busy.share, 1.0):.0%} busy)"

@@ -1,12 +1,10 @@
 """What changed between two stored plans, and why: their keys, their evidence, their limits."""
 
-from typing import Any
-
 import msgspec
 
-from whisper_ops.errors import UserError
 from whisper_ops.history import PlanRecord
 from whisper_ops.identity import IDENTITY_FIELDS
+from whisper_ops.plan_document import Plan, Resource, read
 
 _KEYS = ("server", *IDENTITY_FIELDS, "objective")
 
@@ -34,7 +32,7 @@ def compare(before: PlanRecord, after: PlanRecord) -> Diff:
     Raises:
         UserError: a stored plan cannot be read.
     """
-    old, new = _body(before), _body(after)
+    old, new = read(before), read(after)
     keys = [_change(name, getattr(before, name), getattr(after, name)) for name in _KEYS]
     answer = [
         _change("connections a GPU", before.max_connections_per_gpu, after.max_connections_per_gpu),
@@ -44,10 +42,10 @@ def compare(before: PlanRecord, after: PlanRecord) -> Diff:
         _change("provisional", before.provisional, after.provisional),
     ]
     limits = [
-        _change(f"limit of {name}", _limit(old, name), _limit(new, name))
-        for name in sorted({*_names(old), *_names(new)})
+        _change(f"limit of {name}", _limit(old, kind), _limit(new, kind))
+        for kind, name in sorted((_kinds(old) | _kinds(new)).items(), key=lambda found: found[1])
     ]
-    evidence = [_change("levels measured", len(old.get("levels", ())), len(new.get("levels", ())))]
+    evidence = [_change("levels measured", len(old.levels), len(new.levels))]
     known = tuple(change for change in (*answer, *keys, *evidence, *limits) if change is not None)
     return Diff(
         before=before.max_connections_per_gpu,
@@ -62,7 +60,7 @@ def _why(before: PlanRecord, after: PlanRecord, keys: list[str], changes: tuple[
         return "nothing changed"
     if keys:
         return f"something else was measured: {', '.join(keys)} changed, so the numbers are not of one law"
-    if before.binding_resource != after.binding_resource:
+    if read(before).binding_kind != read(after).binding_kind:
         return f"{after.binding_resource} binds now, where {before.binding_resource} did: {after.reason}"
     if before.max_connections_per_gpu == after.max_connections_per_gpu:
         return "the answer stands; there is more evidence for it" if changes else "nothing changed"
@@ -81,19 +79,15 @@ def _text(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _body(plan: PlanRecord) -> dict[str, Any]:
-    try:
-        body: dict[str, Any] = msgspec.json.decode(plan.body)
-    except msgspec.DecodeError as error:
-        raise UserError(f"the stored plan of {plan.server} cannot be read: {error}") from error
-    return body
+def _kind(resource: Resource) -> str:
+    """Its kind; its name where another version knew a kind that this one does not."""
+    return resource.kind or resource.name
 
 
-def _names(body: dict[str, Any]) -> list[str]:
-    return [resource["name"] for resource in body.get("resources", ())]
+def _kinds(plan: Plan) -> dict[str, str]:
+    return {_kind(resource): resource.name for resource in plan.resources}
 
 
-def _limit(body: dict[str, Any], name: str) -> int | None:
-    found = next((resource for resource in body.get("resources", ()) if resource["name"] == name), None)
-    limit = None if found is None else found.get("limit")
-    return None if limit is None else round(limit)
+def _limit(plan: Plan, kind: str) -> int | None:
+    found = next((resource for resource in plan.resources if _kind(resource) == kind), None)
+    return None if found is None or found.limit is None else round(found.limit)

@@ -3,10 +3,10 @@
 import math
 from typing import Literal, NamedTuple
 
-from capacity.plan.shape import Plan
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.objective import read_stored
 from whisper_ops.outside import one_line
+from whisper_ops.plan_document import Plan
 
 Target = Literal["server", "systemd", "sysctl", "prometheus-rules"]
 _DESCRIPTORS = 65536

@@ -5,10 +5,10 @@ from html import escape
 
 from capacity.fleet.size import in_words as fleet_in_words
 from capacity.fleet.trend import in_words as trend_in_words
-from capacity.plan.shape import Plan, Resource
 from capacity.plan.terminal import headline, limit_text, result_text
 from capacity.plan.words import against
 from capacity.report.picture import picture
+from whisper_ops.plan_document import Plan, Resource
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --dim: #667; --line: #c9ced6; --paper: #fff; --law: #1f6feb;
@@ -70,7 +70,7 @@ def _law(resource: Resource) -> str:
 
 def _resources(plan: Plan) -> str:
     rows = "".join(
-        f"<tr{' class=binds' if resource.name == plan.binding_resource else ''}>"
+        f"<tr{' class=binds' if resource is plan.binds else ''}>"
         + _cells(resource.name, resource.law, resource.cap_text)
         + f'<td class="number">{escape(limit_text(resource))}</td>'
         + _cells(resource.evidence)

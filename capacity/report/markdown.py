@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from capacity.fleet.size import in_words as fleet_in_words
 from capacity.fleet.trend import in_words as trend_in_words
-from capacity.plan.shape import Plan
 from capacity.plan.terminal import headline, limit_text, result_text
 from capacity.plan.words import against
 from whisper_ops.outside import one_line
+from whisper_ops.plan_document import Plan
 
 _MARKS = re.compile(r"[\\<\[\]]")
 """What begins a tag, a link or a picture. Stars, bars and backticks are our own, and harmless without these."""
@@ -63,7 +63,7 @@ def _cell(words: str) -> str:
 def _resources(plan: Plan) -> str:
     rows = [
         (
-            f"**{resource.name}**" if resource.name == plan.binding_resource else resource.name,
+            f"**{resource.name}**" if resource is plan.binds else resource.name,
             resource.law,
             resource.cap_text,
             limit_text(resource),

@@ -3,8 +3,7 @@
 import math
 from html import escape
 
-from capacity.plan.shape import Resource
-from capacity.plan.tiers import at
+from whisper_ops.plan_document import Resource
 
 WIDTH, HEIGHT = 520.0, 220.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 12.0, 14.0, 34.0
@@ -38,7 +37,7 @@ def picture(resource: Resource) -> str:
     if resource.curve:
         first, last = resource.curve[0][0], min(resource.curve[-1][0], scale.most_x)
         loads = [first + (last - first) * step / 80 for step in range(81)]
-        inside = [(x, y) for x in loads if (y := at(resource.curve, x)) <= scale.most_y]
+        inside = [(x, y) for x in loads if (y := resource.expected(x)) is not None and y <= scale.most_y]
         path = " ".join(f"{scale.x(x):.1f},{scale.y(y):.1f}" for x, y in inside)
         parts.append(f'<polyline class="law" points="{path}"/>')
     parts += [f'<circle class="seen" cx="{scale.x(x):.1f}" cy="{scale.y(y):.1f}" r="3"/>' for x, y in resource.points]

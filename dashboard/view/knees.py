@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from whisper_ops.history import PlanRecord
 from whisper_ops.objective import read_stored
+from whisper_ops.plan_document import Plan
 from whisper_ops.planned import plan_for
 from whisper_ops.snapshot import Snapshot
 
@@ -21,16 +21,16 @@ class Knee(msgspec.Struct, frozen=True, kw_only=True):
     seen: int | None
     """The largest load over all GPUs that met the objective; None: the plan names none."""
     per_gpu: int
-    provisional: bool
-    reason: str
-    binding: str | None
-    created_at: float
     objective_seconds: float
-    measured_on: str | None
-    """The server that the plan was measured on."""
+    plan: Plan
+
+    @property
+    def provisional(self) -> bool:
+        """Whether an end of its interval rests on a level too short to be sure of."""
+        return self.plan.provisional
 
 
-def knee_for(snapshot: Snapshot, plans: Sequence[PlanRecord]) -> Knee | None:
+def knee_for(snapshot: Snapshot, plans: Sequence[Plan]) -> Knee | None:
     """The knee of a server by the plan that is its own (see `plan_for`); None where nothing was planned for it."""
     identity = snapshot.identity
     if identity is None:
@@ -41,14 +41,10 @@ def knee_for(snapshot: Snapshot, plans: Sequence[PlanRecord]) -> Knee | None:
     gpus = (snapshot.figures.gpus if snapshot.figures else None) or len(snapshot.gpus) or 1
     return Knee(
         safe=chosen.max_connections_per_gpu * gpus,
-        seen=None if chosen.last_pass is None else chosen.last_pass * gpus,
+        seen=None if chosen.capacity.last_pass is None else chosen.capacity.last_pass * gpus,
         per_gpu=chosen.max_connections_per_gpu,
-        provisional=chosen.provisional,
-        reason=chosen.reason,
-        binding=chosen.binding_resource,
-        created_at=chosen.created_at,
         objective_seconds=objective_seconds(chosen.objective),
-        measured_on=chosen.server,
+        plan=chosen,
     )
 
 

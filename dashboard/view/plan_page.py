@@ -1,17 +1,27 @@
 """The plan: the limit, why it is that, what the law expected beside what is seen now, and what if a server is lost."""
 
-import re
 from collections.abc import Sequence
 
 from dashboard.view import figures as f
 from dashboard.view.bars import knee
 from dashboard.view.facts import most, ordered
 from dashboard.view.fleet_rows import GAUGE_CELLS
-from dashboard.view.knees import Knee
 from dashboard.view.levels import slots_style
 from dashboard.view.lines import BLANK, Cell, Column, Line, Page, Span, cell, columns_for, header, line, row, wrapped
-from dashboard.view.plan_body import PlanBody, Resource, read
 from dashboard.view.world import ServerView, World
+from whisper_ops.plan_document import (
+    DESCRIPTORS,
+    GPU_BUSY,
+    GPU_MEMORY,
+    HOST_CPU,
+    HOST_MEMORY,
+    LATENCY,
+    POLLED_LAG,
+    SERVER_CORE,
+    Plan,
+    Resource,
+)
+from whisper_ops.plan_words import sure
 from whisper_ops.snapshot import GpuFigures, HostFigures
 
 _SERVERS = (
@@ -32,10 +42,6 @@ _RESOURCES = (
 )
 
 
-_AGE = re.compile(r"\bnewest (\d+(?:\.\d+)?) (second|minute|hour|day)s? old\b")
-_UNITS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
-
-
 def plan_page(world: World, name: str | None, width: int) -> Page:
     """The plan of the server `name`, or of the one nearest to its limit; and all servers' room."""
     planned = [server for server in world.servers if server.knee is not None]
@@ -48,7 +54,7 @@ def plan_page(world: World, name: str | None, width: int) -> Page:
         *_borrowed(world, name, about, width),
         *_answer(world, about, width),
         BLANK,
-        *_resources(world, about, width),
+        *_resources(about, width),
         BLANK,
         header(columns),
         *(_server_row(world, server, columns) for server in ordered(world, "state")),
@@ -67,11 +73,6 @@ def _borrowed(world: World, asked: str | None, about: ServerView, width: int) ->
     return [*wrapped(text, width, " ", "warn"), BLANK]
 
 
-def _aged(sentence: str, by: float) -> str:
-    """How sure a plan is, with the age of its newest level counted to this moment and not to when it was made."""
-    return _AGE.sub(lambda age: f"newest {f.duration(float(age[1]) * _UNITS[age[2]] + by)} old", sentence)
-
-
 def _no_plan(width: int) -> list[Line]:
     return [
         line(Span(" no measured limit", "title"), Span(" for any server here", "dim")),
@@ -84,43 +85,36 @@ def _no_plan(width: int) -> list[Line]:
 
 
 def _answer(world: World, server: ServerView, width: int) -> list[Line]:
-    plan = server.knee
-    assert plan is not None
-    said = _said(world, plan)
-    mark = "provisional: " if plan.provisional else ""
+    assert server.knee is not None
+    plan = server.knee.plan
+    answer = f" {'provisional: ' * plan.provisional}at most {server.knee.per_gpu} connections per GPU"
     lines = [
-        line(Span(f" {mark}at most {plan.per_gpu} connections per GPU", "warn" if plan.provisional else "title")),
-        *wrapped(f"for {server.name}, measured on {plan.measured_on or 'it'} "
+        line(Span(answer, "warn" if plan.provisional else "title")),
+        *wrapped(f"for {server.name}, measured on {plan.server or 'it'} "
                  f"{f.duration(world.now - plan.created_at)} ago", width, " ", "dim"),
         *wrapped(f"Why: {plan.reason.rstrip('.')}.", width, " "),
     ]  # fmt: skip
-    if plan.binding:
-        after = f"; after that {said.runner_up}" if said.runner_up else ""
-        lines += wrapped(f"Breaks first: {plan.binding}{after}.", width, " ")
-    for label, text in (("Sure?", _aged(said.sure, world.now - plan.created_at)), ("To be surer:", said.next_test)):
+    if plan.binding_resource:
+        after = f"; after that {plan.runner_up}" if plan.runner_up else ""
+        lines += wrapped(f"Breaks first: {plan.binding_resource}{after}.", width, " ")
+    for label, text in (("Sure?", sure(plan, world.now)), ("To be surer:", plan.next_test)):
         lines += wrapped(f"{label} {text}", width, " ", "dim") if text else []
-    if said.tiers:
-        lines += wrapped(" · ".join(f"{tier.name} {tier.connections}" for tier in said.tiers), width, " ", "note")
+    if plan.tiers:
+        lines += wrapped(" · ".join(f"{tier.name} {tier.connections}" for tier in plan.tiers), width, " ", "note")
     return lines
 
 
-def _said(world: World, plan: Knee) -> PlanBody:
-    found = next((record for record in world.plans if record.created_at == plan.created_at), None)
-    return read(found.body) if found is not None else PlanBody()
-
-
-def _resources(world: World, server: ServerView, width: int) -> list[Line]:
-    plan = server.knee
-    assert plan is not None
-    resources = _said(world, plan).resources
-    if not resources:
+def _resources(server: ServerView, width: int) -> list[Line]:
+    assert server.knee is not None
+    plan = server.knee.plan
+    if not plan.resources:
         return []
     columns = columns_for(_RESOURCES, width)
-    return [header(columns), *(_resource_row(resource, server, plan, columns) for resource in resources)]
+    return [header(columns), *(_resource_row(resource, server, plan, columns) for resource in plan.resources)]
 
 
-def _resource_row(resource: Resource, server: ServerView, plan: Knee, columns: Sequence[Column]) -> Line:
-    binds = resource.name == plan.binding
+def _resource_row(resource: Resource, server: ServerView, plan: Plan, columns: Sequence[Column]) -> Line:
+    binds = resource is plan.binds
     known = [bound for bound in (resource.low, resource.high) if bound is not None]
     low, high = (f.count(bound) for bound in known) if len(known) == 2 else ("", "")
     limit = f.count(resource.limit) if low == high else f"{low}–{high}"
@@ -129,8 +123,8 @@ def _resource_row(resource: Resource, server: ServerView, plan: Knee, columns: S
     cells: dict[str, Cell] = {
         "name": (Span(" ◀ " if binds else "   ", "warn"), Span(resource.name, "title" if binds else "")),
         "limit": cell(limit, "title" if binds else ""),
-        "now": cell(resource.shown(_now(resource, server))),
-        "expected": cell(resource.shown(expected), "dim"),
+        "now": cell(_shown(resource, _now(resource, server))),
+        "expected": cell(_shown(resource, expected), "dim"),
         "cap": cell(resource.cap_text, "dim"),
         "law": cell(resource.fix or resource.law, "note" if resource.fix else "dim"),
     }
@@ -144,16 +138,25 @@ def _now(resource: Resource, server: ServerView) -> float | None:
     gpus, host, said = server.answer.gpus, server.answer.host or HostFigures(), server.answer.figures
     used = None if host.memory_available_bytes is None else (host.memory_total_bytes or 0) - host.memory_available_bytes
     seen: dict[str, float | None] = {
-        "latency objective": said.lag_p95_seconds,
-        "lag p95": said.lag_p95_seconds,
-        "GPU busy": _times(most(gpu.busy_ratio for gpu in gpus), 100),
-        "GPU memory": _times(most(gpu.memory_used_bytes for gpu in gpus), 1e-9),
-        "server core": _times(host.front_cpu_ratio, 100),
-        "host CPU": _times(host.cpu_ratio, 100),
-        "host memory": _times(used, 1e-9),
-        "descriptors": host.open_descriptors,
+        LATENCY: said.lag_p95_seconds,
+        POLLED_LAG: said.lag_p95_seconds,
+        GPU_BUSY: _times(most(gpu.busy_ratio for gpu in gpus), 100),
+        GPU_MEMORY: _times(most(gpu.memory_used_bytes for gpu in gpus), 1e-9),
+        SERVER_CORE: _times(host.front_cpu_ratio, 100),
+        HOST_CPU: _times(host.cpu_ratio, 100),
+        HOST_MEMORY: _times(used, 1e-9),
+        DESCRIPTORS: host.open_descriptors,
     }
-    return seen.get(resource.name)
+    return seen.get(resource.kind)
+
+
+def _shown(resource: Resource, figure: float | None) -> str:
+    """A figure of a resource in its unit."""
+    if figure is None:
+        return f.UNKNOWN
+    if resource.unit == "s":
+        return f.seconds(figure)
+    return f"{f.number(figure)} {resource.unit}" if resource.unit in {"%", "GB"} else f.count(figure)
 
 
 def _times(value: float | None, factor: float) -> float | None:

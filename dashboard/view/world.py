@@ -11,7 +11,8 @@ import msgspec
 
 from dashboard.view.knees import DEFAULT_OBJECTIVE_SECONDS, Knee, knee_for
 from dashboard.view.trend import Rate, Trend
-from whisper_ops.history import EventRecord, PlanRecord
+from whisper_ops.history import EventRecord
+from whisper_ops.plan_document import Plan
 from whisper_ops.snapshot import Snapshot
 
 Mode = Literal["live", "paused", "replay"]
@@ -93,7 +94,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     """Standing ones first, newest first among each."""
     events: tuple[EventRecord, ...] = ()
     """Newest first."""
-    plans: tuple[PlanRecord, ...] = ()
+    plans: tuple[Plan, ...] = ()
     itself: SelfView = SelfView()
     recording: str | None = None
     """Where polls are written."""
@@ -147,7 +148,7 @@ class Board:
 
     def __init__(self, servers: Iterable[str] = ()) -> None:
         self._slots: dict[str, _Slot] = {name: _Slot() for name in servers}
-        self.plans: tuple[PlanRecord, ...] = ()
+        self.plans: tuple[Plan, ...] = ()
         self.alerts: tuple[AlertView, ...] = ()
         self.events: tuple[EventRecord, ...] = ()
 

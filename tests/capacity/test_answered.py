@@ -10,13 +10,13 @@ import pytest
 from capacity.load.orders import StreamResult
 from capacity.plan.build import make_plan
 from capacity.plan.evidence import Wanted
-from capacity.plan.shape import Plan
 from capacity.sweep.answered import Answered, answered, per_gpu, spread
 from capacity.sweep.readings import boil_down
 from tests.capacity.plan_history import level, written
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.histogram import BUCKETS
 from whisper_ops.history import History, LevelRecord
+from whisper_ops.plan_document import Plan
 from whisper_ops.snapshot import GpuFigures, ServerFigures, Snapshot
 
 

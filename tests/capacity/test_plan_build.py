@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from capacity.plan import Plan, Wanted, make_plan, record_of
+from capacity.plan import Wanted, make_plan
 from capacity.plan.terminal import headline
 from tests.capacity.plan_history import OBJECTIVE, level, written
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History
 from whisper_ops.objective import read_stored, readable
 from whisper_ops.objective.judgement import measures_of
+from whisper_ops.plan_document import Plan, record_of
 
 NOW = 10_000.0
 

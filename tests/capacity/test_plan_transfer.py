@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from capacity.plan.allowances import PORTS, stream_bytes_per_second
-from capacity.plan.transfer import SPEED, memory_of
+from capacity.plan.allowances import stream_bytes_per_second
+from capacity.plan.transfer import memory_of
 from tests.capacity.plan_history import level, written
 from tests.capacity.planner_cli import Done, whisper_ops
 from whisper_ops.errors import Exit
 from whisper_ops.history import History
+from whisper_ops.plan_document import PORTS, SPEED, TITLES
 
 GIB = 2**30
 # The published L4 line: 17.68 + 0.1736 N GiB; on an L40S it is 17.90 + 0.1734 N.
@@ -59,7 +60,7 @@ def test_with_its_speed_there_is_a_limit_with_a_wide_interval(capsys: pytest.Cap
     done = planned(capsys, db, "--gpu", "L40S", "--gpu-speed", "2.5", "--json")
     assert done.code == 0
     body = done.json
-    speed = next(row for row in body["resources"] if row["name"] == SPEED)
+    speed = next(row for row in body["resources"] if row["kind"] == SPEED)
     assert (speed["low"], speed["high"]) == (24 * 2.5 / 1.5, 28 * 2.5 * 1.5)
     assert speed["low"] <= 64 <= speed["high"]  # as published for the same server on an L40S
     assert body["provisional"]
@@ -98,7 +99,7 @@ def test_ports_tracking_and_network_stand_in_the_plan_and_a_proxy_is_not_taken_f
     settings = json.dumps({"host": host})
     db = written(tmp_path / "history.db", [level(16, True), level(24, False)], settings=settings)
     rows = {row["name"]: row for row in planned(capsys, db, "--json").json["resources"]}
-    assert rows[PORTS]["limit"] == 10
+    assert rows[TITLES[PORTS]]["limit"] == 10
     assert rows["connection tracking"]["limit"] == 65536
     body = planned(capsys, db, "--json").json
     assert body["capacity"]["last_pass"] == 16

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -9,6 +10,7 @@ from dashboard.view.chart import Chart, Charts, Series, steps
 from dashboard.view.world import AlertView, Board, SelfView, World
 from whisper_ops.history import EventRecord, PlanRecord
 from whisper_ops.identity import Identity
+from whisper_ops.plan_document import Plan, read_or_columns
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 
 NOW = 1_795_269_807.0
@@ -27,9 +29,14 @@ IDENTITY = Identity(
 BODY = {
     "schema": "whisper-ops/plan/1",
     "reason": "p95 lag passes 2.0 s between 20 and 22",
-    "sure": "identified from 9 valid levels, newest 2 days old; chance to pass: 18 → 99 %, 20 → 86 %, 22 → 4 %.",
+    "newest_evidence_at": NOW - 2 * 86400 - 60,
+    "levels": [
+        {"streams": 18, "repeats": 3, "passes": 3, "audit": "valid", "chance": 0.99},
+        {"streams": 20, "repeats": 3, "passes": 3, "audit": "valid", "chance": 0.86},
+        {"streams": 22, "repeats": 3, "passes": 0, "audit": "valid", "chance": 0.04},
+    ],
     "next_test": "one level at 84 for 5 minutes.",
-    "runner_up": "server core at 33, then GPU memory at 402",
+    "runner_up": "server core",
     "capacity": {"last_pass": 20, "first_fail": 22, "status": "identified"},
     "resources": [
         {"name": "latency objective", "unit": "s", "law": "soft minimum (0.031)", "cap_text": "2.0 s",
@@ -67,6 +74,12 @@ PLAN = PlanRecord(
     reason="p95 lag passes 2.0 s between 20 (last pass) and 22 (first fail); GPU step time binds. 90 % of 20.",
     body=msgspec.json.encode(BODY).decode(),
 )
+
+
+def plan_of(record: PlanRecord = PLAN, **changes: Any) -> Plan:
+    """The plan that a row of the history holds."""
+    return read_or_columns(msgspec.structs.replace(record, **changes))
+
 
 ALERTS = (
     AlertView(
@@ -218,7 +231,7 @@ _HOT = {
 def board() -> Board:
     """Five minutes of polls, a poll every ten seconds."""
     made = Board()
-    made.plans, made.alerts, made.events = (PLAN,), ALERTS, EVENTS
+    made.plans, made.alerts, made.events = (plan_of(),), ALERTS, EVENTS
     for step in range(31):
         at = NOW - 300 + 10 * step
         for poll in polls(at, late=step / 30):

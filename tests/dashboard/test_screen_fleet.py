@@ -6,7 +6,7 @@ import pytest
 from dashboard.view.fleet_page import FleetView, fleet_page
 from dashboard.view.knees import knee_for, objective_seconds
 from dashboard.view.world import Board
-from tests.dashboard.scenes import IDENTITY, NOW, PLAN, board, gpu, silence, snapshot, world
+from tests.dashboard.scenes import IDENTITY, NOW, board, gpu, plan_of, silence, snapshot, world
 
 
 def rows(width: int = 119, height: int = 60, **view: object) -> list[str]:
@@ -62,7 +62,7 @@ def test_without_a_plan_it_says_so() -> None:
 
 def test_a_provisional_limit_is_marked() -> None:
     fed = board()
-    fed.plans = (msgspec.structs.replace(PLAN, provisional=True),)
+    fed.plans = (plan_of(provisional=True),)
     assert "71/~72" in fleet_page(fed.world(NOW), FleetView(), 119).text
 
 
@@ -137,15 +137,15 @@ def test_silence_is_dated_from_its_first_poll() -> None:
 
 def test_a_plan_for_other_hardware_is_no_plan() -> None:
     polled = snapshot("asr-fra-01", NOW, (gpu(0, 7, 0.4),))
-    assert knee_for(polled, (PLAN,)) is not None
-    assert knee_for(polled, (msgspec.structs.replace(PLAN, gpu_name="NVIDIA L4"),)) is None
-    assert knee_for(polled, (msgspec.structs.replace(PLAN, model="tiny.en"),)) is None
+    assert knee_for(polled, (plan_of(),)) is not None
+    assert knee_for(polled, (plan_of(gpu_name="NVIDIA L4"),)) is None
+    assert knee_for(polled, (plan_of(model="tiny.en"),)) is None
 
 
 def test_the_own_plan_of_a_server_wins_over_a_newer_one_of_another() -> None:
     polled = snapshot("asr-fra-01", NOW, (gpu(0, 7, 0.4), gpu(1, 7, 0.4)))
-    other = msgspec.structs.replace(PLAN, server="elsewhere", created_at=NOW, max_connections_per_gpu=5)
-    knee = knee_for(polled, (PLAN, other))
+    other = plan_of(server="elsewhere", created_at=NOW, max_connections_per_gpu=5)
+    knee = knee_for(polled, (plan_of(), other))
     assert knee is not None
     assert knee.safe == 36, "over both of its GPUs"
 
@@ -195,7 +195,7 @@ def test_servers_of_several_hosts_keep_their_port_and_the_end_of_their_host() ->
 
 def test_the_servers_with_a_plan_are_counted_among_all_that_are_shown() -> None:
     fed = Board()
-    fed.plans = (PLAN,)
+    fed.plans = (plan_of(),)
     fed.feed(snapshot("planned", NOW, (gpu(0, 7, 0.4),)))
     other = snapshot("other", NOW, (gpu(0, 7, 0.4),))
     fed.feed(msgspec.structs.replace(other, identity=msgspec.structs.replace(IDENTITY, model="small")))

@@ -5,14 +5,14 @@ import time
 import msgspec
 import pytest
 
-from dashboard.view.plan_body import read
 from dashboard.view.plan_page import plan_page
 from dashboard.view.world import Board, World
 from tests.capacity.plan_history import level, written
-from tests.dashboard.scenes import IDENTITY, NOW, PLAN, gpu, silence, snapshot, world
+from tests.dashboard.scenes import IDENTITY, NOW, PLAN, gpu, plan_of, silence, snapshot, world
 from tests.support.servers import whisper_ops
 from whisper_ops.history import History, PlanRecord
 from whisper_ops.identity import IDENTITY_FIELDS
+from whisper_ops.plan_document import read
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def looked_at(plan: PlanRecord, streams: int) -> World:
     keys = {name: getattr(plan, name) for name in IDENTITY_FIELDS}
     polled = snapshot("asr-1:8000", now, (gpu(0, streams, 0.62),))
     board = Board()
-    board.plans = (plan,)
+    board.plans = (read(plan),)
     board.feed(msgspec.structs.replace(polled, identity=msgspec.structs.replace(IDENTITY, **keys)))
     return board.world(now)
 
@@ -75,7 +75,7 @@ def test_a_lost_server_and_where_its_connections_go() -> None:
 
 def test_where_there_is_room_it_says_how_much() -> None:
     board = Board()
-    board.plans = (PLAN,)
+    board.plans = (plan_of(),)
     board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
     board.feed(snapshot("b", NOW, (gpu(0, 3, 0.3),)))
     assert "● fits, 13 to spare" in plan_page(board.world(NOW), None, 119).text
@@ -83,7 +83,7 @@ def test_where_there_is_room_it_says_how_much() -> None:
 
 def test_a_provisional_plan_is_no_promise() -> None:
     board = Board()
-    board.plans = (msgspec.structs.replace(PLAN, provisional=True),)
+    board.plans = (plan_of(provisional=True),)
     board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
     assert "provisional: at most 18" in plan_page(board.world(NOW), None, 119).text
 
@@ -97,7 +97,7 @@ def test_without_a_plan_it_says_how_to_get_one() -> None:
 
 def test_a_silent_server_has_no_figures_of_now() -> None:
     board = Board()
-    board.plans = (PLAN,)
+    board.plans = (plan_of(),)
     board.feed(snapshot("a", NOW - 10, (gpu(0, 2, 0.3),)))
     board.feed(silence("a", NOW))
     lines = plan_page(board.world(NOW), "a", 119).text.splitlines()
@@ -107,9 +107,9 @@ def test_a_silent_server_has_no_figures_of_now() -> None:
 
 @pytest.mark.parametrize("body", ["", "{}", "[]", '{"resources": 3}', "not json"])
 def test_a_plan_of_another_version_still_says_its_limit(body: str) -> None:
-    assert read(body).resources == ()
+    assert plan_of(body=body).resources == ()
     board = Board()
-    board.plans = (msgspec.structs.replace(PLAN, body=body),)
+    board.plans = (plan_of(body=body),)
     board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
     assert "at most 18 connections per GPU" in plan_page(board.world(NOW), None, 119).text
 
@@ -117,7 +117,7 @@ def test_a_plan_of_another_version_still_says_its_limit(body: str) -> None:
 @pytest.mark.parametrize("width", [59, 79, 119])
 def test_a_server_without_a_plan_says_so_before_the_plan_of_another(width: int) -> None:
     board = Board()
-    board.plans = (PLAN,)
+    board.plans = (plan_of(),)
     board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
     other = snapshot("b", NOW, (gpu(0, 2, 0.3),))
     board.feed(msgspec.structs.replace(other, identity=msgspec.structs.replace(IDENTITY, model="small")))
@@ -127,12 +127,22 @@ def test_a_server_without_a_plan_says_so_before_the_plan_of_another(width: int) 
     assert "has no plan" not in plan_page(board.world(NOW), None, width).text
 
 
-@pytest.mark.parametrize(("then", "now"), [("1 second", "2 d 0 h"), ("2 days", "4 d 0 h"), ("1.5 hours", "2 d 1 h")])
-def test_the_age_of_the_newest_level_is_its_age_now_and_not_when_the_plan_was_made(then: str, now: str) -> None:
-    body = {"sure": f"identified from 9 valid levels, newest {then} old; chance to pass: 18 → 99 %."}
+@pytest.mark.parametrize(
+    ("before", "now"), [(1.0, "2 days"), (2 * 86400.0, "4 days"), (86000.0, "2 days"), (86400.0, "3 days")]
+)
+def test_the_age_of_the_newest_level_is_its_age_now_and_not_when_the_plan_was_made(before: float, now: str) -> None:
+    levels = [{"streams": 18, "repeats": 9, "passes": 9, "audit": "valid", "chance": 0.99}]
+    body = {"newest_evidence_at": PLAN.created_at - before, "levels": levels, "capacity": {"status": "identified"}}
     board = Board()
-    board.plans = (msgspec.structs.replace(PLAN, body=msgspec.json.encode(body).decode()),)
+    board.plans = (plan_of(body=msgspec.json.encode(body | {"sure": "newest 1 second old"}).decode()),)
     board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
     text = plan_page(board.world(NOW), None, 119).text
     assert "2 d 0 h ago" in text
-    assert f"Sure? identified from 9 valid levels, newest {now} old; chance to pass: 18 → 99 %." in text
+    assert f"Sure? identified from 9 valid levels, newest {now} old; chance to pass: 18 → 99%" in text
+
+
+def test_a_plan_that_kept_only_words_keeps_them() -> None:
+    board = Board()
+    board.plans = (plan_of(body=msgspec.json.encode({"sure": "as sure as it was"}).decode()),)
+    board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
+    assert "Sure? as sure as it was" in plan_page(board.world(NOW), None, 119).text

@@ -20,7 +20,7 @@ from dashboard.view.fleet_page import FleetView, fleet_page
 from dashboard.view.server_page import server_page
 from dashboard.view.world import Board
 from dashboard.writer import HistoryWriter
-from tests.dashboard.scenes import PLAN, gpu, silence, snapshot
+from tests.dashboard.scenes import PLAN, gpu, plan_of, silence, snapshot
 from tests.dashboard.test_app_keys import screen_text
 from whisper_ops.errors import UserError
 from whisper_ops.history import AlertRecord, EventRecord, History
@@ -88,9 +88,7 @@ def live(moment: float) -> Board:
     for poll in night():
         if poll.at <= moment:
             board.feed(poll)
-    board.plans = tuple(
-        plan for plan in (msgspec.structs.replace(PLAN, created_at=NIGHT + 600),) if plan.created_at <= moment
-    )
+    board.plans = tuple(plan for plan in (plan_of(created_at=NIGHT + 600),) if plan.created_at <= moment)
     return board
 
 

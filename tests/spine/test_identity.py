@@ -6,11 +6,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from capacity.plan.key import Key, key_of
+from capacity.plan.key import key_of
 from capacity.plan.polls import read_polls
 from tests.capacity.plan_history import sweep
 from whisper_ops.history import History, PlanRecord, SweepRecord
 from whisper_ops.identity import IDENTITY_FIELDS, Identity, differing
+from whisper_ops.plan_key import Key
 from whisper_ops.snapshot import ServerFigures, Snapshot
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from whisper_ops.units import Length
 if TYPE_CHECKING:
     from capacity.fleet.price import Price
     from capacity.fleet.size import Demand
-    from capacity.plan import Plan
+    from whisper_ops.plan_document import Plan
 
 _AT_MOST = "the limit is a lower bound, so a GPU may carry more, and the fleet be smaller; measure higher levels first"
 _MEASURED = (
@@ -261,7 +261,7 @@ def _plan_on_paper(options: dict[str, Any]) -> int:
 
 def _store(path: Path, plan: "Plan") -> None:
     """Keep the plan; a history that may only be read still gets its answer."""
-    from capacity.plan import record_of
+    from whisper_ops.plan_document import record_of
 
     try:
         with History.writing(path) as history:

@@ -192,6 +192,8 @@ class PlanRecord(RanRecord, frozen=True, kw_only=True):
     last_pass: int | None = None
     first_fail: int | None = None
     binding_resource: str | None = None
+    binding_kind: str | None = None
+    """The same as data: a kind of `whisper_ops.plan_document`."""
     reason: str
     body: str
     """The whole plan, as the JSON that `plan --json` prints."""

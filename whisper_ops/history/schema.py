@@ -85,6 +85,14 @@ def m007_alert_figures(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def m008_binding_kind(db: Database) -> None:
+    """What binds as a kind, which does not change with what people call it."""
+    db.execute("ALTER TABLE plan ADD COLUMN binding_kind TEXT")
+    for title, kind in _BINDING:
+        db.execute("UPDATE plan SET binding_kind = ? WHERE binding_resource = ?", [kind, title])
+
+
 def _rollup(kind: str, tier: str, metrics: tuple[str, ...]) -> str:
     """One rollup table: for each metric how often it was known, and its sum, least, greatest and last value."""
     gpu = "gpu_id INTEGER NOT NULL, " if kind == "gpu" else ""
@@ -335,8 +343,24 @@ _SEVENTH = (
     # The one kind that screens treat apart, since its figure only grows. The limits of older alerts are not known.
     "UPDATE alert SET figure = 'silent_seconds' WHERE instr(sentence, server || ': no answer for ') = 1",
 )
+_BINDING = (
+    ("latency objective", "latency"),
+    ("lag p95 (polls)", "polled_lag"),
+    ("GPU step time", "step_time"),
+    ("GPU busy", "gpu_busy"),
+    ("GPU memory", "gpu_memory"),
+    ("server core", "server_core"),
+    ("host CPU", "host_cpu"),
+    ("host memory", "host_memory"),
+    ("set-up time", "setup_time"),
+    ("descriptors", "descriptors"),
+    ("connection tracking", "connection_tracking"),
+    ("network", "network"),
+)
+"""What resources were called when plans kept only that."""
 
 ADDED = {
+    "plan.binding_kind": "the same as a kind: latency, gpu_memory, host_cpu, …",
     "alert.figure": "what the rule looks at, as in the file of rules",
     "alert.last_value": "of that figure",
     "alert.over_limit": "the rule's limit, where too much is bad",

@@ -1,0 +1,32 @@
+"""What the streams of the first level that failed were waiting for."""
+
+from capacity.plan.evidence import Evidence
+from whisper_ops.history import LevelRecord
+from whisper_ops.objective.findings import OtherLoad
+from whisper_ops.objective.judgement import findings_of
+from whisper_ops.plan_document import HOST_CPU, SERVER_CORE, STEP_TIME, Busy, Capacity
+
+_BUSY = 0.9
+"""From this share on, a processor that does one thing at a time is what the streams wait for."""
+
+
+def first_failed(evidence: Evidence) -> LevelRecord:
+    """The smallest level that missed the objective."""
+    return min((level for level in evidence.counted if not level.passed), key=lambda level: level.streams)
+
+
+def waited_for(evidence: Evidence, capacity: Capacity) -> Busy | None:
+    """What was busy where the objective was missed first; None: nothing that was measured, or it was never missed."""
+    if capacity.status != "identified" or not evidence.levels:
+        return None
+    level = first_failed(evidence)
+    shares = {
+        SERVER_CORE: level.front_cpu_ratio,
+        STEP_TIME: level.server_busy_ratio,
+        HOST_CPU: level.host_cpu_ratio,
+    }
+    if any(isinstance(finding, OtherLoad) for finding in findings_of(level)):
+        shares.pop(HOST_CPU)  # not the server's doing
+    known = {kind: share for kind, share in shares.items() if share is not None and share >= _BUSY}
+    kind = max(known, key=lambda kind: known[kind], default=None)
+    return None if kind is None else Busy(kind, known[kind])
