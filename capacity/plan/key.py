@@ -42,6 +42,7 @@ def key_of(sweep: SweepRecord, levels: Sequence[LevelRecord] = ()) -> Key:
         duty_cycle=sweep.duty_cycle,
         arrivals=sweep.arrivals,
         corpus=sweep.corpus,
+        pause_share=sweep.pause_share,
         objective=sweep.objective,
     )
 

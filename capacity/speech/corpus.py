@@ -16,11 +16,14 @@ from platformdirs import user_cache_path
 
 from capacity.speech.audio import Samples, read_audio
 from capacity.speech.normal import equal_runs, normalise
+from capacity.speech.pauses import silent_share
 from whisper_ops.errors import UserError
 
 RATE = 16000
 """Hertz at which clips are held; what every server of this kind takes."""
 
+PAUSE_SECONDS = 0.4
+"""Between two clips of somebody who is always on."""
 _AUDIO = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a")
 _ENCODING = "utf-8-sig"
 """UTF-8, whether or not an editor put a mark before it."""
@@ -32,6 +35,11 @@ _SILENT = 33
 """A peak below, a thousandth of full scale, is no speech."""
 _OUTLAST_SECONDS = 0.5
 """So far beyond their sound word times may lie: offline passes round, and pad."""
+
+
+def pause_seconds(clip_seconds: float, duty_cycle: float) -> float:
+    """The silence after a clip of so many seconds, of somebody who speaks for such a share of the time."""
+    return max(clip_seconds * (1 - duty_cycle) / duty_cycle, PAUSE_SECONDS)
 
 
 class TimedWord(msgspec.Struct, frozen=True):
@@ -85,6 +93,11 @@ class Corpus(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """The folder's name and the content hash: what a sweep's row keeps."""
         return f"{self.folder.name}@{self.content}"
+
+    def pause_share(self, duty_cycle: float = 1.0) -> float | None:
+        """The share of the time in which nobody speaks when this is played: pauses in clips and after them."""
+        share = silent_share(((c.samples, pause_seconds(c.seconds, duty_cycle)) for c in self.clips), RATE)
+        return None if share is None else round(share, 3)
 
 
 class Source(msgspec.Struct, frozen=True):

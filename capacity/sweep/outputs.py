@@ -5,6 +5,7 @@ from pathlib import Path
 
 from capacity.load.voice import REEL_SECONDS
 from capacity.speech.corpus import Corpus
+from capacity.speech.playlist import is_cut
 from whisper_ops.errors import UserError
 
 
@@ -36,7 +37,7 @@ def check_lengths(corpus: Corpus, seconds: float) -> str | None:
     """
     room = min(seconds, REEL_SECONDS)
     lengths = sorted(clip.seconds for clip in corpus.clips)
-    too_long = sum(length > room for length in lengths)
+    too_long = sum(length > room and not is_cut(length, room) for length in lengths)
     if too_long == len(lengths):
         raise UserError(
             f"the shortest clip of {corpus.folder} lasts {lengths[0]:.1f} s, and a stream says whole clips of at most "

@@ -31,6 +31,7 @@ def record_for(
         duty_cycle=shape.duty_cycle,
         arrivals=shape.arrivals,
         corpus=corpus.name,
+        pause_share=corpus.pause_share(shape.duty_cycle),
         objective=objective.canonical,
         settings=encoded(settings),
     )

@@ -54,6 +54,7 @@ def render(outcome: Outcome) -> str:
     played = (
         f"{sweep.protocol} streams, {sweep.chunk_seconds * 1e3:.0f} ms chunks, arrivals {sweep.arrivals}, "
         f"duty cycle {sweep.duty_cycle:g}, speech {sweep.corpus}"
+        + ("" if sweep.pause_share is None else f", pauses {sweep.pause_share:.0%} of the time")
     )
     lines = (runs, played, f"objective: {readable(sweep.objective)}")
     parts = [f"<h1>Load test of {escape(sweep.server)}</h1>", f"<p>{'<br>'.join(map(escape, lines))}</p>"]

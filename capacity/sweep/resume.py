@@ -15,7 +15,7 @@ from whisper_ops.objective.judgement import is_evidence
 
 _FRESH_SECONDS = 24 * 3600.0
 """An older sweep says little about the server of today."""
-_SAME = ("server", "gpus", "protocol", "chunk_seconds", "duty_cycle", "arrivals", "corpus", "objective")
+_SAME = ("server", "gpus", "protocol", "chunk_seconds", "duty_cycle", "arrivals", "corpus", "pause_share", "objective")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,8 +10,9 @@ import msgspec
 from platformdirs import user_cache_path
 
 from capacity.clients import PROTOCOLS, check_protocol
-from capacity.speech.maker import Progress, make_default
+from capacity.speech.maker import Style, make_default
 from capacity.speech.tones import make_tones
+from capacity.speech.word_times import Progress
 from whisper_ops import trust
 from whisper_ops.addresses import parsed, shown
 from whisper_ops.answers import MAX_JSON_BYTES, Answer, UnreadableAnswer
@@ -134,7 +135,7 @@ def _challenge(answer: Answer) -> str:
     return str(answer.headers.get("www-authenticate", "")).lower()
 
 
-async def speech_for(target: Target, progress: Progress) -> Path:
+async def speech_for(target: Target, progress: Progress, style: Style = "sentences") -> Path:
     """The corpus to play when none is named: real speech, or to a simulated server the tones that it hears.
 
     Either is made where it is missing.
@@ -144,5 +145,7 @@ async def speech_for(target: Target, progress: Progress) -> Path:
     """
     first = await reach(target)
     if first.identity is not None and first.identity.simulated:
+        if style != "sentences":
+            raise UserError(f"--style {style} is real speech, and {target.name} is simulated: it hears tones alone")
         return await asyncio.to_thread(make_tones, user_cache_path("whisper-ops") / "tones")
-    return await asyncio.to_thread(make_default, progress)
+    return await asyncio.to_thread(make_default, progress, style)

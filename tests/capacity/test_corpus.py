@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from capacity.speech import corpus, maker
+from capacity.speech import corpus, maker, word_times
 from capacity.speech.audio import read_audio, resample, write_wav
 from capacity.speech.corpus import RATE, Source, TimedWord, WordTimes, find_sources, load, tokens_of
 from tests.capacity.double import coded_corpus
@@ -233,7 +233,7 @@ def test_tokens_take_the_time_of_the_words_they_come_from() -> None:
 
 def test_words_heard_otherwise_share_the_time_between_their_neighbours() -> None:
     heard = [TimedWord("the", 0.0, 0.2), TimedWord("end", 0.2, 0.5), TimedWord("call", 1.0, 1.4)]
-    words = maker.align("The invoice number call.", heard, seconds=1.5)
+    words = word_times.align("The invoice number call.", heard, seconds=1.5)
     assert [word.word for word in words] == ["The", "invoice", "number", "call."]
     assert [word.end for word in words] == pytest.approx([0.2, 0.6, 1.0, 1.4])
     assert all(a.end <= b.end for a, b in pairwise(words))

@@ -96,6 +96,7 @@ WITH = {
 def harmless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands that would go on for good end where their options are read."""
     import capacity.speech.maker
+    import capacity.speech.word_times
     import server.front.run
     import whisper_ops.cli.demo
 
@@ -105,7 +106,8 @@ def harmless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(whisper_ops.cli.demo, "_check_installed", stop)
     monkeypatch.setattr(server.front.run, "serve", lambda *_, **__: None)
     monkeypatch.setattr(capacity.speech.maker, "make", lambda *_: None)
-    monkeypatch.setattr(capacity.speech.maker, "add_times", lambda *_: None)
+    monkeypatch.setattr(capacity.speech.maker, "make_from", lambda *_: None)
+    monkeypatch.setattr(capacity.speech.word_times, "add_times", lambda *_: None)
     monkeypatch.setattr(capacity.speech.maker, "is_made", lambda *_: True)
 
 

@@ -116,6 +116,13 @@ def command() -> None:
     type=click.Path(path_type=Path),
     help="Speech to play; by default `corpus make`'s, made where it is missing.",
 )
+@click.option(
+    "--style",
+    type=click.Choice(["sentences", "passages"]),
+    default="sentences",
+    show_default=True,
+    help="Without --corpus: which of `corpus make`'s speech; passages are read almost without a pause.",
+)
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a report with pictures.")
 @click.option("--transcripts", type=click.Path(path_type=Path, file_okay=False), help="Write what each stream got.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write what --json prints, too.")
@@ -126,6 +133,7 @@ def command() -> None:
 @ca_option
 @combinations(
     Excludes("search", ("levels",), "a search chooses its levels itself"),
+    Excludes("corpus_folder", ("style",), "it is speech of its own"),
     *(Needs(option, ("search",)) for option in ("tolerance", "max_levels", "max_streams")),
 )
 def run(
@@ -161,7 +169,7 @@ def run(
     folder = given["corpus_folder"]
     if folder is None:
         with ClipProgress() as progress:
-            folder = asyncio.run(speech_for(target, progress.show))
+            folder = asyncio.run(speech_for(target, progress.show, given["style"]))
     speech = corpus.load(folder)
     narration = console.narration()
     held = given["soak"] or 0.0

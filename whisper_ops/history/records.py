@@ -47,6 +47,8 @@ class SweepRecord(RanRecord, frozen=True, kw_only=True):
     arrivals: str = "spread"
     corpus: str
     """Name and content hash of the speech that was played."""
+    pause_share: float | None = None
+    """The share of the time in which nobody spoke, as the speech was played; None: not known."""
     objective: str
     settings: str = "{}"
     """JSON: everything else that a resumed sweep must repeat."""

@@ -93,6 +93,12 @@ def m008_binding_kind(db: Database) -> None:
         db.execute("UPDATE plan SET binding_kind = ? WHERE binding_resource = ?", [kind, title])
 
 
+@migrations()
+def m009_pause_share(db: Database) -> None:
+    """How much of the time the speech of a sweep pauses: what is read without a pause costs a server more."""
+    db.execute("ALTER TABLE sweep ADD COLUMN pause_share REAL")
+
+
 def _rollup(kind: str, tier: str, metrics: tuple[str, ...]) -> str:
     """One rollup table: for each metric how often it was known, and its sum, least, greatest and last value."""
     gpu = "gpu_id INTEGER NOT NULL, " if kind == "gpu" else ""
@@ -365,6 +371,7 @@ ADDED = {
     "alert.last_value": "of that figure",
     "alert.over_limit": "the rule's limit, where too much is bad",
     "alert.under_limit": "the rule's limit, where too little is bad",
+    "sweep.pause_share": "share of the time in which nobody spoke; NULL: it was not looked at",
     "stream.replica": "host and port that /connect handed out; NULL for streams that connected directly",
     "server_identity.setup_min_seconds": "the slowest and fastest set-up since then",
     "server_identity.reading_error": "why GPUs could not be read",
