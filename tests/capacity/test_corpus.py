@@ -204,7 +204,7 @@ def test_the_default_folder_is_the_user_s_cache_or_what_the_environment_names(mo
 def test_the_default_corpus_is_made_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WHISPER_OPS_CORPUS", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(maker, "sentences", lambda: ["Hello, this is a test."])
+    monkeypatch.setattr(maker, "sentences", lambda _: ["Hello, this is a test."])
     said: list[str] = []
     folder = maker.make_default(lambda what, done, total: said.append(what))
     assert len(load(folder).clips) == 1
