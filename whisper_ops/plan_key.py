@@ -1,7 +1,7 @@
 """What was measured, exactly: levels whose keys differ are never put together.
 
 Chunk size, duty cycle and clip length each moved a published knee by a factor of two or more, so they are keys as
-much as the GPU and the model are.
+much as the GPU and the model are; so is the share of pauses in the speech.
 """
 
 import re
@@ -25,6 +25,7 @@ class Key(Identity, frozen=True, kw_only=True):
     duty_cycle: float | None = None
     arrivals: str | None = None
     corpus: str | None = None
+    pause_share: float | None = None
     objective: str = ""
 
     TEXT_LIMIT: ClassVar[int | None] = None  # an objective is longer than a name may be
@@ -61,7 +62,8 @@ class Key(Identity, frozen=True, kw_only=True):
         """How the load was played; ordinary production is what its clients made of it."""
         if self.chunk_seconds is None or self.duty_cycle is None:
             return "whatever clients did"
+        pauses = "" if self.pause_share is None else f", pauses {self.pause_share:.0%}"
         return (
             f"{self.protocol}, {self.chunk_seconds * 1000:.0f} ms chunks, duty cycle {self.duty_cycle:.0%}, "
-            f"{self.arrivals} arrivals"
+            f"{self.arrivals} arrivals{pauses}"
         )

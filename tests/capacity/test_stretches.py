@@ -162,6 +162,7 @@ def test_less_duty_is_more_pause(tmp_path: Path) -> None:
     always, rarely = speech.pause_share(), speech.pause_share(0.2)
     assert always is not None
     assert rarely is not None
+    assert rarely is not None
     assert rarely == pytest.approx(0.8, abs=0.05)
     assert always < rarely
 
