@@ -1,19 +1,19 @@
 """What the front process and a worker say to each other, and how it travels.
 
-Frames over a Unix socket pair: four bytes of length, then one MessagePack document, a tagged struct. Sending never
+Frames (`whisper_ops.framing`) over a Unix socket pair, each one MessagePack document, a tagged struct. Sending never
 blocks and never pickles: messages gather for a few milliseconds and leave in one write, so that 400 streams cost a few
 hundred system calls a second and not thousands.
 """
 
 import asyncio
-import struct
 from collections.abc import Callable
 from typing import cast
 
 import msgspec
 
+from whisper_ops.framing import Frames, frame
+
 FLUSH_SECONDS = 0.004
-_LENGTH = struct.Struct("<I")
 
 
 class Message(msgspec.Struct, tag_field="t", array_like=True, gc=False):
@@ -238,7 +238,7 @@ class Channel(asyncio.Protocol):
         self._decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(kind)
         self._encoder = msgspec.msgpack.Encoder()
         self._on_message, self._on_lost = on_message, on_lost
-        self._buffer = bytearray()
+        self._frames = Frames()
         self._outgoing: list[bytes] = []
         self._transport: asyncio.Transport | None = None
 
@@ -248,18 +248,8 @@ class Channel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Cut the bytes into messages; the event loop calls this."""
-        buffer = self._buffer
-        buffer += data
-        at = 0
-        while len(buffer) - at >= 4:
-            (length,) = _LENGTH.unpack_from(buffer, at)
-            if len(buffer) - at - 4 < length:
-                break
-            message = self._decoder.decode(bytes(buffer[at + 4 : at + 4 + length]))
-            at += 4 + length
-            self._on_message(message)
-        if at:
-            del buffer[:at]
+        for body in self._frames.cut(data):
+            self._on_message(self._decoder.decode(body))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
         """Tell the owner; the event loop calls this."""
@@ -270,10 +260,9 @@ class Channel(asyncio.Protocol):
         """Queue a message; it leaves within `FLUSH_SECONDS`. After the other end is gone it goes nowhere."""
         if self._transport is None:
             return
-        body = self._encoder.encode(message)
         if not self._outgoing:
             asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
-        self._outgoing.append(_LENGTH.pack(len(body)) + body)
+        self._outgoing.append(frame(self._encoder.encode(message)))
 
     def flush(self) -> None:
         """Write what has gathered."""

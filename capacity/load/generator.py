@@ -1,7 +1,7 @@
 """A generator process: `python -m capacity.load.generator` takes orders on stdin and answers on stdout.
 
 A process of its own, so that the live table, the polls of the server and the measuring of words never disturb the pace.
-Frames are four bytes of length and MessagePack. End of stdin ends the process: it never outlives the load test.
+Frames (`whisper_ops.framing`) hold MessagePack. End of stdin ends the process: it never outlives the load test.
 """
 
 import asyncio
@@ -37,25 +37,11 @@ from capacity.speech import corpus as corpora
 from capacity.speech.corpus import Corpus
 from capacity.speech.normal import normalise
 from whisper_ops.errors import UserError
+from whisper_ops.framing import frame, read_frame
 
 _LATE_TEXT_SECONDS = 10.0
 """How long the text of a block's last words may take to be counted in it."""
 _decoder = msgspec.msgpack.Decoder(Down)
-
-
-def frame(message: object) -> bytes:
-    """A message as it goes through the pipe."""
-    body = msgspec.msgpack.encode(message)
-    return len(body).to_bytes(4, "big") + body
-
-
-async def read_frame(reader: asyncio.StreamReader) -> bytes | None:
-    """The next message's body; None at the end."""
-    try:
-        length = int.from_bytes(await reader.readexactly(4), "big")
-        return await reader.readexactly(length)
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return None
 
 
 class Generator:
@@ -84,7 +70,7 @@ class Generator:
             self._running.cancel()
 
     def _tell(self, message: Up) -> None:
-        self._write(frame(message))
+        self._write(frame(msgspec.msgpack.encode(message)))
 
     def _load(self, folder: Path) -> None:
         try:

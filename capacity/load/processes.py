@@ -11,9 +11,9 @@ from typing import Self
 
 import msgspec
 
-from capacity.load.generator import frame, read_frame
 from capacity.load.orders import Block, Broke, Finished, LevelOrder, Load, Loaded, Progress, Run, Stop, Up
 from whisper_ops.errors import UserError
+from whisper_ops.framing import frame, read_frame
 
 _STOP_SECONDS = 10.0
 _decoder = msgspec.msgpack.Decoder(Up)
@@ -116,7 +116,7 @@ class Generators:
 
 def _tell(process: Process, message: object) -> None:
     assert process.stdin is not None
-    process.stdin.write(frame(message))
+    process.stdin.write(frame(msgspec.msgpack.encode(message)))
 
 
 async def _hear(process: Process) -> Up:

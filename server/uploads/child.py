@@ -1,15 +1,14 @@
 """The process that decodes one uploaded file: `python -m server.uploads.child MAX_SECONDS`, file in, samples out.
 
-Standard input is the file, which can be sought in. Standard output is a row of messages: four bytes of length, one of
-kind, then samples (`A`: 16 bits, 16 kHz, mono), or at the end nothing (`Z`) or a sentence for the user (`E`). Sentences
-are about the file alone: FFmpeg's own words could tell what there is on this machine.
+Standard input is the file, which can be sought in. Standard output is a row of frames (`whisper_ops.framing`): one byte
+of kind, then samples (`A`: 16 bits, 16 kHz, mono), or at the end nothing (`Z`) or a sentence for the user (`E`).
+Sentences are about the file alone: FFmpeg's own words could tell what there is on this machine.
 """
 
 import importlib
 import itertools
 import os
 import pkgutil
-import struct
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -18,9 +17,9 @@ import av
 from av.audio.resampler import AudioResampler
 
 from server.uploads import containers, sandbox
+from whisper_ops import framing
 
 RATE = 16000
-_HEADER = struct.Struct("<IB")
 _PIECE_BYTES = 64 << 10
 _FAULTS = 200
 """Packets that cannot be decoded before a file counts as damaged."""
@@ -61,7 +60,7 @@ class Window:
 
 
 def _say(kind: bytes, body: bytes = b"") -> None:
-    message = _HEADER.pack(len(body), kind[0]) + body
+    message = framing.frame(kind + body)
     while message:
         message = message[os.write(1, message) :]
 

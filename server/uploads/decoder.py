@@ -7,16 +7,16 @@ and kinds are checked.
 import contextlib
 import os
 import select
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 from typing import BinaryIO
 
+from whisper_ops.framing import HEADER_BYTES, body_bytes
+
 SILENT_SECONDS = 60.0
 """A process that gives no sound for so long, while it is waited for, is ended."""
-_HEADER = struct.Struct("<IB")
 _MOST_BYTES = 64 << 10
 _MOST_SENTENCE = 300
 
@@ -54,16 +54,21 @@ class Decoder:
             DecodeError: the file cannot be decoded.
         """
         self._deadline = time.monotonic() + SILENT_SECONDS
-        header = self._exactly(_HEADER.size)
-        size, kind = _HEADER.unpack(header) if len(header) == _HEADER.size else (0, 0)
-        body = self._exactly(size) if size <= _MOST_BYTES else b""
-        if kind == ord("A") and body and len(body) == size and not size % 2:
+        kind, body = self._message()
+        if kind == b"A" and body and not len(body) % 2:
             return body
-        if kind == ord("Z") and not size:
+        if kind == b"Z" and not body:
             return b""
-        if kind == ord("E") and 0 < size <= _MOST_SENTENCE:
+        if kind == b"E" and 0 < len(body) <= _MOST_SENTENCE:
             raise DecodeError(body.decode(errors="replace"))
         raise DecodeError("the file takes too much time or memory to decode, or is damaged")
+
+    def _message(self) -> tuple[bytes, bytes]:
+        """Kind and body; no kind where the process did not send a whole message of a length that may be."""
+        header = self._exactly(HEADER_BYTES)
+        size = body_bytes(header) if len(header) == HEADER_BYTES else 0
+        said = self._exactly(size) if size <= _MOST_BYTES + 1 else b""
+        return (said[:1], said[1:]) if len(said) == size else (b"", b"")
 
     def _exactly(self, size: int) -> bytes:
         """So many bytes; fewer when the process has ended or the time is up."""
