@@ -13,6 +13,7 @@ from dashboard.beside import Beside
 from whisper_ops import trust
 from whisper_ops.answers import MAX_REPLY_BYTES, fetch
 from whisper_ops.errors import UserError
+from whisper_ops.formatting import counted
 
 _DEADLINE_SECONDS = 10.0
 
@@ -57,7 +58,7 @@ class Admin:
     async def limit(self, server: str, connections: int) -> str:
         """Set the slots of each GPU. Returns a sentence."""
         await self._call("PUT", server, "/admin/limits", {"max_connections_per_gpu": connections})
-        return f"{server} now admits {connections} streams per GPU"
+        return f"{server} now admits {counted(connections, 'stream')} per GPU"
 
     def beside(self, command: str, server: str, *arguments: str) -> Beside:
         """A whisper-ops command about a server, in a process of its own; it bears the same token as the polls."""

@@ -41,6 +41,7 @@ from dashboard.widgets.bar import Bar
 from dashboard.widgets.driver import QuickDriver
 from dashboard.widgets.sheet import Sheet
 from whisper_ops.errors import UserError
+from whisper_ops.formatting import plural_of
 
 REPAINT_SECONDS = 0.5
 _REFRESH_SECONDS = 5.0
@@ -181,7 +182,7 @@ class DashApp(App[None]):
         if handler is None:
             command = named(name)
             where = " and the ".join(command.pages) if command else ""
-            self.tell(f"{name} works on the {where} page{'s' * (' ' in where)}")
+            self.tell(f"{name} works on the {where} {plural_of(len(command.pages) if command else 1, 'page')}")
             return
         try:
             handler(argument)

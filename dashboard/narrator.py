@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from dashboard.poller import Fleet
+from whisper_ops.formatting import counted
 from whisper_ops.snapshot import Snapshot
 
 Say = Callable[[str], None]
@@ -47,7 +48,7 @@ class Narrator:
         if name in self._silent:
             _, since, polls = self._silent.pop(name)
             seconds = time.monotonic() - since
-            self._say(f"{name} answers again after {seconds:.0f} s; {_count(polls, 'poll')} failed")
+            self._say(f"{name} answers again after {seconds:.0f} s; {counted(polls, 'poll')} failed")
 
     def _failed(self, snapshot: Snapshot) -> None:
         self.failures_total += 1
@@ -63,8 +64,4 @@ class Narrator:
         """All of it in one line, since `began` (monotonic seconds)."""
         seconds = time.monotonic() - began
         failed = f", {self.failures_total} of them failed" if self.failures_total else ""
-        return f"{_count(self.polls_total, 'poll')}{failed}, in {seconds:.0f} s"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+        return f"{counted(self.polls_total, 'poll')}{failed}, in {seconds:.0f} s"

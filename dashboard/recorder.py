@@ -16,6 +16,7 @@ from dashboard.settings import Watch
 from dashboard.systemd import Notify
 from dashboard.writer import WRITER_STOPPED, HistoryWriter
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.formatting import counted
 from whisper_ops.history import EventRecord
 from whisper_ops.snapshot import Snapshot
 
@@ -85,11 +86,14 @@ class Recorder:
                 await asyncio.gather(*helpers, return_exceptions=True)
                 self._keep_alerts(writer)
                 self._event(writer, "recorder_stopped", self._narrator.summary(began))
-        self._say(f"recorded {self._narrator.summary(began)}; {writer.written_total} rows of polls and events")
+        self._say(
+            f"recorded {self._narrator.summary(began)}; {counted(writer.written_total, 'row')} of polls and events"
+        )
         if writer.set_aside_total:
-            self._say(f"{writer.set_aside_total} rows could not be stored and were set aside")
+            self._say(f"{counted(writer.set_aside_total, 'row')} could not be stored, and set aside")
         if writer.unwritten:
-            self._say(f"{writer.unwritten} rows are lost: {writer.note or f'{self._path} took no rows for too long'}")
+            why = writer.note or f"{self._path} took no rows for too long"
+            self._say(f"{counted(writer.unwritten, 'row is lost', 'rows are lost')}: {why}")
         return self._exit() if writer.failure is None and not writer.unwritten else Exit.NO
 
     def _tell_of_failure(self, writer: HistoryWriter) -> None:
@@ -154,12 +158,13 @@ class Recorder:
         if self._notify.watchdog_seconds is None:
             return
         while writer.alive:
-            self._notify.alive(f"{self._narrator.live} servers answer, {writer.written_total} rows written")
+            live, rows = counted(self._narrator.live, "server"), counted(writer.written_total, "row")
+            self._notify.alive(f"{live} reached, {rows} written")
             await asyncio.sleep(self._notify.watchdog_seconds)
 
     def _what(self) -> str:
         count = len(self._watch.servers)
-        servers = self._watch.servers[0].label if count == 1 else f"{count} servers"
+        servers = self._watch.servers[0].label if count == 1 else counted(count, "server")
         return f"recording {servers} into {self._path}, each {self._watch.poll.interval_seconds:g} s"
 
     def _event(self, writer: HistoryWriter, kind: str, detail: str) -> None:

@@ -12,6 +12,7 @@ from typing import Self
 
 from dashboard.reader import inode
 from whisper_ops.errors import UserError
+from whisper_ops.formatting import counted
 from whisper_ops.history import AlertRecord, EventRecord, History, Retention
 from whisper_ops.history.lock import WriterLock
 from whisper_ops.history.repair import is_sqlite, repair
@@ -278,7 +279,7 @@ class HistoryWriter:
             self._take_off(batch)
             self.written_total += len(batch)
             if self.note is not None:
-                lost = f"; {self.dropped_total} polls were lost" if self.dropped_total else ""
+                lost = f"; {counted(self.dropped_total, 'poll')} lost" if self.dropped_total else ""
                 self._say(f"the history {self.path} takes rows again{lost}")
                 self.note = None
             self._changed.notify_all()

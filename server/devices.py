@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from whisper_ops.errors import UserError
+from whisper_ops.formatting import counted
 
 DeviceKind = Literal["cpu", "cuda", "sim"]
 
@@ -56,7 +57,7 @@ def check_present(devices: Sequence[Device], *, torch: bool = False) -> None:
     missing = [device.name for device in named if device.index >= count]
     if missing:
         finder = "torch" if torch else "CTranslate2"
-        found = f"{count} CUDA GPU{'s' * (count != 1)}" if count else "no CUDA GPU"
+        found = counted(count, "CUDA GPU") if count else "no CUDA GPU"
         raise UserError(
             f"--devices names {', '.join(missing)}, and {finder} finds {found} here; see `nvidia-smi` and "
             "CUDA_VISIBLE_DEVICES, or say --devices cpu"

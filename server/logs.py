@@ -10,6 +10,7 @@ import sys
 import time
 from typing import Any
 
+from whisper_ops.formatting import counted
 from whisper_ops.line_writer import LineWriter
 from whisper_ops.outside import one_line
 
@@ -89,7 +90,7 @@ class Background(logging.Handler):
         super().close()
 
     def _lost(self, count: int) -> str:
-        said = f"{count} lines of this log were dropped, as nobody read it in time"
+        said = f"{counted(count, 'line')} of this log dropped, as nobody read it in time"
         return self.format(logging.LogRecord("whisper_ops", logging.WARNING, "", 0, said, None, None))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from whisper_ops.errors import UserError
+from whisper_ops.formatting import binary_size
 
 MOST_BYTES = 2**20
 PIPE_SECONDS = 5.0
@@ -108,7 +109,7 @@ def _read(descriptor: int, path: Path, what: str, most: int) -> bytes:
             return b"".join(pieces)
         pieces.append(piece)
         size += len(piece)
-    raise UserError(f"cannot read {what}{path}: it holds more than {_size(most)}")
+    raise UserError(f"cannot read {what}{path}: it holds more than {binary_size(most)}")
 
 
 def _ready(descriptor: int, deadline: float) -> bool:
@@ -116,7 +117,3 @@ def _ready(descriptor: int, deadline: float) -> bool:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN | select.POLLHUP)
     return bool(poll.poll(max(deadline - time.monotonic(), 0) * 1000))
-
-
-def _size(number: int) -> str:
-    return f"{number // 2**20} MiB" if number >= 2**20 else f"{number // 2**10} KiB"

@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from whisper_ops.errors import UserError
+from whisper_ops.formatting import counted
 from whisper_ops.history import History, PlanRecord
 from whisper_ops.identity import IDENTITY_FIELDS, Identity, differing
 from whisper_ops.names import plain
@@ -81,7 +82,7 @@ def planned_limit(history: Path, running: Identity) -> Planned:
         raise UserError(f"{origin} says that not one connection meets the objective; give a number to serve anyway")
     return Planned(
         plan.max_connections_per_gpu,
-        f"{plan.max_connections_per_gpu} connections a GPU, as {origin} says: {plan.reason}",
+        f"{counted(plan.max_connections_per_gpu, 'connection')} a GPU, as {origin} says: {plan.reason}",
     )
 
 

@@ -15,6 +15,7 @@ from capacity.check.guests import Guest, arrive, hold, round_trip_seconds, speak
 from capacity.check.standing import Standing, not_judged, standing
 from capacity.sweep.target import Target, ask, polled, reach, with_protocol
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.formatting import counted
 from whisper_ops.snapshot import ServerFigures, Snapshot
 from whisper_ops.snapshot_client.source import Source
 
@@ -216,7 +217,7 @@ class Checker:
             finding(
                 _SETUP_MEAN,
                 average < SETUP_MEAN_SECONDS,
-                f"mean {_ms(average)} over {len(seconds)} connections",
+                f"mean {_ms(average)} over {counted(len(seconds), 'connection')}",
                 "load models at the start, and see what the status messages wait for",
             ),
             finding(

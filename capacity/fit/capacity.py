@@ -8,6 +8,7 @@ import numpy as np
 from capacity.fit.levels import Level
 from capacity.laws.curve import Array, Law, Reciprocal
 from capacity.laws.throughput import Throughput
+from whisper_ops.formatting import counted
 from whisper_ops.objective import Term
 
 Status = Literal["identified", "lower_bound", "upper_bound", "not_identifiable"]
@@ -151,7 +152,8 @@ def _unreached(
         )  # fmt: skip
     return Capacity(
         last_pass=last, first_fail=None, estimate=estimate, low=low, high=high, status="lower_bound",
-        reason=f"every load up to {last:g} meets {objective}; what is above is extrapolated from {len(levels)} levels",
+        reason=f"every load up to {last:g} meets {objective}; what is above is extrapolated from "
+        + counted(len(levels), "level"),
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from capacity.fit.answer import Fit
+from whisper_ops.formatting import counted
 
 
 def show(fit: Fit, console: Console) -> None:
@@ -28,7 +29,8 @@ def show(fit: Fit, console: Console) -> None:
             for name, score in sorted(fit.scores.items(), key=_rank)
         )
         console.print(
-            f"Model: {fit.model}, of {fit.levels} levels. Held-out error: {scores}.", soft_wrap=not console.is_terminal
+            f"Model: {fit.model}, of {counted(fit.levels, 'level')}. Held-out error: {scores}.",
+            soft_wrap=not console.is_terminal,
         )
     for left_out in fit.left_out:
         console.print(f"left out: {left_out}", soft_wrap=not console.is_terminal, markup=False)

@@ -7,6 +7,7 @@ import msgspec
 from capacity.fleet.erlang import blocking, slots_for
 from capacity.fleet.price import Price
 from whisper_ops.errors import UserError
+from whisper_ops.formatting import counted
 from whisper_ops.plan_document import Fleet
 
 
@@ -84,8 +85,8 @@ def in_words(fleet: Fleet) -> str:
         f"at {counted(fleet.per_gpu, 'call')} a GPU."
     )
     if fleet.offered is not None and fleet.blocking is not None and fleet.blocking_after_loss is not None:
-        after = f" ({_percent(fleet.blocking_after_loss)} after a loss)" if fleet.spare_machines else ""
-        text += f" {fleet.offered:.0f} erlangs are offered; blocking {_percent(fleet.blocking)}{after}."
+        after = f" ({_chance(fleet.blocking_after_loss)} after a loss)" if fleet.spare_machines else ""
+        text += f" {fleet.offered:.0f} erlangs are offered; blocking {_chance(fleet.blocking)}{after}."
     if fleet.price_per_hour is not None and fleet.price_per_audio_hour is not None:
         text += (
             f" {fleet.price_per_hour:,.2f} {fleet.currency} an hour, "
@@ -94,10 +95,5 @@ def in_words(fleet: Fleet) -> str:
     return text
 
 
-def counted(number: int, what: str) -> str:
-    """A number of things, in the plural unless it is one."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-
-
-def _percent(share: float) -> str:
+def _chance(share: float) -> str:
     return f"{share * 100:.2g} %" if share >= 1e-6 else "under 0.0001 %"

@@ -5,6 +5,7 @@ import math
 import msgspec
 
 from capacity.plan.tiers import tiers
+from whisper_ops.formatting import counted
 from whisper_ops.plan_document import Tier
 
 MOST_CONNECTIONS = 10**12
@@ -98,7 +99,7 @@ def summary(host: Host) -> list[str]:
     if first is None:
         return ["No limit of this host is known."]
     why = f"{first.have}, {_plain(first.each)} a connection"
-    lines = [f"First to bind: {first.name}, at {first.allows:,} connections ({why})."]
+    lines = [f"First to bind: {first.name}, at {counted(first.allows, 'connection')} ({why})."]
     others = [limit for limit in host.ranked if limit is not first]
     if others:
         lines.append(f"Next: {others[0].name}, at {others[0].allows:,}.")

@@ -8,6 +8,7 @@ kept until it is covered by text.
 import msgspec
 
 from capacity.hosts.limits import UNLIMITED_DESCRIPTORS, Host, Limit, descriptor_lines, share_of, sysctl_line
+from whisper_ops.formatting import plural_of
 from whisper_ops.snapshot import HostFigures
 
 FRAME_SECONDS = (26e-6, 56e-6)
@@ -178,5 +179,5 @@ def _backlogs(host: HostFigures) -> list[Limit]:
 def _notes(host: HostFigures, machine_cores: int | None) -> tuple[str, ...]:
     cores = max(machine_cores or 0, host.cpu_count or 0)
     if host.load_1m is not None and cores and host.load_1m > cores:
-        return (f"the machine is busy now: load {host.load_1m:.1f} on {cores:g} cores",)
+        return (f"the machine is busy now: load {host.load_1m:.1f} on {cores:g} {plural_of(cores, 'core')}",)
     return ()

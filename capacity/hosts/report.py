@@ -7,6 +7,7 @@ from capacity.hosts.paper import Analysis, HostTier, Load, Use
 from capacity.hosts.paper_limits import amount, span_text
 from capacity.hosts.profile import Takes
 from capacity.report.sections import Report, Section
+from whisper_ops.formatting import counted
 
 _KEYS = {
     "memory": "memory",
@@ -60,7 +61,7 @@ def _fleet(analysis: Analysis) -> list[str]:
         return ["Not one call fits on this machine, so no number of them carries the demand."] if analysis.asked else []
     after = analysis.host.after_fixes
     lost = f", of which {fleet.spare_machines:,} may be lost" if fleet.spare_machines else ""
-    machines = "1 machine" if fleet.machines == 1 else f"{fleet.machines:,} machines"
+    machines = counted(fleet.machines, "machine")
     limit = f" (90 % of what {after.name} allows)" if after is not None else ""
     each = f"at up to {fleet.per_machine:,} calls each{limit}"
     return [f"For {fleet.calls:,} concurrent calls: {machines} like this{lost}, {each}."]

@@ -6,6 +6,7 @@ import msgspec
 
 from capacity.hosts.amounts import Span
 from capacity.hosts.limits import Host, Limit
+from whisper_ops.formatting import counted
 
 NEAR = 2.0
 """A resource that allows less than so many times what the binding one may allow is a possible limit."""
@@ -44,9 +45,9 @@ def _standing(limit: Limit, host: Host, waiting: Waiting | None, reach: int) -> 
         more = (
             f"; {waiting.low:,} to {waiting.high:,} with waiting" if waiting is not None and limit.name == "CPU" else ""
         )
-        return "binding", f"{limit.allows:,} calls{when}{more}"
+        return "binding", f"{counted(limit.allows, 'call')}{when}{more}"
     if limit is first:
-        return "binding", f"{limit.allows:,} calls as configured; only a setting, raised below"
+        return "binding", f"{counted(limit.allows, 'call')} as configured; only a setting, raised below"
     if limit.allows is None:
         return _unlimited(limit, reach)
     worst = limit.allows if limit.least is None else limit.least

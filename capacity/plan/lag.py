@@ -12,6 +12,7 @@ from capacity.laws.latency import PACED, Prior, fit_latency
 from capacity.plan.evidence import Evidence
 from capacity.plan.polls import Polled
 from capacity.plan.shares import carried
+from whisper_ops.formatting import counted
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective import Term, read_stored
 from whisper_ops.objective.judgement import is_evidence, measures_of
@@ -55,7 +56,7 @@ def latency_resource(evidence: Evidence, capacity: Capacity) -> Resource:
         limit=capacity.estimate if capacity.estimate is not None else capacity.last_pass,
         low=capacity.last_pass,
         high=capacity.first_fail,
-        evidence=f"{len(evidence.counted)} levels" if len(evidence.counted) != 1 else "1 level",
+        evidence=counted(len(evidence.counted), "level"),
         status=capacity.status,
         points=tuple(points),
         curve=() if law is None else _curve(law, max(n for n, _ in points) * 1.2),

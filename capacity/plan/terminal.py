@@ -9,6 +9,7 @@ from capacity.fleet.trend import in_words as trend_in_words
 from capacity.plan.resources import figure
 from capacity.plan.words import against
 from whisper_ops.console import table_width
+from whisper_ops.formatting import counted
 from whisper_ops.objective import readable
 from whisper_ops.objective.findings import OtherLoad
 from whisper_ops.plan_document import LevelSeen, Plan, Resource
@@ -61,8 +62,7 @@ def headline(plan: Plan) -> list[str]:
         answer = f"Not one connection{each} meets the objective {where}."
     else:
         number = plan.max_connections_per_gpu
-        connections = "connection" if number == 1 else "connections"
-        answer = f"Run at most {number} {connections} per {plan.key.carrier}{marks}."
+        answer = f"Run at most {counted(number, 'connection')} per {plan.key.carrier}{marks}."
     lines = [
         answer,
         f"Why: {plan.reason}. {_sentence(plan.cut)}".rstrip(),

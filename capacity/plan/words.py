@@ -6,6 +6,7 @@ from capacity.plan.evidence import Evidence
 from capacity.plan.shares import carried
 from capacity.plan.tiers import RECOMMENDED
 from capacity.plan.waiting import first_failed
+from whisper_ops.formatting import counted
 from whisper_ops.objective import readable
 from whisper_ops.objective.findings import AnyFinding, OtherLoad, in_words, speaks_against
 from whisper_ops.objective.judgement import findings_of

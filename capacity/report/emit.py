@@ -4,6 +4,7 @@ import math
 from typing import Literal, NamedTuple
 
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.formatting import counted
 from whisper_ops.objective import read_stored
 from whisper_ops.outside import one_line
 from whisper_ops.plan_document import Plan
@@ -54,7 +55,7 @@ def _origin(plan: Plan) -> list[str]:
     warning = [f"{' and '.join(marks)}: do not take it to production"] if marks else []
     return [
         f"whisper-ops plan for {plan.key.title}",
-        f"{plan.max_connections_per_gpu} connections a GPU: {plan.reason}",
+        f"{counted(plan.max_connections_per_gpu, 'connection')} a GPU: {plan.reason}",
         *warning,
     ]
 

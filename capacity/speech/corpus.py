@@ -18,6 +18,7 @@ from capacity.speech.audio import Samples, read_audio
 from capacity.speech.normal import equal_runs, normalise
 from capacity.speech.pauses import silent_share
 from whisper_ops.errors import UserError
+from whisper_ops.formatting import counted
 
 RATE = 16000
 """Hertz at which clips are held; what every server of this kind takes."""
@@ -199,7 +200,7 @@ def _read(source: Source, folder: Path) -> Clip:
         raise UserError(source.complaint)
     samples = read_audio(source.audio, RATE)
     if np.abs(samples.astype(np.int32)).max() < _SILENT:
-        raise UserError(f"{source.audio} holds only silence, and its text {len(source.text.split())} words")
+        raise UserError(f"{source.audio} holds only silence, and its text {counted(len(source.text.split()), 'word')}")
     times = _times(source, len(samples) / RATE, folder)
     file = source.audio.relative_to(folder)
     return Clip(str(file.with_suffix("")), source.text, samples, tokens_of(source.text, times.words), str(file))

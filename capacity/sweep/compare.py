@@ -13,6 +13,7 @@ from capacity.sweep.details import clips
 from capacity.sweep.tables import UNLIMITED
 from whisper_ops.console import PlainConsole
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.formatting import counted
 from whisper_ops.history import History, LevelRecord, SweepRecord
 from whisper_ops.objective.judgement import is_evidence
 from whisper_ops.objective.word_errors import Excess, against
@@ -102,7 +103,7 @@ def compare(history: History, a: int, b: int, worse_by: float) -> Compared:
         changes += [change for change in found if change is not None]
     lost = tuple(n for n in both if levels_a[n].passed and not levels_b[n].passed)
     reasons = [f"{c.name} at {c.streams}: {_show(c.a, c.figure)} → {_show(c.b, c.figure)}" for c in changes if c.worse]
-    reasons += [f"{n} streams passed before, and fail" for n in lost]
+    reasons += [f"{counted(n, 'stream')} passed before, and fail" for n in lost]
     return Compared(
         a=a,
         b=b,
@@ -149,7 +150,7 @@ def _doubts(compared: Compared) -> list[str]:
 
 
 def _doubt(changes: Sequence[Change], enough: int | None) -> str:
-    words = f"{changes[0].words} words" if len(changes) == 1 else "the words"
+    words = counted(changes[0].words, "word") if len(changes) == 1 else "the words"
     return f"? {_named(changes)}: {words} are too few to tell" + (f", {enough} would" if enough else "")
 
 
@@ -188,8 +189,8 @@ def _check_cadence(a: LevelRecord, b: LevelRecord) -> None:
     one, other = a.partials_per_second, b.partials_per_second
     if one and other and abs(one - other) > _CADENCE * max(one, other):
         raise UserError(
-            f"the sweeps are not comparable: at {a.streams} streams one shows {one:.1f} partial results a second "
-            f"and the other {other:.1f}; latencies count only at equal cadence",
+            f"the sweeps are not comparable: at {counted(a.streams, 'stream')} one shows {one:.1f} partial results a "
+            f"second and the other {other:.1f}; latencies count only at equal cadence",
             Exit.EVIDENCE,
         )
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from capacity.laws.line import fit_series
+from whisper_ops.formatting import planned_time
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective.judgement import is_evidence
 
@@ -15,7 +16,6 @@ _FEWEST = 8
 _MATERIAL = 0.01
 """Share of its mean that a figure must have changed by in the time: nobody minds less."""
 _HOUR = 3600.0
-_MINUTES = 120.0
 _FIGURES: tuple[tuple[str, str, float, Callable[[LevelRecord], float | None]], ...] = (
     ("stable p50", "s", 1.0, lambda block: block.stable_p50_seconds),
     ("stable p95", "s", 1.0, lambda block: block.stable_p95_seconds),
@@ -71,7 +71,7 @@ def said(blocks: Sequence[LevelRecord], watched: dict[str, list[dict[str, float]
     """The verdict of a soak in a sentence or two."""
     held = sum(block.duration_seconds for block in blocks)
     met = sum(block.passed is True for block in blocks)
-    time = f"{held / 60:.0f} min" if held >= _MINUTES else f"{held:.0f} s"
+    time = planned_time(held)
     head = f"held for {time}: {met} of {len(blocks)} blocks met the objective"
     found = drifts(blocks, watched)
     if not found:

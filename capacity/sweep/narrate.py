@@ -11,6 +11,7 @@ from rich.text import Text
 from capacity.load.orders import Progress
 from capacity.sweep.plans import Ask
 from capacity.sweep.tables import level_table, verdict_text
+from whisper_ops.formatting import counted, planned_time
 from whisper_ops.history import LevelRecord
 from whisper_ops.snapshot import Snapshot
 
@@ -48,7 +49,7 @@ class Narrator:
 
     def begin(self, ask: Ask, number: int, left: int | None, seconds: float) -> None:
         """A level begins."""
-        streams = f"{ask.streams} {'stream' if ask.streams == 1 else 'streams'}"
+        streams = counted(ask.streams, "stream")
         of = "" if left is None else f" of {'up to ' if ask.purpose in _SEARCHING else ''}{number + left - 1}"
         purpose = f" ({_PURPOSES.get(ask.purpose, ask.purpose)})" if ask.purpose else ""
         self._label = f"level {number}{of}: {streams}{purpose}"
@@ -57,8 +58,8 @@ class Narrator:
         self._left = "left in this level" + (" at most" if ask.long else "")
         # How long a search takes depends on what it finds.
         all_of_it = seconds * (left or 1) if ask.purpose not in _SEARCHING else seconds
-        total = f"; at most {_duration(all_of_it)} in all" if left and left > 1 and all_of_it > seconds else ""
-        self._say(f"{self._label}, {'at most' if ask.long else 'about'} {_duration(seconds)}{total}")
+        total = f"; at most {planned_time(all_of_it)} in all" if left and left > 1 and all_of_it > seconds else ""
+        self._say(f"{self._label}, {'at most' if ask.long else 'about'} {planned_time(seconds)}{total}")
 
     def pause(self, what: str, at_most_seconds: float) -> None:
         """Something that is not measured."""
@@ -106,7 +107,3 @@ class Narrator:
 
 _OTHER_LINES = 12
 _SEARCHING = {"leap", "bisect", "hold"}
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -7,6 +7,7 @@ import msgspec
 
 from capacity.sweep.search import Limits, Search
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.formatting import counted
 
 BASELINE = "baseline"
 """The purpose of a level of one stream that others are compared with."""
@@ -141,9 +142,9 @@ class SearchPlan:
         if low is None and high is None:
             bracket = "no level gave an answer"
         elif low is None:
-            bracket = f"not even {high} {_streams(high)} met the objective"
+            bracket = f"not even {counted(high, 'stream')} met the objective"
         elif high is None:
-            bracket = f"{low} {_streams(low)} met the objective, and no level failed"
+            bracket = f"{counted(low, 'stream')} met the objective, and no level failed"
         else:
             bracket = f"the limit lies in [{low}, {high}): {low} met the objective, {high} did not"
         return f"{bracket}; {self.search.stop_reason or 'stopped before it was resolved'}"
@@ -174,7 +175,3 @@ class Soak:
     def outcome(self) -> str | None:
         """See `Plan`."""
         return None
-
-
-def _streams(count: int | None) -> str:
-    return "stream" if count == 1 else "streams"

@@ -11,6 +11,7 @@ from capacity.sweep.run import Outcome
 from capacity.sweep.svg import Line, bar_chart, line_chart
 from capacity.sweep.tables import verdict_text
 from whisper_ops.errors import UserError
+from whisper_ops.formatting import counted
 from whisper_ops.histogram import LATENCY_BOUNDS_SECONDS
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective import read_stored, readable
@@ -68,14 +69,17 @@ def render(outcome: Outcome) -> str:
         parts += [
             "<h2>How long words took to become stable</h2>",
             _distribution(outcome.details),
-            f"<h2>Who was late, at {_count(last.streams)}</h2>",
+            f"<h2>Who was late, at {counted(last.streams, 'stream')}</h2>",
             bar_chart(_late_streams(last), "stable p95 of each stream, s", _limits(sweep.objective, "stable_p95")),
-            f"<h2>Streams on each GPU, at {_count(last.streams)}</h2>",
+            f"<h2>Streams on each GPU, at {counted(last.streams, 'stream')}</h2>",
             bar_chart(_per_gpu(last), "streams"),
         ]
         if replicas := Counter(stream.replica for stream in last.results if stream.replica):
             bars = [(name, float(count)) for name, count in sorted(replicas.items())]
-            parts += [f"<h2>Streams on each replica, at {_count(last.streams)}</h2>", bar_chart(bars, "streams")]
+            parts += [
+                f"<h2>Streams on each replica, at {counted(last.streams, 'stream')}</h2>",
+                bar_chart(bars, "streams"),
+            ]
     for name, rows in outcome.watched.items():
         parts += [f"<h2>{escape(name)}</h2>", *_watched(rows)]
     return (
@@ -124,10 +128,6 @@ def _limits(objective: str, *names: str) -> list[tuple[str, float]]:
     ]
 
 
-def _count(streams: int) -> str:
-    return "1 stream" if streams == 1 else f"{streams} streams"
-
-
 def _distribution(levels: Iterable[Detail]) -> str:
     lines = []
     for level in levels:
@@ -138,7 +138,7 @@ def _distribution(levels: Iterable[Detail]) -> str:
             if bucket.bucket < len(LATENCY_BOUNDS_SECONDS):
                 points.append((LATENCY_BOUNDS_SECONDS[bucket.bucket], so_far / max(1, total) * 100))
         if total:
-            lines.append(Line(_count(level.streams), points, marks=False))
+            lines.append(Line(counted(level.streams, "stream"), points, marks=False))
     return line_chart(lines, "seconds until stable", "% of words")
 
 

@@ -27,6 +27,7 @@ from capacity.sweep.target import Target
 from capacity.sweep.transcripts import Transcript, transcripts
 from capacity.sweep.watch import Watch
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.formatting import counted
 from whisper_ops.history import History, LevelRecord, SweepRecord
 from whisper_ops.history.records import SweepState
 from whisper_ops.objective import Objective
@@ -188,7 +189,7 @@ class Sweep:
         self._sweep_id = before.id
         self._history.resume_sweep(before.id, sweep.settings)
         done = usable(self._history.levels(before.id))
-        self._watcher.note(f"going on with sweep {before.id}: {len(done)} levels are measured already")
+        self._watcher.note(f"going on with sweep {before.id}: {counted(len(done), 'level')} measured already")
         for level in done:
             if not self._baseline.measures and is_baseline(level):
                 self._baseline = stored_baseline(self._history, level)

@@ -14,6 +14,8 @@ from typing import Literal
 
 import msgspec
 
+from whisper_ops.formatting import counted
+
 Step = Literal["leap", "bisect", "hold"]
 Standing = Literal["pass", "fail", "mixed"]
 
@@ -99,13 +101,13 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
         if self.resolved and not self._not_held():
             return "resolved"
         if self.measured >= self.limits.levels:
-            spent = f"{self.limits.levels} levels were measured"
+            spent = counted(self.limits.levels, "level was measured", "levels were measured")
             if not self.resolved:
                 return f"not resolved: {spent}"
             open_edges = " and ".join(str(n) for n in self._not_held())
             return f"resolved, though {open_edges} could not be held for longer: {spent}"
         if self.lowest_failing is None and self.best_passing == self.limits.most_streams:
-            return f"not resolved: {self.limits.most_streams} streams still pass"
+            return f"not resolved: {counted(self.limits.most_streams, 'stream still passes', 'streams still pass')}"
         return None
 
     # --- what is next --------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import psutil
 
 from capacity.sweep.target import Target, ask, parse_target, polled
 from whisper_ops.errors import UserError
+from whisper_ops.formatting import counted
 from whisper_ops.snapshot import Snapshot
 from whisper_ops.telemetry import control_groups
 from whisper_ops.telemetry.process_gpus import GpuUse, ProcessGpus
@@ -54,7 +55,7 @@ class Watch:
         if not self._ended:
             return None
         count = len(self.rows)
-        samples = f"{count} {'sample' if count == 1 else 'samples'}" if count else "the first sample"
+        samples = counted(count, "sample") if count else "the first sample"
         when = "after" if count else "before"
         return f"--watch {self.name}: {self._what} ended {when} {samples}, and no later level has its CPU and memory"
 

@@ -13,6 +13,7 @@ from dashboard.screens.running import RunningPane
 from dashboard.view import moments
 from whisper_ops.console import WIDTH_VARIABLE
 from whisper_ops.errors import UserError
+from whisper_ops.formatting import counted
 from whisper_ops.units import whole
 
 
@@ -68,7 +69,9 @@ class Actions:
         streams = whole(text, 100_000)
         if not streams:
             raise UserError("say how many streams a GPU may carry, as in :limit 18")
-        question = f"Set the limit of {server} to {streams} streams per GPU?\n\nStreams over it go on to their end."
+        question = (
+            f"Set the limit of {server} to {counted(streams, 'stream')} per GPU?\n\nStreams over it go on to their end."
+        )
         self._workshop.confirm(question, lambda: self._workshop.act(admin.limit(server, streams)))
 
     def do_sweep(self, text: str) -> None:

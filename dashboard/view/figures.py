@@ -1,21 +1,32 @@
-"""Figures to text. Every function answers `—` for None: what was not measured is never shown as 0."""
+"""Figures to text: those of all commands, and those of the screens alone. Every one answers `—` for None."""
 
 import math
 from datetime import UTC, datetime, tzinfo
 
-UNKNOWN = "—"
+from whisper_ops.formatting import (
+    UNKNOWN,
+    count,
+    counted,
+    duration,
+    milliseconds,
+    number,
+    percent,
+    plural_of,
+    seconds,
+    size,
+    times,
+)
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
-
-
-def count(value: float | None) -> str:
-    """A whole number with thousands apart: `1,024`."""
-    return f"{value:,.0f}" if value is not None and math.isfinite(value) else UNKNOWN
+__all__ = [
+    "UNKNOWN", "celsius", "clock", "cores", "count", "counted", "duration", "fitted", "hertz", "milliseconds", "moment",
+    "number", "over", "percent", "plural_of", "seconds", "share", "size", "size_of", "times", "watts_of", "when",
+]  # fmt: skip
 
 
 def cores(value: float | None) -> str:
-    """Cores, of which a container may have a part: `24`, `1.5`."""
-    return f"{value:,g}" if value is not None and math.isfinite(value) else UNKNOWN
+    """Cores, of which a container may have a part: `24 cores`, `1.5 cores`."""
+    known = value is not None and math.isfinite(value)
+    return f"{value:,g} {plural_of(value, 'core')}" if value is not None and known else f"{UNKNOWN} cores"
 
 
 def over(part: float | None, whole: float | None, width: int = 8) -> str:
@@ -31,53 +42,6 @@ def _thousands(value: float | None) -> str:
     return f"{value / 1000:.3g}k" if value is not None and value >= 1000 else count(value)
 
 
-def times(value: int) -> str:
-    """How often: `once`, `3 times`."""
-    return "once" if value == 1 else f"{value:,} times"
-
-
-def number(value: float | None, digits: int = 1) -> str:
-    """A number with a fixed number of digits: `9.1`."""
-    return f"{value:,.{digits}f}" if value is not None and math.isfinite(value) else UNKNOWN
-
-
-def seconds(value: float | None) -> str:
-    """A latency, with the digits that matter: `0.62 s`, `12.3 s`, `104 s`."""
-    if value is None or not math.isfinite(value):
-        return UNKNOWN
-    if value < 10:
-        return f"{value:.2f} s"
-    return f"{value:.1f} s" if value < 100 else f"{value:,.0f} s"
-
-
-def milliseconds(value: float | None) -> str:
-    """Seconds shown as milliseconds: `3.2 ms`."""
-    if value is None or not math.isfinite(value):
-        return UNKNOWN
-    return f"{value * 1000:.1f} ms" if value < 0.1 else f"{value * 1000:,.0f} ms"
-
-
-def duration(value: float | None) -> str:
-    """How long, in its two largest units: `7 s`, `1 m 12 s`, `3 h 05 m`, `6 d 4 h`."""
-    if value is None or not math.isfinite(value):
-        return UNKNOWN
-    whole = max(0, int(value))
-    if whole < _MINUTE:
-        return f"{whole} s"
-    if whole < _HOUR:
-        return f"{whole // _MINUTE} m {whole % _MINUTE:02d} s"
-    if whole < _DAY:
-        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02d} m"
-    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
-
-
-def percent(ratio: float | None) -> str:
-    """A share of 0 to 1 as `83 %`; under one percent with a digit, so that little is not nothing."""
-    if ratio is None or not math.isfinite(ratio):
-        return UNKNOWN
-    return f"{ratio * 100:.1f} %" if 0 < ratio < 0.01 else f"{ratio * 100:.0f} %"
-
-
 def celsius(value: float | None) -> str:
     """A temperature: `71 °C`."""
     return f"{value:.0f} °C" if value is not None and math.isfinite(value) else UNKNOWN
@@ -88,16 +52,6 @@ def hertz(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return UNKNOWN
     return f"{value / 1e9:.2f} GHz" if value >= 1e9 else f"{value / 1e6:.0f} MHz"
-
-
-def size(value: float | None) -> str:
-    """Bytes in the decimal units of data sheets: `14.9 GB`."""
-    if value is None or not math.isfinite(value):
-        return UNKNOWN
-    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if abs(value) >= scale:
-            return f"{value / scale:.{0 if value >= 100 * scale else 1}f} {unit}"
-    return f"{value:.0f} B"
 
 
 def size_of(used: float | None, total: float | None) -> str:

@@ -12,6 +12,7 @@ from dashboard.view.fleet_rows import COLUMNS, gpu_row, reasons, server_row
 from dashboard.view.levels import lag_style
 from dashboard.view.lines import BLANK, Line, Page, Span, Style, columns_for, cut, folded, header, line, wrapped
 from dashboard.view.world import AlertView, ServerView, World
+from whisper_ops.formatting import counted
 
 Expand = Literal["auto", "open", "closed"]
 
@@ -130,7 +131,7 @@ def _alert_count(world: World) -> Span:
     if not standing:
         return Span("● no alert", "ok")
     worst: Style = "bad" if any(alert.severity == "bad" for alert in standing) else "warn"
-    return Span(f"▲ {len(standing)} alert{'s' if len(standing) > 1 else ''}", worst, "alerts")
+    return Span(f"▲ {counted(len(standing), 'alert')}", worst, "alerts")
 
 
 def _alert_lines(world: World, width: int) -> list[Line]:

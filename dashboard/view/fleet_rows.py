@@ -9,6 +9,7 @@ from dashboard.view.levels import busy_style, lag_style, memory_style, slots_sty
 from dashboard.view.lines import Cell, Column, Line, Span, cell, row, wrapped
 from dashboard.view.states import gpu_state, server_state
 from dashboard.view.world import ServerView, World
+from whisper_ops.formatting import plural_of
 from whisper_ops.snapshot import GpuFigures, Snapshot
 
 GAUGE_CELLS = 15
@@ -107,7 +108,7 @@ def unreadable(answer: Snapshot | None) -> list[str]:
         if gpu.reading_error is not None and gpu.reading_error != every:
             whose.setdefault(gpu.reading_error, []).append(gpu.gpu_id)
     parts = [
-        f"GPU{'s' * (len(ids) > 1)} {', '.join(str(gpu) for gpu in ids)} cannot be read: {why}"
+        f"{plural_of(len(ids), 'GPU')} {', '.join(str(gpu) for gpu in ids)} cannot be read: {why}"
         for why, ids in whose.items()
     ]
     return [f"no GPU can be read: {every}", *parts] if every is not None else parts
@@ -132,7 +133,7 @@ def _silence(world: World, server: ServerView) -> str:
         parts[0] += f", next try in {max(0, round(server.next_try_at - world.now))} s"
     if server.answer is not None and server.answer.figures is not None:
         said = server.answer.figures
-        parts.append(f"last seen {said.status or 'answering'} with {f.count(said.streams_active)} connections")
+        parts.append(f"last seen {said.status or 'answering'} with {f.counted(said.streams_active, 'connection')}")
     return "; ".join(parts)
 
 

@@ -4,6 +4,7 @@ from dashboard.view import figures as f
 from dashboard.view.commands import COMMANDS, Command, shown
 from dashboard.view.lines import Cell, Line, Span, cut, width_of
 from dashboard.view.world import World
+from whisper_ops.formatting import counted
 
 _ALWAYS = ("help", "quit")
 _IN_HELP = {"help": "close", "quit": "close"}
@@ -42,7 +43,7 @@ def _status(world: World) -> list[Span]:
         pieces.append(Span(f" {world.speed:g}x " if world.speed else " stopped ", "dim"))
     gpus = sum(len(server.answer.gpus) for server in world.servers if server.answer)
     servers = len(world.servers)
-    pieces.append(Span(f"  {servers} server{'s' * (servers != 1)} · {gpus} GPU{'s' * (gpus != 1)} ", "dim"))
+    pieces.append(Span(f"  {counted(servers, 'server')} · {counted(gpus, 'GPU')} ", "dim"))
     if world.mode != "replay":
         poll = f"· poll {world.interval:g} s"
         if world.itself.poll_p95_seconds is not None:

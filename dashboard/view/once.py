@@ -10,6 +10,7 @@ from dashboard.view.facts import facts, ordered
 from dashboard.view.fleet_rows import short_name
 from dashboard.view.states import gpu_state, server_state
 from dashboard.view.world import ServerView, World
+from whisper_ops.formatting import counted
 from whisper_ops.snapshot import Snapshot
 
 _COLOURS = {"ok": "green", "warn": "yellow", "bad": "red", "note": "cyan", "dim": "dim"}
@@ -63,7 +64,7 @@ def failures(snapshots: Sequence[Snapshot]) -> str | None:
     if not silent:
         return None
     said = "; ".join(f"{snapshot.server}: {snapshot.error}" for snapshot in silent)
-    return f"{len(silent)} of {len(snapshots)} server{'s' * (len(snapshots) != 1)} could not be reached: {said}"
+    return f"{len(silent)} of {counted(len(snapshots), 'server')} could not be reached: {said}"
 
 
 def _figure(fact: float | str | None) -> float | None:

@@ -103,7 +103,7 @@ def _state_line(world: World, server: ServerView, width: int) -> Line:
         if answer.figures is not None and answer.figures.started_at is not None:
             parts.append(f"up {f.duration(answer.at - answer.figures.started_at)}")
         if answer.host is not None:
-            parts.append(f"{f.cores(answer.host.cpu_count)} cores, {f.size(answer.host.memory_total_bytes)}")
+            parts.append(f"{f.cores(answer.host.cpu_count)}, {f.size(answer.host.memory_total_bytes)}")
         spans.append(Span(_joined(parts, width - width_of(spans) - width_of(mark)), "dim"))
     return line(*spans, *mark)
 
@@ -190,7 +190,7 @@ def _host_lines(host: HostFigures | None, width: int) -> list[Line]:
         return [line(Span(" nothing is known of the machine", "dim"))]
     free = f.share(host.memory_available_bytes, host.memory_total_bytes)
     text = (
-        f"host {host.hostname or f.UNKNOWN}: cpu {f.percent(host.cpu_ratio)} of {f.cores(host.cpu_count)} cores, "
+        f"host {host.hostname or f.UNKNOWN}: cpu {f.percent(host.cpu_ratio)} of {f.cores(host.cpu_count)}, "
         f"front {f.percent(host.front_cpu_ratio)} of its core, memory {f.size(host.memory_available_bytes)} free "
         f"({f.percent(free)}), server {f.size(host.process_rss_bytes)} in {f.number(host.process_cpu_ratio)} cores, "
         f"descriptors {f.count(host.open_descriptors)} of {f.count(host.descriptors_soft_limit)}, "

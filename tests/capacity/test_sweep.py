@@ -301,7 +301,7 @@ async def test_an_interrupted_sweep_keeps_its_levels_and_the_same_command_goes_o
     assert resumed.state == "done"
     assert [ask.streams for ask in second.asked] == [2]
     assert [level.streams for level in resumed.levels] == [1, 2]
-    assert "1 levels are measured already" in second.notes[0]
+    assert "1 level measured already" in second.notes[0]
 
 
 async def test_a_full_disk_ends_the_sweep_with_what_was_measured(

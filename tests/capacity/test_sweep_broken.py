@@ -155,7 +155,7 @@ async def test_a_resumed_sweep_shows_the_whole(tmp_path: Path) -> None:
         assert process.returncode == 130
         process = await start("sweep", double.url, *command, *files, "--json")
         out, err = await asyncio.wait_for(process.communicate(), 60)
-    assert "1 levels are measured already" in err.decode()
+    assert "1 level measured already" in err.decode()
     document = json.loads(out)
     assert [level["streams"] for level in document["levels"]] == [1, 3]
     # The pictures have both levels, though one was measured by another process.

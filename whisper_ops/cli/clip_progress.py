@@ -3,6 +3,7 @@
 from typing import Self
 
 from whisper_ops import console
+from whisper_ops.formatting import counted
 
 
 class ClipProgress:
@@ -22,7 +23,7 @@ class ClipProgress:
     def show(self, what: str, done: int, total: int) -> None:
         """Say how far it is; the line appears with the first call."""
         self._status.start()
-        self._status.update(f"{what}: {done} of {total} clips")
+        self._status.update(f"{what}: {done} of {counted(total, 'clip')}")
         if not self._console.is_terminal and what != self._last:
-            self._console.print(f"{what}: {total} clips")
+            self._console.print(f"{what}: {counted(total, 'clip')}")
         self._last = what

@@ -10,6 +10,7 @@ from whisper_ops.cli.options import history_option
 from whisper_ops.cli.times import Moment
 from whisper_ops.console import say
 from whisper_ops.errors import Exit
+from whisper_ops.formatting import counted
 
 
 @click.command()
@@ -39,5 +40,5 @@ def command(
 
     with History.reading(history) as opened:
         count = write(rows(opened, table, since=since, until=until, server=server), sys.stdout, kind)
-    say(f"{count:,} rows of {table}")
+    say(f"{counted(count, 'row')} of {table}")
     return Exit.GOOD

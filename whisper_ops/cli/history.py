@@ -9,6 +9,7 @@ import click
 from whisper_ops.cli.options import history_option, json_option
 from whisper_ops.console import data, print_json, say
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.formatting import counted, size
 
 if TYPE_CHECKING:
     from whisper_ops.history.inspect import Info
@@ -94,7 +95,7 @@ def vacuum(history: Path) -> int:
         raise UserError(f"there is no history at {history}")
     before = history.stat().st_size
     give_space_back(history)
-    say(f"{history}: {_size(before)} before, {_size(history.stat().st_size)} now")
+    say(f"{history}: {size(before)} before, {size(history.stat().st_size)} now")
     return Exit.GOOD
 
 
@@ -102,7 +103,7 @@ def _print(found: "Info") -> None:
     from rich.table import Table
 
     out = data()
-    out.print(f"{found.path}: {_size(found.file_bytes)}, {_size(found.used_bytes)} of it in use")
+    out.print(f"{found.path}: {size(found.file_bytes)}, {size(found.used_bytes)} of it in use")
     out.print(f"written by {found.writer}" if found.writer else "written by nobody now")
     tiers = Table("tier", "rows", "from", "to", "deleted before", box=None)
     for tier in found.tiers:
@@ -114,21 +115,14 @@ def _print(found: "Info") -> None:
         servers.add_row(server.name, _when(server.first_seen_at), _when(server.last_seen_at))
     out.print(servers)
     out.print(
-        f"{found.sweeps} sweeps of {found.levels} levels, {found.plans} plans, {found.events} events, "
-        f"{found.alerts} alerts ({found.alerts_open} open), {found.rollups_due} minutes and hours to roll up"
+        f"{counted(found.sweeps, 'sweep')} of {counted(found.levels, 'level')}, {counted(found.plans, 'plan')}, "
+        f"{counted(found.events, 'event')}, {counted(found.alerts, 'alert')} ({found.alerts_open} open), "
+        f"{counted(found.rollups_due, 'minute or hour', 'minutes and hours')} to roll up"
     )
     if found.table_bytes:
         largest = list(found.table_bytes.items())[:6]
-        out.print("largest: " + ", ".join(f"{name} {_size(size)}" for name, size in largest))
+        out.print("largest: " + ", ".join(f"{name} {size(used)}" for name, used in largest))
 
 
 def _when(at: float | None) -> str:
     return "—" if at is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
-
-
-def _size(number: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if number < 1000:
-            return f"{number:.3g} {unit}"
-        number /= 1000
-    return f"{number:.3g} GB"

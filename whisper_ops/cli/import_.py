@@ -10,6 +10,7 @@ from whisper_ops import console
 from whisper_ops.cli.combinations import Excludes, Needs, combinations
 from whisper_ops.cli.options import MARKS, ca_option, decimal_option, history_option, token_option
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.formatting import counted
 from whisper_ops.history import History, SweepRecord
 from whisper_ops.identity import Identity
 from whisper_ops.snapshot import Snapshot
@@ -143,5 +144,7 @@ def _import_levels(file: Path, options: dict[str, Any], identity: Identity) -> i
         sweep_id = opened.start_sweep(sweep)
         for level in found:
             opened.add_level(msgspec.structs.replace(level, sweep_id=sweep_id))
-    console.narration().print(f"imported {len(found)} levels into {options['history']}", soft_wrap=True, markup=False)
+    console.narration().print(
+        f"imported {counted(len(found), 'level')} into {options['history']}", soft_wrap=True, markup=False
+    )
     return Exit.GOOD

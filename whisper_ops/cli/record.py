@@ -9,6 +9,7 @@ import click
 
 from whisper_ops.cli.options import history_option
 from whisper_ops.cli.watching import watch_options
+from whisper_ops.formatting import counted
 from whisper_ops.line_writer import LineWriter
 from whisper_ops.outside import one_line
 from whisper_ops.secrets import read_token
@@ -68,7 +69,7 @@ def command(servers: tuple[str, ...], history: Path, **options: Unpack[Options])
         token=read_token(options["token_file"]),
     )
     # A terminal that was closed, or a pipe that nobody reads, is no reason to stop recording.
-    lines = LineWriter(sys.stderr.fileno(), lambda count: f"{count} lines were dropped, as nobody read them in time")
+    lines = LineWriter(sys.stderr.fileno(), lambda count: f"{counted(count, 'line')} dropped, as nobody read in time")
     try:
         recorder = Recorder(
             watch,

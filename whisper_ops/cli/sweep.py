@@ -14,6 +14,7 @@ from whisper_ops.cli.clip_progress import ClipProgress
 from whisper_ops.cli.combinations import Excludes, Needs, combinations
 from whisper_ops.cli.options import ca_option, history_option, json_option, token_option
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.formatting import counted
 from whisper_ops.objective import DEFAULT, parse
 from whisper_ops.secrets import read_token
 from whisper_ops.units import Length, whole
@@ -352,7 +353,7 @@ class _Extras(NamedTuple):
             count = write_transcripts(outcome.transcripts, self.transcripts)
         except UserError as error:
             return error
-        _say(console.narration(), f"transcripts: {count} files in {self.transcripts}")
+        _say(console.narration(), f"transcripts: {counted(count, 'file')} in {self.transcripts}")
         return None
 
     def _results(self, outcome: "Outcome") -> UserError | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from whisper_ops.formatting import counted
 from whisper_ops.history.files import open_for_writing
 
 _LOGS = ("", "-wal", "-shm")
@@ -27,7 +28,7 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     """Tables of which some rows could not be read."""
 
     def __str__(self) -> str:
-        total = f"{sum(self.rows.values()):,} rows were saved"
+        total = counted(sum(self.rows.values()), "row was saved", "rows were saved")
         lost = f", some of {', '.join(self.damaged)} could not be read" if self.damaged else ""
         return f"{total}{lost}; the damaged file is {self.aside}"
 

@@ -6,8 +6,8 @@ from server.engines.base import UnfitError
 from server.engines.torch.features import Features
 from server.engines.torch.shapes import AUDIO_POSITIONS, Shape
 from server.engines.torch.slots import slot_size, staging_size
+from whisper_ops.formatting import size
 
-_GB = 1e9
 _RESERVE = 0.05
 """Of the device, left to its driver and to what we did not count."""
 _ACTIVATIONS = 2 * 14
@@ -33,8 +33,8 @@ class Budget:
 
     def __str__(self) -> str:
         return (
-            f"{_gb(self.weights)} of weights, {self.slots} slots of {self.slot / 1e6:.1f} MB, "
-            f"{_gb(self.buffers)} of buffers and graphs: {_gb(self.total)} of {_gb(self.free)} free"
+            f"{size(self.weights)} of weights, {self.slots} slots of {self.slot / 1e6:.1f} MB, "
+            f"{size(self.buffers)} of buffers and graphs: {size(self.total)} of {size(self.free)} free"
         )
 
 
@@ -69,11 +69,7 @@ def plan(shape: Shape, weights: float, itemsize: int, rows: int, streams: int, f
         smaller = next((batch for batch in range(rows - 1, 0, -1) if fits(batch)[1] >= batch), None)
         way = f"say --max-batch {smaller}, or" if smaller else "say a smaller model or --compute-type, or"
         raise UnfitError(
-            f"the model does not fit: batches of {rows} need {_gb(need)} and {device} has {_gb(free)} free; "
+            f"the model does not fit: batches of {rows} need {size(need)} and {device} has {size(free)} free; "
             f"{way} end what else uses the device"
         )
     return Budget(weights, slot, buffers, slots, free)
-
-
-def _gb(value: float) -> str:
-    return f"{value / _GB:.1f} GB"
