@@ -90,6 +90,14 @@ def age(value: float) -> str:
     return counted(max(int(value), 0), "second")
 
 
+def span_of_time(value: float) -> str:
+    """A length of time in the unit in which it is a number of one or more: `45 seconds`, `1.5 days`."""
+    for size_of_one, unit in ((_DAY, "days"), (_HOUR, "hours"), (_MINUTE, "minutes")):
+        if value >= size_of_one:
+            return f"{value / size_of_one:.1f} {unit}"
+    return f"{value:.0f} seconds"
+
+
 def percent(ratio: float | None) -> str:
     """A share of 0 to 1 as `83 %`; under one percent with a digit, so that little is not nothing."""
     if ratio is None or not math.isfinite(ratio):

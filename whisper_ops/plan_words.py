@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from whisper_ops.formatting import age, counted, span_of_time
 from whisper_ops.plan_document import LevelSeen, Plan
 
 _STATES = {"identified": "identified", "lower_bound": "a lower bound", "upper_bound": "an upper bound"}
@@ -14,34 +15,13 @@ def sure(plan: Plan, now: float) -> str:
     if plan.newest_evidence_at is None:
         return plan.sure
     state = "provisional" if plan.provisional else _STATES.get(plan.capacity.status, plan.capacity.status)
-    age = f"newest {ago(now - plan.newest_evidence_at)} old"
+    newest = f"newest {age(now - plan.newest_evidence_at)} old"
     if plan.levels:
-        return f"{state} from {_levels(plan.levels)}, {age}{_chances(plan)}"
+        return f"{state} from {_levels(plan.levels)}, {newest}{_chances(plan)}"
     low, high = plan.capacity.low, plan.capacity.high
     interval = "" if high is None or low is None else f"; 80 % sure of {low:.0f} to {high:.0f}"
-    span = f"{span_text(plan.polled_seconds)} of " if plan.polled_seconds else ""
-    return f"{state} from {span}polls of up to {plan.polled_peak:g} connections a GPU, {age}{interval}"
-
-
-def span_text(seconds: float) -> str:
-    """A length of time, in the unit in which it is a number of one or more."""
-    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} seconds"
-
-
-def ago(seconds: float) -> str:
-    """An age in whole units."""
-    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            return counted(int(seconds // size), unit)
-    return counted(max(int(seconds), 0), "second")
-
-
-def counted(number: int, what: str) -> str:
-    """`1 level`, `2 levels`."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    polled = f"{span_of_time(plan.polled_seconds)} of " if plan.polled_seconds else ""
+    return f"{state} from {polled}polls of up to {plan.polled_peak:g} connections a GPU, {newest}{interval}"
 
 
 def _levels(levels: Sequence[LevelSeen]) -> str:

@@ -14,11 +14,11 @@ import numpy as np
 
 from capacity.laws.line import fit_line
 from whisper_ops.bounds import bound
+from whisper_ops.formatting import span_of_time
 from whisper_ops.history import History, production
 from whisper_ops.history.production import GPU_FIGURES, SERVER_FIGURES, Ran
 from whisper_ops.identity import differing
 from whisper_ops.plan_key import Key
-from whisper_ops.plan_words import span_text
 
 _WINDOWS = 800
 _WINDOW_SECONDS = 60.0
@@ -51,7 +51,7 @@ class Polled(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def span(self) -> str:
         """The time they span, in words."""
-        return span_text(self.seconds)
+        return span_of_time(self.seconds)
 
     def points(self, figure: str) -> list[tuple[float, float]]:
         """The median of a figure at each load, rising, of loads that were seen often enough."""

@@ -11,7 +11,6 @@ from whisper_ops.objective import readable
 from whisper_ops.objective.findings import AnyFinding, OtherLoad, in_words, speaks_against
 from whisper_ops.objective.judgement import findings_of
 from whisper_ops.plan_document import HOST_CPU, SERVER_CORE, TITLES, Busy, Capacity, LevelSeen
-from whisper_ops.plan_words import counted
 
 
 def reason(evidence: Evidence, capacity: Capacity, waits_for: Busy | None) -> str:

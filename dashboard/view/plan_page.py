@@ -22,7 +22,6 @@ from whisper_ops.plan_document import (
     Resource,
 )
 from whisper_ops.plan_words import sure
-from whisper_ops.formatting import counted
 from whisper_ops.snapshot import GpuFigures, HostFigures
 
 _SERVERS = (
