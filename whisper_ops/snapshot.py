@@ -59,7 +59,7 @@ class ServerFigures(Figures, frozen=True, kw_only=True):
     They add up over polls, servers and time."""
 
 
-class GpuFigures(Figures, frozen=True, kw_only=True):
+class GpuFigures(Figures, wire.DeviceReadings, frozen=True, kw_only=True):
     """One GPU at one moment; `gpu_id` is the server's own numbering."""
 
     gpu_id: int
@@ -75,12 +75,8 @@ class GpuFigures(Figures, frozen=True, kw_only=True):
     """The device's own utilisation. It is not saturation: servers missed their latency at 11 %."""
     busy_ratio: float | None = None
     """The share of time in which the engine had a batch in work."""
-    temperature_celsius: float | None = None
-    power_watts: float | None = None
-    power_limit_watts: float | None = None
     reading_error: str | None = None
     """Why this GPU cannot be read at the moment, in one sentence."""
-    sm_clock_hertz: float | None = None
     throttle_reasons: str | None = None
     """Comma-separated; empty: none; None: not known."""
     ecc_errors: int | None = None
@@ -221,6 +217,7 @@ def _server_figures(said: wire.ServerSnapshot, before: wire.ServerSnapshot | Non
 
 def _gpu_figures(gpu: wire.GpuEntry) -> GpuFigures:
     return GpuFigures(
+        **wire.readings_of(gpu) | {"power_watts": _whole(gpu.power_watts)},
         gpu_id=gpu.gpu_id,
         uuid=gpu.uuid,
         name=gpu.name,
@@ -232,10 +229,6 @@ def _gpu_figures(gpu: wire.GpuEntry) -> GpuFigures:
         memory_used_bytes=_scaled(gpu.allocated_memory_gb, _GB),
         gpu_ratio=_scaled(gpu.gpu_utilization_percent, 1e-2),
         busy_ratio=gpu.busy_ratio,
-        temperature_celsius=gpu.temperature_celsius,
-        power_watts=_whole(gpu.power_watts),
-        power_limit_watts=gpu.power_limit_watts,
-        sm_clock_hertz=gpu.sm_clock_hertz,
         throttle_reasons=None if gpu.throttle_reasons is None else ",".join(gpu.throttle_reasons),
         ecc_errors=gpu.ecc_errors,
         reading_age_seconds=_whole(gpu.reading_age_seconds),

@@ -69,7 +69,34 @@ class Health(Wire, frozen=True, kw_only=True):
     performance: HealthPerformance
 
 
-class GpuEntry(Wire, frozen=True, kw_only=True):
+class DeviceReadings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a driver says of a GPU, by one name and in one unit from the driver to the screen; None: it does not say.
+
+    A field here is a field of `/gpu-status`, of a poll and of a reading, a gauge of `/metrics`, and a figure that alert
+    rules may name. A new one needs besides: the question to the driver, its columns (a migration), a line on a page.
+    """
+
+    temperature_celsius: float | None = None
+    power_watts: float | None = None
+    power_limit_watts: float | None = None
+    sm_clock_hertz: float | None = None
+
+
+EXPLAINED = {
+    "temperature_celsius": "Temperature.",
+    "power_watts": "Power drawn.",
+    "power_limit_watts": "Power limit.",
+    "sm_clock_hertz": "Clock.",
+}
+"""What each of them is, for `/metrics`."""
+
+
+def readings_of(device: DeviceReadings | None) -> dict[str, Any]:
+    """Its readings by name; none where nothing was read."""
+    return {} if device is None else {name: getattr(device, name) for name in DeviceReadings.__struct_fields__}
+
+
+class GpuEntry(Wire, DeviceReadings, frozen=True, kw_only=True):
     """One device of `GET /gpu-status`; on a machine without a GPU the one entry is the CPU, with GPU-only fields None.
 
     `utilization_percent` is of memory, as published in this field's origin; the GPU's own load is
@@ -88,10 +115,6 @@ class GpuEntry(Wire, frozen=True, kw_only=True):
     device: str | None = None
     state: GpuState = "starting"
     gpu_utilization_percent: float | None = None
-    temperature_celsius: float | None = None
-    power_watts: float | None = None
-    power_limit_watts: float | None = None
-    sm_clock_hertz: float | None = None
     throttle_reasons: tuple[str, ...] | None = None
     ecc_errors: int | None = None
     reading_age_seconds: float | None = None

@@ -4,6 +4,7 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from whisper_ops import wire
 from whisper_ops.identity import Identity
 from whisper_ops.snapshot import GpuFigures, ServerFigures, Snapshot
 from whisper_ops.snapshot_client.source import Remarks, SourceError
@@ -58,16 +59,13 @@ class LocalSource:
 def _gpu(number: int, reading: Reading) -> GpuFigures:
     percent, throttled = reading.gpu_utilization_percent, reading.throttle_reasons
     return GpuFigures(
+        **wire.readings_of(reading),
         gpu_id=number,
         uuid=reading.uuid,
         name=reading.name,
         memory_total_bytes=reading.memory_total_bytes,
         memory_used_bytes=reading.memory_used_bytes,
         gpu_ratio=None if percent is None else percent / 100,
-        temperature_celsius=reading.temperature_celsius,
-        power_watts=reading.power_watts,
-        power_limit_watts=reading.power_limit_watts,
-        sm_clock_hertz=reading.sm_clock_hertz,
         throttle_reasons=None if throttled is None else ",".join(throttled),
         ecc_errors=reading.ecc_errors,
         reading_error=reading.error,

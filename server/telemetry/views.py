@@ -54,6 +54,7 @@ class Views:
         used = total - free if total is not None and free is not None else None
         names = {"cpu": wire.CPU_NAME, "sim": f"simulated GPU {gpu_id}", "cuda": reading.name if reading else None}
         return wire.GpuEntry(
+            **wire.readings_of(reading),
             gpu_id=gpu_id,
             active_connections=len(gpu.active),
             connection_ids=tuple(sorted(gpu.active)),
@@ -66,10 +67,6 @@ class Views:
             device=device.name,
             state="draining" if hub.draining.on and gpu.state == "ready" else gpu.state,
             gpu_utilization_percent=reading.gpu_utilization_percent if reading else None,
-            temperature_celsius=reading.temperature_celsius if reading else None,
-            power_watts=reading.power_watts if reading else None,
-            power_limit_watts=reading.power_limit_watts if reading else None,
-            sm_clock_hertz=reading.sm_clock_hertz if reading else None,
             throttle_reasons=reading.throttle_reasons if reading else None,
             ecc_errors=reading.ecc_errors if reading else None,
             reading_age_seconds=round(time.monotonic() - reading.at, 3) if reading else None,

@@ -1,10 +1,10 @@
 """One GPU at one moment, as NVML tells it."""
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from whisper_ops.telemetry.nvml_errors import LOST, NO_SUCH_FIGURE, code, explained, raise_if_driver_gone
+from whisper_ops.wire import DeviceReadings
 
 THROTTLES = {
     0x2: "applications_clocks",
@@ -17,8 +17,7 @@ THROTTLES = {
 }
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(DeviceReadings, frozen=True, kw_only=True):
     """One GPU at one moment; None: this GPU or driver does not say."""
 
     at: float
@@ -27,10 +26,6 @@ class Reading:
     memory_total_bytes: int | None = None
     memory_used_bytes: int | None = None
     gpu_utilization_percent: float | None = None
-    temperature_celsius: float | None = None
-    power_watts: float | None = None
-    power_limit_watts: float | None = None
-    sm_clock_hertz: float | None = None
     throttle_reasons: tuple[str, ...] | None = None
     ecc_errors: int | None = None
     error: str | None = None
