@@ -80,6 +80,7 @@ class DeviceReadings(msgspec.Struct, frozen=True, kw_only=True):
     power_watts: float | None = None
     power_limit_watts: float | None = None
     sm_clock_hertz: float | None = None
+    memory_busy_ratio: float | None = None
 
 
 EXPLAINED = {
@@ -87,6 +88,7 @@ EXPLAINED = {
     "power_watts": "Power drawn.",
     "power_limit_watts": "Power limit.",
     "sm_clock_hertz": "Clock.",
+    "memory_busy_ratio": "Share of time in which the device's memory was read or written.",
 }
 """What each of them is, for `/metrics`."""
 

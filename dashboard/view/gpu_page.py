@@ -105,6 +105,7 @@ def _device(gpu: GpuFigures) -> list[Reading]:
         Reading("memory", f.size_of(gpu.memory_used_bytes, gpu.memory_total_bytes), memory, memory_style(memory),
                 "warns at 85 %"),
         Reading("device busy", f.percent(gpu.gpu_ratio), gpu.gpu_ratio, "", "not saturation"),
+        Reading("memory busy", f.percent(gpu.memory_busy_ratio), gpu.memory_busy_ratio, "", "reading or writing"),
         Reading("temperature", f.celsius(gpu.temperature_celsius), f.share(gpu.temperature_celsius, 100.0),
                 temperature_style(gpu.temperature_celsius), "warns at 80 °C"),
         Reading("power", f.watts_of(gpu.power_watts, gpu.power_limit_watts),

@@ -61,7 +61,7 @@ class FakeNvml:
     def __getattr__(self, name: str) -> Any:
         answers = {
             "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=80 << 30, used=20 << 30),
-            "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=37),
+            "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=37, memory=21),
             "nvmlDeviceGetTemperature": 61,
             "nvmlDeviceGetPowerUsage": 250_500,
             "nvmlDeviceGetEnforcedPowerLimit": 700_000,

@@ -41,6 +41,7 @@ def test_a_lost_gpu_hides_no_other_and_comes_back(error: int, at_start: bool) ->
     stub.lost.add(B)
     first, second = nvml.read()
     assert (first.uuid, first.temperature_celsius, first.error) == (A, 61, None)
+    assert (first.gpu_utilization_percent, first.memory_busy_ratio) == (37, 0.21)
     assert second.temperature_celsius is second.memory_used_bytes is None
     assert second.error is not None
     assert nvml.trouble is None, "the driver works"

@@ -64,7 +64,7 @@ class StubNvml:
             "nvmlDeviceGetUUID": None,
             "nvmlDeviceGetName": "NVIDIA H100 80GB HBM3",
             "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=80 * GB, used=20 * GB),
-            "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=37),
+            "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=37, memory=21),
             "nvmlDeviceGetTemperature": 61,
             "nvmlDeviceGetPowerUsage": 250_500,
             "nvmlDeviceGetEnforcedPowerLimit": 700_000,

@@ -19,11 +19,12 @@ SERVER_METRICS = (
     "lag_p50_seconds", "lag_p95_seconds", "lag_p99_seconds", "final_p50_seconds", "final_p95_seconds",
     "partial_interval_seconds", "setup_mean_seconds",
 )  # fmt: skip
-GPU_METRICS = (
+_FIRST_GPU_METRICS = (
     "streams_active", "streams_speaking", "memory_used_bytes", "gpu_ratio", "busy_ratio", "temperature_celsius",
     "power_watts", "sm_clock_hertz", "batch_fill_mean", "queue_wait_p95_seconds", "compute_p95_seconds",
     "audio_seconds_per_second", "lag_p95_seconds", "process_rss_bytes", "process_cpu_ratio",
 )  # fmt: skip
+GPU_METRICS = (*_FIRST_GPU_METRICS, "memory_busy_ratio")
 HOST_METRICS = (
     "cpu_ratio", "load_1m", "memory_available_bytes", "front_cpu_ratio", "process_rss_bytes", "process_cpu_ratio",
     "open_descriptors", "sockets", "threads", "network_receive_bytes_per_second", "network_send_bytes_per_second",
@@ -40,7 +41,7 @@ def m001_begin(db: Database) -> None:
     db.conn.executemany("INSERT INTO latency_bucket (bucket, upper_bound_seconds) VALUES (?, ?)", enumerate(bounds))
     for tier in ("minute", "hour"):
         db.execute(_rollup("server", tier, SERVER_METRICS))
-        db.execute(_rollup("gpu", tier, GPU_METRICS))
+        db.execute(_rollup("gpu", tier, _FIRST_GPU_METRICS))
         db.execute(_rollup("host", tier, HOST_METRICS))
 
 
@@ -97,6 +98,21 @@ def m008_binding_kind(db: Database) -> None:
 def m009_pause_share(db: Database) -> None:
     """How much of the time the speech of a sweep pauses: what is read without a pause costs a server more."""
     db.execute("ALTER TABLE sweep ADD COLUMN pause_share REAL")
+
+
+@migrations()
+def m010_memory_busy(db: Database) -> None:
+    """How busy a GPU's memory is."""
+    _add_metric(db, "gpu", "memory_busy_ratio")
+
+
+def _add_metric(db: Database, kind: str, metric: str) -> None:
+    """A column of samples, and those of its rollups."""
+    db.execute(f"ALTER TABLE {kind}_sample ADD COLUMN {metric} REAL")
+    for tier in ("minute", "hour"):
+        db.execute(f"ALTER TABLE {kind}_{tier} ADD COLUMN {metric}_n INTEGER")
+        for part in ("sum", "min", "max", "last"):
+            db.execute(f"ALTER TABLE {kind}_{tier} ADD COLUMN {metric}_{part} REAL")
 
 
 def _rollup(kind: str, tier: str, metrics: tuple[str, ...]) -> str:
@@ -366,6 +382,7 @@ _BINDING = (
 """What resources were called when plans kept only that."""
 
 ADDED = {
+    "gpu_sample.memory_busy_ratio": "share of time in which the device's memory was read or written, 0 to 1",
     "plan.binding_kind": "the same as a kind: latency, gpu_memory, host_cpu, …",
     "alert.figure": "what the rule looks at, as in the file of rules",
     "alert.last_value": "of that figure",

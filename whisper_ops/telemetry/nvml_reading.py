@@ -77,6 +77,7 @@ class Asked:
             temperature_celsius=temperature,
             power_watts=power / 1000 if power is not None else None,
             power_limit_watts=limit / 1000 if limit is not None else None,
+            memory_busy_ratio=rates.memory / 100 if rates else None,
             sm_clock_hertz=clock * 1e6 if clock is not None else None,
             throttle_reasons=None if reasons is None else tuple(n for bit, n in THROTTLES.items() if reasons & bit),
             ecc_errors=ask(
