@@ -82,6 +82,8 @@ class Replay:
         self._reading = threading.Lock()
         """Guards the file; held while it is read."""
         self._board = Board()
+        self.asked_seconds: float | None = None
+        """See `World`."""
         self._coming: deque[Snapshot] = deque()
         self._read_until = at
         self._sketched: Mapping[str, float] = {}
@@ -123,6 +125,7 @@ class Replay:
             self._board.plans, self._board.events = known.plans, known.events
             alerts = alerts_at(self._book.active, known.alerts, self._names, self._book_since)
             self._board.alerts = tuple(highest(alerts, self._rules))
+            self._board.asked_seconds = self.asked_seconds
             return self._board.world(self._at, mode="replay", speed=self.speed if self.playing else 0.0)
 
     def refresh(self) -> bool:

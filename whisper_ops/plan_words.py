@@ -8,6 +8,16 @@ from whisper_ops.plan_document import LevelSeen, Plan
 _STATES = {"identified": "identified", "lower_bound": "a lower bound", "upper_bound": "an upper bound"}
 
 
+def result(seen: LevelSeen) -> str:
+    """Whether a level passed, as glyph and word."""
+    if not seen.repeats:
+        return "? no evidence"
+    if seen.passes == seen.repeats:
+        return "✓ pass"
+    flips = f" {seen.repeats - seen.passes} of {seen.repeats}" if seen.repeats > 1 else ""
+    return f"✕ fail{flips}"
+
+
 def sure(plan: Plan, now: float) -> str:
     """How well the limit is known, and from what, `now`; of a plan that kept only words, those."""
     if plan.transferred_from is not None:

@@ -13,6 +13,7 @@ from whisper_ops.formatting import counted
 from whisper_ops.objective import readable
 from whisper_ops.objective.findings import OtherLoad
 from whisper_ops.plan_document import LevelSeen, Plan, Resource
+from whisper_ops.plan_words import result
 
 _WIDE = 120
 """Columns from which a line of configuration fits beside the row that it raises."""
@@ -94,19 +95,9 @@ def _levels(levels: tuple[LevelSeen, ...]) -> Table:
     return table
 
 
-def result_text(seen: LevelSeen) -> str:
-    """Whether a level passed, as glyph and word."""
-    if not seen.repeats:
-        return "? no evidence"
-    if seen.passes == seen.repeats:
-        return "✓ pass"
-    flips = f" {seen.repeats - seen.passes} of {seen.repeats}" if seen.repeats > 1 else ""
-    return f"✕ fail{flips}"
-
-
 def _result(seen: LevelSeen) -> Text:
-    colour = {"✓": "green", "✕": "red"}.get(result_text(seen)[0], "yellow")
-    return Text(result_text(seen), style=colour)
+    colour = {"✓": "green", "✕": "red"}.get(result(seen)[0], "yellow")
+    return Text(result(seen), style=colour)
 
 
 def _fixed(plan: Plan) -> list[Resource]:

@@ -5,10 +5,11 @@ from html import escape
 
 from capacity.fleet.size import in_words as fleet_in_words
 from capacity.fleet.trend import in_words as trend_in_words
-from capacity.plan.terminal import headline, limit_text, result_text
+from capacity.plan.terminal import headline, limit_text
 from capacity.plan.words import against
 from capacity.report.picture import picture
 from whisper_ops.plan_document import Plan, Resource
+from whisper_ops.plan_words import result
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --dim: #667; --line: #c9ced6; --paper: #fff; --law: #1f6feb;
@@ -107,7 +108,7 @@ def _levels(plan: Plan) -> str:
     rows = "".join(
         f'<tr><td class="number">{seen.streams}</td>'
         + _cells(
-            result_text(seen),
+            result(seen),
             "—" if seen.stable_p95_seconds is None else f"{seen.stable_p95_seconds:.2f} s",
             f"{seen.audit}, {seen.duration_seconds:.0f} s",
             against(seen),

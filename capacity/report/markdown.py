@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 from capacity.fleet.size import in_words as fleet_in_words
 from capacity.fleet.trend import in_words as trend_in_words
-from capacity.plan.terminal import headline, limit_text, result_text
+from capacity.plan.terminal import headline, limit_text
 from capacity.plan.words import against
 from whisper_ops.outside import one_line
 from whisper_ops.plan_document import Plan
+from whisper_ops.plan_words import result
 
 _MARKS = re.compile(r"[\\<\[\]]")
 """What begins a tag, a link or a picture. Stars, bars and backticks are our own, and harmless without these."""
@@ -78,7 +79,7 @@ def _levels(plan: Plan) -> str:
     rows = [
         (
             str(seen.streams),
-            result_text(seen),
+            result(seen),
             "—" if seen.stable_p95_seconds is None else f"{seen.stable_p95_seconds:.2f} s",
             f"{seen.audit}, {seen.duration_seconds:.0f} s",
             against(seen),

@@ -50,4 +50,5 @@ def knee_for(snapshot: Snapshot, plans: Sequence[Plan]) -> Knee | None:
 
 def objective_seconds(objective: str) -> float:
     """The p95 lag that an objective such as `stable_p95_seconds<=2,…` allows; the default where it names none."""
-    return read_stored(objective).limit("stable_p95") or DEFAULT_OBJECTIVE_SECONDS
+    most = read_stored(objective).most_lag
+    return DEFAULT_OBJECTIVE_SECONDS if most is None else most

@@ -21,7 +21,7 @@ from whisper_ops.plan_document import (
     Plan,
     Resource,
 )
-from whisper_ops.plan_words import sure
+from whisper_ops.plan_words import result, sure
 from whisper_ops.snapshot import GpuFigures, HostFigures
 
 _SERVERS = (
@@ -99,6 +99,8 @@ def _answer(world: World, server: ServerView, width: int) -> list[Line]:
         lines += wrapped(f"Breaks first: {plan.binding_resource}{after}.", width, " ")
     for label, text in (("Sure?", sure(plan, world.now)), ("To be surer:", plan.next_test)):
         lines += wrapped(f"{label} {text}", width, " ", "dim") if text else []
+    if plan.levels:
+        lines += wrapped("Levels: " + " · ".join(f"{seen.streams} {result(seen)}" for seen in plan.levels), width, " ")
     if plan.tiers:
         lines += wrapped(" · ".join(f"{tier.name} {tier.connections}" for tier in plan.tiers), width, " ", "note")
     return lines

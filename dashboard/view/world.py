@@ -95,6 +95,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[EventRecord, ...] = ()
     """Newest first."""
     plans: tuple[Plan, ...] = ()
+    asked_seconds: float | None = None
+    """The lag that the person at the screen asked to be judged by, instead of what plans were measured for."""
     itself: SelfView = SelfView()
     recording: str | None = None
     """Where polls are written."""
@@ -108,6 +110,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def objective_seconds(self) -> float:
         """The strictest lag objective of all plans in use."""
+        if self.asked_seconds is not None:
+            return self.asked_seconds
         return min((s.knee.objective_seconds for s in self.servers if s.knee), default=DEFAULT_OBJECTIVE_SECONDS)
 
 
@@ -151,6 +155,7 @@ class Board:
         self.plans: tuple[Plan, ...] = ()
         self.alerts: tuple[AlertView, ...] = ()
         self.events: tuple[EventRecord, ...] = ()
+        self.asked_seconds: float | None = None
 
     def feed(self, snapshot: Snapshot, next_try_at: float | None = None) -> None:
         """Take one poll, in the order of time for each server."""
@@ -200,6 +205,7 @@ class Board:
             alerts=self.alerts,
             events=self.events,
             plans=self.plans,
+            asked_seconds=self.asked_seconds,
             itself=itself or SelfView(),
         )
 
@@ -220,7 +226,10 @@ class Board:
         )
 
     def _knee(self, slot: _Slot) -> Knee | None:
-        return None if slot.answer is None else knee_for(slot.answer, self.plans)
+        knee = None if slot.answer is None else knee_for(slot.answer, self.plans)
+        if knee is None or self.asked_seconds is None:
+            return knee
+        return msgspec.structs.replace(knee, objective_seconds=self.asked_seconds)
 
 
 def stale(snapshot: Snapshot, now: float, interval: float) -> bool:

@@ -1,27 +1,38 @@
 """One objective for the load test, the plan and the dashboard: the same verdict for any level and any condition."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
+from click import UsageError
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from capacity.plan.bracket import levels_seen
+from capacity.plan.evidence import Evidence
 from capacity.plan.judged_again import judged_again
+from capacity.plan.key import key_of
 from capacity.sweep.figures import Counts, utterance_records
 from capacity.sweep.level import LoadShape, Measured, make_order, verdict
 from capacity.sweep.readings import Readings
 from capacity.sweep.target import parse_target
 from dashboard.view.knees import objective_seconds
+from dashboard.view.levels import lag_style
+from dashboard.view.plan_page import plan_page
+from dashboard.view.world import Board
 from tests.capacity.plan_history import level as stored_level
 from tests.capacity.plan_history import sweep, written
+from tests.dashboard.scenes import NOW, gpu, plan_of, snapshot
 from tests.support.servers import whisper_ops
+from whisper_ops.cli import dash
 from whisper_ops.errors import Exit, UserError
-from whisper_ops.history import History, LevelFigures
+from whisper_ops.history import History, LevelFigures, LevelRecord
 from whisper_ops.objective import MEASURES, Objective, parse
 from whisper_ops.objective.findings import StoppedEarly
-from whisper_ops.objective.judgement import Baseline, findings_of
+from whisper_ops.objective.judgement import Baseline, findings_of, missed
 
 _ORDER = make_order(parse_target("ws://127.0.0.1:1/ws"), LoadShape(seconds=60), 1, 0, 100.0)
 _CLIPS = [f"clip {k}" for k in range(8)]
@@ -99,13 +110,81 @@ def test_a_plan_judges_a_stored_level_as_the_sweep_would_have(
         expected = verdict(measured, parse(other), baseline, sweep_id)
         assert (level.audit, level.passed) == (expected.audit, expected.passed)
         assert level.reason == expected.reason
+    _shown_by_the_dashboard(again, other)
+
+
+def _shown_by_the_dashboard(levels: Sequence[LevelRecord], objective: str) -> None:
+    """The plan page shows the verdicts of the plan that was stored, and lags by its objective, as the sweep judged."""
+    seen = levels_seen(Evidence(key=key_of(sweep(objective=parse(objective).canonical)), levels=tuple(levels)))
+    board = Board()
+    body = msgspec.json.encode({"levels": seen}).decode()
+    board.plans = (plan_of(objective=parse(objective).canonical, body=body),)
+    for level in levels:
+        lag = level.server_lag_p95_seconds
+        polled = gpu(0, level.streams, lag or 0.0)
+        board.feed(snapshot(f"asr-{level.streams}", NOW, (polled,)))
+    world = board.world(NOW)
+    text = " ".join(plan_page(world, None, 200).text.split())
+    for level in levels:
+        word = {True: "✓ pass", False: "✕ fail", None: "? no evidence"}[level.passed]
+        assert f"{level.streams} {word}" in text.partition("Levels: ")[2]
+        terms = tuple(term for term in parse(objective).terms if term.name == "lag_p95" and term.at_most)
+        lag = level.server_lag_p95_seconds
+        if lag is None or not terms or any(term.relative for term in terms):
+            continue
+        late = any(missed(term, lag, None) is not None for term in terms)
+        server = world.server(f"asr-{level.streams}")
+        assert server is not None
+        assert server.knee is not None
+        assert (lag_style(lag, server.knee.objective_seconds) == "bad") is late
 
 
 @given(objectives())
 def test_the_history_s_form_is_the_same_objective(text: str) -> None:
     one, again = parse(text), parse(parse(text).canonical)
     assert _bounds(again) == pytest.approx(_bounds(one))
-    assert objective_seconds(one.canonical) == pytest.approx(one.limit("stable_p95") or 2.0)
+    most = one.most_lag
+    assert objective_seconds(one.canonical) == pytest.approx(2.0 if most is None else most, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("objective", "bound", "over"),
+    [
+        ("lag_p95<=2s", 2.0, 2.001), ("stable_p95<=500ms", 0.5, 0.51), ("stable_p95<=5s, lag_p95<=1s", 1.0, 1.1),
+        ("lag_p95<=3s, lag_p95<=2s", 2.0, 2.1), ("lag_p95<2s", 1.9999, 2.0), ("wer<=5%", 2.0, 2.1),
+        ("lag_p95>=3s", 2.0, 2.1), ("stable_p95<=0s", 0.0, 0.01),
+    ],
+)  # fmt: skip
+def test_a_lag_at_its_bound_is_in_time_and_beyond_it_late(objective: str, bound: float, over: float) -> None:
+    most = objective_seconds(parse(objective).canonical)
+    assert lag_style(bound, most) != "bad"
+    assert lag_style(over, most) == "bad"
+
+
+@pytest.mark.parametrize("where", [["--once", "http://127.0.0.1:9"], ["http://127.0.0.1:9"], ["--replay", "1 h ago"]])
+def test_the_dashboard_names_an_unknown_condition(where: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dash, "_terminal", lambda: True)
+    done = CliRunner().invoke(dash.command, [*where, "--objective", "stable_p95<=1s, speed<=2s"])
+    assert isinstance(done.exception, SystemExit | UserError | UsageError)
+    if "--once" in where:
+        assert "--objective" in str(done.exception) + done.output
+        return
+    assert isinstance(done.exception, UserError)
+    assert done.exception.code == Exit.USAGE
+    assert "no measure 'speed'" in str(done.exception)
+    assert "stable_p95" in str(done.exception)
+
+
+def test_the_dashboard_judges_by_what_was_asked() -> None:
+    board = Board()
+    board.plans = (plan_of(),)
+    board.feed(snapshot("a", NOW, (gpu(0, 2, 1.0),)))
+    assert board.world(NOW).objective_seconds == 2.0
+    board.asked_seconds = 0.5
+    world = board.world(NOW)
+    assert world.objective_seconds == 0.5
+    assert world.servers[0].knee is not None
+    assert world.servers[0].knee.objective_seconds == 0.5
 
 
 def _bounds(objective: Objective) -> dict[str, float]:

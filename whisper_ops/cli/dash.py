@@ -45,6 +45,7 @@ class Options(TypedDict):
     replay: str | None
     theme: str | None
     admin_token_file: Path | None
+    objective: str | None
     no_color: bool
 
 
@@ -64,6 +65,11 @@ class Options(TypedDict):
     metavar="WHEN",
     help="Show the past instead: 'yesterday 14:00', 'tuesday 14:03', '1 h ago', '2026-11-20 14:00'. Needs no server.",
 )
+@click.option(
+    "--objective",
+    metavar="CONDITION,…",
+    help="Colour lags by this instead of what each plan was measured for; such as 'lag_p95<=1s'.",
+)
 @click.option("--no-color", is_flag=True, help="Send no colour, as NO_COLOR in the environment does.")
 @click.option("--theme", help="night, light, colour-blind or terminal; remembered for the next start.")
 @click.option(
@@ -78,7 +84,10 @@ class Options(TypedDict):
         "the past is in the history, and no server is asked for it",
     ),
     Excludes("once", ("watch",), "one prints once, the other again and again"),
-    *(Excludes(printing, ("theme", "admin_token_file"), "they are for the screen") for printing in _PRINTING),
+    *(
+        Excludes(printing, ("theme", "admin_token_file", "objective"), "they are for the screen")
+        for printing in _PRINTING
+    ),
     Excludes("read_only", ("admin_token_file",), "it offers no action on a server"),
 )
 def command(servers: tuple[str, ...], **options: Unpack[Options]) -> int:
@@ -91,6 +100,7 @@ def command(servers: tuple[str, ...], **options: Unpack[Options]) -> int:
     """
     if options["no_color"]:
         os.environ["NO_COLOR"] = "1"
+    asked = _asked(options["objective"])
     if options["replay"] is not None:
         _need_terminal("a replay")
         return _replay(options["replay"], options)
@@ -104,12 +114,32 @@ def command(servers: tuple[str, ...], **options: Unpack[Options]) -> int:
         token=read_token(options["token_file"]),
     )
     printing = options["once"] or options["as_json"] or options["watch"] is not None
+    if asked is not None:
+        _need_terminal("--objective, which colours the screen,")
     if not printing and not _terminal():
         say("whisper-ops: this is no terminal, so the fleet is printed once (as --once does)")
         printing = True
     if printing:
         return asyncio.run(_print(watch, options["watch"], as_json=options["as_json"]))
     return _live(watch, options)
+
+
+def _asked(objective: str | None) -> float | None:
+    """The lag that an objective allows, in seconds; None: none was given.
+
+    Raises:
+        UserError: it cannot be read, or says nothing about lag.
+    """
+    if objective is None:
+        return None
+    from whisper_ops.objective import parse
+
+    most = parse(objective).most_lag
+    if most is None:
+        raise UserError(
+            f"--objective {objective!r} bounds no lag, which is what a screen can judge; name lag_p95 or stable_p95"
+        )
+    return most
 
 
 def _terminal() -> bool:
@@ -190,6 +220,7 @@ def _live(watch: "Watch", options: Options) -> int:
         admin_token = read_token(options["admin_token_file"], "WHISPER_OPS_ADMIN_TOKEN")
         admin = Admin(urls, admin_token, tokens=tokens)
         live = Live(watch.fleet(), writer, history, load_rules(watch.alerts), clock=time.monotonic)
+        live.board.asked_seconds = _asked(options["objective"])
         code = _run(live, options, None if options["read_only"] else admin)
         if writer is not None and writer.failure is not None:
             raise UserError(writer.failure, Exit.NO)
@@ -206,7 +237,9 @@ def _replay(when: str, options: Options) -> int:
     from dashboard.view import moments
 
     rules = load_rules(alert_rules(options["config"]))
-    return _run(Replay(options["history"], moments.parse(when, time.time()), rules=rules), options, None)
+    replay = Replay(options["history"], moments.parse(when, time.time()), rules=rules)
+    replay.asked_seconds = _asked(options["objective"])
+    return _run(replay, options, None)
 
 
 def _run(feed: "Feed", options: Options, admin: "Admin | None") -> int:

@@ -147,6 +147,18 @@ class Objective(msgspec.Struct, frozen=True):
         """The conditions that say how long something may take."""
         return tuple(term for term in self.terms if term.at_most and term.unit == "seconds")
 
+    @property
+    def most_lag(self) -> float | None:
+        """The largest lag of a server that meets it, in seconds: by its conditions on that, else on stable words.
+
+        None: it bounds neither.
+        """
+        for name in ("lag_p95", "stable_p95"):
+            terms = [term for term in self.terms if term.name == name and term.at_most and not term.relative]
+            if terms:
+                return max(min(term.limit - 2 * _WITHIN * term.strict for term in terms), 0.0)
+        return None
+
     def limit(self, name: str) -> float | None:
         """The absolute upper limit of a measure, in seconds or as a share; None when there is none."""
         return min((t.limit for t in self.terms if t.name == name and t.at_most and not t.relative), default=None)
