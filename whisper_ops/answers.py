@@ -41,6 +41,10 @@ class UnreadableAnswer(httpx.RequestError):
     """An answer that is no answer to the question; its text follows the server's name: "sent more than 16 MiB"."""
 
 
+class TooLargeAnswer(UnreadableAnswer):
+    """An answer of more bytes than were allowed for it."""
+
+
 async def fetch(
     client: httpx.AsyncClient,
     method: str,
@@ -139,7 +143,7 @@ class _Body:
         self._size += len(plain)
         if self._size > self._limit or self._raw > self._limit:
             size = f"{self._limit / 2**20:g} MiB" if self._limit >= 2**20 else f"{self._limit / 1024:g} KiB"
-            raise UnreadableAnswer(f"sent more than {size}", request=self._request)
+            raise TooLargeAnswer(f"sent more than {size}", request=self._request)
         self._chunks.append(plain)
 
     def whole(self) -> bytes:

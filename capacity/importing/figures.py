@@ -5,15 +5,16 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from capacity.tables.table import Figure, Table
 from capacity.tables.times import UNITS as TIME_UNITS
 from whisper_ops.errors import UserError
+from whisper_ops.exporters.mapping import FIGURES
 from whisper_ops.identity import Identity
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 from whisper_ops.units import BASE, Kind, kind_of, unit_of
 
-KINDS: dict[str, type[msgspec.Struct]] = {"server": ServerFigures, "gpu": GpuFigures, "host": HostFigures}
 _MOST = 2.0**53
 """Counts above it are no counts any more, and a history cannot keep them."""
 _OVER_ONE = ("process_cpu_ratio", "wer_ratio")
@@ -31,7 +32,8 @@ def known_figures() -> list[str]:
     """Every name that can be mapped, but `at`: the figures that are numbers."""
     return [
         f"{kind}.{field.name}"
-        for kind, struct in KINDS.items()
+        for kind, struct in FIGURES.items()
+        if kind != "identity"
         for field in msgspec.structs.fields(struct)
         if field.type in (int, int | None, float, float | None)
     ]
@@ -143,26 +145,35 @@ class Moment(msgspec.Struct):
         place[name] = value
 
     def snapshot(self, name: str, at: float, identity: Identity) -> Snapshot:
-        """A poll as a recorder would have made it. Streams known only by GPU are summed up, and the other way round."""
-        gpus = {gpu_id: dict(figures) for gpu_id, figures in self.gpus.items()}
-        server = dict(self.server)
-        on_gpus = [figures["streams_active"] for figures in gpus.values() if "streams_active" in figures]
-        if "streams_active" not in server and on_gpus:
-            server["streams_active"] = sum(on_gpus)
-        if len(gpus) <= 1 and "streams_active" in server:
-            only = gpus.setdefault(next(iter(gpus), 0), {})
-            only.setdefault("streams_active", server["streams_active"])
-            if "lag_p95_seconds" in server:
-                only.setdefault("lag_p95_seconds", server["lag_p95_seconds"])
-        server.setdefault("gpus", max(len(gpus), 1))
-        return Snapshot(
-            server=name,
-            at=at,
-            identity=identity,
-            figures=_made(ServerFigures, server),
-            gpus=tuple(_made(GpuFigures, {**figures, "gpu_id": gpu_id}) for gpu_id, figures in sorted(gpus.items())),
-            host=_made(HostFigures, self.host) if self.host else None,
+        """A poll as a recorder would have made it."""
+        return completed(
+            Snapshot(
+                server=name,
+                at=at,
+                identity=identity,
+                figures=_made(ServerFigures, self.server),
+                gpus=tuple(
+                    _made(GpuFigures, {**figures, "gpu_id": gpu_id}) for gpu_id, figures in sorted(self.gpus.items())
+                ),
+                host=_made(HostFigures, self.host) if self.host else None,
+            )
         )
+
+
+def completed(poll: Snapshot) -> Snapshot:
+    """With streams that are known only by GPU summed up, and those of a server that names no GPU on its only one."""
+    figures, gpus = poll.figures or ServerFigures(), poll.gpus
+    on_gpus = [gpu.streams_active for gpu in gpus if gpu.streams_active is not None]
+    if figures.streams_active is None and on_gpus:
+        figures = replace(figures, streams_active=sum(on_gpus))
+    if len(gpus) <= 1 and figures.streams_active is not None:
+        only = gpus[0] if gpus else GpuFigures(gpu_id=0)
+        streams = figures.streams_active if only.streams_active is None else only.streams_active
+        lag = figures.lag_p95_seconds if only.lag_p95_seconds is None else only.lag_p95_seconds
+        gpus = (replace(only, streams_active=streams, lag_p95_seconds=lag),)
+    if figures.gpus is None:
+        figures = replace(figures, gpus=max(len(gpus), 1))
+    return replace(poll, figures=figures, gpus=gpus)
 
 
 def _made(kind: Any, figures: Mapping[str, float]) -> Any:  # noqa: ANN401  # one of the three figure types

@@ -17,10 +17,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import httpx
 import pytest
 
-from capacity.importing import prometheus as importing
 from capacity.speech.audio import read_audio, write_wav
 from capacity.speech.corpus import find_sources
 from capacity.speech.corpus import load as load_corpus
@@ -35,7 +33,9 @@ from tests.attack.test_figures import live_polls, recorder
 from tests.dashboard.sockets import Answer, answering, http, listening, said, until
 from whisper_ops import units, wire
 from whisper_ops.errors import UserError
+from whisper_ops.exporters import past, prometheus
 from whisper_ops.exporters.catalogue import ready_made
+from whisper_ops.identity import Identity
 from whisper_ops.objective import grammar
 from whisper_ops.snapshot_client.exporter_page import PrometheusSource
 from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource
@@ -257,8 +257,8 @@ async def test_an_import_gives_a_bomb_up() -> None:
     async with listening(answering(lambda: compressed(ONCE, "gzip"))) as port:
 
         def ask() -> None:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-                importing._get(client, "/api/v1/query", {"query": "up"})
+            with prometheus.asked(f"http://127.0.0.1:{port}") as server:
+                list(past.polls(server, [ready_made("node")], prometheus.Window(0, 5_000, 10), Identity()))
 
         with pytest.raises(UserError, match="sent more than 32 MiB"):
             await asyncio.to_thread(ask)

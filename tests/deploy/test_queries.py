@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,22 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from capacity.importing.prometheus import MAPPINGS
 from tests.server.virtual import loud
 from tests.support.prometheus import asked, running_prometheus
 from tests.support.servers import Running, running_server
+from whisper_ops.exporters.catalogue import ready_made
+from whisper_ops.exporters.prometheus import queries
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 SIMULATED = ("--engine", "simulated", "--devices", "sim:2", "--max-connections-per-gpu", "2")
-UNKNOWN_HERE = {"whisper_ops_gpu_utilization_ratio"}
+UNKNOWN_HERE = {
+    f"whisper_ops_gpu_{name}"
+    for name in (
+        *("utilization_ratio", "temperature_celsius", "power_watts", "power_limit_watts", "sm_clock_hertz"),
+        *("ecc_errors_total", "reading_age_seconds"),
+    )
+}
 """What only NVML knows."""
 THE_GUIDES = "(sum(whisperlivekit_connections_active) / (whisperlivekit_gpu_total * 4)) * 100"
 
@@ -43,10 +50,7 @@ def of_the_dashboard() -> Iterator[str]:
 
 
 def of_the_import() -> Iterator[str]:
-    mapping = MAPPINGS["whisper-ops"]
-    assert mapping.info is not None
-    yield mapping.info
-    yield from (query.promql for query in mapping.queries.values() if query.promql not in UNKNOWN_HERE)
+    yield from (query.promql for query in queries(ready_made("whisper-ops")) if query.metric not in UNKNOWN_HERE)
 
 
 def configuration(server: Running) -> str:
@@ -110,17 +114,22 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-def answer(url: str, query: str, seconds: float = 30) -> list[Any]:
-    """What an instant query returns, as soon as it returns anything."""
-    deadline = time.monotonic() + seconds
-    while True:
-        result: list[Any] = asked(url, "query", query=query)["result"]
-        # A rate needs two scrapes; a quantile of nothing is NaN.
-        if [row for row in result if row["value"][1] != "NaN"]:
-            return result
-        if time.monotonic() > deadline:
-            return []
-        time.sleep(0.2)
+def result(url: str, query: str) -> list[Any]:
+    """What an instant query returns."""
+    return list(asked(url, "query", query=query)["result"])
+
+
+def answered(url: str, query: str) -> bool:
+    """Whether it returns anything but NaN, which is a quantile of nothing."""
+    return any(row["value"][1] != "NaN" for row in result(url, query))
+
+
+def silent_ones(url: str, queries: Iterable[str], seconds: float = 30) -> list[str]:
+    """Those that return nothing, however long they are waited for: a rate needs two scrapes."""
+    deadline, silent = time.monotonic() + seconds, list(queries)
+    while (silent := [query for query in silent if not answered(url, query)]) and time.monotonic() < deadline:
+        time.sleep(0.2)  # between two looks at a condition with a deadline
+    return silent
 
 
 def test_there_are_queries_to_look_at() -> None:
@@ -132,14 +141,12 @@ def test_there_are_queries_to_look_at() -> None:
 @pytest.mark.slow
 @pytest.mark.xdist_group("prometheus")
 def test_every_query_returns_data(prometheus: str) -> None:
-    queries = dict.fromkeys([*of_the_docs(), *of_the_dashboard(), *of_the_import()])
-    silent = [query for query in queries if not answer(prometheus, query)]
-    assert not silent
+    assert not silent_ones(prometheus, dict.fromkeys([*of_the_docs(), *of_the_dashboard(), *of_the_import()]))
     (target,) = asked(prometheus, "targets")["activeTargets"]
     assert (target["health"], target["lastError"]) == ("up", "")
     # The one that is widely copied returns nothing, which is why the docs have another.
     assert asked(prometheus, "query", query=THE_GUIDES)["result"] == []
-    (capacity,) = answer(prometheus, "100 * sum(whisper_ops_slots_used) / (sum(whisper_ops_slots) > 0)")
+    (capacity,) = result(prometheus, "100 * sum(whisper_ops_slots_used) / (sum(whisper_ops_slots) > 0)")
     assert float(capacity["value"][1]) in (75, 100)
 
 
@@ -164,7 +171,7 @@ def test_every_rule_can_be_evaluated_and_those_that_hold_fire(prometheus: str) -
 @pytest.mark.xdist_group("prometheus")
 def test_how_long_a_server_has_run_is_right_to_the_second(prometheus: str) -> None:
     """Written with six digits the start is off by up to an hour."""
-    (age,) = answer(prometheus, "time() - whisper_ops_start_time_seconds")
+    (age,) = result(prometheus, "time() - whisper_ops_start_time_seconds")
     assert 0 < float(age["value"][1]) < 300
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from capacity.tables.cells import Mark
 
 _BATCH = 2000
-MAPPINGS = ("whisper-ops", "whisperlive", "vllm", "dcgm")
 
 
 @click.command("import")
@@ -41,8 +40,9 @@ MAPPINGS = ("whisper-ops", "whisperlive", "vllm", "dcgm")
     "--mapping",
     "mappings",
     multiple=True,
-    type=click.Choice(MAPPINGS),
-    help="Names of metrics; repeat to put together.",
+    metavar="KIND|FILE",
+    help="What exported it: a kind such as whisper-ops, whisperlive, vllm, dcgm or node, or a mapping file of your own "
+    "(docs/monitoring.md); repeat to put together.",
 )
 @click.option("--software", help="What the server is, for the key of its laws.")
 @click.option("--software-version", help="Its version.")
@@ -96,14 +96,15 @@ def _decimal(options: dict[str, Any]) -> "Mark | None":
 
 
 def _from_prometheus(options: dict[str, Any], identity: Identity) -> "Iterable[Snapshot]":
-    from capacity.importing.prometheus import MAPPINGS as KNOWN
-    from capacity.importing.prometheus import Range, snapshots
+    from capacity.importing.prometheus import snapshots
+    from whisper_ops.exporters.catalogue import mapping_of
+    from whisper_ops.exporters.prometheus import Window
     from whisper_ops.secrets import read_token
     from whisper_ops.units import length
 
     now = time.time()
-    wanted = Range(now - length(options["since"], "--from"), now, length(options["step"], "--step"))
-    chosen = [KNOWN[name] for name in options["mappings"] or ("whisper-ops",)]
+    wanted = Window(now - length(options["since"], "--from"), now, length(options["step"], "--step"))
+    chosen = [mapping_of(named) for named in options["mappings"] or ("whisper-ops",)]
     return snapshots(options["prometheus"], chosen, wanted, identity, read_token(options["token_file"]))
 
 

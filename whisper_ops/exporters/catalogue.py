@@ -3,6 +3,8 @@
 from functools import cache
 from pathlib import Path
 
+from whisper_ops.addresses import shown
+from whisper_ops.errors import UserError
 from whisper_ops.exporters.mapping import Mapping, load
 
 _DATA = Path(__file__).parent / "data"
@@ -15,3 +17,16 @@ KINDS = tuple(sorted(path.stem for path in _DATA.glob("*.toml")))
 def ready_made(kind: str) -> Mapping:
     """What the metrics of an exporter of a kind are to us."""
     return load(_DATA / f"{kind}.toml")
+
+
+def mapping_of(named: str) -> Mapping:
+    """That of a kind, or of a user's file.
+
+    Raises:
+        UserError: it is neither, or the file cannot be read or is wrong.
+    """
+    if named in KINDS:
+        return ready_made(named)
+    if not named.endswith(".toml"):
+        raise UserError(f"no exporter is called {shown(named)!r}; there are {', '.join(KINDS)}, or a FILE.toml")
+    return load(Path(named))

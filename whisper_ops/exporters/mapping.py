@@ -45,7 +45,7 @@ UNITS: dict[str, float] = {
 """What a value in the exporter's unit is multiplied with."""
 
 Part = Literal["identity", "server", "gpu", "host"]
-_FIGURES: dict[Part, type[msgspec.Struct]] = {
+FIGURES: dict[Part, type[msgspec.Struct]] = {
     "identity": Identity,
     "server": ServerFigures,
     "gpu": GpuFigures,
@@ -154,7 +154,7 @@ def load(path: Path) -> Mapping:
     for key in file.tables:
         if key not in known:
             raise file.wrong(f"there is no [{key}] in a mapping; there are {', '.join(known)}", key)
-    parts = {part: dict(_fields(file, part)) for part in _FIGURES}
+    parts = {part: dict(_fields(file, part)) for part in FIGURES}
     words: dict[str, str] = {}
     for key in (key for key in _WORDS if key in file.tables):
         if not isinstance(file.tables[key], str):
@@ -169,7 +169,7 @@ def load(path: Path) -> Mapping:
 
 
 def _fields(file: TomlFile, part: Part) -> Iterator[tuple[str, tuple[Field, ...]]]:
-    figures = {field.name: field.type for field in msgspec.structs.fields(_FIGURES[part])}
+    figures = {field.name: field.type for field in msgspec.structs.fields(FIGURES[part])}
     table: dict[str, Any] = file.tables.get(part, {})
     for name, value in table.items():
         if name not in figures or name in {"gpu_id", "lag_bucket_counts"}:
