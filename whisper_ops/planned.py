@@ -14,7 +14,7 @@ from whisper_ops.errors import UserError
 from whisper_ops.formatting import counted
 from whisper_ops.history import History, PlanRecord
 from whisper_ops.identity import IDENTITY_FIELDS, Identity, differing
-from whisper_ops.names import plain
+from whisper_ops.names import beside, plain
 from whisper_ops.telemetry.nvml import gpu_names
 
 SAFE_LIMIT = 2
@@ -56,7 +56,9 @@ def plan_for(
         not_yet: keys that are not known yet, such as the precision before a model is loaded, and so not compared.
     """
     fitting = [plan for plan in plans if not differing(plan.identity, identity, not_yet)]
-    own = [plan for plan in fitting if server is not None and plain(plan.server or "") == plain(server)]
+    known = [] if server is None else [(plan, plan.server or "") for plan in fitting]
+    own = [plan for plan, name in known if plain(name) == plain(server or "")]
+    own = own or [plan for plan, name in known if beside(name, server or "", identity.software)]
     return max(own or fitting, key=lambda plan: plan.created_at, default=None)
 
 

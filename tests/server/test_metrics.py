@@ -16,7 +16,11 @@ from server.telemetry import formats
 from tests.server.test_http import serving
 from tests.server.virtual import World
 from whisper_ops import wire
+from whisper_ops.exporters.catalogue import ready_made
+from whisper_ops.exporters.page import parse
+from whisper_ops.exporters.reader import Reader
 from whisper_ops.outside import one_line
+from whisper_ops.snapshot import from_wire
 
 ROOT = Path(__file__).parents[2]
 PATHS = ["/metrics", "/metrics/prometheus"]
@@ -176,7 +180,8 @@ def test_words_of_the_model_are_escaped_in_both_formats() -> None:
 
 def test_every_metric_that_we_name_anywhere_is_exported() -> None:
     deploy = [*ROOT.glob("deploy/prometheus/*"), *ROOT.glob("deploy/grafana/*")]
-    places = [*ROOT.glob("docs/*.md"), ROOT / "README.md", *deploy, *ROOT.glob("capacity/**/*.py")]
+    places = [*ROOT.glob("docs/*.md"), ROOT / "README.md", *deploy]
+    places += [ROOT / f"whisper_ops/exporters/data/{kind}.toml" for kind in ("whisper-ops", "whisperlivekit-metrics")]
     # What a dot follows is a module.
     pattern = re.compile(r"\b(?:whisper_ops|whisperlivekit)_[a-z0-9_]*[a-z0-9](?![\w.])")
     named = {name for place in places for name in pattern.findall(place.read_text("utf-8"))}
@@ -191,3 +196,31 @@ def test_every_metric_that_we_name_anywhere_is_exported() -> None:
     serving(work)
     known = set(re.findall(r"^(?:# TYPE )?([a-z]\w+)[ {]", pages[0], re.MULTILINE))
     assert not named - known
+
+
+def test_our_own_page_read_through_the_catalogue_says_what_our_snapshot_says() -> None:
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        client = await world.client().connected()
+        await client.speak(2.0)
+        said = msgspec.json.decode((await http.get("/snapshot")).content, type=wire.ServerSnapshot)
+        text = (await http.get("/metrics")).text
+        mapping = ready_made("whisper-ops")
+        page = parse(text, mapping.metrics(), lambda *_: pytest.fail("a line that is none"), "it")
+        read = Reader(mapping).snapshot("it", page, 1.0)
+        snapshot = from_wire("it", 1.0, 0.0, said)
+        assert read.identity == snapshot.identity
+        assert len(read.gpus) == len(snapshot.gpus)
+        gpus = zip(read.gpus, snapshot.gpus, strict=True)
+        pairs = [(read.figures, snapshot.figures), (read.host, snapshot.host), *gpus]
+        compared = 0
+        for ours, theirs in pairs:
+            assert ours is not None
+            for name in ours.__struct_fields__:
+                value = getattr(ours, name)
+                if value is not None:
+                    # A gauge is read to the digit; what moves from one request to the next is near.
+                    assert value == pytest.approx(getattr(theirs, name), rel=0.2, abs=2), name
+                    compared += 1
+        assert compared > 30
+
+    serving(work)

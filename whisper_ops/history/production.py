@@ -1,13 +1,13 @@
 """What the planner asks of ordinary polls. A history may hold tens of millions, so SQLite aggregates them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
 
 from whisper_ops.history.store import History
 from whisper_ops.identity import Identity
-from whisper_ops.names import plain
+from whisper_ops.names import beside, plain
 from whisper_ops.snapshot import Snapshot
 
 GPU_FIGURES = {
@@ -49,8 +49,33 @@ class Load(NamedTuple):
 
 
 def names_of(history: History, server: str) -> list[str]:
-    """The names under which a server was polled, with or without a scheme."""
-    return [name for name in history.servers() if plain(name) == plain(server)]
+    """The names under which a server was polled: its own, with or without a scheme.
+
+    Software that has its figures at another port was polled there: by that name, where its machine has one such server.
+    """
+    polled = history.servers()
+    own = [name for name in polled if plain(name) == plain(server)]
+    return own or _beside(history, server, polled)
+
+
+def _beside(history: History, server: str, polled: Iterable[str]) -> list[str]:
+    swept = {(plain(one.sweep.server), one.sweep.software) for one in history.sweeps()}
+    for software in {software for name, software in swept if name == plain(server)}:
+        streams = {name for name, what in swept if what == software and beside(name, server, software)}
+        figures = [name for name in polled if beside(name, server, software) and software in _ran(history, name)]
+        if len(streams) == len(figures) == 1:
+            return figures
+    return []
+
+
+def _ran(history: History, name: str) -> set[str | None]:
+    """The software that was polled under a name."""
+    rows = history.rows(
+        "SELECT DISTINCT i.software FROM server_identity i JOIN server ON server.id = i.server_id "
+        "WHERE server.name = ?",
+        [name],
+    )
+    return {Identity(software=row["software"]).software for row in rows}
 
 
 def runs(history: History, server: str | None = None) -> list[Ran]:

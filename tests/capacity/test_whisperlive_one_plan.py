@@ -1,0 +1,112 @@
+"""A WhisperLive server is one server: its sweep, the polls of its metrics at another port, its plan and its gauge."""
+
+import sqlite3
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from capacity.plan.build import make_plan
+from capacity.plan.evidence import Wanted
+from capacity.speech.corpus import load
+from capacity.sweep.level import LoadShape
+from capacity.sweep.record import record_for, settings_for
+from capacity.sweep.target import parse_target
+from dashboard.servers import from_argument
+from dashboard.sources.make import make
+from dashboard.view.knees import knee_for
+from tests.capacity.double import coded_corpus
+from tests.capacity.plan_history import level
+from tests.dashboard.sockets import answering, http, listening
+from tests.dashboard.test_source_exporters import page
+from whisper_ops.history import History
+from whisper_ops.objective import parse
+from whisper_ops.plan_document import read, record_of
+from whisper_ops.snapshot import Snapshot
+
+LOADS = (3, 4, 5, 6, 7)
+MADE_AT = 10_000.0
+
+
+async def polled(loads: tuple[int, ...] = LOADS, host: str = "127.0.0.1") -> list[Snapshot]:
+    """Polls of the exporter's own text, as `dash whisperlive+http://…` makes them, with other numbers of streams."""
+    texts = iter(
+        [page("whisperlive-before").replace("connections_active 3.0", f"connections_active {load}.0") for load in loads]
+    )
+    async with listening(answering(lambda: http(next(texts).encode(), kind="text/plain"))) as port:
+        source = make(from_argument(f"whisperlive+http://{host}:{port}"))
+        read = [await source.read() for _ in loads]
+        await source.close()
+    return [msgspec.structs.replace(poll, at=2000.0 + 60 * number) for number, poll in enumerate(read)]
+
+
+def swept(history: History, folder: Path, url: str = "ws://127.0.0.1:9090") -> None:
+    """A sweep as `sweep URL --protocol whisperlive` leaves it: the server says nothing of itself."""
+    target, shape = parse_target(url, "whisperlive"), LoadShape()
+    silent = Snapshot(server=target.name, at=1.0, state="silent", error="has no /snapshot")
+    corpus, objective = load(coded_corpus(folder / "coded", clips=2)), parse("stable_p95<=2s")
+    sweep = record_for(target, corpus, shape, objective, silent, settings_for("levels", shape, silent))
+    sweep_id = history.start_sweep(msgspec.structs.replace(sweep, started_at=1000.0, state="done"))
+    for one in (level(4, passed=True), level(8, passed=False)):
+        history.add_level(msgspec.structs.replace(one, sweep_id=sweep_id))
+
+
+async def test_a_sweep_and_its_polls_end_in_one_plan_that_the_gauge_shows(tmp_path: Path) -> None:
+    polls = await polled()
+    with History.writing(tmp_path / "history.db") as history:
+        swept(history, tmp_path)
+        history.add_snapshots(polls)
+        plan = make_plan(history, Wanted(), MADE_AT)
+        history.add_plan(record_of(plan))
+        plans = [read(record) for record in history.plans()]
+    assert (plan.server, plan.key.software, plan.key.protocol) == ("127.0.0.1:9090", "whisperlive", "whisperlive")
+    assert (plan.capacity.last_pass, plan.capacity.first_fail) == (4, 8)
+    assert plan.polled_peak == max(LOADS), "the polls of its metrics' port are its polls"
+    assert plan.polled_seconds == pytest.approx(60.0 * (len(LOADS) - 1), abs=0.1)
+    knee = knee_for(polls[-1], plans)
+    assert knee is not None
+    assert (knee.per_gpu, knee.plan.server) == (plan.max_connections_per_gpu, "127.0.0.1:9090")
+    assert "WhisperLive" in plan.key.title
+
+
+@pytest.mark.parametrize("spelling", ["WhisperLive", "whisperlive", "Whisper-Live"])
+async def test_a_sweep_that_an_older_version_stored_meets_them_too(tmp_path: Path, spelling: str) -> None:
+    path = tmp_path / "history.db"
+    with History.writing(path) as history:
+        swept(history, tmp_path)
+        history.add_snapshots(await polled())
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE sweep SET software = ?", [spelling])
+    with History.reading(path) as history:
+        plan = make_plan(history, Wanted(), MADE_AT)
+    assert (plan.key.software, plan.polled_peak) == ("whisperlive", max(LOADS))
+
+
+async def test_polls_that_may_be_of_either_of_two_servers_on_a_machine_are_of_neither(tmp_path: Path) -> None:
+    with History.writing(tmp_path / "history.db") as history:
+        swept(history, tmp_path)
+        swept(history, tmp_path, "ws://127.0.0.1:9092")
+        history.add_snapshots(await polled())
+        plan = make_plan(history, Wanted(server="127.0.0.1:9090"), MADE_AT)
+    assert plan.polled_peak == 0
+
+
+async def test_polls_of_another_machine_are_not_its(tmp_path: Path) -> None:
+    with History.writing(tmp_path / "history.db") as history:
+        swept(history, tmp_path, "ws://asr-2:9090")
+        history.add_snapshots(await polled())
+        assert make_plan(history, Wanted(), MADE_AT).polled_peak == 0
+
+
+async def test_what_the_exporter_prints_is_read_and_its_chunk_time_is_no_lag() -> None:
+    texts = iter([page("whisperlive-before"), page("whisperlive-after")])
+    async with listening(answering(lambda: http(next(texts).encode(), kind="text/plain"))) as port:
+        source = make(from_argument(f"whisperlive+http://127.0.0.1:{port}"))
+        first, second = (await source.read()).figures, (await source.read()).figures
+        await source.close()
+    assert first is not None
+    assert second is not None
+    assert (first.streams_active, first.accepted_total, first.rejected_total, first.failed_total) == (3, 4, 3, 1)
+    assert (second.streams_active, second.accepted_total) == (4, 5)
+    assert second.final_p95_seconds == pytest.approx(0.95)  # ten of them to 0.25 s, ten to 1 s, by its buckets
+    assert second.lag_p95_seconds is None
