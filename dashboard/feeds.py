@@ -46,25 +46,6 @@ class Feed(Protocol):
         ...
 
 
-class Still:
-    """One moment for ever: for pictures and tests."""
-
-    def __init__(self, world: World, charts: ChartSource | None = None) -> None:
-        self._world = world
-        self.charts = charts or NoCharts("nothing is recorded")
-
-    def world(self) -> World:
-        """Always the same."""
-        return self._world
-
-    def refresh(self) -> bool:
-        """There is nothing to read."""
-        return False
-
-    def close(self) -> None:
-        """There is nothing to let go of."""
-
-
 class Live:
     """The present: polls are written on the board as they arrive, and handed to the history."""
 

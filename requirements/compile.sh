@@ -7,7 +7,7 @@ compile() {
     "$uv" pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
         --no-annotate --no-header --upgrade "$@"
 }
-compile pyproject.toml --extra server --extra speech --extra report --group dev -o requirements/dev.txt
+compile pyproject.toml --extra server --extra speech --group dev -o requirements/dev.txt
 compile pyproject.toml --extra server --extra speech -c requirements/dev.txt -o requirements/demo.txt
 compile pyproject.toml -c requirements/dev.txt -o requirements/base.txt
 compile --group multilingual -o requirements/multilingual.txt

@@ -1,10 +1,9 @@
 """When the streams of a level connect. Bursts overstate and synchronise; people come spread out."""
 
 import random
-from typing import Literal, get_args
+from typing import Literal
 
 Arrivals = Literal["spread", "burst", "poisson"]
-ARRIVALS: tuple[str, ...] = get_args(Arrivals)
 
 _GAP_SECONDS = 0.25
 _LONGEST_RAMP_SECONDS = 10.0

@@ -146,14 +146,3 @@ def named(name: str) -> Command | None:
     exact = [command for command in COMMANDS if command.name == name]
     starting = [command for command in COMMANDS if name and command.name.startswith(name)]
     return exact[0] if exact else starting[0] if len(starting) == 1 else None
-
-
-def key_table() -> str:
-    """The registry as the table of docs/dashboard.md."""
-    lines = ["| keys | command | what it does |", "|---|---|---|"]
-    for command in COMMANDS:
-        keys = " ".join(f"`{shown(key)}`" for key in command.keys)
-        name = f":{command.name} {command.argument or ''}".rstrip().replace("|", "\\|")
-        where = f" ({', '.join(command.pages)})" if command.pages else ""
-        lines.append(f"| {keys} | `{name}` | {command.help}{' In a replay.' if command.replaying else ''}{where} |")
-    return "\n".join(lines)

@@ -98,8 +98,3 @@ def ordered(world: World, sort: str) -> list[ServerView]:
 
 def _percent(ratio: float | None) -> float | None:
     return None if ratio is None else ratio * 100
-
-
-def fact_table() -> str:
-    """The words of sorting and filtering as the table of docs/dashboard.md."""
-    return "\n".join(["| word | is |", "|---|---|", *(f"| `{name}` | {meaning} |" for name, meaning in FACTS.items())])

@@ -11,7 +11,6 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
-from server.devices import Device
 from server.front import admin, endpoints, files
 from server.front.departures import Departures
 from server.front.gate import Gate
@@ -21,7 +20,6 @@ from server.front.ws.livekit import LiveKitConnection
 from server.front.ws.native import NativeConnection
 from server.front.ws.realtime import RealtimeConnection
 from server.front.ws.whisperlive import WhisperLiveConnection
-from server.settings import Settings
 from server.telemetry.readings import Readings
 from server.telemetry.views import Views
 from whisper_ops import __version__
@@ -89,13 +87,6 @@ def _end_with(task: "asyncio.Task[None]", hub: Hub) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.critical("The server ends: a part of it failed", exc_info=error)
         hub.fail(f"a part of the server failed ({type(error).__name__}); the log has the details")
-
-
-def documented_paths() -> list[str]:
-    """Every path of the application, HTTP and WebSocket: what docs/api.md must tell of."""
-    app = make_app(Hub(Settings(devices=(Device("sim", 0),), engine="simulated", model="simulated")))
-    sockets = {route.path for route in app.routes if isinstance(route, WebSocketRoute)}
-    return sorted({"/", "/docs", *app.openapi()["paths"], *sockets})
 
 
 def _describe(app: FastAPI) -> None:

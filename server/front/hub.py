@@ -205,7 +205,6 @@ class Hub:
         stats.duration_s.add(now() - session.began)
         stats.chunks.add(session.chunks)
         stats.texts.add(session.texts)
-        stats.audio_seconds += (session.received_samples - session.origin) / session.audio.sample_rate
         stats.misplaced += session.misplaced
 
     def park(self, session: Session) -> None:

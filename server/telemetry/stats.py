@@ -69,7 +69,6 @@ class Stats:
     tickets_used: int = 0
     tickets_abandoned: int = 0
     misplaced: int = 0
-    audio_seconds: float = 0.0
     rejected: Counter[str] = field(default_factory=Counter)
     setup_ms: Mean = field(default_factory=Mean)
     setup: Rolling = field(default_factory=Rolling)

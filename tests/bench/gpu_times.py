@@ -10,6 +10,7 @@ import torch
 
 from server.engines.torch.engine import TorchEngine
 from server.engines.torch.seam import DECODE, ENCODE
+from server.engines.torch.shapes import Shape
 from server.engines.torch.slots import PREPARED_PROMPTS
 
 
@@ -29,6 +30,15 @@ class Time(NamedTuple):
         return None if self.flop is None else self.flop / self.seconds / 1e12
 
 
+def encoder_flop(shape: Shape, context_s: float) -> float:
+    """Floating-point operations of encoding one window, the decoder's keys and values of it included."""
+    frames, d = context_s * 100, shape.width
+    positions = frames / 2
+    layer = positions * 24 * d * d + 4 * positions * positions * d
+    convolutions = 2 * 3 * d * (frames * shape.mels + positions * d)
+    return shape.encoder_layers * layer + convolutions + shape.decoder_layers * positions * 4 * d * d
+
+
 def measured(engine: TorchEngine, batches: list[int], contexts: list[float], until: float) -> Iterator[Time]:
     """Every part in every size; ends early at `until` of the monotonic clock. No row may be in work."""
     slots, shape = engine.slots, engine.shape
@@ -38,7 +48,7 @@ def measured(engine: TorchEngine, batches: list[int], contexts: list[float], unt
             if time.monotonic() > until:
                 return
             seconds = _median(engine, partial(slots.encode, _noise(engine, rows, frames)), ENCODE)
-            yield Time("encode", rows, context_s, 0, seconds, rows * shape.encoder_flop(context_s))
+            yield Time("encode", rows, context_s, 0, seconds, rows * encoder_flop(shape, context_s))
             for tokens in PREPARED_PROMPTS:
                 prompts, given = [[1] * tokens] * rows, [slots.count] * rows
                 admit = partial(slots.admit, given, prompts, [True] * rows, frames // 2)

@@ -11,10 +11,9 @@ import time
 from pathlib import Path
 
 from dashboard.app import DashApp
-from dashboard.feeds import Still
-from dashboard.view.commands import key_table
-from dashboard.view.facts import fact_table
-from tests.dashboard.scenes import MadeCharts, world
+from dashboard.view.commands import COMMANDS, shown
+from dashboard.view.facts import FACTS
+from tests.dashboard.scenes import MadeCharts, Still, world
 
 FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
 
@@ -49,6 +48,22 @@ def without_fonts(svg: str) -> str:
 
 
 DOC = FOLDER.parent / "dashboard.md"
+
+
+def key_table() -> str:
+    """The registry as the table of docs/dashboard.md."""
+    lines = ["| keys | command | what it does |", "|---|---|---|"]
+    for command in COMMANDS:
+        keys = " ".join(f"`{shown(key)}`" for key in command.keys)
+        name = f":{command.name} {command.argument or ''}".rstrip().replace("|", "\\|")
+        where = f" ({', '.join(command.pages)})" if command.pages else ""
+        lines.append(f"| {keys} | `{name}` | {command.help}{' In a replay.' if command.replaying else ''}{where} |")
+    return "\n".join(lines)
+
+
+def fact_table() -> str:
+    """The words of sorting and filtering as the table of docs/dashboard.md."""
+    return "\n".join(["| word | is |", "|---|---|", *(f"| `{name}` | {meaning} |" for name, meaning in FACTS.items())])
 
 
 def with_tables(text: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from dashboard.charting import ChartSource, NoCharts
 from dashboard.view.chart import Chart, Charts, Series, steps
 from dashboard.view.world import AlertView, Board, SelfView, World
 from whisper_ops.history import EventRecord, PlanRecord
@@ -268,3 +269,22 @@ class MadeCharts:
             return None
         rise = 0.25 + 0.55 * x**2 + 0.05 * math.sin(25 * x)
         return chart.top * rise * (1.1 if x > 0.97 else 1.0)
+
+
+class Still:
+    """One moment for ever: for pictures and tests."""
+
+    def __init__(self, world: World, charts: ChartSource | None = None) -> None:
+        self._world = world
+        self.charts = charts or NoCharts("nothing is recorded")
+
+    def world(self) -> World:
+        """Always the same."""
+        return self._world
+
+    def refresh(self) -> bool:
+        """There is nothing to read."""
+        return False
+
+    def close(self) -> None:
+        """There is nothing to let go of."""

@@ -6,11 +6,10 @@ import pytest
 from textual.pilot import Pilot
 
 from dashboard.app import DashApp
-from dashboard.feeds import Still
 from dashboard.view.commands import COMMANDS, named, shown
 from dashboard.widgets.sheet import Sheet
 from tests.dashboard.pictures import DOC, FOLDER, PICTURES, with_tables
-from tests.dashboard.scenes import world
+from tests.dashboard.scenes import Still, world
 
 
 def app() -> DashApp:

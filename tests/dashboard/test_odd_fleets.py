@@ -5,7 +5,6 @@ import pytest
 from textual import events
 
 from dashboard.app import DashApp
-from dashboard.feeds import Still
 from dashboard.view import figures as f
 from dashboard.view.alerts_page import alerts_page
 from dashboard.view.chart import Charts
@@ -13,7 +12,7 @@ from dashboard.view.fleet_page import FleetView, fleet_page
 from dashboard.view.server_page import server_page
 from dashboard.view.world import Board, World
 from dashboard.widgets.sheet import Sheet
-from tests.dashboard.scenes import NOW, gpu, silence, snapshot, world
+from tests.dashboard.scenes import NOW, Still, gpu, silence, snapshot, world
 from tests.dashboard.test_app_keys import screen_text
 from whisper_ops.identity import Identity
 from whisper_ops.snapshot import HostFigures, ServerFigures, Snapshot

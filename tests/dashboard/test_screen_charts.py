@@ -8,7 +8,7 @@ import pytest
 
 from dashboard.app import DashApp
 from dashboard.charting import HistoryCharts, NoCharts
-from dashboard.feeds import Live, Still
+from dashboard.feeds import Live
 from dashboard.poller import Fleet
 from dashboard.screens.base import PageScreen
 from dashboard.screens.charted import ChartedPane
@@ -16,7 +16,7 @@ from dashboard.view import figures as f
 from dashboard.view.chart import SPANS, Chart, Charts, Series, beside, drawn, grid, steps
 from dashboard.view.lines import Line, Span, line
 from dashboard.widgets.paint import changed_regions
-from tests.dashboard.scenes import NOW, MadeCharts, gpu, silence, snapshot, world
+from tests.dashboard.scenes import NOW, MadeCharts, Still, gpu, silence, snapshot, world
 from tests.dashboard.test_app_keys import screen_text
 from whisper_ops.history import ChartQuery, History
 

@@ -6,8 +6,7 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from textual.pilot import Pilot
 
 from dashboard.app import DashApp
-from dashboard.feeds import Still
-from tests.dashboard.scenes import MadeCharts, world
+from tests.dashboard.scenes import MadeCharts, Still, world
 from tests.dashboard.test_app_keys import screen_text
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40), "60x20": (60, 20)}

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from docs.make_history import page
 from tests.spine.test_history_tools import NOW, filled
 from whisper_ops.history import History, LevelRecord
-from whisper_ops.history.describe import page
 from whisper_ops.history.queries import QUERIES, Query
 from whisper_ops.snapshot import GpuFigures, ServerFigures, Snapshot
 

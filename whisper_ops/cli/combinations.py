@@ -105,11 +105,6 @@ def spelled(context: click.Context, option: str) -> str:
     return option.upper() if found is None else found.make_metavar(context)
 
 
-def all_but(context: click.Context, *options: str) -> tuple[str, ...]:
-    """Every option of the command but those, and `--help`."""
-    return tuple(p.name for p in context.command.params if p.name and p.name not in (*options, "help"))
-
-
 def _is_on(context: click.Context, option: str) -> bool:
     return context.params.get(option) not in (None, False, (), "")
 

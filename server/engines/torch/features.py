@@ -35,7 +35,7 @@ class Features:
     """Makes features, and keeps the frames of `streams` windows, the least recently used of which goes first."""
 
     def __init__(self, seam: Seam, mels: int, streams: int) -> None:
-        self._seam, self._mels = seam, mels
+        self._seam = seam
         device = seam.device
         self._transform = torch.from_numpy(_transform()).to(device)
         self._filters = torch.from_numpy(filters(mels)).to(device)

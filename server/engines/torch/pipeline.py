@@ -10,7 +10,6 @@ import logging
 import os
 import queue
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -38,25 +37,22 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Reading:
-    """Tokens on their way to the host. `began`: of a step, when it was begun."""
+    """Tokens on their way to the host. `is_step`: of every slot, else of the rows that were admitted."""
 
     works: list[Work]
     pending: Pending
-    began: float | None = None
+    is_step: bool = False
 
 
 @dataclass
 class Counts:
     """What the thread has done so far."""
 
-    encodes: int = 0
     steps: int = 0
     rows: int = 0
     tokens: int = 0
     forced: int = 0
     """Tokens that came as a prefix."""
-    step_s: float = 0.0
-    """From a step's begin until its tokens were read, summed; steps overlap by one."""
 
 
 class Pipeline:
@@ -199,7 +195,6 @@ class Pipeline:
             keys = [work.key for work in batch.works]
             audios = [work.row.audio for work in batch.works]
             self._slots.encode(self._features.batch(keys, audios, batch.frames))
-            self.counts.encodes += 1
             self._encoding = batch, self._seam.mark()
 
     def _join(self, batch: Batch, encoded: Event) -> None:
@@ -227,7 +222,6 @@ class Pipeline:
         rows = max(work.slot for work in works) + 1
         position = max(work.position for work in works)
         context = max(work.positions for work in works)
-        began = time.monotonic()
         try:
             with self._seam.lane(DECODE):
                 pending = self._slots.step(rows, position, context)
@@ -238,17 +232,15 @@ class Pipeline:
         for work in works:
             work.steps += 1
         self.counts.steps += 1
-        self._reading.append(_Reading(works, pending, began))
+        self._reading.append(_Reading(works, pending, is_step=True))
 
     def _read(self, reading: _Reading) -> None:
         found = reading.pending.get()
-        if reading.began is not None:
-            self.counts.step_s += time.monotonic() - reading.began
         for i, work in enumerate(reading.works):
             if work.over:
                 continue
-            column = i if reading.began is None else work.slot
-            if reading.began is None:
+            column = work.slot if reading.is_step else i
+            if not reading.is_step:
                 work.no_speech = float(found[2, column])
             self._hear(work, int(found[0, column]), float(found[1, column]))
 

@@ -62,11 +62,6 @@ class Seam(Protocol):
 
     device: Any
 
-    @property
-    def graphs(self) -> int:
-        """How many shapes are held ready."""
-        ...
-
     def replay(self, key: Hashable, fn: Callable[..., None], buffers: Sequence[Tensor], lane: str = DECODE) -> None:
         """Run `fn(*buffers)` in the current lane."""
         ...
@@ -178,11 +173,6 @@ class HostSeam:
         self._held = _Held(most_graphs)
         self._used = 0.0
 
-    @property
-    def graphs(self) -> int:
-        """See `Seam`."""
-        return len(self._held)
-
     def replay(self, key: Hashable, fn: Callable[..., None], buffers: Sequence[Tensor], lane: str = DECODE) -> None:
         """See `Seam`."""
         shape, new = self._held.get((lane, key), buffers)
@@ -256,11 +246,6 @@ class CudaSeam:
         self._pools = {name: torch.cuda.graph_pool_handle() for name in (ENCODE, DECODE)}
         self._lanes = {ENCODE: torch.cuda.Stream(priority=0), DECODE: torch.cuda.Stream(priority=-1)}
         self._held = _Held(most_graphs)
-
-    @property
-    def graphs(self) -> int:
-        """See `Seam`."""
-        return len(self._held)
 
     def replay(self, key: Hashable, fn: Callable[..., None], buffers: Sequence[Tensor], lane: str = DECODE) -> None:
         """See `Seam`."""

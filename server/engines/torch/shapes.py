@@ -28,14 +28,6 @@ class Shape:
         """Whether it knows languages other than English."""
         return self.vocabulary >= 51865
 
-    def encoder_flop(self, context_s: float) -> float:
-        """Floating-point operations of encoding one window, the decoder's keys and values of it included."""
-        frames, d = context_s * 100, self.width
-        positions = frames / 2
-        layer = positions * 24 * d * d + 4 * positions * positions * d
-        convolutions = 2 * 3 * d * (frames * self.mels + positions * d)
-        return self.encoder_layers * layer + convolutions + self.decoder_layers * positions * 4 * d * d
-
 
 PUBLISHED: dict[str, Shape] = {
     "tiny": Shape(80, 384, 6, 4, 4, 51865),

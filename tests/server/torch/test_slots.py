@@ -285,7 +285,7 @@ def test_shapes_held_ready_are_bounded_and_the_oldest_goes() -> None:
     buffer = torch.zeros(1)
     for key in ("a", "b", "a", "c", "a", "b"):
         seam.replay(key, lambda _, key=key: ran.append(key), (buffer,))
-    assert seam.graphs == 2
+    assert len(seam._held) == 2
     # A shape that is new is rehearsed: twice. `b` had to go for `c`.
     assert "".join(ran) == "aabbaccabb"
 
@@ -294,11 +294,11 @@ def test_shapes_made_ready_beforehand_leave_nothing_behind_and_are_used() -> Non
     bench = Bench()
     with torch.inference_mode():
         bench.slots.prepare(frames=(400,), prompts=(4,))
-    ready = bench.seam.graphs
+    ready = len(bench.seam._held)
     assert ready == 2 * bench.rows + bench.slots_count
     assert bench.said(SOME) == _each_alone(SOME)
     # Only longer texts than were thought of needed a shape of their own.
-    assert bench.seam.graphs <= ready + 1
+    assert len(bench.seam._held) <= ready + 1
 
 
 @pytest.mark.parametrize("period", [1, 2, 5])
