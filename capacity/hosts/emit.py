@@ -1,5 +1,6 @@
 """Configuration that a host on paper needs for its calls, ready to be put where it belongs."""
 
+from capacity.hosts.limits import PORTS, SOFT_DESCRIPTORS, SOMAXCONN, SYN_BACKLOG, TASKS
 from capacity.hosts.paper import Analysis
 from capacity.hosts.paper_limits import SYSCTL, wanted
 from whisper_ops.errors import Exit, UserError
@@ -31,23 +32,23 @@ def emit(analysis: Analysis, target: str) -> str:
 def _systemd(analysis: Analysis) -> list[str]:
     profile, reach = analysis.profile, analysis.reach
     hard = profile.descriptors_hard
-    descriptors = int(hard) if hard is not None else wanted("descriptors (soft limit)", profile, reach)
+    descriptors = int(hard) if hard is not None else wanted(SOFT_DESCRIPTORS, profile, reach)
     return [
         "# a drop-in of the server's unit: /etc/systemd/system/whisper-ops-serve.service.d/capacity.conf, then:",
         "#   systemctl daemon-reload && systemctl restart whisper-ops-serve",
         "[Service]",
         f"LimitNOFILE={descriptors}",
-        f"TasksMax={wanted('tasks', profile, reach)}",
+        f"TasksMax={wanted(TASKS, profile, reach)}",
     ]
 
 
 def _sysctl(analysis: Analysis) -> list[str]:
     """Every setting that the profile speaks of, at what it is or at what is needed; and the backlogs in any case."""
     profile, reach = analysis.profile, analysis.reach
-    said = {limit.name for limit in analysis.host.limits} | {"somaxconn", "SYN backlog"}
+    known = {limit.name for limit in analysis.host.limits} | {SOMAXCONN, SYN_BACKLOG}
     lines = ["# /etc/sysctl.d/90-whisper-ops.conf, then: sysctl --system"]
-    lines += [f"{key} = {wanted(name, profile, reach)}" for name, key in SYSCTL.items() if name in said]
+    lines += [f"{key} = {wanted(name, profile, reach)}" for name, key in SYSCTL.items() if name in known]
     standing = {verdict.name: verdict.standing for verdict in analysis.verdicts}
-    if standing.get("ports", "not limiting") != "not limiting":
+    if standing.get(PORTS, "not limiting") != "not limiting":
         lines.append("net.ipv4.ip_local_port_range = 1024 65535")
     return lines

@@ -14,14 +14,23 @@ UNLIMITED_DESCRIPTORS = 1_048_576
 """What to ask for where the hard limit itself is unlimited: the kernel's own default ceiling (fs.nr_open)."""
 
 
+RAM, CPU, PORTS, TASKS = "RAM", "CPU", "ports", "tasks"
+SOFT_DESCRIPTORS = "descriptors (soft limit)"
+FILE_MAX, CONNECTION_TRACKING, SOMAXCONN, SYN_BACKLOG = "file-max", "connection tracking", "somaxconn", "SYN backlog"
+"""Keys of limits, which are what people call them too."""
+
+
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
     """One resource: how much there is, what a connection takes, how many connections that is."""
 
     name: str
+    """Its key, and what people call it."""
     have: str
     """What there is, in words."""
     each: str
     """What one connection takes, in words."""
+    each_planned: str = ""
+    """The same without the range that it may have; empty where it has none."""
     allows: int | None
     """Connections; None where it is not known or does not limit connections."""
     there_is: float | None = None
@@ -98,19 +107,14 @@ def summary(host: Host) -> list[str]:
     first, after = host.first, host.after_fixes
     if first is None:
         return ["No limit of this host is known."]
-    why = f"{first.have}, {_plain(first.each)} a connection"
+    why = f"{first.have}, {first.each_planned or first.each} a connection"
     lines = [f"First to bind: {first.name}, at {counted(first.allows, 'connection')} ({why})."]
     others = [limit for limit in host.ranked if limit is not first]
     if others:
         lines.append(f"Next: {others[0].name}, at {others[0].allows:,}.")
     if after is not None and after is not first and first.configured:
-        lines.append(f"The {first.name.split(' (')[0]} are only a setting: with it raised, {after.name} binds.")
+        lines.append(f"{first.name} is only a setting: with it raised, {after.name} binds.")
     return lines
-
-
-def _plain(each: str) -> str:
-    """What one connection takes, without the range that may stand behind it."""
-    return each.partition(" (")[0]
 
 
 def missed(host: Host, wanted: int) -> list[Limit]:

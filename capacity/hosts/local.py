@@ -7,7 +7,18 @@ kept until it is covered by text.
 
 import msgspec
 
-from capacity.hosts.limits import UNLIMITED_DESCRIPTORS, Host, Limit, descriptor_lines, share_of, sysctl_line
+from capacity.hosts.limits import (
+    CONNECTION_TRACKING,
+    RAM,
+    SOFT_DESCRIPTORS,
+    TASKS,
+    UNLIMITED_DESCRIPTORS,
+    Host,
+    Limit,
+    descriptor_lines,
+    share_of,
+    sysctl_line,
+)
 from whisper_ops.formatting import plural_of
 from whisper_ops.snapshot import HostFigures
 
@@ -55,7 +66,7 @@ def _descriptors(host: HostFigures, use: Use) -> list[Limit]:
         raised = hard or UNLIMITED_DESCRIPTORS
         limits.append(
             Limit(
-                name="descriptors (soft limit)",
+                name=SOFT_DESCRIPTORS,
                 have=f"{soft:,} soft",
                 each=str(each),
                 allows=max(share_of(soft - _USED_DESCRIPTORS, each), 0),
@@ -82,7 +93,7 @@ def _memory(host: HostFigures) -> list[Limit]:
     each = FRONT_BYTES + AUDIO_BYTES
     return [
         Limit(
-            name="RAM",
+            name=RAM,
             have=f"{free / 1e9:.1f} GB free",
             each=f"{each / 1e6:.2f} MB at most",
             allows=share_of(free * _MEMORY_SHARE, each),
@@ -130,7 +141,7 @@ def _tables(host: HostFigures) -> list[Limit]:
     if host.conntrack_max is not None:
         limits.append(
             Limit(
-                name="connection tracking",
+                name=CONNECTION_TRACKING,
                 have=f"{host.conntrack_max:,} entries",
                 each="1",
                 allows=host.conntrack_max,
@@ -142,7 +153,7 @@ def _tables(host: HostFigures) -> list[Limit]:
         few = host.tasks_max < 512
         limits.append(
             Limit(
-                name="tasks",
+                name=TASKS,
                 have=f"{host.tasks_max:,} tasks",
                 each="0",
                 allows=None,

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from capacity.hosts.amounts import Span
-from capacity.hosts.limits import Host, Limit, share_of
+from capacity.hosts.limits import CPU, PORTS, RAM, Host, Limit, share_of
 from capacity.hosts.paper_limits import limits_of, raised
 from capacity.hosts.profile import Profile
 from capacity.hosts.verdicts import Verdict, Waiting, verdict
@@ -110,7 +110,7 @@ def analyse(profile: Profile, target: int | None = None, survive: int = 0) -> An
 
 
 def _waiting(profile: Profile, host: Host) -> Waiting | None:
-    cpu = next((limit for limit in host.limits if limit.name == "CPU"), None)
+    cpu = next((limit for limit in host.limits if limit.name == CPU), None)
     if profile.duty is None or cpu is None or cpu.allows is None:
         return None
     duty = profile.duty
@@ -121,7 +121,7 @@ def _waiting(profile: Profile, host: Host) -> Waiting | None:
 def _reach(host: Host, waiting: Waiting | None) -> int:
     after = host.after_fixes
     carried = 0 if after is None else after.allows or 0
-    with_waiting = waiting.high if waiting is not None and after is not None and after.name == "CPU" else 0
+    with_waiting = waiting.high if waiting is not None and after is not None and after.name == CPU else 0
     return max(carried, with_waiting)
 
 
@@ -129,7 +129,7 @@ def _load(profile: Profile, host: Host, waiting: Waiting | None, number: int) ->
     missing = [limit for limit in host.ranked if (limit.allows or 0) < number]
     short = tuple(limit.name for limit in missing if not (limit.configured and limit.fix))
     carried = ""
-    if short == ("CPU",) and waiting is not None:
+    if short == (CPU,) and waiting is not None:
         carried = "fits" if number <= waiting.low else "may fit" if number <= waiting.high else ""
     return Load(
         connections=number,
@@ -145,10 +145,10 @@ def _uses(profile: Profile, number: int) -> list[Use]:
     cores = None if profile.cores is None else profile.cores * profile.efficiency
     found = []
     for name, key, there_is in (
-        ("CPU", "cpu", cores),
-        ("RAM", "memory", profile.memory_free),
+        (CPU, "cpu", cores),
+        (RAM, "memory", profile.memory_free),
         ("descriptors", "descriptors", descriptors),
-        ("ports", "ports", profile.ports),
+        (PORTS, "ports", profile.ports),
     ):
         if there_is is None or key not in profile.takes:
             continue
@@ -170,7 +170,7 @@ def _upper(host: Host, limit: Limit, waiting: Waiting | None) -> tuple[int | Non
     """The upper end of what a limit allows, which no other resource may deny, and how it comes about."""
     if limit is not host.after_fixes:
         return None, ""
-    if waiting is not None and limit.name == "CPU":
+    if waiting is not None and limit.name == CPU:
         upper, how = waiting.high, "with all the waiting that was said"
     else:
         upper, how = limit.most or 0, "where each call takes the least that was said"

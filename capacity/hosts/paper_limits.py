@@ -6,7 +6,22 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from capacity.hosts.amounts import Span
-from capacity.hosts.limits import UNLIMITED_DESCRIPTORS, Limit, descriptor_lines, share_of, sysctl_line
+from capacity.hosts.limits import (
+    CONNECTION_TRACKING,
+    CPU,
+    FILE_MAX,
+    PORTS,
+    RAM,
+    SOFT_DESCRIPTORS,
+    SOMAXCONN,
+    SYN_BACKLOG,
+    TASKS,
+    UNLIMITED_DESCRIPTORS,
+    Limit,
+    descriptor_lines,
+    share_of,
+    sysctl_line,
+)
 from capacity.hosts.profile import Profile
 
 _RAISABLE = ("can be raised",)
@@ -21,27 +36,27 @@ _ROOM = 2
 def limits_of(profile: Profile) -> Iterator[Limit]:
     """What each resource allows, in the order in which they are shown; settings that can be raised are marked so."""
     cores = None if profile.cores is None else profile.cores * profile.efficiency
-    yield from _limit(profile, "RAM", profile.memory_free, "memory", lambda have: f"{amount(have, 'memory')} free")
-    yield from _limit(profile, "CPU", cores, "cpu", lambda _: _cores(profile))
-    yield from _limit(profile, "ports", profile.ports, "ports", lambda have: f"{have:,.0f} ephemeral ports")
+    yield from _limit(profile, RAM, profile.memory_free, "memory", lambda have: f"{amount(have, 'memory')} free")
+    yield from _limit(profile, CPU, cores, "cpu", lambda _: _cores(profile))
+    yield from _limit(profile, PORTS, profile.ports, "ports", lambda have: f"{have:,.0f} ephemeral ports")
     hard, soft = profile.descriptors_hard, profile.descriptors_soft
     yield from _limit(profile, "descriptors (hard limit)", hard, "descriptors", lambda have: f"{have:,.0f} hard")
     raisable = soft is not None and (UNLIMITED_DESCRIPTORS if hard is None else hard) > soft
     yield from _setting(
-        profile, "descriptors (soft limit)", soft, "descriptors", lambda have: f"{have:,.0f} soft", raisable=raisable
+        profile, SOFT_DESCRIPTORS, soft, "descriptors", lambda have: f"{have:,.0f} soft", raisable=raisable
     )
     yield from _setting(
-        profile, "file-max", profile.file_max, "descriptors", lambda have: f"{have:,.0f} open files in all"
+        profile, FILE_MAX, profile.file_max, "descriptors", lambda have: f"{have:,.0f} open files in all"
     )
     yield from _setting(
-        profile, "connection tracking", profile.conntrack_max, "ports", lambda have: f"{have:,.0f} entries"
+        profile, CONNECTION_TRACKING, profile.conntrack_max, "ports", lambda have: f"{have:,.0f} entries"
     )
     if profile.tasks_max is not None:
         if "tasks" in profile.takes:
-            yield from _setting(profile, "tasks", profile.tasks_max, "tasks", lambda have: f"TasksMax {have:,.0f}")
+            yield from _setting(profile, TASKS, profile.tasks_max, "tasks", lambda have: f"TasksMax {have:,.0f}")
         else:
-            yield _unlimited("tasks", profile.tasks_max, f"TasksMax {profile.tasks_max:,.0f}", "—")
-    for name, value in (("somaxconn", profile.somaxconn), ("SYN backlog", profile.syn_backlog)):
+            yield _unlimited(TASKS, profile.tasks_max, f"TasksMax {profile.tasks_max:,.0f}", "—")
+    for name, value in ((SOMAXCONN, profile.somaxconn), (SYN_BACKLOG, profile.syn_backlog)):
         if value is not None:
             yield _unlimited(name, value, f"{value:,.0f} waiting", "arrivals at once")
 
@@ -54,6 +69,7 @@ def _limit(profile: Profile, name: str, have: float | None, key: str, words: Cal
         name=name,
         have=words(have),
         each=span_text(each, key),
+        each_planned=amount(each.typical, key),
         there_is=have,
         allows=share_of(have, each.typical),
         least=share_of(have, each.high),
@@ -75,37 +91,36 @@ def _unlimited(name: str, value: float, have: str, each: str) -> Limit:
 def raised(limits: Iterable[Limit], profile: Profile, reach: int) -> Iterator[Limit]:
     """The limits with the lines that raise each setting far enough for `reach` calls."""
     for limit in limits:
-        fix = settings(limit.name, profile, reach) if limit.fix or limit.name == "ports" else ()
+        fix = settings(limit.name, profile, reach) if limit.fix or limit.name == PORTS else ()
         yield msgspec.structs.replace(limit, fix=fix)
 
 
 def settings(name: str, profile: Profile, reach: int) -> tuple[str, ...]:
     """The lines that raise one setting far enough for `reach` calls."""
-    if name == "descriptors (soft limit)":
+    if name == SOFT_DESCRIPTORS:
         hard = profile.descriptors_hard
         return descriptor_lines(int(hard if hard is not None else max(65536.0, wanted(name, profile, reach))))
-    if name == "tasks":
+    if name == TASKS:
         lines = f"TasksMax={wanted(name, profile, reach)}"
         return ("# in the [Service] section of the server's systemd unit", lines)
-    if name == "ports":
+    if name == PORTS:
         return sysctl_line("net.ipv4.ip_local_port_range", "1024 65535")
     return sysctl_line(SYSCTL[name], wanted(name, profile, reach))
 
 
 SYSCTL = {
-    "file-max": "fs.file-max",
-    "connection tracking": "net.netfilter.nf_conntrack_max",
-    "somaxconn": "net.core.somaxconn",
-    "SYN backlog": "net.ipv4.tcp_max_syn_backlog",
+    FILE_MAX: "fs.file-max",
+    CONNECTION_TRACKING: "net.netfilter.nf_conntrack_max",
+    SOMAXCONN: "net.core.somaxconn",
+    SYN_BACKLOG: "net.ipv4.tcp_max_syn_backlog",
 }
 _OF = {
-    "file-max": "descriptors", "descriptors (soft limit)": "descriptors", "connection tracking": "ports",
-    "tasks": "tasks",
+    FILE_MAX: "descriptors", SOFT_DESCRIPTORS: "descriptors", CONNECTION_TRACKING: "ports", TASKS: "tasks",
 }  # fmt: skip
 """What of a call a setting holds."""
 _LEAST = {
-    "somaxconn": _LEAST_BACKLOG, "SYN backlog": _LEAST_BACKLOG, "connection tracking": _LEAST_ENTRIES,
-    "tasks": _LEAST_TASKS, "file-max": 2**20, "descriptors (soft limit)": 65536,
+    SOMAXCONN: _LEAST_BACKLOG, SYN_BACKLOG: _LEAST_BACKLOG, CONNECTION_TRACKING: _LEAST_ENTRIES,
+    TASKS: _LEAST_TASKS, FILE_MAX: 2**20, SOFT_DESCRIPTORS: 65536,
 }  # fmt: skip
 
 
@@ -114,9 +129,9 @@ def wanted(name: str, profile: Profile, reach: int) -> int:
     takes = profile.takes.get(_OF.get(name, ""))
     each = 1.0 if takes is None else takes.total.high
     there_is = {
-        "file-max": profile.file_max, "connection tracking": profile.conntrack_max, "tasks": profile.tasks_max,
-        "somaxconn": profile.somaxconn, "SYN backlog": profile.syn_backlog,
-        "descriptors (soft limit)": profile.descriptors_soft,
+        FILE_MAX: profile.file_max, CONNECTION_TRACKING: profile.conntrack_max, TASKS: profile.tasks_max,
+        SOMAXCONN: profile.somaxconn, SYN_BACKLOG: profile.syn_backlog,
+        SOFT_DESCRIPTORS: profile.descriptors_soft,
     }[name]  # fmt: skip
     needed = max(_ROOM * reach * each, _LEAST[name])
     if there_is is not None and there_is >= _ROOM * reach * each:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from capacity.hosts.limits import Limit, summary
+from capacity.hosts.limits import CPU, PORTS, RAM, Limit, summary
 from capacity.hosts.paper import Analysis, HostTier, Load, Use
 from capacity.hosts.paper_limits import amount, span_text
 from capacity.hosts.profile import Takes
@@ -123,13 +123,13 @@ def _loads(analysis: Analysis) -> Section:
 
 
 def _use(use: Use) -> str:
-    key, unit = {"RAM": ("memory", ""), "CPU": ("count", " cores")}.get(use.name, ("count", ""))
+    key, unit = {RAM: ("memory", ""), CPU: ("count", " cores")}.get(use.name, ("count", ""))
     rest = f"{amount(use.free, key)} free" if use.free >= 0 else f"{amount(-use.free, key)} short"
     return f"{amount(use.used.typical, key)}{unit} used, {rest}"
 
 
 def _with_waiting(analysis: Analysis, load: Load) -> tuple[str, ...]:
-    cpu = next((use for use in load.uses if use.name == "CPU"), None)
+    cpu = next((use for use in load.uses if use.name == CPU), None)
     if analysis.waiting is None or cpu is None:
         return ()
     duty = analysis.waiting.duty
@@ -186,7 +186,7 @@ def _settings(analysis: Analysis) -> Section:
     enough = [
         f"{limit.name} {limit.there_is:,.0f}"
         for limit in analysis.host.limits
-        if limit not in needed and limit.there_is is not None and (limit.configured or limit.name == "ports")
+        if limit not in needed and limit.there_is is not None and (limit.configured or limit.name == PORTS)
     ]
     code: list[str] = []
     for limit in needed:

@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from capacity.hosts.amounts import Span
-from capacity.hosts.limits import Host, Limit
+from capacity.hosts.limits import CPU, TASKS, Host, Limit
 from whisper_ops.formatting import counted
 
 NEAR = 2.0
@@ -43,7 +43,7 @@ def _standing(limit: Limit, host: Host, waiting: Waiting | None, reach: int) -> 
     if limit is after:
         when = "" if limit is first else ", once the settings are raised"
         more = (
-            f"; {waiting.low:,} to {waiting.high:,} with waiting" if waiting is not None and limit.name == "CPU" else ""
+            f"; {waiting.low:,} to {waiting.high:,} with waiting" if waiting is not None and limit.name == CPU else ""
         )
         return "binding", f"{counted(limit.allows, 'call')}{when}{more}"
     if limit is first:
@@ -60,7 +60,7 @@ def _standing(limit: Limit, host: Host, waiting: Waiting | None, reach: int) -> 
 def _unlimited(limit: Limit, reach: int) -> tuple[Standing, str]:
     """The verdict on what does not grow with calls that stay, but with calls that come at once, or with threads."""
     there = limit.there_is or 0
-    if limit.name == "tasks":
+    if limit.name == TASKS:
         each = there / max(reach, 1)
         enough = each >= TASKS_A_CALL
         return ("not limiting" if enough else "possible"), f"{each:,.3g} threads a call at {reach:,} calls"

@@ -25,14 +25,18 @@ class Missed(Finding, frozen=True, tag="missed"):
     no_baseline: bool = False
     """It counts from one stream, of which nothing was measured."""
 
-    def __str__(self) -> str:
+    def named(self, what: str) -> str:
+        """In words, with the measure called `what`."""
         if self.value is None:
-            return f"{self.measure} was not measured"
+            return f"{what} was not measured"
         if self.no_baseline:
-            return f"{self.measure} of one stream was not measured, and {self.written} counts from it"
+            return f"{what} of one stream was not measured, and {self.written} counts from it"
         limit = amount(self.measure, self.limit)
         than = f"{limit} ({self.written} of one stream)" if self.relative else limit
-        return f"{self.measure} {amount(self.measure, self.value)} {'>' if self.at_most else '<'} {than}"
+        return f"{what} {amount(self.measure, self.value)} {'>' if self.at_most else '<'} {than}"
+
+    def __str__(self) -> str:
+        return self.named(self.measure)
 
 
 class WordErrors(Finding, frozen=True, tag="word_errors"):
@@ -49,14 +53,18 @@ class WordErrors(Finding, frozen=True, tag="word_errors"):
     enough: int | None = None
     """Words that would tell, about; None: more than anybody would play."""
 
-    def __str__(self) -> str:
+    def named(self, what: str) -> str:
+        """In words, with the measure called `what`."""
         unit, sign = (" points", "+") if self.relative else (" %", "")
         margin = "?" if self.margin is None else f"{self.margin * 100:.1f}"
-        limit, value = f"{sign}{self.limit * 100:g}{unit}", f"wer {self.value * 100:{sign}.1f} ± {margin}{unit}"
+        limit, value = f"{sign}{self.limit * 100:g}{unit}", f"{what} {self.value * 100:{sign}.1f} ± {margin}{unit}"
         if self.missed:
             return f"{value} > {limit}{' of one stream' if self.relative else ''}"
         short = f"{self.enough} that" if self.enough is not None else "what"
         return f"{self.words} words are short of {short} would tell {value} from {limit}"
+
+    def __str__(self) -> str:
+        return self.named("wer")
 
 
 class GeneratorLate(Finding, frozen=True, tag="generator_late"):
@@ -208,7 +216,6 @@ def sentences(findings: tuple[AnyFinding, ...]) -> str:
 
 def in_words(finding: AnyFinding) -> str:
     """A finding for a plan, where nobody knows the measures' short names."""
-    said = str(finding)
     if isinstance(finding, Missed):
-        return said.replace(finding.measure, MEASURES[finding.measure].title, 1)
-    return said.replace("wer", "word error rate", 1) if isinstance(finding, WordErrors) else said
+        return finding.named(MEASURES[finding.measure].title)
+    return finding.named(MEASURES["wer"].title) if isinstance(finding, WordErrors) else str(finding)
