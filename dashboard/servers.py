@@ -10,24 +10,17 @@ import msgspec
 
 from whisper_ops.addresses import PLAIN, parsed, shown
 from whisper_ops.errors import UserError
+from whisper_ops.exporters import catalogue
+from whisper_ops.exporters.software import LOCAL, WHISPER_OPS
 from whisper_ops.files import read_text
 from whisper_ops.secrets import read_token
+from whisper_ops.snapshot_client.client import ASKED
 from whisper_ops.snapshot_client.snapshot_endpoint import address
 from whisper_ops.toml_lines import TomlFile
 from whisper_ops.typed import short
 
 DEFAULT_CONFIG = Path("whisper-ops.toml")
-KINDS = (
-    "whisper-ops",
-    "whisperlive",
-    "whisperlivekit",
-    "whisperlivekit-metrics",
-    "vllm",
-    "dcgm",
-    "node",
-    "prometheus",
-    "local",
-)
+KINDS = (*ASKED, *(kind for kind in catalogue.KINDS if kind not in ASKED), "prometheus", LOCAL)
 """What can be polled; `prometheus` with a mapping file of one's own."""
 
 _ARGUMENT = re.compile(r"(?:(?P<name>[^=/+:]+)=)?(?P<kinds>(?:[a-z-]+\+)*)(?P<url>.+)")
@@ -40,7 +33,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     url: str = "local:"
     name: str | None = None
-    kind: str = "whisper-ops"
+    kind: str = WHISPER_OPS
     replicas: bool = False
     """The host is a DNS name; each address behind it is a server of its own."""
     mapping: str | None = None
@@ -51,7 +44,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     @property
     def label(self) -> str:
         """The name that its rows carry."""
-        return self.name or ("local" if self.kind == "local" else address(self.url))
+        return self.name or ("local" if self.kind == LOCAL else address(self.url))
 
     def token(self, default: str | None) -> str | None:
         """Its own token, else the default one.
@@ -80,9 +73,9 @@ def from_argument(argument: str) -> Server:
         raise UserError("an empty server address; give one like http://localhost:8000")
     kinds = [kind for kind in match["kinds"].split("+") if kind]
     url, replicas = match["url"], "dns" in kinds
-    kind = next((kind for kind in kinds if kind != "dns"), "whisper-ops")
+    kind = next((kind for kind in kinds if kind != "dns"), WHISPER_OPS)
     if url == "local":
-        return Server(name=match["name"], kind="local")
+        return Server(name=match["name"], kind=LOCAL)
     if "://" not in url:
         url = f"http://{url}"
     return checked(Server(url=url, name=match["name"], kind=kind, replicas=replicas))
@@ -96,7 +89,7 @@ def checked(server: Server) -> Server:
     """
     if server.kind not in KINDS:
         raise UserError(f"there is no kind of server called {server.kind}; there are {', '.join(KINDS)}")
-    if server.kind == "local":
+    if server.kind == LOCAL:
         return server
     try:
         parts = parsed(server.url, ("http", "https", *PLAIN))

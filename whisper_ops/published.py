@@ -10,13 +10,11 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from whisper_ops.exporters import software
 from whisper_ops.identity import Identity
 from whisper_ops.loose_json import Loose, OtherShapeError, decode
 from whisper_ops.snapshot import GpuFigures, ServerFigures, Snapshot
 from whisper_ops.wire import MAX_GPUS
-
-SOFTWARE = "whisperlivekit"
-"""Whose metrics' prefix such a server uses; it does not say what it is."""
 
 Get = Callable[[str], Awaitable[bytes | None]]
 """Asks for a path; None: the server has no such path. Raises what the caller raises when it does not answer."""
@@ -155,7 +153,7 @@ def snapshot(server: str, at: float, poll_seconds: float, said: Said) -> Snapsho
         server=server,
         at=at,
         poll_seconds=poll_seconds,
-        identity=Identity(software=SOFTWARE, gpu_name=" + ".join(names) or None),
+        identity=Identity(software=software.WHISPERLIVEKIT, gpu_name=" + ".join(names) or None),
         figures=_figures(said),
         gpus=tuple(_gpu(number, gpu, said.gpu_status) for number, gpu in enumerate(said.gpu_status.gpus)),
     )

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from whisper_ops.exporters.software import WHISPER_OPS
 from whisper_ops.outside import cleaned
 
 SERVER_HEADER = "x-whisper-ops-server"
@@ -284,7 +285,7 @@ class ServerSnapshot(Wire, frozen=True, kw_only=True):
     version: str
     started_at: float | None = None
     """When the server started, UTC epoch seconds."""
-    software: str = "whisper-ops"
+    software: str = WHISPER_OPS
     server_id: str | None = None
     """The name of this server process, which no other has: behind one address there may be several."""
 

@@ -12,13 +12,14 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from capacity.clients import PROTOCOLS, Client, Failed, Ready, Refused
 from capacity.sweep.target import Target, with_protocol
 from whisper_ops import trust
+from whisper_ops.exporters.software import WHISPERLIVEKIT
 
 DEADLINE_SECONDS = 30.0
 ASK_SECONDS = 5.0
-_GREETS_FIRST = {"whisperlivekit"}
+_GREETS_FIRST = {WHISPERLIVEKIT}
 """Its servers greet everybody, and then look whether there is room."""
 _GREETING_SECONDS = 0.3
-_PROTOCOLS = ("native", "whisperlivekit")
+_PROTOCOLS = ("native", WHISPERLIVEKIT)
 """Those that live beside a server's published endpoints, on the same port."""
 _SILENCE = bytes(3200)
 _STEP_SECONDS = 0.1

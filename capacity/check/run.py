@@ -15,6 +15,7 @@ from capacity.check.guests import Guest, arrive, hold, round_trip_seconds, speak
 from capacity.check.standing import Standing, not_judged, standing
 from capacity.sweep.target import Target, ask, polled, reach, with_protocol
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.exporters.software import WHISPER_OPS
 from whisper_ops.formatting import counted
 from whisper_ops.snapshot import ServerFigures, Snapshot
 from whisper_ops.snapshot_client.source import Source
@@ -92,7 +93,7 @@ class Checker:
         stands = standing(first)
         if stands.shut is not None:
             return [stands.line(first), *not_judged(_checks(figures.slots or 0), stands.shut)]
-        if first.identity is None or first.identity.software != "whisper-ops":
+        if first.identity is None or first.identity.software != WHISPER_OPS:
             await self._speak_as_it_does()
         total, used = figures.slots or 0, figures.slots_used or 0
         trip = await round_trip_seconds(self._target)

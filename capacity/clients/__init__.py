@@ -5,15 +5,16 @@ from capacity.clients.native import NativeClient
 from capacity.clients.whisperlive import WhisperLiveClient
 from capacity.clients.whisperlivekit import WhisperLiveKitClient
 from whisper_ops.errors import UserError
+from whisper_ops.exporters.software import WHISPERLIVE, WHISPERLIVEKIT
 
 __all__ = ["PROTOCOLS", "Client", "Done", "Event", "Failed", "Ready", "Refused", "Shown", "check_protocol"]
 
 PROTOCOLS: dict[str, type[Client]] = {
     "native": NativeClient,
-    "whisperlive": WhisperLiveClient,
-    "whisperlivekit": WhisperLiveKitClient,
+    WHISPERLIVE: WhisperLiveClient,
+    WHISPERLIVEKIT: WhisperLiveKitClient,
 }
-"""Name on the command line to class; a stream makes its own."""
+"""Name on the command line to class; a stream makes its own. A protocol is called like the software it is of."""
 
 
 def check_protocol(name: str) -> str:

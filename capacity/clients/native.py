@@ -7,6 +7,7 @@ import msgspec
 
 from capacity.clients.base import Done, Event, Failed, Message, Ready, Refused, Shown
 from capacity.speech.audio import Samples
+from whisper_ops.exporters.software import WHISPER_OPS
 
 _REFUSALS = frozenset({"no_capacity", "draining", "lagging", "too_many_connections"})
 """Codes of a server that does not take this stream now, and says so."""
@@ -29,7 +30,7 @@ class _Said(msgspec.Struct):
 class NativeClient:
     """One native stream. Finals are committed in the order of their segments; partials are the tail."""
 
-    software: ClassVar[str] = "whisper-ops"
+    software: ClassVar[str] = WHISPER_OPS
     path: ClassVar[str] = "/ws"
     flushes_tail: ClassVar[bool] = True
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from capacity.clients.base import Done, Event, Failed, Message, Ready, Refused, Shown
 from capacity.speech.audio import Samples
+from whisper_ops.exporters.software import WHISPERLIVE
 
 _HAIR = 0.01
 """Seconds; times come as text with three digits."""
@@ -32,7 +33,7 @@ class _Said(msgspec.Struct):
 class WhisperLiveClient:
     """One WhisperLive stream. A completed segment is committed once; the others are the tail."""
 
-    software: ClassVar[str] = "WhisperLive"
+    software: ClassVar[str] = WHISPERLIVE
     path: ClassVar[str] = "/"
     flushes_tail: ClassVar[bool] = False
 

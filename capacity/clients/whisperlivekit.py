@@ -7,6 +7,7 @@ import msgspec
 
 from capacity.clients.base import Done, Event, Failed, Message, Ready, Shown
 from capacity.speech.audio import Samples
+from whisper_ops.exporters.software import WHISPERLIVEKIT
 
 _SILENCE = -2
 
@@ -29,7 +30,7 @@ class _Said(msgspec.Struct):
 class WhisperLiveKitClient:
     """One WhisperLiveKit stream. Its lines may still be merged and mended, so all of it is tail."""
 
-    software: ClassVar[str] = "WhisperLiveKit"
+    software: ClassVar[str] = WHISPERLIVEKIT
     path: ClassVar[str] = "/asr"
     flushes_tail: ClassVar[bool] = True
 

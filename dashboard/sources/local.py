@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from whisper_ops import wire
+from whisper_ops.exporters.software import LOCAL
 from whisper_ops.identity import Identity
 from whisper_ops.snapshot import GpuFigures, ServerFigures, Snapshot
 from whisper_ops.snapshot_client.source import Remarks, SourceError
@@ -46,7 +47,7 @@ class LocalSource:
             server=self.name,
             at=time.time(),
             poll_seconds=time.perf_counter() - began,
-            identity=Identity(software="local", gpu_name=" + ".join(names) or None),
+            identity=Identity(software=LOCAL, gpu_name=" + ".join(names) or None),
             # A machine without such a driver is not broken, unless it had one.
             figures=ServerFigures(
                 gpus=len(gpus), reading_error=self._nvml.trouble if gpus or not self._nvml.missing else None

@@ -13,6 +13,7 @@ from prometheus_client.core import (
 )
 
 from whisper_ops import wire
+from whisper_ops.exporters.software import WHISPERLIVEKIT
 from whisper_ops.histogram import LATENCY_BOUNDS_SECONDS
 
 PREFIX = "whisper_ops_"
@@ -133,7 +134,7 @@ def _own(snapshot: wire.ServerSnapshot) -> Iterator[Metric]:
 
 def _published(snapshot: wire.ServerSnapshot) -> Iterator[Metric]:
     """Names under which existing dashboards look for these figures; their units are in the names, as published."""
-    gpus, performance, name = snapshot.gpu_status.gpus, snapshot.performance, "whisperlivekit"
+    gpus, performance, name = snapshot.gpu_status.gpus, snapshot.performance, WHISPERLIVEKIT
     yield GaugeMetricFamily(f"{name}_gpu_total", "GPUs.", len(gpus))
     yield _by_gpu(GaugeMetricFamily, f"{name}_connections_active", "Live streams.", gpus, "active_connections")
     for field, text in (("allocated", "in use"), ("free", "that is free")):

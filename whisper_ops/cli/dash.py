@@ -16,6 +16,7 @@ from whisper_ops.cli.options import history_option, json_option
 from whisper_ops.cli.watching import watch_options
 from whisper_ops.console import data, escaped_json, print_json, say
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.exporters.software import WHISPER_OPS
 from whisper_ops.secrets import read_token
 from whisper_ops.units import Length
 
@@ -213,7 +214,7 @@ def _live(watch: "Watch", options: Options) -> int:
     writer = (
         None if options["read_only"] else HistoryWriter(history, command="whisper-ops dash", retention=watch.retention)
     )
-    changeable = [server for server in watch.servers if server.kind == "whisper-ops" and not server.replicas]
+    changeable = [server for server in watch.servers if server.kind == WHISPER_OPS and not server.replicas]
     urls = {server.label: server.url for server in changeable}
     try:
         tokens = {server.label: token for server in changeable if (token := server.token(watch.token))}

@@ -11,6 +11,7 @@ from whisper_ops.cli.combinations import Excludes, combinations, typed
 from whisper_ops.cli.options import DEFAULT_HISTORY
 from whisper_ops.console import narration
 from whisper_ops.errors import UserError
+from whisper_ops.exporters import software
 from whisper_ops.identity import Identity
 from whisper_ops.planned import LAG_GUARD_SECONDS, planned_limit
 from whisper_ops.secrets import read_token
@@ -260,7 +261,7 @@ def _limit(options: dict[str, Any], model: str, max_batch: int) -> int:
     if _auto(options):
         simulated = options["engine"] == "simulated"
         running = Identity(
-            software="whisper-ops",
+            software=software.WHISPER_OPS,
             version=__version__,
             engine=options["engine"],
             model=model,

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from whisper_ops.bounds import possible
 from whisper_ops.exporters.mapping import Mapping
+from whisper_ops.exporters.software import WHISPER_OPS, WHISPERLIVEKIT
 from whisper_ops.snapshot import Snapshot
 from whisper_ops.snapshot_client.asking import AskingSource, Kind
 from whisper_ops.snapshot_client.exporter_page import PrometheusSource
@@ -19,22 +20,22 @@ from whisper_ops.snapshot_client.whisperlivekit import WhisperLiveKitSource
 
 _Endpoint: TypeAlias = type[WhisperOpsSource | PublishedSource | WhisperLiveKitSource]
 _ENDPOINTS: dict[str, tuple[_Endpoint, str]] = {
-    "whisper-ops": (WhisperOpsSource, ""),
+    WHISPER_OPS: (WhisperOpsSource, ""),
     "published": (
         PublishedSource,
         "has no /snapshot: it is read by the published endpoints /health, /gpu-status and /performance",
     ),
-    "whisperlivekit": (WhisperLiveKitSource, "is a WhisperLiveKit: it says that it runs, and has no figures"),
+    WHISPERLIVEKIT: (WhisperLiveKitSource, "is a WhisperLiveKit: it says that it runs, and has no figures"),
 }
 ASKED = {
-    "whisper-ops": ("whisper-ops", "published", "whisperlivekit"),
-    "whisperlivekit": ("published", "whisperlivekit"),
+    WHISPER_OPS: (WHISPER_OPS, "published", WHISPERLIVEKIT),
+    WHISPERLIVEKIT: ("published", WHISPERLIVEKIT),
 }
 """What a server of a kind may turn out to be, in the order in which it is asked."""
 
 
 def source_of(
-    url: str, kind: str = "whisper-ops", *, name: str | None = None, access: Access | None = None
+    url: str, kind: str = WHISPER_OPS, *, name: str | None = None, access: Access | None = None
 ) -> AskingSource:
     """What polls the server at `url`, of a kind in `ASKED`: it is asked which of them it is."""
     name = name or address(url)

@@ -5,6 +5,7 @@ import time
 import msgspec
 
 from whisper_ops.answers import MAX_REPLY_BYTES
+from whisper_ops.exporters import software
 from whisper_ops.identity import Identity
 from whisper_ops.loose_json import NotJsonError, OtherShapeError, decode
 from whisper_ops.snapshot import ServerFigures, Snapshot
@@ -39,7 +40,7 @@ class WhisperLiveKitSource:
             server=self.name,
             at=time.time(),
             poll_seconds=time.perf_counter() - began,
-            identity=Identity(software="whisperlivekit", engine=health.backend),
+            identity=Identity(software=software.WHISPERLIVEKIT, engine=health.backend),
             figures=ServerFigures(status="healthy" if health.ready and health.status == "ok" else "starting"),
         )
 
