@@ -17,14 +17,24 @@ from whisper_ops import trust
 from whisper_ops.addresses import parsed, shown
 from whisper_ops.answers import MAX_JSON_BYTES, Answer, UnreadableAnswer
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.exporters import catalogue
+from whisper_ops.exporters.catalogue import ready_made
 from whisper_ops.snapshot import Snapshot
-from whisper_ops.snapshot_client.client import poll, source_of, until_left
+from whisper_ops.snapshot_client.client import exporter, poll, source_of, until_left
 from whisper_ops.snapshot_client.source import Source
 from whisper_ops.snapshot_client.web import Access, Web
 
 _PLAIN = {"ws": "http", "wss": "https"}
 _SOCKET = {"http": "ws", "https": "wss"}
 _DEADLINE_SECONDS = 5.0
+
+
+class Exporter(msgspec.Struct, frozen=True):
+    """A page of metrics at an address of its own."""
+
+    url: str
+    kind: str
+    """Which exporter of the catalogue it is."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +49,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     protocol: str = "native"
     two_step: bool = False
     token: str | None = None
+    exporter: Exporter | None = None
+    """What says how it is, where it does not do so itself."""
 
     @property
     def software(self) -> str:
@@ -51,8 +63,17 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.http}/connect" if self.two_step else self.ws
 
 
-def parse_target(url: str, protocol: str = "native", *, two_step: bool = False, token: str | None = None) -> Target:
+def parse_target(
+    url: str,
+    protocol: str = "native",
+    *,
+    two_step: bool = False,
+    token: str | None = None,
+    metrics: str | None = None,
+) -> Target:
     """Read an address as a user writes it: `host:8000`, `http://host:8000` or `ws://host:8000/ws`.
+
+    `metrics`: `[KIND+]URL` of the page that says how the server is, as `whisperlive+http://host:9091`.
 
     Raises:
         UserError: it is no such address.
@@ -75,7 +96,30 @@ def parse_target(url: str, protocol: str = "native", *, two_step: bool = False, 
         protocol=protocol,
         two_step=two_step,
         token=token,
+        exporter=None if metrics is None else parse_exporter(metrics, PROTOCOLS[check_protocol(protocol)].software),
     )
+
+
+def parse_exporter(text: str, software: str) -> Exporter:
+    """Read `[KIND+]URL`; without a kind it is that of the software.
+
+    Raises:
+        UserError: it is no address, or of a kind that does not say how many streams a server has.
+    """
+    kind, plus, url = text.partition("+")
+    if not plus or "://" in kind:
+        kind, url = software, text
+    servers = [known for known in catalogue.KINDS if "streams_active" in ready_made(known).parts["server"]]
+    if kind not in servers:
+        raise UserError(f"--metrics {shown(text)!r}: write KIND+URL, where KIND is one of {', '.join(servers)}")
+    written = url if "//" in url else f"http://{url}"
+    try:
+        parsed(written, ("http", "https"))
+    except ValueError as error:
+        raise UserError(
+            f"--metrics {shown(text)!r} is no address of a page ({error}); write it like http://127.0.0.1:9091"
+        ) from error
+    return Exporter(written, kind)
 
 
 def with_protocol(target: Target, protocol: str) -> Target:
@@ -89,6 +133,10 @@ def with_protocol(target: Target, protocol: str) -> Target:
 
 def polled(target: Target) -> AbstractAsyncContextManager[Source]:
     """What asks the target how it is, until the block is left."""
+    if target.exporter is not None:
+        # Its port is not that of the streams: the server's token is not for it.
+        mapping = ready_made(target.exporter.kind)
+        return until_left(exporter(target.exporter.url, mapping, name=target.name, access=Access(direct=True)))
     return until_left(source_of(target.http, name=target.name, access=_access(target)))
 
 

@@ -10,8 +10,10 @@ from capacity.plan.build import make_plan
 from capacity.plan.evidence import Wanted
 from capacity.speech.corpus import load
 from capacity.sweep.level import LoadShape
+from capacity.sweep.readings import boil_down
 from capacity.sweep.record import record_for, settings_for
-from capacity.sweep.target import parse_target
+from capacity.sweep.target import ask, parse_target
+from capacity.sweep.target import polled as polled_target
 from dashboard.servers import from_argument
 from dashboard.sources.make import make
 from dashboard.view.knees import knee_for
@@ -19,6 +21,7 @@ from tests.capacity.double import coded_corpus
 from tests.capacity.plan_history import level
 from tests.dashboard.sockets import answering, http, listening
 from tests.dashboard.test_source_exporters import page
+from whisper_ops.errors import UserError
 from whisper_ops.history import History
 from whisper_ops.objective import parse
 from whisper_ops.plan_document import read, record_of
@@ -110,3 +113,34 @@ async def test_what_the_exporter_prints_is_read_and_its_chunk_time_is_no_lag() -
     assert (second.streams_active, second.accepted_total) == (4, 5)
     assert second.final_p95_seconds == pytest.approx(0.95)  # ten of them to 0.25 s, ten to 1 s, by its buckets
     assert second.lag_p95_seconds is None
+
+
+async def test_a_sweep_that_is_told_where_its_metrics_are_keeps_what_they_say() -> None:
+    texts = iter([page("whisperlive-before"), page("whisperlive-after")])
+    heads: list[bytes] = []
+    async with listening(answering(lambda: http(next(texts).encode(), kind="text/plain"), heads)) as port:
+        metrics = f"127.0.0.1:{port}"
+        target = parse_target("ws://h:9090", "whisperlive", token="secret", metrics=metrics)
+        async with polled_target(target) as source:
+            polls = [await ask(source), await ask(source)]
+    found = boil_down(polls)
+    assert [poll.server for poll in polls] == ["h:9090"] * 2
+    assert polls[0].identity is not None
+    assert polls[0].identity.software == "whisperlive"
+    assert found.server_rss_bytes == pytest.approx(2.5e7, rel=0.1)
+    assert found.server_lag_p95_seconds is None
+    assert not any(b"secret" in head for head in heads)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "sentence"),
+    [
+        ("dcgm+http://h:9400", "write KIND\\+URL, where KIND is one of .*vllm, .*whisperlive"),
+        ("gopher+http://h:1", "write KIND\\+URL"),
+        ("whisperlive+ftp://h:1", "is no address of a page"),
+        ("http://h:port", "is no address of a page"),
+    ],
+)
+def test_metrics_that_cannot_be_a_servers_are_a_sentence(metrics: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        parse_target("ws://h:9090", "whisperlive", metrics=metrics)

@@ -112,6 +112,11 @@ def command() -> None:
     help="Sample CPU, memory and GPU use of a replica or balancer; repeatable.",
 )
 @click.option(
+    "--metrics",
+    metavar="[KIND+]URL",
+    help="A page that says how the server is, where it does not do so itself: WhisperLive's --metrics_port.",
+)
+@click.option(
     "--corpus",
     "corpus_folder",
     type=click.Path(path_type=Path),
@@ -271,7 +276,7 @@ def _target(url: str, given: dict[str, Any]) -> Any:  # noqa: ANN401  # a Target
     if given["two_step"] and given["protocol"] != "native":
         raise UserError(f"--connect belongs to the native protocol, not to {given['protocol']}")
     token = read_token(given["token_file"])
-    return parse_target(url, given["protocol"], two_step=given["two_step"], token=token)
+    return parse_target(url, given["protocol"], two_step=given["two_step"], token=token, metrics=given["metrics"])
 
 
 async def _until_interrupted(sweep: "Sweep", plan: "Plan") -> "Outcome":
