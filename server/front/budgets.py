@@ -5,6 +5,7 @@ of frames of 10 ms is a two-hundredth of a core, and a flood of empty ones is al
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -26,6 +27,14 @@ SHORT_MESSAGES = 500.0, 2000.0
 SHORT_SECONDS = 0.005
 SOUND = 50.0, 120.0
 """Seconds of sound a second, and at once: a file is taken as fast as that, if it is decoded as fast."""
+ALL_SECONDS = 0.25, 0.25
+"""Seconds of the event loop a second, and at once, for all HTTP requests: an answer takes 0.3 to 2 ms of them."""
+ADDRESS_SECONDS = 0.1, 0.2
+"""The same for those of one address. A poller that asks for everything once a second takes a fiftieth of it."""
+CONNECTION_SECONDS = 0.001, 0.001
+"""The same for those of one connection, twice as much as a poller takes: beyond it others of its address go first."""
+MOST_OWED_SECONDS = 0.03
+"""Of those, at most: a connection that asked for much is first again after half a minute."""
 MESSAGES_IN_A_TURN = 64
 """So many messages of one client are handled before others have their turn."""
 _LEAST_WORK_SECONDS = 0.0005
@@ -35,19 +44,19 @@ TURN_SECONDS = 0.002
 
 
 class Budget:
-    """So much a second, and so much at once. Times are seconds of any clock."""
+    """So much a second, and so much at once. Times are seconds of any clock. `owed` at most, whatever was taken."""
 
-    __slots__ = ("_at", "_left", "_most", "_rate")
+    __slots__ = ("_at", "_left", "_most", "_owed", "_rate")
 
-    def __init__(self, rate_and_most: tuple[float, float]) -> None:
+    def __init__(self, rate_and_most: tuple[float, float], owed: float = math.inf) -> None:
         self._rate, self._most = rate_and_most
-        self._left = self._most
+        self._left, self._owed = self._most, owed
         self._at = 0.0
 
     def take(self, amount: float, now: float) -> bool:
         """Spend; whether it was there."""
         self._fill(now)
-        self._left -= amount
+        self._left = max(-self._owed, self._left - amount)
         return self._left >= 0
 
     def wait(self, now: float) -> float:

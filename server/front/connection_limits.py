@@ -11,13 +11,14 @@ from collections import Counter
 from typing import Protocol
 
 from server.front.budgets import Turns
+from server.front.request_turns import RequestTurns
 
 RESERVE = 64
 """Descriptors beside slots and these connections: the listener, workers, models, logs, and what reads /proc."""
 MOST = 2048
 """However many descriptors there are: memory and the event loop are bounds too."""
-
-
+MOST_UNREAD_BYTES = 64 << 20
+"""Of requests that wait for their turn, of all connections together: one holds up to 256 KiB."""
 _LOOKED_AT = 64
 """Connections that are asked whether they are idle, for one newcomer."""
 
@@ -51,15 +52,16 @@ class Slotless(Protocol):
 
 
 class ConnectionLimits:
-    """See the module. `turned_away` counts; `turns` are those of newcomers."""
+    """See the module. `turned_away` counts; `turns` are those of newcomers, `requests` those of HTTP requests."""
 
     def __init__(self, most: int = MOST, most_of_an_address: int | None = None) -> None:
         self.most = most
         self.most_of_an_address = most_of_an_address or max(1, most // 2)
-        self.turned_away = 0
+        self.turned_away = self.unread_bytes = 0
         self.flooded: Counter[str] = Counter()
         """Connections that were ended for what they sent, by kind."""
         self.turns = Turns()
+        self.requests = RequestTurns(self.turns)
         self._slotless: dict[int, Slotless] = {}
         self._of: Counter[str] = Counter()
 

@@ -50,6 +50,8 @@ class BoundedHttp(HttpToolsProtocol):
     """See the module."""
 
     _due: asyncio.TimerHandle | None = None
+    _left_seconds: float | None = None
+    """Of a deadline that does not run now."""
     _fields_bytes = 0
     _idle_bytes = 0
     """Received since the last byte that got anything done: an unfinished header, the frames of chunks."""
@@ -193,6 +195,19 @@ class BoundedHttp(HttpToolsProtocol):
         self._due = self.loop.call_later(seconds, self.transport.abort)
 
     def _in_time(self) -> None:
+        self._left_seconds = None
         if self._due is not None:
             self._due.cancel()
             self._due = None
+
+    def _stop_clocks(self) -> None:
+        """The client waits for us: no deadline of its own runs meanwhile, uvicorn's for the next request neither."""
+        self._unset_keepalive_if_required()
+        if self._due is not None:
+            left = max(0.0, self._due.when() - self.loop.time())
+            self._in_time()
+            self._left_seconds = left
+
+    def _start_clocks(self) -> None:
+        if self._left_seconds is not None:
+            self._within(self._left_seconds)

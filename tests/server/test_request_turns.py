@@ -1,0 +1,212 @@
+"""What HTTP requests may take of the event loop, over whatever number of connections they come."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from uvicorn.server import ServerState
+
+from server.front import http
+from server.front.budgets import ADDRESS_SECONDS, ALL_SECONDS, Turns
+from server.front.connection_limits import ConnectionLimits
+from server.front.http_connections import Config, LimitedHttp
+from server.front.request_turns import ESTIMATE_SECONDS, Metered, RequestTurns
+
+GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
+COST_SECONDS = 0.004
+
+
+async def _app(scope: Any, receive: Any, send: Any) -> None:
+    """/dear takes processor time; whatever was sent is told by its size."""
+    size, message = 0, await receive()
+    while message["type"] == "http.request":
+        size += len(message["body"])
+        if not message["more_body"]:
+            break
+        message = await receive()
+    until = time.thread_time() + (COST_SECONDS if scope["path"] == "/dear" else 0)
+    while time.thread_time() < until:
+        pass
+    body = b"%s of %d" % (scope["path"].encode(), size)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture
+def limits() -> ConnectionLimits:
+    return ConnectionLimits()
+
+
+@pytest.fixture
+async def port(limits: ConnectionLimits) -> AsyncIterator[int]:
+    config = Config(_app, http=LimitedHttp, lifespan="off", log_config=None, timeout_keep_alive=1)
+    config.connection_limits = limits
+    config.load()
+    loop, state = asyncio.get_running_loop(), ServerState()
+    server = await loop.create_server(lambda: LimitedHttp(config, state, {}), "127.0.0.1", 0)
+    yield int(server.sockets[0].getsockname()[1])
+    server.close()
+
+
+async def _ask(port: int, data: bytes, answers: int) -> list[bytes]:
+    """The bodies, in order."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    said = []
+    for _ in range(answers):
+        head = await reader.readuntil(b"\r\n\r\n")
+        said.append(await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split()[0])))
+    writer.transport.abort()
+    return said
+
+
+async def _flood(port: int, data: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reading = asyncio.create_task(reader.read())
+    try:
+        while True:
+            writer.write(data)
+            await writer.drain()
+    finally:
+        reading.cancel()
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize("connections", [1, 20])
+async def test_a_flood_has_its_share_and_a_health_check_is_answered_beside_it(port: int, connections: int) -> None:
+    began = time.thread_time()
+    floods = [asyncio.create_task(_flood(port, GET % b"dear" * 200)) for _ in range(connections)]
+    await asyncio.sleep(0.8)
+    spent = time.thread_time() - began
+    for _ in range(3):
+        assert await asyncio.wait_for(_ask(port, GET % b"health", 1), 10) == [b"/health of 0"]
+    for task in floods:
+        task.cancel()
+    await asyncio.gather(*floods, return_exceptions=True)
+    # Beside the requests there are this test's own clients; unbounded, it would be all of the time.
+    assert spent < 0.55
+
+
+async def test_requests_in_one_piece_are_answered_in_order_and_bodies_are_whole(port: int) -> None:
+    post = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n" + bytes(70_000)
+    chunked = (
+        b"POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" + bytes(2000) + b"\r\n0\r\n\r\n"
+    )
+    data = (GET % b"g" + post + b"\r\n" + chunked + GET % b"h") * 10
+    assert (
+        await asyncio.wait_for(_ask(port, data, 40), 20) == [b"/g of 0", b"/p of 70000", b"/c of 2000", b"/h of 0"] * 10
+    )
+
+
+async def test_no_deadline_runs_while_a_request_waits_for_its_turn(
+    port: int, limits: ConnectionLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "HEAD_SECONDS", 0.3)  # uvicorn's own, between requests, is 1 s here
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    rate, at_once = ADDRESS_SECONDS
+    # A connection's first request, and one that comes over a connection that was kept.
+    for amount in (at_once + 0.5 * rate, 1.3 * rate):
+        limits.requests.spend("127.0.0.1", amount)
+        writer.write(GET % b"health")
+        assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"of 0"), 10)
+    writer.close()
+
+
+async def test_half_a_head_has_its_deadline_all_the_same(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "HEAD_SECONDS", 0.3)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for byte in (GET % b"health")[:-1]:
+        if reader.at_eof():
+            break
+        writer.write(bytes([byte]))
+        await asyncio.sleep(0.03)
+    with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+        await asyncio.wait_for(reader.readexactly(1), 10)
+
+
+async def test_what_waiting_requests_brought_is_bounded(
+    port: int, limits: ConnectionLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.front.http_connections.MOST_UNREAD_BYTES", 1 << 20)
+    limits.requests.spend("127.0.0.1", ADDRESS_SECONDS[1] + 0.5 * ADDRESS_SECONDS[0])
+    pairs = [await asyncio.open_connection("127.0.0.1", port) for _ in range(40)]
+    for _, writer in pairs:
+        writer.write(GET % b"g" * 4000)
+    await asyncio.sleep(0.2)
+    assert limits.unread_bytes <= 1 << 20
+    assert limits.turned_away > 0
+    for _, writer in pairs:
+        writer.transport.abort()
+    async with asyncio.timeout(10):
+        while limits.unread_bytes:  # noqa: ASYNC110  # a figure, not an event
+            await asyncio.sleep(0.02)
+
+
+# --- the order, without sockets --------------------------------------------------------------------------
+
+
+def _noted(began: list[str], name: str) -> Callable[[], None]:
+    return lambda: began.append(name)
+
+
+async def _settled(began: list[str], count: int) -> None:
+    async with asyncio.timeout(10):
+        while len(began) < count:  # noqa: ASYNC110  # nothing else tells
+            await asyncio.sleep(0.01)
+
+
+async def test_addresses_take_turns_and_of_their_connections_those_that_spent_least() -> None:
+    requests, began = RequestTurns(Turns()), list[str]()
+    requests.spend("10.0.0.1", ADDRESS_SECONDS[1] + 0.001)
+    for k in range(3):
+        requests.take("10.0.0.1", 5.0, _noted(began, f"flood {k}"), first=False)
+    requests.take("10.0.0.1", 0.0, _noted(began, "health"), first=True)
+    requests.take("10.0.0.2", 0.0, _noted(began, "other"), first=True)
+    assert began == ["other"]
+    await _settled(began, 5)
+    assert began.index("health") < began.index("flood 0")
+
+
+async def test_many_addresses_share_what_there_is_for_all() -> None:
+    requests, began = RequestTurns(Turns()), list[str]()
+    at_once = round(ALL_SECONDS[1] / ESTIMATE_SECONDS)
+    for k in range(at_once + 100):
+        requests.take(f"10.0.{k // 250}.{k % 250}", 0.0, _noted(began, "x"), first=True)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(began) <= at_once + 1
+    await _settled(began, at_once + 100)
+
+
+async def test_addresses_are_not_remembered_without_end() -> None:
+    requests = RequestTurns(Turns())
+    for k in range(10_000):
+        requests.spend(f"10.0.{k // 250}.{k % 250}", 0.1)
+    assert len(requests._parties) <= 4096
+
+
+async def test_metered_work_is_what_it_would_be_unmetered() -> None:
+    spent: list[float] = []
+
+    async def work(fails: bool) -> None:
+        await asyncio.sleep(0.01)
+        until = time.thread_time() + 0.01
+        while time.thread_time() < until:
+            pass
+        if fails:
+            raise ValueError("said")
+        await asyncio.sleep(60)
+
+    async def metered(fails: bool) -> None:
+        await Metered(work(fails), spent.append)
+
+    with pytest.raises(ValueError, match="said"):
+        await metered(fails=True)
+    assert 0.01 <= sum(spent) < 0.5
+    task = asyncio.create_task(metered(fails=False))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
