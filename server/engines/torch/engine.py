@@ -1,6 +1,7 @@
 """The torch engine, as the worker sees it."""
 
 import atexit
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,26 +14,32 @@ from numpy.typing import NDArray
 from server.encodings import SAMPLE_RATE
 from server.engines import endings
 from server.engines.alignment import Text, Times, times
-from server.engines.base import Done, EngineInfo, Hypothesis, Row
+from server.engines.base import Done, EngineInfo, Hypothesis, Row, UnfitError
 from server.engines.loops import LONGEST_TEXT, token_cap
 from server.engines.mel import FRAMES_PER_SECOND, HOP
 from server.engines.torch import budget, weights
 from server.engines.torch.alignment import path
 from server.engines.torch.choice import random_shape
+from server.engines.torch.cuda_seam import CudaSeam
 from server.engines.torch.features import Features
+from server.engines.torch.host_seam import HostSeam
 from server.engines.torch.model import Model
 from server.engines.torch.pipeline import Pipeline
 from server.engines.torch.rows import Work
-from server.engines.torch.seam import Memory, Seam, seam_for
+from server.engines.torch.seam import Memory, Seam, out_of_memory
+from server.engines.torch.shapes import Shape
 from server.engines.torch.slots import Slots, Tokens
 from server.engines.torch.weights import Weights
+from whisper_ops.formatting import size
 
 if TYPE_CHECKING:
     from server.engines.texts import Texts
 
+log = logging.getLogger("whisper_ops.worker")
+
 RANDOM_TOKENS_PER_SECOND = 3.3
 """What a model of random weights says: as much as English speech has."""
-_KEPT_STREAMS = {"cpu": 64, "cuda": 1024}
+_KEPT_STREAMS = {False: 64, True: 1024}
 """Windows whose mel frames are kept on the device."""
 RANDOM_TOKENS_PER_WORD = 1.3
 _EOT = 50257
@@ -64,10 +71,23 @@ class TorchEngine:
 
     def load(self) -> EngineInfo:
         """See `Engine`."""
-        kind = "float32" if self.seam.device.type == "cpu" else "bfloat16"
+        kind = "bfloat16" if self.seam.gpu else "float32"
         if self._compute_type != "default":
             kind = self._compute_type
-        return self.load_weights(self._read(getattr(torch, kind)), kind)
+        shape, dtype = random_shape(self._model), getattr(torch, kind)
+        shape = weights.shape_of(Path(self._model)) if shape is None else shape
+        # Before anything is read: what does not fit is refused, and not found out.
+        self._plan(shape, shape.parameters * dtype.itemsize, dtype.itemsize, self.seam.memory().available)
+        try:
+            return self.load_weights(self._read(dtype), kind)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            memory = self.seam.memory()
+            raise UnfitError(
+                f"{self._device} ran out of memory as the model was loaded ({size(memory.free)} of "
+                f"{size(memory.total)} are free): say a smaller --max-batch or model, or end what else uses it"
+            ) from error
 
     def _read(self, dtype: Any) -> Weights:  # noqa: ANN401  # torch's
         shape = random_shape(self._model)
@@ -78,28 +98,38 @@ class TorchEngine:
         self._texts = Texts(Path(self._model))
         return weights.load(Path(self._model), self.seam.device, dtype)
 
+    def _plan(self, shape: Shape, weights_size: float, itemsize: int, free: float) -> budget.Budget:
+        return budget.plan(shape, weights_size, itemsize, self._rows, self._streams, free, self._device)
+
+    @property
+    def _streams(self) -> int:
+        return max(_KEPT_STREAMS[self.seam.gpu], 2 * self._rows)
+
     def load_weights(self, found: Weights, kind: str) -> EngineInfo:
         """Make everything that serves from weights that are already on the device."""
         seam = self.seam
         self.shape, self.dtype = found.shape, getattr(torch, kind)
-        itemsize = self.dtype.itemsize
-        streams = max(_KEPT_STREAMS[seam.device.type], 2 * self._rows)
-        free = seam.memory().free + found.size
-        plan = budget.plan(found.shape, found.size, itemsize, self._rows, streams, free, self._device)
+        # What reading the weights left behind.
+        seam.shrink()
+        plan = self._plan(found.shape, found.size, self.dtype.itemsize, seam.memory().available + found.size)
         multilingual = found.shape.multilingual
         self._languages = self._texts.languages(multilingual=multilingual) if self._texts else ("en",)
         tokens = self._tokens(found)
-        features = Features(seam, found.shape.mels, streams)
+        features = Features(seam, found.shape.mels, self._streams)
         self.slots = Slots(Model(found), seam, tokens, plan.slots, self._rows)
         self.features = features
         self.pipeline = Pipeline(seam, features, self.slots, self._prompt, self._finish, tokens.eot)
-        if seam.device.type == "cuda" and self._prepared:
+        # So far everything was done in no lane, and a lane does not wait for that.
+        seam.settle()
+        if seam.gpu and self._prepared:
             with torch.inference_mode():
                 self.slots.prepare()
         self.pipeline.start()
         # A thread in the middle of torch's code must not outlive the interpreter.
         atexit.register(self.close)
         self._warm_up()
+        if seam.gpu:
+            log.info("%d shapes are captured, %d could not be", seam.graphs, seam.uncaptured)
         return EngineInfo(
             compute_type=kind,
             languages="all" if multilingual and self._texts else "en",
@@ -226,7 +256,7 @@ class TorchEngine:
 
     def _memory(self) -> Memory | None:
         # A CPU's memory is the process's, and that is known already.
-        return self.seam.memory() if self.seam.device.type == "cuda" else None
+        return self.seam.memory() if self.seam.gpu else None
 
     def memory_bytes(self, streams: int) -> float | None:  # noqa: ARG002  # slots are static: it does not depend on them
         """See `Engine`."""
@@ -247,3 +277,20 @@ def _raised(heard: Hypothesis | Exception) -> Hypothesis:
     if isinstance(heard, Exception):
         raise heard
     return heard
+
+
+def seam_for(device: str, threads: int) -> Seam:
+    """The seam of `cpu` or `cuda:1`.
+
+    Raises:
+        UnfitError: there is no such device.
+    """
+    kind, _, index = device.partition(":")
+    if kind != "cuda":
+        return HostSeam(threads)
+    if not torch.cuda.is_available():
+        raise UnfitError(f"torch {torch.__version__} finds no CUDA GPU for {device}; say --devices cpu")
+    if int(index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise UnfitError(f"{device}: torch {torch.__version__} finds {count} CUDA GPUs, cuda:0 to cuda:{count - 1}")
+    return CudaSeam(int(index or 0))

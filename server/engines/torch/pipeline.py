@@ -10,6 +10,7 @@ import logging
 import os
 import queue
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from server.engines.torch.features import Features
 from server.engines.torch.rows import Work
-from server.engines.torch.seam import DECODE, ENCODE, Event, Pending, Seam
+from server.engines.torch.seam import DECODE, ENCODE, Event, Pending, Seam, out_of_memory
 from server.engines.torch.slots import Slots
 
 log = logging.getLogger("whisper_ops.worker")
@@ -105,6 +106,7 @@ class Pipeline:
         return len(self._active)
 
     def _run(self) -> None:
+        self._seam.bind()
         with torch.inference_mode():
             going = True
             while going:
@@ -170,9 +172,12 @@ class Pipeline:
 
     def _survive(self, error: Exception) -> None:
         """Make room after an error of memory; end the process when the device is lost, so that another takes over."""
-        if isinstance(error, torch.OutOfMemoryError | MemoryError):
-            self._seam.shrink()
-        elif not self._seam.alive():
+        if out_of_memory(error):
+            # What failed is still held by where it failed.
+            traceback.clear_frames(error.__traceback__)
+            with contextlib.suppress(RuntimeError):
+                self._seam.shrink()
+        if not self._seam.alive():
             log.critical("The device is lost; this worker ends", exc_info=error)
             os._exit(70)
 
@@ -249,14 +254,24 @@ class Pipeline:
         try:
             work.take(token, chance, self._eot)
             if work.over:
-                with self._seam.lane(DECODE):
-                    self._finish(work)
+                self._finish_in_lane(work)
         except Exception as error:  # noqa: BLE001  # this row's alone
             self._survive(error)
             self._drop(work, error)
             return
         if work.over:
             self._leave(work)
+
+    def _finish_in_lane(self, work: Work) -> None:
+        with self._seam.lane(DECODE):
+            try:
+                self._finish(work)
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                self._survive(error)
+                # Everything is said, and only the words' times are missing: once more, with the room that was made.
+                self._finish(work)
 
     def _drop(self, work: Work, error: Exception) -> None:
         work.over = True

@@ -28,6 +28,15 @@ class Shape:
         """Whether it knows languages other than English."""
         return self.vocabulary >= 51865
 
+    @property
+    def parameters(self) -> int:
+        """Numbers of the whole model."""
+        d, layers = self.width, self.encoder_layers + self.decoder_layers
+        convolutions = 3 * d * (self.mels + d) + 2 * d
+        block, cross = 12 * d * d + 13 * d, 4 * d * d + 6 * d
+        positions = (AUDIO_POSITIONS + TEXT_POSITIONS) * d
+        return layers * block + self.decoder_layers * cross + convolutions + positions + self.vocabulary * d + 4 * d
+
 
 PUBLISHED: dict[str, Shape] = {
     "tiny": Shape(80, 384, 6, 4, 4, 51865),

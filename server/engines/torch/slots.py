@@ -70,13 +70,14 @@ class Slots:
         device, dtype = seam.device, model.dtype
         # A GPU replays captured shapes; a CPU has none to capture, and would only compute the filling.
         captured = [b for b in CUDA_BATCHES if b < max(count, rows)] + [max(count, rows)]
-        self.batches = tuple(captured) if device.type == "cuda" else tuple(range(1, max(count, rows) + 1))
+        self.batches = tuple(captured) if seam.gpu else tuple(range(1, max(count, rows) + 1))
         layers, heads, head = model.shape.decoder_layers, model.shape.heads, model.shape.head
         # One slot more than is given out: what fills up an admitted batch goes there.
         self.own = torch.zeros((layers, 2, count + 1, heads, TEXT_POSITIONS, head), device=device, dtype=dtype)
         self.cross = torch.zeros((layers, 2, count + 1, heads, AUDIO_POSITIONS, head), device=device, dtype=dtype)
-        self.newest = torch.zeros(count + 1, dtype=torch.int64, device=device)
-        self.positions = torch.zeros(count + 1, dtype=torch.int64, device=device)
+        # One tensor, so that a step that fails has moved both or none.
+        self._at = torch.zeros((2, count + 1), dtype=torch.int64, device=device)
+        self.newest, self.positions = self._at[0], self._at[1]
         self.lengths = torch.ones(count + 1, dtype=torch.int64, device=device)
         self._mel = torch.zeros(rows * model.shape.mels * 2 * AUDIO_POSITIONS, device=device, dtype=dtype)
         staged = layers * 2 * rows * model.shape.width
@@ -224,10 +225,10 @@ class Slots:
         own, cross = self.own[:, :, :size, :, :text], self.cross[:, :, :size, :, :heard]
         stepped, following = self._stepped[:, :size], self._next[:, :size]
         self._seam.replay(("step", size, text, heard), self._step, (*state, own, cross, stepped, following))
-        # Not within the step, which may be run twice.
-        self.newest[:size].copy_(following[0])
-        self.positions[:size].copy_(following[1])
-        return self._seam.download(stepped[:, :rows])
+        told = self._seam.download(stepped[:, :rows])
+        # Not within the step, which may be run twice; and last, as what fails before it is done again.
+        self._at[:, :size].copy_(following)
+        return told
 
     def _step(
         self,

@@ -5,6 +5,7 @@ Names are CTranslate2's, which keeps queries, keys and values of one attention i
 
 import json
 import mmap
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,23 @@ def load(folder: Path, device: Any, dtype: Any) -> Weights:  # noqa: ANN401  # t
         if (folder / "model.bin").is_file():
             return _from_ctranslate2(folder, config, device, dtype)
         return _from_hugging_face(folder, config, device, dtype)
+    except KeyError as error:
+        raise ModelFileError(f"{folder.name} is no whole Whisper model: {error.args[0]} is missing") from error
+
+
+def shape_of(folder: Path) -> Shape:
+    """What a folder's model will be, without reading its weights.
+
+    Raises:
+        ModelFileError: it holds no Whisper model that can be used here; the message says why.
+    """
+    try:
+        if (folder / "model.bin").is_file():
+            entries = model_file.read_entries(folder / "model.bin")
+            return _shape(entries, int(_scalar(folder / "model.bin", entries["encoder/num_heads"])))
+        told = json.loads((folder / "config.json").read_text("utf-8"))
+        names = "num_mel_bins", "d_model", "encoder_attention_heads", "encoder_layers", "decoder_layers", "vocab_size"
+        return Shape(*(told[name] for name in names))
     except KeyError as error:
         raise ModelFileError(f"{folder.name} is no whole Whisper model: {error.args[0]} is missing") from error
 
@@ -141,7 +159,7 @@ def _likely_heads(shape: Shape) -> tuple[tuple[int, int], ...]:
     return tuple((i, h) for i in range(shape.decoder_layers // 2, shape.decoder_layers) for h in range(shape.heads))
 
 
-def _shape(tensors: Tensors, heads: int) -> Shape:
+def _shape(tensors: Mapping[str, Any], heads: int) -> Shape:
     def layers(part: str) -> int:
         return len(
             {name.split("/")[1] for name in tensors if name.startswith(f"{part}/layer_") and name.count("/") > 2}

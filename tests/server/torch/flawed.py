@@ -17,7 +17,7 @@ from server.engines.base import Done, EngineInfo, Hypothesis, Row
 from server.engines.simulated import _said
 from server.engines.torch import weights
 from server.engines.torch.engine import TorchEngine
-from server.engines.torch.seam import HostSeam
+from server.engines.torch.host_seam import HostSeam
 from server.engines.torch.shapes import Shape
 from server.settings import SimulatedLaw
 from tests.server.virtual import FlawedEngine, Hang

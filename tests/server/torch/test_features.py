@@ -8,14 +8,16 @@ torch = pytest.importorskip("torch", reason="needs the [torch] extra")
 from server.encodings import Samples  # noqa: E402
 from server.engines import mel  # noqa: E402
 from server.engines.torch.features import Features  # noqa: E402
-from server.engines.torch.seam import HostSeam  # noqa: E402
+from server.engines.torch.host_seam import HostSeam  # noqa: E402
+from server.engines.torch.seam import ENCODE  # noqa: E402
 from tests.server.torch.toy import sound  # noqa: E402
 
 FRAMES = 400
 
 
 def _made(features: Features, keys: list[object], audios: list[Samples], frames: int = FRAMES) -> np.ndarray:
-    return np.asarray(features.batch(keys, audios, frames).numpy())
+    with features._seam.lane(ENCODE):
+        return np.asarray(features.batch(keys, audios, frames).numpy())
 
 
 @pytest.mark.parametrize("mels", [80, 128])

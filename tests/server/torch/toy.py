@@ -11,10 +11,10 @@ from server.encodings import Samples
 from server.engines.base import Hypothesis, Row
 from server.engines.torch import weights
 from server.engines.torch.features import Features
+from server.engines.torch.host_seam import HostSeam
 from server.engines.torch.model import Model
 from server.engines.torch.pipeline import Pipeline
 from server.engines.torch.rows import Work
-from server.engines.torch.seam import HostSeam
 from server.engines.torch.shapes import Shape
 from server.engines.torch.slots import Slots, Tokens
 
