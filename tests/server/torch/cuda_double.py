@@ -33,7 +33,7 @@ class RefusedError(RuntimeError):
     """What CUDA says to it."""
 
 
-class _Watched(TorchDispatchMode):
+class _Watched(TorchDispatchMode):  # type: ignore[misc]  # torch is optional
     """Every operation of a capture."""
 
     def __init__(self, graph: "_Graph") -> None:
@@ -207,7 +207,7 @@ class FakeCuda:
         self.recording.remove(pool)
 
 
-class _Copies(TorchDispatchMode):
+class _Copies(TorchDispatchMode):  # type: ignore[misc]  # torch is optional
     """What comes back from the device is zeros: nothing is computed there."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -13,7 +13,6 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the [torch] extra")
 
 from server.engines.base import Hypothesis, Row, UnfitError  # noqa: E402
-from server.engines.torch import engine as engine_module  # noqa: E402
 from server.engines.torch import weights  # noqa: E402
 from server.engines.torch.cuda_seam import CudaSeam  # noqa: E402
 from server.engines.torch.engine import TorchEngine  # noqa: E402
@@ -89,7 +88,7 @@ def test_every_shape_is_captured(fake: FakeCuda, kind: str) -> None:
 
 
 def _engine(monkeypatch: pytest.MonkeyPatch, max_batch: int = 8, most_graphs: int = 100_000) -> TorchEngine:
-    monkeypatch.setattr(engine_module.weights, "at_random", lambda shape, device, dtype: _weights(TURBO, dtype))
+    monkeypatch.setattr(weights, "at_random", lambda shape, device, dtype: _weights(TURBO, dtype))
     monkeypatch.setattr("server.engines.torch.slots.PREPARED_PROMPTS", (4,))
     return TorchEngine("random:large-v3-turbo", "cuda:0", "default", max_batch, 1, _seam(most_graphs))
 
@@ -159,7 +158,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_read(
 ) -> None:
     fake.free, fake.allocated, fake.reserved = free, 0.0, 0.0
     engine = _engine(monkeypatch, max_batch=64)
-    monkeypatch.setattr(engine_module.weights, "at_random", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setattr(weights, "at_random", lambda *_: pytest.fail("it was read"))
     with pytest.raises(UnfitError, match=rf"cuda:0 has {free / 1e9:.1f} GB free; say (a )?{needs}"):
         engine.load()
 
@@ -178,7 +177,7 @@ def test_memory_that_runs_out_while_it_loads_is_a_sentence(fake: FakeCuda, monke
         fake.free = 2e9
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
 
-    monkeypatch.setattr(engine_module.weights, "at_random", another_took_it)
+    monkeypatch.setattr(weights, "at_random", another_took_it)
     with pytest.raises(UnfitError, match=r"cuda:0 ran out of memory .*\(2\.0 GB of 140 GB are free\)"):
         engine.load()
 
