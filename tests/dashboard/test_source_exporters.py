@@ -183,6 +183,14 @@ async def test_vllm_with_two_engines() -> None:
     assert (second.host.open_descriptors, second.host.descriptors_soft_limit) == (145, 1_048_576)
 
 
+async def test_moshis_streams_and_its_share_of_the_processor() -> None:
+    (snapshot,), _ = await polled("moshi", "moshi")
+    assert snapshot.figures is not None
+    assert snapshot.host is not None
+    assert (snapshot.figures.streams_active, snapshot.figures.accepted_total, snapshot.host.cpu_ratio) == (12, 41, 0.37)
+    assert snapshot.figures.lag_p95_seconds is None, "how long a step of the model takes is no lag"
+
+
 async def test_labels_may_hold_any_character_and_odd_lines_stop_nothing() -> None:
     text = (
         'node_uname_info{nodename="a\u2028b\\"c,d}",release="6"} 1\n'

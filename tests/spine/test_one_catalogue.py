@@ -19,9 +19,7 @@ HOUSE = [
     if CATALOGUE not in path.parents
 ]
 METRICS = frozenset(name for kind in KINDS for name in ready_made(kind).metrics())
-PREFIXES = re.compile(
-    r"\b(?:vllm:|DCGM_FI_|whisperlive_|whisperlivekit_|node_[a-z0-9]+_|process_(?:resident_memory|cpu_seconds|open_fds|max_fds))"
-)
+METRIC = re.compile(rf"(?<![\w:])(?:{'|'.join(map(re.escape, METRICS))})(?![\w:])|\b(?:vllm:|DCGM_FI_|whisperlive_)")
 NAMES = frozenset(software_id(spelling) for one in KNOWN.values() for spelling in (one.id, one.name)) - {
     WHISPER_OPS,  # which is also what this program is called
     LOCAL,
@@ -41,7 +39,7 @@ def found_in(source: str) -> list[str]:
     """What a module writes that belongs into the catalogue."""
     found = []
     for line, text in texts(ast.parse(source)):
-        if text in METRICS or PREFIXES.search(text):
+        if METRIC.search(text):
             found.append(f"line {line}: the metric in {text!r}")
         elif software_id(text) in NAMES:
             found.append(f"line {line}: the software {text!r}")

@@ -11,6 +11,7 @@ WHISPER_OPS = "whisper-ops"
 WHISPERLIVE = "whisperlive"
 WHISPERLIVEKIT = "whisperlivekit"
 VLLM = "vllm"
+MOSHI = "moshi"
 DCGM = "DCGM exporter"
 NODE = "node exporter"
 LOCAL = "local"
@@ -34,6 +35,7 @@ KNOWN: dict[str, Software] = {
         Software(WHISPERLIVE, "WhisperLive", figures_elsewhere=True),
         Software(WHISPERLIVEKIT, "WhisperLiveKit"),
         Software(VLLM, "vLLM"),
+        Software(MOSHI, "moshi-server"),
         Software(DCGM, "DCGM exporter", figures_elsewhere=True),
         Software(NODE, "node exporter", figures_elsewhere=True),
         Software(LOCAL, "local"),
