@@ -91,6 +91,9 @@ bench-rows: $(VENV)/.dev ## planning from ten million rows of history: seconds a
 bench-load: $(VENV)/.dev ## how many streams one process of the load generator drives on one core (90 s)
 	@$(BIN)/python -m tests.bench.bench_load
 
+bench-broker: $(VENV)/.dev ## how fast a broker hands out addresses over 64 simulated GPUs in four servers, and no slot twice (1 minute)
+	@$(BIN)/python -m tests.bench.bench_broker
+
 bench-search: $(VENV)/.dev ## how often the search's bracket contains the truth, over 200 simulated servers (3 minutes)
 	@$(BIN)/python -m tests.bench.bench_search
 

@@ -147,6 +147,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Waits for a batch since the poll before, of all GPUs, as `lag_bucket_counts`; they are not stored."""
     compute_bucket_counts: tuple[int, ...] | None = None
     """The same of batches."""
+    members: tuple[wire.Member, ...] | None = None
+    """Of a broker: the servers that the figures are the sum of; None: of one server. Not stored."""
 
 
 def from_wire(
@@ -167,6 +169,7 @@ def from_wire(
         server_id=said.server_id,
         queue_wait_bucket_counts=_gpus_counted(said, before, "queue_wait_bucket_counts"),
         compute_bucket_counts=_gpus_counted(said, before, "compute_bucket_counts"),
+        members=said.members,
     )
 
 

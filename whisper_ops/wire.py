@@ -144,6 +144,8 @@ class GpuEntry(Wire, DeviceReadings, frozen=True, kw_only=True):
     process_id: int | None = None
     process_rss_bytes: int | None = None
     process_cpu_ratio: float | None = None
+    server: str | None = None
+    """Of a fleet: the member that it belongs to."""
     engine_allocated_gb: float | None = None
     """What the engine's own tensors take of the memory, where it can say; NVML counts the driver's and others' too."""
     engine_reserved_gb: float | None = None
@@ -225,6 +227,8 @@ class Performance(Wire, frozen=True, kw_only=True):
     tickets_used_total: int = 0
     tickets_abandoned_total: int = 0
     """Tickets of `/connect` that nobody came with."""
+    tickets_waiting: int = 0
+    """Tickets that are out now and hold no slot yet: so many of the free slots are promised."""
 
 
 class Host(Wire, frozen=True, kw_only=True):
@@ -274,6 +278,27 @@ class Engine(Wire, frozen=True, kw_only=True):
     details: dict[str, Any] = {}
 
 
+MemberState = Literal["live", "starting", "draining", "silent"]
+
+
+class Member(Wire, frozen=True, kw_only=True):
+    """A server of a fleet, as a broker last saw it."""
+
+    name: str
+    state: MemberState
+    """`silent`: it does not answer, and gets no streams until it does."""
+    server_id: str | None = None
+    slots: int | None = None
+    slots_used: int | None = None
+    slots_free: int | None = None
+    """What the broker may still give out there: free slots less those that tickets were promised."""
+    gpus: int | None = None
+    error: str | None = None
+    """Why it is silent, or gets no streams, in one sentence."""
+    age_seconds: float | None = None
+    """How old this is."""
+
+
 class ServerSnapshot(Wire, frozen=True, kw_only=True):
     """`GET /snapshot`: everything a poller asks for, in one answer."""
 
@@ -288,6 +313,8 @@ class ServerSnapshot(Wire, frozen=True, kw_only=True):
     software: str = WHISPER_OPS
     server_id: str | None = None
     """The name of this server process, which no other has: behind one address there may be several."""
+    members: tuple[Member, ...] | None = None
+    """Of a broker: the servers that its figures are the sum of. None: this is a server."""
 
 
 class Connect(Wire, frozen=True, kw_only=True):
@@ -301,6 +328,15 @@ class Connect(Wire, frozen=True, kw_only=True):
     gpu_id: int | None = None
     ticket: str | None = None
     expires_at: float | None = None
+    tickets_issued_total: int | None = None
+    """Of `/performance`, with this ticket: a reading that says as much or more knows of it."""
+
+
+class ConnectFor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /connect`: for whom a broker asks."""
+
+    address: Annotated[str, msgspec.Meta(max_length=64)]
+    """The client's, as the broker sees it."""
 
 
 def encode(value: Any) -> bytes:  # noqa: ANN401  # whatever msgspec can encode

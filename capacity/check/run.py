@@ -82,6 +82,8 @@ class Checker:
         self._states: list[tuple[int, str, str | None]] = []
         self._spreads: list[tuple[int, int]] = []
         self._servers: set[str] = set()
+        self._behind: set[str | None] = set()
+        """Servers behind a broker, and the broker."""
 
     async def run(self) -> list[Finding]:
         """Every line of the list, in its order.
@@ -184,7 +186,11 @@ class Checker:
         Raises:
             UserError: another server answered than before.
         """
-        self._servers |= {one.server_id for one in said if one.server_id is not None}
+        for one in said:
+            if isinstance(one, Snapshot) and one.members is not None:
+                # A broker speaks for all of them: its figures are those of the whole fleet.
+                self._behind |= {one.server_id, *(member.server_id for member in one.members)}
+        self._servers |= {one.server_id for one in said if one.server_id is not None} - self._behind
         if len(self._servers) > 1:
             raise UserError(
                 f"{self._target.name} is a balancer: {' and '.join(sorted(self._servers))} answered; check each server "

@@ -65,7 +65,9 @@ def answered(streams: Iterable[tuple[Placed, int | None]], snapshots: Sequence[S
         if (server := server_of(stream)) is not None:
             found[server] = found.get(server) or gpus
     for snapshot in snapshots:
-        if snapshot.server_id is not None:
+        if snapshot.members is not None:  # a broker takes no streams: its members do
+            found |= {one.server_id: one.gpus for one in snapshot.members if one.server_id and one.state != "silent"}
+        elif snapshot.server_id is not None:
             said = snapshot.figures.gpus if snapshot.figures else None
             found[snapshot.server_id] = found.get(snapshot.server_id) or said
     return Answered(found)

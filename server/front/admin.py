@@ -8,14 +8,12 @@ from fastapi import APIRouter, Request, Response
 from server.front.descriptors import make_room
 from server.front.endpoints import admin_allowed
 from server.front.hub import Hub
-from server.front.reading import UnreadableError, read_json
+from server.front.reading import UnreadableError, read_json, small_body
 from server.settings import checked_stream_url
 from whisper_ops import wire
 from whisper_ops.errors import UserError
 
 T = TypeVar("T")
-
-_MOST_BYTES = 64 << 10
 
 
 class Limits(msgspec.Struct, forbid_unknown_fields=True):
@@ -49,19 +47,9 @@ async def _asked(hub: Hub, request: Request, kind: type[T]) -> T | Response:
     if not admin_allowed(hub, request):
         return _answer({"error": "this call needs the admin token (--admin-token-file)"}, 403)
     try:
-        return read_json(await _body(request) or b"{}", kind)
+        return read_json(await small_body(request) or b"{}", kind)
     except UnreadableError as error:
         return _answer({"error": f"cannot read the body: {error}"}, 422)
-
-
-async def _body(request: Request) -> bytes:
-    """All of it; of one that is too long, enough to see that it is none."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MOST_BYTES:
-            raise UnreadableError(f"it has more than {_MOST_BYTES} bytes")
-    return bytes(body)
 
 
 def router(hub: Hub) -> APIRouter:

@@ -4,12 +4,16 @@ A ticket holds a slot for a few seconds. An address holds one such slot at a tim
 the slots at most: whoever asks again and again keeps nobody out. A further ticket waits for its slot until the one
 before it was used or ran out; whoever comes with a ticket that holds none is a plain connect. So is whoever comes with
 one that is unknown or over.
+
+A broker asks for many clients, and says for whom: its tickets are vouched for. They hold their slots at once, half of
+all slots for one client's address, and no more of them are given out than there is room for, whoever they are for.
 """
 
 import asyncio
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +45,8 @@ class Ticket:
     gpu_id: int | None
     """Where a slot is held for it; None: it waits for one."""
     expires_at: float
+    number: int
+    """How many were issued, with this one."""
 
 
 @dataclass
@@ -49,6 +55,7 @@ class _Out:
 
     party: str
     timer: asyncio.TimerHandle
+    vouched: bool = False
     gpu_id: int | None = None
 
 
@@ -129,7 +136,15 @@ class Admission:
             Refused: a connection would not be admitted either.
         """
         with self._counted("/connect"):
-            return self._ticket(party(address))
+            return self._ticket(party(address), vouched=False)
+
+    def ticket_for(self, address: str) -> Ticket:
+        """The same for the client of a broker. The broker counts whom it refuses, and asks the next server first.
+
+        Raises:
+            Refused: a connection would not be admitted, or would take what others were promised.
+        """
+        return self._ticket(party(address), vouched=True)
 
     def check(self, address: str) -> None:
         """Whether a client that came now would be admitted; nothing is reserved.
@@ -138,27 +153,33 @@ class Admission:
             Refused: it would not.
         """
         with self._counted("/connect"):
-            self._check(party(address))
+            self._check(party(address), vouched=False)
 
-    def _check(self, who: str) -> None:
+    @property
+    def waiting(self) -> int:
+        """Tickets that are out and hold no slot yet."""
+        return sum(out.gpu_id is None for out in self._tickets.values())
+
+    def _check(self, who: str, *, vouched: bool) -> None:
         if (refusal := self._closed()) is not None:
             raise refusal
         waiting = sum(out.party == who and out.gpu_id is None for out in self._tickets.values())
         self._check_share(who, waiting=waiting)
-        # Nobody is promised more than there is room for; what others wait for keeps nobody out.
-        if self._slots.free <= waiting:
+        # Nobody is promised more than there is room for. What others wait for keeps nobody out, but for a broker's
+        # client, who may find room at the next server.
+        if self._slots.free <= (self.waiting if vouched else waiting):
             raise Refused("no_capacity", "No GPU resources available")
 
-    def _ticket(self, who: str) -> Ticket:
-        self._check(who)
+    def _ticket(self, who: str, *, vouched: bool) -> Ticket:
+        self._check(who, vouched=vouched)
         if len(self._tickets) >= _TICKETS_A_SLOT * self._slots.total:
             raise Refused("no_capacity", "No GPU resources available")
         value, seconds = secrets.token_urlsafe(16), self._settings.ticket_seconds
         timer = asyncio.get_running_loop().call_later(seconds, self._expire, value)
-        self._tickets[value] = out = _Out(who, timer)
+        self._tickets[value] = out = _Out(who, timer, vouched)
         self._stats.tickets_issued += 1
         self._advance()
-        return Ticket(value, out.gpu_id, time.time() + seconds)
+        return Ticket(value, out.gpu_id, time.time() + seconds, self._stats.tickets_issued)
 
     def knows(self, ticket: str | None) -> bool:
         """Whether somebody who was allowed to ask was given this ticket, and nobody came with it yet."""
@@ -197,17 +218,20 @@ class Admission:
 
     def _advance(self) -> None:
         """Give slots to tickets that wait, oldest first."""
-        held = {out.party for out in self._tickets.values() if out.gpu_id is not None}
-        most = max(1, self._slots.total // 2)
+        half = max(1, self._slots.total // 2)
+        held = Counter(out.party for out in self._tickets.values() if out.gpu_id is not None)
+        unvouched = sum(out.gpu_id is not None and not out.vouched for out in self._tickets.values())
         for value, out in self._tickets.items():
-            if len(held) >= most:
+            if out.gpu_id is not None or held[out.party] >= (half if out.vouched else 1):
+                continue
+            if not out.vouched and unvouched >= half:
+                continue
+            out.gpu_id = self._slots.reserve(_owner(value))
+            if out.gpu_id is None:
                 return
-            if out.gpu_id is None and out.party not in held:
-                out.gpu_id = self._slots.reserve(_owner(value))
-                if out.gpu_id is None:
-                    return
-                self._holders[_owner(value)] = out.party
-                held.add(out.party)
+            self._holders[_owner(value)] = out.party
+            held[out.party] += 1
+            unvouched += not out.vouched
 
 
 def log_refusal(who: str, refusal: Refused) -> None:

@@ -67,6 +67,20 @@ def answer(hub: Hub, request: HTTPConnection) -> wire.Connect:
     return described(url, ticket, port=port, active=len(hub.sessions), most=hub.slots.total)
 
 
+def answer_for(hub: Hub, request: HTTPConnection, address: str) -> wire.Connect:
+    """The answer to a broker that is allowed to ask for the client at `address`.
+
+    Raises:
+        Refused: that client would not be admitted now.
+    """
+    url, is_ours = direct_url(hub.settings, request)
+    ticket = hub.admission.ticket_for(address) if is_ours else None
+    if ticket is None:
+        hub.admission.check(address)
+    port = listens_on(hub.settings, request)[1]
+    return described(url, ticket, port=port, active=len(hub.sessions), most=hub.slots.total)
+
+
 def described(url: str, ticket: Ticket | None, *, port: int, active: int, most: int) -> wire.Connect:
     """The answer's body."""
     return wire.Connect(
@@ -78,6 +92,7 @@ def described(url: str, ticket: Ticket | None, *, port: int, active: int, most: 
         gpu_id=ticket.gpu_id if ticket else None,
         ticket=ticket.value if ticket else None,
         expires_at=ticket.expires_at if ticket else None,
+        tickets_issued_total=ticket.number if ticket else None,
     )
 
 

@@ -17,24 +17,33 @@ def make_room(streams: int) -> int | None:
     Raises:
         UserError: the hard limit is lower.
     """
-    try:
-        import resource  # noqa: PLC0415  # not on every platform
-    except ImportError:
-        return None
     needed = streams + SPARE
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return None
-    if soft >= needed:
-        return soft
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(
-            resource.RLIMIT_NOFILE, (needed if hard == resource.RLIM_INFINITY else min(needed, hard), hard)
-        )
-    have = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if have < needed:
+    have = room_for(needed)
+    if have is not None and have < needed:
         raise UserError(
             f"{streams} slots need {needed} open files and this process may have {have}; raise the limit "
             f"(ulimit -n {needed}, LimitNOFILE= in systemd), or lower --max-connections-per-gpu"
         )
     return have
+
+
+def room_for(files: int) -> int | None:
+    """Raise the soft limit of open files towards `files`, as far as we may.
+
+    Returns:
+        How many there may be; None where nothing says.
+    """
+    try:
+        import resource  # noqa: PLC0415  # not on every platform
+    except ImportError:
+        return None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return None
+    if soft >= files:
+        return soft
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (files if hard == resource.RLIM_INFINITY else min(files, hard), hard)
+        )
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

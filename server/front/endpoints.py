@@ -10,6 +10,8 @@ from server.front import connect
 from server.front.auth import matches, presented
 from server.front.hub import Hub, Refused
 from server.front.page import PAGES, Page
+from server.front.reading import UnreadableError, read_json, small_body
+from server.settings import is_loopback
 from server.telemetry import formats, metrics
 from server.telemetry.views import Views
 from whisper_ops import wire
@@ -20,7 +22,7 @@ def _schemas(*kinds: type) -> dict[str, Any]:
     return msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")[1]
 
 
-COMPONENTS = _schemas(wire.ServerSnapshot, wire.Connect)
+COMPONENTS = _schemas(wire.ServerSnapshot, wire.Connect, wire.ConnectFor)
 
 
 def _answers(kind: type) -> dict[int | str, dict[str, Any]]:
@@ -67,6 +69,10 @@ def router(hub: Hub, views: Views) -> APIRouter:  # noqa: C901  # a list of rout
     @api.get("/connect", summary="A direct address and a slot held for it", responses=_answers(wire.Connect))
     async def connected(request: Request) -> Response:
         return _connect(hub, request)
+
+    @api.post("/connect", summary="The same for a broker, which says for whom", responses=_answers(wire.Connect))
+    async def connected_for(request: Request) -> Response:
+        return await _connect_for(hub, request)
 
     @api.get("/ping", summary="204 while starting, 200 with memory when ready")
     async def ping() -> Response:
@@ -125,6 +131,29 @@ def _connect(hub: Hub, request: Request) -> Response:
     if debug != "1":
         return _json(answer, headers=fresh)
     return _json({**msgspec.to_builtins(answer), "environment": runpod_environment()}, headers=fresh)
+
+
+async def _connect_for(hub: Hub, request: Request) -> Response:
+    if not vouching_allowed(hub, request):
+        return _error(403, "to ask for others needs the admin token (--admin-token-file)")
+    try:
+        asked = read_json(await small_body(request) or b"{}", wire.ConnectFor)
+        answer = connect.answer_for(hub, request, asked.address)
+    except UnreadableError as error:
+        return _error(422, f"cannot read the body: {error}")
+    except Refused as refusal:
+        return _json(
+            {"error": refusal.message, "code": refusal.code}, 503, {"Retry-After": f"{refusal.retry_after_s:.0f}"}
+        )
+    return _json(answer, headers={"Cache-Control": "no-store"})
+
+
+def vouching_allowed(hub: Hub, request: Request) -> bool:
+    """Whether a request may ask for others: with the admin token, and where nobody else reaches us with none at all."""
+    settings = hub.settings
+    if settings.admin_token is None and settings.token is None and is_loopback(settings.host):
+        return True
+    return admin_allowed(hub, request)
 
 
 def admin_allowed(hub: Hub, request: Request) -> bool:

@@ -7,7 +7,7 @@ keeps others out, the name that was asked for must be ours: a page elsewhere may
 
 import logging
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers, QueryParams
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.front.auth import OPEN_PATHS, matches, presented, subprotocol
 from server.front.page import PAGES
-from server.settings import Settings, is_loopback
+from server.settings import is_loopback
 from whisper_ops import wire
 
 log = logging.getLogger("whisper_ops.server")
@@ -32,10 +32,34 @@ class Refusal(NamedTuple):
     message: str
 
 
+class Rules(Protocol):
+    """What a program was told about who may ask it; see `server.settings.Settings`."""
+
+    @property
+    def token(self) -> str | None:
+        """For everything but admin calls; None: none is needed."""
+
+    @property
+    def admin_token(self) -> str | None:
+        """For admin calls; None: nobody may."""
+
+    @property
+    def host(self) -> str:
+        """The address to listen on."""
+
+    @property
+    def public_url(self) -> str | None:
+        """Where clients reach it; its host is one of its names."""
+
+    @property
+    def allow_origins(self) -> tuple[str, ...]:
+        """Pages that may ask."""
+
+
 class Gate:
     """See the module. `is_ticket`: whether a ticket of `/connect` is good."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, is_ticket: Callable[[str | None], bool]) -> None:
+    def __init__(self, app: ASGIApp, settings: Rules, is_ticket: Callable[[str | None], bool]) -> None:
         self._app, self._is_ticket = app, is_ticket
         self._token, self._admin_token = settings.token, settings.admin_token
         self._origins = frozenset(settings.allow_origins)
@@ -105,7 +129,8 @@ class Gate:
         query = QueryParams(scope["query_string"])
         given = presented(headers, query, scope.get("subprotocols", []))
         # The admin token opens its own calls; they check it themselves.
-        asks_admin = scope["path"] == "/connect" and query.get("debug") == "1" and matches(self._admin_token, given)
+        for_others = query.get("debug") == "1" or scope.get("method") == "POST"
+        asks_admin = scope["path"] == "/connect" and for_others and matches(self._admin_token, given)
         if scope["path"].startswith("/admin/") or asks_admin or matches(self._token, given):
             return None
         # A ticket was given to somebody who bore the token, and is good for one connection.

@@ -6,9 +6,11 @@ from typing import TypeVar
 
 import msgspec
 from starlette.datastructures import QueryParams
+from starlette.requests import Request
 
 T = TypeVar("T")
 
+_MOST_BYTES = 64 << 10
 _PATH = re.compile(r" - at `\$\.?(.*)`$")
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -74,3 +76,17 @@ def whole(text: str, name: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 16):
         raise UnreadableError(f"{name} {text[:64]!r} is not a whole number", param=name)
     return int(text)
+
+
+async def small_body(request: Request) -> bytes:
+    """All of a body; of one that is too long, enough to see that it is none.
+
+    Raises:
+        UnreadableError: it has more than 64 KiB.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            raise UnreadableError(f"it has more than {_MOST_BYTES} bytes")
+    return bytes(body)

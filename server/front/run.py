@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-import errno
 import logging
 import signal
 import socket
@@ -20,6 +19,7 @@ from server.front.descriptors import make_room
 from server.front.http import HEAD_SECONDS
 from server.front.http_connections import Config, LimitedHttp
 from server.front.hub import Hub
+from server.front.listening import BACKLOG, bind
 from server.front.supervisor import spawn
 from server.front.tls import server_context
 from server.front.websocket import BoundedWebSocket
@@ -28,30 +28,8 @@ from whisper_ops.errors import Exit, UserError
 
 log = logging.getLogger("whisper_ops.server")
 
-BACKLOG = 2048
 MAX_MESSAGE_BYTES = 1 << 20
 """A WebSocket message over this is closed with 1009: 33 s of 16-bit audio in one piece is no stream."""
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Take the address now, so that a port in use is one sentence and not a traceback later.
-
-    Raises:
-        UserError: it is taken, not ours, or no address of this machine.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        if error.errno == errno.EADDRINUSE:
-            raise UserError(
-                f"port {port} on {host} is in use; stop what uses it, or choose another with --port"
-            ) from error
-        raise UserError(f"cannot listen on {host} port {port}: {error.strerror or error}; choose another") from error
-    return sock
 
 
 class Server(uvicorn.Server):

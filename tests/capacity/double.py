@@ -247,7 +247,7 @@ class Double:
             body = wire.encode({"error": "No GPU resources available"})
             return _http(HTTPStatus.SERVICE_UNAVAILABLE, body, ("Retry-After", "5"))
         self.handed_out += 1
-        ticket = Ticket(secrets.token_urlsafe(16), 0, time.time() + 10)
+        ticket = Ticket(secrets.token_urlsafe(16), 0, time.time() + 10, self.handed_out)
         self.tickets.add(ticket.value)
         url, port = self.faults.hands_out or f"{self.url.replace('http', 'ws')}/ws", urlsplit(self.url).port or 0
         answer = described(url, ticket, port=port, active=len(self.active), most=self.faults.slots)

@@ -10,7 +10,8 @@ import uvicorn
 from websockets.asyncio.client import connect
 
 from server.front.limits import PAUSE_SECONDS
-from server.front.run import MAX_MESSAGE_BYTES, bind
+from server.front.listening import bind
+from server.front.run import MAX_MESSAGE_BYTES
 from server.front.websocket import BoundedWebSocket
 from server.settings import SimulatedLaw
 from tests.server.test_streams import spoken

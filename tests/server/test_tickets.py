@@ -493,3 +493,55 @@ class TicketLife(RuleBasedStateMachine):
 
 TestTicketLife = TicketLife.TestCase
 TestTicketLife.settings = hypothesis_settings(max_examples=60, deadline=None)
+
+
+async def connect_for(world: World, address: str, **headers: str) -> httpx.Response:
+    async with asking(world, "10.9.9.9") as http:
+        return await http.post("/connect", json={"address": address}, headers=headers)
+
+
+def test_a_broker_reserves_for_each_of_its_clients_and_promises_no_more_than_there_is() -> None:
+    async def main() -> None:
+        world = await World(4, max_connections_per_gpu=4, admin_token="admin").ready()
+        bearer = {"Authorization": "Bearer admin"}
+        answers = [await connect_for(world, "10.0.0.1", **bearer) for _ in range(10)]
+        assert world.hub.slots.used == 8, "one client's tickets hold half of the slots"
+        assert [answer.json()["gpu_id"] is None for answer in answers] == [False] * 8 + [True] * 2
+        answers += [await connect_for(world, f"10.0.0.{n}", **bearer) for n in range(2, 12)]
+        assert [answer.status_code for answer in answers] == [200] * 16 + [503] * 4
+        assert not world.hub.stats.rejected, "the broker asks the next server; nobody was refused yet"
+        clients = [going(world, answer.json()["ws_url"], from_address="10.0.0.1") for answer in answers[:16]]
+        for client in clients:
+            assert (await client.connected()).of("ready")
+        await world.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("settings", "headers", "body", "status"),
+    [
+        ({}, {}, b'{"address":"10.0.0.1"}', 200),  # on loopback, where nobody needs a token
+        ({"host": "0.0.0.0"}, {}, b'{"address":"10.0.0.1"}', 403),
+        ({"token": "t"}, {"Authorization": "Bearer t"}, b'{"address":"10.0.0.1"}', 403),
+        ({"token": "t", "admin_token": "a"}, {"Authorization": "Bearer t"}, b'{"address":"10.0.0.1"}', 403),
+        ({"token": "t", "admin_token": "a"}, {"Authorization": "Bearer a"}, b'{"address":"10.0.0.1"}', 200),
+        ({"token": "t", "admin_token": "a"}, {}, b'{"address":"10.0.0.1"}', 401),
+        ({}, {"Origin": "https://evil.example"}, b'{"address":"10.0.0.1"}', 403),
+        ({}, {}, b'{"adress":"10.0.0.1"}', 422),
+        ({}, {}, b'{"address":"' + b"1" * 65 + b'"}', 422),
+        ({}, {}, b"[" * 70_000, 422),
+        ({}, {}, b"", 422),
+    ],
+)
+def test_who_may_ask_for_others(settings: dict[str, Any], headers: dict[str, str], body: bytes, status: int) -> None:
+    async def main() -> None:
+        world = await World(1, **settings).ready()
+        transport = httpx.ASGITransport(world.app, client=("10.9.9.9", 50000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as http:
+            answer = await http.post("/connect", content=body, headers=headers)
+        assert answer.status_code == status, answer.text
+        assert world.hub.slots.used == (status == 200)
+        await world.close()
+
+    run(main)

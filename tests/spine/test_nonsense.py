@@ -79,6 +79,7 @@ def test_no_option_takes_what_is_no_value(
 
 WITH = {
     "serve": ["--engine", "simulated", "--devices", "sim:1", "--port", "0"],
+    "broker": ["http://127.0.0.1:9", "--port", "0"],
     "dash": ["http://127.0.0.1:9", "--once"],
     "record": ["http://127.0.0.1:9", "--duration", "0.01"],
     "corpus make": ["folder"],
@@ -97,6 +98,7 @@ def harmless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands that would go on for good end where their options are read."""
     import capacity.speech.maker
     import capacity.speech.word_times
+    import server.broker.run
     import server.front.run
     import whisper_ops.cli.demo
 
@@ -105,6 +107,7 @@ def harmless(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(whisper_ops.cli.demo, "_check_installed", stop)
     monkeypatch.setattr(server.front.run, "serve", lambda *_, **__: None)
+    monkeypatch.setattr(server.broker.run, "serve", lambda *_, **__: None)
     monkeypatch.setattr(capacity.speech.maker, "make", lambda *_: None)
     monkeypatch.setattr(capacity.speech.maker, "make_from", lambda *_: None)
     monkeypatch.setattr(capacity.speech.word_times, "add_times", lambda *_: None)

@@ -83,11 +83,33 @@ def running_server(
 
     `tls` believes the certificate that `arguments` name. `before`: what the command is run by, as `prlimit …`.
     """
+    with _running(folder, ("serve", *arguments), port, tls, environment, before) as server:
+        yield server
+
+
+@contextmanager
+def running_broker(
+    folder: Path, *arguments: str, port: int | None = None, environment: dict[str, str] | None = None
+) -> Iterator[Running]:
+    """`whisper-ops broker`, in the same way; a member of it must be ready."""
+    with _running(folder, ("broker", *arguments), port, None, environment, ()) as broker:
+        yield broker
+
+
+@contextmanager
+def _running(
+    folder: Path,
+    command: Sequence[str],
+    port: int | None,
+    tls: ssl.SSLContext | None,
+    environment: dict[str, str] | None,
+    before: Sequence[str],
+) -> Iterator[Running]:
     port = free_port() if port is None else port
-    log = folder / f"server-{port}.log"
+    log = folder / f"{command[0]}-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*before, sys.executable, "-m", "whisper_ops", "serve", "--port", str(port), *arguments],
+            [*before, sys.executable, "-m", "whisper_ops", *command, "--port", str(port)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

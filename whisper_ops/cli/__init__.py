@@ -22,6 +22,7 @@ from whisper_ops.outside import printable
 
 COMMANDS: dict[str, str] = {
     "serve": "Serve streaming speech-to-text on this machine's GPUs (or its CPU), and its stats.",
+    "broker": "Send the clients of several servers to one that has room, and show all of them as one server.",
     "dash": "Watch servers live in the terminal and record what is seen.",
     "record": "Record servers into the history without a screen, as a service.",
     "corpus": "Make or show the speech that a load test plays.",

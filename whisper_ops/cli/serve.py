@@ -1,6 +1,5 @@
 """`whisper-ops serve`."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +8,7 @@ import click
 from whisper_ops import __version__
 from whisper_ops.cli.combinations import Excludes, combinations, typed
 from whisper_ops.cli.options import DEFAULT_HISTORY
+from whisper_ops.cli.serving import certificate, origins, own_port, own_token, serving_options
 from whisper_ops.console import narration
 from whisper_ops.errors import UserError
 from whisper_ops.exporters import software
@@ -31,9 +31,6 @@ _LAW_KEYS = {
     "fault": "fault_every",
     "hang": "hang_after",
 }
-
-_FILE = click.Path(path_type=Path)
-_PORT = 8000
 
 
 @click.command("serve")
@@ -67,12 +64,7 @@ _PORT = 8000
     default=0.0,
     help="Seconds of audio context at least, for models or languages that mishear short ones; 0: 4 s.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), help="0: any free one.  [default: PORT of the environment, else 8000]"
-)
-@click.option("--tls-cert", type=_FILE, help="Serve https and wss with this certificate and its chain (PEM).")
-@click.option("--tls-key", type=_FILE, help="Its private key, where --tls-cert does not hold it.")
+@serving_options
 @click.option(
     "--max-connections-per-gpu",
     metavar="N|auto",
@@ -103,16 +95,7 @@ _PORT = 8000
     help="Refuse with a message and close 1013, or with HTTP 503 before the upgrade.",
 )
 @click.option("--public-url", metavar="TEMPLATE", help="What /connect answers: wss://{pod_id}-{port}.example/ws.")
-@click.option(
-    "--allow-origin",
-    multiple=True,
-    metavar="ORIGIN",
-    help="Pages from there may use it too, as https://app.example; repeatable.",
-)
 @click.option("--reconnect-url", metavar="URL", help="Where clients are sent while this server drains: wss://HOST/ws.")
-@click.option("--token-file", type=_FILE, help="Else WHISPER_OPS_TOKEN.")
-@click.option("--admin-token-file", type=_FILE, help="Else WHISPER_OPS_ADMIN_TOKEN.")
-@click.option("--insecure", is_flag=True, help="Listen on other than loopback addresses without a token.")
 @click.option("--lag-objective", type=Length(), default=0.0, help="Refuse new streams above this p95 lag.")
 @click.option("--connections-per-address", type=click.IntRange(0), default=0, help="At most so many from one address.")
 @click.option(
@@ -164,7 +147,7 @@ def _settings(options: dict[str, Any]) -> "Settings":
     from server.settings import Settings, SimulatedLaw
 
     simulated = options["engine"] == "simulated"
-    token = _token(options)
+    token = own_token(options)
     with_torch = options["engine"] == "torch"
     if with_torch:
         from server.engines.torch import choice
@@ -184,8 +167,8 @@ def _settings(options: dict[str, Any]) -> "Settings":
         max_batch=max_batch,
         min_context_seconds=options["min_context"],
         host=options["host"],
-        port=_port(options["port"]),
-        tls_certificate=_certificate(options),
+        port=own_port(options["port"]),
+        tls_certificate=certificate(options),
         tls_key=options["tls_key"],
         max_connections_per_gpu=_limit(options, name, max_batch),
         placement=options["placement"],
@@ -193,7 +176,7 @@ def _settings(options: dict[str, Any]) -> "Settings":
         token=token,
         admin_token=read_token(options["admin_token_file"], "WHISPER_OPS_ADMIN_TOKEN"),
         public_url=_public_url(options["public_url"]),
-        allow_origins=tuple(_origin(text) for text in options["allow_origin"]),
+        allow_origins=origins(options),
         reconnect_url=_stream_url("--reconnect-url", options["reconnect_url"]),
         idle_seconds=options["idle_timeout"],
         max_idle_seconds=options["max_idle"],
@@ -204,35 +187,6 @@ def _settings(options: dict[str, Any]) -> "Settings":
         log_json=options["log_json"],
         law=SimulatedLaw(**_law(options["sim_law"] or "")),
     )
-
-
-def _port(said: int | None) -> int:
-    """As said on the command line, else as a platform says it in the environment."""
-    text = os.environ.get("PORT", "").strip()
-    if said is not None or not text:
-        return _PORT if said is None else said
-    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
-        raise UserError(f"PORT in the environment is {text!r}, which is no port from 0 to 65535; say --port")
-    return int(text)
-
-
-def _certificate(options: dict[str, Any]) -> Path | None:
-    if options["tls_key"] is not None and options["tls_cert"] is None:
-        raise UserError(f"--tls-key {options['tls_key']} goes with --tls-cert, the certificate of that key")
-    path: Path | None = options["tls_cert"]
-    return path
-
-
-def _token(options: dict[str, Any]) -> str | None:
-    from server.settings import is_loopback
-
-    token = read_token(options["token_file"])
-    if token is None and not options["insecure"] and not is_loopback(options["host"]):
-        raise UserError(
-            f"--host {options['host']} can be reached from outside and no token is set; "
-            "give --token-file, or say --insecure if that is meant"
-        )
-    return token
 
 
 def _stream_url(option: str, text: str | None, tried: str | None = None) -> str | None:
@@ -281,15 +235,6 @@ def _limit(options: dict[str, Any], model: str, max_batch: int) -> int:
     if not slots:
         raise UserError(f"--max-connections-per-gpu takes a number from 1 to 100000, or auto, not {text!r}")
     return slots
-
-
-def _origin(text: str) -> str:
-    from server.settings import checked_origin
-
-    try:
-        return checked_origin(text)
-    except ValueError as error:
-        raise UserError(f"--allow-origin {text!r} is no origin ({error}); say https://app.example") from error
 
 
 def _law(text: str) -> dict[str, Any]:

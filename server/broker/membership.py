@@ -1,0 +1,68 @@
+"""Where the members of a fleet are known from: a list, or DNS names, looked up again and again.
+
+A source says who the members are now, and no more. Another one, such as Kubernetes' EndpointSlices, is a class with the
+same method.
+"""
+
+import asyncio
+import socket
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+from server.broker.settings import Named
+
+MOST_MEMBERS = 1000
+EVERY_SECONDS = 10.0
+"""How often a source is asked."""
+
+
+class Place(NamedTuple):
+    """A member and how it is reached."""
+
+    name: str
+    url: str
+    sni: str | None = None
+    """The name that its certificate bears, where the address is a number."""
+
+
+class Membership(Protocol):
+    """A source of members."""
+
+    async def find(self) -> list[Place]:
+        """Who the members are now, in an order that stays.
+
+        Raises:
+            OSError: it cannot be told at the moment; those known so far stay.
+        """
+
+
+class ListedMembers:
+    """Addresses and DNS names from the command line."""
+
+    def __init__(self, named: Iterable[Named]) -> None:
+        self._named = tuple(named)
+
+    async def find(self) -> list[Place]:
+        """See `Membership`."""
+        found: dict[str, Place] = {}
+        for one in self._named:
+            for place in await _behind(one) if one.is_dns else [Place(one.name, one.url)]:
+                found.setdefault(place.url, place)
+        if len(found) > MOST_MEMBERS:
+            raise OSError(f"the names lead to {len(found):,} members; a broker has at most {MOST_MEMBERS:,}")
+        return list(found.values())
+
+
+async def _behind(named: Named) -> list[Place]:
+    parts = urlsplit(named.url)
+    host, port = parts.hostname or "", parts.port or {"https": 443}.get(parts.scheme, 80)
+    try:
+        answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise OSError(f"the host {host} is not known") from error
+    places = []
+    for address in sorted({str(address[0]) for *_, address in answers}):
+        at = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        places.append(Place(at, urlunsplit((parts.scheme, at, "", "", "")), host if parts.scheme == "https" else None))
+    return places
