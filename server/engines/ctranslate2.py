@@ -15,6 +15,7 @@ from server.encodings import SAMPLE_RATE
 from server.engines import endings, mel
 from server.engines.alignment import Text, Timing
 from server.engines.base import EngineInfo, Hypothesis, Row
+from server.engines.kept_mel import KeptMel
 from server.engines.loops import token_cap
 from server.engines.texts import Texts
 
@@ -28,6 +29,7 @@ class CTranslate2Engine:
         self._compute_type = "int8" if compute_type == "default" and device == "cpu" else compute_type
         self._model: Any = None
         self._texts: Any = None
+        self._mel: Any = None
 
     def load(self) -> EngineInfo:
         """See `Engine`."""
@@ -40,7 +42,7 @@ class CTranslate2Engine:
             inter_threads=self._lanes,
             intra_threads=self._threads,
         )
-        self._texts = Texts(self._path)
+        self._texts, self._mel = Texts(self._path), KeptMel(self._model.n_mels)
         self.decode([Row(np.zeros(mel.HOP * 100, np.float32), 8.0)])
         many = bool(self._model.is_multilingual)
         codes = self._texts.languages(multilingual=many)
@@ -52,7 +54,7 @@ class CTranslate2Engine:
 
     def _decode(self, rows: Sequence[Row], rests: int) -> list[Hypothesis]:
         frames = round(rows[0].context_s * mel.FRAMES_PER_SECOND)
-        batch = np.stack([mel.features(row.audio, frames, self._model.n_mels) for row in rows])
+        batch = np.stack([self._mel.features(row.stream, row.at_s, row.audio, frames) for row in rows])
         encoded = self._model.encode(ctranslate2.StorageView.from_array(batch))
         languages = [endings.chosen(row, each) for row, each in zip(rows, self._probable(rows, encoded), strict=True)]
         prompts = [self._texts.prompt(code, multilingual=self._model.is_multilingual) for code, _ in languages]

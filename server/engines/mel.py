@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from server.encodings import SAMPLE_RATE, Samples
 
-_FFT, HOP = 400, 160
+FFT, HOP = 400, 160
 _SILENCE = 1e-10
 """Whisper's smallest power; its logarithm is what digital silence becomes, unless the floor is higher."""
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP
@@ -23,14 +23,57 @@ def filters(mels: int) -> NDArray[np.float32]:
 
     top = knee + np.log(SAMPLE_RATE / 2 / 1000) / growth
     edges = hertz(np.linspace(0, top, mels + 2))
-    bins = np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE)
+    bins = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE)
     rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
     falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
     area = 2 / (edges[2:] - edges[:-2])
     return np.asarray(np.maximum(0, np.minimum(rising, falling)) * area[:, None], np.float32)
 
 
-_WINDOW = np.hanning(_FFT + 1)[:-1].astype(np.float32)
+_WINDOW = np.hanning(FFT + 1)[:-1].astype(np.float32)
+
+
+def whole_frames(samples: int) -> int:
+    """Frames all of whose sound is there: more sound changes nothing of them."""
+    return max(0, (samples - FFT // 2) // HOP + 1)
+
+
+def sounding_frames(samples: int, frames: int) -> int:
+    """Frames that some of the sound is in; all later ones are silence, whose value needs no transform."""
+    return min(frames, (samples + FFT // 2) // HOP + 1)
+
+
+def fill(line: Samples, audio: Samples, begin: int, count: int) -> None:
+    """Put the samples of `count` frames into a line that begins at sample `begin`; before 0 the sound is mirrored."""
+    end = begin + (count - 1) * HOP + FFT
+    if begin < 0 < count:
+        mirrored = np.pad(audio[: 1 - begin], (0, max(0, 1 - begin - len(audio))))[-begin:0:-1]
+        line[:-begin] = mirrored
+    found = audio[max(0, begin) : max(0, end)]
+    line[max(0, -begin) : max(0, -begin) + len(found)] = found
+
+
+def raw_frames(audio: Samples, begin: int, end: int, mels: int) -> NDArray[np.float32]:
+    """The logarithms [mels, end - begin] of some frames, which do not depend on how loud the others are."""
+    count = max(0, end - begin)
+    if not count:
+        return np.zeros((mels, 0), np.float32)
+    line = np.zeros((count - 1) * HOP + FFT, np.float32)
+    fill(line, audio, begin * HOP - FFT // 2, count)
+    windows = np.lib.stride_tricks.sliding_window_view(line, FFT)[::HOP]
+    spectrum = np.fft.rfft(windows * _WINDOW, axis=-1)
+    power = spectrum.real**2 + spectrum.imag**2
+    return np.asarray(np.log10(np.maximum(filters(mels) @ power.T.astype(np.float32), _SILENCE)), np.float32)
+
+
+def normalised(raw: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
+    """Whisper's features [mels, frames] of the first frames' logarithms; the others are silence."""
+    floor = max(float(raw.max(initial=-10.0)) - 8.0, -10.0)
+    out = np.full((len(raw), frames), floor, np.float32)
+    np.maximum(raw, floor, out=out[:, : raw.shape[1]])
+    out += 4.0
+    out /= 4.0
+    return out
 
 
 def features(audio: Samples, frames: int, mels: int = 80) -> NDArray[np.float32]:
@@ -39,15 +82,4 @@ def features(audio: Samples, frames: int, mels: int = 80) -> NDArray[np.float32]
     Equal to Whisper's own for audio padded with zeros. Audio beyond `frames` is cut off.
     """
     audio = audio[: frames * HOP]
-    # The last frames that still touch the audio; all later ones are silence, whose value needs no transform.
-    sounding = min(frames, (len(audio) + _FFT // 2) // HOP + 1)
-    begin = np.pad(audio[: _FFT // 2 + 1], (0, max(0, _FFT // 2 + 1 - len(audio))))[:0:-1]
-    line = np.concatenate((begin, audio, np.zeros(_FFT + HOP, np.float32)))
-    windows = np.lib.stride_tricks.sliding_window_view(line, _FFT)[: sounding * HOP : HOP]
-    spectrum = np.fft.rfft(windows * _WINDOW, axis=-1)
-    power = spectrum.real**2 + spectrum.imag**2
-    mel = np.log10(np.maximum(filters(mels) @ power.T.astype(np.float32), _SILENCE))
-    floor = max(float(mel.max(initial=-10.0)) - 8.0, -10.0)
-    out = np.full((mels, frames), floor, np.float32)
-    np.maximum(mel, floor, out=out[:, : mel.shape[1]])
-    return (out + 4.0) / 4.0
+    return normalised(raw_frames(audio, 0, sounding_frames(len(audio), frames), mels), frames)

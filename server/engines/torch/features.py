@@ -14,10 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from server.encodings import Samples
-from server.engines.mel import FRAMES_PER_SECOND, HOP, filters
+from server.engines.mel import FFT, FRAMES_PER_SECOND, HOP, fill, filters, sounding_frames, whole_frames
 from server.engines.torch.seam import Seam
 
-_FFT = 400
 _SILENCE = -10.0
 """The logarithm of Whisper's smallest power."""
 _LONGEST = 30 * FRAMES_PER_SECOND
@@ -62,8 +61,8 @@ class Features:
         """
         cut = [audio[: frames * HOP] for audio in audios]
         taken = [self._take(key) for key in keys]
-        begins = [min(kept.whole, _whole(len(audio))) for kept, audio in zip(taken, cut, strict=True)]
-        ends = [min(frames, (len(audio) + _FFT // 2) // HOP + 1) for audio in cut]
+        begins = [min(kept.whole, whole_frames(len(audio))) for kept, audio in zip(taken, cut, strict=True)]
+        ends = [sounding_frames(len(audio), frames) for audio in cut]
         try:
             self._make(taken, cut, begins, ends)
             places = np.array([kept.place for kept in taken], np.int64)
@@ -73,7 +72,7 @@ class Features:
                 self.forget(key)
             raise
         for kept, audio in zip(taken, cut, strict=True):
-            kept.whole = max(kept.whole, _whole(len(audio)))
+            kept.whole = max(kept.whole, whole_frames(len(audio)))
         self._free += [kept.place for key, kept in zip(keys, taken, strict=True) if key is None]
         sounding = self._uploaded(np.array(ends, np.int64))
         heard = torch.arange(frames, device=self._seam.device) < sounding[:, None]
@@ -110,11 +109,11 @@ class Features:
         self.made += sum(counts)
         if not most:
             return
-        lines = np.zeros((rows, (most - 1) * HOP + _FFT), np.float32)
+        lines = np.zeros((rows, (most - 1) * HOP + FFT), np.float32)
         for line, audio, begin, count in zip(lines, audios, begins, counts, strict=True):
-            _fill(line, audio, begin * HOP - _FFT // 2, count)
+            fill(line, audio, begin * HOP - FFT // 2, count)
         sound = self._uploaded(lines)
-        cosines, sines = (sound.unfold(1, _FFT, HOP) @ self._transform).chunk(2, dim=-1)
+        cosines, sines = (sound.unfold(1, FFT, HOP) @ self._transform).chunk(2, dim=-1)
         power = cosines.square() + sines.square()
         made = (power @ self._filters.T).clamp_min(1e-10).log10()
         places = np.full((rows, most), self._trash, np.int64)
@@ -131,22 +130,7 @@ def _transform() -> NDArray[np.float32]:
 
     A GPU's FFT makes a plan for each number of frames, and here every batch has another one; a product needs none.
     """
-    time, bins = np.arange(_FFT), np.arange(_FFT // 2 + 1)
-    turns = 2 * np.pi * np.outer(time, bins) / _FFT
-    window = np.hanning(_FFT + 1)[:-1, None]
+    time, bins = np.arange(FFT), np.arange(FFT // 2 + 1)
+    turns = 2 * np.pi * np.outer(time, bins) / FFT
+    window = np.hanning(FFT + 1)[:-1, None]
     return np.asarray(np.concatenate((window * np.cos(turns), window * np.sin(turns)), axis=1), np.float32)
-
-
-def _whole(samples: int) -> int:
-    """Frames all of whose sound is there."""
-    return max(0, (samples - _FFT // 2) // HOP + 1)
-
-
-def _fill(line: Samples, audio: Samples, begin: int, count: int) -> None:
-    """Put the samples of `count` frames into a line that begins at sample `begin`; before 0 the sound is mirrored."""
-    end = begin + (count - 1) * HOP + _FFT
-    if begin < 0 < count:
-        mirrored = np.pad(audio[: 1 - begin], (0, max(0, 1 - begin - len(audio))))[-begin:0:-1]
-        line[:-begin] = mirrored
-    found = audio[max(0, begin) : max(0, end)]
-    line[max(0, -begin) : max(0, -begin) + len(found)] = found
