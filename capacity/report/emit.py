@@ -4,6 +4,8 @@ import math
 from typing import Literal, NamedTuple
 
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.exporters.catalogue import metric_of
+from whisper_ops.exporters.software import WHISPER_OPS
 from whisper_ops.formatting import counted
 from whisper_ops.objective import read_stored
 from whisper_ops.outside import one_line
@@ -101,21 +103,23 @@ def _sysctl(plan: Plan, limit: int) -> str:
 def _rules(plan: Plan, limit: int) -> str:
     objective = _objective(plan)
     full = plan.capacity.last_pass or limit
-    lag = "histogram_quantile(0.95, sum by (instance, le) (rate(whisper_ops_lag_seconds_bucket[1m])))"
+    buckets, refused = (metric_of(WHISPER_OPS, "server", of) for of in ("lag_p95_seconds", "rejected_total"))
+    streams = metric_of(WHISPER_OPS, "gpu", "streams_active")
+    lag = f"histogram_quantile(0.95, sum by (instance, le) (rate({buckets}[1m])))"
     holder = "GPU {{ $labels.gpu }} of {{ $labels.instance }} holds {{ $value }} connections"
     server = "{{ $labels.instance }}"
-    rejected = "sum by (instance, reason) (rate(whisper_ops_connections_rejected_total[5m])) > 0"
+    rejected = f"sum by (instance, reason) (rate({refused}[5m])) > 0"
     rules = (
         _Rule(
             "OverSafeLimit",
-            f"whisper_ops_gpu_connections_active > {limit}",
+            f"{streams} > {limit}",
             "2m",
             "warn",
             f"{holder}; {limit} are safe",
         ),
         _Rule(
             "AtLimit",
-            f"whisper_ops_gpu_connections_active >= {full}",
+            f"{streams} >= {full}",
             "1m",
             "page",
             f"{holder}; {full} is the most that ever passed",

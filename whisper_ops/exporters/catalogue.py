@@ -5,7 +5,7 @@ from pathlib import Path
 
 from whisper_ops.addresses import shown
 from whisper_ops.errors import UserError
-from whisper_ops.exporters.mapping import Mapping, load
+from whisper_ops.exporters.mapping import Mapping, Part, load
 
 _DATA = Path(__file__).parent / "data"
 
@@ -17,6 +17,12 @@ KINDS = tuple(sorted(path.stem for path in _DATA.glob("*.toml")))
 def ready_made(kind: str) -> Mapping:
     """What the metrics of an exporter of a kind are to us."""
     return load(_DATA / f"{kind}.toml")
+
+
+def metric_of(kind: str, part: Part, figure: str) -> str:
+    """What an exporter calls a figure; of a histogram, its buckets."""
+    field = ready_made(kind).parts[part][figure][0]
+    return (*field.counted, field.metric)[0]
 
 
 def mapping_of(named: str) -> Mapping:
