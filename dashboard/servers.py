@@ -13,9 +13,9 @@ from whisper_ops.errors import UserError
 from whisper_ops.exporters import catalogue
 from whisper_ops.exporters.software import LOCAL, WHISPER_OPS
 from whisper_ops.files import read_text
+from whisper_ops.names import address
 from whisper_ops.secrets import read_token
 from whisper_ops.snapshot_client.client import ASKED
-from whisper_ops.snapshot_client.snapshot_endpoint import address
 from whisper_ops.toml_lines import TomlFile
 from whisper_ops.typed import short
 

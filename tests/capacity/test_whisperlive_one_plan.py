@@ -85,6 +85,25 @@ async def test_a_sweep_that_an_older_version_stored_meets_them_too(tmp_path: Pat
     assert (plan.key.software, plan.polled_peak) == ("whisperlive", max(LOADS))
 
 
+@pytest.mark.parametrize("spelling", ["WhisperLive", "Whisper Live"])
+async def test_a_plan_that_an_older_version_stored_is_on_the_gauge(tmp_path: Path, spelling: str) -> None:
+    path = tmp_path / "history.db"
+    polls = await polled()
+    with History.writing(path) as history:
+        swept(history, tmp_path)
+        history.add_plan(record_of(make_plan(history, Wanted(), MADE_AT)))
+    with sqlite3.connect(path) as db:
+        db.execute(
+            'UPDATE plan SET software = ?, body = replace(body, \'"software":"whisperlive"\', ?)',
+            [spelling, f'"software":"{spelling}"'],
+        )
+        (body,) = db.execute("SELECT body FROM plan").fetchone()
+    assert spelling in body
+    with History.reading(path) as history:
+        knee = knee_for(polls[-1], [read(record) for record in history.plans()])
+    assert knee is not None
+
+
 async def test_polls_that_may_be_of_either_of_two_servers_on_a_machine_are_of_neither(tmp_path: Path) -> None:
     with History.writing(tmp_path / "history.db") as history:
         swept(history, tmp_path)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from ssl import SSLContext
 
@@ -63,6 +63,22 @@ def answering(make: Callable[[], bytes], requests: list[bytes] | None = None) ->
             if requests is not None:
                 requests.append(head)
             writer.write(make())
+            await writer.drain()
+
+    return answer
+
+
+def answering_paths(bodies: Mapping[str, bytes], otherwise: bytes) -> Answer:
+    """Answer each path with its JSON, and every other one with `otherwise`."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+            except asyncio.IncompleteReadError:
+                return
+            body = bodies.get(head.split()[1].decode())
+            writer.write(otherwise if body is None else http(body))
             await writer.drain()
 
     return answer

@@ -7,6 +7,7 @@ import pytest
 
 from whisper_ops.history import PlanRecord
 from whisper_ops.identity import IDENTITY_FIELDS, Identity
+from whisper_ops.names import beside
 from whisper_ops.planned import plan_for
 
 RUNS = Identity(
@@ -42,3 +43,32 @@ def test_a_plan_that_differs_in_any_key_is_another_servers(key: str) -> None:
 def test_what_a_server_does_not_say_differs_from_every_value() -> None:
     assert plan_for([plan(1)], msgspec.structs.replace(RUNS, gpu_name=None)) is None
     assert plan_for([plan(1, gpu_name=None)], msgspec.structs.replace(RUNS, gpu_name=None)) is not None
+
+
+def test_software_whose_figures_are_at_another_port_has_the_plan_of_its_machine() -> None:
+    live = Identity(software="whisperlive")
+    what = dict.fromkeys(IDENTITY_FIELDS) | {"simulated": False}
+    plans = [
+        plan(3, "asr-1:9090", **what | {"software": "WhisperLive"}),
+        plan(9, "asr-2:9090", **what | {"software": "whisperlive"}),
+    ]
+    assert plan_for(plans, live, "http://asr-1:9091") == plans[0]
+    assert plan_for(plans, live, "asr-2:9091") == plans[1]
+    assert plan_for(plans, live, "asr-3:9091") == plans[1], "as of any server that runs the same"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("asr-1:9090", "http://ASR-1:9091/", True),
+        ("asr-1:9090", "asr-10:9090", False),
+        ("[::1]:9090", "[::1]:9091", True),
+        ("[::1]", "[::1]:9091", True),
+        ("[::1]:9090", "[::2]:9090", False),
+        ("asr-1", "asr-1:9091", True),
+        ("asr-1:9090/ws", "asr-1:9091", True),
+    ],
+)
+def test_two_ports_of_one_machine(one: str, other: str, same: bool) -> None:
+    assert beside(one, other, "whisperlive") == same
+    assert not beside(one, other, "whisper-ops"), "two of ours on one machine are two servers"

@@ -9,11 +9,12 @@ from typing import TypeAlias
 from whisper_ops.bounds import possible
 from whisper_ops.exporters.mapping import Mapping
 from whisper_ops.exporters.software import WHISPER_OPS, WHISPERLIVEKIT
+from whisper_ops.names import address
 from whisper_ops.snapshot import Snapshot
 from whisper_ops.snapshot_client.asking import AskingSource, Kind
 from whisper_ops.snapshot_client.exporter_page import PrometheusSource
 from whisper_ops.snapshot_client.published_endpoints import PublishedSource
-from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource, address
+from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource
 from whisper_ops.snapshot_client.source import Source, SourceError
 from whisper_ops.snapshot_client.web import Access
 from whisper_ops.snapshot_client.whisperlivekit import WhisperLiveKitSource

@@ -8,8 +8,8 @@ from whisper_ops.exporters.mapping import Mapping
 from whisper_ops.exporters.page import Page, PageError, parse
 from whisper_ops.exporters.rates import Counters
 from whisper_ops.exporters.reader import Reader
+from whisper_ops.names import address
 from whisper_ops.snapshot import Snapshot
-from whisper_ops.snapshot_client.snapshot_endpoint import address
 from whisper_ops.snapshot_client.source import Remarks, SourceError
 from whisper_ops.snapshot_client.web import Access, Web
 

@@ -5,8 +5,8 @@ import time
 from whisper_ops import published
 from whisper_ops.answers import MAX_JSON_BYTES
 from whisper_ops.loose_json import NotJsonError, OtherShapeError
+from whisper_ops.names import address
 from whisper_ops.snapshot import Snapshot
-from whisper_ops.snapshot_client.snapshot_endpoint import address
 from whisper_ops.snapshot_client.source import OtherServerError, Remarks
 from whisper_ops.snapshot_client.web import Access, NotThereError, Web
 

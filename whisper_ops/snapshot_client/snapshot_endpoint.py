@@ -7,6 +7,7 @@ import msgspec
 from whisper_ops import wire
 from whisper_ops.answers import MAX_JSON_BYTES
 from whisper_ops.loose_json import NotJsonError, OtherShapeError, decode
+from whisper_ops.names import address
 from whisper_ops.snapshot import Snapshot, from_wire
 from whisper_ops.snapshot_client.source import OtherServerError, Remarks, SourceError
 from whisper_ops.snapshot_client.web import Access, Web
@@ -110,10 +111,3 @@ def _of_now(read: Snapshot) -> Snapshot:
 
 def _at_most(part: int | None, whole: int | None) -> int | None:
     return part if part is None or whole is None else min(part, whole)
-
-
-def address(url: str) -> str:
-    """The name of a server without one: host, port and path, but no scheme, user, password or query."""
-    rest = url.split("://", 1)[-1].split("?", 1)[0].split("#", 1)[0]
-    host, slash, path = rest.partition("/")
-    return (host.rsplit("@", 1)[-1] + slash + path).rstrip("/")

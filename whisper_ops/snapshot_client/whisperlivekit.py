@@ -8,8 +8,8 @@ from whisper_ops.answers import MAX_REPLY_BYTES
 from whisper_ops.exporters import software
 from whisper_ops.identity import Identity
 from whisper_ops.loose_json import NotJsonError, OtherShapeError, decode
+from whisper_ops.names import address
 from whisper_ops.snapshot import ServerFigures, Snapshot
-from whisper_ops.snapshot_client.snapshot_endpoint import address
 from whisper_ops.snapshot_client.source import OtherServerError, Remarks
 from whisper_ops.snapshot_client.web import Access, Web
 
