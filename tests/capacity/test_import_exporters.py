@@ -147,6 +147,9 @@ def test_an_answer_that_is_too_large_is_asked_for_in_parts(url: str, monkeypatch
     whole = read(url, ready_made("whisperlive"), until=now)
     monkeypatch.setattr(prometheus, "_ANSWER_BYTES", 4_000)  # some ten moments of nine series
     assert read(url, ready_made("whisperlive"), until=now) == whole
+    monkeypatch.undo()
+    monkeypatch.setattr(prometheus, "_MOST_POINTS", 200)
+    assert read(url, ready_made("whisperlive"), until=now) == whole
     monkeypatch.setattr(prometheus, "_ANSWER_BYTES", 100)
     with pytest.raises(UserError, match="one moment of what the mapping asks for is too much"):
         read(url, ready_made("whisperlive"))

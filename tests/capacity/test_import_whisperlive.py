@@ -1,12 +1,14 @@
-"""The real WhisperLive with its metrics, scraped by a real Prometheus, read by `import`: every name is as mapped.
+"""The real WhisperLive with its metrics: scraped by a real Prometheus and read by `import`, swept, polled and planned.
 
 It needs .venv-peers, which `make bench-sources` installs, and takes a minute: WHISPER_OPS_PEERS=1 runs it.
 """
 
+import json
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +17,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from dashboard.view.knees import knee_for
 from tests.bench.peer import VENV, model_folder, running, whisperlive
 from tests.support.servers import free_port, whisper_ops
 from whisper_ops.history import History
+from whisper_ops.plan_document import read
 
 pytestmark = [
     pytest.mark.speech,
@@ -108,3 +112,39 @@ def test_whisperlive_is_read_through_a_real_prometheus(tmp_path: Path) -> None:
     assert (figures[-1].accepted_total or 0) >= 2
     assert polls[0].identity is not None
     assert polls[0].identity.software == "whisperlive"
+
+
+@pytest.mark.timeout(240)
+def test_a_real_sweep_and_its_real_polls_end_in_one_plan(tmp_path: Path) -> None:
+    port, metrics, db = free_port(), free_port(), tmp_path / "history.db"
+    live = whisperlive(model_folder(), port)
+    live.command[2] = live.command[2].replace("max_clients=64", f"max_clients=64, metrics_port={metrics}")
+    with running(live, port, tmp_path / "log"):
+        watching = [sys.executable, "-m", "whisper_ops", "record", f"whisperlive+http://127.0.0.1:{metrics}"]
+        with subprocess.Popen([*watching, "--history", str(db)], stderr=subprocess.DEVNULL) as recorder:
+            try:
+                swept = whisper_ops(
+                    "sweep", f"ws://127.0.0.1:{port}", "--protocol", "whisperlive", "--levels", "1,2",
+                    "--duration", "15s", "--no-warm-up", "--metrics", f"127.0.0.1:{metrics}", "--objective",
+                    "stable_p95<=30s", "--history", str(db), timeout=200,
+                )  # fmt: skip
+            finally:
+                recorder.terminate()
+                recorder.wait(20)
+    assert swept.returncode in (0, 1), swept.stderr
+    planned = whisper_ops("plan", "--history", str(db), "--json")
+    plan = json.loads(planned.stdout)
+    assert (plan["key"]["software"], plan["server"]) == ("whisperlive", f"127.0.0.1:{port}"), planned.stderr
+    assert plan["polled_peak"] == 2
+    with History.reading(db) as history:
+        (sweep,) = history.sweeps()
+        levels = history.levels(sweep.id)
+        plans = [read(record) for record in history.plans()]
+        (polled,) = history.servers()
+        *_, last = history.snapshots(polled, 0, 2e10)
+    assert polled == f"127.0.0.1:{metrics}"
+    assert all((level.server_rss_bytes or 0) > 1e8 for level in levels), "its metrics say what it takes"
+    assert all(level.server_lag_p95_seconds is None for level in levels), "it has no lag to tell"
+    knee = knee_for(last, plans)
+    assert knee is not None
+    assert knee.plan.server == f"127.0.0.1:{port}"

@@ -19,6 +19,8 @@ from whisper_ops.exporters.page import Labels, Page, Series
 _TIMEOUT_SECONDS = 60.0
 _ANSWER_BYTES = 32 * 1024 * 1024
 """Of one query over one window: a thousand series of a thousand points."""
+_MOST_POINTS = 1_000_000
+"""Of one exporter in one window: some 200 MB of memory."""
 _RATE_OVER = "5m"
 """What counts up is told as its rate over so long, which holds some scrapes at any usual interval."""
 _OF_ANY_PROCESS = ("process_", "python_", "go_")
@@ -56,6 +58,7 @@ class Prometheus:
         """
         found: dict[Place, Page] = {}
         instances: set[str] = set()
+        points = 0
         # Those that tell it from others come first.
         for query in sorted(queries(mapping), key=lambda query: query.metric.startswith(_OF_ANY_PROCESS)):
             common = query.metric.startswith(_OF_ANY_PROCESS)
@@ -64,6 +67,9 @@ class Prometheus:
                 if common and instances and instance not in instances:
                     continue
                 instances.add(instance)
+                points += len(values)
+                if points > _MOST_POINTS:
+                    raise TooMuchError(f"answered with more than {_MOST_POINTS:,} points")
                 for at, value in values:
                     found.setdefault((instance, at), {}).setdefault(query.rows, []).append(Series(labels, value))
         return found
