@@ -133,11 +133,16 @@ def with_protocol(target: Target, protocol: str) -> Target:
 
 def polled(target: Target) -> AbstractAsyncContextManager[Source]:
     """What asks the target how it is, until the block is left."""
+    return until_left(asked(target))
+
+
+def asked(target: Target) -> Source:
+    """The same, to be closed by who has it."""
     if target.exporter is not None:
         # Its port is not that of the streams: the server's token is not for it.
         mapping = ready_made(target.exporter.kind)
-        return until_left(exporter(target.exporter.url, mapping, name=target.name, access=Access(direct=True)))
-    return until_left(source_of(target.http, name=target.name, access=_access(target)))
+        return exporter(target.exporter.url, mapping, name=target.name, access=Access(direct=True))
+    return source_of(target.http, name=target.name, access=_access(target))
 
 
 def _access(target: Target) -> Access:

@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import psutil
 
-from capacity.sweep.target import Target, ask, parse_target, polled
+from capacity.sweep.target import Target, ask, asked, parse_target
 from whisper_ops.errors import UserError
 from whisper_ops.formatting import counted
 from whisper_ops.snapshot import Snapshot
+from whisper_ops.snapshot_client.source import Source
 from whisper_ops.telemetry import control_groups
 from whisper_ops.telemetry.process_gpus import GpuUse, ProcessGpus
 
@@ -42,11 +43,18 @@ class Watch:
     (GPUs) and gpu_memory_bytes.
     """
 
-    def __init__(self, name: str, what: str, read: Callable[[], Awaitable[Reading | None]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        what: str,
+        read: Callable[[], Awaitable[Reading | None]],
+        close: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self.name = name
         self.rows: list[dict[str, float]] = []
         self._what = what
         self._read = read
+        self._close = close
         self._ended = False
 
     @property
@@ -61,14 +69,18 @@ class Watch:
 
     async def run(self) -> None:
         """Sample once a second until cancelled; what ended is no longer sampled."""
-        last, then = await self._read(), time.monotonic()
-        while last is not None:
-            await asyncio.sleep(1)
-            reading, now = await self._read(), time.monotonic()
-            if reading is not None:
-                self.rows.append(_row(last, reading, now - then))
-            last, then = reading, now
-        self._ended = True
+        try:
+            last, then = await self._read(), time.monotonic()
+            while last is not None:
+                await asyncio.sleep(1)
+                reading, now = await self._read(), time.monotonic()
+                if reading is not None:
+                    self.rows.append(_row(last, reading, now - then))
+                last, then = reading, now
+            self._ended = True
+        finally:
+            if self._close is not None:
+                await self._close()
 
 
 def _row(last: Reading, reading: Reading, seconds: float) -> dict[str, float]:
@@ -109,7 +121,8 @@ def parse_watch(text: str, token: str | None = None) -> Watch:
     if not sign or not name or not what:
         raise UserError(f"cannot read --watch {text!r}; write NAME=PID, NAME=CGROUP or NAME=URL")
     if "://" in what:
-        return Watch(name, what, _Replica(parse_target(what, token=token)).read)
+        replica = _Replica(parse_target(what, token=token))
+        return Watch(name, what, replica.read, replica.close)
     if what.isascii() and what.isdigit():
         process = _process(int(what))
         if process is None or _family(process) is None:
@@ -160,14 +173,21 @@ class _Replica:
 
     def __init__(self, target: Target) -> None:
         self._target = target
+        self._source: Source | None = None
 
     async def read(self) -> Reading | None:
-        async with polled(self._target) as source:
-            for _ in range(_TRIES):
-                if (reading := _said(await ask(source))) is not None:
-                    return reading
-                await asyncio.sleep(1)
+        if self._source is None:
+            self._source = asked(self._target)
+        for _ in range(_TRIES):
+            if (reading := _said(await ask(self._source))) is not None:
+                return reading
+            await asyncio.sleep(1)
         return None
+
+    async def close(self) -> None:
+        if self._source is not None:
+            await self._source.close()
+        self._source = None
 
 
 def _said(snapshot: Snapshot) -> Reading | None:
