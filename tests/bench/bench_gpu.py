@@ -8,7 +8,8 @@ Needs Python, torch, numpy and msgspec (a wheel of half a megabyte); everything 
 Without `--model`, weights are random in the shape of large-v3-turbo (on a CPU: of tiny), and the talk is noise: right
 for speed, and it says nothing of accuracy. With a folder of real weights, name speech too (`--speech`, a folder of
 16-bit wavs at 16 kHz); where CTranslate2 is installed it is then measured on the same folder.
-Results go to FILE as JSON: every level with the GPU's readings, every time.
+Results go to FILE as JSON: every level with the GPU's readings, every time; and, where whisper-ops is installed, to a
+history of the same name, FILE.db, for `whisper-ops plan`.
 """
 
 import argparse
@@ -50,7 +51,19 @@ def main(arguments: list[str]) -> int:
     say(f"  it took {time.monotonic() - began:.0f} s")
     if asked.file:
         asked.file.write_text(json.dumps(answer, indent=1) + "\n")
+        say(_history(answer, asked.file))
     return 0
+
+
+def _history(answer: dict[str, Any], file: Path) -> str:
+    """The same as a history for `plan`, where there is more than torch; what to do where there is not."""
+    history = file.with_suffix(".db")
+    try:
+        from tests.bench import gpu_history
+    except ModuleNotFoundError:
+        return f"  for a plan, where whisper-ops is installed: python3 -m tests.bench.gpu_history {file} {history}"
+    levels = gpu_history.write(answer, history)
+    return f"  {levels} levels in {history}: whisper-ops plan --history {history}"
 
 
 def _asked(arguments: list[str]) -> argparse.Namespace:
@@ -85,7 +98,7 @@ def _run(asked: argparse.Namespace, until: float) -> tuple[dict[str, Any], list[
     if gpu.why_not and cuda:
         say(f"bench-gpu: {gpu.why_not}; power and energy are not known")
     say(f"bench-gpu: {asked.model} on {name}, torch {torch.__version__}, {asked.seconds:.0f} s")
-    times, ceilings, memory = _parts(asked, until - 0.7 * asked.seconds)
+    times, ceilings, memory, graphs = _parts(asked, until - 0.7 * asked.seconds)
     levels = asyncio.run(_streams(asked, gpu, until))
     answer = {
         "device": name,
@@ -93,11 +106,17 @@ def _run(asked: argparse.Namespace, until: float) -> tuple[dict[str, Any], list[
         "model": asked.model,
         "max_batch": asked.max_batch,
         "cadence_seconds": CADENCE_SECONDS,
+        "talk": asked.speech.name if asked.speech else "noise",
+        "graphs": graphs,
         "ceilings": ceilings,
         "memory": memory,
         "times": [t._asdict() for t in times],
         "levels": [level.row() for level in levels],
-        "nvml": [reading for level in levels for reading in level.readings],
+        "nvml": [
+            {"engine": level.engine, "streams": level.streams, **reading}
+            for level in levels
+            for reading in level.readings
+        ],
     }
     return answer, [*_of_times(times, ceilings), *_of_levels(levels, cuda=cuda)]
 
@@ -105,7 +124,7 @@ def _run(asked: argparse.Namespace, until: float) -> tuple[dict[str, Any], list[
 # --- what each part takes ---------------------------------------------------------------------------
 
 
-def _parts(asked: argparse.Namespace, until: float) -> tuple[list[Time], dict[str, float], str]:
+def _parts(asked: argparse.Namespace, until: float) -> tuple[list[Time], dict[str, float], str, dict[str, int]]:
     engine = TorchEngine(asked.model, asked.device, asked.compute_type, asked.max_batch, 2, prepared=False)
     memory = engine.load().details["memory"]
     say(f"bench-gpu: {memory}")
@@ -116,13 +135,15 @@ def _parts(asked: argparse.Namespace, until: float) -> tuple[list[Time], dict[st
     for found in gpu_times.measured(engine, batches, contexts, until):
         times.append(found)
         narrate(f"  {_time(found)}")
+    graphs = {"captured": engine.seam.graphs, "uncaptured": engine.seam.uncaptured}
+    say(f"bench-gpu: {graphs['captured']} shapes are captured, {graphs['uncaptured']} could not be")
     engine.close()
     del engine
     # The worker that comes next needs the memory; the engine and its thread name each other.
     gc.collect()
     if asked.device.startswith("cuda"):
         torch.cuda.empty_cache()
-    return times, ceilings, memory
+    return times, ceilings, memory, graphs
 
 
 def _time(found: Time) -> str:

@@ -45,6 +45,11 @@ class Level:
     engine: str
     streams: int
     seconds: float
+    started_at: float = 0.0
+    """Of the wall clock."""
+    compute_type: str | None = None
+    audio_per_second: float | None = None
+    """Of all streams: fewer seconds a second than there are streams, and this process did not keep up."""
     lag_p50: float | None = None
     lag_p95: float | None = None
     lag_p99: float | None = None
@@ -171,7 +176,7 @@ class Front:
 
     async def level(self, engine: str, count: int, settle_s: float, seconds: float, gpu: Gpu) -> Level:
         """So many streams for a while; nothing is left afterwards."""
-        found = Level(engine, count, seconds)
+        found = Level(engine, count, seconds, time.time(), self.said.compute_type if self.said else None)
         self._streams = {}
         begin = len(self._track) // 2
         for i in range(count):
@@ -184,6 +189,7 @@ class Front:
         try:
             await asyncio.sleep(settle_s)
             texts, speaking = sum(s.texts for s in self._streams.values()), 0.0
+            sent = sum(s.sent for s in self._streams.values())
             before, own, began = cpu_seconds(self._process.pid), time.process_time(), time.monotonic()
             self._beats.clear()
             late.clear()
@@ -192,6 +198,7 @@ class Front:
                     await asyncio.sleep(0.25)
                     lags += [s.sent - s.covered for s in self._streams.values()]
             span = time.monotonic() - began
+            found.audio_per_second = (sum(s.sent for s in self._streams.values()) - sent) / span
             after = cpu_seconds(self._process.pid)
             found.front_cores = (time.process_time() - own) / span
             found.worker_cores, found.loop_cores = ((b - a) / span for a, b in zip(before, after, strict=True))

@@ -1,6 +1,7 @@
 """The seam of a CPU: nothing overlaps, and every rule is checked."""
 
 import contextlib
+import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -95,8 +96,11 @@ class HostSeam:
 
     def memory(self) -> Memory:
         """See `Seam`."""
-        import psutil  # noqa: PLC0415  # a machine with nothing but torch has a GPU
-
+        try:
+            import psutil  # noqa: PLC0415  # not on a machine with nothing but torch
+        except ModuleNotFoundError:
+            page = os.sysconf("SC_PAGE_SIZE")
+            return Memory(0.0, 0.0, *(float(page * os.sysconf(f"SC_{what}_PAGES")) for what in ("AVPHYS", "PHYS")))
         machine, own = psutil.virtual_memory(), float(psutil.Process().memory_info().rss)
         return Memory(own, own, float(machine.available), float(machine.total))
 

@@ -10,6 +10,9 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the [torch] extra")
 
+from tests.bench import gpu_history
+from whisper_ops.history import History
+
 pytestmark = pytest.mark.serial
 
 CARRIED = ("msgspec",)
@@ -33,7 +36,7 @@ def tree(name, seen):
     return seen
 
 canonical = lambda name: name.lower().replace("_", "-")
-allowed = {{canonical(n) for n in tree("torch", set()) | set({CARRIED!r}) | {{"numpy", "psutil", "packaging"}}}}
+allowed = {{canonical(n) for n in tree("torch", set()) | set({CARRIED!r}) | {{"numpy", "packaging"}}}}
 blocked = {{
     module
     for module, names in packages_distributions().items()
@@ -73,6 +76,17 @@ def test_it_runs_to_its_end_with_torch_alone(tmp_path: Path) -> None:
     assert body["levels"][0]["lag_p95"] > 0
     assert body["levels"][0]["worker_cores"] > 0
     assert body["levels"][0]["power_watts"] is None
+    assert body["graphs"]["uncaptured"] == 0
+    # The history is made where there is more than torch: here the sentence says how.
+    assert f"python3 -m tests.bench.gpu_history {answer} {answer.with_suffix('.db')}" in ran.stdout
+    assert gpu_history.main([str(answer), str(answer.with_suffix(".db"))]) == 0
+    with History.reading(answer.with_suffix(".db")) as history:
+        (sweep,) = history.sweeps()
+        levels = history.levels(sweep.id)
+    assert (sweep.sweep.model, sweep.sweep.engine, sweep.sweep.gpu_name) == ("random:tiny", "torch", "CPU")
+    assert [level.streams for level in levels] == [level["streams"] for level in body["levels"]]
+    assert levels[0].server_lag_p95_seconds == body["levels"][0]["lag_p95"]
+    assert levels[0].achieved_concurrency == pytest.approx(2, rel=0.2)
     # A reading that is not there is unknown, never 0.
     assert all(value is None for reading in body["nvml"] for name, value in reading.items() if name != "at")
 
