@@ -13,6 +13,9 @@ from capacity.sweep.target import Target, ask, polled
 from whisper_ops.histogram import quantile
 from whisper_ops.snapshot import GpuFigures, HostFigures, Snapshot
 
+_ENGINE_SECONDS = 10.0
+"""A server says how busy its engine was, and how full its batches, over so long (`server.telemetry.engine_figures`)."""
+
 
 class Readings(msgspec.Struct, frozen=True, kw_only=True):
     """The columns of a level that come from the server; means over the window, None where it does not say."""
@@ -83,14 +86,17 @@ def boil_down(snapshots: Sequence[Snapshot], own_cores: float = 0.0) -> Readings
     def host(read: Callable[[HostFigures], float | None]) -> float | None:
         return _mean(read(h) for h in hosts)
 
+    def engine(read: Callable[[GpuFigures], float | None]) -> float | None:
+        return _mean(read(g) for snapshot in _of_this_level(snapshots) for g in snapshot.gpus)
+
     one_server = len(by_server(snapshots)) == 1  # a GPU of another server is not in the same answer
     polled = snapshots if one_server else ()
     spreads = [max(busy) - min(busy) for s in polled if (busy := [g.streams_active or 0 for g in s.gpus])]
     return Readings(
         server_lag_p95_seconds=_lag(snapshots),
-        server_busy_ratio=gpu(lambda g: g.busy_ratio),
+        server_busy_ratio=engine(lambda g: g.busy_ratio),
         server_gpu_ratio=gpu(lambda g: g.gpu_ratio),
-        server_batch_fill=gpu(lambda g: g.batch_fill_mean),
+        server_batch_fill=engine(lambda g: g.batch_fill_mean),
         server_compute_p95_seconds=_p95(
             (s.compute_bucket_counts for s in snapshots), gpu(lambda g: g.compute_p95_seconds)
         ),
@@ -108,6 +114,12 @@ def boil_down(snapshots: Sequence[Snapshot], own_cores: float = 0.0) -> Readings
         server_descriptors=host(lambda h: h.open_descriptors),
         gpu_spread=sorted(spreads)[len(spreads) // 2] if spreads else None,
     )
+
+
+def _of_this_level(snapshots: Sequence[Snapshot]) -> Sequence[Snapshot]:
+    """The polls whose figures of the engine's last seconds have nothing of the streams before; at least the last."""
+    later = [snapshot for snapshot in snapshots if snapshot.at >= snapshots[0].at + _ENGINE_SECONDS]
+    return later or [polled[-1] for polled in by_server(snapshots)]
 
 
 def _lag(snapshots: Sequence[Snapshot]) -> float | None:

@@ -20,7 +20,7 @@ from whisper_ops import wire
 from whisper_ops.histogram import LatencyHistogram
 from whisper_ops.history import History
 from whisper_ops.objective import parse
-from whisper_ops.snapshot import Snapshot
+from whisper_ops.snapshot import GpuFigures, Snapshot
 
 MINUTE = 5.0
 """What the server's own p95 of its last minute says while the streams of before are in it."""
@@ -76,6 +76,23 @@ async def test_a_short_level_after_a_heavy_one_counts_its_own_lags_only() -> Non
 async def test_a_level_in_which_nothing_was_counted_has_no_lag() -> None:
     polls = await sampled([serving(counting(1000, 0)) for _ in range(4)])
     assert all_of(polls) == [None] * 3, "that of the last minute is nobody's of this level"
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(20, 0.1), (60, 0.1), (11, 0.1), (5, 0.55)])
+def test_how_busy_the_engine_was_before_is_not_this_levels(seconds: int, expected: float) -> None:
+    # The mean of ten seconds: full before the level, a tenth in it.
+    polls = [
+        Snapshot(
+            server="s",
+            at=100.0 + second,
+            gpus=(GpuFigures(gpu_id=0, busy_ratio=busy, batch_fill_mean=10 * busy),),
+        )
+        for second in range(seconds)
+        for busy in [0.1 + 0.9 * max(0.0, 1 - (second + 1) / 10)]
+    ]
+    found = boil_down(polls)
+    assert found.server_busy_ratio == pytest.approx(expected)
+    assert found.server_batch_fill == pytest.approx(10 * expected)
 
 
 async def test_servers_that_answer_in_turn_are_each_counted_from_their_own_answer_before() -> None:
