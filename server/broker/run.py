@@ -6,9 +6,8 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
-from functools import partial
 from types import FrameType
-from typing import Any
+from typing import cast
 
 import uvicorn
 
@@ -17,12 +16,13 @@ from server.broker.app import make_app
 from server.broker.fleet import Fleet
 from server.broker.membership import ListedMembers, Membership
 from server.broker.settings import BrokerSettings
-from server.front.connection_limits import MOST, limits_for
-from server.front.descriptors import room_for
-from server.front.http import HEAD_SECONDS
+from server.front.connection_limits import ConnectionLimits
+from server.front.descriptors import MOST_CONNECTIONS, room_for
 from server.front.http_connections import Config, LimitedHttp
 from server.front.listening import BACKLOG, bind
+from server.front.request_turns import RequestTurns
 from server.front.tls import server_context
+from server.front.tls_accept import counted_handshakes
 from server.front.websocket import BoundedWebSocket
 from whisper_ops.errors import Exit, UserError
 
@@ -30,6 +30,8 @@ log = logging.getLogger("whisper_ops.broker")
 
 _FOR_MEMBERS = 1024
 """Open files for the connections to members."""
+_ALL_SECONDS, _ADDRESS_SECONDS = (0.8, 0.8), (0.3, 0.5)
+"""Of the event loop, as in `server.front.budgets`: no stream needs it here, and members are asked in the rest."""
 
 
 class Server(uvicorn.Server):
@@ -43,11 +45,9 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """See `uvicorn.Server`. A TLS handshake has as long as the head of a request."""
-        loop: Any = asyncio.get_running_loop()
-        if self.config.ssl is not None:
-            loop.create_server = partial(loop.create_server, ssl_handshake_timeout=HEAD_SECONDS)
-        await super().startup(sockets)
+        """See `uvicorn.Server`."""
+        with counted_handshakes(cast("Config", self.config).connection_limits):
+            await super().startup(sockets)
 
 
 def serve(settings: BrokerSettings, announce: Callable[[str], None], membership: Membership | None = None) -> None:
@@ -56,7 +56,7 @@ def serve(settings: BrokerSettings, announce: Callable[[str], None], membership:
     Raises:
         UserError: the address cannot be had, or the certificate cannot be used.
     """
-    descriptors = room_for(MOST + _FOR_MEMBERS)
+    descriptors = room_for(MOST_CONNECTIONS + _FOR_MEMBERS)
     tls = server_context(settings.tls_certificate, settings.tls_key) if settings.tls_certificate else None
     sock = bind(settings.host, settings.port)
     logs.set_up(as_json=settings.log_json)
@@ -77,7 +77,9 @@ def serve(settings: BrokerSettings, announce: Callable[[str], None], membership:
             access_log=False,
             timeout_graceful_shutdown=5,
         )
-        config.connection_limits = limits_for(descriptors, min(_FOR_MEMBERS, (descriptors or _FOR_MEMBERS) // 3))
+        config.connection_limits = limits = ConnectionLimits()
+        limits.fit(descriptors, min(_FOR_MEMBERS, (descriptors or _FOR_MEMBERS) // 3))
+        limits.requests = RequestTurns(limits.turns, _ALL_SECONDS, _ADDRESS_SECONDS)
         server = Server(config)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         announce(f"http{'s' if tls else ''}://{host}:{port}")

@@ -1,8 +1,10 @@
 """Who asks, as far as an address tells: what is counted and capped by address is counted by this."""
 
+import functools
 import ipaddress
 
 
+@functools.lru_cache(maxsize=4096)
 def party(address: str) -> str:
     """The address of one party: IPv4 as it is, of IPv6 the /64, since a customer has all of it."""
     try:

@@ -65,10 +65,12 @@ def router(hub: Hub) -> APIRouter:
         if isinstance(asked, Response):
             return asked
         try:
-            make_room(asked.max_connections_per_gpu * len(hub.settings.devices))
+            streams = asked.max_connections_per_gpu * len(hub.settings.devices)
+            descriptors = make_room(streams)
         except UserError as error:
             return _answer({"error": str(error)}, 422)
         hub.slots.set_limit(asked.max_connections_per_gpu)
+        hub.connection_limits.fit(descriptors, streams)
         return _answer(asked)
 
     @api.post("/drain", summary="Admit no more streams, and let the live ones end")

@@ -10,13 +10,11 @@ import select
 from collections import Counter
 from typing import Protocol
 
+from server.front.addresses import party
 from server.front.budgets import Turns
+from server.front.descriptors import MOST_CONNECTIONS, RESERVE
 from server.front.request_turns import RequestTurns
 
-RESERVE = 64
-"""Descriptors beside slots and these connections: the listener, workers, models, logs, and what reads /proc."""
-MOST = 2048
-"""However many descriptors there are: memory and the event loop are bounds too."""
 MOST_UNREAD_BYTES = 64 << 20
 """Of requests that wait for their turn, of all connections together: one holds up to 256 KiB."""
 _LOOKED_AT = 64
@@ -54,7 +52,7 @@ class Slotless(Protocol):
 class ConnectionLimits:
     """See the module. `turned_away` counts; `turns` are those of newcomers, `requests` those of HTTP requests."""
 
-    def __init__(self, most: int = MOST, most_of_an_address: int | None = None) -> None:
+    def __init__(self, most: int = MOST_CONNECTIONS, most_of_an_address: int | None = None) -> None:
         self.most = most
         self.most_of_an_address = most_of_an_address or max(1, most // 2)
         self.turned_away = self.unread_bytes = 0
@@ -65,6 +63,15 @@ class ConnectionLimits:
         self._slotless: dict[int, Slotless] = {}
         self._of: Counter[str] = Counter()
 
+    def fit(self, descriptors: int | None, streams: int) -> None:
+        """As many connections as the descriptors leave room for beside the streams; None: no bound on them.
+
+        Those there are stay, and newcomers take the place of idle ones.
+        """
+        room = MOST_CONNECTIONS if descriptors is None else descriptors - streams - RESERVE
+        self.most = max(16, min(MOST_CONNECTIONS, room))
+        self.most_of_an_address = max(1, self.most // 2)
+
     @property
     def count(self) -> int:
         """How many there are."""
@@ -72,18 +79,19 @@ class ConnectionLimits:
 
     def admit(self, connection: Slotless) -> bool:
         """Whether there is room for one more, if need be that of another."""
-        crowded = self._of[connection.address] >= self.most_of_an_address
+        who = party(connection.address)
+        crowded = self._of[who] >= self.most_of_an_address
         if crowded or len(self._slotless) >= self.most:
             self.turned_away += 1
             oldest = itertools.islice(self._slotless.values(), _LOOKED_AT)
-            leaving = next((g for g in oldest if (not crowded or g.address == connection.address) and g.idle), None)
+            leaving = next((g for g in oldest if (not crowded or party(g.address) == who) and g.idle), None)
             if leaving is None:
                 connection.turn_away()
                 return False
             self.release(leaving)
             leaving.turn_away()
         self._slotless[id(connection)] = connection
-        self._of[connection.address] += 1
+        self._of[who] += 1
         return True
 
     def heard_from(self, connection: Slotless) -> None:
@@ -94,11 +102,7 @@ class ConnectionLimits:
     def release(self, connection: Slotless) -> None:
         """It is gone, or has a slot now. Twice does nothing."""
         if self._slotless.pop(id(connection), None) is not None:
-            self._of[connection.address] -= 1
-            if not self._of[connection.address]:
-                del self._of[connection.address]
-
-
-def limits_for(descriptors: int | None, streams: int) -> ConnectionLimits:
-    """As many connections as the descriptors leave room for beside the streams; None: no bound on them."""
-    return ConnectionLimits(MOST if descriptors is None else max(16, min(MOST, descriptors - streams - RESERVE)))
+            who = party(connection.address)
+            self._of[who] -= 1
+            if not self._of[who]:
+                del self._of[who]

@@ -5,11 +5,17 @@ import contextlib
 from whisper_ops.errors import UserError
 
 SPARE = 128
-"""Beside the streams: pollers, newcomers that are being refused, workers, models and logs."""
+"""Beside the streams, at least: pollers, newcomers that are being refused, workers, models and logs."""
+RESERVE = 64
+"""Of those: the listener, workers, models, logs, and what reads /proc. Connections without a stream have the rest."""
+MOST_CONNECTIONS = 2048
+"""Without a stream, however many descriptors there are: memory and the event loop are bounds too."""
 
 
 def make_room(streams: int) -> int | None:
-    """Have so many files that each of `streams` clients gets one; the soft limit is raised as far as we may.
+    """Have so many files that each of `streams` clients gets one, and connections without a stream theirs if possible.
+
+    The soft limit is raised as far as we may and need.
 
     Returns:
         How many there may be; None where nothing says.
@@ -18,7 +24,7 @@ def make_room(streams: int) -> int | None:
         UserError: the hard limit is lower.
     """
     needed = streams + SPARE
-    have = room_for(needed)
+    have = room_for(streams + RESERVE + MOST_CONNECTIONS)
     if have is not None and have < needed:
         raise UserError(
             f"{streams} slots need {needed} open files and this process may have {have}; raise the limit "

@@ -7,7 +7,7 @@ bound of memory and leave slots to live streams; the others wait a little, unrea
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
@@ -16,6 +16,7 @@ from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from server import ipc
+from server.front.file_turns import FileTurns
 from server.front.hub import Hub, Refused
 from server.front.session import Session
 from server.languages import LanguageError
@@ -28,7 +29,7 @@ T = TypeVar("T")
 MAX_SECONDS = 2 * 3600
 """Of audio: a small file can hold days of silence."""
 AT_ONCE = 4
-"""Files in work. Each may hold its 25 MiB and a decoding process of at most half a GiB."""
+"""Files in work, of one address one less. Each may hold its 25 MiB and a decoding process of at most half a GiB."""
 TURN_SECONDS = 60.0
 """A file waits so long for its turn."""
 _AHEAD_SECONDS = 20.0
@@ -58,7 +59,7 @@ class _Job:
 def router(hub: Hub) -> APIRouter:
     """The route over one hub."""
     api = APIRouter()
-    turns = asyncio.Semaphore(AT_ONCE)
+    turns = FileTurns(AT_ONCE)
 
     @api.post("/v1/audio/transcriptions", summary="A whole file, in OpenAI's form")
     async def transcriptions(request: Request) -> Response:
@@ -79,7 +80,7 @@ def router(hub: Hub) -> APIRouter:
     return api
 
 
-async def _opened(hub: Hub, request: Request, turns: asyncio.Semaphore) -> AsyncGenerator[_Job, None]:
+async def _opened(hub: Hub, request: Request, turns: FileTurns) -> AsyncGenerator[_Job, None]:
     """One job, whose slot, process and memory are given back when this generator is closed.
 
     Raises:
@@ -87,8 +88,8 @@ async def _opened(hub: Hub, request: Request, turns: asyncio.Semaphore) -> Async
     """
     if int(request.headers.get("content-length") or 0) > form.MAX_BYTES + (1 << 20):
         raise form.too_large()
-    async with _turn(turns):
-        connection_id, address = secrets.token_hex(6), request.client.host if request.client else ""
+    connection_id, address = secrets.token_hex(6), request.client.host if request.client else ""
+    async with _turn(turns, address):
         hub.admit(connection_id, address)
         session = job = None
         try:
@@ -130,15 +131,13 @@ def _exhausted(error: OSError) -> Refused:
 
 
 @asynccontextmanager
-async def _turn(turns: asyncio.Semaphore) -> AsyncIterator[None]:
-    try:
-        await asyncio.wait_for(turns.acquire(), TURN_SECONDS)
-    except TimeoutError as error:
-        raise Refused("too_many_files", f"{AT_ONCE} files are in work; try again soon") from error
-    try:
+async def _turn(turns: FileTurns, address: str) -> AsyncIterator[None]:
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(turns.turn(address, TURN_SECONDS))
+        except TimeoutError as error:
+            raise Refused("too_many_files", f"{AT_ONCE} files are in work; try again soon") from error
         yield
-    finally:
-        turns.release()
 
 
 def _answer_to(error: BaseException) -> Response:

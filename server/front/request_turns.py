@@ -31,16 +31,22 @@ _LEAST_WAIT_SECONDS = 0.001
 class _Party:
     """Who asks, and their connections that wait: when each is due at the latest, and what begins it."""
 
-    budget: Budget = field(default_factory=lambda: Budget(ADDRESS_SECONDS, owed=_MOST_OWED_SECONDS))
+    budget: Budget
     waiting: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
 
 
 class RequestTurns:
     """See the module."""
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(
+        self,
+        turns: Turns,
+        all_seconds: tuple[float, float] = ALL_SECONDS,
+        address_seconds: tuple[float, float] = ADDRESS_SECONDS,
+    ) -> None:
         self._turns = turns
-        self._all = Budget(ALL_SECONDS)
+        self._all = Budget(all_seconds)
+        self._of_an_address = address_seconds
         self._parties: OrderedDict[str, _Party] = OrderedDict()
         self._round: deque[_Party] = deque()
         """Those that have requests waiting and owe nothing."""
@@ -66,7 +72,7 @@ class RequestTurns:
 
     def _party(self, address: str) -> _Party:
         who = party(address)
-        found = self._parties.pop(who, None) or _Party()
+        found = self._parties.pop(who, None) or _Party(Budget(self._of_an_address, owed=_MOST_OWED_SECONDS))
         self._parties[who] = found
         if len(self._parties) > _ADDRESSES:
             oldest = next((name for name, one in self._parties.items() if not one.waiting), None)

@@ -8,20 +8,18 @@ import socket
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
-from typing import Any
 
 import uvicorn
 
 from server import logs
 from server.front.app import make_app
-from server.front.connection_limits import limits_for
 from server.front.descriptors import make_room
-from server.front.http import HEAD_SECONDS
 from server.front.http_connections import Config, LimitedHttp
 from server.front.hub import Hub
 from server.front.listening import BACKLOG, bind
 from server.front.supervisor import spawn
 from server.front.tls import server_context
+from server.front.tls_accept import counted_handshakes
 from server.front.websocket import BoundedWebSocket
 from server.settings import Settings
 from whisper_ops.errors import Exit, UserError
@@ -72,13 +70,10 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter) or self._hub.hopeless is not None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """See `uvicorn.Server`. A TLS handshake has as long as the head of a request; by default it is a minute."""
-        loop: Any = asyncio.get_running_loop()
-        self._loop = loop
-        if self.config.ssl is not None:
-            # uvicorn has no option for it.
-            loop.create_server = partial(loop.create_server, ssl_handshake_timeout=HEAD_SECONDS)
-        await super().startup(sockets)
+        """See `uvicorn.Server`."""
+        self._loop = asyncio.get_running_loop()
+        with counted_handshakes(self._hub.connection_limits):
+            await super().startup(sockets)
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -111,7 +106,8 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
             access_log=False,
             timeout_graceful_shutdown=5,
         )
-        config.connection_limits = hub.connection_limits = limits_for(descriptors, hub.slots.total)
+        hub.connection_limits.fit(descriptors, hub.slots.total)
+        config.connection_limits = hub.connection_limits
         server = Server(config, hub)
         announce(f"http{'s' if tls else ''}://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}")
         await server.serve([sock])

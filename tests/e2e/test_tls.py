@@ -6,9 +6,11 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 import trustme
 
@@ -50,7 +52,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 def server(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     arguments = ("--tls-cert", str(files.certificate), "--tls-key", str(files.key))
     folder = tmp_path_factory.mktemp("server")
-    with running_server(folder, *SIMULATED, *arguments, tls=files.context()) as running:
+    few = ("prlimit", "--nofile=160:160")
+    with running_server(folder, *SIMULATED, *arguments, tls=files.context(), before=few) as running:
         yield running
 
 
@@ -73,6 +76,21 @@ def test_http_where_tls_is_spoken_is_told_as_what_it_may_be(server: Running) -> 
         done = whisper_ops(*command, f"http://127.0.0.1:{server.port}")
         assert done.returncode == 3
         assert f"if it speaks TLS, say https://127.0.0.1:{server.port}" in done.stderr
+
+
+def test_handshakes_are_counted_from_accept_on_and_keep_nobody_out(server: Running) -> None:
+    with ExitStack() as stack:
+        for k in range(200):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 10))
+            if k % 2:
+                sock.sendall(b"\x16\x03\x01\x02\x00\x01")  # the beginning of one
+        assert server.get("/livez") == {"status": "alive"}
+        assert psutil.Process(server.process.pid).num_fds() < 130
+        turned_away = server.get("/performance")["turned_away_total"]
+        # Of one address half of those that the open files leave beside four slots.
+        assert 200 - (160 - 4 - 64) // 2 <= turned_away <= 210
+    server.wait_until("/performance", lambda _: psutil.Process(server.process.pid).num_fds() < 60)
+    assert "Traceback" not in server.log.read_text("utf-8")
 
 
 @pytest.mark.slow

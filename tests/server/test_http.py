@@ -192,6 +192,12 @@ def test_a_limit_beyond_the_open_files_is_refused(monkeypatch: pytest.MonkeyPatc
         assert refused.status_code == 422
         assert "1200 slots need 1328 open files" in refused.json()["error"]
         assert world.hub.slots.total == 8
+        # What connections without a stream may have is what the slots leave.
+        for slots, left in ((400, 1024 - 800 - 64), (10, 1024 - 20 - 64)):
+            answer = await http.put("/admin/limits", json={"max_connections_per_gpu": slots}, headers=root)
+            assert answer.status_code == 200
+            assert world.hub.connection_limits.most == left
+            assert world.hub.connection_limits.most_of_an_address == left // 2
 
     serving(work, admin_token="root")
 

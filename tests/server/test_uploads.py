@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from server.front import files
+from server.front.file_turns import FileTurns
 from server.settings import SimulatedLaw
 from server.uploads import containers, form
 from server.uploads.decoder import DecodeError, Decoder, holder
@@ -383,7 +384,7 @@ def test_an_engine_that_fails_is_no_silent_hole_in_the_text() -> None:
 
 
 def test_only_a_few_files_are_in_work_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "AT_ONCE", 2)
+    monkeypatch.setattr(files, "AT_ONCE", 3)
 
     async def work(world: World, http: httpx.AsyncClient) -> None:
         most = 0
@@ -399,6 +400,53 @@ def test_only_a_few_files_are_in_work_at_once(monkeypatch: pytest.MonkeyPatch) -
         answers = await asyncio.gather(*(_post(http, sound) for _ in range(6)))
         watching.cancel()
         assert [answer.status_code for answer in answers] == [200] * 6
-        assert most == 2
+        assert most == 2, "of one address one less than there are"
 
     serving(work, law=SimulatedLaw(a_seconds=0.05, b_seconds=0))
+
+
+def test_files_of_one_address_keep_nobody_else_out() -> None:
+    async def slow() -> Any:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        await asyncio.sleep(25)
+
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        form_of_x = {"content-type": "multipart/form-data; boundary=x"}
+        asking = [asyncio.create_task(http.post(PATH, content=slow(), headers=form_of_x)) for _ in range(12)]
+        await asyncio.sleep(0.1)
+        assert world.hub.slots.used == files.AT_ONCE - 1
+        for k in range(3):
+            transport = httpx.ASGITransport(world.app, client=(f"10.0.0.{k}", 1))
+            async with httpx.AsyncClient(transport=transport, base_url="http://there:8000") as other:
+                assert (await _post(other)).status_code == 200
+        assert not any(task.done() for task in asking)
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+        assert (await _post(http)).status_code == 200
+        assert world.hub.slots.used == 0
+
+    serving(work)
+
+
+async def test_turns_of_files_are_taken_by_those_with_fewest_and_none_is_lost() -> None:
+    turns, began = FileTurns(3), list[str]()
+
+    async def hold(address: str, seconds: float = 60) -> None:
+        async with turns.turn(address, seconds):
+            began.append(address)
+            await asyncio.sleep(60)
+
+    tasks = {name: asyncio.create_task(hold(name[0])) for name in ("a1", "a2", "a3", "b1", "c1")}
+    late = asyncio.create_task(hold("d", 0.05))
+    await asyncio.sleep(0.005)
+    assert began == ["a", "a", "b"]
+    with pytest.raises(TimeoutError):
+        await late
+    for done, then in (("a1", "c"), ("a2", "a"), ("a3", None), ("b1", None), ("c1", None)):
+        tasks[done].cancel()
+        await asyncio.sleep(0.005)
+        assert then is None or began[-1] == then
+    assert turns._free == 3
+    assert not turns._held
+    assert not turns._waiting
