@@ -1,11 +1,35 @@
 """The sentences of a plan that change with time, made of its figures where they are shown."""
 
+import math
 from collections.abc import Sequence
 
 from whisper_ops.formatting import age, counted, span_of_time
-from whisper_ops.plan_document import LevelSeen, Plan
+from whisper_ops.plan_document import LevelSeen, Plan, Resource
 
 _STATES = {"identified": "identified", "lower_bound": "a lower bound", "upper_bound": "an upper bound"}
+
+
+def open_ended(plan: Plan) -> bool:
+    """Whether nothing that was measured ends the limit: then it is no more than what was carried so far."""
+    if plan.capacity.status != "lower_bound" or plan.transferred_from is not None:
+        return False
+    return plan.capacity.last_pass is None or plan.safe_limit is None or plan.safe_limit >= plan.capacity.last_pass
+
+
+def connections(value: float) -> str:
+    """So many connections; of a law's figure the whole ones."""
+    return f"{math.floor(value + 1e-9):,}"
+
+
+def limit_text(resource: Resource) -> str:
+    """The connections a resource allows, as an interval where it is one."""
+    if resource.limit is None:
+        return "—"
+    low = connections(resource.limit if resource.low is None else resource.low)
+    if resource.high is None:
+        return f"≥ {low}" if resource.status == "lower_bound" else connections(resource.limit)
+    high = connections(resource.high)
+    return low if low == high else f"{low}–{high}"
 
 
 def result(seen: LevelSeen) -> str:
@@ -55,4 +79,5 @@ def _chances(plan: Plan) -> str:
     failed = next((i for i, seen in enumerate(judged) if seen.passes < seen.repeats), None)
     near = judged[-3:] if failed is None else judged[max(0, failed - 2) : failed + 1]
     told = ", ".join(f"{seen.streams} → {seen.chance:.0%}" for seen in near)
-    return f"; chance to pass: {told}" if told else ""
+    of = f", of streams on all {plan.key.gpus} GPUs" if plan.key.gpus > 1 else ""
+    return f"; chance to pass{of}: {told}" if told else ""

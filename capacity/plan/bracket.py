@@ -1,5 +1,6 @@
 """Last pass and first fail: the limit as an interval, from levels that were repeated and may disagree."""
 
+import math
 from collections.abc import Mapping
 
 from capacity.plan.evidence import Evidence
@@ -37,9 +38,16 @@ def bracket(levels: tuple[LevelSeen, ...], gpus: int) -> Capacity:
     high = None if first_fail is None else -(-first_fail // gpus)
     if low is not None and high is not None and low >= high:  # one GPU alone carried what all together did not
         return _together(last_pass, first_fail, high)
-    status, reason = _status(low, high)
+    status, reason = _status(low, high, " a GPU" if gpus > 1 else "")
     middle = (low + high) / 2 if low is not None and high is not None else None
     return Capacity(last_pass=low, first_fail=high, estimate=middle, low=low, high=high, status=status, reason=reason)
+
+
+def shown(levels: tuple[LevelSeen, ...], gpus: int) -> int | None:
+    """The most connections on a GPU that long levels showed to be carried, each time they were tried; None: none."""
+    failed = min((seen.streams for seen in levels if seen.passes < seen.repeats), default=math.inf)
+    held = [seen for seen in levels if seen.repeats and seen.audit == "valid" and seen.streams < failed]
+    return max((seen.streams // gpus for seen in held), default=None)
 
 
 def chance_to_pass(levels: tuple[LevelSeen, ...], foreseen: Mapping[int, float]) -> dict[int, float]:
@@ -84,11 +92,11 @@ def _seen(counted: list[LevelRecord], every: list[LevelRecord], gpus: int) -> Le
     )
 
 
-def _status(low: int | None, high: int | None) -> tuple[Status, str]:
+def _status(low: int | None, high: int | None, each: str) -> tuple[Status, str]:
     if low is None and high is None:
         return "not_identifiable", "no level could be judged"
     if high is None:
-        return "lower_bound", f"every level up to {low} passed, so the limit is somewhere above"
+        return "lower_bound", f"every level up to {low}{each} passed, so the limit is somewhere above"
     if low is None:
-        return "upper_bound", f"even the smallest level, {high}, failed, so the limit is somewhere below"
-    return "identified", f"{low} passed and {high} failed"
+        return "upper_bound", f"even the smallest level, {high}{each}, failed, so the limit is somewhere below"
+    return "identified", f"{low}{each} passed and {high}{each} failed"

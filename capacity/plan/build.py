@@ -6,12 +6,13 @@ import msgspec
 
 from capacity.plan import words
 from capacity.plan.allowances import allowances, binding
-from capacity.plan.bracket import bracket, chance_to_pass, levels_seen
+from capacity.plan.believed import FILLS_UP, held_against
+from capacity.plan.bracket import bracket, chance_to_pass, levels_seen, shown
 from capacity.plan.caps import Caps, read_caps
 from capacity.plan.evidence import Evidence, Wanted, gather
 from capacity.plan.key import differences
 from capacity.plan.lag import between, foreseen, latency_resource, merged, polled_lag, tightest_latency
-from capacity.plan.resources import FILLS_UP, RULES, Rule, resource
+from capacity.plan.resources import RULES, Rule, resource
 from capacity.plan.steps import step_resource
 from capacity.plan.tiers import RECOMMENDED, cut, tiers
 from capacity.plan.transfer import transferred
@@ -19,12 +20,22 @@ from capacity.plan.waiting import waited_for
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History
 from whisper_ops.objective import read_stored
-from whisper_ops.plan_document import GPU_MEMORY, LATENCY, Capacity, LevelSeen, Plan, Resource, Tier
+from whisper_ops.plan_document import (
+    GPU_BUSY,
+    GPU_MEMORY,
+    LATENCY,
+    PORTS,
+    STEP_TIME,
+    TITLES,
+    Busy,
+    Capacity,
+    LevelSeen,
+    Plan,
+    Resource,
+    Tier,
+)
 from whisper_ops.plan_key import Key
-from whisper_ops.plan_words import sure
-
-_NEAR = 0.9
-"""Readings from this share of a level's load on are readings at that level."""
+from whisper_ops.plan_words import limit_text, sure
 
 
 def make_plan(history: History, wanted: Wanted, now: float) -> Plan:
@@ -61,10 +72,11 @@ def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
     key, levels = evidence.key, levels_seen(evidence)
     capacity, resources = _limits(evidence, caps, levels)
     ranked = _ranked(tightest_latency(binding(resources)))
-    safe, why = _safe_limit(capacity, ranked)
+    safe, why = _safe_limit(capacity, ranked, key.gpus)
+    waits_for = waited_for(evidence, capacity)
+    binds, after = _in_line(capacity, ranked, waits_for)
     recommended = None if safe is None else cut(safe, RECOMMENDED)
     provisional = words.provisional(levels, capacity, key.gpus)
-    waits_for = waited_for(evidence, capacity)
     plan = Plan(
         created_at=now,
         server=key.server,
@@ -78,11 +90,13 @@ def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
         reason=why or words.reason(evidence, capacity, waits_for),
         waits_for=waits_for,
         next_test=words.next_test(evidence, capacity, provisional=provisional),
-        binding_kind=ranked[0].kind if ranked else "",
-        runner_up_kind=ranked[1].kind if len(ranked) > 1 else "",
+        binding_kind=binds,
+        runner_up_kind=after,
         capacity=capacity,
         resources=resources,
-        tiers=() if safe is None else _tiers(capacity, safe, resources),
+        tiers=()
+        if safe is None
+        else _tiers(capacity, safe, resources, None if provisional else shown(levels, key.gpus)),
         levels=_with_chances(evidence, capacity, levels),
         newest_evidence_at=evidence.newest,
         other_keys=tuple(f"{other.title} ({differences(key, other)})" for other in evidence.other_keys),
@@ -106,7 +120,7 @@ def _limits(evidence: Evidence, caps: Caps, levels: tuple[LevelSeen, ...]) -> tu
     others = others if step is None else (step, *others)
     if levels:
         capacity = _measured(evidence, levels)
-        told = tuple(_not_below(other, capacity.last_pass) for other in others)
+        told = tuple(held_against(other, capacity.last_pass) for other in others)
         return capacity, (latency_resource(evidence, capacity), *told)
     lag = polled_lag(evidence.polled, bound)
     resources = others if lag is None else (lag, *others)
@@ -121,27 +135,6 @@ def _rules(key: Key) -> tuple[Rule, ...]:
     return RULES if key.gpu_name is None or key.carrier == "GPU" else tuple(r for r in RULES if r.kind != GPU_MEMORY)
 
 
-def _not_below(resource: Resource, last_pass: int | None) -> Resource:
-    """A level that passed is a lower bound of every resource at its load, whatever a law foresees from elsewhere."""
-    if resource.limit is None or last_pass is None or _denies(resource, last_pass):
-        return resource
-    at_least = [None if end is None else max(end, float(last_pass)) for end in (resource.limit, resource.low)]
-    high = None if resource.high is None else max(resource.high, float(last_pass))
-    return msgspec.structs.replace(resource, limit=at_least[0], low=at_least[1], high=high)
-
-
-def _denies(resource: Resource, last_pass: int) -> bool:
-    """Whether what fills up for good, such as memory, surely was over its cap while a level passed.
-
-    Its whole interval must say so, and a reading at that load: polls near idle only guess at it.
-    """
-    most = resource.limit if resource.high is None else resource.high
-    if resource.kind not in FILLS_UP or most is None or most >= last_pass:
-        return False
-    cap = resource.cap
-    return cap is None or any(load >= _NEAR * last_pass and value > cap for load, value in resource.points)
-
-
 def _measured(evidence: Evidence, levels: Sequence[LevelSeen]) -> Capacity:
     """The capacity that measured levels bracket."""
     capacity = bracket(tuple(levels), evidence.key.gpus)
@@ -154,11 +147,25 @@ def _measured(evidence: Evidence, levels: Sequence[LevelSeen]) -> Capacity:
 
 
 def _ranked(resources: Sequence[Resource]) -> list[Resource]:
-    known = [resource for resource in resources if resource.limit is not None]
+    """What is known to end, the first to end first; of the others only the objective, which is what was looked for."""
+    known = [r for r in resources if r.limit is not None and (r.status != "lower_bound" or r.kind == LATENCY)]
     return sorted(known, key=lambda resource: resource.low if resource.low is not None else resource.limit or 0)
 
 
-def _safe_limit(capacity: Capacity, ranked: Sequence[Resource]) -> tuple[int | None, str]:
+def _in_line(capacity: Capacity, ranked: Sequence[Resource], waits_for: Busy | None) -> tuple[str, str]:
+    """The kinds of what binds and of what binds after that; empty where there is none.
+
+    What the streams waited for at the first level that failed is no second thing: it is why the objective was missed.
+    """
+    if capacity.last_pass is None and capacity.low is None:
+        return LATENCY, ""  # not one connection passes, whatever else there is room for
+    kinds = [resource.kind for resource in ranked]
+    same = () if waits_for is None else (waits_for.kind, *((GPU_BUSY,) if waits_for.kind == STEP_TIME else ()))
+    after = [kind for kind in kinds[1:] if kind not in same]
+    return next(iter(kinds), ""), next(iter(after), "")
+
+
+def _safe_limit(capacity: Capacity, ranked: Sequence[Resource], gpus: int) -> tuple[int | None, str]:
     """The lowest limit, and a reason of its own when it is not the objective that sets it."""
     if capacity.last_pass is None:
         return (None, "") if capacity.low is None else (max(int(capacity.low), 1), "")
@@ -167,11 +174,18 @@ def _safe_limit(capacity: Capacity, ranked: Sequence[Resource]) -> tuple[int | N
     assert low is not None
     if first.kind == LATENCY or low >= capacity.last_pass:
         return capacity.last_pass, ""
-    return max(int(low), 1), f"{first.name} ({first.law}) reaches {first.cap_text} at {low:.0f} connections"
+    where = f"{limit_text(first)} connections{' a GPU' if gpus > 1 else ''}"
+    return max(int(low), 1), f"{first.name} ({first.law}) reaches {first.cap_text} at {where}"
 
 
-def _tiers(capacity: Capacity, safe: int, resources: tuple[Resource, ...]) -> tuple[Tier, ...]:
-    if capacity.last_pass is not None:
-        return tiers(safe, capacity.first_fail, resources)
-    upper = None if capacity.high is None else max(int(capacity.high), safe)
-    return tiers(safe, upper, resources, "the lower end of the interval", "the upper end of the interval")
+def _tiers(capacity: Capacity, safe: int, resources: tuple[Resource, ...], proven: int | None) -> tuple[Tier, ...]:
+    full = {r.name: int(r.high) for r in resources if r.kind in FILLS_UP and r.status == "identified" and r.high}
+    full = {name: most for name, most in full.items() if name != TITLES[PORTS]}
+    first = min(full, key=lambda name: full[name], default="")
+    if capacity.last_pass is None:
+        upper = None if capacity.high is None else max(int(capacity.high), safe)
+        return tiers(safe, upper, resources, "the lower end of the interval", "the upper end of the interval")
+    fail = capacity.first_fail
+    if first and full[first] < (capacity.last_pass if fail is None else fail):
+        return tiers(safe, max(full[first], safe), resources, above=f"where {first} is full", proven=proven)
+    return tiers(safe, fail, resources, proven=proven)

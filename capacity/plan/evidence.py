@@ -40,6 +40,12 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         return ", ".join(f"{name} {value}" for name, value in given.items())
 
 
+class _Slots(msgspec.Struct):
+    """What of a sweep's settings a plan needs."""
+
+    slots: int | None = None
+
+
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """Every level of one key, and the names of the keys beside it."""
 
@@ -50,10 +56,18 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     polled: Polled = Polled()
 
     @property
+    def slots(self) -> int | None:
+        """The most streams that the server takes at once, where the sweep noted it."""
+        try:
+            slots = msgspec.json.decode(self.settings, type=_Slots).slots
+        except msgspec.MsgspecError:
+            return None
+        return slots if slots is not None and slots > 0 else None
+
+    @property
     def newest(self) -> float:
-        """When the last of it was measured, UTC epoch seconds."""
-        ended = [level.started_at + level.duration_seconds for level in self.levels]
-        return max([*ended, self.polled.newest])
+        """When the last level of it ended, or without levels the last poll was; UTC epoch seconds."""
+        return max((level.started_at + level.duration_seconds for level in self.levels), default=self.polled.newest)
 
     @property
     def counted(self) -> tuple[LevelRecord, ...]:

@@ -1,5 +1,6 @@
 """The latency objective as a resource: which latency is missed first, its law, and where it meets its bound."""
 
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -17,12 +18,15 @@ from whisper_ops.history import LevelRecord
 from whisper_ops.objective import Term, read_stored
 from whisper_ops.objective.judgement import is_evidence, measures_of
 from whisper_ops.plan_document import LATENCY, POLLED_LAG, STEP_TIME, Capacity, Resource
+from whisper_ops.plan_words import connections
 
 _FROM_POLLS = Prior(knee=1.1, step=0.0, knee_spread=1.0, closed_loop=0.01)
 """Production runs far below its limit as often as near it, so polls are read without the habits of load tests."""
 _GROWN = 1.15
 """Lag that grew by less than this over all loads seen says nothing about where it will explode."""
 _STEPS = 40
+_FAR = 1.5
+"""A law that says so many times what was read, or what is allowed, at a load that passed is none."""
 _Z = 1.2816  # half an 80 % interval in standard deviations
 _NEAR = 0.4
 """Loads of this share of a limit must have been seen before it is believed."""
@@ -59,8 +63,24 @@ def latency_resource(evidence: Evidence, capacity: Capacity) -> Resource:
         evidence=counted(len(evidence.counted), "level"),
         status=capacity.status,
         points=tuple(points),
-        curve=() if law is None else _curve(law, max(n for n, _ in points) * 1.2),
+        curve=() if law is None or condition is None else _held(law, points, capacity, condition.limit),
     )
+
+
+def _held(
+    law: Law, points: Sequence[tuple[float, float]], capacity: Capacity, bound: float
+) -> tuple[tuple[float, float], ...]:
+    """The law's curve, as far as levels leave it standing: what passed was in time, and what failed was not.
+
+    Where it is far from what was read at loads that passed there is none.
+    """
+    last, fail = capacity.last_pass or 0, math.inf if capacity.first_fail is None else capacity.first_fail
+    passed = [(n, v) for n, v in points if n <= last]
+    middles = law.band([n for n, _ in passed], noise=False)[:, 1].tolist() if passed else []
+    if any(middle > _FAR * max(v, bound) for middle, (_, v) in zip(middles, passed, strict=True)):
+        return ()
+    curve = _curve(law, max(n for n, _ in points) * 1.2, capacity.last_pass, capacity.first_fail)
+    return tuple((n, min(v, bound) if n <= last else max(v, bound) if n >= fail else v) for n, v in curve)
 
 
 def foreseen(evidence: Evidence, capacity: Capacity) -> dict[int, float]:
@@ -137,8 +157,9 @@ def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[f
     return [n for n, _ in points], [v for _, v in points]
 
 
-def _curve(law: Law, most: float) -> tuple[tuple[float, float], ...]:
-    loads = [most * step / _STEPS for step in range(1, _STEPS + 1)]
+def _curve(law: Law, most: float, *corners: int | None) -> tuple[tuple[float, float], ...]:
+    """The law up to a load, with points at the corners that it will get."""
+    loads = sorted({most * step / _STEPS for step in range(1, _STEPS + 1)} | {float(n) for n in corners if n})
     return tuple(zip(loads, law.band(loads, noise=False)[:, 1].tolist(), strict=True))
 
 
@@ -180,5 +201,7 @@ def merged(limits: Sequence[Resource], polled: Polled) -> Capacity:
             reason=f"the laws of {polled.peak:g} connections and fewer do not agree on where the limit lies",
         )  # fmt: skip
     return msgspec.structs.replace(
-        made, status="identified", reason=f"{first.name} meets its cap at {first.limit:.0f} connections a GPU"
+        made,
+        status="identified",
+        reason=f"{first.name} meets its cap at {connections(first.limit or 0)} connections a GPU",
     )

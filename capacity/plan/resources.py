@@ -5,27 +5,24 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 
-from capacity.laws.line import LEAST_LEVELS, Line, fit_line
+from capacity.laws.line import LEAST_LEVELS, fit_line
+from capacity.plan.believed import believed, figure
 from capacity.plan.caps import Caps
 from capacity.plan.evidence import Evidence
 from capacity.plan.steps import batching
 from whisper_ops.history import LevelRecord
 from whisper_ops.plan_document import (
-    CONNECTION_TRACKING,
     DESCRIPTORS,
     GPU_BUSY,
     GPU_MEMORY,
     HOST_CPU,
     HOST_MEMORY,
-    PORTS,
     SERVER_CORE,
     SETUP_TIME,
     Resource,
 )
 
 _GB = 1e9
-_FAR = 10.0
-"""Times the most connections seen: what stays under its cap up to there does not grow, as far as a plan goes."""
 _KEEP_FREE = 0.90
 """The share of a processor or of memory that a plan uses; the rest is for what was not in the test."""
 
@@ -68,10 +65,6 @@ RULES = (
 )
 
 
-FILLS_UP = (GPU_MEMORY, HOST_MEMORY, DESCRIPTORS, CONNECTION_TRACKING, PORTS)
-"""What is refused when it is full, however well a level passed just before."""
-
-
 def measured(levels: Sequence[LevelRecord], rule: Rule, gpus: int) -> list[tuple[float, float]]:
     """The readings of a resource as (connections a GPU, figure in the unit shown)."""
     points = []
@@ -103,10 +96,8 @@ def resource(evidence: Evidence, caps: Caps, rule: Rule) -> Resource:
             law="no limit: batches fill up before time does",
             evidence=told,
         )
-    made = _fitted(rule, line, points + polled, told, cap)
-    if made.limit is None and cap is not None and _may_be_near(line, cap, usable):
-        return msgspec.structs.replace(made, law=_not_told(usable, gpus))
-    return made
+    row = msgspec.structs.replace(_unfitted(rule, points + polled, len(valid), cap), evidence=told, fix=rule.fix)
+    return believed(row, line, usable, gpus)
 
 
 def bends(points: Sequence[tuple[float, float]]) -> bool:
@@ -123,33 +114,11 @@ def bends(points: Sequence[tuple[float, float]]) -> bool:
     return bool(found[2] < -3 * unsure and last < 0.75 * first)
 
 
-def _may_be_near(line: Line, cap: float, points: Sequence[tuple[float, float]]) -> bool:
-    """Whether a line that does not surely grow may still meet its cap, for all that is known, within `_FAR` loads."""
-    far = _FAR * max(load for load, _ in points)
-    return line.at(far) + line.spread(far) > cap
-
-
-def _not_told(points: Sequence[tuple[float, float]], gpus: int) -> str:
-    most = max(1.0, *(load for load, _ in points))
-    return f"not told yet; sweep up to {2 * most * gpus:.0f} streams"
-
-
 def _evidence(levels: int, loads: int, span: str) -> str:
     parts = [f"{levels} levels"] if levels else []
     if loads:
         parts.append(f"{loads} loads in {span} of polls")
     return " + ".join(parts)
-
-
-def law_in_words(line: Line, unit: str) -> str:
-    """`12.4 GB + 0.168 GB a connection`."""
-    return f"{figure(line.base, unit)} + {figure(line.slope, unit)} a connection"
-
-
-def figure(value: float, unit: str) -> str:
-    """A figure with three significant digits and its unit."""
-    text = f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return f"{text} {unit}".rstrip()
 
 
 def _unfitted(rule: Rule, points: list[tuple[float, float]], valid: int, cap: float | None) -> Resource:
@@ -171,29 +140,6 @@ def _unfitted(rule: Rule, points: list[tuple[float, float]], valid: int, cap: fl
         evidence=evidence,
         status="not_identifiable",
         points=tuple(points),
-    )
-
-
-def _fitted(rule: Rule, line: Line, points: list[tuple[float, float]], told: str, cap: float | None) -> Resource:
-    reached = line.reaches(cap) if cap is not None and line.grows else None
-    limit, low, high = reached if reached is not None else (None, None, None)
-    most = max((limit or 0) * 1.05, *(load for load, _ in points))
-    curve = tuple((most * step / 20, max(line.at(most * step / 20), 0.0)) for step in range(21))
-    flat = not line.grows or (limit is not None and limit > 1e6)
-    return Resource(
-        kind=rule.kind,
-        law="does not grow with connections" if flat else law_in_words(line, rule.unit),
-        unit=rule.unit,
-        cap=cap,
-        cap_text=_cap_text(rule, cap),
-        limit=None if flat else limit,
-        low=None if flat else low,
-        high=None if flat else high,
-        evidence=told,
-        status="identified" if limit is not None and not flat else "not_identifiable",
-        fix=rule.fix,
-        points=tuple(points),
-        curve=curve,
     )
 
 

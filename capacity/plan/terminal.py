@@ -6,14 +6,13 @@ from rich.text import Text
 
 from capacity.fleet.size import in_words as fleet_in_words
 from capacity.fleet.trend import in_words as trend_in_words
-from capacity.plan.resources import figure
 from capacity.plan.words import against
 from whisper_ops.console import table_width
 from whisper_ops.formatting import counted
 from whisper_ops.objective import readable
 from whisper_ops.objective.findings import OtherLoad
 from whisper_ops.plan_document import LevelSeen, Plan, Resource
-from whisper_ops.plan_words import result
+from whisper_ops.plan_words import connections, limit_text, open_ended, result
 
 _WIDE = 120
 """Columns from which a line of configuration fits beside the row that it raises."""
@@ -29,7 +28,7 @@ def show(plan: Plan, console: Console) -> None:
         console.print(line, soft_wrap=not console.is_terminal, markup=False)
     console.print()
     if plan.levels:
-        console.print(_levels(plan.levels), width=width)
+        console.print(_levels(plan), width=width)
         console.print()
     console.print(_resources(plan, narrow=width < _WIDE), width=width)
     for resource in _fixed(plan) if width < _WIDE else ():
@@ -55,7 +54,7 @@ def headline(plan: Plan) -> list[str]:
     words = [word for word, holds in (("provisional", plan.provisional), ("simulated", plan.simulated)) if holds]
     marks = f" ({', '.join(words)})" if words else ""
     if plan.transferred_from is not None and plan.max_connections_per_gpu is None:
-        most = f"At most about {plan.capacity.high:.0f} connections fit per {plan.key.device}{marks}"
+        most = f"At most about {connections(plan.capacity.high or 0)} connections fit per {plan.key.device}{marks}"
         answer = f"{most}; its speed is not known."
     elif plan.max_connections_per_gpu is None:
         each = " on every GPU" if any(seen.repeats and seen.passes == seen.repeats for seen in plan.levels) else ""
@@ -63,7 +62,8 @@ def headline(plan: Plan) -> list[str]:
         answer = f"Not one connection{each} meets the objective {where}."
     else:
         number = plan.max_connections_per_gpu
-        answer = f"Run at most {counted(number, 'connection')} per {plan.key.carrier}{marks}."
+        allowed = f"{counted(number, 'connection')} per {plan.key.carrier}{marks}"
+        answer = f"Run {allowed} for now; the limit was not reached." if open_ended(plan) else f"Run at most {allowed}."
     lines = [
         answer,
         f"Why: {plan.reason}. {_sentence(plan.cut)}".rstrip(),
@@ -71,7 +71,7 @@ def headline(plan: Plan) -> list[str]:
     ]
     runner_up = plan.next_to_bind
     if runner_up is not None and runner_up.limit is not None:
-        lines.append(f"Next to bind: {runner_up.name}, at {runner_up.limit:.0f}.")
+        lines.append(f"Next to bind: {runner_up.name}, at {limit_text(runner_up)}.")
     lines += [f"Sure? {plan.sure}.", f"To be surer: {plan.next_test}."]
     return lines
 
@@ -84,11 +84,12 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
-def _levels(levels: tuple[LevelSeen, ...]) -> Table:
+def _levels(plan: Plan) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("level", "result", "p95 stable", "evidence", "missed"):
-        table.add_column(name, justify="right" if name in ("level", "p95 stable") else "left", no_wrap=name != "missed")
-    for seen in levels:
+    for name in (level_title(plan), "result", "p95 stable", "evidence", "missed"):
+        right = name in (level_title(plan), "p95 stable")
+        table.add_column(name, justify="right" if right else "left", no_wrap=name != "missed")
+    for seen in plan.levels:
         lag = "—" if seen.stable_p95_seconds is None else f"{seen.stable_p95_seconds:.2f} s"
         missed = against(seen)
         table.add_row(str(seen.streams), _result(seen), lag, f"{seen.audit}, {seen.duration_seconds:.0f} s", missed)
@@ -108,7 +109,7 @@ def _resources(plan: Plan, *, narrow: bool) -> Table:
     table = Table(box=None, padding=(0, 1 if narrow else 2, 0, 0), header_style="dim")
     for name in ("resource", "law", "cap"):
         table.add_column(name)
-    table.add_column("limit", justify="right", no_wrap=True)
+    table.add_column(limit_title(plan), justify="right", no_wrap=True)
     table.add_column("")
     table.add_column("evidence")
     for resource in plan.resources:
@@ -122,11 +123,11 @@ def _resources(plan: Plan, *, narrow: bool) -> Table:
     return table
 
 
-def limit_text(resource: Resource) -> str:
-    """The connections a resource allows, as an interval where it is one."""
-    if resource.limit is None:
-        return "—"
-    low = resource.limit if resource.low is None else resource.low
-    if resource.high is None:
-        return f"≥ {low:.0f}" if resource.status == "lower_bound" else figure(resource.limit, "")
-    return f"{low:.0f}–{resource.high:.0f}" if round(low) != round(resource.high) else f"{low:.0f}"
+def level_title(plan: Plan) -> str:
+    """What the streams of a level are on: with several GPUs on all of them together."""
+    return "level" if plan.key.gpus == 1 else f"level, {plan.key.gpus} GPUs"
+
+
+def limit_title(plan: Plan) -> str:
+    """Whose limits those of resources are."""
+    return "limit" if plan.key.gpus == 1 else "limit a GPU"

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from whisper_ops.plan_document import Resource, Tier
 
 CUTS = (
-    ("conservative", 0.50, "guaranteed stable"),
-    ("moderate", 0.70, "for production"),
-    ("aggressive", 0.90, "watch the lag"),
+    ("conservative", 0.50, "stable when measured", "expected to be stable, not measured"),
+    ("moderate", 0.70, "for production", "for production once it is measured"),
+    ("aggressive", 0.90, "watch the lag", "watch the lag"),
 )
+"""Name, share of the safe limit, and how stable: where levels showed it, and where they did not."""
 RECOMMENDED = 0.90
 
 
@@ -24,17 +25,21 @@ def tiers(
     resources: Sequence[Resource],
     all_of_it: str = "the last level that passed",
     above: str = "the first level that failed",
+    proven: int | None = None,
 ) -> tuple[Tier, ...]:
-    """The tiers of a safe limit; extreme is the interval's upper end, or the limit where no level failed."""
+    """The tiers of a safe limit; extreme is the interval's upper end, or the limit where no level failed.
+
+    `proven`: the most connections that long levels showed to be carried; None: none did.
+    """
     made = [
         Tier(
             name=name,
             connections=cut(safe_limit, share),
             cut=f"{share:.0%} of {safe_limit}",
-            stability=stability,
+            stability=stable if proven is not None and cut(safe_limit, share) <= proven else unsure,
             expected=_expected(cut(safe_limit, share), resources),
         )
-        for name, share, stability in CUTS
+        for name, share, stable, unsure in CUTS
     ]
     extreme = safe_limit if upper_end is None else upper_end
     how = all_of_it if upper_end is None else above

@@ -15,6 +15,7 @@ from capacity.plan.caps import Caps
 from capacity.plan.evidence import Evidence
 from capacity.plan.resources import RULES, resource
 from capacity.plan.tiers import RECOMMENDED, cut, tiers
+from capacity.plan.words import cut_in_words
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.plan_document import (
     CONNECTION_TRACKING,
@@ -29,7 +30,7 @@ from whisper_ops.plan_document import (
     Plan,
     Resource,
 )
-from whisper_ops.plan_words import sure
+from whisper_ops.plan_words import limit_text, sure
 
 CARRIED = (SERVER_CORE, HOST_CPU, HOST_MEMORY, DESCRIPTORS, CONNECTION_TRACKING, NETWORK)
 _WIDER = 0.15
@@ -68,7 +69,11 @@ def transferred(donor: Plan, evidence: Evidence, caps: Caps, gpu: str, speed: fl
         UserError: nothing that was measured carries over (exit code 4).
     """
     memory = memory_of(gpu)
-    rows = [_wider(row) for row in donor.resources if row.kind in CARRIED and row.limit is not None]
+    rows = [
+        _wider(row)
+        for row in donor.resources
+        if row.kind in CARRIED and row.status == "identified" and row.limit is not None
+    ]
     if memory is not None:
         rule = next(rule for rule in RULES if rule.kind == GPU_MEMORY)
         on_it = resource(evidence, msgspec.structs.replace(caps, gpu_memory_bytes=memory), rule)
@@ -87,15 +92,18 @@ def transferred(donor: Plan, evidence: Evidence, caps: Caps, gpu: str, speed: fl
 def _plan(
     donor: Plan, evidence: Evidence, gpu: str, rows: list[Resource], memory: float | None, speed: float | None
 ) -> Plan:
-    first, low = rows[0], rows[0].low or 0.0
     bounded = speed is None
+    # Of what only bounds the limit the upper ends count, of what is the limit the lower ones.
+    first = min(rows, key=lambda row: row.high or 0.0) if bounded else rows[0]
+    after = next((row for row in rows if row is not first), None)
+    low, high = first.low or 0.0, min(row.high for row in rows if row.high is not None)
     safe = None if bounded else max(int(low), 1)
     capacity = Capacity(
         last_pass=None, first_fail=None, estimate=None if bounded else first.limit, low=None if bounded else low,
-        high=first.high, status="upper_bound" if bounded else "identified",
-        reason=f"{first.name} allows {low:.0f} to {first.high or low:.0f} connections",
+        high=high, status="upper_bound" if bounded else "identified",
+        reason=f"{first.name} allows {limit_text(first)} connections",
     )  # fmt: skip
-    highest = int(first.high or low)
+    highest = max(int(high), safe or 0)
     made = msgspec.structs.replace(
         donor,
         key=msgspec.structs.replace(donor.key, gpu_name=gpu),
@@ -104,13 +112,13 @@ def _plan(
         max_connections_per_gpu=None if safe is None else cut(safe, RECOMMENDED),
         safe_limit=safe,
         waits_for=None,
-        cut="" if safe is None else f"{RECOMMENDED:.0%} of {safe}, rounded down",
-        reason=f"{first.name} ({first.law}) allows {low:.0f} to {highest} connections; {_missing(gpu, speed)}",
+        cut="" if safe is None else cut_in_words(safe, cut(safe, RECOMMENDED)),
+        reason=f"{first.name} ({first.law}) allows {limit_text(first)} connections; {_missing(gpu, speed)}",
         next_test=_next_test(evidence, highest),
         binding_kind=first.kind,
         binding_resource=first.name,
-        runner_up_kind=rows[1].kind if len(rows) > 1 else "",
-        runner_up=rows[1].name if len(rows) > 1 else None,
+        runner_up_kind="" if after is None else after.kind,
+        runner_up=None if after is None else after.name,
         capacity=capacity,
         resources=tuple(rows),
         tiers=() if safe is None else tiers(safe, highest, rows, "the lower end", "the upper end of the interval"),

@@ -1,5 +1,6 @@
 """The sentences of a plan: why, how sure, what to test next, and what is missing when there is no answer."""
 
+import math
 from collections.abc import Sequence
 
 from capacity.plan.evidence import Evidence
@@ -10,7 +11,7 @@ from whisper_ops.formatting import counted
 from whisper_ops.objective import readable
 from whisper_ops.objective.findings import AnyFinding, OtherLoad, in_words, speaks_against
 from whisper_ops.objective.judgement import findings_of
-from whisper_ops.plan_document import HOST_CPU, SERVER_CORE, TITLES, Busy, Capacity, LevelSeen
+from whisper_ops.plan_document import HOST_CPU, SERVER_CORE, STEP_TIME, Busy, Capacity, LevelSeen
 
 
 def reason(evidence: Evidence, capacity: Capacity, waits_for: Busy | None) -> str:
@@ -21,8 +22,9 @@ def reason(evidence: Evidence, capacity: Capacity, waits_for: Busy | None) -> st
     if capacity.status == "identified":
         at = first_failed(evidence)
         missed = said_against(findings_of(at), at.reason) or "the objective was missed"
-        missed = f"{missed} at {capacity.first_fail} (first fail)"
-        return f"{missed}, and {capacity.last_pass} passed{waits_for_text(waits_for)}"
+        each = " a GPU" if evidence.key.gpus > 1 else ""
+        missed = f"{missed} at {capacity.first_fail}{each} (first fail)"
+        return f"{missed}, and {capacity.last_pass}{each} passed{waits_for_text(waits_for)}"
     if capacity.status == "lower_bound":
         return f"{capacity.reason}; no level missed {objective}"
     return f"{capacity.reason}; the objective is {objective}"
@@ -58,22 +60,50 @@ def provisional(levels: Sequence[LevelSeen], capacity: Capacity, gpus: int) -> b
 
 
 def next_test(evidence: Evidence, capacity: Capacity, *, provisional: bool) -> str:
-    """The one measurement that would help most."""
+    """The one measurement that would help most, as a command to paste where it is one."""
     gpus, last, fail = evidence.key.gpus, capacity.last_pass, capacity.first_fail
     if not evidence.levels:
         around = capacity.estimate or 2 * evidence.polled.peak
-        levels = ",".join(f"{max(round(around * share) * gpus, gpus)}" for share in (0.8, 0.9, 1.0, 1.1))
-        return f"whisper-ops sweep URL --levels {levels}, a minute each"
+        return _sweep(evidence, *(max(round(around * share) * gpus, gpus) for share in (0.8, 0.9, 1.0, 1.1)))
     if last is None:
-        alone = "the same levels again, without the other programs on that machine"
-        return alone if disturbed_most(evidence) > 0 else "a smaller model or a faster device; then sweep again"
+        return _smaller(evidence, (fail or 1) * gpus, provisional=provisional)
     if fail is None:
-        return f"one level at {2 * last * gpus} streams for a minute, to find one that fails"
+        return _higher(evidence, last * gpus, provisional=provisional)
+    return _between(evidence, last, fail, provisional=provisional)
+
+
+def _between(evidence: Evidence, last: int, fail: int, *, provisional: bool) -> str:
+    """Closing in on a limit that has two ends."""
+    gpus = evidence.key.gpus
     if provisional:
-        return f"the levels {last * gpus} and {fail * gpus} for a minute each, since the short ones are provisional"
+        return f"{_sweep(evidence, last * gpus, fail * gpus)}, a minute each: the levels so far were short"
     if fail - last > max(1, round(0.05 * last)):
-        return f"one level at {(last + fail) // 2 * gpus} streams for 5 minutes"
-    return f"the levels {last * gpus} and {fail * gpus} again, three times each, for their chance to pass"
+        return _sweep(evidence, (last + fail) // 2 * gpus, more=" --duration 5m")
+    return f"{_sweep(evidence, last * gpus, fail * gpus)}, three times over, for their chance to pass"
+
+
+def _smaller(evidence: Evidence, failed: int, *, provisional: bool) -> str:
+    """Where not even one connection passes."""
+    if disturbed_most(evidence) > 0:
+        return "the same levels again, without the other programs on that machine"
+    again = f"{_sweep(evidence, failed)}, a minute long; else " if provisional else ""
+    return f"{again}a smaller model or a faster device; then sweep again"
+
+
+def _higher(evidence: Evidence, carried_now: int, *, provisional: bool) -> str:
+    """Looking for a level that fails, as far as the server has slots."""
+    slots = evidence.slots
+    if slots is not None and carried_now >= slots:
+        again = f"{_sweep(evidence, carried_now)}, a minute long, and then " if provisional else ""
+        return f"{again}more slots than the {slots} of now (serve --max-connections-per-gpu): all of them passed"
+    load = 2 * carried_now if slots is None else min(2 * carried_now, slots)
+    return f"{_sweep(evidence, load)}, to find a level that fails"
+
+
+def _sweep(evidence: Evidence, *loads: int, more: str = "") -> str:
+    most = math.inf if evidence.slots is None else evidence.slots
+    levels = ",".join(str(load) for load in sorted({int(min(load, most)) for load in loads}))
+    return f"`whisper-ops sweep {evidence.key.server} --levels {levels}{more}`"
 
 
 def disturbed_most(evidence: Evidence) -> float:
@@ -146,5 +176,5 @@ def waits_for_text(busy: Busy | None) -> str:
     """Which processor was busy when the objective was missed."""
     if busy is None:
         return ""
-    what = {SERVER_CORE: "the server's own core", HOST_CPU: "the host's processors"}.get(busy.kind, TITLES[busy.kind])
-    return f"; {what} {'bind' if busy.kind == HOST_CPU else 'binds'} ({min(busy.share, 1.0):.0%} busy)"
+    what = {SERVER_CORE: "the server's own core was", HOST_CPU: "the host's processors were", STEP_TIME: "the GPU was"}
+    return f"; {what[busy.kind]} {min(busy.share, 1.0):.0%} busy then"

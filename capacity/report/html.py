@@ -5,11 +5,11 @@ from html import escape
 
 from capacity.fleet.size import in_words as fleet_in_words
 from capacity.fleet.trend import in_words as trend_in_words
-from capacity.plan.terminal import headline, limit_text
+from capacity.plan.terminal import headline, level_title, limit_title
 from capacity.plan.words import against
 from capacity.report.picture import picture
 from whisper_ops.plan_document import Plan, Resource
-from whisper_ops.plan_words import result
+from whisper_ops.plan_words import limit_text, result
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --dim: #667; --line: #c9ced6; --paper: #fff; --law: #1f6feb;
@@ -78,7 +78,7 @@ def _resources(plan: Plan) -> str:
         + "</tr>"
         for resource in plan.resources
     )
-    return _table(("resource", "law", "cap", "limit", "evidence"), rows)
+    return _table(("resource", "law", "cap", limit_title(plan), "evidence"), rows)
 
 
 def _tiers(plan: Plan) -> str:
@@ -116,7 +116,7 @@ def _levels(plan: Plan) -> str:
         + "</tr>"
         for seen in plan.levels
     )
-    return "<h2>Levels</h2>" + _table(("level", "result", "p95 stable", "evidence", "missed"), rows)
+    return "<h2>Levels</h2>" + _table((level_title(plan), "result", "p95 stable", "evidence", "missed"), rows)
 
 
 def _cells(*texts: str) -> str:

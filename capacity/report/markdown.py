@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from capacity.fleet.size import in_words as fleet_in_words
 from capacity.fleet.trend import in_words as trend_in_words
-from capacity.plan.terminal import headline, limit_text
+from capacity.plan.terminal import headline, level_title, limit_title
 from capacity.plan.words import against
 from whisper_ops.outside import one_line
 from whisper_ops.plan_document import Plan
-from whisper_ops.plan_words import result
+from whisper_ops.plan_words import limit_text, result
 
 _MARKS = re.compile(r"[\\<\[\]]")
 """What begins a tag, a link or a picture. Stars, bars and backticks are our own, and harmless without these."""
@@ -72,7 +72,7 @@ def _resources(plan: Plan) -> str:
         )
         for resource in plan.resources
     ]
-    return table(("resource", "law", "cap", "limit", "evidence"), rows)
+    return table(("resource", "law", "cap", limit_title(plan), "evidence"), rows)
 
 
 def _levels(plan: Plan) -> str:
@@ -86,4 +86,4 @@ def _levels(plan: Plan) -> str:
         )
         for seen in plan.levels
     ]
-    return table(("level", "result", "p95 stable", "evidence", "missed"), rows)
+    return table((level_title(plan), "result", "p95 stable", "evidence", "missed"), rows)

@@ -21,7 +21,7 @@ from whisper_ops.plan_document import (
     Plan,
     Resource,
 )
-from whisper_ops.plan_words import result, sure
+from whisper_ops.plan_words import limit_text, open_ended, result, sure
 from whisper_ops.snapshot import GpuFigures, HostFigures
 
 _SERVERS = (
@@ -87,7 +87,9 @@ def _no_plan(width: int) -> list[Line]:
 def _answer(world: World, server: ServerView, width: int) -> list[Line]:
     assert server.knee is not None
     plan = server.knee.plan
-    answer = f" {'provisional: ' * plan.provisional}at most {server.knee.per_gpu} connections per GPU"
+    most = f"{server.knee.per_gpu} connections per GPU"
+    most = f"{most} for now; the limit was not reached" if open_ended(plan) else f"at most {most}"
+    answer = f" {'provisional: ' * plan.provisional}{most}"
     lines = [
         line(Span(answer, "warn" if plan.provisional else "title")),
         *wrapped(f"for {server.name}, measured on {plan.server or 'it'} "
@@ -117,14 +119,11 @@ def _resources(server: ServerView, width: int) -> list[Line]:
 
 def _resource_row(resource: Resource, server: ServerView, plan: Plan, columns: Sequence[Column]) -> Line:
     binds = resource is plan.binds
-    known = [bound for bound in (resource.low, resource.high) if bound is not None]
-    low, high = (f.count(bound) for bound in known) if len(known) == 2 else ("", "")
-    limit = f.count(resource.limit) if low == high else f"{low}–{high}"
     load = most(float(gpu.streams_active) for gpu in _gpus(server) if gpu.streams_active is not None)
     expected = None if load is None else resource.expected(load)
     cells: dict[str, Cell] = {
         "name": (Span(" ◀ " if binds else "   ", "warn"), Span(resource.name, "title" if binds else "")),
-        "limit": cell(limit, "title" if binds else ""),
+        "limit": cell(limit_text(resource), "title" if binds else ""),
         "now": cell(_shown(resource, _now(resource, server))),
         "expected": cell(_shown(resource, expected), "dim"),
         "cap": cell(resource.cap_text, "dim"),

@@ -52,7 +52,7 @@ def test_a_plan_of_another_gpu_than_the_one_here_is_not_taken(
 ) -> None:
     db = planned(capsys, tmp_path / "history.db", 40)
     for names, limit in ((["H100 80GB"], 36), (["L4"], SAFE_LIMIT), ([], 36)):
-        monkeypatch.setattr("whisper_ops.planned._gpu_names", lambda names=names: names)
+        monkeypatch.setattr("whisper_ops.planned.gpu_names", lambda names=names: names)
         assert planned_limit(db, RUNNING).max_connections_per_gpu == limit
 
 

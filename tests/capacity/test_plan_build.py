@@ -41,7 +41,7 @@ def test_the_limit_lies_between_the_last_pass_and_the_first_fail(db: Path) -> No
 
 def test_a_busy_core_at_the_first_fail_is_named(db: Path) -> None:
     levels = [level(n, n <= 8, front_cpu_ratio=0.11 * n, server_busy_ratio=0.03 * n) for n in (2, 4, 8, 9)]
-    assert "server's own core binds (99% busy)" in plan(written(db, levels)).reason
+    assert "the server's own core was 99% busy then" in plan(written(db, levels)).reason
 
 
 def test_a_pass_above_a_fail_and_a_repeat_that_flips_do_not_count_as_passed(db: Path) -> None:
@@ -64,13 +64,13 @@ def test_the_chance_to_pass_follows_the_law_and_the_repeats(db: Path) -> None:
 def test_streams_of_a_server_are_shared_by_its_gpus(db: Path) -> None:
     made = plan(written(db, [level(40, True), level(80, True), level(90, False)], gpus=4))
     assert (made.capacity.last_pass, made.capacity.first_fail, made.max_connections_per_gpu) == (20, 23, 18)
-    assert "84 streams" in made.next_test
+    assert "--levels 84 --duration 5m" in made.next_test
 
 
 def test_one_stream_over_two_gpus_that_passed_is_one_on_a_gpu(db: Path) -> None:
     made = plan(written(db, [level(1, True)], gpus=2))
     assert (made.capacity.last_pass, made.capacity.status, made.max_connections_per_gpu) == (1, "lower_bound", 1)
-    assert "4 streams" in made.next_test
+    assert "--levels 4`" in made.next_test
     more = plan(written(db, [level(8, False)], gpus=2))
     assert (more.capacity.last_pass, more.capacity.first_fail, more.max_connections_per_gpu) == (1, 4, 1)
 
@@ -138,7 +138,7 @@ def test_memory_that_was_not_full_at_a_level_that_passed_does_not_deny_it(db: Pa
 def test_no_level_that_failed_is_a_lower_bound(db: Path) -> None:
     made = plan(written(db, [level(n, True) for n in (1, 2, 4)]))
     assert (made.capacity.status, made.max_connections_per_gpu) == ("lower_bound", 3)
-    assert "8 streams" in made.next_test
+    assert "--levels 8`" in made.next_test
     assert {tier.name: tier.connections for tier in made.tiers}["extreme"] == 4
 
 

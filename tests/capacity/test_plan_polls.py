@@ -125,7 +125,7 @@ def test_loads_far_below_the_limit_say_nothing_about_it(tmp_path: Path) -> None:
     assert made.capacity.status == "lower_bound"
     assert made.max_connections_per_gpu is not None
     assert made.max_connections_per_gpu <= 20
-    assert "whisper-ops sweep URL --levels" in made.next_test
+    assert "`whisper-ops sweep asr-1:8000 --levels" in made.next_test
 
 
 def test_another_version_is_another_key(tmp_path: Path) -> None:

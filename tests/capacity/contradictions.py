@@ -1,0 +1,245 @@
+"""What a plan says held against its own figures: every sentence that a figure of the same plan denies."""
+
+import io
+import math
+import re
+from collections.abc import Iterator
+from statistics import median
+
+from rich.console import Console
+
+from capacity.plan.believed import FILLS_UP
+from capacity.plan.terminal import headline, show
+from whisper_ops.formatting import age
+from whisper_ops.plan_document import LATENCY, POLLED_LAG, PORTS, Plan, Resource
+from whisper_ops.plan_words import connections, limit_text, open_ended, sure
+
+_LINE = re.compile(r"^(-?[\d.,]+(?:e[+-]?\d+)?) ?(GB|%|s)? ([+−]) ([\d.,]+(?:e[+-]?\d+)?) ?(GB|%|s)? a connection$")
+
+
+def contradictions(plan: Plan) -> Iterator[str]:
+    """Each in words."""
+    yield from _answer(plan)
+    yield from _interval(plan)
+    yield from _binding(plan)
+    yield from _tiers(plan)
+    yield from _certainty(plan)
+    yield from _latency(plan)
+    yield from _shown(plan)
+    for resource in plan.resources:
+        yield from (f"{resource.name}: {what}" for what in _resource(plan, resource))
+
+
+def numbers(text: str) -> list[int]:
+    return [int(found.replace(",", "")) for found in re.findall(r"(?<![\d.,])\d[\d,]*(?![\d.]|,\d| ?%)", text)]
+
+
+def _answer(plan: Plan) -> Iterator[str]:
+    answer, why = headline(plan)[:2]
+    most = plan.max_connections_per_gpu
+    if most is not None and most not in numbers(answer):
+        yield f"the answer {answer!r} is not {most}"
+    if open_ended(plan) and re.search(r"at most", answer):
+        yield f"{answer!r}, though nothing was found to end it"
+    if plan.safe_limit is not None and most != max(1, math.floor(0.9 * plan.safe_limit + 1e-9)):
+        yield f"{most} is not 90 % of {plan.safe_limit}"
+    if plan.safe_limit is not None and str(plan.safe_limit) not in plan.cut and plan.safe_limit > 1:
+        yield f"{plan.cut!r} is not cut from {plan.safe_limit}"
+    last, fail = plan.capacity.last_pass, plan.capacity.first_fail
+    if plan.levels and most is not None and last is not None and most > last:
+        yield f"{most} is more than {last} that passed"
+    if "(first fail)" in why and (fail not in numbers(why) or last not in numbers(why)):
+        yield f"{why!r} names neither {last} nor {fail}"
+    if plan.key.gpus > 1 and plan.levels and plan.capacity.status != "upper_bound" and "a GPU" not in why:
+        yield f"{why!r} does not say that its numbers are a GPU's"
+
+
+def _interval(plan: Plan) -> Iterator[str]:
+    capacity = plan.capacity
+    ends = [end for end in (capacity.low, capacity.estimate, capacity.high) if end is not None]
+    if ends != sorted(ends):
+        yield f"the interval {ends} is no interval"
+    if capacity.first_fail is None and capacity.last_pass is not None:
+        passed = [s.streams for s in plan.levels if s.repeats and s.passes == s.repeats]
+        if passed and max(passed[-1] // plan.key.gpus, 1) > capacity.last_pass:
+            yield f"{passed[-1]} passed and the last pass is {capacity.last_pass}"
+
+
+def _binding(plan: Plan) -> Iterator[str]:
+    binds, after = plan.binds, plan.next_to_bind
+    if plan.binding_kind and binds is None:
+        yield f"{plan.binding_resource} binds and has no row"
+    unknown = plan.transferred_from is not None  # and not impossible
+    if plan.max_connections_per_gpu is None and not unknown and binds is not None and (binds.limit or 0) >= 1:
+        yield f"nothing passes, and what binds, {binds.name}, allows {binds.limit:.0f}"
+    if binds is not None and plan.safe_limit is not None and plan.capacity.status != "lower_bound":
+        most = binds.high if binds.high is not None else binds.limit
+        if most is not None and plan.safe_limit > max(math.floor(most + 1e-9), 1):
+            yield f"{binds.name} allows {most:.1f}, and {plan.safe_limit} are safe"
+    if after is None:
+        return
+    if after.kind == plan.binding_kind or (plan.waits_for is not None and after.kind == plan.waits_for.kind):
+        yield f"{after.name} is next to bind, and binds already"
+    if after.limit is not None and plan.safe_limit is not None and math.floor(after.limit + 1e-9) < plan.safe_limit:
+        yield f"{after.name} is next, at {after.limit:.1f}, before the {plan.safe_limit} that are safe"
+    said = next((line for line in headline(plan) if line.startswith("Next to bind")), "")
+    if said and limit_text(after) not in said:
+        yield f"{said!r} is not the {limit_text(after)} of its row"
+
+
+def _tiers(plan: Plan) -> Iterator[str]:
+    loads = [tier.connections for tier in plan.tiers]
+    if loads != sorted(loads):
+        yield f"tiers {loads} do not rise"
+    if loads and plan.max_connections_per_gpu not in loads:
+        yield f"tiers {loads} without the {plan.max_connections_per_gpu} that is recommended"
+    for resource in plan.resources:
+        ends = (
+            resource.kind in FILLS_UP
+            and resource.kind != PORTS
+            and resource.status == "identified"
+            and resource.high is not None
+        )
+        if loads and ends and loads[-1] > max(math.floor(resource.high or 0), plan.safe_limit or 0):
+            yield f"the tier of {loads[-1]} is beyond {resource.high:.1f}, where {resource.name} is full"
+    for tier in plan.tiers:
+        for name, value in tier.expected.items():
+            row = next(row for row in plan.resources if row.name == name)
+            if row.points and value < 0.2 * min(y for _, y in row.points) - 1e-9:
+                least = min(y for _, y in row.points)
+                yield f"{tier.name} expects {value:.3g} {row.unit} of {name}, and the least ever read is {least:.3g}"
+            if row.unit == "%" and value > 100.0 + 1e-9:
+                yield f"{tier.name} expects {value:.0f} % of {name}"
+
+
+def _certainty(plan: Plan) -> Iterator[str]:
+    said = " ".join([*headline(plan), *(f"{tier.stability} {tier.cut}" for tier in plan.tiers)])
+    if "guaranteed" in said:
+        yield "something is guaranteed"
+    chances = [seen.chance for seen in plan.levels if seen.chance is not None]
+    if chances != sorted(chances, reverse=True):
+        yield f"the chances {chances} rise with load"
+    for tier in plan.tiers:
+        if tier.stability.startswith("stable"):
+            above = [s for s in plan.levels if s.repeats and s.streams >= tier.connections * plan.key.gpus]
+            if plan.provisional or not any(s.audit == "valid" and s.passes == s.repeats for s in above):
+                yield f"{tier.name} is called {tier.stability}, and no long level shows it"
+            if above and (above[0].chance or 0) < 0.5:
+                yield f"{tier.name} is called {tier.stability} beside a chance of {above[0].chance}"
+    ended = [level for level in plan.levels if level.repeats]
+    if plan.provisional and ended and not re.search(r"whisper-ops sweep \S+ --levels [\d,]+", plan.next_test):
+        yield f"a provisional plan is to be made firm by {plan.next_test!r}, which cannot be pasted"
+
+
+def _resource(plan: Plan, row: Resource) -> Iterator[str]:
+    if row.limit is not None:
+        ends = [end for end in (row.low, row.limit, row.high) if end is not None]
+        if ends != sorted(ends):
+            yield f"its interval {ends} is none"
+    found = _LINE.match(row.law)
+    if found is not None and row.unit:
+        yield from _line(row, found)
+    if row.limit is not None and row.kind != LATENCY and row.status != "lower_bound":
+        last = plan.capacity.last_pass
+        denied = row.kind in FILLS_UP
+        if plan.levels and last is not None and not denied and math.floor(row.high or row.limit) < last:
+            yield f"it allows {limit_text(row)}, and {last} passed"
+    yield from _curve(row)
+
+
+def _line(row: Resource, found: re.Match[str]) -> Iterator[str]:
+    base, each = float(found[1].replace(",", "")), float(found[4].replace(",", ""))
+    each = each if found[3] == "+" else -each
+    if row.cap is None:
+        return
+    if base > row.cap * 1.001 and (row.limit or 0) >= 1:
+        yield f"{row.law} is over its cap of {row.cap_text} at 0, and it allows {limit_text(row)}"
+    if row.limit is None or row.status == "lower_bound" or row.limit == 0:
+        return
+    at = base + each * row.limit
+    # Both are printed with three digits.
+    slack = 0.02 * row.cap + 0.006 * (abs(base) + abs(each * row.limit)) + each
+    if abs(at - row.cap) > slack:
+        yield f"{row.law} is {at:.3g} at {row.limit:.1f}, where it should be {row.cap_text}"
+
+
+def _curve(row: Resource) -> Iterator[str]:
+    if not row.curve:
+        return
+    if any(y < 0 for _, y in row.curve):
+        yield "its law falls below nothing"
+    if row.unit == "%" and any(y > 100 + 1e-9 for _, y in row.curve):
+        yield "its law is over 100 %"
+    ys = [y for _, y in row.curve]
+    if row.kind != LATENCY and ys[-1] < ys[0] - 1e-9 * max(ys):
+        yield f"its law falls from {ys[0]:.3g} to {ys[-1]:.3g}"
+    if row.points and row.kind not in (LATENCY, POLLED_LAG):
+        yield from _beside_readings(row)
+
+
+def _beside_readings(row: Resource) -> Iterator[str]:
+    scale = max(y for _, y in row.points)
+    inside = [(y, expected) for x, y in row.points if (expected := row.expected(x)) is not None]
+    far = sum(abs(expected - y) > max(0.35 * y, 0.15 * scale) for y, expected in inside)
+    if inside and far > max(1, 0.25 * len(inside)):
+        yield f"its law is far from {far} of {len(inside)} readings"
+    least = min(x for x, _ in row.points)
+    if row.expected(least / 2) is not None and least > 2:
+        yield f"its law speaks of {least / 2:.0f} connections, and none below {least:.0f} was read"
+    if row.law.startswith("does not grow"):
+        first, last, middle = row.curve[0][1], row.curve[-1][1], median(y for _, y in row.points)
+        if first != last or not 0.5 * middle - 1e-9 <= first <= 2 * middle + 1e-9:
+            yield f"it does not grow, and its law goes from {first:.3g} to {last:.3g} beside a reading of {middle:.3g}"
+
+
+def _latency(plan: Plan) -> Iterator[str]:
+    """The law of the latency beside what levels were seen to do, and beside what is recommended by it."""
+    row = plan.resource(LATENCY)
+    if row is None or row.cap is None:
+        return
+    for tier in plan.tiers:
+        expected = tier.expected.get(row.name)
+        if expected is not None and tier.connections <= (plan.safe_limit or 0) and expected > row.cap:
+            yield f"{tier.name} expects {expected:.2f} s, over the objective of {row.cap_text}"
+    for seen in plan.levels:
+        expected = row.expected(seen.streams_per_gpu)
+        if expected is None or not seen.repeats or seen.stable_p95_seconds is None or "stable" not in row.law:
+            continue
+        if seen.passes == seen.repeats and expected > 2 * max(row.cap, seen.stable_p95_seconds):
+            yield f"{seen.streams} passed with {seen.stable_p95_seconds:.2f} s, and its law says {expected:.2f} s"
+
+
+def _shown(plan: Plan) -> Iterator[str]:
+    """What stands on the screens: the whole report of the terminal."""
+    file = io.StringIO()
+    show(plan, Console(file=file, width=200, force_terminal=False))
+    marked = [line for line in file.getvalue().splitlines() if "◀" in line]
+    if len(marked) > 1:
+        yield f"{len(marked)} things bind"
+    if any(int(one) < 1 for load in re.findall(r"--levels ([\d,]+)", plan.next_test) for one in load.split(",")):
+        yield f"{plan.next_test!r} asks for nothing"
+    yield from _evidence(plan)
+    yield from _numbers_of_reasons(plan)
+
+
+def _evidence(plan: Plan) -> Iterator[str]:
+    said = sure(plan, plan.created_at)
+    counts = {audit: sum(s.repeats for s in plan.levels if s.audit == audit) for audit in ("valid", "provisional")}
+    for audit, count in counts.items():
+        if count and f"{count} {audit} level" not in said:
+            yield f"{said!r} does not count {count} {audit} levels"
+    newest = plan.newest_evidence_at
+    if plan.levels and newest is not None and age(plan.created_at - newest) not in said:
+        yield f"{said!r} is not of its levels' age"
+
+
+def _numbers_of_reasons(plan: Plan) -> Iterator[str]:
+    answer, binds = headline(plan)[0], plan.binds
+    if plan.transferred_from is not None:
+        most = connections(plan.capacity.high or 0)
+        if plan.max_connections_per_gpu is None and not (most in answer and most in plan.reason):
+            yield f"{answer!r} and {plan.reason!r} name two numbers"
+    elif not plan.levels and plan.capacity.status == "identified" and binds is not None:
+        named = binds.name in plan.reason and connections(binds.limit or 0) in plan.reason
+        if not named:
+            yield f"{plan.reason!r} is not about {binds.name}, which binds at {limit_text(binds)}"

@@ -1,0 +1,204 @@
+"""Sentences that a plan once said against its own figures, each with the history in which it said them."""
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from capacity.plan import Wanted, make_plan
+from capacity.plan.terminal import headline, show
+from tests.capacity.contradictions import contradictions
+from tests.capacity.plan_history import level, sweep, written
+from whisper_ops.history import History, LevelRecord
+from whisper_ops.plan_document import (
+    GPU_MEMORY,
+    HOST_CPU,
+    LATENCY,
+    STEP_TIME,
+    Plan,
+    Resource,
+)
+from whisper_ops.plan_words import limit_text, open_ended, sure
+from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
+
+SETTINGS = '{"gpu_memory_total_bytes": 24e9}'
+
+
+def plan(
+    folder: Path, levels: list[LevelRecord], gpu: str | None = None, now: float = 5000.0, **changes: object
+) -> Plan:
+    path = written(folder / "history.db", levels, settings=changes.pop("settings", SETTINGS), **changes)
+    with History.reading(path) as history:
+        made = make_plan(history, Wanted(gpu=gpu), now)
+    assert list(contradictions(made)) == []
+    return made
+
+
+def row(made: Plan, kind: str) -> Resource:
+    found = made.resource(kind)
+    assert found is not None
+    return found
+
+
+def report(made: Plan) -> str:
+    file = io.StringIO()
+    show(made, Console(file=file, width=200))
+    return file.getvalue()
+
+
+def test_what_is_over_its_cap_with_nothing_connected_is_no_limit_of_connections(tmp_path: Path) -> None:
+    """It said: host CPU 100 % + 0.045 % a connection, cap 90 %, limit 12."""
+    levels = [level(n, n <= 12, host_cpu_ratio=min(1.0, 0.995 + 0.0004 * n)) for n in (1, 4, 8, 12, 16)]
+    cpu = row(plan(tmp_path, levels), HOST_CPU)
+    assert (cpu.limit, limit_text(cpu)) == (None, "—")
+    assert cpu.law == "99.6 % at 1 already, so this cap is no limit"
+
+
+def test_a_law_that_a_level_denies_gives_a_bound_and_says_so(tmp_path: Path) -> None:
+    levels = [level(n, n <= 48, host_cpu_ratio=0.1 + 0.02 * min(n, 44)) for n in (10, 20, 30, 40, 48, 56)]
+    cpu = row(plan(tmp_path, levels), HOST_CPU)
+    assert (cpu.status, limit_text(cpu)) == ("lower_bound", "≥ 48")
+    assert re.search(r" a connection: 90 % at 4\d, and 48 passed$", cpu.law)
+
+
+@pytest.mark.parametrize("figures", [(12.1, 12.0, 11.9, 12.0, 11.8), (12.4, 12.2, 12.1, 11.9, 11.7)])
+def test_memory_that_does_not_grow_stays_where_it_is(figures: tuple[float, ...], tmp_path: Path) -> None:
+    """It was drawn as a line that falls to 0, and tiers expected 0 GB."""
+    loads = (4, 8, 16, 32, 64)
+    levels = [level(n, n < 64, gpu_memory_used_bytes=gb * 1e9) for n, gb in zip(loads, figures, strict=True)]
+    made = plan(tmp_path, levels)
+    memory = row(made, GPU_MEMORY)
+    assert memory.law == "does not grow with connections"
+    assert {round(y, 6) for _, y in memory.curve} == {sorted(figures)[2]}
+    assert {round(tier.expected["GPU memory"], 6) for tier in made.tiers} == {sorted(figures)[2]}
+
+
+def test_a_law_says_nothing_where_nothing_was_read(tmp_path: Path) -> None:
+    """It expected 40 % beside a reading of 15 %: at 2 connections, from levels of 40 and more."""
+    levels = [level(n, n <= 60, server_busy_ratio=0.4 + 0.005 * n) for n in (40, 50, 60, 70)]
+    busy = row(plan(tmp_path, levels, max_batch=1), "gpu_busy")
+    assert busy.curve
+    assert busy.expected(2) is None
+    assert busy.expected(50) == pytest.approx(65, abs=1)
+
+
+def test_readings_that_follow_no_line_have_no_law(tmp_path: Path) -> None:
+    shares = (0.15, 0.62, 0.2, 0.8, 0.15, 0.9)
+    levels = [level(8 * (at + 1), at < 5, front_cpu_ratio=share) for at, share in enumerate(shares)]
+    core = row(plan(tmp_path, levels), "server_core")
+    assert core.limit is None
+    assert core.curve == ()
+
+
+def test_what_was_waited_for_is_not_next_to_bind(tmp_path: Path) -> None:
+    """It said "GPU step time binds" and, in the next line, "Next to bind: GPU step time"."""
+    levels = [
+        level(n, n <= 40, server_busy_ratio=min(1.0, n / 44), server_batch_fill=min(16.0, n / 3),
+              server_compute_p95_seconds=0.05 + 0.01 * min(16, n / 3))
+        for n in (8, 16, 24, 40, 48)
+    ]  # fmt: skip
+    made = plan(tmp_path, levels)
+    assert made.waits_for is not None
+    assert made.waits_for.kind == STEP_TIME
+    assert "the GPU was 100% busy then" in made.reason
+    assert row(made, STEP_TIME).limit is not None
+    assert made.runner_up_kind != STEP_TIME
+    assert "Next to bind: GPU step time" not in report(made)
+
+
+def test_where_nothing_passes_nothing_with_room_for_93_binds(tmp_path: Path) -> None:
+    made = plan(tmp_path, [level(1, False)], settings='{"host": {"conntrack_max": 93}}')
+    assert (made.binding_kind, made.runner_up_kind, made.max_connections_per_gpu) == (LATENCY, "", None)
+    assert not [line for line in report(made).splitlines() if "◀" in line and "93" in line]
+
+
+def test_a_number_is_one_number_wherever_it_stands(tmp_path: Path) -> None:
+    """It said "about 129" in the answer and "57 to 128" in the reason."""
+    levels = [
+        level(n, n < 40, gpu_memory_used_bytes=(3.1 + 0.149 * n + 0.02 * (n % 3)) * 1e9) for n in (4, 9, 17, 26, 40)
+    ]
+    made = plan(tmp_path, levels, gpu="L4 24GB")
+    assert made.transferred_from is not None
+    said = re.search(r"about (\d+) connections", headline(made)[0])
+    assert said is not None
+    assert f"–{said[1]} connections" in made.reason
+    assert f"–{said[1]} " in report(made).partition("limit")[2]
+
+
+def test_a_limit_that_was_not_reached_is_not_called_the_most(tmp_path: Path) -> None:
+    """It said "at most 10" and "the limit is somewhere above"."""
+    made = plan(tmp_path, [level(n, True) for n in (1, 6, 12)])
+    assert open_ended(made)
+    assert headline(made)[0] == "Run 10 connections per GPU for now; the limit was not reached."
+    assert "somewhere above" in made.reason
+
+
+def test_memory_that_is_full_ends_it_though_no_level_failed(tmp_path: Path) -> None:
+    levels = [level(n, True, gpu_memory_used_bytes=(17.0 + 0.25 * n) * 1e9) for n in (4, 8, 12, 16, 20, 24, 28)]
+    made = plan(tmp_path, levels)
+    assert not open_ended(made)
+    assert headline(made)[0].startswith("Run at most ")
+    assert made.binding_kind == GPU_MEMORY
+    assert made.tiers[-1].cut == "where GPU memory is full"
+    assert made.tiers[-1].connections <= 24
+
+
+def test_nothing_is_guaranteed_and_stable_is_what_a_long_level_showed(tmp_path: Path) -> None:
+    """It said "guaranteed stable" beside a chance of 67 %."""
+    short = [level(n, n < 8, audit="provisional", duration_seconds=20) for n in (1, 4, 8)]
+    made = plan(tmp_path, short)
+    assert made.tiers[0].stability == "expected to be stable, not measured"
+    assert made.tiers[1].stability == "for production once it is measured"
+    (tmp_path / "long").mkdir()
+    long = plan(tmp_path / "long", [level(n, n < 8) for n in (1, 4, 8)])
+    assert [tier.stability for tier in long.tiers] == [
+        "stable when measured", "for production", "watch the lag", "not recommended"
+    ]  # fmt: skip
+
+
+def test_totals_and_limits_of_a_gpu_are_labelled(tmp_path: Path) -> None:
+    made = plan(tmp_path, [level(n, n < 96) for n in (40, 80, 96)], gpus=4)
+    assert "at 24 a GPU (first fail), and 20 a GPU passed" in made.reason
+    assert "chance to pass, of streams on all 4 GPUs: 40 → " in sure(made, 5000.0)
+    text = report(made)
+    assert "level, 4 GPUs" in text
+    assert "limit a GPU" in text
+
+
+def test_newest_is_the_newest_level_and_not_a_poll(tmp_path: Path) -> None:
+    path = written(tmp_path / "history.db", [level(8, True), level(16, False)])
+    with History.writing(path) as history:
+        ran = sweep().identity
+        history.add_snapshots(
+            Snapshot(
+                server=sweep().server, at=9000.0 + at, identity=ran, figures=ServerFigures(streams_active=2),
+                gpus=(GpuFigures(gpu_id=0, streams_active=2),), host=HostFigures(cpu_ratio=0.1),
+            )
+            for at in range(5)
+        )  # fmt: skip
+        made = make_plan(history, Wanted(), 10_000.0)
+    assert made.polled_peak == 2
+    assert made.newest_evidence_at == 1016.0 + 60.0
+    assert "newest 2 hours old" in made.sure
+
+
+@pytest.mark.parametrize(
+    ("levels", "settings", "command"),
+    [
+        ([(1, True), (4, True), (8, False)], "{}", "--levels 4,8`, a minute each"),
+        ([(1, True), (4, True)], "{}", "--levels 8`, to find a level that fails"),
+        ([(1, True), (4, True)], '{"slots": 6}', "--levels 6`, to find a level that fails"),
+        ([(1, True), (4, True)], '{"slots": 4}', "--levels 4`, a minute long, and then more slots than the 4 of now"),
+        ([(1, False)], "{}", "--levels 1`, a minute long; else a smaller model"),
+    ],
+)
+def test_a_provisional_plan_says_what_would_make_it_firm(
+    levels: list[tuple[int, bool]], settings: str, command: str, tmp_path: Path
+) -> None:
+    short = [level(n, passed, audit="provisional", duration_seconds=20) for n, passed in levels]
+    made = plan(tmp_path, short, settings=settings)
+    assert made.provisional
+    assert made.next_test.startswith("`whisper-ops sweep http://asr-1:8000 ")
+    assert command in made.next_test
