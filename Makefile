@@ -12,7 +12,7 @@ TORCH := .venv-torch
 # What one test may take in parallel; two cores carry two workers.
 JOBS ?= 2
 
-.PHONY: help setup demo test test-slow test-torch test-chaos test-attack lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-gpu bench-gpu-server bench-host bench-languages bench-heard bench-history bench-sources bench-kills bench-night clean requirements audit system-packages
+.PHONY: help setup demo test test-slow test-torch test-chaos test-attack test-fleet lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-gpu bench-gpu-server bench-host bench-languages bench-heard bench-history bench-sources bench-kills bench-night clean requirements audit system-packages
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test-torch: $(UV) ## the torch engine, in an environment of its own; one line sa
 	@sh requirements/torch.sh $(UV) $(PYTHON) $(TORCH) || exit 0; \
 	WHISPER_OPS_TEST_ENGINE=torch $(TORCH)/bin/pytest -q --durations 5 -m "not slow" $(TORCH_TESTS)
 
+test-fleet: $(VENV)/.dev ## a broker and a real nginx before several real servers: kills, drains, a full fleet, every command on it (3 minutes)
+	@$(BIN)/pytest -q --durations 5 tests/e2e/test_fleet.py tests/e2e/test_nginx_fleet.py tests/server/test_broker.py tests/deploy
+
 lint: $(VENV)/.dev ## formatting, lint rules and the layering of the rooms
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/lint-imports --no-cache
 
@@ -58,6 +61,7 @@ docs: $(VENV)/.dev ## write docs/commands.md from the commands' own help, docs/h
 	@$(BIN)/python docs/make_commands.py
 	@$(BIN)/python docs/make_history.py
 	@$(BIN)/python docs/make_dashboard.py
+	@$(BIN)/python docs/make_nginx.py
 
 # Real parts that tests talk to: a proxy, a Prometheus with its node exporter, a terminal, recorded prompts and music.
 PROMPTS := asterisk-moh-opsound-wav $(foreach l,en es fr it ru,asterisk-core-sounds-$l asterisk-core-sounds-$l-wav)

@@ -1,17 +1,22 @@
 """Configuration that carries a plan's numbers, ready to be put where it belongs. Each says which plan it came from."""
 
 import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
+from capacity.report.nginx import Proxy, render
+from whisper_ops.addresses import parsed
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.exporters.catalogue import metric_of
 from whisper_ops.exporters.software import WHISPER_OPS
 from whisper_ops.formatting import counted
+from whisper_ops.names import plain
 from whisper_ops.objective import read_stored
 from whisper_ops.outside import one_line
 from whisper_ops.plan_document import Plan
 
-Target = Literal["server", "systemd", "sysctl", "prometheus-rules"]
+Target = Literal["server", "systemd", "sysctl", "prometheus-rules", "nginx"]
 _DESCRIPTORS = 65536
 _BACKLOG = 4096
 _DEFAULT_LAG_SECONDS = 2.0
@@ -39,15 +44,21 @@ class _Rule(NamedTuple):
         ]
 
 
-def emit(plan: Plan, target: Target) -> str:
-    """The configuration for one target.
+def emit(plan: Plan, target: Target, servers: Sequence[str] = ()) -> str:
+    """The configuration for one target; `servers`: host and port of each, where it names them.
 
     Raises:
         UserError: the plan allows no connection at all, so there is nothing to configure (exit code 1).
     """
     if plan.max_connections_per_gpu is None:
         raise UserError("the plan allows not one connection, so there is no configuration to print", Exit.NO)
-    makers = {"server": _server, "systemd": _systemd, "sysctl": _sysctl, "prometheus-rules": _rules}
+    makers: dict[Target, Callable[[Plan, int], str]] = {
+        "server": _server,
+        "systemd": _systemd,
+        "sysctl": _sysctl,
+        "prometheus-rules": _rules,
+        "nginx": partial(_nginx, servers=servers),
+    }
     comment = "\n".join(f"# {one_line(line)}" for line in _origin(plan))
     return f"{comment}\n{makers[target](plan, plan.max_connections_per_gpu)}\n"
 
@@ -135,6 +146,22 @@ def _rules(plan: Plan, limit: int) -> str:
     )
     head = ["groups:", "  - name: whisper-ops-capacity", "    rules:"]
     return "\n".join([*head, *(line for rule in rules for line in rule.lines())])
+
+
+def _nginx(plan: Plan, limit: int, servers: Sequence[str]) -> str:
+    known = servers or [_measured(plan)]
+    more = (
+        "" if servers else "# The server that was measured; name all of them with --upstream HOST:PORT, repeatable.\n"
+    )
+    return more + render(Proxy(servers=known, slots=limit * plan.key.gpus_a_server)).rstrip()
+
+
+def _measured(plan: Plan) -> str:
+    """The host and port of the server that was measured; a name that is none would be settings of its own."""
+    try:
+        return parsed(f"http://{plain(plan.server or '')}", ("http",)).netloc
+    except ValueError as error:
+        raise UserError("the plan names no address of a server; name them with --upstream HOST:PORT") from error
 
 
 def _power(number: int) -> int:

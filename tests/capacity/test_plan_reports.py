@@ -112,6 +112,33 @@ def test_configuration_carries_the_numbers(capsys: pytest.CaptureFixture[str], d
     assert "net.core.somaxconn = 4096" in plan(capsys, db, "--emit", "sysctl").out
 
 
+def test_nginx_has_the_servers_with_the_slots_of_the_plan(capsys: pytest.CaptureFixture[str], db: Path) -> None:
+    alone = plan(capsys, db, "--emit", "nginx").out
+    assert alone.startswith("# whisper-ops plan for ")
+    assert "72 connections a GPU" in alone.splitlines()[1]
+    assert "    server asr-1:8000 max_conns=90 max_fails=0;\n" in alone, (
+        "72 slots of one GPU, and a quarter beside them"
+    )
+    named = plan(capsys, db, "--emit", "nginx", "--upstream", "10.0.0.1:8000", "--upstream", "http://[::1]:9000").out
+    assert re.findall(r"^    server (\S+)", named, re.MULTILINE) == ["10.0.0.1:8000", "[::1]:9000"]
+    for wrong in ("x; } evil", "http://user:pa@h", "h/path", "ftp://h", ""):
+        assert plan(capsys, db, "--emit", "nginx", "--upstream", wrong).code == Exit.USAGE
+    for alone_or_else in ((), ("--emit", "sysctl")):
+        assert "--upstream" in plan(capsys, db, "--upstream", "h:1", *alone_or_else).sentence()
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+def test_nginx_accepts_its_configuration(capsys: pytest.CaptureFixture[str], db: Path, tmp_path: Path) -> None:
+    (tmp_path / "ours.conf").write_text(plan(capsys, db, "--emit", "nginx", "--upstream", "127.0.0.1:8000").out)
+    main = tmp_path / "nginx.conf"
+    main.write_text(f"pid {tmp_path}/pid; events {{}} http {{ access_log off; include {tmp_path}/ours.conf; }}\n")
+    checked = subprocess.run(
+        ["nginx", "-t", "-p", str(tmp_path), "-c", str(main), "-e", "stderr"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stderr
+
+
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 def test_promtool_accepts_the_rules(capsys: pytest.CaptureFixture[str], db: Path, tmp_path: Path) -> None:
     rules = tmp_path / "rules.yml"

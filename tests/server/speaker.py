@@ -26,7 +26,7 @@ class Speaker:
         self.done: dict[str, Any] | None = None
         self.errors: list[dict[str, Any]] = []
         self.partials = 0
-        self.drops = 0
+        self.drops = self.moves = 0
         self._token = ""
         self._connection: ClientConnection | None = None
         self._ready = asyncio.Event()
@@ -88,6 +88,10 @@ class Speaker:
                     self.partials += 1
                 case "done":
                     self.done = said
+                case "draining":
+                    # To another server, with what is not final yet; a clean close frees the slot here at once.
+                    self.moves += 1
+                    await connection.close()
                 case "error":
                     self.errors.append(said)
 

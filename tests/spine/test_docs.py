@@ -1,5 +1,6 @@
 """The documentation is complete and current: what is not described does not exist for a user."""
 
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +17,14 @@ def test_the_page_of_commands_is_current() -> None:
     # A process of its own: click remembers each command's help option from the first time anybody asked for it.
     script = [sys.executable, str(ROOT / "docs/make_commands.py"), "--check"]
     done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_nginx_file_is_what_the_planner_writes() -> None:
+    script = [sys.executable, str(ROOT / "docs/make_nginx.py"), "--check"]
+    done = subprocess.run(
+        script, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from capacity.report.nginx import Proxy, render
 from tests.support.servers import Running, free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -31,14 +32,16 @@ def checked(*command: str) -> str:
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, servers: list[Running]) -> Iterator[int]:
-    """nginx with our configuration, only its ports exchanged; gives the port it listens on."""
+def nginx(folder: Path, servers: list[Running], slots: int = 16, status_port: int | None = None) -> Iterator[int]:
+    """nginx with the configuration of a plan for these servers; gives the port it listens on."""
     port = free_port()
-    lines = "\n    ".join(f"server 127.0.0.1:{server.port} max_fails=2 fail_timeout=5s;" for server in servers)
-    ours = (DEPLOY / "nginx/whisper-ops.conf").read_text("utf-8")
-    ours = ours.replace("127.0.0.1:8080", f"127.0.0.1:{port}")
-    ours = ours.replace("server 127.0.0.1:8000 max_fails=2 fail_timeout=5s;", lines)
-    (folder / "ours.conf").write_text(ours, "utf-8")
+    proxy = Proxy(
+        servers=[f"127.0.0.1:{server.port}" for server in servers],
+        slots=slots,
+        listen=f"127.0.0.1:{port}",
+        status=f"127.0.0.1:{status_port or free_port()}",
+    )
+    (folder / "ours.conf").write_text(render(proxy), "utf-8")
     main = folder / "nginx.conf"
     temporary = "\n".join(
         f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -46,7 +49,8 @@ def nginx(folder: Path, servers: list[Running]) -> Iterator[int]:
     # Started as root its workers would be somebody who may not enter the test's folder.
     user = "user root; " if os.geteuid() == 0 else ""
     main.write_text(
-        f"{user}daemon off; pid {folder}/nginx.pid; error_log stderr; events {{ worker_connections 256; }}\n"
+        f"{user}worker_processes 2; daemon off; pid {folder}/nginx.pid; error_log stderr;\n"
+        "events { worker_connections 256; }\n"
         f"http {{ access_log off; {temporary} include {folder}/ours.conf; }}\n",
         "utf-8",
     )

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 _AT_MOST = "the limit is a lower bound, so a GPU may carry more, and the fleet be smaller; measure higher levels first"
 _MEASURED = (
-    "history", "server", "model", "gpu", "gpu_speed", "chunk", "objective", "price", "gpus_per_machine",
+    "history", "server", "model", "gpu", "gpu_speed", "chunk", "objective", "price", "gpus_per_machine", "upstream",
 )  # fmt: skip
-TARGETS = ("server", "systemd", "sysctl", "prometheus-rules")
+TARGETS = ("server", "systemd", "sysctl", "prometheus-rules", "nginx")
 
 
 @click.group(name="plan", invoke_without_command=True)
@@ -60,6 +60,7 @@ TARGETS = ("server", "systemd", "sysctl", "prometheus-rules")
     "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write one HTML file with all laws."
 )
 @click.option("--emit", type=click.Choice(TARGETS), help="Print configuration that carries the numbers instead.")
+@click.option("--upstream", multiple=True, metavar="HOST:PORT", help="A server behind nginx; repeatable.")
 @click.option(
     "--host-profile",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -70,6 +71,7 @@ TARGETS = ("server", "systemd", "sysctl", "prometheus-rules")
 @combinations(
     Excludes("host_profile", _MEASURED, "a host on paper has no measured server, and no history is read for it"),
     OnlyOne(("as_json", "markdown", "emit")),
+    Needs("upstream", ("emit",)),
     Needs("gpu_speed", ("gpu",)),
     Needs("blocking", ("peak_arrivals",)),
     Needs("gpus_per_machine", ("target", "peak_arrivals")),
@@ -219,13 +221,31 @@ def _show(plan: "Plan", options: dict[str, Any]) -> None:
     if options["html"] is not None:
         _write(options["html"], html(plan))
     if options["emit"] is not None:
-        console.data().out(emit(plan, options["emit"]), end="", highlight=False)
+        console.data().out(emit(plan, options["emit"], _upstreams(options)), end="", highlight=False)
     elif options["as_json"]:
         console.print_json("plan", msgspec.to_builtins(plan))
     elif options["markdown"]:
         console.data().out(markdown(plan), end="", highlight=False)
     else:
         show(plan, console.data())
+
+
+def _upstreams(options: dict[str, Any]) -> list[str]:
+    """Host and port of each server that was named."""
+    from whisper_ops.addresses import parsed, shown
+
+    if options["upstream"] and options["emit"] != "nginx":
+        raise UserError(f"--upstream names a server behind nginx, and --emit {options['emit']} has none; leave it out")
+    found = []
+    for text in options["upstream"]:
+        try:
+            parts = parsed(text if "://" in text else f"http://{text}", ("http",))
+        except ValueError as error:
+            raise UserError(f"--upstream {shown(text)!r} is no server ({error}); say HOST:PORT") from error
+        if parts.username is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise UserError(f"--upstream {shown(text)!r} is more than a server; say HOST:PORT")
+        found.append(parts.netloc if parts.port else f"{parts.netloc}:80")
+    return found
 
 
 def _write(file: Path, text: str) -> None:
