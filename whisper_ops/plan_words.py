@@ -16,6 +16,18 @@ def open_ended(plan: Plan) -> bool:
     return plan.capacity.last_pass is None or plan.safe_limit is None or plan.safe_limit >= plan.capacity.last_pass
 
 
+def in_line(plan: Plan) -> str:
+    """What runs out first and what after that, in a sentence; empty where nothing is known to."""
+    first, after = plan.binds, plan.next_to_bind
+    if open_ended(plan):
+        return "" if after is None else f"May bind first: {after.name}, at {limit_text(after)}."
+    if first is None:
+        return f"Breaks first: {plan.binding_resource}." if plan.binding_resource else ""
+    if after is None or after.limit is None:
+        return f"Breaks first: {first.name}."
+    return f"Breaks first: {first.name}; after that {after.name}, at {limit_text(after)}."
+
+
 def connections(value: float) -> str:
     """So many connections; of a law's figure the whole ones."""
     return f"{math.floor(value + 1e-9):,}"

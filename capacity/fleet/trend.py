@@ -40,6 +40,7 @@ def in_words(trend: Trend) -> str:
     high = "or never" if trend.high is None else f"to {trend.high:.0f}"
     low = 0 if trend.low is None else trend.low
     return (
-        f"Trend: peaks grow by {trend.per_day:.2g} a day and reach {trend.limit:.0f} in {trend.until:.0f} days "
+        f"Trend: peaks grow by {trend.per_day:.2g} a day and reach the {trend.limit:.0f} of all GPUs in "
+        f"{trend.until:.0f} days "
         f"(80 % sure: {low:.0f} {high}), from {trend.days} days."
     )

@@ -31,7 +31,7 @@ _NEAR = 0.9
 """Readings from this share of a level's load on are readings at that level."""
 
 
-def believed(row: Resource, line: Line, readings: Points, gpus: int) -> Resource:
+def believed(row: Resource, line: Line, readings: Points, gpus: int, slots: int | None) -> Resource:
     """A resource with the law that may be shown of the line through its readings, and with the limit by it.
 
     Args:
@@ -39,10 +39,11 @@ def believed(row: Resource, line: Line, readings: Points, gpus: int) -> Resource
         line: fitted to `readings`.
         readings: those of them that may enter a law.
         gpus: of all servers that answered at the address.
+        slots: the most streams that the server takes at once; None: not known.
     """
     least, most = min(load for load, _ in readings), max(load for load, _ in readings)
     if not line.grows:
-        return _flat(row, line, readings, gpus)
+        return _flat(row, line, readings, gpus, slots)
     if _scattered(row.points, line.at):
         return _lawless(row)
     if row.cap is not None and line.at(least) >= row.cap:
@@ -52,7 +53,7 @@ def believed(row: Resource, line: Line, readings: Points, gpus: int) -> Resource
     reached = None if row.cap is None else line.reaches(row.cap)
     limit, low, high = reached if reached is not None else (None, None, None)
     if limit is not None and limit > _MOST_CONNECTIONS:
-        return _flat(row, line, readings, gpus)
+        return _flat(row, line, readings, gpus, slots)
     return msgspec.structs.replace(
         row,
         law=law_in_words(line, row.unit),
@@ -92,13 +93,15 @@ def _denies(row: Resource, last_pass: int) -> bool:
     return row.cap is None or any(load >= _NEAR * last_pass and value > row.cap for load, value in row.points)
 
 
-def _flat(row: Resource, line: Line, readings: Points, gpus: int) -> Resource:
+def _flat(row: Resource, line: Line, readings: Points, gpus: int, slots: int | None) -> Resource:
     """What cannot be told from a figure that stays where it is; or may yet meet its cap, for all that is known."""
     least, most = min(load for load, _ in readings), max(load for load, _ in readings)
     far = _FAR * most
     if row.cap is not None and not line.grows and line.at(far) + line.spread(far) > row.cap:
-        law = f"not told yet; sweep up to {2 * max(1.0, most) * gpus:.0f} streams"
-        return msgspec.structs.replace(row, law=law)
+        wanted = round(2 * max(1.0, most) * gpus)
+        room = slots is None or most * gpus < slots
+        to_do = f"; sweep up to {wanted if slots is None else min(wanted, slots)} streams" if room else ""
+        return msgspec.structs.replace(row, law=f"not told yet{to_do}")
     middle = median(value for _, value in row.points)
     if _scattered(row.points, lambda _: middle):
         return _lawless(row)

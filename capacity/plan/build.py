@@ -75,6 +75,7 @@ def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
     safe, why = _safe_limit(capacity, ranked, key.gpus)
     waits_for = waited_for(evidence, capacity)
     binds, after = _in_line(capacity, ranked, waits_for)
+    names = {resource.kind: resource.name for resource in resources}
     recommended = None if safe is None else cut(safe, RECOMMENDED)
     provisional = words.provisional(levels, capacity, key.gpus)
     plan = Plan(
@@ -91,7 +92,9 @@ def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
         waits_for=waits_for,
         next_test=words.next_test(evidence, capacity, provisional=provisional),
         binding_kind=binds,
+        binding_resource=names.get(binds),
         runner_up_kind=after,
+        runner_up=names.get(after),
         capacity=capacity,
         resources=resources,
         tiers=()

@@ -13,10 +13,12 @@ from capacity.laws.latency import PACED, Prior, fit_latency
 from capacity.plan.evidence import Evidence
 from capacity.plan.polls import Polled
 from capacity.plan.shares import carried
+from capacity.plan.waiting import first_failed
 from whisper_ops.formatting import counted
 from whisper_ops.history import LevelRecord
-from whisper_ops.objective import Term, read_stored
-from whisper_ops.objective.judgement import is_evidence, measures_of
+from whisper_ops.objective import MEASURES, Term, read_stored
+from whisper_ops.objective.findings import AnyFinding, Missed, StoppedEarly, TextMissing, WordErrors, speaks_against
+from whisper_ops.objective.judgement import findings_of, is_evidence, measures_of
 from whisper_ops.plan_document import LATENCY, POLLED_LAG, STEP_TIME, Capacity, Resource
 from whisper_ops.plan_words import connections
 
@@ -37,10 +39,41 @@ def binding_condition(evidence: Evidence, capacity: Capacity) -> Term | None:
     levels = [level for level in evidence.counted if is_evidence(level.audit)]
     conditions = [term for term in read_stored(evidence.key.objective).durations if not term.relative]
     gpus = evidence.key.gpus
+    if missed_otherwise(evidence, capacity):
+        return None
     at = [n for n in levels if capacity.first_fail is not None and -(-n.streams // gpus) == capacity.first_fail]
     near = at or [n for n in levels if carried(n.streams, gpus) == capacity.last_pass]
     used = {c: [v / c.limit for level in near if (v := measures_of(level)[c.name]) is not None] for c in conditions}
     return max((c for c in conditions if used[c]), key=lambda c: max(used[c]), default=None)
+
+
+def missed_otherwise(evidence: Evidence, capacity: Capacity) -> str:
+    """What was missed at the first fail, where that was no latency; empty where it was, or nothing says what it was."""
+    if capacity.first_fail is None:
+        return ""
+    first = first_failed(evidence).streams
+    failed = [level for level in evidence.counted if level.passed is False and level.streams == first]
+    found = [finding for level in failed for finding in findings_of(level) if speaks_against(finding)]
+    if not found or any(_is_latency(finding) for finding in found):
+        return ""
+    return " and ".join(dict.fromkeys(map(_about, found)))
+
+
+def _is_latency(finding: AnyFinding) -> bool:
+    if isinstance(finding, Missed):
+        return MEASURES[finding.measure].unit == "seconds"
+    return isinstance(finding, StoppedEarly) and finding.behind_seconds is not None
+
+
+def _about(finding: AnyFinding) -> str:
+    match finding:
+        case Missed():
+            return MEASURES[finding.measure].title
+        case WordErrors():
+            return MEASURES["wer"].title
+        case TextMissing():
+            return MEASURES["missing"].title
+    return "streams let in and kept"
 
 
 def latency_resource(evidence: Evidence, capacity: Capacity) -> Resource:
@@ -51,9 +84,12 @@ def latency_resource(evidence: Evidence, capacity: Capacity) -> Resource:
     points = _points(evidence.counted, name, gpus)
     valid = _points(evidence.valid, name, gpus)
     law = fit_latency(*_columns(valid), PACED) if len({n for n, _ in valid}) >= 3 else None
+    otherwise = missed_otherwise(evidence, capacity)
+    about = otherwise if condition is None else condition.title
     return Resource(
         kind=LATENCY,
-        law="last pass, first fail" if condition is None else f"{condition.title}: last pass, first fail",
+        name="objective" if otherwise else "",
+        law=f"{about}: last pass, first fail" if about else "last pass, first fail",
         unit="s",
         cap=None if condition is None else condition.limit,
         cap_text="as the objective says" if condition is None else f"{condition.limit:g} s",

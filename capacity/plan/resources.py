@@ -97,7 +97,7 @@ def resource(evidence: Evidence, caps: Caps, rule: Rule) -> Resource:
             evidence=told,
         )
     row = msgspec.structs.replace(_unfitted(rule, points + polled, len(valid), cap), evidence=told, fix=rule.fix)
-    return believed(row, line, usable, gpus)
+    return believed(row, line, usable, gpus, evidence.slots)
 
 
 def bends(points: Sequence[tuple[float, float]]) -> bool:
@@ -125,8 +125,8 @@ def _unfitted(rule: Rule, points: list[tuple[float, float]], valid: int, cap: fl
     if not points:
         law, evidence = "not measured", ""
     else:
-        load, most = max(points, key=lambda point: point[1])
-        law = f"≤ {figure(most, rule.unit)} up to {load:g}; no law"
+        most = max(value for _, value in points)
+        law = f"≤ {figure(most, rule.unit)} up to {max(load for load, _ in points):g}; no law"
         evidence = f"{valid} of {LEAST_LEVELS} valid levels"
     return Resource(
         kind=rule.kind,

@@ -69,9 +69,10 @@ def headline(plan: Plan) -> list[str]:
         f"Why: {plan.reason}. {_sentence(plan.cut)}".rstrip(),
         f"Objective: {readable(plan.objective)}.",
     ]
-    runner_up = plan.next_to_bind
-    if runner_up is not None and runner_up.limit is not None:
-        lines.append(f"Next to bind: {runner_up.name}, at {limit_text(runner_up)}.")
+    after = plan.next_to_bind
+    if after is not None and after.limit is not None:
+        what = "May bind first" if open_ended(plan) else "Next to bind"
+        lines.append(f"{what}: {after.name}, at {limit_text(after)}.")
     lines += [f"Sure? {plan.sure}.", f"To be surer: {plan.next_test}."]
     return lines
 
@@ -115,7 +116,7 @@ def _resources(plan: Plan, *, narrow: bool) -> Table:
     for resource in plan.resources:
         if not resource.points and resource.limit is None:
             continue
-        binds = "◀" if resource is plan.binds else ""
+        binds = "◀" if resource is plan.binds and not open_ended(plan) else ""
         fix = f"  fix: {resource.fix}" if resource in _fixed(plan) and not narrow else ""
         table.add_row(
             resource.name, resource.law, resource.cap_text, limit_text(resource), binds, resource.evidence + fix

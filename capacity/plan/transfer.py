@@ -99,7 +99,8 @@ def _plan(
     low, high = first.low or 0.0, min(row.high for row in rows if row.high is not None)
     safe = None if bounded else max(int(low), 1)
     capacity = Capacity(
-        last_pass=None, first_fail=None, estimate=None if bounded else first.limit, low=None if bounded else low,
+        last_pass=None, first_fail=None, estimate=None if bounded else min(first.limit or high, high),
+        low=None if bounded else low,
         high=high, status="upper_bound" if bounded else "identified",
         reason=f"{first.name} allows {limit_text(first)} connections",
     )  # fmt: skip

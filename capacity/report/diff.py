@@ -1,5 +1,7 @@
 """What changed between two stored plans, and why: their keys, their evidence, their limits."""
 
+import math
+
 import msgspec
 
 from whisper_ops.history import PlanRecord
@@ -90,4 +92,4 @@ def _kinds(plan: Plan) -> dict[str, str]:
 
 def _limit(plan: Plan, kind: str) -> int | None:
     found = next((resource for resource in plan.resources if _kind(resource) == kind), None)
-    return None if found is None or found.limit is None else round(found.limit)
+    return None if found is None or found.limit is None else math.floor(found.limit + 1e-9)

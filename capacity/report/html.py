@@ -9,7 +9,7 @@ from capacity.plan.terminal import headline, level_title, limit_title
 from capacity.plan.words import against
 from capacity.report.picture import picture
 from whisper_ops.plan_document import Plan, Resource
-from whisper_ops.plan_words import limit_text, result
+from whisper_ops.plan_words import limit_text, open_ended, result
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --dim: #667; --line: #c9ced6; --paper: #fff; --law: #1f6feb;
@@ -71,7 +71,7 @@ def _law(resource: Resource) -> str:
 
 def _resources(plan: Plan) -> str:
     rows = "".join(
-        f"<tr{' class=binds' if resource is plan.binds else ''}>"
+        f"<tr{' class=binds' if resource is plan.binds and not open_ended(plan) else ''}>"
         + _cells(resource.name, resource.law, resource.cap_text)
         + f'<td class="number">{escape(limit_text(resource))}</td>'
         + _cells(resource.evidence)

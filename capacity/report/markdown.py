@@ -9,7 +9,7 @@ from capacity.plan.terminal import headline, level_title, limit_title
 from capacity.plan.words import against
 from whisper_ops.outside import one_line
 from whisper_ops.plan_document import Plan
-from whisper_ops.plan_words import limit_text, result
+from whisper_ops.plan_words import limit_text, open_ended, result
 
 _MARKS = re.compile(r"[\\<\[\]]")
 """What begins a tag, a link or a picture. Stars, bars and backticks are our own, and harmless without these."""
@@ -64,7 +64,7 @@ def _cell(words: str) -> str:
 def _resources(plan: Plan) -> str:
     rows = [
         (
-            f"**{resource.name}**" if resource is plan.binds else resource.name,
+            f"**{resource.name}**" if resource is plan.binds and not open_ended(plan) else resource.name,
             resource.law,
             resource.cap_text,
             limit_text(resource),

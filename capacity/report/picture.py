@@ -4,6 +4,7 @@ import math
 from html import escape
 
 from whisper_ops.plan_document import Resource
+from whisper_ops.plan_words import limit_text
 
 WIDTH, HEIGHT = 520.0, 220.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 12.0, 14.0, 34.0
@@ -98,5 +99,5 @@ def _ticks(most: float) -> list[float]:
 
 
 def _words(resource: Resource) -> str:
-    limit = "no limit known" if resource.limit is None else f"limit {resource.limit:.0f} connections a GPU"
+    limit = "no limit known" if resource.limit is None else f"limit {limit_text(resource)} connections a GPU"
     return f"{resource.name}: {resource.law}; cap {resource.cap_text}; {limit}"

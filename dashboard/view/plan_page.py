@@ -21,7 +21,7 @@ from whisper_ops.plan_document import (
     Plan,
     Resource,
 )
-from whisper_ops.plan_words import limit_text, open_ended, result, sure
+from whisper_ops.plan_words import in_line, limit_text, open_ended, result, sure
 from whisper_ops.snapshot import GpuFigures, HostFigures
 
 _SERVERS = (
@@ -96,9 +96,8 @@ def _answer(world: World, server: ServerView, width: int) -> list[Line]:
                  f"{f.duration(world.now - plan.created_at)} ago", width, " ", "dim"),
         *wrapped(f"Why: {plan.reason.rstrip('.')}.", width, " "),
     ]  # fmt: skip
-    if plan.binding_resource:
-        after = f"; after that {plan.runner_up}" if plan.runner_up else ""
-        lines += wrapped(f"Breaks first: {plan.binding_resource}{after}.", width, " ")
+    if first := in_line(plan):
+        lines += wrapped(first, width, " ")
     for label, text in (("Sure?", sure(plan, world.now)), ("To be surer:", plan.next_test)):
         lines += wrapped(f"{label} {text}", width, " ", "dim") if text else []
     if plan.levels:
@@ -118,7 +117,7 @@ def _resources(server: ServerView, width: int) -> list[Line]:
 
 
 def _resource_row(resource: Resource, server: ServerView, plan: Plan, columns: Sequence[Column]) -> Line:
-    binds = resource is plan.binds
+    binds = resource is plan.binds and not open_ended(plan)
     load = most(float(gpu.streams_active) for gpu in _gpus(server) if gpu.streams_active is not None)
     expected = None if load is None else resource.expected(load)
     cells: dict[str, Cell] = {

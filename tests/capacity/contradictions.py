@@ -11,8 +11,10 @@ from rich.console import Console
 from capacity.plan.believed import FILLS_UP
 from capacity.plan.terminal import headline, show
 from whisper_ops.formatting import age
+from whisper_ops.objective import MEASURES
+from whisper_ops.objective.findings import Missed
 from whisper_ops.plan_document import LATENCY, POLLED_LAG, PORTS, Plan, Resource
-from whisper_ops.plan_words import connections, limit_text, open_ended, sure
+from whisper_ops.plan_words import connections, in_line, limit_text, open_ended, sure
 
 _LINE = re.compile(r"^(-?[\d.,]+(?:e[+-]?\d+)?) ?(GB|%|s)? ([+−]) ([\d.,]+(?:e[+-]?\d+)?) ?(GB|%|s)? a connection$")
 
@@ -67,6 +69,7 @@ def _interval(plan: Plan) -> Iterator[str]:
 
 def _binding(plan: Plan) -> Iterator[str]:
     binds, after = plan.binds, plan.next_to_bind
+    yield from _what_was_missed(plan)
     if plan.binding_kind and binds is None:
         yield f"{plan.binding_resource} binds and has no row"
     unknown = plan.transferred_from is not None  # and not impossible
@@ -82,9 +85,19 @@ def _binding(plan: Plan) -> Iterator[str]:
         yield f"{after.name} is next to bind, and binds already"
     if after.limit is not None and plan.safe_limit is not None and math.floor(after.limit + 1e-9) < plan.safe_limit:
         yield f"{after.name} is next, at {after.limit:.1f}, before the {plan.safe_limit} that are safe"
-    said = next((line for line in headline(plan) if line.startswith("Next to bind")), "")
+    said = next((line for line in headline(plan) if line.startswith(("Next to bind", "May bind first"))), "")
     if said and limit_text(after) not in said:
         yield f"{said!r} is not the {limit_text(after)} of its row"
+
+
+def _what_was_missed(plan: Plan) -> Iterator[str]:
+    first = next((seen for seen in plan.levels if seen.passes < seen.repeats), None)
+    missed = [f for f in (first.findings if first and first.repeats == 1 else ()) if isinstance(f, Missed)]
+    times = [f for f in missed if MEASURES[f.measure].unit == "seconds"]
+    if missed and not times and "latency" in (plan.binding_resource or ""):
+        yield f"{plan.binding_resource} binds, and {missed[0]} at the first fail"
+    if open_ended(plan) and in_line(plan).startswith("Breaks"):
+        yield f"{in_line(plan)!r}, and the limit was not reached"
 
 
 def _tiers(plan: Plan) -> Iterator[str]:

@@ -10,10 +10,21 @@ from capacity.plan.key import key_of
 from capacity.plan.polls import Polled, Reading
 from tests.capacity.plan_history import level, sweep
 from whisper_ops.history import LevelRecord
-from whisper_ops.objective.findings import AnyFinding, Missed, NotLive, TooShort, encode, sentences
+from whisper_ops.objective import DEFAULT, Objective, parse
+from whisper_ops.objective.findings import AnyFinding, NotLive, TooShort, encode, sentences
+from whisper_ops.objective.judgement import Baseline, rejudged
 from whisper_ops.snapshot import HostFigures
 
 GB = 1e9
+OBJECTIVES = (
+    DEFAULT,
+    DEFAULT,
+    "stable_p95<=2s",
+    "errors<=1%, stable_p95<=2s",
+    "wer<=+1.5",
+    "first_p95<=500ms",
+    "lag_p95<=1s",
+)
 
 
 class Grows(msgspec.Struct, frozen=True):
@@ -40,6 +51,7 @@ class Server(msgspec.Struct, frozen=True):
     figures: dict[str, Grows]
     noise: float
     memory_bytes: float
+    objective: Objective
     descriptors: int
 
 
@@ -62,6 +74,7 @@ def server(dice: random.Random) -> Server:
         max_batch=dice.choice([1, 1, 16]),
         noise=noise,
         memory_bytes=total,
+        objective=parse(dice.choice(OBJECTIVES)),
         descriptors=soft,
         figures={
             "host_cpu_ratio": of(idle, share * dice.choice([0.001, 0.2, 1.0]), 1.0, 1.0),
@@ -87,19 +100,21 @@ def measured(truth: Server, streams: int, dice: random.Random, started_at: float
     long = dice.random() < 0.7
     audit = "valid" if long else "provisional"
     found: list[AnyFinding] = [] if long else [TooShort(20.0, 60.0)]
-    passed: bool | None = lag <= 2.0
-    if not passed:
-        found.insert(0, Missed("stable_p95", at_most=True, limit=2.0, written="stable_p95<=2s", value=lag))
+    failed = round(streams * dice.choice([0.0, 0.0, 0.0, 0.3]) * (load > truth.knee / 2))
+    wer = dice.choice([0.02, 0.03]) + (0.2 if load > truth.knee * dice.choice([0.7, 9.0]) else 0.0)
+    passed: bool | None = None
     if dice.random() < 0.06:
         audit, found = "invalid", [NotLive(streams * 0.6, streams)]
         passed = dice.choice([None, False])
     left_out = {name for name in truth.figures if dice.random() < 0.1}
     read = {name: grows.read(load, dice) for name, grows in truth.figures.items() if name not in left_out}
-    return level(
-        streams, passed, audit=audit, stable_p95_seconds=lag, first_p95_seconds=lag / 2.5, started_at=started_at,
+    made = level(
+        streams, passed, connected=streams, failed=failed, wer_ratio=wer, server_lag_p95_seconds=lag * 0.8,
+        audit=audit, stable_p95_seconds=lag, first_p95_seconds=lag / 2.5, started_at=started_at,
         duration_seconds=60.0 if long else 20.0, findings=encode(tuple(found)), reason=sentences(tuple(found)),
         streams_per_gpu=float(round(load + 0.49)), **read,
     )  # fmt: skip
+    return made if audit == "invalid" else rejudged(made, truth.objective, {}, Baseline({"wer": 0.02}))
 
 
 def levels(truth: Server, dice: random.Random) -> tuple[LevelRecord, ...]:
@@ -135,7 +150,7 @@ def history(seed: int) -> tuple[Evidence, Caps]:
     truth = server(dice)
     kind = dice.choice(["levels", "levels", "levels", "both", "polls"])
     slots = dice.choice([None, None, max(1, round(truth.knee * truth.gpus))])
-    key = key_of(sweep(gpus=truth.gpus, max_batch=truth.max_batch))
+    key = key_of(sweep(gpus=truth.gpus, max_batch=truth.max_batch, objective=truth.objective.canonical))
     evidence = Evidence(
         key=key,
         levels=() if kind == "polls" else levels(truth, dice),

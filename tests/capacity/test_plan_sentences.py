@@ -12,6 +12,8 @@ from capacity.plan.terminal import headline, show
 from tests.capacity.contradictions import contradictions
 from tests.capacity.plan_history import level, sweep, written
 from whisper_ops.history import History, LevelRecord
+from whisper_ops.objective import parse
+from whisper_ops.objective.judgement import Baseline, rejudged
 from whisper_ops.plan_document import (
     GPU_MEMORY,
     HOST_CPU,
@@ -202,3 +204,15 @@ def test_a_provisional_plan_says_what_would_make_it_firm(
     assert made.provisional
     assert made.next_test.startswith("`whisper-ops sweep http://asr-1:8000 ")
     assert command in made.next_test
+
+
+def test_what_ends_it_is_what_was_missed(tmp_path: Path) -> None:
+    """It called "latency objective" what had missed errors or words."""
+    judged = []
+    for n in (4, 8, 16):
+        one = level(n, None, stable_p95_seconds=0.4, connected=n, failed=4 if n == 16 else 0, wer_ratio=0.02)
+        judged.append(rejudged(one, parse("errors<=1%, stable_p95<=2s"), {}, Baseline({"wer": 0.02})))
+    made = plan(tmp_path, judged, objective=parse("errors<=1%, stable_p95<=2s").canonical)
+    assert (made.binding_kind, made.binding_resource) == (LATENCY, "objective")
+    assert row(made, LATENCY).law == "errors: last pass, first fail"
+    assert "errors 25 % > 1 % at 16 (first fail)" in made.reason

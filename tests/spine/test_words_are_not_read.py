@@ -39,7 +39,6 @@ KEEP = {"lower", "upper", "casefold", "strip", "rstrip", "lstrip", "title", "cap
 ALLOWED = {
     ("whisper_ops/addresses.py", "in"): "what Python says of an address, which has no kinds",
     ("server/front/tls.py", "=="): "OpenSSL's own code of a reason",
-    ("server/front/connect.py", "in"): "a header of a proxy",
     ("capacity/hosts/profile.py", "in"): "a file of the user's, read as TOML",
     ("dashboard/happenings.py", "=="): "whether two GPUs have the same trouble",
     ("dashboard/view/fleet_rows.py", "=="): "the same",
@@ -50,7 +49,8 @@ ALLOWED = {
 class Reader(ast.NodeVisitor):
     """Finds where words are read in one module."""
 
-    def __init__(self, tree: ast.AST) -> None:
+    def __init__(self, tree: ast.AST, theirs: frozenset[str]) -> None:
+        self.variables = VARIABLES - theirs
         self.makers = {
             alias.asname or alias.name
             for node in ast.walk(tree)
@@ -67,7 +67,7 @@ class Reader(ast.NodeVisitor):
             case ast.Attribute(attr=attr, value=value):
                 return attr in FIELDS or (attr == "name" and isinstance(value, ast.Name) and value.id in NAMES)
             case ast.Name(id=name):
-                return name in VARIABLES or any(name in names for names in self.local)
+                return name in self.variables or any(name in names for names in self.local)
             case ast.Call(func=ast.Name(id=name), args=arguments):
                 made = name == "str" and any(_is_finding(one) or self.words(one) for one in arguments)
                 return made or name in self.makers
@@ -143,9 +143,10 @@ def _constants(node: ast.AST) -> bool:
     return isinstance(node, ast.Tuple | ast.List | ast.Set) and any(map(_constants, node.elts))
 
 
-def reads(source: str) -> list[tuple[int, str]]:
+def reads(source: str, theirs: frozenset[str] = frozenset()) -> list[tuple[int, str]]:
+    """Lines that read words; `theirs`: variables that hold what others said, in this module."""
     tree = ast.parse(source)
-    reader = Reader(tree)
+    reader = Reader(tree, theirs)
     reader.visit(tree)
     return reader.found
 
@@ -160,7 +161,8 @@ def test_no_module_that_does_not_make_words_reads_them() -> None:
     for path in modules():
         name = str(path.relative_to(ROOT))
         if name not in RENDERERS.values():
-            here = reads(path.read_text("utf-8"))
+            # To a server what is said is what a client says, in the words of a protocol.
+            here = reads(path.read_text("utf-8"), frozenset({"said"} if name.startswith("server/") else ()))
             found += [f"{name}:{line} ({how})" for line, how in here if (name, how) not in ALLOWED]
     assert found == []
 
