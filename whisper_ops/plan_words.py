@@ -16,11 +16,18 @@ def open_ended(plan: Plan) -> bool:
     return plan.capacity.last_pass is None or plan.safe_limit is None or plan.safe_limit >= plan.capacity.last_pass
 
 
+def may_bind(plan: Plan) -> Resource | None:
+    """What laws say will run out first, where the limit was not reached: no level missed anything yet."""
+    first = plan.binds
+    return first if first is not None and first.status != "lower_bound" else plan.next_to_bind
+
+
 def in_line(plan: Plan) -> str:
     """What runs out first and what after that, in a sentence; empty where nothing is known to."""
     first, after = plan.binds, plan.next_to_bind
     if open_ended(plan):
-        return "" if after is None else f"May bind first: {after.name}, at {limit_text(after)}."
+        may = may_bind(plan)
+        return "" if may is None else f"May bind first: {may.name}, at {limit_text(may)}."
     if first is None:
         return f"Breaks first: {plan.binding_resource}." if plan.binding_resource else ""
     if after is None or after.limit is None:

@@ -187,7 +187,7 @@ def _tiers(capacity: Capacity, safe: int, resources: tuple[Resource, ...], prove
     first = min(full, key=lambda name: full[name], default="")
     if capacity.last_pass is None:
         upper = None if capacity.high is None else max(int(capacity.high), safe)
-        return tiers(safe, upper, resources, "the lower end of the interval", "the upper end of the interval")
+        return tiers(safe, upper, resources, "the most that was ever polled", "the upper end of the interval")
     fail = capacity.first_fail
     if first and full[first] < (capacity.last_pass if fail is None else fail):
         return tiers(safe, max(full[first], safe), resources, above=f"where {first} is full", proven=proven)

@@ -5,9 +5,11 @@ round of all streams, N · T(m) / m. That is the lag it will have, and the load 
 limit. Where the host is slow this is optimistic, by up to four times in published data, so other laws may bind before.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
-from capacity.laws.line import fit_line
+from capacity.laws.line import Line, fit_line
 from capacity.plan.evidence import Evidence
 from whisper_ops.plan_document import STEP_TIME, Resource
 
@@ -23,7 +25,7 @@ def step_resource(evidence: Evidence, bound: float | None) -> Resource | None:
     points = _points(evidence)
     if most is None or most < 2 or not points:
         return None
-    line = fit_line([fill for fill, _ in points], [step for _, step in points])
+    line = _law(points)
     full = max(fill for fill, _ in points)
     base = Resource(
         kind=STEP_TIME,
@@ -44,6 +46,16 @@ def step_resource(evidence: Evidence, bound: float | None) -> Resource | None:
         return base
     # A stream also waits for half of the step that its round ends with.
     return _limited(base, (bound - step / 2) * most / step, min(line.spread(most) / step, 0.9))
+
+
+def _law(points: Sequence[tuple[float, float]]) -> Line | None:
+    """A step's time by its rows; a step without rows takes no less than nothing, whatever a line through them says."""
+    fills, steps = zip(*points, strict=True)
+    line = fit_line(fills, steps)
+    if line is None or line.base >= 0:
+        return line
+    slope = sum(fill * step for fill, step in points) / sum(fill * fill for fill in fills)
+    return msgspec.structs.replace(line, base=0.0, slope=slope)
 
 
 def batching(evidence: Evidence) -> bool:

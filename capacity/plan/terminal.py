@@ -12,7 +12,7 @@ from whisper_ops.formatting import counted
 from whisper_ops.objective import readable
 from whisper_ops.objective.findings import OtherLoad
 from whisper_ops.plan_document import LevelSeen, Plan, Resource
-from whisper_ops.plan_words import connections, limit_text, open_ended, result
+from whisper_ops.plan_words import connections, limit_text, may_bind, open_ended, result
 
 _WIDE = 120
 """Columns from which a line of configuration fits beside the row that it raises."""
@@ -69,9 +69,8 @@ def headline(plan: Plan) -> list[str]:
         f"Why: {plan.reason}. {_sentence(plan.cut)}".rstrip(),
         f"Objective: {readable(plan.objective)}.",
     ]
-    after = plan.next_to_bind
+    what, after = ("May bind first", may_bind(plan)) if open_ended(plan) else ("Next to bind", plan.next_to_bind)
     if after is not None and after.limit is not None:
-        what = "May bind first" if open_ended(plan) else "Next to bind"
         lines.append(f"{what}: {after.name}, at {limit_text(after)}.")
     lines += [f"Sure? {plan.sure}.", f"To be surer: {plan.next_test}."]
     return lines

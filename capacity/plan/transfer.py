@@ -182,4 +182,4 @@ def _next_test(evidence: Evidence, highest: int) -> str:
     tried = [seen.streams for seen in levels_seen(evidence) if seen.repeats][-1:] or [highest * gpus]
     most = max(min(highest * gpus, 2 * tried[0]), 4)
     loads = ",".join(str(load) for load in sorted({max(1, round(most * share)) for share in (0.125, 0.25, 0.5, 1.0)}))
-    return f"whisper-ops sweep URL --levels {loads} on the new GPU, a minute each"
+    return f"`whisper-ops sweep URL --levels {loads}` on the new GPU, a minute each"

@@ -13,7 +13,7 @@ from capacity.plan.terminal import headline, show
 from whisper_ops.formatting import age
 from whisper_ops.objective import MEASURES
 from whisper_ops.objective.findings import Missed
-from whisper_ops.plan_document import LATENCY, POLLED_LAG, PORTS, Plan, Resource
+from whisper_ops.plan_document import LATENCY, POLLED_LAG, PORTS, STEP_TIME, Plan, Resource
 from whisper_ops.plan_words import connections, in_line, limit_text, open_ended, sure
 
 _LINE = re.compile(r"^(-?[\d.,]+(?:e[+-]?\d+)?) ?(GB|%|s)? ([+−]) ([\d.,]+(?:e[+-]?\d+)?) ?(GB|%|s)? a connection$")
@@ -85,9 +85,25 @@ def _binding(plan: Plan) -> Iterator[str]:
         yield f"{after.name} is next to bind, and binds already"
     if after.limit is not None and plan.safe_limit is not None and math.floor(after.limit + 1e-9) < plan.safe_limit:
         yield f"{after.name} is next, at {after.limit:.1f}, before the {plan.safe_limit} that are safe"
+    yield from _next_in_line(plan, after)
+
+
+def _next_in_line(plan: Plan, after: Resource) -> Iterator[str]:
     said = next((line for line in headline(plan) if line.startswith(("Next to bind", "May bind first"))), "")
-    if said and limit_text(after) not in said:
+    if said.startswith("May"):
+        rows = [row for row in plan.resources if row.limit and row.status == "identified" and row.kind != PORTS]
+        sooner = [row for row in rows if (row.low or row.limit or 0) < (after.low or after.limit or 0) - 1e-9]
+        if limit_text(after) not in said and not any(limit_text(row) in said for row in sooner):
+            yield f"{said!r} is of no row that ends first"
+        if sooner and limit_text(after) in said and not _agree(sooner[0], after):
+            yield f"{said!r}, and {sooner[0].name} ends at {limit_text(sooner[0])}"
+    elif said and limit_text(after) not in said:
         yield f"{said!r} is not the {limit_text(after)} of its row"
+
+
+def _agree(one: Resource, other: Resource) -> bool:
+    """Whether they are the lag and the batch law of one limit, of which the surer one is shown."""
+    return {one.kind, other.kind} <= {POLLED_LAG, STEP_TIME}
 
 
 def _what_was_missed(plan: Plan) -> Iterator[str]:
@@ -157,6 +173,8 @@ def _resource(plan: Plan, row: Resource) -> Iterator[str]:
         denied = row.kind in FILLS_UP
         if plan.levels and last is not None and not denied and math.floor(row.high or row.limit) < last:
             yield f"it allows {limit_text(row)}, and {last} passed"
+    if row.law.startswith(("-", "−")):
+        yield f"{row.law} is less than nothing with nothing connected"
     yield from _curve(row)
 
 

@@ -216,3 +216,13 @@ def test_what_ends_it_is_what_was_missed(tmp_path: Path) -> None:
     assert (made.binding_kind, made.binding_resource) == (LATENCY, "objective")
     assert row(made, LATENCY).law == "errors: last pass, first fail"
     assert "errors 25 % > 1 % at 16 (first fail)" in made.reason
+
+
+def test_a_step_without_rows_takes_no_less_than_nothing(tmp_path: Path) -> None:
+    rows = {n: n / 4 + 1.64 * (n / 4 - 1) ** 0.5 for n in (4, 8, 16, 24, 40)}
+    levels = [
+        level(n, n < 40, server_batch_fill=n / 4, server_compute_p95_seconds=0.03 * (long - 0.9))
+        for n, long in rows.items()
+    ]
+    step = row(plan(tmp_path, levels), STEP_TIME)
+    assert re.match(r"^0\.0 \+ \d\d\.\d\d ms a row, batches of 16", step.law), step.law
