@@ -125,7 +125,7 @@ class DashApp(App[None]):
         self._stop_on_signal()
         if isinstance(self.present, Live):
             # A task a server, in a group of the fleet's own: replicas come and go, and none waits for another.
-            self.run_worker(self.present.fleet.run(self.present.take), group="polling", exclusive=True)
+            self.run_worker(self.present.run(), group="polling", exclusive=True)
         self.set_interval(REPAINT_SECONDS, self.draw)
         self.set_interval(_REFRESH_SECONDS, self.refresh_feed)
         self.refresh_feed()

@@ -9,11 +9,11 @@ from typing import Protocol
 import msgspec
 import psutil
 
-from dashboard.alerts import AlertBook, Rule
+from dashboard.alerts import Rule
 from dashboard.alerts.family import highest
 from dashboard.charting import ChartSource, HistoryCharts, NoCharts
-from dashboard.happenings import Happenings, left
 from dashboard.memory import Memory, alert_view
+from dashboard.monitor import Monitor
 from dashboard.poller import Fleet
 from dashboard.view.world import AlertView, Board, SelfView, World, standing_first
 from dashboard.writer import WRITER_STOPPED, HistoryWriter
@@ -22,7 +22,6 @@ from whisper_ops.snapshot import Snapshot
 
 _POLLS_REMEMBERED = 600
 _EVENTS_REMEMBERED = 200
-_KEEP_ALERTS_SECONDS = 60.0
 
 
 class Feed(Protocol):
@@ -59,44 +58,46 @@ class Live:
         clock: Callable[[], float] | None = None,
     ) -> None:
         """`clock` measures how long things last, as `AlertBook` has it; without one the polls' own time does."""
-        self.fleet = fleet
+        self.monitor = Monitor(fleet, writer, history, rules, clock=clock)
         self.charts: ChartSource = NoCharts("there is no history") if history is None else HistoryCharts(history)
         self._memory = None if history is None else Memory(history)
         self.board = Board(fleet.pollers)
         self.interval = fleet.interval
-        self._writer = writer
-        self.rules = tuple(rules)
-        self._book = AlertBook(self.rules, clock)
-        if self._memory is not None:
-            self._book.resume(self._memory.left_standing(time.time()))
-        self._happenings = Happenings(clock)
         self._events: deque[EventRecord] = deque(maxlen=_EVENTS_REMEMBERED)
         """Those that this dashboard saw, newest first."""
         self._over: tuple[AlertView, ...] = ()
         """Alerts of the time before this dashboard, from the history."""
-        self._kept_at = time.monotonic()
         self._failed_at: float | None = None
         self._noted: tuple[EventRecord, ...] = ()
         self._polls: deque[float] = deque(maxlen=_POLLS_REMEMBERED)
         self._cost = Cost()
 
+    @property
+    def fleet(self) -> Fleet:
+        """Who is polled."""
+        return self.monitor.fleet
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """What the polls are held against."""
+        return self.monitor.rules
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        await self.fleet.run(self.take, self.forget)
+
     def take(self, snapshot: Snapshot) -> None:
         """Take a poll; never blocks."""
         poller = self.fleet.pollers.get(snapshot.server)
         self.board.feed(snapshot, poller.next_try_at if poller else None)
-        changes, events = self._book.feed(snapshot), self._happenings.feed(snapshot)
-        # What was odd about an answer is said once, like everything that happened.
-        for remark in poller.source.remarks.take_new() if poller else ():
-            events.append(EventRecord(at=snapshot.at, server=snapshot.server, kind="remark", detail=remark))
-        self._events.extendleft(events)
-        if self._writer is not None:
-            self._writer.put(snapshot)
-            for change in changes:
-                self._writer.put(change.alert.record())
-            for event in events:
-                self._writer.put(event)
+        self._events.extendleft(self.monitor.take(snapshot).events)
         if snapshot.poll_seconds is not None:
             self._polls.append(snapshot.poll_seconds)
+
+    def forget(self, server: str) -> None:
+        """A server is polled no more."""
+        self.board.forget(server)
+        self._events.extendleft(self.monitor.forget(server).events)
 
     def set_interval(self, seconds: float) -> None:
         """Poll every so many seconds from the next poll on."""
@@ -106,8 +107,6 @@ class Live:
 
     def refresh(self) -> bool:
         """Plans, events and alerts, as the history holds them now."""
-        if time.monotonic() - self._kept_at >= _KEEP_ALERTS_SECONDS:
-            self.keep_alerts()
         read = None if self._memory is None else self._memory.read(time.time())
         if read is not None:
             self.board.plans, self._noted = read.plans, read.events
@@ -117,6 +116,7 @@ class Live:
 
     def close(self) -> None:
         """Let go of the history that is read; its writer belongs to the caller."""
+        self.monitor.end()
         if self._memory is not None:
             self._memory.close()
         if isinstance(self.charts, HistoryCharts):
@@ -124,48 +124,32 @@ class Live:
 
     def world(self) -> World:
         """The world now."""
-        for server in self.fleet.take_gone():
-            self._forget(server)
         cost = SelfView(self._cost.cpu_ratio(), self._poll_p95(), self._cost.memory_bytes())
         self.board.alerts, self.board.events = self._alerts(), self._known_events()
         world = self.board.world(time.time(), interval=self.interval, itself=cost)
-        recording = "nothing is recorded" if self._writer is None else f"recording to {self._writer.path}"
-        trouble = None if self._writer is None else self._writer.note
+        writer = self.monitor.writer
+        recording = "nothing is recorded" if writer is None else f"recording to {writer.path}"
+        trouble = None if writer is None else writer.note
         return msgspec.structs.replace(world, recording=recording, trouble=trouble)
 
-    def _forget(self, server: str) -> None:
-        self.board.forget(server)
-        ended, event = self._book.forget(server), left(server)
-        self._events.appendleft(event)
-        if self._writer is not None:
-            for alert in ended:
-                self._writer.put(alert.record())
-            self._writer.put(event)
-
     def _alerts(self) -> tuple[AlertView, ...]:
-        own = [*self._writer_stopped(), *(alert_view(alert) for alert in (*self._book.active, *self._book.past))]
+        book = self.monitor.book
+        own = [*self._writer_stopped(), *(alert_view(alert) for alert in (*book.active, *book.past))]
         held = {(alert.server, alert.gpu_id, alert.rule, alert.since) for alert in own}
         before = [alert for alert in self._over if (alert.server, alert.gpu_id, alert.rule, alert.since) not in held]
         return standing_first(highest([*own, *before], self.rules))
 
     def _writer_stopped(self) -> list[AlertView]:
         """That nothing is recorded any more is an alert, which no history can hold."""
-        if self._writer is None or self._writer.failure is None:
+        sentence = None if self.monitor.writer is None else self.monitor.writer.failure
+        if sentence is None:
             return []
         self._failed_at = self._failed_at or time.time()
-        sentence = self._writer.failure
         return [
             AlertView(
                 server="this dashboard", rule=WRITER_STOPPED, severity="bad", since=self._failed_at, sentence=sentence
             )
         ]
-
-    def keep_alerts(self) -> None:
-        """Bring the rows of alerts that last up to date: their figures grow."""
-        self._kept_at = time.monotonic()
-        if self._writer is not None:
-            for alert in self._book.active:
-                self._writer.put(alert.record())
 
     def _known_events(self) -> tuple[EventRecord, ...]:
         """Those of the history, and on top those too new to have been read back."""

@@ -1,6 +1,5 @@
 """What happened between two polls: a silence, a restart, another version, another limit. Imports no textual."""
 
-import time
 from collections.abc import Callable, Iterator
 
 from dashboard.view import figures as f
@@ -35,9 +34,9 @@ class Happenings:
         return [*events, *_changes(before, snapshot)] if before is not None else events
 
 
-def left(server: str) -> EventRecord:
+def left(server: str, at: float) -> EventRecord:
     """A server found behind a name went: it answers no more, and the name leads to it no more."""
-    return EventRecord(at=time.time(), server=server, kind="gone", detail="its name leads to it no more")
+    return EventRecord(at=at, server=server, kind="gone", detail="its name leads to it no more")
 
 
 def _changes(before: Snapshot, after: Snapshot) -> Iterator[EventRecord]:

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable
 
-from dashboard.poller import Fleet
+from dashboard.alerts.words import ended
+from dashboard.monitor import News
 from whisper_ops.formatting import counted
 from whisper_ops.snapshot import Snapshot
 
@@ -13,34 +14,31 @@ Say = Callable[[str], None]
 class Narrator:
     """Says when a server fell silent and why, when it is back, and what was odd about its answers."""
 
-    def __init__(self, fleet: Fleet, say: Say) -> None:
-        self._fleet = fleet
+    def __init__(self, say: Say) -> None:
         self._say = say
         self._silent: dict[str, tuple[str, float, int]] = {}
         self._live: set[str] = set()
-        self.polls_total = 0
-        self.failures_total = 0
 
     @property
     def live(self) -> int:
         """How many servers answered their last poll."""
         return len(self._live)
 
-    def remarks(self, server: str) -> list[str]:
-        """What was odd about its answers and was not said yet; said now."""
-        poller = self._fleet.pollers.get(server)
-        new = poller.source.remarks.take_new() if poller else []
-        for remark in new:
-            self._say(remark)
-        return new
-
     def feed(self, snapshot: Snapshot) -> None:
         """Take a poll."""
-        self.polls_total += 1
         if snapshot.state == "live":
             self._answered(snapshot)
         else:
             self._failed(snapshot)
+
+    def tell(self, news: News) -> None:
+        """Say the remarks and the alerts among the news; silences and answers are said by `feed`, with more."""
+        for event in news.events:
+            if event.kind == "remark":
+                self._say(event.detail)
+        for change in news.changes:
+            words = change.alert.sentence if change.alert.until is None else ended(change.alert.record())
+            self._say(f"alert {change.kind}: {words}")
 
     def _answered(self, snapshot: Snapshot) -> None:
         name = snapshot.server
@@ -51,7 +49,6 @@ class Narrator:
             self._say(f"{name} answers again after {seconds:.0f} s; {counted(polls, 'poll')} failed")
 
     def _failed(self, snapshot: Snapshot) -> None:
-        self.failures_total += 1
         name, sentence = snapshot.server, snapshot.error or "no answer"
         self._live.discard(name)
         known = self._silent.get(name)
@@ -59,9 +56,3 @@ class Narrator:
         if known is None or known[0] != sentence:
             self._say(sentence if name in sentence else f"{name}: {sentence}")
         self._silent[name] = (sentence, since, polls)
-
-    def summary(self, began: float) -> str:
-        """All of it in one line, since `began` (monotonic seconds)."""
-        seconds = time.monotonic() - began
-        failed = f", {self.failures_total} of them failed" if self.failures_total else ""
-        return f"{counted(self.polls_total, 'poll')}{failed}, in {seconds:.0f} s"

@@ -12,6 +12,8 @@ from whisper_ops.snapshot_client.source import Source, SourceError
 
 Emit = Callable[[Snapshot], None]
 """Takes each snapshot as it arrives, on the event loop: it must not block."""
+Gone = Callable[[str], None]
+"""Takes the name of a server that is let go of: no name leads to it any more."""
 
 BACKOFF_SECONDS = (1.0, 2.0, 5.0, 10.0)
 _JITTER = 0.2
@@ -123,15 +125,11 @@ class Fleet:
         self._find_seconds = find_seconds
         self._found: dict[tuple[str, str], Poller] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._gone: list[str] = []
+        self._gone: Gone | None = None
 
-    def take_gone(self) -> list[str]:
-        """The servers that were let go of since this was asked last: no name leads to them any more."""
-        gone, self._gone = self._gone, []
-        return gone
-
-    async def run(self, emit: Emit) -> None:
+    async def run(self, emit: Emit, gone: Gone | None = None) -> None:
         """Poll all until cancelled, then close every source."""
+        self._gone = gone
         try:
             async with asyncio.TaskGroup() as group:
                 for poller in self.pollers.values():
@@ -185,8 +183,9 @@ class Fleet:
     async def _let_go(self, name: str, key: str) -> None:
         poller = self._found.pop((name, key))
         del self.pollers[poller.server]
-        self._gone.append(poller.server)
         task = self._tasks.pop(poller.server, None)
         if task is not None:
             task.cancel()
         await poller.close()
+        if self._gone is not None:
+            self._gone(poller.server)

@@ -6,22 +6,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dashboard.alerts import Alert, AlertBook, Change, load_rules
+from dashboard.alerts import Alert, Change, load_rules
 from dashboard.alerts.notify import Notifier
-from dashboard.alerts.words import ended
-from dashboard.happenings import Happenings, left
-from dashboard.memory import Memory
+from dashboard.monitor import Monitor, News
 from dashboard.narrator import Narrator
 from dashboard.settings import Watch
 from dashboard.systemd import Notify
 from dashboard.writer import WRITER_STOPPED, HistoryWriter
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.formatting import counted
-from whisper_ops.history import EventRecord
 from whisper_ops.snapshot import Snapshot
 
 COMMAND = "whisper-ops record"
-_KEEP_ALERTS_SECONDS = 60.0
 _LOOK_SECONDS = 0.5
 _LAST_WORDS_SECONDS = 5.0
 """How long the last alerts may take on their way out."""
@@ -38,24 +34,24 @@ class Recorder:
         *,
         webhook: str | None = None,
         on_alert: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._watch = watch
         self._path = history
         self._say = say
         self._fleet = watch.fleet()
-        self._narrator = Narrator(self._fleet, say)
-        self._book = AlertBook(load_rules(watch.alerts), time.monotonic)
+        self._clock = clock
+        self._rules = load_rules(watch.alerts)
+        self._narrator = Narrator(say)
         self._notifier = Notifier(
             say,
             webhook=webhook,
             command=on_alert,
             secrets=[server.token_env for server in watch.servers if server.token_env],
         )
-        self._happenings = Happenings(time.monotonic)
         self._notify = Notify()
         self._stop = asyncio.Event()
         self._signal: int | None = None
-        self._keep_at = 0.0
 
     async def run(self, duration: float | None) -> Exit:
         """Record. SIGTERM is a clean end, Ctrl-C an interruption; both commit what was polled.
@@ -66,12 +62,14 @@ class Recorder:
         with HistoryWriter(self._path, self._say, command=COMMAND, retention=self._watch.retention) as writer:
             if not writer.writing:
                 raise UserError(f"{writer.note or self._path}; stop that one first, or name another --history")
-            began = time.monotonic()
-            self._resume()
-            self._event(writer, "recorder_started", f"each {self._watch.poll.interval_seconds:g} s")
+            monitor = Monitor(self._fleet, writer, self._path, self._rules, clock=self._clock)
             self._catch_signals()
             self._say(self._what())
-            polling = asyncio.create_task(self._fleet.run(lambda snapshot: self._emit(writer, snapshot)))
+            polling = asyncio.create_task(
+                self._fleet.run(
+                    lambda snapshot: self._emit(monitor, snapshot), lambda server: self._tell(monitor.forget(server))
+                )
+            )
             helpers = [asyncio.create_task(task) for task in (self._beat(writer), self._notifier.run())]
             try:
                 await self._until_stopped(writer, polling, duration)
@@ -84,17 +82,14 @@ class Recorder:
                 for helper in helpers:
                     helper.cancel()
                 await asyncio.gather(*helpers, return_exceptions=True)
-                self._keep_alerts(writer)
-                self._event(writer, "recorder_stopped", self._narrator.summary(began))
-        self._say(
-            f"recorded {self._narrator.summary(began)}; {counted(writer.written_total, 'row')} of polls and events"
-        )
+                monitor.end()
+        self._say(f"recorded {monitor.summary()}; {counted(writer.written_total, 'row')} of polls and events")
         if writer.set_aside_total:
             self._say(f"{counted(writer.set_aside_total, 'row')} could not be stored, and set aside")
         if writer.unwritten:
             why = writer.note or f"{self._path} took no rows for too long"
             self._say(f"{counted(writer.unwritten, 'row is lost', 'rows are lost')}: {why}")
-        return self._exit() if writer.failure is None and not writer.unwritten else Exit.NO
+        return self._exit(monitor) if writer.failure is None and not writer.unwritten else Exit.NO
 
     def _tell_of_failure(self, writer: HistoryWriter) -> None:
         """A recorder that records nothing is an alert, which no history can hold; it ends, to be started again."""
@@ -108,39 +103,15 @@ class Recorder:
         self._notifier.put(Change("started", alert))
         self._say(f"alert started: {alert.sentence}")
 
-    def _resume(self) -> None:
-        """Alerts that stood when the last recorder ended, and still stand, keep the time at which they began."""
-        memory = Memory(self._path)
-        self._book.resume(memory.left_standing(time.time()))
-        memory.close()
-
-    def _emit(self, writer: HistoryWriter, snapshot: Snapshot) -> None:
-        writer.put(snapshot)
+    def _emit(self, monitor: Monitor, snapshot: Snapshot) -> None:
+        news = monitor.take(snapshot)
         self._narrator.feed(snapshot)
-        for event in self._happenings.feed(snapshot):
-            writer.put(event)
-        for remark in self._narrator.remarks(snapshot.server):
-            writer.put(EventRecord(at=snapshot.at, server=snapshot.server, kind="remark", detail=remark))
-        for change in self._book.feed(snapshot):
-            writer.put(change.alert.record())
+        self._tell(news)
+
+    def _tell(self, news: News) -> None:
+        self._narrator.tell(news)
+        for change in news.changes:
             self._notifier.put(change)
-            self._say(f"alert {change.kind}: {_told(change)}")
-        for server in self._fleet.take_gone():
-            self._forget(writer, server)
-        if time.monotonic() >= self._keep_at:
-            self._keep_at = time.monotonic() + _KEEP_ALERTS_SECONDS
-            self._keep_alerts(writer)
-
-    def _forget(self, writer: HistoryWriter, server: str) -> None:
-        for alert in self._book.forget(server):
-            writer.put(alert.record())
-            self._notifier.put(Change("ended", alert))
-        writer.put(left(server))
-
-    def _keep_alerts(self, writer: HistoryWriter) -> None:
-        """Bring the rows of alerts that last up to date: their least, mean and greatest value grow."""
-        for alert in self._book.active:
-            writer.put(alert.record())
 
     async def _until_stopped(
         self, writer: HistoryWriter, polling: "asyncio.Task[None]", duration: float | None
@@ -167,9 +138,6 @@ class Recorder:
         servers = self._watch.servers[0].label if count == 1 else counted(count, "server")
         return f"recording {servers} into {self._path}, each {self._watch.poll.interval_seconds:g} s"
 
-    def _event(self, writer: HistoryWriter, kind: str, detail: str) -> None:
-        writer.put(EventRecord(at=time.time(), kind=kind, detail=detail))
-
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -179,18 +147,14 @@ class Recorder:
         self._signal = number
         self._stop.set()
 
-    def _exit(self) -> Exit:
+    def _exit(self, monitor: Monitor) -> Exit:
         if self._signal == signal.SIGINT:
             return Exit.INTERRUPTED
-        polled = self._narrator.polls_total
-        return Exit.UNREACHABLE if polled and polled == self._narrator.failures_total else Exit.GOOD
+        polled = monitor.polls_total
+        return Exit.UNREACHABLE if polled and polled == monitor.failures_total else Exit.GOOD
 
 
 async def _failure_of(writer: HistoryWriter) -> None:
     """Wait until its thread ended by itself, which it never should."""
     while writer.alive:  # noqa: ASYNC110  # a thread that ends sets no event of the loop's
         await asyncio.sleep(_LOOK_SECONDS)
-
-
-def _told(change: Change) -> str:
-    return change.alert.sentence if change.alert.until is None else ended(change.alert.record())

@@ -130,7 +130,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
         watching = Live(Fleet([]), writer, None, RULES)
         for poll in night():
             watching.take(poll)
-        watching.keep_alerts()
+        watching.monitor.keep_alerts()
         assert writer.flush()
     return path
 
