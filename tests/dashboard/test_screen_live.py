@@ -147,27 +147,15 @@ def test_an_empty_world_has_its_pages(page: str) -> None:
     assert text.strip()
 
 
-class Leaving(Fleet):
-    """A fleet whose replica `one` goes when it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__([])
-        self.leaving = False
-
-    def take_gone(self) -> list[str]:
-        return ["one"] if self.leaving else []
-
-
 def test_a_replica_that_is_gone_for_good_leaves_the_screen_and_its_alerts_end(tmp_path: Path) -> None:
-    now, fleet = time.time() - 60, Leaving()
+    now = time.time() - 60
     with HistoryWriter(tmp_path / "history.db") as writer:
-        live = Live(fleet, writer, tmp_path / "history.db", [LATE])
+        live = Live(Fleet([]), writer, tmp_path / "history.db", [LATE])
         for step in range(6):
             poll(live, now + step, 2.0)
         assert live.world().alerts[0].until is None
-        fleet.leaving = True
+        live.forget("one")
         world = live.world()
-        fleet.leaving = False
         assert world.servers == ()
         assert world.alerts[0].until == now + 5
         assert "its name leads to it no more" in events_page(world, 120).text
