@@ -138,8 +138,8 @@ bench-server: $(VENV)/.dev ## the server's promises: streams at a latency, idle 
 bench-heard: $(VENV)/.multilingual ## what becomes of noise, music, breath and coughs, of short and quiet words, of five languages unnamed (25 minutes)
 	@$(BIN)/python -m tests.bench.bench_heard
 
-bench-start: $(VENV)/.dev ## how long --help takes
-	@$(BIN)/python tests/bench/bench_start.py
+bench-start: $(VENV)/.dev ## how long --help, plan and dash --once take, beside an older commit (BASE=80f52fc; 1 minute)
+	@$(BIN)/python -m tests.bench.bench_start
 
 # --- set-up -----------------------------------------------------------------------------------------
 

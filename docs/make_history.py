@@ -6,8 +6,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlite_utils import Database
-
 from whisper_ops.history.queries import QUERIES
 from whisper_ops.history.schema import ADDED, GPU_METRICS, HOST_METRICS, SERVER_METRICS, migrations
 
@@ -47,7 +45,7 @@ is `m_sum / m_n`. Hours are made of minutes, minutes of polls, again whenever a 
 def page() -> str:
     """docs/history.md."""
     connection = sqlite3.connect(":memory:")
-    migrations.apply(Database(connection))
+    migrations.apply(connection)
     found = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY rowid").fetchall()
     connection.close()
     tables = [

@@ -8,8 +8,10 @@ would read in it.
 
 import unicodedata
 from functools import cache
+from typing import TYPE_CHECKING
 
-import msgspec
+if TYPE_CHECKING:
+    import msgspec
 
 NAME_LIMIT = 200
 """Characters of a name: of a GPU, a model, a host."""
@@ -41,17 +43,21 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "\n".join(one_line(line) for line in text.split("\n"))
 
 
-def cleaned(struct: msgspec.Struct, limit: int | None = None) -> None:
+def cleaned(struct: "msgspec.Struct", limit: int | None = None) -> None:
     """Clean every text of a struct that is just being made: call it in `__post_init__`, of a frozen one too."""
     for field in _texts(type(struct)):
         text = getattr(struct, field)
         if text is not None and not (text.isprintable() and (limit is None or len(text) <= limit)):
-            msgspec.structs.force_setattr(struct, field, one_line(text, limit))
+            from msgspec.structs import force_setattr  # noqa: PLC0415  # `--help` prints words and has no struct
+
+            force_setattr(struct, field, one_line(text, limit))
 
 
 @cache
-def _texts(kind: type[msgspec.Struct]) -> tuple[str, ...]:
-    return tuple(field.name for field in msgspec.structs.fields(kind) if field.type in (str, str | None))
+def _texts(kind: "type[msgspec.Struct]") -> tuple[str, ...]:
+    from msgspec.structs import fields  # noqa: PLC0415  # as above
+
+    return tuple(field.name for field in fields(kind) if field.type in (str, str | None))
 
 
 def _shown(character: str) -> str:

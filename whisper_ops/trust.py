@@ -5,13 +5,16 @@ WHISPER_OPS_CA_FILE. The variable is also how the processes that a command start
 """
 
 import os
-import ssl
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from whisper_ops.errors import UserError
+
+if TYPE_CHECKING:
+    import ssl
 
 VARIABLE = "WHISPER_OPS_CA_FILE"
 _UNKNOWN_AUTHORITY = (18, 19, 20, 21)
@@ -28,7 +31,7 @@ def believe(path: Path) -> None:
     os.environ[VARIABLE] = str(path.absolute())
 
 
-def context() -> ssl.SSLContext:
+def context() -> "ssl.SSLContext":
     """The context of every TLS connection that we open.
 
     Raises:
@@ -37,13 +40,15 @@ def context() -> ssl.SSLContext:
     return _with(os.environ.get(VARIABLE) or None)
 
 
-def context_for(url: str) -> ssl.SSLContext | None:
+def context_for(url: str) -> "ssl.SSLContext | None":
     """The context for a WebSocket's address; None where it is plain `ws`."""
     return context() if urlsplit(url).scheme in ("wss", "https") else None
 
 
 @cache
-def _with(path: str | None) -> ssl.SSLContext:
+def _with(path: str | None) -> "ssl.SSLContext":
+    import ssl  # noqa: PLC0415  # options name this module, and most commands connect to nothing
+
     # Loading the authorities takes 20 ms and some MB: once, not once a server.
     made = ssl.create_default_context()
     if path is not None:
@@ -60,6 +65,8 @@ def _with(path: str | None) -> ssl.SSLContext:
 
 def untrusted(where: str, error: BaseException) -> str | None:
     """What to say when an error comes from a certificate that is not believed; None when it does not."""
+    import ssl  # noqa: PLC0415  # as above
+
     for cause in chain(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             advice = "; if its authority is your own, name it with --ca-file"

@@ -11,7 +11,8 @@ from typing import Protocol, TypeAlias
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+
+from whisper_ops import student_t
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -22,7 +23,7 @@ _KEPT = 0.999
 """The share of all weight that is kept; the many shapes that share the rest would only cost time."""
 _BLOCK = 32
 # A Student distribution as eleven points of known weight: enough for quantiles between 5 and 95 %.
-_POINTS = np.array([0.02, 0.10, 0.20, 0.30, 0.40, 0.50, 0.60, 0.70, 0.80, 0.90, 0.98])
+_POINTS = (0.02, 0.10, 0.20, 0.30, 0.40, 0.50, 0.60, 0.70, 0.80, 0.90, 0.98)
 _WEIGHTS = np.array([0.05, *[0.10] * 9, 0.05])
 
 
@@ -113,7 +114,7 @@ def mixture(shapes: Shapes, features: Callable[[Array], Array], loads: Array, *,
 def _quantiles(shapes: Shapes, features: Array, *, noise: bool) -> Array:
     middle = features + shapes.heights[:, None]
     spread = shapes.scales * np.sqrt((1.0 if noise else 0.0) + 1 / shapes.seen)
-    steps = np.asarray(stdtrit(shapes.freedom, _POINTS), float)
+    steps = np.array([student_t.quantile(shapes.freedom, point) for point in _POINTS])
     weights = (shapes.weights[:, None] * _WEIGHTS).ravel()
     rows = [weighted_quantiles((column[:, None] + spread[:, None] * steps).ravel(), weights) for column in middle.T]
     return np.array(rows).reshape(-1, len(QUANTILES))

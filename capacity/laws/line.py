@@ -99,7 +99,7 @@ def fit_line(loads: Sequence[float], figures: Sequence[float]) -> Line | None:
     for _ in range(_ROUNDS):
         base, slope = _weighted(x, y, weights)
         residuals = y - base - slope * x
-        scale = float(np.median(np.abs(residuals))) / 0.6745
+        scale = float(np.quantile(np.abs(residuals), 0.5)) / 0.6745
         if scale <= 1e-12 * max(float(np.abs(y).max()), 1e-300):
             break
         new = np.minimum(1.0, _HUBER * scale / np.maximum(np.abs(residuals), 1e-300))

@@ -10,7 +10,6 @@ import platform
 from capacity.plan.caps import Caps
 from whisper_ops.plan_document import CONNECTION_TRACKING, NETWORK, PORTS, Resource
 from whisper_ops.plan_key import Key
-from whisper_ops.telemetry.host import network_bytes_per_second
 
 AUDIO_BYTES_PER_SECOND = 32_000.0
 FRAME_BYTES, PACKET_BYTES, PAYLOAD_BYTES = 8, 52, 1448
@@ -64,6 +63,8 @@ def card_bytes_per_second(hostname: str | None) -> float | None:
     """The speed of the slowest card that is up, where the server ran on this machine; None elsewhere or unsaid."""
     if hostname is None or hostname != platform.node():
         return None
+    from whisper_ops.telemetry.host import network_bytes_per_second  # noqa: PLC0415  # psutil, which few plans need
+
     return network_bytes_per_second()
 
 

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Sequence
+from statistics import median
 
 import msgspec
 import numpy as np
-from scipy.special import ndtr
 
 from capacity.fit.capacity import crossings
 from capacity.laws.curve import Law
@@ -21,6 +21,7 @@ from whisper_ops.objective.findings import AnyFinding, Missed, StoppedEarly, Tex
 from whisper_ops.objective.judgement import findings_of, is_evidence, measures_of
 from whisper_ops.plan_document import LATENCY, POLLED_LAG, STEP_TIME, Capacity, Resource
 from whisper_ops.plan_words import connections
+from whisper_ops.student_t import normal_below
 
 _FROM_POLLS = Prior(knee=1.1, step=0.0, knee_spread=1.0, closed_loop=0.01)
 """Production runs far below its limit as often as near it, so polls are read without the habits of load tests."""
@@ -132,8 +133,8 @@ def foreseen(evidence: Evidence, capacity: Capacity) -> dict[int, float]:
     streams = sorted({level.streams for level in evidence.counted})
     logs = np.log(law.band([n / gpus for n in streams], noise=True))
     spread = np.maximum((logs[:, 2] - logs[:, 0]) / (2 * _Z), 1e-6)
-    chances = ndtr((np.log(condition.limit) - logs[:, 1]) / spread)
-    return dict(zip(streams, (float(chance) for chance in chances), strict=True))
+    chances = map(normal_below, (np.log(condition.limit) - logs[:, 1]) / spread)
+    return dict(zip(streams, chances, strict=True))
 
 
 def between(evidence: Evidence, capacity: Capacity) -> float | None:
@@ -147,7 +148,7 @@ def between(evidence: Evidence, capacity: Capacity) -> float | None:
     high = [v for n, v in _points(evidence.counted, condition.name, gpus) if -int(-n // 1) == fail]
     if not low or not high or min(high) <= max(low):
         return (last + fail) / 2
-    share = np.log(condition.limit / max(low)) / np.log(float(np.median(high)) / max(low))
+    share = np.log(condition.limit / max(low)) / np.log(median(high) / max(low))
     return float(last * (fail / last) ** min(max(float(share), 0.0), 1.0))
 
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from dashboard.servers import Server
-from dashboard.sources.local import LocalSource
 from whisper_ops.exporters.catalogue import ready_made
 from whisper_ops.exporters.mapping import load
 from whisper_ops.snapshot_client.client import ASKED, exporter, source_of
@@ -18,6 +17,8 @@ def make(server: Server, token: str | None = None, at: str | None = None) -> Sou
         UserError: its token or mapping cannot be read, or the mapping is wrong.
     """
     if server.kind == "local":
+        from dashboard.sources.local import LocalSource  # noqa: PLC0415  # psutil: other servers' machines do without
+
         return LocalSource(server.label)
     name = server.label if at is None else f"{server.label}/{at}"
     access = Access(server.token(token), at)

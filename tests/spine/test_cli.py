@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
+from tests.capacity.plan_history import level, written
 from whisper_ops.cli import COMMANDS, main, run
 from whisper_ops.errors import Exit, UserError
 
@@ -21,13 +22,16 @@ HEAVY = (
     "numpy",
     "fastapi",
     "httpx",
+    "msgspec",
     "rich",
 )
 
 
 def modules_after(code: str) -> set[str]:
     """The top-level modules that a fresh interpreter holds after running `code`."""
-    script = f"import sys\n{code}\nprint(); print(*sorted({{m.partition('.')[0] for m in sys.modules}}))"
+    script = (
+        f"import sys\n{code}\nprint(); print(*sorted({{n.partition('.')[0] for n, m in sys.modules.items() if m}}))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return set(done.stdout.splitlines()[-1].split())
 
@@ -45,6 +49,22 @@ def test_every_command_explains_itself_without_its_heavy_packages(name: str) -> 
     heavy = {"torch", "faster_whisper", "ctranslate2", "textual", "scipy", "matplotlib", "fastapi"}
     loaded = modules_after(script)
     assert loaded.isdisjoint(heavy), sorted(loaded.intersection(heavy))
+
+
+def test_a_short_plan_and_a_look_at_a_server_import_no_more_than_they_need(tmp_path: Path) -> None:
+    history = written(tmp_path / "history.db", [level(streams, passed=streams <= 16) for streams in (1, 8, 16, 24)])
+    # Nobody answers there, which is said in the end.
+    start = (
+        "import contextlib\nfrom whisper_ops.cli import main\n"
+        "with contextlib.suppress(Exception): main.main({}, standalone_mode=False)"
+    )
+    plan = modules_after(start.format(["plan", "--history", str(history)]))
+    assert "numpy" in plan
+    assert plan.isdisjoint({"scipy", "sqlite_utils", "psutil", "httpx", "textual"}), sorted(plan)
+    look = ["dash", "--once", "http://127.0.0.1:9", "--history", str(history)]
+    once = modules_after(start.format(look))
+    assert "httpx" in once
+    assert once.isdisjoint({"numpy", "scipy", "sqlite_utils", "psutil", "textual", "prometheus_client"}), sorted(once)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

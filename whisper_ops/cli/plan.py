@@ -213,20 +213,23 @@ def _show(plan: "Plan", options: dict[str, Any]) -> None:
     """The plan in the form that was asked for: configuration, JSON, Markdown, or the terminal's report."""
     import msgspec
 
-    from capacity.plan.terminal import show
-    from capacity.report.emit import emit
-    from capacity.report.html import html
-    from capacity.report.markdown import markdown
-
     if options["html"] is not None:
+        from capacity.report.html import html
+
         _write(options["html"], html(plan))
     if options["emit"] is not None:
+        from capacity.report.emit import emit
+
         console.data().out(emit(plan, options["emit"], _upstreams(options)), end="", highlight=False)
     elif options["as_json"]:
         console.print_json("plan", msgspec.to_builtins(plan))
     elif options["markdown"]:
+        from capacity.report.markdown import markdown
+
         console.data().out(markdown(plan), end="", highlight=False)
     else:
+        from capacity.plan.terminal import show
+
         show(plan, console.data())
 
 

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from prometheus_client.parser import text_string_to_metric_families
-
 MAX_SERIES = 20_000
 """Rows that a mapping looks for: 1,024 GPUs of 16 figures; reading them takes half a second."""
 MAX_LINES = 400_000
@@ -56,6 +54,9 @@ def parse(text: str, wanted: set[str], note: Note, name: str) -> Page:
 
 
 def _samples(line: str) -> Iterator[tuple[Labels, float]]:
+    # Only where there is a page: a server's own snapshot is no text of Prometheus.
+    from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415
+
     if len(line) > MAX_LINE:
         raise ValueError(f"it has {len(line):,} characters")
     for family in text_string_to_metric_families(f"{line}\n"):

@@ -6,8 +6,6 @@ import time
 from contextlib import closing, suppress
 from pathlib import Path
 
-from sqlite_utils import Database
-
 from whisper_ops.errors import UserError
 from whisper_ops.files import check_database, reason
 from whisper_ops.history.older import lay_over
@@ -17,7 +15,7 @@ _WAIT_FOR_OTHER_WRITERS_SECONDS = 10.0
 _AGAIN_SECONDS = 0.05
 
 
-def open_for_writing(path: Path) -> Database:
+def open_for_writing(path: Path) -> sqlite3.Connection:
     """Open `path`, made and migrated when needed: WAL, `synchronous=NORMAL`, checked against newer versions.
 
     Raises:
@@ -60,7 +58,7 @@ def _check_no_links(path: Path) -> None:
             raise UserError(f"{beside} is a link to another file, which would be overwritten; remove it")
 
 
-def _opened(path: Path) -> Database:
+def _opened(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=_WAIT_FOR_OTHER_WRITERS_SECONDS, isolation_level=None, check_same_thread=False
     )
@@ -68,12 +66,11 @@ def _opened(path: Path) -> Database:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
-        db = Database(connection)
-        migrations.apply(db)
+        migrations.apply(connection)
     except BaseException:
         connection.close()
         raise
-    return db
+    return connection
 
 
 def _somebody_else_makes_it(error: Exception) -> bool:
@@ -98,7 +95,7 @@ def give_space_back(path: Path) -> None:
             raise UserError(f"cannot vacuum {path}: {error}; nothing was changed") from error
 
 
-def open_for_reading(path: Path) -> Database:
+def open_for_reading(path: Path) -> sqlite3.Connection:
     """Open an existing history read-only.
 
     Raises:
@@ -113,7 +110,7 @@ def open_for_reading(path: Path) -> Database:
     except sqlite3.Error as error:
         connection.close()
         raise _cannot("read", path, error) from error
-    return Database(connection)
+    return connection
 
 
 def check_readable(path: Path, *, may_be_blank: bool = False) -> None:
@@ -137,15 +134,11 @@ def check_readable(path: Path, *, may_be_blank: bool = False) -> None:
                 raise UserError(
                     f"{path} is a database, but not a whisper-ops history; name another file with --history"
                 )
-            rows = connection.execute(
-                "SELECT name FROM _sqlite_migrations WHERE migration_set = ?", [migrations.name]
-            ).fetchall()
+            newer = sorted(migrations.applied(connection) - set(migrations.names))
         finally:
             connection.close()
     except (sqlite3.Error, OSError) as error:
         raise _cannot("read", path, error) from error
-    known = {migration.name for migration in migrations._migrations}  # noqa: SLF001  # it offers no list of all
-    newer = sorted({str(row[0]) for row in rows} - known)
     if newer:
         raise UserError(
             f"{path} was written by a newer whisper-ops (it has the migration {newer[-1]}); "

@@ -8,8 +8,6 @@ import sqlite3
 from functools import cache
 from typing import NamedTuple
 
-from sqlite_utils import Database
-
 from whisper_ops.history.schema import migrations
 
 
@@ -23,6 +21,8 @@ class Column(NamedTuple):
 
 def lay_over(connection: sqlite3.Connection) -> None:
     """Add what the file lacks to what this connection sees."""
+    if migrations.applied(connection) >= set(migrations.names):
+        return
     there = _tables(connection)
     for table, columns in _present().items():
         known = there.get(table, ())
@@ -38,7 +38,7 @@ def lay_over(connection: sqlite3.Connection) -> None:
 def _present() -> dict[str, tuple[Column, ...]]:
     connection = sqlite3.connect(":memory:")
     try:
-        migrations.apply(Database(connection))
+        migrations.apply(connection)
         return _tables(connection)
     finally:
         connection.close()

@@ -83,7 +83,7 @@ def repair(path: Path) -> Saved:
     aside = move_aside(path)
     target = open_for_writing(path)
     try:
-        return _save(aside, target.conn)
+        return _save(aside, target)
     finally:
         target.close()
 

@@ -6,10 +6,13 @@ size. STRICT, so that a text can never hide in a number's column. The comments a
 SQLite tool shows them, and docs/history.md is made of them.
 """
 
-from sqlite_utils import Database
-from sqlite_utils.migrations import Migrations
+from typing import TYPE_CHECKING
 
 from whisper_ops.histogram import LATENCY_BOUNDS_SECONDS
+from whisper_ops.history.migrations import Migrations
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
 
 migrations = Migrations("whisper_ops")
 
@@ -33,7 +36,7 @@ BUCKET_COLUMNS = ("lag_bucket_counts",)
 
 
 @migrations()
-def m001_begin(db: Database) -> None:
+def m001_begin(db: "Database") -> None:
     """Servers, samples and their rollups, sweeps, plans, events and alerts."""
     for statement in _FIRST:
         db.execute(statement)
@@ -46,48 +49,48 @@ def m001_begin(db: Database) -> None:
 
 
 @migrations()
-def m002_utterances(db: Database) -> None:
+def m002_utterances(db: "Database") -> None:
     """What a sweep that goes on, its pictures and a comparison need of the levels before: utterances and latencies."""
     for statement in _SECOND:
         db.execute(statement)
 
 
 @migrations()
-def m003_reading_errors(db: Database) -> None:
+def m003_reading_errors(db: "Database") -> None:
     """Why GPUs could not be read."""
     for statement in _THIRD:
         db.execute(statement)
 
 
 @migrations()
-def m004_findings(db: Database) -> None:
+def m004_findings(db: "Database") -> None:
     """What was found about a level as data, so that nothing has to read our own words back."""
     for statement in _FOURTH:
         db.execute(statement)
 
 
 @migrations()
-def m005_servers(db: Database) -> None:
+def m005_servers(db: "Database") -> None:
     """Who answered: behind one address there may be several servers, and a GPU is one of a server."""
     for statement in _FIFTH:
         db.execute(statement)
 
 
 @migrations()
-def m006_other_load(db: Database) -> None:
+def m006_other_load(db: "Database") -> None:
     """What other programs took of the server's machine while a level ran."""
     db.execute("ALTER TABLE level ADD COLUMN other_cpu_ratio REAL")
 
 
 @migrations()
-def m007_alert_figures(db: Database) -> None:
+def m007_alert_figures(db: "Database") -> None:
     """What an alert's rule looks at, as data: its words are made where they are shown."""
     for statement in _SEVENTH:
         db.execute(statement)
 
 
 @migrations()
-def m008_binding_kind(db: Database) -> None:
+def m008_binding_kind(db: "Database") -> None:
     """What binds as a kind, which does not change with what people call it."""
     db.execute("ALTER TABLE plan ADD COLUMN binding_kind TEXT")
     for title, kind in _BINDING:
@@ -95,18 +98,18 @@ def m008_binding_kind(db: Database) -> None:
 
 
 @migrations()
-def m009_pause_share(db: Database) -> None:
+def m009_pause_share(db: "Database") -> None:
     """How much of the time the speech of a sweep pauses: what is read without a pause costs a server more."""
     db.execute("ALTER TABLE sweep ADD COLUMN pause_share REAL")
 
 
 @migrations()
-def m010_memory_busy(db: Database) -> None:
+def m010_memory_busy(db: "Database") -> None:
     """How busy a GPU's memory is."""
     _add_metric(db, "gpu", "memory_busy_ratio")
 
 
-def _add_metric(db: Database, kind: str, metric: str) -> None:
+def _add_metric(db: "Database", kind: str, metric: str) -> None:
     """A column of samples, and those of its rollups."""
     db.execute(f"ALTER TABLE {kind}_sample ADD COLUMN {metric} REAL")
     for tier in ("minute", "hour"):

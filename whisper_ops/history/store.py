@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import msgspec
-from sqlite_utils import Database
 
 from whisper_ops.history import charts, replay, rollup
 from whisper_ops.history import retention as retention_of
@@ -44,10 +43,10 @@ class Stored(msgspec.Struct, frozen=True):
 class History:
     """An open history. Every method is one transaction; use it from one thread at a time, never from an event loop."""
 
-    def __init__(self, db: Database, path: Path) -> None:
+    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
         self._db = db
         self.path = path
-        self._connection: sqlite3.Connection = db.conn
+        self._connection = db
         self._samples = SampleWriter(self._connection)
 
     @classmethod
@@ -244,7 +243,7 @@ class History:
             self._db.execute("COMMIT")
         except BaseException:
             # SQLite ends the transaction itself on some errors, a full disk among them.
-            if self._db.conn.in_transaction:
+            if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             self._samples.forget()
             raise
