@@ -17,9 +17,7 @@ from starlette.websockets import WebSocket
 from server.broker.admin import routes as admin_routes
 from server.broker.fleet import Fleet, FleetFull
 from server.broker.member import BROKER_HEADER
-from server.broker.membership import ListedMembers
 from server.broker.metrics import with_brokers
-from server.broker.settings import BrokerSettings
 from server.broker.views import FleetViews
 from server.front.gate import Gate
 from server.telemetry import formats, metrics
@@ -57,12 +55,6 @@ def make_app(fleet: Fleet) -> Starlette:
             allow_headers=["authorization", "content-type"],
         )
     return app
-
-
-def documented_paths() -> list[str]:
-    """Every path of the application: what docs/api.md must tell of."""
-    app = make_app(Fleet(BrokerSettings(members=()), ListedMembers(())))
-    return sorted({route.path for route in app.routes if isinstance(route, Route | WebSocketRoute)})
 
 
 def _json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:

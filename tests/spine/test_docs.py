@@ -43,9 +43,9 @@ def test_every_endpoint_is_described() -> None:
 
 
 def test_every_endpoint_of_a_broker_is_described() -> None:
-    app = pytest.importorskip("server.broker.app", reason="needs the [server] extra")
+    pytest.importorskip("starlette", reason="needs the [server] extra")
     described = (ROOT / "docs/api.md").read_text("utf-8")
-    missing = [path for path in app.documented_paths() if f"`{path}" not in described and f" {path}" not in described]
+    missing = [path for path in _broker_paths() if f"`{path}" not in described and f" {path}" not in described]
     assert not missing, f"docs/api.md does not describe {missing}"
 
 
@@ -78,3 +78,15 @@ def _paths() -> list[str]:
     app = make_app(Hub(Settings(devices=(Device("sim", 0),), engine="simulated", model="simulated")))
     sockets = {route.path for route in app.routes if isinstance(route, WebSocketRoute)}
     return sorted({"/", "/docs", *app.openapi()["paths"], *sockets})
+
+
+def _broker_paths() -> list[str]:
+    from starlette.routing import Route, WebSocketRoute
+
+    from server.broker.app import make_app
+    from server.broker.fleet import Fleet
+    from server.broker.membership import ListedMembers
+    from server.broker.settings import BrokerSettings
+
+    app = make_app(Fleet(BrokerSettings(members=()), ListedMembers(())))
+    return sorted({route.path for route in app.routes if isinstance(route, Route | WebSocketRoute)})

@@ -101,8 +101,10 @@ class HostSeam:
         except ModuleNotFoundError:
             page = os.sysconf("SC_PAGE_SIZE")
             return Memory(0.0, 0.0, *(float(page * os.sysconf(f"SC_{what}_PAGES")) for what in ("AVPHYS", "PHYS")))
-        machine, own = psutil.virtual_memory(), float(psutil.Process().memory_info().rss)
-        return Memory(own, own, float(machine.available), float(machine.total))
+        from whisper_ops.telemetry import host  # noqa: PLC0415  # needs psutil
+
+        here, own = host.memory(), float(psutil.Process().memory_info().rss)
+        return Memory(own, own, float(here.available), float(here.total))
 
     def shrink(self) -> None:
         """See `Seam`."""
