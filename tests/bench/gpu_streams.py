@@ -262,10 +262,10 @@ def _quantile(values: list[float], share: float) -> float | None:
 async def search(
     front: Front, engine: str, start: int, until: float, gpu: Gpu, *, settle_s: float, seconds: float, cadence_s: float
 ) -> list[Level]:
-    """Double until a level is not held, then halve the gap, while there is time for one more level."""
+    """Double until a level is not held, then halve the gap, while there is time for one more level; one in any case."""
     levels: list[Level] = []
     held, lost, count = 0, 0, start
-    while time.monotonic() + settle_s + seconds + 1 < until:
+    while not levels or time.monotonic() + settle_s + seconds + 1 < until:
         level = (await front.level(engine, count, settle_s, seconds, gpu)).judge(2.0, cadence_s)
         levels.append(level)
         narrate(line(level))

@@ -60,7 +60,7 @@ def measured(engine: TorchEngine, batches: list[int], contexts: list[float], unt
 
 def _noise(engine: TorchEngine, rows: int, frames: int) -> Any:
     # On zeros a GPU is faster than it will ever be on speech.
-    with torch.inference_mode():
+    with torch.inference_mode(), engine.seam.lane(ENCODE):
         return torch.randn((rows, engine.shape.mels, frames), device=engine.seam.device, dtype=engine.dtype)
 
 

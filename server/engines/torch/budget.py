@@ -10,6 +10,8 @@ from whisper_ops.formatting import size
 
 _RESERVE = 0.05
 """Of the device, left to its driver and to what we did not count."""
+_GRAPH, _LIBRARIES = 1e6, 0.2e9
+"""A graph's own bytes, and what CUDA's libraries take to work in: a cuBLAS of each lane and thread."""
 _ACTIVATIONS = 2 * 14
 """Tensors of an encoder layer's input size that are alive at once, its four times wider middle included; twice, as a
 captured shape has its own and was rehearsed before."""
@@ -38,7 +40,9 @@ class Budget:
         )
 
 
-def plan(shape: Shape, weights: float, itemsize: int, rows: int, streams: int, free: float, device: str) -> Budget:
+def plan(
+    shape: Shape, weights: float, itemsize: int, rows: int, streams: int, free: float, device: str, graphs: int = 0
+) -> Budget:
     """How the memory will be used: three slots a row of a batch, as far as they fit.
 
     Args:
@@ -49,6 +53,7 @@ def plan(shape: Shape, weights: float, itemsize: int, rows: int, streams: int, f
         streams: windows whose frames are kept.
         free: bytes that the device has for the engine, the weights included.
         device: its name.
+        graphs: how many may be held; none on a CPU.
 
     Raises:
         UnfitError: not even one batch fits; the message is a sentence for the user.
@@ -59,7 +64,9 @@ def plan(shape: Shape, weights: float, itemsize: int, rows: int, streams: int, f
         """Bytes of buffers, and slots that are left room for, with so many rows a batch."""
         activations = batch * AUDIO_POSITIONS * shape.width * _ACTIVATIONS * itemsize
         logits = 2 * 3 * batch * shape.vocabulary * 4
-        buffers = staging_size(shape, batch, itemsize) + Features.size(shape.mels, streams) + activations + logits
+        held = staging_size(shape, batch, itemsize) + Features.size(shape.mels, streams)
+        captured = graphs * _GRAPH + _LIBRARIES if graphs else 0.0
+        buffers = held + activations + logits + captured
         room = free * (1 - _RESERVE) - weights - buffers - slot
         return buffers, min(3 * batch, int(room // slot))
 

@@ -26,7 +26,7 @@ from server.engines.torch.host_seam import HostSeam
 from server.engines.torch.model import Model
 from server.engines.torch.pipeline import Pipeline
 from server.engines.torch.rows import Work
-from server.engines.torch.seam import Memory, Seam, out_of_memory
+from server.engines.torch.seam import MOST_GRAPHS, Memory, Seam, out_of_memory
 from server.engines.torch.shapes import Shape
 from server.engines.torch.slots import Slots, Tokens
 from server.engines.torch.weights import Weights
@@ -99,7 +99,8 @@ class TorchEngine:
         return weights.load(Path(self._model), self.seam.device, dtype)
 
     def _plan(self, shape: Shape, weights_size: float, itemsize: int, free: float) -> budget.Budget:
-        return budget.plan(shape, weights_size, itemsize, self._rows, self._streams, free, self._device)
+        graphs = MOST_GRAPHS if self.seam.gpu else 0
+        return budget.plan(shape, weights_size, itemsize, self._rows, self._streams, free, self._device, graphs)
 
     @property
     def _streams(self) -> int:

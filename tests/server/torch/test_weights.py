@@ -102,6 +102,8 @@ def test_memory_is_planned_and_what_does_not_fit_is_refused_in_a_sentence() -> N
     assert 64 <= tight.slots < 192
     assert tight.total <= 19e9
     assert "192 slots of 39.9 MB" in str(roomy)
+    # Graphs and CUDA's libraries take memory of their own.
+    assert budget.plan(turbo, 1.6e9, 2, 64, 1024, 139e9, "cuda:0", 512).total - roomy.total > 0.5e9
     with pytest.raises(
         RuntimeError, match=r"batches of 64 need .* GB and cuda:0 has 14\.0 GB free; say --max-batch \d+"
     ) as no:
