@@ -45,7 +45,7 @@ class HistoryCharts:
 
         def series(history: History) -> dict[ChartQuery, Series]:
             return {
-                chart.query: _series(chart, history.chart(chart.query, since, end, step), since, step, columns)
+                chart.query: _series(chart, history.polls.chart(chart.query, since, end, step), since, step, columns)
                 for chart in charts
             }
 

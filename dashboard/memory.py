@@ -56,9 +56,9 @@ class Memory:
 
 
 def _remembered(history: History, now: float) -> Remembered:
-    plans = [read_or_columns(record) for record in history.plans() if record.created_at <= now]
-    events = history.events(now - _LOOK_BACK_SECONDS, now + 1e-6)
-    alerts = history.alerts(now - _LOOK_BACK_SECONDS, now + 1e-6)
+    plans = [read_or_columns(record) for record in history.plans.every() if record.created_at <= now]
+    events = history.polls.events(now - _LOOK_BACK_SECONDS, now + 1e-6)
+    alerts = history.polls.alerts(now - _LOOK_BACK_SECONDS, now + 1e-6)
     return Remembered(plans=tuple(plans), events=tuple(reversed(events[-_EVENTS_KEPT:])), alerts=seen_at(alerts, now))
 
 
@@ -67,7 +67,7 @@ def _left_standing(history: History, now: float) -> list[AlertRecord]:
     polled = moments.last_seen(history)
     return [
         alert
-        for alert in history.alerts(now - _SAME_ALERT_SECONDS, now + 1e-6)
+        for alert in history.polls.alerts(now - _SAME_ALERT_SECONDS, now + 1e-6)
         if (seen := polled.get(alert.server)) is not None
         and seen >= now - _SAME_ALERT_SECONDS
         and (alert.ended_at is None or alert.ended_at >= seen)

@@ -183,7 +183,7 @@ class Replay:
     def _read_ahead(self) -> bool:
         at, until, ahead = self._at, self._read_until, _AHEAD_SECONDS * max(1.0, self.speed)
         if until - at < ahead / 2:
-            more = between(self._history, self._history.servers(), until, at + ahead)
+            more = between(self._history, self._history.polls.servers(), until, at + ahead)
             with self._lock:
                 self._coming.extend(more)
                 self._read_until = at + ahead
@@ -192,7 +192,7 @@ class Replay:
     def alert_moments(self) -> list[float]:
         """When alerts began, over all that is recorded, oldest first; blocks."""
         with self._reading:
-            return sorted({alert.started_at for alert in self._history.alerts(0.0, self._now())})
+            return sorted({alert.started_at for alert in self._history.polls.alerts(0.0, self._now())})
 
     def close(self) -> None:
         """Close the file."""

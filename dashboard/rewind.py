@@ -37,7 +37,9 @@ class Rewound(NamedTuple):
 def rewound(history: History, at: float, rules: Sequence[Rule]) -> Rewound:
     """The board and the alerts at `at`, as pollers would have left them, but for `sketched`; blocks."""
     since, until = at - MEMORY_SECONDS, math.nextafter(at, math.inf)
-    recent = {name: _readings(moments.briefs(history, name, at - _RECENT_SECONDS, until)) for name in history.servers()}
+    recent = {
+        name: _readings(moments.briefs(history, name, at - _RECENT_SECONDS, until)) for name in history.polls.servers()
+    }
     whole = _to_be_read(history, recent, since, until)
     board, book = Board(), AlertBook(rules)
     sketched = {name: found[-1].at for name, found in recent.items() if name not in whole}
@@ -82,13 +84,13 @@ def _to_be_read(history: History, recent: Mapping[str, Sequence[Reading]], since
     """The servers of which every poll is read."""
     if sum(map(len, recent.values())) * MEMORY_SECONDS / _RECENT_SECONDS <= _FEW_POLLS:
         return set(recent)
-    troubled = {alert.server for alert in history.alerts(since, until)}
+    troubled = {alert.server for alert in history.polls.alerts(since, until)}
     return {name for name, found in recent.items() if name in troubled or not found or not found[0].answered}
 
 
 def between(history: History, servers: Sequence[str], since: float, until: float) -> list[Snapshot]:
     """The polls of these servers with `since <= at < until`, in the order of time."""
-    return list(merge(*(history.snapshots(name, since, until) for name in servers), key=lambda poll: poll.at))
+    return list(merge(*(history.polls.between(name, since, until) for name in servers), key=lambda poll: poll.at))
 
 
 def _readings(briefs: Iterable[Brief]) -> list[Reading]:
@@ -107,7 +109,7 @@ def _recall(
 
 
 def _poll(history: History, server: str, at: float) -> Snapshot:
-    return next(history.snapshots(server, at, math.nextafter(at, math.inf)))
+    return next(history.polls.between(server, at, math.nextafter(at, math.inf)))
 
 
 def _before(history: History, polls: Sequence[Snapshot], moment: float) -> Iterator[Snapshot]:

@@ -158,7 +158,7 @@ class HistoryWriter:
         if self._history is not None:
             # Who watches from here on begins anew: what still holds is told again. On a full disk that waits.
             with suppress(sqlite3.Error):
-                self._history.end_alerts()
+                self._history.polls.end_alerts()
         self.note = None
 
     def _mend(self) -> None:
@@ -201,7 +201,7 @@ class HistoryWriter:
         try:
             if batch:
                 self._store(self._history, batch)
-                self._history.add(events=self._aside)
+                self._history.polls.add(events=self._aside)
                 self._aside.clear()
         except sqlite3.Error as error:
             if _is_damage(error):
@@ -223,7 +223,7 @@ class HistoryWriter:
     def _store(self, history: History, batch: list[Item]) -> None:
         """Commit a batch; where one of its rows is at fault, in halves, until that one is alone."""
         try:
-            history.add(
+            history.polls.add(
                 [item for item in batch if isinstance(item, Snapshot)],
                 [item for item in batch if isinstance(item, EventRecord)],
                 [item for item in batch if isinstance(item, AlertRecord)],
@@ -234,7 +234,7 @@ class HistoryWriter:
                 self._store(history, batch[:middle])
                 self._store(history, batch[middle:])
                 return
-            history.add()  # a file that takes nothing at all is not this row's fault: that is raised
+            history.polls.add()  # a file that takes nothing at all is not this row's fault: that is raised
             self._set_aside(batch[0], error)
             return
         self._succeeded(batch)
@@ -255,10 +255,10 @@ class HistoryWriter:
 
     def _keep_house(self, history: History) -> None:
         now = time.time()
-        history.roll_up(now, _ROLLUPS_A_FLUSH)
+        history.polls.roll_up(now, _ROLLUPS_A_FLUSH)
         if time.monotonic() >= self._prune_at and not self._stopping:
             self._prune_at = time.monotonic() + _PRUNE_SECONDS
-            history.prune(now, self._retention)
+            history.polls.prune(now, self._retention)
 
     def _take_over(self) -> None:
         try:

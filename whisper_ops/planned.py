@@ -92,7 +92,7 @@ def _newest(history: Path, running: Identity) -> PlanRecord | None:
     not_yet = [name for name in IDENTITY_FIELDS if getattr(running, name) is None]
     gpus = [] if running.simulated else gpu_names()
     with History.reading(history) as opened:
-        here = [plan for plan in opened.plans() if _on_one_of(plan, gpus)]
+        here = [plan for plan in opened.plans.every() if _on_one_of(plan, gpus)]
     return plan_for(here, running, not_yet=not_yet)
 
 

@@ -99,8 +99,8 @@ def gather(history: History, wanted: Wanted) -> Evidence:
     by_key: dict[Key, list[LevelRecord]] = {}
     settings: dict[Key, str] = {}
     uncounted: list[tuple[float, UncountedError]] = []
-    for stored in history.sweeps():
-        found = history.levels(stored.id)
+    for stored in history.sweeps.every():
+        found = history.sweeps.levels(stored.id)
         try:
             key = key_of(stored.sweep, found)
         except UncountedError as error:

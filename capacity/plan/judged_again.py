@@ -43,4 +43,4 @@ def _place(level: LevelRecord) -> tuple[int, int, int]:
 
 
 def _clips(history: History, level: LevelRecord) -> Clips:
-    return {one.clip: (one.errors, one.words) for one in history.utterances(*_place(level))}
+    return {one.clip: (one.errors, one.words) for one in history.sweeps.utterances(*_place(level))}

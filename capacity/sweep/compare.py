@@ -85,12 +85,12 @@ def compare(history: History, a: int, b: int, worse_by: float) -> Compared:
     Raises:
         UserError: there is no such sweep (exit 2), or the two are not comparable (exit 4).
     """
-    sweeps = {stored.id: stored.sweep for stored in history.sweeps()}
+    sweeps = {stored.id: stored.sweep for stored in history.sweeps.every()}
     for number in (a, b):
         if number not in sweeps:
             raise UserError(f"there is no sweep {number} in {history.path}; there are {_ids(list(sweeps))}")
     _check_comparable(sweeps[a], sweeps[b])
-    levels_a, levels_b = _best(history.levels(a)), _best(history.levels(b))
+    levels_a, levels_b = _best(history.sweeps.levels(a)), _best(history.sweeps.levels(b))
     both = sorted(set(levels_a) & set(levels_b))
     if not both:
         raise UserError(f"sweeps {a} and {b} have no usable level in common", Exit.EVIDENCE)

@@ -29,14 +29,14 @@ def details(history: History, sweep_id: int, levels: Iterable[LevelRecord]) -> t
     found = []
     for streams in sorted(last)[-_MOST:]:
         key = (sweep_id, streams, last[streams].repeat)
-        results, latencies = history.streams(*key), history.word_latencies(*key)
+        results, latencies = history.sweeps.streams(*key), history.sweeps.word_latencies(*key)
         found.append(Detail(streams=streams, results=tuple(results), latencies=tuple(latencies)))
     return tuple(found)
 
 
 def clips(history: History, level: LevelRecord) -> Clips:
     """The utterances of a stored level; none where an older version measured it."""
-    stored = history.utterances(level.sweep_id, level.streams, level.repeat)
+    stored = history.sweeps.utterances(level.sweep_id, level.streams, level.repeat)
     return {one.clip: (one.errors, one.words) for one in stored}
 
 

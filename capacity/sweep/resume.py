@@ -42,7 +42,7 @@ def find(history: History, sweep: SweepRecord, now: float | None = None) -> Stor
     """
     now = time.time() if now is None else now
     wanted = settings(sweep)
-    for stored in reversed(history.sweeps()):
+    for stored in reversed(history.sweeps.every()):
         there = settings(stored.sweep)
         if there is None or wanted is None or now - stored.sweep.started_at > _FRESH_SECONDS:
             continue
@@ -59,7 +59,7 @@ def find(history: History, sweep: SweepRecord, now: float | None = None) -> Stor
 def running_beside(history: History, sweep: SweepRecord) -> list[str]:
     """Other sweeps of the same server that run just now, as `sweep 7 (process 4711)`."""
     found = []
-    for stored in history.sweeps():
+    for stored in history.sweeps.every():
         there = settings(stored.sweep) if stored.sweep.state == "running" else None
         if stored.sweep.server == sweep.server and there is not None and _runs(there):
             found.append(f"sweep {stored.id} (process {there.pid})")

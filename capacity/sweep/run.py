@@ -184,11 +184,11 @@ class Sweep:
             self._watcher.note(f"{other} loads {sweep.server} too: each of them measures the load of both")
         before = None if self._options.fresh else find(self._history, sweep)
         if before is None:
-            self._sweep_id = self._history.start_sweep(sweep)
+            self._sweep_id = self._history.sweeps.start(sweep)
             return sweep
         self._sweep_id = before.id
-        self._history.resume_sweep(before.id, sweep.settings)
-        done = usable(self._history.levels(before.id))
+        self._history.sweeps.resume(before.id, sweep.settings)
+        done = usable(self._history.sweeps.levels(before.id))
         self._watcher.note(f"going on with sweep {before.id}: {counted(len(done), 'level')} measured already")
         for level in done:
             if not self._baseline.measures and is_baseline(level):
@@ -245,7 +245,7 @@ class Sweep:
         self._watcher.pause("warming up", self._shape.warm_up_seconds)
         probed = await measurer.probe(streams, self._shape.warm_up_seconds)
         self._settings = msgspec.structs.replace(self._settings, warm_up=probed)
-        self._history.set_sweep_settings(self._sweep_id, encoded(self._settings))
+        self._history.sweeps.set_settings(self._sweep_id, encoded(self._settings))
         if not probed.let_in:
             raise await nobody_let_in(self._target, probed.error, wants_token=probed.wants_token)
         self._watcher.note(_said_of(probed, "warmed up in", "of warming up"))
@@ -276,7 +276,7 @@ class Sweep:
         streams = stream_records(measured)
         utterances, latencies = utterance_records(measured.counts), latency_records(measured.results)
         try:
-            self._history.add_level(level, streams, utterances, latencies)
+            self._history.sweeps.add_level(level, streams, utterances, latencies)
         except sqlite3.Error as error:
             raise UserError(
                 f"the history {self._history.path} cannot be written: {error}; the last level is shown, and not kept"
@@ -284,7 +284,7 @@ class Sweep:
 
     def _finish(self, state: SweepState, reason: str | None) -> None:
         try:
-            self._history.finish_sweep(self._sweep_id, state, time.time(), reason)
+            self._history.sweeps.finish(self._sweep_id, state, time.time(), reason)
         except sqlite3.Error:
             if state != "failed":  # else it was said already why
                 raise

@@ -125,5 +125,5 @@ async def test_a_recorder_raises_the_alert_when_the_clock_goes_back_under_it(
     await Recorder(watch, tmp_path / "history.db", said.append).run(4)
     assert [line for line in said if line.startswith("alert started")], said
     with History.reading(tmp_path / "history.db") as history:
-        (alert,) = history.alerts(0.0, real() + 1)
+        (alert,) = history.polls.alerts(0.0, real() + 1)
     assert alert.ended_at is None or alert.ended_at >= alert.started_at

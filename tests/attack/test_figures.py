@@ -28,6 +28,7 @@ from whisper_ops import wire
 from whisper_ops.bounds import possible
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import AlertRecord, ChartQuery, EventRecord, History
+from whisper_ops.history.polls import Polls
 from whisper_ops.identity import Identity
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 
@@ -68,7 +69,7 @@ async def recorder(history: Path, *words: str) -> AsyncIterator[asyncio.subproce
 def live_polls(path: Path, server: str) -> list[Snapshot]:
     try:
         with History.reading(path) as history:
-            return [snapshot for snapshot in history.snapshots(server, 0, 1e12) if snapshot.state == "live"]
+            return [snapshot for snapshot in history.polls.between(server, 0, 1e12) if snapshot.state == "live"]
     except (UserError, sqlite3.Error):
         return []  # it is just being made
 
@@ -102,7 +103,7 @@ async def test_hostile_numbers_of_many_servers_cost_no_poll_of_any_other(tmp_pat
     assert b"Traceback" not in err
     assert b"descriptors_hard_limit 9.223e+18, which is no limit at all" in err
     with History.reading(history) as opened:
-        remarks = [event for event in opened.events(0, 1e12) if event.kind == "remark"]
+        remarks = [event for event in opened.polls.events(0, 1e12) if event.kind == "remark"]
     assert any("descriptors_hard_limit" in event.detail for event in remarks)
 
 
@@ -134,8 +135,8 @@ def test_a_row_that_cannot_be_stored_is_set_aside_and_said_and_all_others_are_st
     assert "is set aside" in sentence
     sentence.encode()
     with History.reading(path) as history:
-        assert len(list(history.snapshots("good", 0, 1e12))) == 100
-        events = history.events(0, 1e12)
+        assert len(list(history.polls.between("good", 0, 1e12))) == 100
+        events = history.polls.events(0, 1e12)
     assert [event.detail for event in events if event.kind == "k"] == ["once"]
     assert [event.kind for event in events if event.kind != "k"] == ["set_aside"]
 
@@ -172,7 +173,7 @@ async def test_rows_that_never_reached_the_disk_are_exit_1(tmp_path: Path, monke
         watch = load([f"one=http://127.0.0.1:{port}"], interval=0.1)
         told: list[str] = []
         ours = recording.Recorder(watch, tmp_path / "history.db", told.append)
-        monkeypatch.setattr(History, "add", full)
+        monkeypatch.setattr(Polls, "add", full)
         assert await asyncio.wait_for(ours.run(1.5), 60) == Exit.NO
     assert any("rows are lost" in words for words in told), told
 
@@ -204,8 +205,8 @@ def old_history(path: Path) -> None:
             )
             for at in range(300)
         ]  # fmt: skip
-        history.add_snapshots(polls)
-        db = history.connection
+        history.polls.add(polls)
+        db = history.database.connection
         span = (NOW + 60, NOW + 180)
         db.execute(
             "UPDATE gpu_sample SET memory_used_bytes = 1e308, temperature_celsius = 1e308 WHERE at BETWEEN ? AND ?",
@@ -228,16 +229,18 @@ def test_an_old_history_with_impossible_figures_is_drawn_rolled_up_and_replayed(
     old_history(path)
     with History.writing(path) as history:
         if rolled_up:
-            assert history.roll_up(NOW + 7200) > 0
-        points = history.chart(ChartQuery(server="one", metric="memory_used_bytes", kind="gpu"), NOW, NOW + 300, 60.0)
+            assert history.polls.roll_up(NOW + 7200) > 0
+        points = history.polls.chart(
+            ChartQuery(server="one", metric="memory_used_bytes", kind="gpu"), NOW, NOW + 300, 60.0
+        )
         assert points
         assert all(point.maximum == 2e9 for point in points)
-        for snapshot in history.snapshots("one", 0, 1e12):
+        for snapshot in history.polls.between("one", 0, 1e12):
             assert snapshot == possible(snapshot)
             msgspec.json.encode(snapshot)
     board = Board()
     with History.reading(path) as history:
-        for snapshot in history.snapshots("one", 0, 1e12):
+        for snapshot in history.polls.between("one", 0, 1e12):
             board.feed(snapshot)
     world = board.world(NOW + 300)
     charts = (*charts_of(world, "one", 0), *server_charts(world, "one"))

@@ -67,7 +67,7 @@ def test_only_its_owner_may_read_a_history_and_what_stands_beside_it(tmp_path: P
         lock = WriterLock(history, "test")
         assert lock.try_acquire() is None
         with History.writing(history) as opened:
-            opened.connection.execute("CREATE TABLE IF NOT EXISTS t (x)")
+            opened.database.connection.execute("CREATE TABLE IF NOT EXISTS t (x)")
             modes = {path.name: oct(mode(path)) for path in tmp_path.iterdir()}
         lock.release()
     finally:

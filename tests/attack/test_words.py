@@ -137,7 +137,7 @@ def poisoned(path: Path, words: str) -> Path:
     written(path, [level(n, passed=n < 20) for n in (1, 4, 8, 12, 16, 20, 24)])
     at = 1795871234.0
     with History.writing(path) as history:
-        history.add(
+        history.polls.add(
             [snapshot("asr", at + n, (gpu(0, 3, 0.4), gpu(1, 4, 0.5))) for n in range(3)],
             [EventRecord(at=at, server="asr", kind="version", detail="x")],
             [AlertRecord(rule="r", severity="critical", server="asr", started_at=at, sentence="s")],
@@ -184,7 +184,9 @@ def _of_a_live_server(capfd: pytest.CaptureFixture[str], folder: Path, words: st
         printable(file.read_text("utf-8") if file.is_file() else "")
     _exported(capfd, history)
     with History.reading(history) as stored:
-        for row in stored.rows("SELECT name, uuid FROM gpu_identity UNION ALL SELECT model, version FROM sweep"):
+        for row in stored.database.rows(
+            "SELECT name, uuid FROM gpu_identity UNION ALL SELECT model, version FROM sweep"
+        ):
             printable("".join(str(value) for value in row.values()))
 
 

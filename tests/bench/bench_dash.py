@@ -173,7 +173,7 @@ def replayed(history: Path) -> list[Figure]:
     """How long it takes to go through the past of as many servers; what is timed is done beside the event loop."""
     with History.writing(history) as past:
         for batch in polls(PAST_SECONDS, 1.0, servers=SERVERS, start=time.time() - PAST_SECONDS - 60):
-            past.add_snapshots(batch)
+            past.polls.add(batch)
     end = time.time() - 100
     replay, opened = timed(lambda: Replay(history, end - 30))
     replay.playing = False
@@ -240,7 +240,7 @@ def p(waits: list[float], share: float) -> float:
 def fewest_polls(history: Path, since: float, until: float, expected: int) -> float:
     """Polls a second of the live server that got fewest; 0 when one got none."""
     with History.reading(history) as stored:
-        rows = stored.rows(
+        rows = stored.database.rows(
             "SELECT count(*) AS polls FROM server_sample WHERE error IS NULL AND at >= ? AND at < ? GROUP BY server_id",
             [since, until],
         )

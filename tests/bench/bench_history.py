@@ -35,7 +35,7 @@ def written(folder: Path, interval: float, ticks: int) -> Iterator[Figure]:
     with History.writing(path) as history:
         for batch in fleet.polls(ticks, interval):
             began = time.process_time()
-            history.add_snapshots(batch)
+            history.polls.add(batch)
             busy += time.process_time() - began
     polls = ticks * fleet.SERVERS
     sizes = _sizes(path)
@@ -55,21 +55,21 @@ def rolled_up(folder: Path) -> Iterator[Figure]:
     servers, start = 20, 1.79e9 // HOUR * HOUR
     with History.writing(path) as history:
         for batch in fleet.polls(60, 1.0, servers=servers, start=start):
-            history.add_snapshots(batch)
+            history.polls.add(batch)
         began = time.process_time()
-        done = history.roll_up(start + 1e6, limit=servers)
+        done = history.polls.roll_up(start + 1e6, limit=servers)
         yield Figure(
             "a minute of one server (8 GPUs, polled each s) rolled up",
             (time.process_time() - began) / done * 1e3,
             "ms CPU",
         )
         for batch in fleet.polls(30 * 24 * 6, 600.0, servers=4, start=start + HOUR):
-            history.add_snapshots(batch)
-        while history.roll_up(start + 1e9, limit=10_000):
+            history.polls.add(batch)
+        while history.polls.roll_up(start + 1e9, limit=10_000):
             pass
         sizes = _sizes(path)
-        (minutes,) = history.rows("SELECT count(*) AS n FROM server_minute")
-        (hours,) = history.rows("SELECT count(*) AS n FROM server_hour")
+        (minutes,) = history.database.rows("SELECT count(*) AS n FROM server_minute")
+        (hours,) = history.database.rows("SELECT count(*) AS n FROM server_hour")
     for tier, rows, length in (("minute", minutes["n"], 60), ("hour", hours["n"], 3600)):
         size = sum(sizes[f"{kind}_{tier}"] for kind in ("server", "gpu", "host"))
         yield Figure(f"the {tier} tier of the fleet", size / rows * fleet.SERVERS * DAY / length / 1e9, "GB a day")
@@ -77,7 +77,7 @@ def rolled_up(folder: Path) -> Iterator[Figure]:
         for metric, kind in (("lag_p95_seconds", "server"), ("busy_ratio", "gpu")):
             query = ChartQuery(server="asr-1:8000", metric=metric, kind=kind)  # type: ignore[arg-type]  # of the three words
             began = time.perf_counter()
-            points = history.chart(query, start, start + 31 * DAY, HOUR)
+            points = history.polls.chart(query, start, start + 31 * DAY, HOUR)
             assert len(points) > 700
             yield Figure(f"a chart of 30 days, {kind} {metric}", (time.perf_counter() - began) * 1e3, "ms", 200)
 

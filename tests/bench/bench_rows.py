@@ -29,7 +29,7 @@ def fill(path: Path) -> int:
         host=HostFigures(cpu_count=24, memory_total_bytes=64e9, descriptors_soft_limit=65536),
     )
     with History.writing(path) as history:
-        history.add_snapshots([first])
+        history.polls.add([first])
     db = sqlite3.connect(path)
     db.executescript(
         f"""

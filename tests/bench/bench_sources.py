@@ -77,7 +77,7 @@ async def _watch(argument: str, history: Path, speaking: "subprocess.Popen[bytes
         await asyncio.gather(task, return_exceptions=True)
         await poller.close()
     with History.reading(history) as opened:
-        return list(opened.snapshots(server.label, 0, 1e12))
+        return list(opened.polls.between(server.label, 0, 1e12))
 
 
 def _speak(port: int, protocol: str, path: str, scratch: Path) -> "subprocess.Popen[bytes]":

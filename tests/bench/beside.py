@@ -74,7 +74,7 @@ def _measure(url: str, protocol: str, levels: str, history: Path) -> list[Level]
 
 
 def _level(store: History, sweep_id: int, found: dict[str, Any]) -> Level:
-    said = store.utterances(sweep_id, found["streams"], found["repeat"])
+    said = store.sweeps.utterances(sweep_id, found["streams"], found["repeat"])
     return Level(
         streams=found["streams"],
         held=bool(found["passed"]),

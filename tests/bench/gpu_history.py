@@ -24,11 +24,11 @@ def write(results: dict[str, Any], path: Path) -> int:
     with History.writing(path) as history:
         for engine, levels in groupby(results["levels"], key=lambda level: level["engine"]):
             some = list(levels)
-            sweep = history.start_sweep(_sweep(results, engine, some))
+            sweep = history.sweeps.start(_sweep(results, engine, some))
             for level in some:
                 readings = [r for r in results["nvml"] if (r["engine"], r["streams"]) == (engine, level["streams"])]
-                history.add_level(_level(sweep, level, results["max_batch"], readings))
-            history.finish_sweep(sweep, "done", some[-1]["started_at"] + some[-1]["seconds"])
+                history.sweeps.add_level(_level(sweep, level, results["max_batch"], readings))
+            history.sweeps.finish(sweep, "done", some[-1]["started_at"] + some[-1]["seconds"])
             count += len(some)
     return count
 

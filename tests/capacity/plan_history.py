@@ -34,9 +34,9 @@ def level(streams: int, passed: bool | None, **changes: Any) -> LevelRecord:
 def written(path: Path, levels: Sequence[LevelRecord], **changes: Any) -> Path:
     """Write one sweep with these levels; again for another."""
     with History.writing(path) as history:
-        sweep_id = history.start_sweep(sweep(**changes))
+        sweep_id = history.sweeps.start(sweep(**changes))
         for one in levels:
-            history.add_level(
+            history.sweeps.add_level(
                 LevelRecord(**{**{f: getattr(one, f) for f in one.__struct_fields__}, "sweep_id": sweep_id})
             )
     return path

@@ -104,7 +104,7 @@ def polls(
 
 def write_polls(path: Path, truth: Truth, most: float, **more: object) -> Path:
     with History.writing(path) as history:
-        history.add_snapshots(polls(truth, most, **more))  # type: ignore[arg-type]  # the test's own names
+        history.polls.add(polls(truth, most, **more))  # type: ignore[arg-type]  # the test's own names
     return path
 
 

@@ -138,7 +138,7 @@ def test_a_growing_service_says_when_it_is_full() -> None:
 
 def test_daily_peaks_come_from_polls(tmp_path: Path) -> None:
     with History.writing(tmp_path / "history.db") as history:
-        history.add_snapshots(
+        history.polls.add(
             Snapshot(
                 server="a:1", at=86400.0 * day + hour * 3600, figures=ServerFigures(streams_active=10 * day + hour)
             )

@@ -203,8 +203,8 @@ async def held(
             outcome = await run.run(plan)
             if outcome.state == "done":
                 await asyncio.wait_for(double.empty.wait(), 5)  # nobody is left behind
-            stored = store.levels(outcome.sweep_id)
-            streams = [stream for level in stored for stream in store.streams(outcome.sweep_id, 2, level.repeat)]
+            stored = store.sweeps.levels(outcome.sweep_id)
+            streams = [stream for level in stored for stream in store.sweeps.streams(outcome.sweep_id, 2, level.repeat)]
     return Ran(outcome=outcome, stored=stored, streams=streams, answers=plan.answers, accepted=double.accepted)
 
 

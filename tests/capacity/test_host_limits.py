@@ -141,7 +141,7 @@ def test_a_remote_machine_is_looked_at_through_its_servers_last_poll(
     db = tmp_path / "history.db"
     told = HostFigures(hostname="far", cpu_count=8, descriptors_soft_limit=1024, descriptors_hard_limit=4096)
     with History.writing(db) as history:
-        history.add_snapshots(
+        history.polls.add(
             [Snapshot(server="far:8000", at=10.0, figures=ServerFigures(), gpus=(GpuFigures(gpu_id=0),), host=told)]
         )
     body = whisper_ops(capsys, "doctor", "--server", "http://far:8000/", "--history", str(db), "--json").json

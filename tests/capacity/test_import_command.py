@@ -36,8 +36,8 @@ def test_a_published_history_of_four_boxes_is_read_with_its_columns_mapped(
     assert done.code == 0, done.err
     assert "imported 964 moments" in done.err
     with History.reading(db) as history:
-        assert history.servers() == [f"l40s/box{n}" for n in (1, 2, 3, 4)]
-        first = next(history.snapshots("l40s/box1", 0, 2e9))
+        assert history.polls.servers() == [f"l40s/box{n}" for n in (1, 2, 3, 4)]
+        first = next(history.polls.between("l40s/box1", 0, 2e9))
     assert first.at == 1779985004.0  # 2026-05-28T16:16:44Z
     assert first.figures is not None
     assert first.figures.lag_p95_seconds == pytest.approx(0.02026)

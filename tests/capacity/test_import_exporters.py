@@ -163,8 +163,8 @@ def test_a_mapping_file_of_ones_own_reads_a_prometheus_too(
     arguments = ["import", "--prometheus", url, "--from", "2h", "--mapping", str(mine), "--history", str(db)]
     assert whisper_ops(capsys, *arguments).code == 0
     with History.reading(db) as history:
-        (name,) = history.servers()
-        polls = list(history.snapshots(name, 0, 2e10))
+        (name,) = history.polls.servers()
+        polls = list(history.polls.between(name, 0, 2e10))
     assert name == "asr-1:9091"
     assert polls[0].identity == Identity(software="Mine")
     assert polls[0].figures is not None

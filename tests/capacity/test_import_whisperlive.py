@@ -101,8 +101,8 @@ def test_whisperlive_is_read_through_a_real_prometheus(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
     with History.reading(db) as history:
-        (server,) = history.servers()
-        polls = list(history.snapshots(server, 0, 2e10))
+        (server,) = history.polls.servers()
+        polls = list(history.polls.between(server, 0, 2e10))
     figures = [poll.figures for poll in polls if poll.figures is not None]
     assert server == f"127.0.0.1:{metrics}"
     assert max(one.streams_active or 0 for one in figures) == 2
@@ -137,11 +137,11 @@ def test_a_real_sweep_and_its_real_polls_end_in_one_plan(tmp_path: Path) -> None
     assert (plan["key"]["software"], plan["server"]) == ("whisperlive", f"127.0.0.1:{port}"), planned.stderr
     assert plan["polled_peak"] == 2
     with History.reading(db) as history:
-        (sweep,) = history.sweeps()
-        levels = history.levels(sweep.id)
-        plans = [read(record) for record in history.plans()]
-        (polled,) = history.servers()
-        *_, last = history.snapshots(polled, 0, 2e10)
+        (sweep,) = history.sweeps.every()
+        levels = history.sweeps.levels(sweep.id)
+        plans = [read(record) for record in history.plans.every()]
+        (polled,) = history.polls.servers()
+        *_, last = history.polls.between(polled, 0, 2e10)
     assert polled == f"127.0.0.1:{metrics}"
     assert all((level.server_rss_bytes or 0) > 1e8 for level in levels), "its metrics say what it takes"
     assert all(level.server_lag_p95_seconds is None for level in levels), "it has no lag to tell"

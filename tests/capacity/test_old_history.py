@@ -34,9 +34,9 @@ def test_it_migrates_and_keeps_every_row(old: Path) -> None:
     assert before["level"] == 5
     assert before["server_sample"] == 87
     with History.writing(old) as history:
-        (sweep,) = history.sweeps()
-        levels = history.levels(sweep.id)
-        polls = list(history.snapshots(history.servers()[0], 0.0, 1e12))
+        (sweep,) = history.sweeps.every()
+        levels = history.sweeps.levels(sweep.id)
+        polls = list(history.polls.between(history.polls.servers()[0], 0.0, 1e12))
         assert [level.streams for level in levels] == [1, 4, 8, 12, 20]
         assert [findings_of(level) for level in levels] == [()] * 5, "what it kept as words stays words"
         assert "16.0 of 20 streams were live" in levels[-1].reason
@@ -49,7 +49,7 @@ def test_it_plans_to_the_limit_that_the_old_version_gave(old: Path, migrated: bo
     if migrated:
         History.writing(old).close()
     with History.reading(old) as history:
-        (given,) = history.plans()
+        (given,) = history.plans.every()
         plan = make_plan(history, Wanted(), given.created_at)
     before = json.loads(given.body)
     assert plan.max_connections_per_gpu == given.max_connections_per_gpu

@@ -97,12 +97,12 @@ def test_a_plan_judges_a_stored_level_as_the_sweep_would_have(
 ) -> None:
     baseline = Baseline(one.measures, one.counts.clip_errors) if one.figures.wer_ratio is not None else Baseline()
     with tempfile.TemporaryDirectory() as folder, History.writing(Path(folder) / "h.db") as history:
-        sweep_id = history.start_sweep(sweep(objective=parse(first).canonical))
+        sweep_id = history.sweeps.start(sweep(objective=parse(first).canonical))
         for measured in (one, many):
             judged = verdict(measured, parse(first), baseline, sweep_id)
-            history.add_level(judged, utterances=utterance_records(measured.counts))
+            history.sweeps.add_level(judged, utterances=utterance_records(measured.counts))
         try:
-            again = judged_again(history, history.levels(sweep_id), other)
+            again = judged_again(history, history.sweeps.levels(sweep_id), other)
         except UserError as error:
             assert error.code == Exit.EVIDENCE  # noqa: PT017  # a condition that not one level measured
             return
@@ -214,8 +214,8 @@ def test_no_condition_is_dropped_from_a_plan(tmp_path: Path) -> None:
     """A condition in a sweep's own words beside one in the history's once made the first of them vanish."""
     history = written(tmp_path / "h.db", [stored_level(4, True, wer_ratio=0.02), stored_level(8, True, wer_ratio=0.02)])
     with History.reading(history) as store:
-        (stored,) = store.sweeps()
-        levels = judged_again(store, store.levels(stored.id), "stable_p95<=300ms, wer_ratio<=0.1")
+        (stored,) = store.sweeps.every()
+        levels = judged_again(store, store.sweeps.levels(stored.id), "stable_p95<=300ms, wer_ratio<=0.1")
     assert [level.passed for level in levels] == [False, False]
     assert [type(finding).__name__ for finding in findings_of(levels[0])] == ["Missed"]
 
@@ -224,8 +224,8 @@ def test_a_level_of_an_older_version_keeps_its_words(tmp_path: Path) -> None:
     broken = stored_level(8, False, audit="invalid", reason="stopped early: half of the streams were behind")
     history = written(tmp_path / "h.db", [stored_level(4, True), broken])
     with History.reading(history) as store:
-        (stored,) = store.sweeps()
-        again = judged_again(store, store.levels(stored.id), "stable_p95<=9s")
+        (stored,) = store.sweeps.every()
+        again = judged_again(store, store.sweeps.levels(stored.id), "stable_p95<=9s")
     assert [level.passed for level in again] == [True, False]
     assert again[1].reason == broken.reason
     assert msgspec.json.decode(again[0].findings) == []

@@ -177,8 +177,8 @@ def test_keys_are_never_mixed(db: Path) -> None:
 def test_a_plan_is_stored_as_it_was_given(db: Path) -> None:
     made = plan(written(db, [level(8, True), level(10, False)]))
     with History.writing(db) as history:
-        history.add_plan(record_of(made))
-        (stored,) = history.plans()
+        history.plans.add(record_of(made))
+        (stored,) = history.plans.every()
     assert (stored.max_connections_per_gpu, stored.last_pass, stored.first_fail) == (7, 8, 10)
     assert '"schema":"whisper-ops/plan/1"' in stored.body
 

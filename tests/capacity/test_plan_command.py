@@ -27,7 +27,7 @@ def test_the_answer_comes_first_and_the_plan_is_stored(tmp_path: Path) -> None:
     )
     assert "conservative 40 · moderate 56 · aggressive 72 · extreme 88" in done.stdout
     with History.reading(db) as history:
-        assert [plan.max_connections_per_gpu for plan in history.plans()] == [72]
+        assert [plan.max_connections_per_gpu for plan in history.plans.every()] == [72]
 
 
 def test_json_is_versioned(tmp_path: Path) -> None:

@@ -58,13 +58,13 @@ def test_a_server_that_batches_is_planned_by_its_step_time(tmp_path: Path, a: fl
     server = Batching(a=a, b=b, most=most)
     capacity = server.capacity
     with History.writing(tmp_path / "history.db") as history:
-        history.add_snapshots(server.polls(capacity / 2))
+        history.polls.add(server.polls(capacity / 2))
     made = plan(tmp_path / "history.db")
     assert made.binding_resource == "GPU step time"
     assert made.capacity.status == "identified"
     assert made.capacity.estimate == pytest.approx(capacity, rel=0.20)
     with History.writing(tmp_path / "low.db") as history:
-        history.add_snapshots(server.polls(capacity / 5))
+        history.polls.add(server.polls(capacity / 5))
     assert status(tmp_path / "low.db") in ("lower_bound", "not_identifiable")
 
 
@@ -82,7 +82,7 @@ def test_polls_near_idle_do_not_overturn_what_a_sweep_measured(tmp_path: Path, s
     provisional = [level(n, True, audit="provisional", started_at=1e6 + n) for n in (2, 4, 8)]
     before = plan(written(path, provisional, server=f"http://{SERVER}"))
     with History.writing(path) as history:
-        history.add_snapshots(near_idle(np.random.default_rng(seed)))
+        history.polls.add(near_idle(np.random.default_rng(seed)))
     after = plan(path)
     assert before.max_connections_per_gpu == after.max_connections_per_gpu == 7
     assert after.binding_resource == "latency objective"
@@ -133,7 +133,7 @@ def test_another_version_is_another_key(tmp_path: Path) -> None:
     slower = msgspec.structs.replace(TYPICAL, limit=50)
     newer = msgspec.structs.replace(IDENTITY, version="1.3.0")
     with History.writing(path) as history:
-        history.add_snapshots(polls(slower, 22, since=20_000, identity=newer))
+        history.polls.add(polls(slower, 22, since=20_000, identity=newer))
     made = plan(path)
     assert made.key.version == "1.3.0"
     assert made.capacity.estimate == pytest.approx(slower.capacity, rel=0.2)
@@ -144,7 +144,7 @@ def test_a_change_that_no_version_tells_about_is_found(tmp_path: Path) -> None:
     path = write_polls(tmp_path / "history.db", TYPICAL, 36)
     slower = msgspec.structs.replace(TYPICAL, limit=55)
     with History.writing(path) as history:
-        history.add_snapshots(polls(slower, 26, since=9_000, seed=5))
+        history.polls.add(polls(slower, 26, since=9_000, seed=5))
     made = plan(path)
     assert made.capacity.estimate == pytest.approx(slower.capacity, rel=0.2)
     assert any("behaves differently" in note for note in made.notes)
@@ -159,7 +159,7 @@ def test_a_restart_and_wild_readings_change_nothing(tmp_path: Path) -> None:
             )
             for one in polls(TYPICAL, 36, count=450, since=4500.0, seed=9)
         ]
-        history.add_snapshots(restarted)
+        history.polls.add(restarted)
     made = plan(path)
     assert made.capacity.estimate == pytest.approx(TYPICAL.capacity, rel=0.1)
     assert not any("behaves differently" in note for note in made.notes)

@@ -183,7 +183,7 @@ def test_a_plan_from_polls_is_reported_too(capsys: pytest.CaptureFixture[str], t
     assert done.code == 0
     assert "from ordinary polls, with no measured level" in done.out
     with History.reading(db) as history:
-        (stored,) = history.plans()
+        (stored,) = history.plans.every()
     assert stored.last_pass is None
     assert stored.max_connections_per_gpu is not None
 

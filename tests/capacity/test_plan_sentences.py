@@ -173,7 +173,7 @@ def test_newest_is_the_newest_level_and_not_a_poll(tmp_path: Path) -> None:
     path = written(tmp_path / "history.db", [level(8, True), level(16, False)])
     with History.writing(path) as history:
         ran = sweep().identity
-        history.add_snapshots(
+        history.polls.add(
             Snapshot(
                 server=sweep().server, at=9000.0 + at, identity=ran, figures=ServerFigures(streams_active=2),
                 gpus=(GpuFigures(gpu_id=0, streams_active=2),), host=HostFigures(cpu_ratio=0.1),

@@ -53,7 +53,7 @@ def test_it_says_what_was_carried_assumed_and_left_out_and_is_not_stored(
     assert "not carried over: latency, step time and GPU busy time" in done.out
     assert "on the new GPU" in done.out
     with History.reading(db) as history:
-        assert history.plans() == []
+        assert history.plans.every() == []
 
 
 def test_with_its_speed_there_is_a_limit_with_a_wide_interval(capsys: pytest.CaptureFixture[str], db: Path) -> None:

@@ -38,7 +38,7 @@ async def sweep(corpus: Corpus, faults: Faults, history: Path, objective: str, *
             one = msgspec.structs.replace(SHAPE, **shape)
             run = Sweep(store, parse_target(double.url), corpus, one, parse(objective), watcher, Options(processes=1))
             outcome = await run.run(LevelList(levels))
-            assert store.sweeps()[0].sweep.settings == outcome.sweep.settings
+            assert store.sweeps.every()[0].sweep.settings == outcome.sweep.settings
     return Ran(outcome=outcome, watcher=watcher, accepted=double.accepted)
 
 

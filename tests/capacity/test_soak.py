@@ -61,8 +61,8 @@ async def soak(corpus: Corpus, faults: Faults, history: Path, seconds: float, st
             outcome = await task
             if stop_after is not None:
                 await asyncio.wait_for(double.empty.wait(), 5)  # its streams are gone with it
-            stored = store.levels(outcome.sweep_id)
-            assert store.rows("PRAGMA integrity_check").__next__() == {"integrity_check": "ok"}
+            stored = store.sweeps.levels(outcome.sweep_id)
+            assert store.database.rows("PRAGMA integrity_check").__next__() == {"integrity_check": "ok"}
     return Ran(outcome=outcome, stored=stored, accepted=double.accepted, most_active=double.most_active)
 
 

@@ -24,6 +24,7 @@ from capacity.sweep.target import parse_target
 from tests.capacity.double import Faults, coded_corpus, running_double
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, SweepRecord
+from whisper_ops.history.sweeps import Sweeps
 from whisper_ops.objective import DEFAULT, parse
 from whisper_ops.snapshot import Snapshot
 
@@ -123,11 +124,11 @@ async def measure(case: Case, corpus: Corpus, history: Path) -> Ran:
             run = Sweep(store, target, corpus, case.shape, parse(case.objective), watcher, case.options)
             outcome = await run.run(LevelList(case.levels))
     with History.reading(history) as store:
-        (stored,) = store.sweeps()
+        (stored,) = store.sweeps.every()
         return Ran(
             outcome=outcome,
             sweep=stored.sweep,
-            stored=store.levels(stored.id),
+            stored=store.sweeps.levels(stored.id),
             watcher=watcher,
             handed_out=double.handed_out,
         )
@@ -270,7 +271,7 @@ async def test_nothing_there_is_exit_3_and_no_row(corpus: Corpus, tmp_path: Path
         with pytest.raises(UserError, match="cannot reach") as caught:
             await run.run(LevelList([1]))
         assert caught.value.code == Exit.UNREACHABLE
-        assert not store.sweeps()
+        assert not store.sweeps.every()
 
 
 async def test_an_interrupted_sweep_keeps_its_levels_and_the_same_command_goes_on(
@@ -290,7 +291,7 @@ async def test_an_interrupted_sweep_keeps_its_levels_and_the_same_command_goes_o
             task.cancel()
             interrupted = await task
             assert interrupted.state == "interrupted"
-            assert [level.streams for level in store.levels(interrupted.sweep_id)] == [1]
+            assert [level.streams for level in store.sweeps.levels(interrupted.sweep_id)] == [1]
             # Another command does not touch it; the same one goes on with it.
             other = Options(processes=1, plan_line="levels [1]")
             third = await Sweep(store, target, corpus, short, objective, Quiet(), other).run(LevelList([1]))
@@ -310,8 +311,8 @@ async def test_a_full_disk_ends_the_sweep_with_what_was_measured(
     def full(*_: object) -> int:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(History, "add_level", full)
-    monkeypatch.setattr(History, "finish_sweep", full)
+    monkeypatch.setattr(Sweeps, "add_level", full)
+    monkeypatch.setattr(Sweeps, "finish", full)
     short = LoadShape(seconds=1, setup_seconds=3, drain_seconds=2, warm_up_seconds=0, cool_seconds=0)
     with History.writing(tmp_path / "h.db") as store:
         async with running_double() as double:

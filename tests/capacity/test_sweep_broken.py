@@ -106,12 +106,14 @@ def test_a_broken_server_is_said_in_a_sentence_and_nothing_is_lost(name: str, ra
     with sqlite3.connect(one.history) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     with History.reading(one.history) as history:
-        (stored,) = history.sweeps()
-        levels = history.levels(stored.id)
+        (stored,) = history.sweeps.every()
+        levels = history.sweeps.levels(stored.id)
         assert [level.streams for level in levels] == list(case.levels)
         assert stored.sweep.state == case.state
         assert not levels[-1].passed
-        assert [len(history.streams(stored.id, level.streams, level.repeat)) for level in levels] == list(case.levels)
+        assert [len(history.sweeps.streams(stored.id, level.streams, level.repeat)) for level in levels] == list(
+            case.levels
+        )
 
 
 async def test_a_generator_that_is_killed_ends_the_sweep_in_a_sentence(tmp_path: Path) -> None:
@@ -134,8 +136,8 @@ async def test_a_generator_that_is_killed_ends_the_sweep_in_a_sentence(tmp_path:
     assert "Traceback" not in err.decode()
     assert out.decode().count("met (provisional)") == 1
     with History.reading(tmp_path / "h.db") as history:
-        (stored,) = history.sweeps()
-        assert (stored.sweep.state, len(history.levels(stored.id))) == ("failed", 1)
+        (stored,) = history.sweeps.every()
+        assert (stored.sweep.state, len(history.sweeps.levels(stored.id))) == ("failed", 1)
 
 
 async def test_a_resumed_sweep_shows_the_whole(tmp_path: Path) -> None:
@@ -164,4 +166,4 @@ async def test_a_resumed_sweep_shows_the_whole(tmp_path: Path) -> None:
     assert "3 streams</text>" in shown
     # What the utterances of the stored level are compared by.
     with History.reading(tmp_path / "h.db") as history:
-        assert history.utterances(document["sweep_id"], 1, 0)
+        assert history.sweeps.utterances(document["sweep_id"], 1, 0)

@@ -80,9 +80,9 @@ async def test_ctrl_c_keeps_what_is_done(files: tuple[str, ...], tmp_path: Path)
     assert "the same command goes on from here" in err.decode()
     assert out.decode().count("met (provisional)") >= 1
     with History.reading(tmp_path / "h.db") as history:
-        (stored,) = history.sweeps()
+        (stored,) = history.sweeps.every()
         assert stored.sweep.state == "interrupted"
-        assert history.levels(stored.id)[0].streams == 1
+        assert history.sweeps.levels(stored.id)[0].streams == 1
 
 
 async def test_two_sweeps_of_one_server_at_once(files: tuple[str, ...]) -> None:
@@ -124,9 +124,9 @@ async def test_a_closed_terminal_ends_the_sweep_and_keeps_what_is_done(files: tu
         assert await asyncio.wait_for(process.wait(), 30) == 130
         await asyncio.wait_for(double.empty.wait(), 5)
     with History.reading(tmp_path / "h.db") as history:
-        (stored,) = history.sweeps()
+        (stored,) = history.sweeps.every()
         assert stored.sweep.state == "interrupted"
-        assert history.levels(stored.id)[0].streams == 1
+        assert history.sweeps.levels(stored.id)[0].streams == 1
     assert "<svg" in page.read_text()
 
 

@@ -195,9 +195,9 @@ def test_what_cannot_be_watched_is_named(text: str) -> None:
 def history(tmp_path: Path, *sweeps: tuple[SweepRecord, list[LevelRecord]]) -> History:
     store = History.writing(tmp_path / "h.db")
     for sweep, levels in sweeps:
-        number = store.start_sweep(sweep)
+        number = store.sweeps.start(sweep)
         for one in levels:
-            store.add_level(msgspec.structs.replace(one, sweep_id=number))
+            store.sweeps.add_level(msgspec.structs.replace(one, sweep_id=number))
     return store
 
 
@@ -230,9 +230,9 @@ def utterances(*errors: int) -> list[UtteranceRecord]:
 def test_a_few_word_errors_more_are_not_worse_and_it_is_said(tmp_path: Path) -> None:
     store = History.writing(tmp_path / "h.db")
     for said in (utterances(0, 0, 0, 0, 0, 0), utterances(0, 2, 0, 0, 0, 0), utterances(2, 2, 1, 3, 2, 2)):
-        number = store.start_sweep(SWEEP)
+        number = store.sweeps.start(SWEEP)
         wer = sum(one.errors for one in said) / 48
-        store.add_level(msgspec.structs.replace(level(5, wer_ratio=wer), sweep_id=number), utterances=said)
+        store.sweeps.add_level(msgspec.structs.replace(level(5, wer_ratio=wer), sweep_id=number), utterances=said)
     luck, surely = compare(store, 1, 2, worse_by=0.1), compare(store, 1, 3, worse_by=0.1)
     assert not luck.worse
     console = Console(width=160, record=True, file=io.StringIO())

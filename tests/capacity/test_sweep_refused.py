@@ -89,7 +89,7 @@ async def test_a_shut_door_is_a_sentence_before_anything_is_measured(
             await sweep(double, corpus, tmp_path, 2, token=token)
     assert caught.value.code == Exit.UNREACHABLE
     with History.reading(tmp_path / "h.db") as store:
-        assert not store.sweeps()
+        assert not store.sweeps.every()
 
 
 async def test_the_right_token_opens(corpus: Corpus, tmp_path: Path) -> None:

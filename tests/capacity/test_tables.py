@@ -118,7 +118,7 @@ def imported(
 
 def polls(tmp_path: Path, server: str = "imported") -> list[Snapshot]:
     with History.reading(tmp_path / "history.db") as history:
-        return list(history.snapshots(server, 0, 5e9))
+        return list(history.polls.between(server, 0, 5e9))
 
 
 NOON = 1795867200.0  # 2026-11-28T12:00:00Z

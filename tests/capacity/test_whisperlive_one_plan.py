@@ -49,19 +49,19 @@ def swept(history: History, folder: Path, url: str = "ws://127.0.0.1:9090") -> N
     silent = Snapshot(server=target.name, at=1.0, state="silent", error="has no /snapshot")
     corpus, objective = load(coded_corpus(folder / "coded", clips=2)), parse("stable_p95<=2s")
     sweep = record_for(target, corpus, shape, objective, silent, settings_for("levels", shape, silent))
-    sweep_id = history.start_sweep(msgspec.structs.replace(sweep, started_at=1000.0, state="done"))
+    sweep_id = history.sweeps.start(msgspec.structs.replace(sweep, started_at=1000.0, state="done"))
     for one in (level(4, passed=True), level(8, passed=False)):
-        history.add_level(msgspec.structs.replace(one, sweep_id=sweep_id))
+        history.sweeps.add_level(msgspec.structs.replace(one, sweep_id=sweep_id))
 
 
 async def test_a_sweep_and_its_polls_end_in_one_plan_that_the_gauge_shows(tmp_path: Path) -> None:
     polls = await polled()
     with History.writing(tmp_path / "history.db") as history:
         swept(history, tmp_path)
-        history.add_snapshots(polls)
+        history.polls.add(polls)
         plan = make_plan(history, Wanted(), MADE_AT)
-        history.add_plan(record_of(plan))
-        plans = [read(record) for record in history.plans()]
+        history.plans.add(record_of(plan))
+        plans = [read(record) for record in history.plans.every()]
     assert (plan.server, plan.key.software, plan.key.protocol) == ("127.0.0.1:9090", "whisperlive", "whisperlive")
     assert (plan.capacity.last_pass, plan.capacity.first_fail) == (4, 8)
     assert plan.polled_peak == max(LOADS), "the polls of its metrics' port are its polls"
@@ -77,7 +77,7 @@ async def test_a_sweep_that_an_older_version_stored_meets_them_too(tmp_path: Pat
     path = tmp_path / "history.db"
     with History.writing(path) as history:
         swept(history, tmp_path)
-        history.add_snapshots(await polled())
+        history.polls.add(await polled())
     with sqlite3.connect(path) as db:
         db.execute("UPDATE sweep SET software = ?", [spelling])
     with History.reading(path) as history:
@@ -91,7 +91,7 @@ async def test_a_plan_that_an_older_version_stored_is_on_the_gauge(tmp_path: Pat
     polls = await polled()
     with History.writing(path) as history:
         swept(history, tmp_path)
-        history.add_plan(record_of(make_plan(history, Wanted(), MADE_AT)))
+        history.plans.add(record_of(make_plan(history, Wanted(), MADE_AT)))
     with sqlite3.connect(path) as db:
         db.execute(
             'UPDATE plan SET software = ?, body = replace(body, \'"software":"whisperlive"\', ?)',
@@ -100,7 +100,7 @@ async def test_a_plan_that_an_older_version_stored_is_on_the_gauge(tmp_path: Pat
         (body,) = db.execute("SELECT body FROM plan").fetchone()
     assert spelling in body
     with History.reading(path) as history:
-        knee = knee_for(polls[-1], [read(record) for record in history.plans()])
+        knee = knee_for(polls[-1], [read(record) for record in history.plans.every()])
     assert knee is not None
 
 
@@ -108,7 +108,7 @@ async def test_polls_that_may_be_of_either_of_two_servers_on_a_machine_are_of_ne
     with History.writing(tmp_path / "history.db") as history:
         swept(history, tmp_path)
         swept(history, tmp_path, "ws://127.0.0.1:9092")
-        history.add_snapshots(await polled())
+        history.polls.add(await polled())
         plan = make_plan(history, Wanted(server="127.0.0.1:9090"), MADE_AT)
     assert plan.polled_peak == 0
 
@@ -116,7 +116,7 @@ async def test_polls_that_may_be_of_either_of_two_servers_on_a_machine_are_of_ne
 async def test_polls_of_another_machine_are_not_its(tmp_path: Path) -> None:
     with History.writing(tmp_path / "history.db") as history:
         swept(history, tmp_path, "ws://asr-2:9090")
-        history.add_snapshots(await polled())
+        history.polls.add(await polled())
         assert make_plan(history, Wanted(), MADE_AT).polled_peak == 0
 
 

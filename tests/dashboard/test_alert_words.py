@@ -37,9 +37,9 @@ def test_a_colon_in_a_name_cuts_no_sentence() -> None:
 def test_what_is_stored_is_told_in_the_same_words(tmp_path: Path) -> None:
     (alert,) = book_of(95, 97).active
     with History.writing(tmp_path / "history.db") as history:
-        history.add(alerts=[alert.record()])
+        history.polls.add(alerts=[alert.record()])
     with History.reading(tmp_path / "history.db") as history:
-        (stored,) = history.alerts(0.0, 10.0)
+        (stored,) = history.polls.alerts(0.0, 10.0)
     assert (told(stored), spread(stored)) == (alert_view(alert).sentence, alert_view(alert).spread)
 
 
@@ -65,7 +65,7 @@ def test_older_histories_learn_what_is_a_silence(tmp_path: Path, sentence: str, 
         )  # fmt: skip
     History.writing(path).close()
     with History.reading(path) as history:
-        (found,) = history.alerts(0.0, 10.0)
+        (found,) = history.polls.alerts(0.0, 10.0)
     assert found.figure == figure
     seen = Memory(path).read(10.0)
     assert seen is not None

@@ -127,7 +127,7 @@ def test_a_replay_from_the_command_line_keeps_the_rules_of_the_configuration(
 ) -> None:
     began = time.time() - 600
     with History.writing(tmp_path / "history.db") as history:
-        history.add_snapshots(snapshot("one", began + second, (gpu(0, 7, 1.6),)) for second in range(60))
+        history.polls.add(snapshot("one", began + second, (gpu(0, 7, 1.6),)) for second in range(60))
     (tmp_path / "own.toml").write_text(
         '[alert."rather late"]\nfigure = "server.lag_p95_seconds"\nover = 1.5\nhold_seconds = 5\n', "utf-8"
     )
@@ -163,4 +163,4 @@ def test_a_terminal_that_is_closed_ends_it_and_what_was_polled_is_kept(tmp_path:
     _, status = os.waitpid(process, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     with History.reading(history) as stored:
-        assert [poll.state for poll in stored.snapshots("one", 0, time.time() + 1)][:1] == ["silent"]
+        assert [poll.state for poll in stored.polls.between("one", 0, time.time() + 1)][:1] == ["silent"]

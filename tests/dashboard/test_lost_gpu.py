@@ -93,8 +93,8 @@ async def test_the_reason_comes_over_the_wire_and_back_out_of_the_history(tmp_pa
         snapshot = await source.read()
         await source.close()
     with History.writing(tmp_path / "history.db") as history:
-        history.add_snapshots([snapshot])
-        (stored,) = history.snapshots("one", 0, 1e12)
+        history.polls.add([snapshot])
+        (stored,) = history.polls.between("one", 0, 1e12)
     assert [gpu.reading_error for gpu in stored.gpus] == [None, "it is lost"]
 
 

@@ -49,8 +49,8 @@ def app(tmp_path: Path) -> DashApp:
     path, now = tmp_path / "history.db", time.time()
     with History.writing(path) as history:
         for seconds in range(0, 60, 5):
-            history.add_snapshots(fleet(now - HOUR - 30 + seconds, 1.37, 0))
-        history.add_plan(msgspec.structs.replace(PLAN, created_at=now - 86400))
+            history.polls.add(fleet(now - HOUR - 30 + seconds, 1.37, 0))
+        history.plans.add(msgspec.structs.replace(PLAN, created_at=now - 86400))
     live = Live(Fleet([]), None, path)
     for seconds in (30, 20, 10, 0):
         for poll in fleet(now - seconds, 0.62, 40 - seconds):

@@ -159,8 +159,8 @@ async def _under_dash(fleet: ScriptedFleet, path: Path, script: Script) -> None:
 
 def _tables(path: Path, now: float) -> Iterator[tuple[str, list[str]]]:
     with History.writing(path) as history:
-        history.roll_up(now + 7200)
-        history.prune(now + 7200, Retention())
+        history.polls.roll_up(now + 7200)
+        history.polls.prune(now + 7200, Retention())
     with closing(sqlite3.connect(path)) as db:
         db.row_factory = sqlite3.Row
         names = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]

@@ -29,12 +29,12 @@ def poll(at: float) -> Snapshot:
 
 
 def polls(history: History) -> list[float]:
-    return [snapshot.at - NOW for snapshot in history.snapshots("one", 0, 1e12)]
+    return [snapshot.at - NOW for snapshot in history.polls.between("one", 0, 1e12)]
 
 
 def connection(writer: HistoryWriter) -> sqlite3.Connection:
     assert writer._history is not None
-    return writer._history._connection
+    return writer._history.database.connection
 
 
 def wait(condition: Callable[[], object], seconds: float = 15.0) -> None:
@@ -126,7 +126,7 @@ def test_the_second_writer_is_told_who_writes_and_takes_over_when_that_one_leave
         assert f"is written by whisper-ops record (process {os.getpid()}, since" in second.note
         second.put(poll(1.0))
         with History.writing(path) as sweep:  # sweeps are not locked out
-            sweep.start_sweep(SweepRecord(server="one", started_at=1.0, chunk_seconds=0.1, corpus="c", objective="o"))
+            sweep.sweeps.start(SweepRecord(server="one", started_at=1.0, chunk_seconds=0.1, corpus="c", objective="o"))
         first.close()
         _wait(lambda: second.note is None)
         second.put(poll(2.0))
@@ -236,9 +236,9 @@ def test_minutes_are_rolled_up_while_polls_are_written(tmp_path: Path) -> None:
         writer.put(ended)
         assert writer.flush()
         with History.reading(path) as history:
-            _wait(lambda: list(history.rows("SELECT polls FROM server_hour")) == [{"polls": 1}])
-            assert [event.kind for event in history.events(0, 1e12)] == ["test"]
-            assert history.alerts(0, 1e12) == [ended]
+            _wait(lambda: list(history.database.rows("SELECT polls FROM server_hour")) == [{"polls": 1}])
+            assert [event.kind for event in history.polls.events(0, 1e12)] == ["test"]
+            assert history.polls.alerts(0, 1e12) == [ended]
 
 
 def _wait(condition: object, seconds: float = 10.0) -> None:
@@ -260,7 +260,7 @@ def test_alerts_that_a_killed_writer_left_open_end_with_the_last_poll_of_their_s
             writer.put(AlertRecord(rule="r", severity="warning", server=server, started_at=started_at, sentence="s"))
     HistoryWriter(path).close()
     with History.reading(path) as history:
-        assert [alert.ended_at for alert in history.alerts(0, 1e12)] == [NOW + 30, NOW + 6]
+        assert [alert.ended_at for alert in history.polls.alerts(0, 1e12)] == [NOW + 30, NOW + 6]
 
 
 def test_a_damaged_history_is_moved_aside_at_the_start_and_polls_go_on(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_a_history_that_is_deleted_while_it_is_open_is_begun_anew(tmp_path: Path
         assert [event.kind for event in remembered.events] == ["second"]
         assert "deleted or moved" in said[0]
     with History.reading(path) as history:
-        assert [event.kind for event in history.events(0, NOW)] == ["second"]
+        assert [event.kind for event in history.polls.events(0, NOW)] == ["second"]
     memory.close()
 
 

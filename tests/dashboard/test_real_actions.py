@@ -120,9 +120,9 @@ async def test_a_sweep_is_watched_to_its_end(server: Running, tmp_path: Path) ->
         await told(pilot, "level 1 of 1: 1 stream")
         await told(pilot, "sweep of real ended")
     with History.reading(history) as stored:
-        (sweep,) = stored.sweeps()
+        (sweep,) = stored.sweeps.every()
         assert sweep.sweep.state == "done"
-        assert [level.streams for level in stored.levels(sweep.id)] == [1]
+        assert [level.streams for level in stored.sweeps.levels(sweep.id)] == [1]
 
 
 async def test_a_sweep_is_stopped_and_keeps_what_it_has(server: Running, tmp_path: Path) -> None:
@@ -133,5 +133,5 @@ async def test_a_sweep_is_stopped_and_keeps_what_it_has(server: Running, tmp_pat
         await pilot.press("x")
         await told(pilot, "ended with exit code 130")
     with History.reading(history) as stored:
-        (sweep,) = stored.sweeps()
+        (sweep,) = stored.sweeps.every()
         assert sweep.sweep.state == "interrupted"

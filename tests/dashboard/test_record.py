@@ -46,7 +46,7 @@ async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
 
 def rows(history: Path, server: str) -> list[Snapshot]:
     with History.reading(history) as opened:
-        return list(opened.snapshots(server, 0, 1e12))
+        return list(opened.polls.between(server, 0, 1e12))
 
 
 def count(history: Path) -> int:
@@ -77,7 +77,7 @@ async def test_it_records_for_a_duration_and_says_what_it_did(tmp_path: Path) ->
     assert all(snapshot.state == "live" and len(snapshot.gpus) == 2 for snapshot in polled)
     assert all(snapshot.state == "silent" for snapshot in rows(history, "gone"))
     with History.reading(history) as opened:
-        kinds = [event.kind for event in opened.events(0, 1e12)]
+        kinds = [event.kind for event in opened.polls.events(0, 1e12)]
     assert (kinds[0], kinds[-1], kinds.count("silent")) == ("recorder_started", "recorder_stopped", 1)
     assert "secret-token" not in err
     assert b"secret-token" not in history.read_bytes()
@@ -183,8 +183,8 @@ async def test_killed_again_and_again_it_loses_only_what_was_not_committed(tmp_p
             assert halves == 0  # and nothing is there by halves
             seen = stored
     with History.reading(history) as opened:
-        started = [event.at for event in opened.events(0, 1e12) if event.kind == "recorder_started"]
-        times = [snapshot.at for snapshot in opened.snapshots("s0", 0, 1e12)]
+        started = [event.at for event in opened.polls.events(0, 1e12) if event.kind == "recorder_started"]
+        times = [snapshot.at for snapshot in opened.polls.between("s0", 0, 1e12)]
     assert len(started) == kills
     # Between a kill and the next start there is no row: the gap is a gap.
     for start in started[1:]:
@@ -203,7 +203,7 @@ async def test_alerts_reach_the_history_and_the_command(tmp_path: Path) -> None:
     assert code == 0, err
     assert err.count("alert started: one: busy: 25 %, over 10 %") == 1
     with History.reading(history) as opened:
-        (alert,) = opened.alerts(0, 1e12)
+        (alert,) = opened.polls.alerts(0, 1e12)
     assert (alert.rule, alert.server, alert.ended_at, alert.min_value, alert.max_value) == (
         "busy",
         "one",

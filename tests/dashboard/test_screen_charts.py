@@ -90,9 +90,9 @@ def recorded(path: Path, now: float) -> Path:
         for minute in range(60):
             at = now - 60 * (60 - minute)
             if 20 <= minute < 30:
-                history.add_snapshots([silence("one", at)])
+                history.polls.add([silence("one", at)])
             else:
-                history.add_snapshots([snapshot("one", at, (gpu(0, minute, 0.01 * minute), gpu(1, 1, 0.0)))])
+                history.polls.add([snapshot("one", at, (gpu(0, minute, 0.01 * minute), gpu(1, 1, 0.0)))])
     return path
 
 

@@ -46,7 +46,7 @@ def test_an_alert_stands_is_recorded_and_is_over(tmp_path: Path) -> None:
         assert "lasted 6 s" in alerts_page(live.world(), 120).text
         live.close()
     with History.reading(tmp_path / "history.db") as history:
-        (row,) = history.alerts(0, time.time())
+        (row,) = history.polls.alerts(0, time.time())
         assert row.ended_at == now + 6
 
 
@@ -66,7 +66,7 @@ def test_an_alert_that_somebody_else_left_open_is_not_the_present(tmp_path: Path
 
 def test_plans_in_the_history_reach_the_gauge(tmp_path: Path) -> None:
     with History.writing(tmp_path / "history.db") as history:
-        history.add_plan(msgspec.structs.replace(PLAN, server="http://one"))
+        history.plans.add(msgspec.structs.replace(PLAN, server="http://one"))
     live = Live(Fleet([]), None, tmp_path / "history.db")
     poll(live, time.time(), 0.4)
     live.refresh()
@@ -161,7 +161,7 @@ def test_a_replica_that_is_gone_for_good_leaves_the_screen_and_its_alerts_end(tm
         assert "its name leads to it no more" in events_page(world, 120).text
         live.close()
     with History.reading(tmp_path / "history.db") as history:
-        (row,) = history.alerts(0, time.time())
+        (row,) = history.polls.alerts(0, time.time())
         assert row.ended_at == now + 5
 
 
@@ -202,8 +202,8 @@ def test_an_alert_that_still_stands_after_a_restart_keeps_its_first_time(tmp_pat
     (_, lasting) = (watched(path, []), watched(path, [snapshot("one", now + 70, (gpu(0, 7, 0.3), broken[1]))]))
     assert lasting == [("gpu failed", now)], "what is over by now is not taken up"
     with History.reading(path) as history:
-        rows = {alert.rule: alert for alert in history.alerts(0, time.time())}
-        assert len(history.alerts(0, time.time())) == 2, "one row an alert"
+        rows = {alert.rule: alert for alert in history.polls.alerts(0, time.time())}
+        assert len(history.polls.alerts(0, time.time())) == 2, "one row an alert"
     assert rows["gpu failed"].ended_at is None
     assert rows["late"].ended_at == now + 60
 

@@ -34,7 +34,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> PlanRecord:
     done = whisper_ops("plan", "--history", str(path))
     assert done.returncode == 0, done.stderr
     with History.reading(path) as history:
-        return history.plans()[-1]
+        return history.plans.every()[-1]
 
 
 def looked_at(plan: PlanRecord, streams: int) -> World:

@@ -62,10 +62,12 @@ def night() -> Iterator[Snapshot]:
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("night") / "history.db"
     with History.writing(path) as history:
-        history.add_snapshots(night())
-        history.add_plan(msgspec.structs.replace(PLAN, created_at=NIGHT + 600))
-        history.add(events=[EventRecord(at=NIGHT + 1500, server="crashed", kind="restart", detail="it started again")])
-        history.add(
+        history.polls.add(night())
+        history.plans.add(msgspec.structs.replace(PLAN, created_at=NIGHT + 600))
+        history.polls.add(
+            events=[EventRecord(at=NIGHT + 1500, server="crashed", kind="restart", detail="it started again")]
+        )
+        history.polls.add(
             (),
             (),
             [
@@ -249,7 +251,7 @@ async def test_the_lag_of_an_hour_ago_is_two_keys_away(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     hour = time.time() - 3600
     with History.writing(path) as history:
-        history.add_snapshots([snapshot("one", hour - 5, (gpu(0, 7, 0.77),)), snapshot("one", hour + 3500, ())])
+        history.polls.add([snapshot("one", hour - 5, (gpu(0, 7, 0.77),)), snapshot("one", hour + 3500, ())])
     app = DashApp(Live(Fleet([]), None, path), history=path)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("R")
@@ -270,7 +272,7 @@ async def test_where_nothing_was_recorded_an_hour_ago_the_nearest_moment_is_show
 ) -> None:
     path, born = tmp_path / "history.db", time.time() - 1500
     with History.writing(path) as history:
-        history.add_snapshots([snapshot("one", born + n, (gpu(0, 7, 0.77 if n < 60 else 0.44),)) for n in range(1500)])
+        history.polls.add([snapshot("one", born + n, (gpu(0, 7, 0.77 if n < 60 else 0.44),)) for n in range(1500)])
     app = DashApp(Live(Fleet([]), None, path), history=path)
     async with app.run_test(size=size) as pilot:
         await pilot.press("R", "enter")
@@ -286,8 +288,8 @@ async def test_where_nothing_was_recorded_an_hour_ago_the_nearest_moment_is_show
 def test_in_a_gap_the_nearest_record_is_shown_and_a_second_jump_asks_again(tmp_path: Path) -> None:
     path, born = tmp_path / "history.db", NIGHT
     with History.writing(path) as history:
-        history.add_snapshots([snapshot("one", born, (gpu(0, 7, 0.77),)), snapshot("one", born + 2000, ())])
-        history.add_snapshots([snapshot("two", born + 4000, (gpu(0, 3, 0.3),))])
+        history.polls.add([snapshot("one", born, (gpu(0, 7, 0.77),)), snapshot("one", born + 2000, ())])
+        history.polls.add([snapshot("two", born + 4000, (gpu(0, 3, 0.3),))])
     replay = Replay(path, born + 900, clock=lambda: 0.0)
     assert replay.at == born + 1
     assert replay.take_news() == f"recording begins {figures.when(born, time.time())}; shown from there"
@@ -306,7 +308,7 @@ def test_in_a_gap_the_nearest_record_is_shown_and_a_second_jump_asks_again(tmp_p
 def test_a_history_without_polls_has_no_nearest_moment(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     with History.writing(path) as history:
-        history.add(events=[EventRecord(at=NIGHT, server="one", kind="restart", detail="it started again")])
+        history.polls.add(events=[EventRecord(at=NIGHT, server="one", kind="restart", detail="it started again")])
     replay = Replay(path, NIGHT + 900, clock=lambda: 0.0)
     assert (replay.at, replay.take_news()) == (NIGHT + 900, None)
     replay.close()

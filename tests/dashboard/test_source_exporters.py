@@ -119,8 +119,8 @@ async def test_a_figure_that_cannot_be_is_unknown_said_once_and_not_stored(tmp_p
     assert len(said) == 2
     assert any("GPU 0, temperature_celsius 244, which cannot be" in words for words in said)
     with History.writing(tmp_path / "history.db") as history:
-        history.add_snapshots(read)
-        (stored, _) = history.rows("SELECT temperature_celsius, gpu_ratio, power_watts FROM gpu_sample")
+        history.polls.add(read)
+        (stored, _) = history.database.rows("SELECT temperature_celsius, gpu_ratio, power_watts FROM gpu_sample")
     assert stored == {"temperature_celsius": None, "gpu_ratio": None, "power_watts": 68.512}
     book = AlertBook(load_rules(None))
     assert not [change for snapshot in read for change in book.feed(snapshot)]

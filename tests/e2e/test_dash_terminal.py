@@ -101,8 +101,8 @@ def test_a_person_looks_around_and_leaves(terminal: Tmux, tmp_path: Path) -> Non
     after = terminal.shows("left with 0")
     assert "Traceback" not in after
     with History.reading(tmp_path / "history.db") as history:
-        assert history.servers() == ["one"]
-        assert list(history.snapshots("one", 0, time.time() + 1)), "what was seen is recorded"
+        assert history.polls.servers() == ["one"]
+        assert list(history.polls.between("one", 0, time.time() + 1)), "what was seen is recorded"
     assert (tmp_path / "whisper-ops" / "dash.json").exists(), "how it was left is kept"
 
 
@@ -112,7 +112,7 @@ def test_a_signal_ends_it_as_cleanly_as_a_key(terminal: Tmux, tmp_path: Path) ->
     after = terminal.shows("left with 0")
     assert "healthy" not in after, "the terminal is as it was before"
     with History.reading(tmp_path / "history.db") as history:
-        assert history.servers() == ["one"], "what was polled is kept"
+        assert history.polls.servers() == ["one"], "what was polled is kept"
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ def test_dash_and_record_show_its_slots_and_gpus(tmp_path: Path) -> None:
     ) as one:
         beside(one, work)
     with History.reading(history) as opened:
-        (name,) = opened.servers()
-        polls = list(opened.snapshots(name, 0, 1e12))
+        (name,) = opened.polls.servers()
+        polls = list(opened.polls.between(name, 0, 1e12))
     assert len(polls) >= 2
     assert {(poll.figures.slots, len(poll.gpus)) for poll in polls if poll.figures} == {(6, 2)}
 

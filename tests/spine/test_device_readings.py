@@ -46,8 +46,8 @@ def test_it_comes_from_the_wire_into_a_file_and_back(name: str, tmp_path: Path) 
     polled = from_wire("a", 60.0, 0.1, said)
     path = tmp_path / "history.db"
     with History.writing(path) as history:
-        history.add_snapshots([polled])
-        (stored,) = history.snapshots("a", 0.0, 100.0)
+        history.polls.add([polled])
+        (stored,) = history.polls.between("a", 0.0, 100.0)
     assert getattr(stored.gpus[0], name) == getattr(polled.gpus[0], name) is not None
     assert known_figure(f"gpu.{name}"), "alert rules may name it"
     families = {family.name: family for family in own(said).collect()}

@@ -21,13 +21,13 @@ def test_every_table_and_column_is_described(tmp_path: Path) -> None:
     path = filled(tmp_path / "history.db", 1)
     text = page()
     with History.reading(path) as history:
-        tables = [row["name"] for row in history.rows("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        tables = [row["name"] for row in history.database.rows("SELECT name FROM sqlite_master WHERE type = 'table'")]
         for table in (name for name in tables if not name.startswith(("sqlite_", "_sqlite"))):
             assert table in text
             if table.endswith(("_minute", "_hour")):
                 continue
             section = text.split(f"\n## {table}\n")[1].split("\n## ")[0]
-            for column in history.rows(f"PRAGMA table_xinfo({table})"):
+            for column in history.database.rows(f"PRAGMA table_xinfo({table})"):
                 assert f"| `{column['name']}` | {column['type']}" in section, f"{table}.{column['name']}"
 
 
@@ -37,34 +37,34 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = filled(tmp_path_factory.mktemp("docs") / "history.db", 300)
     counts = tuple(int(bucket in {3, 30}) * 5 for bucket in range(33))
     with History.writing(path) as opened:
-        opened.add_snapshots(
+        opened.polls.add(
             Snapshot(
                 server="one", at=NOW + 1000 + at, figures=ServerFigures(lag_bucket_counts=counts),
                 gpus=(GpuFigures(gpu_id=0, streams_active=at // 60, memory_used_bytes=1e9 + at // 60 * 2e8),),
             )
             for at in range(300)
         )  # fmt: skip
-        opened.add_snapshots([Snapshot(server="one", at=NOW + 1500, state="silent", error="connection refused")])
-        opened.add_level(
+        opened.polls.add([Snapshot(server="one", at=NOW + 1500, state="silent", error="connection refused")])
+        opened.sweeps.add_level(
             LevelRecord(
                 sweep_id=1, streams=4, started_at=NOW, duration_seconds=60, audit="valid", passed=True, reason="",
                 achieved_concurrency=4, words=300,
             )
         )  # fmt: skip
-        opened.roll_up(NOW + 7000)
+        opened.polls.roll_up(NOW + 7000)
     return path
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.question[:40])
 def test_every_question_has_an_answer(history: Path, query: Query) -> None:
     with History.reading(history) as opened:
-        assert list(opened.rows(query.sql)), "no row"
+        assert list(opened.database.rows(query.sql)), "no row"
 
 
 def answers(history: Path, words: str) -> list[dict[str, object]]:
     (query,) = [query for query in QUERIES if words in query.question]
     with History.reading(history) as opened:
-        return list(opened.rows(query.sql))
+        return list(opened.database.rows(query.sql))
 
 
 def test_the_answers_are_right(history: Path) -> None:

@@ -54,14 +54,14 @@ def test_polls_in_any_order_read_back_as_they_were(told: list[Say], batch: int) 
         for said in told:
             waiting.append(said.snapshot)
             if said.restart or len(waiting) >= batch:
-                history.add_snapshots(waiting)
+                history.polls.add(waiting)
                 waiting = []
             if said.restart:
                 history.close()
                 history = History.writing(path)
-        history.add_snapshots(waiting)
+        history.polls.add(waiting)
         for server in ("one", "two"):
             wanted = [expected[key] for key in sorted(expected) if key[0] == server]
-            assert list(history.snapshots(server, 0, 100)) == wanted
-            assert list(history.snapshots(server, 5, 9)) == [s for s in wanted if 5 <= s.at < 9]
+            assert list(history.polls.between(server, 0, 100)) == wanted
+            assert list(history.polls.between(server, 5, 9)) == [s for s in wanted if 5 <= s.at < 9]
         history.close()

@@ -131,20 +131,20 @@ def test_rollups_equal_what_the_polls_say(told: list[Any]) -> None:
         for step in told:
             match step:
                 case list() as batch:
-                    history.add_snapshots(reference.fresh(batch))
+                    history.polls.add(reference.fresh(batch))
                 case "roll up":
-                    history.roll_up(EVER)
+                    history.polls.roll_up(EVER)
                 case "roll up some":
-                    history.roll_up(EVER, limit=1)
+                    history.polls.roll_up(EVER, limit=1)
                 case "restart":
                     history.close()
                     history = History.writing(path)
                 case (tier, hours):
                     assert isinstance(tier, str)
                     _prune(history, tier, hours)
-        while history.roll_up(EVER, limit=3):
+        while history.polls.roll_up(EVER, limit=3):
             pass
-        kept = history.rows("SELECT name, since FROM kept JOIN server ON id = server_id WHERE tier = 'minute'")
+        kept = history.database.rows("SELECT name, since FROM kept JOIN server ON id = server_id WHERE tier = 'minute'")
         minutes_since = {row["name"]: row["since"] for row in kept}
         history.close()
         for tier, length in (("minute", 60.0), ("hour", HOUR)):
@@ -167,7 +167,7 @@ def _prune(history: History, tier: str, hours: int) -> None:
     keep = {"raw_seconds": EVER, "minute_seconds": EVER, "hour_seconds": EVER, f"{tier}_seconds": age}
     if tier == "minute":
         keep["raw_seconds"] = age  # minutes are never kept shorter than the polls they are made of
-    history.prune(now, Retention(**keep, max_bytes=EVER))
+    history.polls.prune(now, Retention(**keep, max_bytes=EVER))
 
 
 def _stored_counts(path: Path, tier: str) -> dict[tuple[str, float], Counter[int] | None]:
@@ -184,13 +184,13 @@ def _stored_counts(path: Path, tier: str) -> dict[tuple[str, float], Counter[int
 
 def test_a_minute_is_rolled_up_when_it_is_over_and_again_when_a_poll_comes_late(tmp_path: Path) -> None:
     with History.writing(tmp_path / "history.db") as history:
-        history.add_snapshots(late(0.0, 30.0))
-        assert history.roll_up(59.0) == 0
-        assert history.roll_up(70.0) == 1
-        assert history.roll_up(70.0) == 0
-        history.add_snapshots(late(40.0))
-        assert history.roll_up(70.0) == 1
-        (row,) = history.rows(
+        history.polls.add(late(0.0, 30.0))
+        assert history.polls.roll_up(59.0) == 0
+        assert history.polls.roll_up(70.0) == 1
+        assert history.polls.roll_up(70.0) == 0
+        history.polls.add(late(40.0))
+        assert history.polls.roll_up(70.0) == 1
+        (row,) = history.database.rows(
             "SELECT polls, streams_active_sum AS total, streams_active_last AS last FROM server_minute"
         )
         assert row == {"polls": 3, "total": 70.0, "last": 40.0}
@@ -198,13 +198,13 @@ def test_a_minute_is_rolled_up_when_it_is_over_and_again_when_a_poll_comes_late(
 
 def test_old_polls_go_when_they_were_rolled_up_and_not_before(tmp_path: Path) -> None:
     with History.writing(tmp_path / "history.db") as history:
-        history.add_snapshots(late(*(float(at) for at in range(0, 7200, 60))))
+        history.polls.add(late(*(float(at) for at in range(0, 7200, 60))))
         keep = Retention(raw_seconds=HOUR)
-        assert history.prune(10 * HOUR, keep) == 0
-        history.roll_up(10 * HOUR)
-        assert history.prune(10 * HOUR, keep) == 120
-        assert list(history.snapshots("one", 0, EVER)) == []
-        ((hours,),) = (tuple(row.values()) for row in history.rows("SELECT sum(polls) FROM server_hour"))
+        assert history.polls.prune(10 * HOUR, keep) == 0
+        history.polls.roll_up(10 * HOUR)
+        assert history.polls.prune(10 * HOUR, keep) == 120
+        assert list(history.polls.between("one", 0, EVER)) == []
+        ((hours,),) = (tuple(row.values()) for row in history.database.rows("SELECT sum(polls) FROM server_hour"))
         assert hours == 120
 
 
@@ -213,13 +213,13 @@ def test_the_file_stays_below_its_size(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     with History.writing(path) as history:
         for hour in range(60):
-            history.add_snapshots(late(*(hour * HOUR + at * 4.0 for at in range(900))))
+            history.polls.add(late(*(hour * HOUR + at * 4.0 for at in range(900))))
             now = (hour + 1) * HOUR
-            history.roll_up(now)
+            history.polls.roll_up(now)
             for _ in range(3):
-                history.prune(now, keep)
-        (row,) = history.rows("SELECT count(*) AS n, max(at) AS newest FROM server_sample")
-        (hours,) = history.rows("SELECT sum(polls) AS n FROM server_hour")
+                history.polls.prune(now, keep)
+        (row,) = history.database.rows("SELECT count(*) AS n, max(at) AS newest FROM server_sample")
+        (hours,) = history.database.rows("SELECT sum(polls) AS n FROM server_hour")
     assert path.stat().st_size < 1.3e6
     assert row["n"] < 60 * 900 / 2
     assert row["newest"] == 60 * HOUR - 4.0

@@ -8,7 +8,7 @@ import pytest
 
 from whisper_ops.errors import UserError
 from whisper_ops.histogram import BUCKETS
-from whisper_ops.history import History, LevelRecord, StreamRecord, SweepRecord
+from whisper_ops.history import AlertRecord, History, LevelRecord, StreamRecord, SweepRecord
 from whisper_ops.identity import Identity
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 
@@ -38,28 +38,28 @@ def test_snapshots_come_back_as_they_were_stored(tmp_path: Path) -> None:
         snapshot(4.0, host=None, gpus=()),
     ]
     with History.writing(tmp_path / "history.db") as history:
-        history.add_snapshots(stored[:2])
-        history.add_snapshots(stored[2:3])
+        history.polls.add(stored[:2])
+        history.polls.add(stored[2:3])
     with History.writing(tmp_path / "history.db") as history:
-        history.add_snapshots([snapshot(4.0, host=None, gpus=(), identity=Identity(version="2"))])
+        history.polls.add([snapshot(4.0, host=None, gpus=(), identity=Identity(version="2"))])
         expected = [*stored[:3], snapshot(4.0, host=None, gpus=(), identity=Identity(version="2"))]
-        assert list(history.snapshots("one:8000", 0, 10)) == expected
-        assert list(history.snapshots("one:8000", 2.0, 3.0)) == [silent]
-        assert list(history.snapshots("unknown", 0, 10)) == []
+        assert list(history.polls.between("one:8000", 0, 10)) == expected
+        assert list(history.polls.between("one:8000", 2.0, 3.0)) == [silent]
+        assert list(history.polls.between("unknown", 0, 10)) == []
 
 
 def test_a_sweep_and_its_levels_come_back(tmp_path: Path) -> None:
     sweep = SweepRecord(server="one:8000", started_at=1.0, chunk_seconds=0.1, corpus="c", objective="o", simulated=True)
     with History.writing(tmp_path / "history.db") as history:
-        sweep_id = history.start_sweep(sweep)
+        sweep_id = history.sweeps.start(sweep)
         level = LevelRecord(
             sweep_id=sweep_id, streams=4, started_at=1.0, duration_seconds=60, audit="valid", passed=True, reason="",
             achieved_concurrency=3.9, words=400,
         )  # fmt: skip
-        history.add_level(level, [StreamRecord(level_id=0, number=0), StreamRecord(level_id=0, number=1)])
-        history.finish_sweep(sweep_id, "done", 99.0)
-        assert history.levels(sweep_id) == [level]
-        (stored,) = history.sweeps()
+        history.sweeps.add_level(level, [StreamRecord(level_id=0, number=0), StreamRecord(level_id=0, number=1)])
+        history.sweeps.finish(sweep_id, "done", 99.0)
+        assert history.sweeps.levels(sweep_id) == [level]
+        (stored,) = history.sweeps.every()
         assert (stored.id, stored.sweep.state, stored.sweep.finished_at) == (sweep_id, "done", 99.0)
 
 
@@ -82,7 +82,7 @@ def test_a_file_that_is_no_history_is_left_untouched(tmp_path: Path, content: by
 def test_a_history_of_a_newer_version_is_refused_and_left_untouched(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     with History.writing(path) as history:
-        history._db.execute(
+        history.database.connection.execute(
             "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES (?, ?, ?)",
             ["whisper_ops", "m999_future", "now"],
         )
@@ -95,7 +95,7 @@ def test_a_history_of_a_newer_version_is_refused_and_left_untouched(tmp_path: Pa
 
 def _made(path: Path) -> int:
     with History.writing(path) as history:
-        return history.start_sweep(
+        return history.sweeps.start(
             SweepRecord(server="one:8000", started_at=1.0, chunk_seconds=0.1, corpus="c", objective="o")
         )
 
@@ -106,4 +106,23 @@ def test_processes_that_make_the_same_history_at_once_all_get_it(tmp_path: Path)
             path = tmp_path / f"{number}.db"
             assert sorted(pool.map(_made, [path] * 6)) == [1, 2, 3, 4, 5, 6]
             with History.writing(path) as history:
-                assert list(history.rows("PRAGMA integrity_check")) == [{"integrity_check": "ok"}]
+                assert list(history.database.rows("PRAGMA integrity_check")) == [{"integrity_check": "ok"}]
+
+
+def test_a_history_is_three_parts_over_one_file(tmp_path: Path) -> None:
+    """What is asked of polls, of sweeps and of plans has a class each; `History` itself only opens and closes."""
+    own = {name for name in vars(History) if not name.startswith("_")}
+    assert own == {"writing", "reading", "close"}
+    with History.writing(tmp_path / "history.db") as history:
+        assert {name for name in vars(history) if not name.startswith("_")} == {
+            "path", "database", "polls", "sweeps", "plans",
+        }  # fmt: skip
+
+
+def test_a_server_first_named_in_a_transaction_that_failed_is_named_again(tmp_path: Path) -> None:
+    too_large = AlertRecord(rule="hot", severity="warning", server="one:8000", gpu_id=2**70, started_at=1, sentence="")
+    with History.writing(tmp_path / "history.db") as history:
+        with pytest.raises(OverflowError):
+            history.polls.add([snapshot(1.0)], alerts=[too_large])
+        history.polls.add([snapshot(2.0)])
+        assert list(history.polls.between("one:8000", 0, 10)) == [snapshot(2.0)]

@@ -28,7 +28,7 @@ def filled(path: Path, polls: int = POLLS) -> Path:
     """Two servers polled each second, and one of everything else."""
     with History.writing(path) as history:
         for server in ("one", "two, with a comma"):
-            history.add_snapshots(
+            history.polls.add(
                 [
                     Snapshot(
                         server=server, at=NOW + at, identity=Identity(model="tiny.en"),
@@ -39,11 +39,11 @@ def filled(path: Path, polls: int = POLLS) -> Path:
                     for at in range(polls)
                 ]
             )  # fmt: skip
-        history.roll_up(NOW + 7000)
-        history.start_sweep(SweepRecord(server="one", started_at=NOW, chunk_seconds=0.1, corpus="c", objective="o"))
-        history.add_plan(PlanRecord(created_at=NOW, objective="o", provisional=False, reason="r", body="{}"))
+        history.polls.roll_up(NOW + 7000)
+        history.sweeps.start(SweepRecord(server="one", started_at=NOW, chunk_seconds=0.1, corpus="c", objective="o"))
+        history.plans.add(PlanRecord(created_at=NOW, objective="o", provisional=False, reason="r", body="{}"))
         alert = AlertRecord(rule="r", severity="warning", server="one", started_at=NOW, sentence="s")
-        history.add(
+        history.polls.add(
             events=[EventRecord(at=NOW, kind="test", detail="'quoted', \"twice\"\nsecond line")], alerts=[alert]
         )
     return path
@@ -91,7 +91,7 @@ def test_the_commands_of_a_sound_history(tmp_path: Path) -> None:
 def test_vacuum_gives_space_back(tmp_path: Path) -> None:
     path = filled(tmp_path / "history.db", 3000)
     with History.writing(path) as history:
-        history.prune(NOW + 30 * 86400, Retention())
+        history.polls.prune(NOW + 30 * 86400, Retention())
     before = path.stat().st_size
     done = whisper_ops("history", "vacuum", "--history", str(path))
     assert done.returncode == 0, done.stderr
@@ -121,12 +121,12 @@ def test_a_damaged_file_is_moved_aside_and_what_can_be_read_is_saved(tmp_path: P
     assert aside.read_bytes() == before
     assert problems(path) == []
     with History.reading(path) as history:
-        polls = [*history.snapshots("one", 0, 1e12), *history.snapshots("two, with a comma", 0, 1e12)]
+        polls = [*history.polls.between("one", 0, 1e12), *history.polls.between("two, with a comma", 0, 1e12)]
         samples = sum(
-            next(history.rows(f"SELECT count(*) AS n FROM {table}"))["n"]
+            next(history.database.rows(f"SELECT count(*) AS n FROM {table}"))["n"]
             for table in ("server_sample", "gpu_sample", "host_sample")
         )
-        assert len(history.plans()) == 1
+        assert len(history.plans.every()) == 1
     assert len(polls) > 3500
     # Three of some hundred pages are gone: more than nine of ten rows are back.
     assert samples > 0.9 * 6 * 4000
@@ -145,7 +145,7 @@ def test_every_page_may_be_the_bad_one(tmp_path: Path) -> None:
             assert saved.aside.exists()
         assert problems(path) == []
         with History.writing(path) as history:
-            history.add_snapshots([Snapshot(server="one", at=NOW + 9999)])
+            history.polls.add([Snapshot(server="one", at=NOW + 9999)])
 
 
 def test_a_file_without_any_sense_is_left_alone(tmp_path: Path) -> None:

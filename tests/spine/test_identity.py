@@ -60,7 +60,7 @@ def test_a_sweep_and_polls_that_differ_in_anything_are_never_put_together(field:
     assert differing(ran, other) == (field,)
     assert differing(ran, other, not_yet=[field]) == ()
     with History.writing(tmp_path / "history.db") as history:
-        history.add_snapshots(
+        history.polls.add(
             Snapshot(server=sweep().server, at=1000.0 + at, identity=other, figures=ServerFigures(streams_active=3))
             for at in range(5)
         )

@@ -92,7 +92,7 @@ def test_a_plan_of_an_old_file_says_how_sure_it_is_now_and_what_binds(tmp_path: 
     plans = []
     for _ in range(2):
         with History.reading(path) as history:  # as it is, and migrated
-            plans.append(read(history.plans()[0]))
+            plans.append(read(history.plans.every()[0]))
         History.writing(path).close()
     assert plans[0] == plans[1]
     plan = plans[0]
@@ -100,4 +100,4 @@ def test_a_plan_of_an_old_file_says_how_sure_it_is_now_and_what_binds(tmp_path: 
     assert plan.newest_evidence_at is not None
     assert "newest 3 days old" in sure(plan, plan.newest_evidence_at + 3.5 * 86400)
     with History.reading(path) as history:
-        assert history.plans()[0].binding_kind == plan.binding_kind
+        assert history.plans.every()[0].binding_kind == plan.binding_kind

@@ -116,9 +116,9 @@ def _store(history: Path, found: "Iterable[Snapshot]") -> int:
             batch.append(snapshot)
             count += 1
             if len(batch) == _BATCH:
-                opened.add_snapshots(batch)
+                opened.polls.add(batch)
                 batch = []
-        opened.add_snapshots(batch)
+        opened.polls.add(batch)
     return count
 
 
@@ -142,9 +142,9 @@ def _import_levels(file: Path, options: dict[str, Any], identity: Identity) -> i
         objective=objective,
     )
     with History.writing(options["history"]) as opened:
-        sweep_id = opened.start_sweep(sweep)
+        sweep_id = opened.sweeps.start(sweep)
         for level in found:
-            opened.add_level(msgspec.structs.replace(level, sweep_id=sweep_id))
+            opened.sweeps.add_level(msgspec.structs.replace(level, sweep_id=sweep_id))
     console.narration().print(
         f"imported {counted(len(found), 'level')} into {options['history']}", soft_wrap=True, markup=False
     )

@@ -114,7 +114,9 @@ def diff(history: Path, *, as_json: bool, server: str | None, back: int) -> int:
 
     _require(history)
     with History.reading(history) as opened:
-        plans = [plan for plan in opened.plans() if server is None or server.lower() in (plan.server or "").lower()]
+        plans = [
+            plan for plan in opened.plans.every() if server is None or server.lower() in (plan.server or "").lower()
+        ]
     mine = [plan for plan in plans if plan.server == plans[-1].server]
     if len(mine) <= back:
         raise UserError(
@@ -288,6 +290,6 @@ def _store(path: Path, plan: "Plan") -> None:
 
     try:
         with History.writing(path) as history:
-            history.add_plan(record_of(plan))
+            history.plans.add(record_of(plan))
     except UserError as error:
         console.narration().print(f"whisper-ops: the plan was not stored: {error}", soft_wrap=True, markup=False)

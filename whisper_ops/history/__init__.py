@@ -13,7 +13,8 @@ from whisper_ops.history.records import (
     WordLatencyRecord,
 )
 from whisper_ops.history.retention import Retention
-from whisper_ops.history.store import History, Stored
+from whisper_ops.history.store import History
+from whisper_ops.history.sweeps import Stored
 
 __all__ = [
     "AlertRecord",

@@ -50,7 +50,7 @@ def rows(
         sql = f"SELECT s.name AS server, t.* FROM {joined} {where} ORDER BY t.server_id, t.at"
     else:
         sql = f"SELECT t.* FROM {table} AS t {where} ORDER BY 1"
-    for row in history.rows(sql, [value for _, value in chosen]):
+    for row in history.database.rows(sql, [value for _, value in chosen]):
         row.pop("server_id", None)
         yield row
 

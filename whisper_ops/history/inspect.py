@@ -53,7 +53,7 @@ class Info(msgspec.Struct, frozen=True, kw_only=True):
 
 def info(history: History) -> Info:
     """Look through an open history."""
-    connection = history.connection
+    connection = history.database.connection
     counts = {
         name: int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
         for name, table in (
@@ -69,7 +69,7 @@ def info(history: History) -> Info:
         tiers=[_tier(connection, tier) for tier in ("raw", "minute", "hour")],
         servers=[
             ServerInfo(**row)
-            for row in history.rows("SELECT name, first_seen_at, last_seen_at FROM server ORDER BY name")
+            for row in history.database.rows("SELECT name, first_seen_at, last_seen_at FROM server ORDER BY name")
         ],
         writer=holder_of(Path(history.path)),
         table_bytes=_table_bytes(connection),

@@ -28,12 +28,12 @@ def last_poll(history: History, until: float) -> float | None:
 
 def last_seen(history: History) -> dict[str, float]:
     """When each server was polled last."""
-    return {row["name"]: row["last_seen_at"] for row in history.rows("SELECT name, last_seen_at FROM server")}
+    return {row["name"]: row["last_seen_at"] for row in history.database.rows("SELECT name, last_seen_at FROM server")}
 
 
 def briefs(history: History, server: str, since: float, until: float) -> list[Brief]:
     """A server's polls with `since <= at < until`, oldest first."""
-    rows = history.rows(
+    rows = history.database.rows(
         f"SELECT at, error IS NULL AS answered, lag_p95_seconds, rejected_total FROM server_sample "
         f"WHERE {_OF_SERVER} AND at >= ? AND at < ? ORDER BY at",
         [server, since, until],
@@ -43,7 +43,7 @@ def briefs(history: History, server: str, since: float, until: float) -> list[Br
 
 def worst_lags(history: History, server: str, since: float, until: float, step: float) -> list[Brief]:
     """The worst lag of each step of a server's polls, oldest first, at the step's first poll."""
-    rows = history.rows(
+    rows = history.database.rows(
         f"SELECT min(at) AS at, max(lag_p95_seconds) AS lag FROM server_sample WHERE {_OF_SERVER} "
         "AND at >= ? AND at < ? GROUP BY CAST(at / ? AS INTEGER) ORDER BY 1",
         [server, since, until, step],
@@ -53,7 +53,7 @@ def worst_lags(history: History, server: str, since: float, until: float, step: 
 
 def worst_gpu_lags(history: History, server: str, since: float, before: float, until: float) -> dict[int, float | None]:
     """The worst lag of each GPU in polls with `since <= at < before` and `at <= until`."""
-    rows = history.rows(
+    rows = history.database.rows(
         f"SELECT gpu_id, max(lag_p95_seconds) AS lag FROM gpu_sample WHERE {_OF_SERVER} "
         "AND at >= ? AND at < ? AND at <= ? GROUP BY gpu_id ORDER BY gpu_id",
         [server, since, before, until],
@@ -73,7 +73,7 @@ def first_silence(history: History, server: str, after: float) -> float | None:
 
 def _outermost(history: History, which: str, sign: str, at: float) -> float | None:
     # One look into the index a server: a single question over all of them would read the whole table.
-    (row,) = history.rows(
+    (row,) = history.database.rows(
         f"SELECT {which}((SELECT {which}(at) FROM server_sample WHERE server_id = server.id AND at {sign} ?)) AS at "
         "FROM server",
         [at],
@@ -82,7 +82,7 @@ def _outermost(history: History, which: str, sign: str, at: float) -> float | No
 
 
 def _edge(history: History, server: str, condition: str, sign: str, moment: float, order: str) -> float | None:
-    rows = history.rows(
+    rows = history.database.rows(
         f"SELECT at FROM server_sample WHERE {_OF_SERVER} AND at {sign} ? AND {condition} ORDER BY at {order} LIMIT 1",
         [server, moment],
     )

@@ -53,13 +53,13 @@ def names_of(history: History, server: str) -> list[str]:
 
     Software that has its figures at another port was polled there: by that name, where its machine has one such server.
     """
-    polled = history.servers()
+    polled = history.polls.servers()
     own = [name for name in polled if plain(name) == plain(server)]
     return own or _beside(history, server, polled)
 
 
 def _beside(history: History, server: str, polled: Iterable[str]) -> list[str]:
-    swept = {(plain(one.sweep.server), one.sweep.software) for one in history.sweeps()}
+    swept = {(plain(one.sweep.server), one.sweep.software) for one in history.sweeps.every()}
     for software in {software for name, software in swept if name == plain(server)}:
         streams = {name for name, what in swept if what == software and beside(name, server, software)}
         figures = [name for name in polled if beside(name, server, software) and software in _ran(history, name)]
@@ -70,7 +70,7 @@ def _beside(history: History, server: str, polled: Iterable[str]) -> list[str]:
 
 def _ran(history: History, name: str) -> set[str | None]:
     """The software that was polled under a name."""
-    rows = history.rows(
+    rows = history.database.rows(
         "SELECT DISTINCT i.software FROM server_identity i JOIN server ON server.id = i.server_id "
         "WHERE server.name = ?",
         [name],
@@ -81,9 +81,9 @@ def _ran(history: History, name: str) -> set[str | None]:
 def runs(history: History, server: str | None = None) -> list[Ran]:
     """What was polled, oldest first; of one server only where it is named."""
     found: list[Ran] = []
-    for name in history.servers() if server is None else names_of(history, server):
+    for name in history.polls.servers() if server is None else names_of(history, server):
         rows = list(
-            history.rows(
+            history.database.rows(
                 "SELECT i.* FROM server_identity i JOIN server ON server.id = i.server_id WHERE server.name = ? "
                 "ORDER BY i.at",
                 [name],
@@ -98,7 +98,9 @@ def runs(history: History, server: str | None = None) -> list[Ran]:
 
 def gpus(history: History, server_id: int) -> int:
     """How many GPUs a server ever named; 1 where it named none."""
-    (row,) = history.rows("SELECT count(DISTINCT gpu_id) AS gpus FROM gpu_identity WHERE server_id = ?", [server_id])
+    (row,) = history.database.rows(
+        "SELECT count(DISTINCT gpu_id) AS gpus FROM gpu_identity WHERE server_id = ?", [server_id]
+    )
     return int(row["gpus"]) or 1
 
 
@@ -106,7 +108,7 @@ def polled_between(history: History, ran: Ran) -> tuple[float, float] | None:
     """The first and the last poll of a run; None where it was never polled."""
     ends = []
     for order in ("ASC", "DESC"):
-        rows = history.rows(
+        rows = history.database.rows(
             f"SELECT at FROM server_sample WHERE server_id = ? AND at >= ? AND at < ? ORDER BY at {order} LIMIT 1",
             [ran.server_id, ran.since, ran.until],
         )
@@ -117,7 +119,7 @@ def polled_between(history: History, ran: Ran) -> tuple[float, float] | None:
 def gpu_loads(history: History, server_id: int, since: float, until: float) -> Iterator[Load]:
     """The figures of GPUs with `since <= at < until`, by the number of streams on the GPU."""
     figures = ", ".join(f"avg({column}) AS {name}" for name, column in GPU_FIGURES.items())
-    rows = history.rows(
+    rows = history.database.rows(
         f"SELECT streams_active AS load, {figures} FROM gpu_sample "
         "WHERE server_id = ? AND at >= ? AND at < ? AND streams_active IS NOT NULL GROUP BY streams_active",
         [server_id, since, until],
@@ -128,7 +130,7 @@ def gpu_loads(history: History, server_id: int, since: float, until: float) -> I
 def server_loads(history: History, server_id: int, since: float, until: float) -> Iterator[Load]:
     """The figures of a server and its host with `since <= at < until`, by the number of streams on the server."""
     figures = ", ".join(f"avg({column}) AS {name}" for name, column in SERVER_FIGURES.items())
-    rows = history.rows(
+    rows = history.database.rows(
         f"SELECT s.streams_active AS load, max(s.slots_used >= s.slots) AS full, {figures} "
         "FROM server_sample s LEFT JOIN host_sample h ON h.server_id = s.server_id AND h.at = s.at "
         "WHERE s.server_id = ? AND s.at >= ? AND s.at < ? AND s.error IS NULL AND s.streams_active IS NOT NULL "
@@ -141,13 +143,13 @@ def server_loads(history: History, server_id: int, since: float, until: float) -
 def last_live_poll(history: History, server: str, before: float) -> Snapshot | None:
     """The last answer of a server before a moment; None when there is none."""
     for name in names_of(history, server):
-        rows = history.rows(
+        rows = history.database.rows(
             "SELECT at FROM server_sample WHERE server_id = (SELECT id FROM server WHERE name = ?) AND at < ? "
             "AND error IS NULL ORDER BY at DESC LIMIT 1",
             [name, before],
         )
         for row in rows:
-            return next(history.snapshots(name, row["at"], row["at"] + 1e-3), None)
+            return next(history.polls.between(name, row["at"], row["at"] + 1e-3), None)
     return None
 
 
@@ -163,7 +165,7 @@ def daily_peaks(history: History, server: str) -> dict[float, float]:
 
 
 def _raise(found: dict[float, float], history: History, what: str, server: str) -> None:
-    rows = history.rows(
+    rows = history.database.rows(
         f"SELECT CAST(at / 86400 AS INTEGER) AS day, {what} "
         "WHERE server_id = (SELECT id FROM server WHERE name = ?) GROUP BY day",
         [server],

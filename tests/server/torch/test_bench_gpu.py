@@ -81,8 +81,8 @@ def test_it_runs_to_its_end_with_torch_alone(tmp_path: Path) -> None:
     assert f"python3 -m tests.bench.gpu_history {answer} {answer.with_suffix('.db')}" in ran.stdout
     assert gpu_history.main([str(answer), str(answer.with_suffix(".db"))]) == 0
     with History.reading(answer.with_suffix(".db")) as history:
-        (sweep,) = history.sweeps()
-        levels = history.levels(sweep.id)
+        (sweep,) = history.sweeps.every()
+        levels = history.sweeps.levels(sweep.id)
     assert (sweep.sweep.model, sweep.sweep.engine, sweep.sweep.gpu_name) == ("random:tiny", "torch", "CPU")
     assert [level.streams for level in levels] == [level["streams"] for level in body["levels"]]
     assert levels[0].server_lag_p95_seconds == body["levels"][0]["lag_p95"]
