@@ -13,7 +13,7 @@ from capacity.laws.latency import PACED, Prior, fit_latency
 from capacity.plan.evidence import Evidence
 from capacity.plan.polls import Polled
 from capacity.plan.shares import carried
-from capacity.plan.waiting import first_failed
+from capacity.plan.waiting import failed_first
 from whisper_ops.formatting import counted
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective import MEASURES, Term, read_stored
@@ -37,7 +37,7 @@ _NEAR = 0.4
 
 def binding_condition(evidence: Evidence, capacity: Capacity) -> Term | None:
     """The latency that sets the limit: what the first failing level misses most, else what is nearest its bound."""
-    levels = [level for level in evidence.counted if is_evidence(level.audit)]
+    levels = [level for repeats in evidence.repeats().values() for level in repeats if is_evidence(level.audit)]
     conditions = [term for term in read_stored(evidence.key.objective).durations if not term.relative]
     gpus = evidence.key.gpus
     if missed_otherwise(evidence, capacity):
@@ -52,9 +52,7 @@ def missed_otherwise(evidence: Evidence, capacity: Capacity) -> str:
     """What was missed at the first fail, where that was no latency; empty where it was, or nothing says what it was."""
     if capacity.first_fail is None:
         return ""
-    first = first_failed(evidence).streams
-    failed = [level for level in evidence.counted if level.passed is False and level.streams == first]
-    found = [finding for level in failed for finding in findings_of(level) if speaks_against(finding)]
+    found = [finding for level in failed_first(evidence) for finding in findings_of(level) if speaks_against(finding)]
     if not found or any(_is_latency(finding) for finding in found):
         return ""
     return " and ".join(dict.fromkeys(map(_about, found)))
@@ -144,8 +142,10 @@ def between(evidence: Evidence, capacity: Capacity) -> float | None:
     if condition is None or not last or fail is None:
         return None
     gpus = evidence.key.gpus
-    low = [v for n, v in _points(evidence.counted, condition.name, gpus) if max(int(n), 1) == last]
-    high = [v for n, v in _points(evidence.counted, condition.name, gpus) if -int(-n // 1) == fail]
+    counting = [level for repeats in evidence.repeats().values() for level in repeats]
+    points = _points(counting, condition.name, gpus)
+    low = [v for n, v in points if max(int(n), 1) == last]
+    high = [v for n, v in points if -int(-n // 1) == fail]
     if not low or not high or min(high) <= max(low):
         return (last + fail) / 2
     share = np.log(condition.limit / max(low)) / np.log(median(high) / max(low))

@@ -11,8 +11,16 @@ _BUSY = 0.9
 
 
 def first_failed(evidence: Evidence) -> LevelRecord:
-    """The smallest level that missed the objective."""
-    return min((level for level in evidence.counted if not level.passed), key=lambda level: level.streams)
+    """The smallest level that missed the objective, of the repeats that count."""
+    return failed_first(evidence)[0]
+
+
+def failed_first(evidence: Evidence) -> list[LevelRecord]:
+    """All repeats of that level that missed it; a short one does not count beside long ones."""
+    for levels in evidence.repeats().values():
+        if failed := [level for level in levels if not level.passed]:
+            return failed
+    raise ValueError("no level failed")
 
 
 def waited_for(evidence: Evidence, capacity: Capacity) -> Busy | None:

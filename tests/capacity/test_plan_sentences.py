@@ -226,3 +226,11 @@ def test_a_step_without_rows_takes_no_less_than_nothing(tmp_path: Path) -> None:
     ]
     step = row(plan(tmp_path, levels), STEP_TIME)
     assert re.match(r"^0\.0 \+ \d\d\.\d\d ms a row, batches of 16", step.law), step.law
+
+
+def test_a_short_level_that_failed_beside_a_long_one_that_passed_is_no_reason(tmp_path: Path) -> None:
+    short = level(16, False, audit="provisional", duration_seconds=20, reason="a hiccup")
+    made = plan(tmp_path, [level(8, True), short, level(16, True), level(32, False)])
+    assert (made.capacity.last_pass, made.capacity.first_fail) == (16, 32)
+    assert "hiccup" not in made.reason
+    assert "at 32 (first fail), and 16 passed" in made.reason
