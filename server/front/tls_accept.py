@@ -16,6 +16,10 @@ from typing import Any, cast
 
 from server.front.connection_limits import ConnectionLimits, unread
 from server.front.http import HEAD_SECONDS
+from server.front.request_turns import ESTIMATE_SECONDS
+
+_COST_SECONDS = 0.001
+"""Of the event loop, measured with a key of 2,048 bits (RSA): it is paid for like a request."""
 
 log = logging.getLogger("whisper_ops.server")
 
@@ -36,10 +40,12 @@ class _Handshake(asyncio.Protocol):
     def begin(self) -> None:
         """Count it, and shake hands when it is its turn."""
         if self._limits.admit(self):
-            self._limits.turns.take(self._begin)
+            self._limits.requests.take(self._address, 0.0, self._begin, first=True)
 
     def _begin(self) -> None:
-        if self._socket.fileno() >= 0:
+        gone = self._socket.fileno() < 0
+        self._limits.requests.spend(self._address, (0.0 if gone else _COST_SECONDS) - ESTIMATE_SECONDS)
+        if not gone:
             self._work = asyncio.get_running_loop().create_task(self._shake_hands())
 
     async def _shake_hands(self) -> None:

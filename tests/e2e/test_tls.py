@@ -6,6 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -91,6 +92,24 @@ def test_handshakes_are_counted_from_accept_on_and_keep_nobody_out(server: Runni
         assert 200 - (160 - 4 - 64) // 2 <= turned_away <= 210
     server.wait_until("/performance", lambda _: psutil.Process(server.process.pid).num_fds() < 60)
     assert "Traceback" not in server.log.read_text("utf-8")
+
+
+def test_handshakes_without_end_are_paid_for_like_requests(server: Running, files: Files) -> None:
+    began = time.monotonic()
+
+    def shake(_: int) -> int:
+        count, context = 0, files.context()
+        while time.monotonic() < began + 1.5:
+            with socket.create_connection(("127.0.0.1", server.port), 10) as sock:
+                context.wrap_socket(sock, server_hostname="127.0.0.1").close()
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(3) as pool:
+        shaken = sum(pool.map(shake, range(3)))
+    # A tenth of a core at a millisecond each, and 200 at once; unbounded they are a thousand.
+    assert shaken < 200 + 100 * (time.monotonic() - began) + 50
+    assert server.get("/livez") == {"status": "alive"}
 
 
 @pytest.mark.slow
