@@ -11,7 +11,7 @@ Fact = float | str | None
 
 FACTS: dict[str, str] = {
     "server": "the name of the server",
-    "state": "silent, stale, starting, healthy, degraded, critical, draining, answers",
+    "state": "silent, critical, late, degraded, overfull, stale, draining, starting, healthy, answers",
     "slots": "connections now",
     "free": "slots that are free",
     "speaking": "streams that speak now",
@@ -36,7 +36,7 @@ def most(values: Iterable[float | None]) -> float | None:
 
 def facts(server: ServerView, world: World) -> dict[str, Fact]:
     """What is known of a server. The figures of a silent one are old, and so are not facts any more."""
-    state = server_state(server, world.now, world.interval)
+    state = server_state(server, world)
     answer = server.answer
     known: dict[str, Fact] = dict.fromkeys(FACTS)
     known |= {"server": server.name, "state": state.word, "alerts": float(len(server.alerts))}
@@ -65,7 +65,7 @@ def gpu_facts(gpu: GpuFigures, server: ServerView, world: World) -> dict[str, Fa
     """What is known of one GPU, in the same words; of its server where the word is about servers."""
     free = None if gpu.slots is None or gpu.streams_active is None else gpu.slots - gpu.streams_active
     return facts(server, world) | {
-        "state": gpu_state(gpu).word,
+        "state": gpu_state(gpu, server, world).word,
         "slots": gpu.streams_active,
         "free": free,
         "speaking": gpu.streams_speaking,
@@ -87,7 +87,7 @@ def ordered(world: World, sort: str) -> list[ServerView]:
 
     def key(server: ServerView) -> tuple[bool, float | str, str]:
         if sort == "state":
-            return (False, float(server_state(server, world.now, world.interval).rank), server.name)
+            return (False, float(server_state(server, world).rank), server.name)
         fact = facts(server, world).get(sort)
         if isinstance(fact, str):
             return (False, fact, server.name)

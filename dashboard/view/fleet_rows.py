@@ -7,8 +7,8 @@ from dashboard.view.bars import knee, spark
 from dashboard.view.facts import memory_share, most
 from dashboard.view.levels import busy_style, lag_style, memory_style, slots_style, temperature_style
 from dashboard.view.lines import Cell, Column, Line, Span, cell, row, wrapped
-from dashboard.view.states import gpu_state, server_state
-from dashboard.view.world import ServerView, World
+from dashboard.view.states import Load, gpu_state, server_state
+from dashboard.view.world import ServerView, World, stale
 from whisper_ops.formatting import plural_of
 from whisper_ops.snapshot import GpuFigures, Snapshot
 
@@ -31,8 +31,8 @@ COLUMNS = (
 
 def server_row(world: World, server: ServerView, columns: Sequence[Column]) -> Line:
     """One server. A silent one keeps its name, the gap in its sparkline and the age of its answer: no old figures."""
-    state = server_state(server, world.now, world.interval)
-    objective = server.knee.objective_seconds if server.knee else world.objective_seconds
+    state = server_state(server, world)
+    objective = world.objective_for(server)
     cells: dict[str, Cell] = {
         "server": (Span(f" {state.glyph} ", state.style), *_name(world, server, columns)),
         "state": cell(state.word, state.style),
@@ -59,14 +59,14 @@ def server_row(world: World, server: ServerView, columns: Sequence[Column]) -> L
 
 def gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequence[Column]) -> Line:
     """One GPU, under its server."""
-    state = gpu_state(gpu)
-    objective = server.knee.objective_seconds if server.knee else world.objective_seconds
+    state = gpu_state(gpu, server, world)
+    objective = world.objective_for(server)
     trend = next((trend.lag for trend in server.gpu_lag if trend.gpu_id == gpu.gpu_id), ())
     safe = server.knee.per_gpu if server.knee else None
     memory = memory_share(gpu)
     cells: dict[str, Cell] = {
         "server": (Span("   └ ", "rest"), Span(f"gpu {gpu.gpu_id}"), Span(f"  {short_name(gpu.name)}", "dim")),
-        "state": state.cell if state.rank < 7 else cell(state.word, "dim"),
+        "state": state.cell if not state.well else cell(state.word, "dim"),
         "gauge": knee(gpu.streams_active, safe, None, GAUGE_CELLS, slots_style(gpu.streams_active, safe), thin=True)
         if safe is not None
         else (),
@@ -86,16 +86,36 @@ def reasons(world: World, server: ServerView, width: int) -> list[Line]:
         return _said(f"waiting for the first answer from {server.name}", width)
     if server.silent:
         return _said(_silence(world, server), width)
-    unread = [part for sentence in unreadable(server.answer) for part in _said(sentence, width)]
+    sentences = [*_felt(world, server), *_own_words(server), *unreadable(server.answer)]
+    return [part for sentence in sentences for part in _said(sentence, width)]
+
+
+def _own_words(server: ServerView) -> list[str]:
+    """Why a server says itself that it is not well."""
     said = server.answer.figures if server.answer else None
     if server.answer is None or said is None or said.status not in {"degraded", "critical", "draining"}:
-        return unread
+        return []
     failed = [_failure(gpu) for gpu in server.answer.gpus if gpu.state == "failed"]
     if said.status == "draining":
-        return [*_said("; ".join((_drain(said.streams_active), *failed)), width), *unread]
+        return ["; ".join((_drain(said.streams_active), *failed))]
     used = f"{f.count(said.slots_used)} of {f.count(said.slots)} slots are taken" if said.slots else "no slot is left"
     refused = f"{f.count(server.rejects_per_minute)} a minute are refused" if server.rejects_per_minute else ""
-    return [*_said("; ".join(part for part in (*failed, used, refused) if part), width), *unread]
+    return ["; ".join(part for part in (*failed, used, refused) if part)]
+
+
+def _felt(world: World, server: ServerView) -> list[str]:
+    """What users feel of it, whatever the server says of itself: how late words are, and that it holds too many."""
+    said = server.answer.figures if server.answer else None
+    if said is None or server.answer is None or stale(server.answer, world.now, world.interval):
+        return []
+    objective, plan = world.objective_for(server), server.knee
+    load, sentences = Load(said.lag_p95_seconds, said.streams_active, objective), []
+    if load.late:
+        sentences.append(f"words are late: lag p95 {f.seconds(load.lag)}, the objective is {objective:g} s")
+    if plan is not None and load.over(plan.safe):
+        limit = f"the provisional limit of {plan.safe}" if plan.provisional else f"the planned limit of {plan.safe}"
+        sentences.append(f"{f.counted(load.streams, 'connection')}, over {limit}")
+    return ["; ".join(sentences)] if sentences else []
 
 
 def unreadable(answer: Snapshot | None) -> list[str]:

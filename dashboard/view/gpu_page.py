@@ -33,7 +33,7 @@ def gpu_page(world: World, name: str, gpu_id: int, charts: Charts, width: int) -
     gpu = find(server, gpu_id)
     if server is None or server.answer is None or gpu is None:
         return Page(crumbs=crumbs, body=(line(Span(" nothing is known of this GPU at this moment", "dim")),))
-    state = gpu_state(gpu)
+    state = gpu_state(gpu, server, world)
     age = world.now - server.answer.at + (gpu.reading_age_seconds or 0.0)
     head = line(
         Span(" "),
@@ -59,7 +59,7 @@ def charts_of(world: World, name: str, gpu_id: int) -> tuple[Chart, ...]:
     """The charts of a GPU's page."""
     server = world.server(name)
     gpu = find(server, gpu_id)
-    objective = server.knee.objective_seconds if server and server.knee else world.objective_seconds
+    objective = world.objective_for(server)
     safe = server.knee.per_gpu if server and server.knee else None
     total = gpu.memory_total_bytes if gpu else None
     power = gpu.power_limit_watts if gpu else None
@@ -79,7 +79,7 @@ def charts_of(world: World, name: str, gpu_id: int) -> tuple[Chart, ...]:
 
 
 def _load(world: World, server: ServerView, gpu: GpuFigures) -> list[Reading]:
-    objective = server.knee.objective_seconds if server.knee else world.objective_seconds
+    objective = world.objective_for(server)
     safe = server.knee.per_gpu if server.knee else None
     most = safe if safe is not None else gpu.slots
     limit = f"safe {safe}" if safe is not None else "no limit: run sweep"

@@ -30,7 +30,7 @@ def table(world: World) -> Table:
 
 
 def _add_server(built: Table, world: World, server: ServerView) -> None:
-    state = server_state(server, world.now, world.interval)
+    state = server_state(server, world)
     known = facts(server, world)
     said = server.answer.figures if server.answer and not server.silent else None
     label = f"{server.name} (simulated)" if server.simulated else server.name
@@ -45,7 +45,7 @@ def _add_server(built: Table, world: World, server: ServerView) -> None:
         f.celsius(_figure(known["temp"])),
     )
     for gpu in server.answer.gpus if said and server.answer else ():
-        its = gpu_state(gpu)
+        its = gpu_state(gpu, server, world)
         built.add_row(
             f"  gpu {gpu.gpu_id}  {short_name(gpu.name)}",
             Text(f"{its.glyph} {its.word}", _COLOURS.get(its.style, "")),

@@ -78,7 +78,7 @@ def server_page(world: World, name: str, charts: Charts, width: int) -> Page:
 def charts_of(world: World, name: str) -> tuple[Chart, ...]:
     """The charts of a server's page."""
     server = world.server(name)
-    objective = server.knee.objective_seconds if server and server.knee else world.objective_seconds
+    objective = world.objective_for(server)
     safe = server.knee.safe if server and server.knee else None
     slots = server.answer.figures.slots if server and server.answer and server.answer.figures else None
     return (
@@ -93,7 +93,7 @@ def charts_of(world: World, name: str) -> tuple[Chart, ...]:
 
 
 def _state_line(world: World, server: ServerView, width: int) -> Line:
-    state = server_state(server, world.now, world.interval)
+    state = server_state(server, world)
     spans = [Span(" "), *state.cell, Span("  ")]
     mark = (Span("  simulated", "note"),) * server.simulated
     answer = server.answer
@@ -120,7 +120,7 @@ def _lag_lines(world: World, server: ServerView, answer: Snapshot, width: int) -
     """The lag and what it is made of: waiting for the engine, computing, and the cadence of partials."""
     said = answer.figures
     assert said is not None
-    objective = server.knee.objective_seconds if server.knee else world.objective_seconds
+    objective = world.objective_for(server)
     late = max(answer.gpus, key=lambda gpu: gpu.lag_p95_seconds or 0.0, default=None)
     lag = said.lag_p95_seconds
     spans: list[Span | str] = [
@@ -164,9 +164,9 @@ def _connection_lines(server: ServerView, said: ServerFigures, width: int) -> li
 
 
 def _gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequence[Column]) -> Line:
-    objective = server.knee.objective_seconds if server.knee else world.objective_seconds
+    objective = world.objective_for(server)
     safe = server.knee.per_gpu if server.knee else gpu.slots
-    state, memory = gpu_state(gpu), memory_share(gpu)
+    state, memory = gpu_state(gpu, server, world), memory_share(gpu)
     throttled = gpu.throttle_reasons or None
     cells: dict[str, Cell] = {
         "gpu": (Span(f" {state.glyph} ", state.style), Span(f"{gpu.gpu_id}"), Span(f"  {short_name(gpu.name)}", "dim")),

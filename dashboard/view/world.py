@@ -107,6 +107,10 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
         """The server of that name."""
         return next((server for server in self.servers if server.name == name), None)
 
+    def objective_for(self, server: ServerView | None) -> float:
+        """The lag that a server is judged by: what its own plan was measured for, else the strictest of the others."""
+        return server.knee.objective_seconds if server and server.knee else self.objective_seconds
+
     @property
     def objective_seconds(self) -> float:
         """The strictest lag objective of all plans in use."""

@@ -7,6 +7,7 @@ from dashboard.view.fleet_page import FleetView, fleet_page
 from dashboard.view.knees import knee_for, objective_seconds
 from dashboard.view.world import Board
 from tests.dashboard.scenes import IDENTITY, NOW, board, gpu, plan_of, silence, snapshot, world
+from whisper_ops.snapshot import Snapshot
 
 
 def rows(width: int = 119, height: int = 60, **view: object) -> list[str]:
@@ -201,3 +202,60 @@ def test_the_servers_with_a_plan_are_counted_among_all_that_are_shown() -> None:
     fed.feed(msgspec.structs.replace(other, identity=msgspec.structs.replace(IDENTITY, model="small")))
     fed.feed(silence("gone", NOW))
     assert "safe limit 18 on 1 of 3 servers" in fleet_page(fed.world(NOW), FleetView(), 119).text
+
+
+def judged(said: Snapshot, *, plan: bool = False, others: tuple[Snapshot, ...] = (), now: float = NOW) -> list[str]:
+    fed = Board()
+    fed.plans = (plan_of(),) if plan else ()
+    for poll in (*others, said):
+        fed.feed(poll)
+    return fleet_page(fed.world(now), FleetView(expand="closed"), 119).text.splitlines()
+
+
+@pytest.mark.parametrize("status", ["healthy", "degraded", "draining", "starting"])
+def test_a_server_over_its_objective_is_late_whatever_it_says_of_itself(status: str) -> None:
+    lines = judged(
+        snapshot("slow", NOW, (gpu(0, 7, 10.0),), status), others=(snapshot("calm", NOW, (gpu(0, 1, 0.4),)),)
+    )
+    its = row("slow", lines)
+    assert "▲ slow" in its
+    assert "late" in its
+    assert "healthy" not in its
+    assert "lag p95 10.0 s, the objective is 2 s" in lines[lines.index(its) + 1]
+    assert lines.index(its) < lines.index(row("calm", lines)), "it is sorted up"
+
+
+def test_a_server_over_its_planned_limit_says_by_how_much_though_nobody_waits_yet() -> None:
+    """18 a GPU were planned."""
+    lines = judged(snapshot("asr-fra-01", NOW, (gpu(0, 19, 0.4),)), plan=True)
+    its = row("asr-fra-01", lines)
+    assert "overfull" in its
+    assert "19 connections, over the planned limit of 18" in lines[lines.index(its) + 1]
+    at_it = judged(snapshot("asr-fra-01", NOW, (gpu(0, 18, 0.4),)), plan=True)
+    assert "healthy" in row("asr-fra-01", at_it)
+
+
+def test_late_and_over_its_limit_is_both_in_one_sentence_and_critical_stays_critical() -> None:
+    lines = judged(snapshot("asr-fra-01", NOW, (gpu(0, 20, 3.0),), "critical"), plan=True)
+    its = row("asr-fra-01", lines)
+    assert "critical" in its
+    under = lines[lines.index(its) + 1]
+    assert "lag p95 3.00 s, the objective is 2 s; 20 connections, over the planned limit of 18" in under
+
+
+def test_a_lag_at_its_objective_is_in_time() -> None:
+    assert "healthy" in row("just", judged(snapshot("just", NOW, (gpu(0, 7, 2.0),))))
+
+
+def test_of_an_old_answer_nobody_says_that_users_wait_now() -> None:
+    lines = judged(snapshot("gone", NOW - 60, (gpu(0, 7, 10.0),)))
+    assert "stale" in row("gone", lines)
+    assert "words are late" not in "\n".join(lines)
+
+
+def test_a_gpu_over_the_objective_is_late_beside_one_that_is_ready() -> None:
+    fed = Board()
+    fed.feed(snapshot("one", NOW, (gpu(0, 7, 10.0), gpu(1, 7, 0.4))))
+    lines = fleet_page(fed.world(NOW), FleetView(expand="open"), 119).text.splitlines()
+    assert "late" in row("gpu 0", lines)
+    assert "ready" in row("gpu 1", lines)
