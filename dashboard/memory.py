@@ -56,7 +56,9 @@ class Memory:
 
 
 def _remembered(history: History, now: float) -> Remembered:
-    plans = [read_or_columns(record) for record in history.plans.every() if record.created_at <= now]
+    # Of the plans of a server for what it ran only the newest is ever asked for.
+    newest = {(one.identity, one.server): one for one in history.plans.every() if one.created_at <= now}
+    plans = [read_or_columns(record) for record in newest.values()]
     events = history.polls.events(now - _LOOK_BACK_SECONDS, now + 1e-6)
     alerts = history.polls.alerts(now - _LOOK_BACK_SECONDS, now + 1e-6)
     return Remembered(plans=tuple(plans), events=tuple(reversed(events[-_EVENTS_KEPT:])), alerts=seen_at(alerts, now))

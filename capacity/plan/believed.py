@@ -82,6 +82,13 @@ def held_against(row: Resource, last_pass: int | None) -> Resource:
     )
 
 
+def held_by_polls(row: Resource, peak: float) -> Resource:
+    """What fills up for good was not full at a load that ordinary polls saw, whatever the low end of its law says."""
+    if row.kind not in FILLS_UP or row.limit is None or row.low is None:
+        return row
+    return msgspec.structs.replace(row, low=max(row.low, min(peak, row.limit)))
+
+
 def _denies(row: Resource, last_pass: int) -> bool:
     """Whether what fills up for good, such as memory, surely was over its cap while a level passed.
 

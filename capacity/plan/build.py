@@ -6,7 +6,7 @@ import msgspec
 
 from capacity.plan import words
 from capacity.plan.allowances import allowances, binding
-from capacity.plan.believed import FILLS_UP, held_against
+from capacity.plan.believed import FILLS_UP, held_against, held_by_polls
 from capacity.plan.bracket import bracket, chance_to_pass, levels_seen, shown
 from capacity.plan.caps import Caps, read_caps
 from capacity.plan.evidence import Evidence, Wanted, gather
@@ -126,6 +126,7 @@ def _limits(evidence: Evidence, caps: Caps, levels: tuple[LevelSeen, ...]) -> tu
         told = tuple(held_against(other, capacity.last_pass) for other in others)
         return capacity, (latency_resource(evidence, capacity), *told)
     lag = polled_lag(evidence.polled, bound)
+    others = tuple(held_by_polls(other, evidence.polled.peak) for other in others)
     resources = others if lag is None else (lag, *others)
     capacity = merged(binding(resources), evidence.polled)
     if capacity.status == "not_identifiable":

@@ -91,14 +91,21 @@ def _binding(plan: Plan) -> Iterator[str]:
 def _next_in_line(plan: Plan, after: Resource) -> Iterator[str]:
     said = next((line for line in headline(plan) if line.startswith(("Next to bind", "May bind first"))), "")
     if said.startswith("May"):
-        rows = [row for row in plan.resources if row.limit and row.status == "identified" and row.kind != PORTS]
-        sooner = [row for row in rows if (row.low or row.limit or 0) < (after.low or after.limit or 0) - 1e-9]
+        rows = [
+            row for row in plan.resources if row.limit is not None and row.status == "identified" and row.kind != PORTS
+        ]
+        sooner = [row for row in rows if _first(row) < _first(after) - 1e-9]
         if limit_text(after) not in said and not any(limit_text(row) in said for row in sooner):
             yield f"{said!r} is of no row that ends first"
         if sooner and limit_text(after) in said and not _agree(sooner[0], after):
             yield f"{said!r}, and {sooner[0].name} ends at {limit_text(sooner[0])}"
     elif said and limit_text(after) not in said:
         yield f"{said!r} is not the {limit_text(after)} of its row"
+
+
+def _first(row: Resource) -> float:
+    """The first load at which it may end."""
+    return (row.limit or 0.0) if row.low is None else row.low
 
 
 def _agree(one: Resource, other: Resource) -> bool:

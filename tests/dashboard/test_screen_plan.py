@@ -1,10 +1,12 @@
 """The plan screen: over a plan that the real planner made and stored, and over made-up ones."""
 
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from dashboard.memory import Memory
 from dashboard.view.plan_page import plan_page
 from dashboard.view.world import Board, World
 from tests.capacity.plan_history import level, written
@@ -12,7 +14,7 @@ from tests.dashboard.scenes import IDENTITY, NOW, PLAN, gpu, plan_of, silence, s
 from tests.support.servers import whisper_ops
 from whisper_ops.history import History, PlanRecord
 from whisper_ops.identity import IDENTITY_FIELDS
-from whisper_ops.plan_document import read
+from whisper_ops.plan_document import _decoded, read
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +148,22 @@ def test_a_plan_that_kept_only_words_keeps_them() -> None:
     board.plans = (plan_of(body=msgspec.json.encode({"sure": "as sure as it was"}).decode()),)
     board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
     assert "Sure? as sure as it was" in plan_page(board.world(NOW), None, 119).text
+
+
+def test_a_plan_is_decoded_once_and_older_ones_of_the_same_never(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    bodies = [msgspec.json.encode({"notes": [str(path), str(at)]}).decode() for at in range(4)]
+    with History.writing(path) as history:
+        for at, body in enumerate(bodies):
+            server = "elsewhere" if at == 0 else PLAN.server
+            history.plans.add(msgspec.structs.replace(PLAN, created_at=NOW + at, server=server, body=body))
+    memory, before = Memory(path), _decoded.cache_info().misses
+    for _ in range(3):
+        known = memory.read(NOW + 10)
+        assert known is not None
+        assert sorted(plan.created_at for plan in known.plans) == [NOW, NOW + 3]
+    assert _decoded.cache_info().misses == before + 2
+    earlier = memory.read(NOW + 2)
+    assert earlier is not None
+    assert sorted(plan.created_at for plan in earlier.plans) == [NOW, NOW + 2]
+    memory.close()
