@@ -35,6 +35,9 @@ CONNECTION_SECONDS = 0.001, 0.001
 """The same for those of one connection, twice as much as a poller takes: beyond it others of its address go first."""
 MOST_OWED_SECONDS = 0.03
 """Of those, at most: a connection that asked for much is first again after half a minute."""
+WEBSOCKET_SECONDS = 0.0005
+"""What the handshake of a WebSocket is counted as, of those of its address: 400 at once and 200 a second may begin. It
+costs up to three times that; but a fleet of clients that comes back by way of one proxy is no attack."""
 MESSAGES_IN_A_TURN = 64
 """So many messages of one client are handled before others have their turn."""
 _LEAST_WORK_SECONDS = 0.0005

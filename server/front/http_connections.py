@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from server.front.budgets import CONNECTION_SECONDS, MOST_OWED_SECONDS, Budget
+from server.front.budgets import CONNECTION_SECONDS, MOST_OWED_SECONDS, WEBSOCKET_SECONDS, Budget
 from server.front.connection_limits import MOST_UNREAD_BYTES, ConnectionLimits, unread
 from server.front.http import BoundedHttp
 from server.front.request_turns import ESTIMATE_SECONDS, Metered
@@ -89,7 +89,7 @@ class LimitedHttp(BoundedHttp):
         """Read what may be a request."""
         began = time.thread_time()
         self._read_on()
-        if self.transport.get_protocol() is self:  # handshakes of WebSockets are none of the requests
+        if self.transport.get_protocol() is self:  # handshakes of WebSockets have their own price
             self._spend(time.thread_time() - began)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
@@ -167,6 +167,7 @@ class LimitedHttp(BoundedHttp):
 
     def handle_websocket_upgrade(self) -> None:
         """See `HttpToolsProtocol`; the WebSocket is counted by itself."""
+        self._limits.requests.spend(self.address, WEBSOCKET_SECONDS)
         self._limits.release(self)
         super().handle_websocket_upgrade()
 

@@ -148,6 +148,9 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         # uvicorn calls that a fault of the application as long as the transport is there.
         if self.close_sent and not self._closed_by_us:
             raise ClientDisconnected
+        # Whoever hangs up just before the upgrade is not upgraded, and uvicorn would blame us for the next word.
+        if not self.handshake_complete and self.initial_response is None and self.transport.is_closing():
+            raise ClientDisconnected
         self._closed_by_us = self._closed_by_us or message["type"] == "websocket.close"
         try:
             await super().send(message)

@@ -1,5 +1,6 @@
 """One client never starves the others, whatever it sends and however fast."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -166,6 +167,32 @@ def test_a_thousand_handshakes_at_once(tmp_path: Path) -> None:
             siege.attack("handshakes at once", partial(_handshakes, siege, 1000), 3.0)
     siege.report.check()
     assert all(attack.counts["answered"] == 1000 for attack in siege.report.attacks)
+
+
+def _comings(siege: Siege, connections: int, seconds: float) -> dict[str, Any]:
+    """Handshakes one after the other, each dropped as soon as it is answered, over many connections."""
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13"
+    head = f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{key}\r\n\r\n"
+    until = time.monotonic() + seconds
+
+    def one(_: int) -> int:
+        count = 0
+        while time.monotonic() < until:
+            with suppress(OSError), tcp(siege.server) as sock:
+                sock.sendall(head.encode())
+                count += sock.recv(12).startswith(b"HTTP/1.1 ")
+        return count
+
+    with ThreadPoolExecutor(connections) as pool:
+        return {"handshakes": sum(pool.map(one, range(connections)))}
+
+
+@pytest.mark.slow
+def test_handshakes_without_end(tmp_path: Path) -> None:
+    with besieged(tmp_path, "--max-connections-per-gpu", "30") as siege:
+        for connections in (4, 30):
+            siege.attack(f"{connections} come and go", partial(_comings, siege, connections, SECONDS))
+    siege.report.check()
 
 
 def _requests(siege: Siege, connections: int, data: bytes) -> dict[str, Any]:

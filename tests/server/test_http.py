@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from uvicorn.protocols.utils import ClientDisconnected
 
 from server.front import files
 from server.telemetry import formats, metrics
@@ -321,3 +322,21 @@ def test_a_view_costs_no_more_with_many_streams_than_its_size() -> None:
         assert len(formats.written(metrics.with_published(views.snapshot()), None)[0]) < 25_000
 
     serving(work, max_connections_per_gpu=20)
+
+
+def test_who_hangs_up_before_the_upgrade_holds_no_slot() -> None:
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        messages = iter([{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1006}])
+
+        async def receive() -> Any:
+            return next(messages)
+
+        async def send(message: Any) -> None:
+            raise ClientDisconnected
+
+        scope = {"type": "websocket", "path": "/ws", "query_string": b"", "headers": [], "client": ("10.0.0.1", 1)}
+        await world.app({**scope, "subprotocols": [], "extensions": {}, "state": {}, "scheme": "ws"}, receive, send)
+        assert world.hub.stats.accepted == 1
+        assert world.hub.slots.used == 0
+
+    serving(work, when_full="503")

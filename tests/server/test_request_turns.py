@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from uvicorn.server import ServerState
@@ -13,6 +14,7 @@ from server.front.budgets import ADDRESS_SECONDS, ALL_SECONDS, Turns
 from server.front.connection_limits import ConnectionLimits
 from server.front.http_connections import Config, LimitedHttp
 from server.front.request_turns import ESTIMATE_SECONDS, Metered, RequestTurns
+from server.front.websocket import BoundedWebSocket
 
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
 COST_SECONDS = 0.004
@@ -142,6 +144,33 @@ async def test_what_waiting_requests_brought_is_bounded(
     async with asyncio.timeout(10):
         while limits.unread_bytes:  # noqa: ASYNC110  # a figure, not an event
             await asyncio.sleep(0.02)
+
+
+async def test_who_hangs_up_before_the_upgrade_is_no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    said: list[str] = []
+    transport = MagicMock(spec=asyncio.Transport)
+    transport.is_closing.return_value = False
+    transport.get_extra_info.side_effect = lambda name, default=None: ("127.0.0.1", 1) if "name" in name else default
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        transport.is_closing.return_value = True  # the end was read, and is not told yet
+        try:
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.send", "text": "connected"})
+        except BaseException as error:
+            said.append(type(error).__name__)
+            raise
+
+    config = Config(app, ws=BoundedWebSocket, lifespan="off", log_config=None)
+    config.load()
+    protocol = BoundedWebSocket(config, ServerState(), {})
+    protocol.connection_made(transport)
+    key = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    protocol.data_received(b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" + key)
+    await asyncio.gather(*protocol.tasks)
+    assert said == ["ClientDisconnected"]
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 # --- the order, without sockets --------------------------------------------------------------------------

@@ -160,9 +160,9 @@ class Conversation:
             await self._deny(refusal)
             return
         chosen = subprotocol(self.socket.scope.get("subprotocols", []))
-        await self.socket.accept(chosen, told_on_upgrade(self.hub, self.id))
-        log.info("Connection %s: WebSocket accepted (%.0fms)", self.id, self.elapsed_ms)
         try:
+            await self.socket.accept(chosen, told_on_upgrade(self.hub, self.id))
+            log.info("Connection %s: WebSocket accepted (%.0fms)", self.id, self.elapsed_ms)
             await self._converse()
         except Refused as refusal:
             await self.refuse(refusal)
