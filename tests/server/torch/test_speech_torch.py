@@ -21,7 +21,8 @@ from server.engines.ctranslate2 import CTranslate2Engine  # noqa: E402
 from server.engines.torch.engine import TorchEngine  # noqa: E402
 from server.worker.scheduler import context_seconds  # noqa: E402
 
-pytestmark = [pytest.mark.speech, pytest.mark.serial]
+# Two engines over 80 windows: minutes on a machine that is busy.
+pytestmark = [pytest.mark.speech, pytest.mark.serial, pytest.mark.timeout(400)]
 
 CLIPS = 20
 """Each whole, and cut at a place where partials are."""
