@@ -15,6 +15,7 @@ from server.worker.figures import Figures
 from server.worker.listener import Listener
 from server.worker.scheduler import CONTEXTS_SECONDS, Job, contexts_from, next_batch, next_due
 from server.worker.service_time import ServiceTime
+from server.worker.silero import network
 from server.worker.stream import Stream, Window
 from server.worker.vad import LevelVad, SileroVad, Vad
 
@@ -177,6 +178,8 @@ class Worker:
         self._pool = ThreadPoolExecutor(start.lanes, "decode")
         began = self._clock()
         try:
+            if start.vad == "silero":
+                network()  # here, and not when the first stream speaks, it is found out that it cannot be used
             engine = self._engines(start)
             info: EngineInfo = await asyncio.get_running_loop().run_in_executor(self._pool, engine.load)
         except Exception as error:  # noqa: BLE001  # whatever went wrong, the front process must hear of it

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from server.engines.base import UnfitError
 from server.worker.onnx_file import Floats, read_weights
 
 FRAME = 512
@@ -100,7 +101,7 @@ def network() -> Network:
     """The network of the installed faster-whisper.
 
     Raises:
-        RuntimeError: its file is another one than is known here.
+        UnfitError: its file is another one than is known here.
     """
     spec = importlib.util.find_spec("faster_whisper")
     # Not by importing it: it brings half a second of packages that a worker with another engine has no use for.
@@ -109,6 +110,6 @@ def network() -> Network:
     try:
         return Network(read_weights(path.read_bytes()))
     except (OSError, LookupError, ValueError) as error:
-        raise RuntimeError(
+        raise UnfitError(
             f"the voice activity network {path} cannot be used ({error}); install faster-whisper 1.2.1"
         ) from error

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from server import ipc
 from server.encodings import Samples
+from server.engines.base import UnfitError
 from server.worker import silero
 from server.worker.listener import Listener
+from server.worker.loop import Worker
 from server.worker.onnx_file import read_weights
 from server.worker.silero import FRAME
 from server.worker.stream import Stream
@@ -184,3 +186,23 @@ def test_streams_without_a_fault_are_one_run_of_the_network_a_step(monkeypatch: 
 
     asyncio.run(main())
     assert runs == [(30, 6)]
+
+
+def test_a_worker_whose_detector_cannot_be_used_says_so_before_any_stream_speaks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def another() -> Any:
+        raise UnfitError("the voice activity network cannot be used; install faster-whisper 1.2.1")
+
+    monkeypatch.setattr("server.worker.loop.network", another)
+    start = ipc.Start("ctranslate2", "cpu", None, "default", 1, 1, 1, 0.0, {})
+    said: list[ipc.Message] = []
+
+    async def main() -> None:
+        worker = Worker(lambda _: pytest.fail("the model was loaded"))
+        monkeypatch.setattr(worker.channel, "send", said.append)
+        monkeypatch.setattr(worker.channel, "flush", lambda: None)
+        await worker._run(start)
+
+    asyncio.run(main())
+    assert said == [ipc.Broken("the voice activity network cannot be used; install faster-whisper 1.2.1", unfit=True)]
