@@ -21,6 +21,7 @@ from server.engines.torch.seam import DECODE, ENCODE  # noqa: E402
 from server.engines.torch.shapes import PUBLISHED, TEXT_POSITIONS, Shape  # noqa: E402
 from server.engines.torch.slots import CUDA_BATCHES, PROMPTS, Slots, Tokens  # noqa: E402
 from server.worker.scheduler import CONTEXTS_SECONDS  # noqa: E402
+from tests.bench import gpu_times  # noqa: E402
 from tests.server.torch.cuda_double import FakeCuda, copies  # noqa: E402
 
 META = torch.device("meta")
@@ -138,6 +139,19 @@ def test_with_room_for_few_graphs_old_ones_go_and_all_rows_are_told(
         assert len(engine.decode([_row(2.0, context_s), _row(1.0, context_s)])) == 2
         engine.seam.shrink()
     engine.close()
+    assert engine.seam.uncaptured == 0
+    assert not fake.broken
+
+
+def test_the_bench_measures_every_part_by_its_graphs(fake: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = _engine(monkeypatch)
+    engine.load()
+    monkeypatch.setattr(torch, "randn", torch.empty)
+    replays = len([call for call in fake.calls if call.startswith("replay")])
+    times = list(gpu_times.measured(engine, [1, 8], [4.0, 30.0], float("inf")))
+    engine.close()
+    assert {time.part for time in times} == {"encode", "admit", "step"}
+    assert len([call for call in fake.calls if call.startswith("replay")]) > replays + 3 * len(times)
     assert engine.seam.uncaptured == 0
     assert not fake.broken
 
