@@ -87,6 +87,7 @@ WITH = {
     "sweep run": ["127.0.0.1:9", "--levels", "1", "--duration", "1"],
     "sweep compare": ["1", "2"],
     "check": ["127.0.0.1:9"],
+    "simulate": ["--peak-streams", "1", "--slots", "2"],
     "fit": ["x.csv", "--load", "n", "--metric", "x", "--kind", "cpu"],
     "import": ["x.csv", "--map", "at=n", "--map", "server.streams_active=x"],
 }

@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "check": "Verify a live server: spread, memory, set-up, health, the refusal when full, and back to empty.",
     "fit": "Fit a scaling law to any table of load levels.",
     "plan": "Say how many connections a GPU carries, why, and how sure that is.",
+    "simulate": "Send a day's calls through a fleet: GPUs hour by hour, refusals, latency, cost.",
     "doctor": "Read this host's limits, what each allows, and the lines that change them.",
     "history": "Look into the history, check it, mend it, make it smaller.",
     "import": "Read measurements of others into the history: CSV files, Prometheus.",
