@@ -191,6 +191,15 @@ async def test_moshis_streams_and_its_share_of_the_processor() -> None:
     assert snapshot.figures.lag_p95_seconds is None, "how long a step of the model takes is no lag"
 
 
+async def test_nginxs_own_page_and_its_exporters() -> None:
+    (snapshot,), _ = await polled("nginx", "nginx")
+    assert snapshot.figures is not None
+    assert (snapshot.figures.streams_active, snapshot.figures.accepted_total) == (12, 120)
+    (snapshot,), _ = await polled("nginx", "nginx_connections_writing 13\nnginx_connections_accepted 120\n")
+    assert snapshot.figures is not None
+    assert (snapshot.figures.streams_active, snapshot.figures.slots) == (13, None)
+
+
 async def test_labels_may_hold_any_character_and_odd_lines_stop_nothing() -> None:
     text = (
         'node_uname_info{nodename="a\u2028b\\"c,d}",release="6"} 1\n'

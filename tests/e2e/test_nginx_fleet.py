@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 
 from tests.server.speaker import Speaker
 from tests.support.programs import nginx, tool
-from tests.support.servers import Running, running_server
+from tests.support.servers import Running, free_port, running_server, whisper_ops
 from whisper_ops.tones import track
 
 SLOTS = 6
@@ -83,13 +83,19 @@ def test_a_full_fleet_says_that_it_is_full_and_is_not_down(tmp_path: Path) -> No
     tool("nginx")
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(running_server(tmp_path, *SIMULATED)) for _ in range(3)]
-        url = f"ws://127.0.0.1:{stack.enter_context(nginx(tmp_path, servers, SLOTS))}/ws"
+        status = free_port()
+        url = f"ws://127.0.0.1:{stack.enter_context(nginx(tmp_path, servers, SLOTS, status))}/ws"
 
         async def main() -> None:
             async with contextlib.AsyncExitStack() as streams:
                 inside = [await admitted(url, streams) for _ in range(3 * SLOTS)]
                 assert not [one for one in inside if isinstance(one, InvalidStatus)]
                 assert [await asyncio.to_thread(used, server) for server in servers] == [SLOTS] * 3
+                history = str(tmp_path / "history.db")
+                watched = await asyncio.to_thread(
+                    whisper_ops, "dash", f"nginx+http://127.0.0.1:{status}", "--once", "--json", "--history", history
+                )
+                assert json.loads(watched.stdout)["servers"][0]["figures"]["streams_active"] == 3 * SLOTS
                 for _ in range(12):
                     refused = await admitted(url, streams)
                     assert isinstance(refused, InvalidStatus)

@@ -50,7 +50,7 @@ def command(servers: tuple[str, ...], history: Path, **options: Unpack[Options])
     """Poll servers into the history without a screen, until SIGTERM, Ctrl-C or the end of --duration.
 
     A server is an address like http://asr-1:8000. Other kinds have a prefix: node+http://host:9100 (node exporter),
-    dcgm+, vllm+, moshi+, whisperlive+, whisperlivekit+, whisperlivekit-metrics+, `local` for this machine;
+    dcgm+, nginx+, vllm+, moshi+, whisperlive+, whisperlivekit+, whisperlivekit-metrics+, `local` for this machine;
     dns+http://asr.example:8000 polls every address behind a name. Each change is said once on stderr. Under systemd it
     notifies and feeds the watchdog.
 

@@ -135,7 +135,9 @@ def _plan(options: dict[str, Any]) -> "Plan":
     records = []
     if history.exists():
         with History.reading(history) as opened:
-            records = [one for one in opened.plans() if server is None or server.lower() in (one.server or "").lower()]
+            records = [
+                one for one in opened.plans.every() if server is None or server.lower() in (one.server or "").lower()
+            ]
     if not records:
         raise UserError(
             f"there is no plan in {history} that says how many calls a GPU carries; "

@@ -14,6 +14,7 @@ VLLM = "vllm"
 MOSHI = "moshi"
 DCGM = "DCGM exporter"
 NODE = "node exporter"
+NGINX = "nginx proxy"
 LOCAL = "local"
 
 
@@ -38,6 +39,7 @@ KNOWN: dict[str, Software] = {
         Software(MOSHI, "moshi-server"),
         Software(DCGM, "DCGM exporter", figures_elsewhere=True),
         Software(NODE, "node exporter", figures_elsewhere=True),
+        Software(NGINX, "nginx proxy"),
         Software(LOCAL, "local"),
     )
 }

@@ -8,6 +8,7 @@ from whisper_ops.exporters.mapping import Mapping
 from whisper_ops.exporters.page import Page, PageError, parse
 from whisper_ops.exporters.rates import Counters
 from whisper_ops.exporters.reader import Reader
+from whisper_ops.exporters.stub_status import as_rows
 from whisper_ops.names import address
 from whisper_ops.snapshot import Snapshot
 from whisper_ops.snapshot_client.source import Remarks, SourceError
@@ -42,7 +43,7 @@ class PrometheusSource:
         await self._web.close()
 
     def _parse(self, answer: Answer) -> Page:
-        text = answer.body.decode("utf-8", "replace")
+        text = as_rows(answer.body.decode("utf-8", "replace"))
         if "html" in answer.content_type or text[:1000].lstrip()[:1] == "<":
             raise SourceError(f"{self.name} answered HTML, not a Prometheus page; is another program listening there?")
         try:

@@ -35,6 +35,8 @@ class Cluster:
         """Those that take calls, by how many they hold."""
         self._least = 0
         """No machine that takes calls holds fewer."""
+        self.ready: list[Machine] = []
+        """Those that take calls."""
 
     # --- calls --------------------------------------------------------------------------------------
 
@@ -45,11 +47,14 @@ class Cluster:
                 return self._least_loaded()
             case "pack":
                 return next((one for held in reversed(self._ready[:-1]) for one in held.values()), None)
-        ready = self.ready
+        if not self.ready:
+            return None
+        chosen = self._chance.choice(self.ready)
+        if len(chosen.calls) < self._slots:
+            return chosen
         if self._balancer == "blind":  # a proxy that asks no second server
-            chosen = self._chance.choice(ready) if ready else None
-            return chosen if chosen is not None and len(chosen.calls) < self._slots else None
-        room = [machine for machine in ready if len(machine.calls) < self._slots]
+            return None
+        room = [machine for machine in self.ready if len(machine.calls) < self._slots]
         return self._chance.choice(room) if room else None
 
     def _least_loaded(self) -> Machine | None:
@@ -98,11 +103,12 @@ class Cluster:
     def take_calls(self, machine: Machine) -> None:
         """A machine takes calls from now on."""
         machine.state = "ready"
+        self.ready.append(machine)
         self._join_list(machine)
 
     def lose(self, machine: Machine) -> list[float]:
         """A machine is gone; the ends of the calls that it held."""
-        self._leave_list(machine)
+        self._stop(machine)
         self.machines.pop(machine.number, None)
         ends = list(machine.calls.values())
         machine.calls.clear()
@@ -111,11 +117,10 @@ class Cluster:
 
     def drain(self) -> bool:
         """Take no more calls on the emptiest machine; whether there was one to spare."""
-        ready = self.ready
-        if len(ready) < 2:
+        if len(self.ready) < 2:
             return False
-        emptiest = min(ready, key=_load)
-        self._leave_list(emptiest)
+        emptiest = min(self.ready, key=_load)
+        self._stop(emptiest)
         emptiest.state = "draining"
         if not emptiest.calls:
             self.machines.pop(emptiest.number, None)
@@ -129,10 +134,10 @@ class Cluster:
         self.take_calls(fullest)
         return True
 
-    @property
-    def ready(self) -> list[Machine]:
-        """Those that take calls."""
-        return [machine for held in self._ready for machine in held.values()]
+    def _stop(self, machine: Machine) -> None:
+        self._leave_list(machine)
+        if machine.state == "ready":
+            self.ready.remove(machine)
 
     @property
     def coming(self) -> int:
