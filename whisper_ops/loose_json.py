@@ -24,6 +24,18 @@ class Loose(NamedTuple):
     words: str
 
 
+def strictly(body: bytes | str, kind: type[T], *, strict: bool = True) -> T:
+    """As msgspec reads it; but what is nested too deeply is no JSON for us, like anything else that cannot be read.
+
+    Raises:
+        msgspec.DecodeError: it cannot be read, or is not a `kind`.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind, strict=strict)
+    except RecursionError as error:
+        raise msgspec.DecodeError("it is nested too deeply") from error
+
+
 def decode(body: bytes, kind: type[T]) -> tuple[T, Loose | None]:
     """The value, and what was loose about it, if anything: numbers as text, numbers beyond all bounds, NaN.
 
@@ -32,12 +44,12 @@ def decode(body: bytes, kind: type[T]) -> tuple[T, Loose | None]:
         OtherShapeError: it is not a `kind`; with its first difference.
     """
     try:
-        return msgspec.json.decode(body, type=kind), None
+        return strictly(body, kind), None
     except msgspec.DecodeError as error:
         first = str(error)
     try:
         text = Loose("numbers as text", f"numbers as text, which were read as numbers: {first}")
-        return msgspec.json.decode(body, type=kind, strict=False), text
+        return strictly(body, kind, strict=False), text
     except msgspec.DecodeError as error:
         last = error
     # Python's own reader takes NaN, Infinity and 1e999, which JSON has not and other software writes.

@@ -1,11 +1,10 @@
 """What there is of each resource on the measured server: read from its own last poll, or noted by the load test."""
 
-from typing import Any
-
 import msgspec
 
 from whisper_ops.history import History
 from whisper_ops.history.production import last_live_poll
+from whisper_ops.loose_json import strictly
 from whisper_ops.plan_key import Key
 from whisper_ops.snapshot import HostFigures
 
@@ -38,7 +37,7 @@ def last_host(history: History, server: str) -> HostFigures | None:
 
 def _noted(settings: str) -> Caps:
     try:
-        found: Any = msgspec.json.decode(settings)
+        found = strictly(settings, dict)
         host = msgspec.convert(found.get("host") or {}, HostFigures)
         return Caps(gpu_memory_bytes=found.get("gpu_memory_total_bytes"), host=host)
     except (msgspec.MsgspecError, AttributeError):

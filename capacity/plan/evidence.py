@@ -9,6 +9,7 @@ from capacity.plan.key import UncountedError, key_of, key_of_polls
 from capacity.plan.polls import Polled, read_polls
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, production
+from whisper_ops.loose_json import strictly
 from whisper_ops.objective import DEFAULT, parse
 from whisper_ops.plan_key import Key
 
@@ -59,7 +60,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     def slots(self) -> int | None:
         """The most streams that the server takes at once, where the sweep noted it."""
         try:
-            slots = msgspec.json.decode(self.settings, type=_Slots).slots
+            slots = strictly(self.settings, _Slots).slots
         except msgspec.MsgspecError:
             return None
         return slots if slots is not None and slots > 0 else None

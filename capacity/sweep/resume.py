@@ -11,6 +11,7 @@ from capacity.sweep.probe import Probed
 from whisper_ops.errors import UserError
 from whisper_ops.history import History, LevelRecord, Stored, SweepRecord
 from whisper_ops.identity import differing
+from whisper_ops.loose_json import strictly
 from whisper_ops.objective.judgement import is_evidence
 
 _FRESH_SECONDS = 24 * 3600.0
@@ -74,7 +75,7 @@ def usable(levels: list[LevelRecord]) -> list[LevelRecord]:
 def settings(sweep: SweepRecord) -> Settings | None:
     """The settings of a sweep; None when another version wrote them otherwise."""
     try:
-        return msgspec.json.decode(sweep.settings, type=Settings)
+        return strictly(sweep.settings, Settings)
     except msgspec.DecodeError:
         return None
 

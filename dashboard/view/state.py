@@ -10,6 +10,7 @@ from dashboard.view.facts import FACTS
 from dashboard.view.filters import parse
 from dashboard.view.fleet_page import Expand, FleetView
 from whisper_ops.errors import UserError
+from whisper_ops.loose_json import strictly
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +37,7 @@ def default_path() -> Path:
 def load(path: Path) -> State:
     """The state that was left; a new one where there is none, or none that can be used."""
     try:
-        state = msgspec.json.decode(path.read_bytes(), type=State)
+        state = strictly(path.read_bytes(), State)
         parse(state.filter)
     except (OSError, msgspec.MsgspecError, UserError):
         return State()

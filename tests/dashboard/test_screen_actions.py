@@ -237,7 +237,10 @@ async def test_the_screen_is_found_again_as_it_was_left(tmp_path: Path) -> None:
         assert again.state.sort == "lag"
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"sort": 3}', '{"sort": "beauty"}', '{"filter": ">>"}', '{"span": 99}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", '{"sort": 3}', '{"sort": "beauty"}', '{"filter": ">>"}', '{"span": 99}', '{"x":' + "[" * 100_000],
+)
 def test_a_state_that_cannot_be_used_is_left_aside(tmp_path: Path, content: str) -> None:
     path = tmp_path / "dash.json"
     path.write_text(content, "utf-8")

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import httpx
-import msgspec
 
 from whisper_ops import trust
 from whisper_ops.addresses import parsed, shown
@@ -15,6 +14,7 @@ from whisper_ops.answers import TooLargeAnswer, fetch_now
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.exporters import mapping as mappings
 from whisper_ops.exporters.page import Labels, Page, Series
+from whisper_ops.loose_json import strictly
 
 _TIMEOUT_SECONDS = 60.0
 _ANSWER_BYTES = 32 * 1024 * 1024
@@ -89,7 +89,7 @@ class Prometheus:
         base = self._client.base_url
         try:
             answer = fetch_now(self._client, path, asked, limit=_ANSWER_BYTES)
-            body: Any = msgspec.json.decode(answer.body)
+            body: Any = strictly(answer.body, object)
         except TooLargeAnswer as error:
             raise TooMuchError(str(error)) from error
         except httpx.HTTPError as error:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import msgspec
 
+from whisper_ops.loose_json import strictly
+
 
 class Holder(msgspec.Struct, frozen=True):
     """Who writes polls into a history."""
@@ -108,7 +110,7 @@ def _opened(path: Path, flags: int) -> int:
 
 def _read(descriptor: int) -> Holder:
     try:
-        return msgspec.json.decode(os.pread(descriptor, 4096, 0), type=Holder)
+        return strictly(os.pread(descriptor, 4096, 0), Holder)
     except (OSError, msgspec.DecodeError):
         # Taken this moment and not signed yet, or the disk is full.
         return Holder(0, socket.gethostname(), "another whisper-ops", time.time())

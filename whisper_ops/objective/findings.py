@@ -4,6 +4,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from whisper_ops.loose_json import strictly
 from whisper_ops.objective.grammar import MEASURES, amount
 
 
@@ -186,7 +187,7 @@ def encode(findings: tuple[AnyFinding, ...]) -> str:
 def decode(text: str) -> tuple[AnyFinding, ...]:
     """From the history; nothing where another version wrote what this one does not know."""
     try:
-        return msgspec.json.decode(text, type=tuple[AnyFinding, ...])
+        return strictly(text, tuple[AnyFinding, ...])
     except msgspec.DecodeError:
         return ()
 

@@ -122,7 +122,7 @@ class Web:
             )
         if status in {httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED, httpx.codes.NOT_IMPLEMENTED}:
             return NotThereError(f"{self._where()} has no {path} ({status}); is another program listening there?")
-        if 300 <= status < 400:
+        if status in {301, 302, 303, 307, 308}:  # 304 and its like lead nowhere
             return SourceError(f"{self._where(path)} redirects elsewhere ({status}); give the address it redirects to")
         return SourceError(f"{self._where(path)} answered {status}")
 
