@@ -8,13 +8,17 @@ from whisper_ops import console
 from whisper_ops.cli.combinations import Excludes, Needs, combinations
 from whisper_ops.cli.options import json_option
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.formatting import counted
 from whisper_ops.snapshot import HostFigures
 from whisper_ops.units import Length
 
 
 @click.command()
 @click.option(
-    "--want", type=click.IntRange(min=1), metavar="N", help="Check that N connections fit; exit code 1 if not."
+    "--want",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Check that the system lets N connections in; exit code 1 if not.",
 )
 @click.option(
     "--chunk", type=Length(least_open=True), default="100ms", show_default=True, help="Length of a client's frame."
@@ -40,7 +44,8 @@ def command(  # an argument an option, as click calls it
 ) -> int:
     """Read the limits of this host, say what each allows, which binds first, and the exact lines to change it.
 
-    Run it again after changing something, with --want N, to check: exit code 0 says that N connections fit.
+    Run it again after changing something, with --want N, to check: exit code 0 says that the system lets N
+    connections in. How many the model keeps up with is what `plan` says.
     """
     import msgspec
 
@@ -77,9 +82,16 @@ def command(  # an argument an option, as click calls it
             console.data().print(f"note: {line}", soft_wrap=True, markup=False)
         if want is not None:
             names = ", ".join(f"{limit.name} ({limit.allows:,})" for limit in short)
-            verdict = f"{want:,} connections do not fit: {names}" if short else f"{want:,} connections fit"
-            console.data().print(f"\n{verdict}.", soft_wrap=True, markup=False)
+            console.data().print(f"\n{_verdict(want, names)}", soft_wrap=True, markup=False)
     return Exit.NO if short else Exit.GOOD
+
+
+def _verdict(want: int, short: str) -> str:
+    """What --want is answered with. Whether the model keeps up is another question, and the one that mostly binds."""
+    connections = counted(want, "connection")
+    if short:
+        return f"The operating system does not let {connections} in: {short}."
+    return f"The operating system lets {connections} in; how many the model keeps up with: whisper-ops plan"
 
 
 def _reported(history: Path, server: str) -> HostFigures:
