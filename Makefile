@@ -12,7 +12,7 @@ TORCH := .venv-torch
 # What one test may take in parallel; two cores carry two workers.
 JOBS ?= 2
 
-.PHONY: help setup demo test test-slow test-torch test-chaos test-attack test-fleet lint types fmt docs pictures bench bench-dash bench-planner bench-server bench-gpu bench-gpu-server bench-host bench-languages bench-heard bench-history bench-sources bench-kills bench-night clean requirements audit system-packages
+.PHONY: help setup demo test test-slow test-torch test-chaos test-attack test-fleet lint types fmt docs pictures recording bench bench-dash bench-planner bench-server bench-gpu bench-gpu-server bench-host bench-languages bench-heard bench-history bench-sources bench-kills bench-night clean requirements audit system-packages
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ fmt: $(VENV)/.dev ## format the code and mend what can be mended
 
 pictures: $(VENV)/.dev ## draw docs/pictures/*.svg from the code
 	@$(BIN)/python -m tests.dashboard.pictures
+
+recording: $(VENV)/.dev ## the README's pictures, from a real run on simulated GPUs (4 minutes)
+	@$(BIN)/python -m tests.dashboard.recording
 
 docs: $(VENV)/.dev ## write docs/commands.md from the commands' own help, docs/history.md from the migrations, the Grafana dashboard
 	@$(BIN)/python docs/make_commands.py
