@@ -39,10 +39,12 @@ class Server(uvicorn.Server):
 
     told = interrupted = False
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's signature
         """See `uvicorn.Server`."""
-        self.told, self.interrupted = True, sig == signal.SIGINT
-        super().handle_exit(sig, frame)
+        # uvicorn's own would end the process by the same signal once more, which is no exit code.
+        self.force_exit = self.should_exit
+        self.should_exit = self.told = True
+        self.interrupted = sig == signal.SIGINT
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See `uvicorn.Server`."""
@@ -91,5 +93,4 @@ def serve(settings: BrokerSettings, announce: Callable[[str], None], membership:
 
     uvicorn_loop = uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()
     with asyncio.Runner(loop_factory=uvicorn_loop) as runner:
-        # uvicorn sends itself the signal that ended it once more, when all is done.
         runner.run(main())

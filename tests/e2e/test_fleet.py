@@ -5,6 +5,8 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import httpx
 import pytest
 
 from tests.server.speaker import Speaker
-from tests.support.servers import Running, running_broker, running_server, whisper_ops
+from tests.support.programs import wait_for_port
+from tests.support.servers import Running, free_port, running_broker, running_server, whisper_ops
 from whisper_ops.tones import track
 
 SIMULATED = ("--engine", "simulated", "--devices", "sim:2", "--sim-law", "a=0.02,b=0.005")
@@ -116,3 +119,23 @@ def test_the_commands_work_on_a_broker_as_on_one_server(tmp_path: Path) -> None:
         key = json.loads(planned.stdout)["key"]
         assert (key["servers"], key["gpus"], key["software"]) == (2, 4, "whisper-ops")
         broker.wait_until("/health", lambda said: said["capacity"]["used_slots"] == 0)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 0), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
+def test_a_broker_ends_when_told_to(tmp_path: Path, number: int, code: int) -> None:
+    port = free_port()
+    log = tmp_path / "log"
+    command = [sys.executable, "-m", "whisper_ops", "broker", "127.0.0.1:9", "--port", str(port)]
+    with log.open("wb") as output, subprocess.Popen(command, stderr=output) as process:
+        try:
+            wait_for_port(port)
+            said = httpx.get(f"http://127.0.0.1:{port}/connect")
+            assert (said.status_code, said.json()["code"]) == (503, "no_answer")
+            assert httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 503
+            process.send_signal(number)
+            assert process.wait(15) == code, log.read_text()
+        finally:
+            process.kill()
