@@ -5,12 +5,16 @@ same method.
 """
 
 import asyncio
+import logging
 import socket
 from collections.abc import Iterable
+from itertools import chain
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from server.broker.settings import Named
+
+log = logging.getLogger("whisper_ops.broker")
 
 MOST_MEMBERS = 1000
 EVERY_SECONDS = 10.0
@@ -41,14 +45,26 @@ class ListedMembers:
     """Addresses and DNS names from the command line."""
 
     def __init__(self, named: Iterable[Named]) -> None:
-        self._named = tuple(named)
+        self._behind = {one: [] if one.is_dns else [Place(one.name, one.url)] for one in named}
+        """What each of them led to when it was looked up last."""
+        self._unknown: set[Named] = set()
 
     async def find(self) -> list[Place]:
-        """See `Membership`."""
+        """See `Membership`. A name that cannot be looked up leads where it led before, and holds up no other."""
+        names = [one for one in self._behind if one.is_dns]
+        for one, places in zip(names, await asyncio.gather(*map(_behind, names), return_exceptions=True), strict=True):
+            if isinstance(places, OSError):
+                if one not in self._unknown:
+                    log.warning("Members: %s; those known so far stay", places)
+                self._unknown.add(one)
+            elif isinstance(places, BaseException):
+                raise places
+            else:
+                self._behind[one] = places
+                self._unknown.discard(one)
         found: dict[str, Place] = {}
-        for one in self._named:
-            for place in await _behind(one) if one.is_dns else [Place(one.name, one.url)]:
-                found.setdefault(place.url, place)
+        for place in chain.from_iterable(self._behind.values()):
+            found.setdefault(place.url, place)
         if len(found) > MOST_MEMBERS:
             raise OSError(f"the names lead to {len(found):,} members; a broker has at most {MOST_MEMBERS:,}")
         return list(found.values())
