@@ -1,34 +1,15 @@
 """A plan as one HTML file that needs nothing else: no script, no font, no picture from another address."""
 
-from collections.abc import Sequence
 from html import escape
 
 from capacity.fleet.size import in_words as fleet_in_words
 from capacity.fleet.trend import in_words as trend_in_words
 from capacity.plan.terminal import headline, level_title, limit_title
 from capacity.plan.words import against
+from capacity.report.page import page
 from capacity.report.picture import picture
 from whisper_ops.plan_document import Plan, Resource
 from whisper_ops.plan_words import limit_text, open_ended, result
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --dim: #667; --line: #c9ced6; --paper: #fff; --law: #1f6feb;
-        --cap: #b3261e; --band: #f2c94c55; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e8eb; --dim: #9aa3ad; --line: #3a424c; --paper: #14181d;
-        --law: #6cb0ff; --cap: #ff8a80; --band: #f2c94c33; } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 70rem;
-       margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.7rem; margin-bottom: .2rem } .dim { color: var(--dim) }
-table { border-collapse: collapse; width: 100%; font-size: .92rem } th, td { text-align: left; padding: .3rem .6rem;
-       border-bottom: 1px solid var(--line); vertical-align: top } th { color: var(--dim); font-weight: 500 }
-td.number { text-align: right; font-variant-numeric: tabular-nums } tr.binds td { font-weight: 600 }
-pre { background: var(--band); padding: .6rem; overflow-x: auto }
-figure { margin: 0 } .laws { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 1.2rem }
-svg { width: 100%; height: auto } svg text { font-size: 11px; fill: var(--dim) }
-.axis { stroke: var(--line) } .law { fill: none; stroke: var(--law); stroke-width: 2 } .seen { fill: var(--ink) }
-.cap { stroke: var(--cap); stroke-dasharray: 5 4 } svg .cap-text { fill: var(--cap) } .interval { fill: var(--band) }
-"""
-
 
 _LEGEND = (
     "Dots were measured, the line is the law, the dashed line the cap; the band is the 80 % interval of the limit, or "
@@ -55,13 +36,6 @@ def html(plan: Plan) -> str:
         "".join(f'<p class="dim">{escape(note)}</p>' for note in plan.notes),
     ]
     return page(answer, sections)
-
-
-def page(title: str, parts: Sequence[str]) -> str:
-    """A whole page of parts that are HTML already."""
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
-    body = "\n".join(part for part in parts if part)
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
 
 
 def _law(resource: Resource) -> str:

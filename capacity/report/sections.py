@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from capacity.report.html import page
 from capacity.report.markdown import fenced, text
 from capacity.report.markdown import table as markdown_table
+from capacity.report.page import page
 
 Grid = tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]
 """Names of columns, and rows."""

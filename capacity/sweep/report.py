@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
+from capacity.report.page import page
 from capacity.sweep.answered import per_gpu
 from capacity.sweep.details import Detail
 from capacity.sweep.run import Outcome
@@ -16,16 +17,6 @@ from whisper_ops.histogram import LATENCY_BOUNDS_SECONDS
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective import read_stored, readable
 from whisper_ops.objective.judgement import is_evidence
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1f2933 }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums } td, th { padding: .25rem .6rem;
-text-align: right; white-space: nowrap; border-bottom: 1px solid #d5dbe1 }
-td:last-child, th:last-child { text-align: left; white-space: normal }
-svg { width: 100%; max-width: 44rem; font: 11px system-ui, sans-serif } .axis { stroke: #66788a; fill: none }
-.limit { stroke: #b91c1c; stroke-dasharray: 6 4 } .simulated { background: #fff3c4; padding: .5rem }
-"""
-
 
 _WATCHED = (
     ("cpu_ratio", "CPU", "cores", 1.0),
@@ -82,11 +73,7 @@ def render(outcome: Outcome) -> str:
             ]
     for name, rows in outcome.watched.items():
         parts += [f"<h2>{escape(name)}</h2>", *_watched(rows)]
-    return (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        f"<title>Load test of {escape(sweep.server)}</title><style>{_STYLE}</style></head>"
-        f"<body>{''.join(parts)}</body></html>\n"
-    )
+    return page(f"Load test of {sweep.server}", parts)
 
 
 def _table(levels: Iterable[LevelRecord]) -> str:
@@ -104,7 +91,7 @@ def _table(levels: Iterable[LevelRecord]) -> str:
     ]
     head = "".join(f"<th>{escape(name)}</th>" for name in heads)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<table class='figures'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _against_load(outcome: Outcome) -> str:
