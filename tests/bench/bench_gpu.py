@@ -59,10 +59,13 @@ def _history(answer: dict[str, Any], file: Path) -> str:
     """The same as a history for `plan`, where there is more than torch; what to do where there is not."""
     history = file.with_suffix(".db")
     try:
+        import sqlite_utils  # noqa: F401  # what a history is written with; before a file is made
+
         from tests.bench import gpu_history
+
+        levels = gpu_history.write(answer, history)
     except ModuleNotFoundError:
         return f"  for a plan, where whisper-ops is installed: python3 -m tests.bench.gpu_history {file} {history}"
-    levels = gpu_history.write(answer, history)
     return f"  {levels} levels in {history}: whisper-ops plan --history {history}"
 
 
