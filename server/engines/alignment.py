@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from math import log
 from typing import Any
 
+import numpy as np
+
 from server.engines import mel
 from server.engines.base import Row
 
@@ -49,19 +51,29 @@ class Timing:
         rows: Sequence[Row],
     ) -> None:
         self._model, self._encoded, self._prompt, self._rows = model, encoded, prompt, rows
-        self._known: tuple[list[list[int]], list[Times]] | None = None
+        self._known: dict[int, tuple[list[int], Times]] = {}
 
-    def of(self, texts: Sequence[Text]) -> list[Times]:
-        """The times of each row's text; computed once for the same texts."""
-        tokens = [list(text.ids) for text in texts]
-        if self._known is None or self._known[0] != tokens:
-            frames = [min(len(r.audio) // mel.HOP, round(r.context_s * mel.FRAMES_PER_SECOND)) for r in self._rows]
-            found = self._model.align(self._encoded, self._prompt[:-1], tokens, frames)
-            self._known = (
-                tokens,
-                [times(i, a.alignments, a.text_token_probs, f) for i, a, f in zip(tokens, found, frames, strict=True)],
-            )
-        return self._known[1]
+    def of(self, texts: Sequence[Text], rows: Sequence[int]) -> dict[int, Times]:
+        """The times of some rows' texts; computed once for the same text."""
+        new = [i for i in rows if i not in self._known or self._known[i][0] != texts[i].ids]
+        if new:
+            # What lies in a GPU's memory cannot be taken apart from here.
+            new = new if self._encoded.device == "cpu" else list(range(len(texts)))
+            tokens = [list(texts[i].ids) for i in new]
+            audio = [(self._rows[i].audio, self._rows[i].context_s) for i in new]
+            frames = [min(len(sound) // mel.HOP, round(c * mel.FRAMES_PER_SECOND)) for sound, c in audio]
+            found = self._model.align(self._of(new), self._prompt[:-1], tokens, frames)
+            for i, ids, each, count in zip(new, tokens, found, frames, strict=True):
+                self._known[i] = ids, times(ids, each.alignments, each.text_token_probs, count)
+        return {i: self._known[i][1] for i in rows}
+
+    def _of(self, rows: Sequence[int]) -> Any:  # noqa: ANN401  # CTranslate2 ships no annotations
+        """The sound of some rows."""
+        if len(rows) == len(self._rows):
+            return self._encoded
+        import ctranslate2  # noqa: PLC0415  # the torch engine shares this module, and has no use for it
+
+        return ctranslate2.StorageView.from_array(np.ascontiguousarray(np.asarray(self._encoded)[list(rows)]))
 
 
 def times(ids: Sequence[int], path: Sequence[tuple[int, int]], chances: Sequence[float], frames: int) -> Times:

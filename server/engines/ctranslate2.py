@@ -1,20 +1,24 @@
 """faster-whisper's models through CTranslate2, on a CPU or one CUDA GPU.
 
 `encode` and `generate` release the GIL and may be called from several threads. All rows of an encode share their
-length; `<|startoftranscript|>` must stand at the same place of every prompt, so prompts never hold previous text.
+length; `<|startoftranscript|>` must stand at the same place of every prompt, so prompts never hold previous text. What
+a window begins with is forced, at a step a token: it costs what hearing it again would, and is not heard otherwise.
 """
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import ctranslate2
 import numpy as np
+from numpy.typing import NDArray
 
 from server.encodings import SAMPLE_RATE
 from server.engines import endings, mel
 from server.engines.alignment import Text, Timing
 from server.engines.base import EngineInfo, Hypothesis, Row
+from server.engines.encoding import Encoding
 from server.engines.kept_mel import KeptMel
 from server.engines.loops import token_cap
 from server.engines.texts import Texts
@@ -30,6 +34,7 @@ class CTranslate2Engine:
         self._model: Any = None
         self._texts: Any = None
         self._mel: Any = None
+        self._encoding = Encoding()
 
     def load(self) -> EngineInfo:
         """See `Engine`."""
@@ -54,14 +59,15 @@ class CTranslate2Engine:
 
     def _decode(self, rows: Sequence[Row], rests: int) -> list[Hypothesis]:
         frames = round(rows[0].context_s * mel.FRAMES_PER_SECOND)
-        batch = np.stack([self._mel.features(row.stream, row.at_s, row.audio, frames) for row in rows])
-        encoded = self._model.encode(ctranslate2.StorageView.from_array(batch))
+        features = [self._mel.features(row.stream, row.at_s, row.audio, frames) for row in rows]
+        encoded = self._encode(features, rows[0].context_s)
         languages = [endings.chosen(row, each) for row, each in zip(rows, self._probable(rows, encoded), strict=True)]
         prompts = [self._texts.prompt(code, multilingual=self._model.is_multilingual) for code, _ in languages]
+        begun = [self._texts.encode(" " + row.prefix) if row.prefix else [] for row in rows]
         cap = max(token_cap(len(row.audio) / SAMPLE_RATE, code) for row, (code, _) in zip(rows, languages, strict=True))
         results = self._model.generate(
             encoded,
-            prompts,
+            [[*prompt, *prefix] for prompt, prefix in zip(prompts, begun, strict=True)],
             beam_size=1,
             # CTranslate2 generates at most half of this, as Whisper keeps the other half for previous text.
             max_length=2 * cap,
@@ -71,15 +77,25 @@ class CTranslate2Engine:
         texts = [self._text(result, cap) for result in results]
         timing = Timing(self._model, encoded, prompts[0], rows)
         self._cut_loops(texts, timing)
-        wanted = any(text.cut_off for text in texts) or any(row.words for row in rows)
-        times = timing.of(texts) if wanted else [None] * len(rows)
+        wanted = [i for i, (text, row) in enumerate(zip(texts, rows, strict=True)) if text.cut_off or row.words]
+        found = timing.of(texts, wanted)
+        times = [found.get(i) for i in range(len(rows))]
         heard = [
-            endings.hypothesis(self._texts, row, text, found, language, result.no_speech_prob)
-            for row, text, found, language, result in zip(rows, texts, times, languages, results, strict=True)
+            endings.hypothesis(self._texts, row, text, each, language, result.no_speech_prob)
+            for row, text, each, language, result in zip(rows, texts, times, languages, results, strict=True)
         ]
         if rests:
             self._hear_rests(rows, heard, texts, rests)
         return [endings.told(row, each) for row, each in zip(rows, heard, strict=True)]
+
+    def _encode(self, features: Sequence[NDArray[np.float32]], context_s: float) -> Any:  # noqa: ANN401  # a tensor
+        apart = self._device == "cpu" and self._encoding.apart(len(features))
+        began = time.monotonic()
+        batches = [one[None] for one in features] if apart else [np.stack(features)]
+        parts = [self._model.encode(ctranslate2.StorageView.from_array(batch)) for batch in batches]
+        encoded = ctranslate2.StorageView.from_array(np.concatenate(parts)) if apart else parts[0]
+        self._encoding.encoded(len(features), context_s, time.monotonic() - began, apart=apart)
+        return encoded
 
     def _text(self, result: Any, cap: int) -> Text:  # noqa: ANN401  # CTranslate2 ships no annotations
         sequence = result.sequences_ids[0]
@@ -89,11 +105,9 @@ class CTranslate2Engine:
     def _cut_loops(self, texts: list[Text], timing: Timing) -> None:
         """Cut off what a text says again and its sound cannot hold."""
         repeats = [endings.suspect(self._texts, text) for text in texts]
-        if not any(repeats):
-            return
-        for text, repeat, times in zip(texts, repeats, timing.of(texts), strict=True):
-            if repeat is not None:
-                endings.cut_loop(self._texts, text, repeat, times)
+        suspects = {i: repeat for i, repeat in enumerate(repeats) if repeat is not None}
+        for i, times in timing.of(texts, list(suspects)).items():
+            endings.cut_loop(self._texts, texts[i], suspects[i], times)
 
     def _hear_rests(self, rows: Sequence[Row], heard: list[Hypothesis], texts: Sequence[Text], rests: int) -> None:
         """Decode what lies after the last word that was kept, where that is more than a breath."""

@@ -7,6 +7,7 @@ minute in between is in a crash loop: its device has failed, and stays so until 
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ from typing import Protocol
 from server import ipc
 from server.devices import Device
 from server.settings import Settings
+from server.worker.windows import VARIABLE
 from whisper_ops.secrets import environment_for_others
 from whisper_ops.telemetry.host import whole_cores
 
@@ -80,6 +82,8 @@ async def spawn(theirs: socket.socket, *, log_json: bool = False) -> Process:
         command = (sys.executable, "-m", "server.worker", str(theirs.fileno()), "json" if log_json else "plain")
         # OpenMP's default would be a thread a core in each of several lanes.
         environment = {**environment_for_others(), "OMP_NUM_THREADS": "1"}
+        if rule := os.environ.get(VARIABLE):
+            environment[VARIABLE] = rule
         return await asyncio.create_subprocess_exec(
             *command, pass_fds=[theirs.fileno()], env=environment, stdin=asyncio.subprocess.DEVNULL
         )

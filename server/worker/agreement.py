@@ -12,6 +12,10 @@ HELD_BACK = 3
 """Words at the end of a hypothesis that are never stable."""
 
 
+_SLACK = 2
+"""Words by which a hypothesis may differ in number where it says what was stable."""
+
+
 class Agreement:
     """The words of one utterance: those that will not change, and the last hypothesis."""
 
@@ -22,15 +26,16 @@ class Agreement:
         self.words: list[str] = []
         self._last: list[str] = []
 
-    def add(self, hypothesis: Sequence[str], *, comparable: bool = True, hold: bool = False) -> None:
-        """Take a new hypothesis of the whole utterance.
+    def add(self, hypothesis: Sequence[str], *, before: int = 0, comparable: bool = True, hold: bool = False) -> None:
+        """Take a new hypothesis.
 
         Args:
-            hypothesis: its words.
+            hypothesis: its words, after the first stable ones.
+            before: how many of these there are.
             comparable: with the last one; not so when it is in another language.
             hold: let no further word become stable.
         """
-        words = with_prefix(self.stable, hypothesis)
+        words = [*self.stable[:before], *with_prefix(self.stable[before:], hypothesis)]
         if hold or not comparable:
             self.words = self._last = words
             return
@@ -39,6 +44,17 @@ class Agreement:
         if agreed > len(self.stable):
             self.stable = words[:agreed]
         self.words = self._last = words
+
+    def settle(self, count: int) -> None:
+        """The first words of the last hypothesis will not change any more."""
+        if count > len(self.stable):
+            self.stable = self.words[:count]
+
+    def after(self, count: int) -> "Agreement":
+        """The words after the first ones, as they stand."""
+        rest = Agreement()
+        rest.stable, rest.words, rest._last = self.stable[count:], self.words[count:], self._last[count:]
+        return rest
 
     @property
     def text(self) -> str:
@@ -66,8 +82,11 @@ def with_prefix(stable: Sequence[str], hypothesis: Sequence[str]) -> list[str]:
         diagonal, row[0] = row[0], i
         for j, other in enumerate(heard, 1):
             diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other))
+    # The same sound is heard as about as many words: what is said twice must not be found a sentence later.
+    slack = _SLACK + count // 4
+    places = range(min(max(0, count - slack), len(heard)), min(count + slack, len(heard)) + 1)
     # Of equally good places the latest: repeating a word reads worse than missing one that was stable anyway.
-    end = min(range(len(row)), key=lambda j: (row[j], -j))
+    end = min(places, key=lambda j: (row[j], -j))
     return [*stable, *hypothesis[end:]]
 
 

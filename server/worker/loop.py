@@ -13,11 +13,12 @@ from server.engines.base import Engine, EngineInfo, Hypothesis, RowEngine, Unfit
 from server.settings import SimulatedLaw
 from server.worker.figures import Figures
 from server.worker.listener import Listener
-from server.worker.scheduler import CONTEXTS_SECONDS, Job, contexts_from, next_batch, next_due
+from server.worker.scheduler import CONTEXTS_SECONDS, Backlog, Job, contexts_from, next_batch, next_due
 from server.worker.service_time import ServiceTime
 from server.worker.silero import network
 from server.worker.stream import Stream, Window
 from server.worker.vad import LevelVad, SileroVad, Vad
+from server.worker.windows import VARIABLE, rule_for
 
 log = logging.getLogger("whisper_ops.worker")
 
@@ -65,7 +66,8 @@ class Worker:
         self._streams: dict[int, Stream] = {}
         self._jobs: dict[int, Job[Stream]] = {}
         """What each stream would like to have decoded: asked for as it changes, not at each look at what is due."""
-        self._figures = Figures()
+        self._figures, self._backlog = Figures(), Backlog()
+        self._rule = rule_for(os.environ.get(VARIABLE))
         self._listener = Listener(self._after, lambda stream, error: self._give_up(stream.number, error))
         self._running: dict[int, float] = {}
         self._contexts = CONTEXTS_SECONDS
@@ -74,6 +76,8 @@ class Worker:
         self._kicked: asyncio.TimerHandle | asyncio.Handle | None = None
         self._kick_at = self._looked_at = float("-inf")
         self._by_rows = False
+        self._cadence = 0.0
+        """Seconds between two partials of a stream that the engine's time is worth; 0: as wished."""
         self._surplus: asyncio.TimerHandle | None = None
         self._reported: dict[int, tuple[float, float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -108,7 +112,7 @@ class Worker:
                 self._spawn(self._run(message))
             case ipc.Open():
                 self._streams[message.stream] = Stream(
-                    message, self._vad(), self._start.cadence_s, contexts=self._contexts
+                    message, self._vad(), self._start.cadence_s, contexts=self._contexts, rule=self._rule
                 )
             case ipc.Close():
                 self._forget(message.stream)
@@ -213,11 +217,17 @@ class Worker:
 
     def _ask(self, stream: Stream) -> None:
         """A stream has changed, and with it perhaps what it would like to have decoded."""
+        stream.behind = self._behind
         job = stream.job() if stream.number in self._streams else None
         if job is None:
             self._jobs.pop(stream.number, None)
         else:
             self._jobs[stream.number] = job
+
+    @property
+    def _behind(self) -> bool:
+        # An engine whose rows end one by one keeps no job waiting: streams ask less often instead.
+        return self._backlog.behind or self._cadence > self._start.cadence_s
 
     def _kick(self, delay: float = 0.0) -> None:
         """Look for due work soon; once, however often it is asked for, and not for each chunk of each stream."""
@@ -242,6 +252,8 @@ class Worker:
                     self._kick(max(0.01, due - now))
                 return
             self._figures.waited([now - job.due for job in batch])
+            # Surplus waits for its time, however little there is to do.
+            self._backlog.waited([now - job.due for job in batch if job.paced <= now])
             windows = [job.item.take(now, batch[0].context) for job in batch]
             for job in batch:
                 self._ask(job.item)
@@ -337,10 +349,10 @@ class Worker:
         assert self._engine is not None
         speaking = sum(stream.speaking for stream in self._streams.values())
         if self._by_rows:
-            cadence = self._service.cadence(self._start.cadence_s, speaking)
+            self._cadence = self._service.cadence(self._start.cadence_s, speaking)
             for stream in self._streams.values():
-                if stream.cadence != cadence:
-                    stream.cadence = cadence
+                if stream.cadence != self._cadence:
+                    stream.cadence = self._cadence
                     self._ask(stream)
         oldest = now - min(self._running.values(), default=now)
         memory = self._engine.memory_bytes(len(self._streams))

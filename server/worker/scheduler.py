@@ -19,6 +19,11 @@ CONTEXTS_SECONDS: tuple[float, ...] = (4.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30
 TAIL_SECONDS = 1.0
 """Silence that every context leaves after the speech, so that Whisper hears its end."""
 
+BEHIND_SECONDS = 0.25
+"""Jobs that wait so long at the mean are more than the engine can do: half a cadence."""
+_NEWEST = 0.1
+"""What a job counts for in that mean."""
+
 
 def contexts_from(least_seconds: float) -> tuple[float, ...]:
     """The contexts that are at least so long; the longest is always among them."""
@@ -66,6 +71,23 @@ def next_batch(jobs: Iterable[Job[T]], now: float, max_batch: int) -> list[Job[T
     alike = [job for job in due if job.context == context]
     padded = [job for job in due if context / 2 <= job.context < context]
     return (alike + padded)[:max_batch]
+
+
+class Backlog:
+    """Whether the engine has more to do than it can: then work that changes little is left undone."""
+
+    def __init__(self) -> None:
+        self._late = 0.0
+
+    def waited(self, seconds: Sequence[float]) -> None:
+        """Jobs were taken so long after they were due."""
+        for each in seconds:
+            self._late += _NEWEST * (max(0.0, each) - self._late)
+
+    @property
+    def behind(self) -> bool:
+        """Whether jobs wait."""
+        return self._late > BEHIND_SECONDS
 
 
 def next_due(jobs: Iterable[Job[T]]) -> float | None:

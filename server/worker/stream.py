@@ -6,14 +6,13 @@ a stream is in work at a time, so its texts come in order.
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from server import ipc
 from server.encodings import SAMPLE_RATE, Decoder, Samples
 from server.engines.base import Hypothesis, Row, TimedWord
-from server.worker.agreement import Agreement, with_prefix
 from server.worker.language import SURE_SECONDS, StreamLanguage
 from server.worker.line import Line
 from server.worker.no_speech import is_noise
@@ -21,7 +20,9 @@ from server.worker.pace import Pace
 from server.worker.scheduler import CONTEXTS_SECONDS, Job, context_seconds
 from server.worker.segmenter import Segmenter, Tuning, tuned
 from server.worker.silero import FRAME
+from server.worker.utterance import Utterance
 from server.worker.vad import QUIET_STEP, STEP, Vad, Voice
+from server.worker.windows import BOUNDED, WindowRule
 
 LONGEST_SECONDS = 15.0
 """Speech without a pause is cut at a word after this long."""
@@ -33,33 +34,13 @@ _TRIES = 2
 """So often an utterance that is over is decoded when the engine fails."""
 KEPT = 32 * FRAME
 """Samples kept in silence: a later utterance may turn out to begin in it. Whole frames: a replay has the same grid."""
+LEAST_NEW_SECONDS = 0.3
+"""Less new speech changes no text; it waits while the engine is behind."""
+_MOMENT = SAMPLE_RATE // 50
+_NEAR = 6 * _MOMENT
+"""Samples to both sides of a word's beginning, whole moments, in which its quietest one is looked for."""
 _CUT_MARGIN_SECONDS = 1.0
 """Words this close to the end of a window may be incomplete; a forced cut leaves them to the next."""
-
-
-@dataclass
-class Utterance:
-    """A stretch of speech. `end` is None while it is open."""
-
-    segment: int
-    start: int
-    opened_at: float
-    speech_end: int = 0
-    end: int | None = None
-    closed_at: float = 0.0
-    decoded_to: int = 0
-    decoded_at: float = 0.0
-    heard: Hypothesis | None = None
-    """What was heard in its newest window."""
-    noise: bool = False
-    """The text of its newest window was made of no speech."""
-    shown: bool = False
-    """Its client was shown a text."""
-    agreement: Agreement = field(default_factory=Agreement)
-    undecoded: bool = False
-    """The engine failed on the newest window."""
-    failures: int = 0
-    """How often it failed on the last one."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +67,13 @@ class Stream:
         cadence: float,
         tuning: Tuning | None = None,
         contexts: Sequence[float] = CONTEXTS_SECONDS,
+        rule: WindowRule = BOUNDED,
     ) -> None:
         self.number = opened.stream
         self.cadence = cadence
+        self.behind = False
+        """Whether the engine has more to do than it can."""
+        self._rule = rule
         self._contexts = contexts
         self.ended = False
         self.events: list[ipc.Message] = []
@@ -209,7 +194,7 @@ class Stream:
             return None
         utterance = self._utterances[0]
         end, cut = self._window_end(utterance)
-        seconds = (end - utterance.start) / SAMPLE_RATE
+        seconds = (end - utterance.window_start) / SAMPLE_RATE
         if (found := self._due(utterance, seconds, cut=cut)) is None:
             return None
         due, final = found
@@ -222,27 +207,30 @@ class Stream:
             return utterance.closed_at if utterance.end else max(utterance.opened_at, utterance.decoded_at), True
         if utterance.decoded_to >= self._segmenter.speech_end:
             return None
-        if self._segmenter.silence_seconds >= SETTLING_SECONDS:
+        patient = self.behind and self._rule.thrifty
+        if self._segmenter.silence_seconds >= SETTLING_SECONDS and not patient:
             return max(utterance.opened_at, utterance.decoded_at), True
         if utterance.decoded_to:
-            return utterance.decoded_at + self.cadence, False
+            new = (self._segmenter.speech_end - utterance.decoded_to) / SAMPLE_RATE
+            return None if patient and new < LEAST_NEW_SECONDS else (utterance.decoded_at + self.cadence, False)
         return (utterance.opened_at, False) if seconds >= FIRST_SECONDS else None
 
     def _window_end(self, utterance: Utterance) -> tuple[int, bool]:
         # The same end whether it is decoded as soon as a pause begins or after it: a replay then hears the same.
         speech_end = self._segmenter.speech_end if utterance.end is None else utterance.speech_end
         end = min(self._line.end, speech_end + round(SETTLING_SECONDS * SAMPLE_RATE))
-        limit = utterance.start + round(LONGEST_SECONDS * SAMPLE_RATE)
+        limit = utterance.window_start + round(LONGEST_SECONDS * SAMPLE_RATE)
         return min(end, limit), end > limit
 
     def take(self, now: float, context: float) -> Window:
         """Begin the window of `job`, padded to the batch's context in seconds."""
         utterance = self._utterances[0]
         end, cut = self._window_end(utterance)
-        audio = self._line.slice(utterance.start, end)
-        words = cut or (self._words and utterance.end is not None)
-        at_s = utterance.start / SAMPLE_RATE
-        prefix = " ".join(utterance.agreement.stable)
+        audio = self._line.slice(utterance.window_start, end)
+        long = len(audio) > self._rule.bound * SAMPLE_RATE
+        words = cut or (long if utterance.end is None else self._words)
+        at_s = utterance.window_start / SAMPLE_RATE
+        prefix = " ".join(utterance.prefix) if self._rule.forced else ""
         # A pause that begins may be the end: then this window's text is the final.
         last = cut or utterance.end is not None or self._segmenter.silence_seconds >= SETTLING_SECONDS
         language, choose = self._language.for_window(len(audio) / SAMPLE_RATE, last=last)
@@ -250,7 +238,7 @@ class Stream:
         self._in_work = True
         utterance.decoded_at = now
         speech_end = self._segmenter.speech_end if utterance.end is None else utterance.speech_end
-        voice = self._voice.mean(utterance.start, min(end, speech_end))
+        voice = self._voice.mean(utterance.window_start, min(end, speech_end))
         return Window(self.number, utterance, end, row, cut, min(end, speech_end), voice)
 
     # --- text out -----------------------------------------------------------------------------------
@@ -261,31 +249,61 @@ class Stream:
         utterance = window.utterance
         utterance.decoded_to = max(window.speech_end, utterance.start + 1)
         utterance.undecoded, utterance.failures = False, 0
-        if window.cut:
-            self._cut(window, heard)
-            return
         self._take_text(window, heard)
+        if window.cut:
+            self._cut(window, heard.words or ())
+            return
         whole = utterance.end is not None and utterance.decoded_to >= utterance.speech_end
         # A window taken before the utterance ended may hold all its speech, but was not asked for the words' times.
         if whole and (window.row.words or not self._needs_words(utterance)):
-            self._finish(heard.words)
+            self._finish()
             self._finish_decoded()
-        elif utterance.agreement.words or utterance.shown:
+            return
+        self._advance(window)
+        utterance = self._utterances[0]
+        if utterance.words or utterance.shown:
             self._partial(utterance, window.end)
+
+    def _advance(self, window: Window) -> None:
+        """Let the next window begin later where this one was long, and end a segment where it is long enough."""
+        utterance, rule = window.utterance, self._rule
+        if window.row.words:
+            utterance.hold(window.end / SAMPLE_RATE - rule.hold)
+        if len(window.row.audio) > rule.bound * SAMPLE_RATE and (begin := utterance.advance(rule.left)) is not None:
+            utterance.window_start = max(utterance.window_start, self._quiet_near(begin))
+        if window.end - utterance.start > LONGEST_SECONDS * SAMPLE_RATE:
+            # What was told to be stable is in this segment.
+            count = len(utterance.agreement.stable)
+            if utterance.before and (at_s := utterance.boundary(count)) is not None:
+                self._split(utterance, count, self._quiet_near(round(at_s * SAMPLE_RATE)))
+
+    def _quiet_near(self, position: int) -> int:
+        """The quietest moment close to where a word begins: an alignment is right to a tenth of a second."""
+        begin = position - _NEAR
+        sound = self._line.slice(begin, position + _NEAR)
+        if len(sound) < 2 * _NEAR:
+            return position
+        return begin + (int(np.argmin(np.abs(sound).reshape(-1, _MOMENT).max(axis=1))) * 2 + 1) * _MOMENT // 2
+
+    def _split(self, utterance: Utterance, count: int, at: int) -> None:
+        """Make a segment of the first words; the rest goes on as the next utterance."""
+        said = self._final(utterance, count, at, min(at, utterance.window_start))
+        self._utterances[0] = utterance.after(count, at, utterance.segment + said, self._now)
+        self._renumber(list(self._utterances)[1:], said)
 
     def _take_text(self, window: Window, heard: Hypothesis) -> None:
         """Take a window's text, unless nobody spoke; what is stable was heard twice, and stays."""
         utterance = window.utterance
-        agreement, before = utterance.agreement, utterance.heard
-        utterance.noise = bool(heard.text) and not agreement.stable and is_noise(heard, window.voice)
+        before = utterance.heard
+        utterance.noise = bool(heard.text) and not utterance.stable and is_noise(heard, window.voice)
         if utterance.noise:
-            agreement.add([])
+            utterance.take(Hypothesis(""), comparable=True, hold=False)
             return
         utterance.heard = heard
         seconds = len(window.row.audio) / SAMPLE_RATE
         unsure = heard.languages is not None and not self._language.sure and seconds < SURE_SECONDS
         comparable = before is None or before.language == heard.language
-        agreement.add(heard.text.split(), comparable=comparable, hold=unsure)
+        utterance.take(heard, comparable=comparable, hold=unsure)
 
     def fail(self, window: Window) -> None:
         """A window could not be decoded: one that will grow waits for that, one that is over is tried again, once."""
@@ -301,7 +319,8 @@ class Stream:
         utterance.decoded_to = window.end
         if window.cut:
             self._tell_undecoded(utterance, window.end)
-            utterance.start, utterance.undecoded, utterance.failures = window.end, False, 0
+            utterance.start = utterance.window_start = window.end
+            utterance.before, utterance.undecoded, utterance.failures = len(utterance.agreement.stable), False, 0
         self._finish_decoded()
 
     def _tell_undecoded(self, utterance: Utterance, end: int) -> None:
@@ -309,9 +328,8 @@ class Stream:
         self.events.append(ipc.Undecoded(self.number, utterance.segment, *span))
 
     def _partial(self, utterance: Utterance, end: int) -> None:
-        agreement = utterance.agreement
-        span = utterance.start / SAMPLE_RATE, end / SAMPLE_RATE
-        text, stable = agreement.text, agreement.stable_chars
+        span = utterance.start / SAMPLE_RATE, max(utterance.start, end) / SAMPLE_RATE
+        text, stable = " ".join(utterance.words), len(" ".join(utterance.stable))
         utterance.shown = bool(text)
         self.events.append(ipc.Partial(self.number, utterance.segment, text, stable, *span, self.covered_s))
 
@@ -321,7 +339,7 @@ class Stream:
             first = self._utterances[0]
             if first.end is None or (first.failures < _TRIES and self._lacks(first)):
                 break
-            self._finish(None)
+            self._finish()
         self._answer_flushes()
         if self.ended and not self._utterances and not self._done:
             self._done = True
@@ -332,7 +350,7 @@ class Stream:
         return utterance.undecoded or self._needs_words(utterance) or utterance.decoded_to < utterance.speech_end
 
     def _needs_words(self, utterance: Utterance) -> bool:
-        return self._words and bool(utterance.agreement.words)
+        return self._words and not utterance.timed
 
     def _answer_flushes(self) -> None:
         reached = self._utterances[0].segment if self._utterances else self._segment
@@ -340,10 +358,10 @@ class Stream:
             self._flushes.popleft()
             self.events.append(ipc.Flushed(self.number))
 
-    def _finish(self, words: tuple[TimedWord, ...] | None) -> None:
+    def _finish(self) -> None:
         utterance = self._utterances.popleft()
         assert utterance.end is not None
-        if not self._final(utterance, utterance.agreement.words, utterance.end, words):
+        if not self._final(utterance, len(utterance.agreement.words), utterance.end):
             # Numbers are those of texts: whoever plays the audio again counts the same.
             self._renumber(list(self._utterances), -1)
         if utterance.undecoded:
@@ -355,69 +373,67 @@ class Stream:
         self._segment += by
         self._flushes = deque(mark + by for mark in self._flushes)
 
-    def _final(self, utterance: Utterance, text: list[str], end: int, words: tuple[TimedWord, ...] | None) -> bool:
-        """Send a final and settle its audio. Whether there was any text to send."""
-        self._settle(end)
+    def _final(self, utterance: Utterance, count: int, end: int, kept: int | None = None) -> bool:
+        """Send a final of the first words and settle its audio. Whether there was any text to send.
+
+        What is before the sample `kept` is needed no more; None: what is before `end`.
+        """
+        self._settle(end, kept)
+        text = " ".join(utterance.agreement.words[utterance.lead : count])
         if utterance.heard is not None and text:
             self._language.learn(utterance.heard, (end - utterance.start) / SAMPLE_RATE)
         if not text:
             self.withheld += utterance.noise
             return False
-        start_s, end_s = utterance.start / SAMPLE_RATE, end / SAMPLE_RATE
-        timed = [
-            # An engine hears more than the audio: what fills its window, too.
-            ipc.Word(w.word, min(start_s + w.start, end_s), min(start_s + w.end, end_s), w.probability)
-            for w in words or ()
-        ]
+        end_s = end / SAMPLE_RATE
         delay = max(0.0, self._now - utterance.closed_at) if utterance.end is not None else 0.0
+        # An engine hears more than the audio: what fills its window, too.
+        timed = [ipc.Word(*_numbers(word)) for word in utterance.spoken(count, end_s)] if self._words else None
         self.events.append(
             ipc.Final(
                 self.number,
                 utterance.segment,
-                " ".join(text),
-                start_s,
+                text,
+                utterance.start / SAMPLE_RATE,
                 end_s,
                 self.covered_s,
                 self.settled_s,
                 delay,
-                timed if self._words else None,
+                timed,
                 *_language(utterance.heard),
             )
         )
         return True
 
-    def _cut(self, window: Window, heard: Hypothesis) -> None:
-        """Make a final of the first part of a window without a pause; the rest goes on as the next utterance."""
+    def _cut(self, window: Window, timed: Sequence[TimedWord]) -> None:
+        """Make a segment of the first part of a window whose words did not become stable; the rest goes on."""
         utterance = window.utterance
-        utterance.noise = bool(heard.text) and not utterance.agreement.stable and is_noise(heard, window.voice)
-        utterance.heard = None if utterance.noise else heard
-        timed = () if utterance.noise else heard.words or ()
-        length_s = len(window.row.audio) / SAMPLE_RATE
+        words, stable = utterance.agreement.words, len(utterance.agreement.stable)
+        timed = () if utterance.noise else timed
+        length_s, begin_s = len(window.row.audio) / SAMPLE_RATE, utterance.window_start / SAMPLE_RATE
         count, cut_s = cut_at(timed, length_s - _CUT_MARGIN_SECONDS)
+        kept = max(0, count + len(words) - len(timed))
+        if kept < stable and (known := utterance.boundary(stable)) is not None:
+            kept, cut_s = stable, known - begin_s
         if cut_s < length_s / 3:
             # No word ends where one can cut, or their times are wrong: take the window whole, and move on.
-            count, cut_s = len(timed), length_s
-        stable = utterance.agreement.stable
-        words = with_prefix(stable, [w.word for w in timed])
-        kept = max(0, count + len(words) - len(timed))
-        cut = min(window.end, utterance.start + round(cut_s * SAMPLE_RATE))
-        said = self._final(utterance, words[:kept], cut, timed[:count])
-        rest = Utterance(
-            utterance.segment + said, cut, self._now, utterance.speech_end, utterance.end, utterance.closed_at
-        )
-        rest.agreement.stable = stable[kept:]
-        rest.decoded_at = utterance.decoded_at
-        self._utterances[0] = rest
-        self._renumber(list(self._utterances)[1:], said)
+            kept, cut_s = len(words), length_s
+        at = min(window.end, utterance.window_start + round(cut_s * SAMPLE_RATE))
+        utterance.before, utterance.window_start = kept, at
+        self._split(utterance, kept, at)
+        rest = self._utterances[0]
+        if rest.words or rest.shown:
+            self._partial(rest, window.end)
         self._finish_decoded()
 
     # --- where it is --------------------------------------------------------------------------------
 
-    def _settle(self, position: int) -> None:
+    def _settle(self, position: int, kept: int | None = None) -> None:
+        """What lies before `position` is needed no more, or what lies before `kept` where that is less."""
         if position > self._settled:
             self._settled = position
-            self._line.drop(position)
-            self._voice.drop(position)
+            self._line.drop(position if kept is None else kept)
+            self._voice.drop(position if kept is None else kept)
 
     @property
     def settled_s(self) -> float:
@@ -447,7 +463,11 @@ def _language(heard: Hypothesis | None) -> tuple[str | None, float | None]:
     return heard.language, (heard.languages or {}).get(heard.language or "")
 
 
-def cut_at(words: tuple[TimedWord, ...], limit_s: float) -> tuple[int, float]:
+def _numbers(word: TimedWord) -> tuple[str, float, float, float]:
+    return word.word, word.start, word.end, word.probability
+
+
+def cut_at(words: Sequence[TimedWord], limit_s: float) -> tuple[int, float]:
     """How many words to keep before `limit_s`, and the second to cut at: the widest gap of the last few words."""
     fit = sum(1 for word in words if word.end <= limit_s)
     if not fit:

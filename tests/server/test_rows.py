@@ -49,15 +49,20 @@ def _rows(**settings: Any) -> list[Row]:
 
 
 def test_what_is_stable_of_an_utterance_is_the_forced_beginning_of_its_next_window() -> None:
-    prefixes = [row.prefix for row in _rows()]
-    assert prefixes[0] == ""
-    assert len(prefixes[-1].split()) >= 12
-    for before, after in itertools.pairwise(prefixes):
-        assert after.startswith(before)
+    rows = _rows()
+    assert rows[0].prefix == ""
+    assert len(rows[-1].prefix.split()) >= 3
+    for before, after in itertools.pairwise(rows):
+        if after.at_s == before.at_s:
+            assert after.prefix.startswith(before.prefix)
+        else:
+            # The window begins later: with a word that was stable already, or became so in the window before.
+            first = spoken(0.45, after.at_s)[0]
+            assert after.prefix.split()[0] == first
 
 
 def test_every_window_has_the_least_context_and_no_longer_one_without_need() -> None:
-    assert {row.context_s for row in _rows()} == {4.0, 6.0, 8.0, 10.0}
+    assert {row.context_s for row in _rows()} == {4.0, 6.0}
     assert {row.context_s for row in _rows(min_context_seconds=9.0)} == {10.0}
     assert {row.context_s for row in _rows(min_context_seconds=30.0)} == {30.0}
 

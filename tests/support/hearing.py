@@ -11,6 +11,7 @@ from server.engines.base import Engine, Hypothesis
 from server.engines.ctranslate2 import CTranslate2Engine
 from server.worker.stream import Stream, Window
 from server.worker.vad import SileroVad
+from server.worker.windows import BOUNDED, WindowRule
 
 
 @dataclass
@@ -34,11 +35,21 @@ def engine(path: Path, threads: int = 2) -> Engine:
 
 
 def hear(
-    engine: Engine, samples: NDArray[np.int16], rate: int, language: str | None = None, chunk_seconds: float = 0.1
+    engine: Engine,
+    samples: NDArray[np.int16],
+    rate: int,
+    language: str | None = None,
+    chunk_seconds: float = 0.1,
+    *,
+    rule: WindowRule = BOUNDED,
+    cadence: float = 0.5,
+    behind: bool = False,
+    words: bool = False,
 ) -> Heard:
     """Play it in real time to a stream whose windows cost no time."""
     heard, now = Heard(), 0.0
-    stream = Stream(ipc.Open(1, rate, "pcm_s16le", language, False, 0.0, 0), SileroVad(), 0.5)
+    stream = Stream(ipc.Open(1, rate, "pcm_s16le", language, words, 0.0, 0), SileroVad(), cadence, rule=rule)
+    stream.behind = behind
 
     def work() -> None:
         while (job := stream.job()) and job.due <= now:
