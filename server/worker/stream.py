@@ -297,13 +297,13 @@ class Stream:
         before = utterance.heard
         utterance.noise = bool(heard.text) and not utterance.stable and is_noise(heard, window.voice)
         if utterance.noise:
-            utterance.take(Hypothesis(""), comparable=True, hold=False)
+            utterance.take(Hypothesis(""), window.end / SAMPLE_RATE, comparable=True, hold=False)
             return
         utterance.heard = heard
         seconds = len(window.row.audio) / SAMPLE_RATE
         unsure = heard.languages is not None and not self._language.sure and seconds < SURE_SECONDS
         comparable = before is None or before.language == heard.language
-        utterance.take(heard, comparable=comparable, hold=unsure)
+        utterance.take(heard, window.end / SAMPLE_RATE, comparable=comparable, hold=unsure)
 
     def fail(self, window: Window) -> None:
         """A window could not be decoded: one that will grow waits for that, one that is over is tried again, once."""

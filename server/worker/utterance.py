@@ -59,10 +59,10 @@ class Utterance:
         """Whether it is known when each of its words was spoken."""
         return len(self.times) == len(self.agreement.words) and None not in self.times[self.lead :]
 
-    def take(self, heard: Hypothesis, *, comparable: bool, hold: bool) -> None:
-        """Take what was heard in a window: its words follow those before the window."""
+    def take(self, heard: Hypothesis, end_s: float, *, comparable: bool, hold: bool) -> None:
+        """Take what was heard in a window that ends there: its words follow those before the window."""
         agreement, stable = self.agreement, len(self.agreement.stable)
-        agreement.add(heard.text.split(), before=self.before, comparable=comparable, hold=hold)
+        agreement.add(heard.text.split(), before=self.before, at_s=end_s, comparable=comparable, hold=hold)
         # What is stable stays as it was timed; the window may have ended in a later word.
         known: list[TimedWord | None] = [None] * len(agreement.words)
         kept = min(stable, len(self.times), len(known))
