@@ -47,8 +47,8 @@ def read(path: Path, decimal: Mark | None = None) -> Table:
         lines, kept = lines[kept[0][0] :], kept[1:]
     if not kept:
         raise UserError(f"{path} is empty; it needs a line of column names and one line a load level")
-    delimiter = said[1] if said else _delimiter(kept[0][1])
     try:
+        delimiter = said[1] if said else _delimiter(kept[0][1])
         (_, names), *records = _records(lines, delimiter)
     except csv.Error as error:
         raise UserError(f"{path} is no CSV file: {error}") from error

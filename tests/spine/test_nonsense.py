@@ -12,6 +12,7 @@ import pytest
 from tests.capacity.planner_cli import whisper_ops
 from tests.spine.command_tree import commands, parameters
 from whisper_ops import files
+from whisper_ops.cli import run
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.units import Length
 
@@ -39,6 +40,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "deep.toml").write_text("a = " + "[" * 5000)
     (tmp_path / "deep.json").write_text('{"a":' * 5000)
     (tmp_path / "huge.toml").write_text(f"[poll]\ninterval_seconds = 1{'0' * 500}\ndeadline_seconds = inf\n")
+    (tmp_path / "wide.csv").write_text("n" * 200_000 + ",x\n1,2\n2,3\n")
     (tmp_path / "x.csv").write_text("n,x\n1,2\n2,3\n")
     return tmp_path
 
@@ -166,6 +168,7 @@ def test_nonsense_that_is_taken_ends_in_a_sentence(
         (("fit", "/dev/full", "--load", "n", "--metric", "x", "--kind", "cpu"), "it holds more than 512 MiB"),
         (("fit", "pipe", "--load", "n", "--metric", "x", "--kind", "cpu"), "nothing came out of it"),
         (("fit", "x.csv", "--load", "n", "--metric", "x", "--kind", "cpu", "--predict", "١٢"), "is not a number"),
+        (("fit", "wide.csv", "--load", "n", "--metric", "x", "--kind", "cpu"), "is no CSV file: field larger than"),
         (("plan", "--history", "empty"), "is empty: nothing was recorded"),
         (("history", "info", "--history", "/proc/self/mem"), "is empty"),
         (("plan", "--price", "deep.toml", "--target", "5", "--history", "loop"), "levels of symbolic links"),
@@ -185,3 +188,15 @@ def test_every_command_is_in_the_tree() -> None:
     names = {name for name, _ in commands()}
     assert set(WITH) <= names
     assert len(PARAMETERS) > 100
+
+
+@pytest.mark.parametrize("arguments", [("doctor",), ("serve",), ()])
+def test_an_argument_that_is_none_is_repeated_without_its_control_characters(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        run([*arguments, "\x1b]0;owned\x07\u202e"])
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert "owned" in said
+    assert all(character.isprintable() or character == "\n" for character in said)

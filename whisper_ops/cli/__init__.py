@@ -7,6 +7,7 @@ instant and a planner's laptop needs no model runtime.
 
 import gc
 import importlib
+import io
 import keyword
 import sys
 from contextlib import suppress
@@ -101,8 +102,9 @@ def run(arguments: list[str] | None = None) -> NoReturn:
         _say(f"whisper-ops: {error}")
         sys.exit(error.code)
     except click.ClickException as error:
-        with suppress(OSError):
-            error.show()
+        said = io.StringIO()
+        error.show(said)  # it repeats what it was given, which may be a file's name that a shell put there
+        _say(said.getvalue().rstrip("\n"))
         sys.exit(Exit.USAGE)
     except (click.Abort, KeyboardInterrupt):
         _say("whisper-ops: interrupted")
