@@ -6,6 +6,7 @@ confirmed on screen. Imports no textual.
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import httpx
 
@@ -14,6 +15,7 @@ from whisper_ops import trust
 from whisper_ops.answers import MAX_REPLY_BYTES, fetch
 from whisper_ops.errors import UserError
 from whisper_ops.formatting import counted
+from whisper_ops.names import address
 
 _DEADLINE_SECONDS = 10.0
 
@@ -68,6 +70,16 @@ class Admin:
             [sys.executable, "-m", "whisper_ops", command, self.url(server), *arguments],
             {"WHISPER_OPS_TOKEN": token} if token else None,
         )
+
+    @property
+    def may_act(self) -> bool:
+        """Whether there is an admin token; without one every call is refused."""
+        return self._token is not None
+
+    def plan(self, server: str, history: Path) -> Beside:
+        """The plan from what was measured of a server, in a process of its own."""
+        words = ["plan", "--history", str(history), "--server", address(self.url(server))]
+        return Beside(f"plan of {server}", [sys.executable, "-m", "whisper_ops", *words])
 
     async def _call(self, method: str, server: str, path: str, body: dict[str, int] | None = None) -> None:
         url = self.url(server)

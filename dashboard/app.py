@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ from textual.binding import Binding, BindingType
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.timer import Timer
+from textual.worker import Worker, WorkerState
 
 from dashboard.admin import Admin
 from dashboard.beside import Beside
@@ -88,6 +90,8 @@ class DashApp(App[None]):
         self.history = history
         self.left: State | None = None
         """How it was looked at when somebody left; None before, and after a signal."""
+        self.faults: list[str] = []
+        """What went wrong in this program itself, each sentence once."""
         self.admin = admin
         """None where nothing may be done to servers."""
         state = state or State()
@@ -352,11 +356,29 @@ class DashApp(App[None]):
             self.tell(str(error))
 
     @work(group="beside", exit_on_error=False)
-    async def run_beside(self, command: Beside) -> None:
-        """Run a command whatever screen is shown, and tell when it is over."""
+    async def run_beside(self, command: Beside, server: str, then: Callable[[], Awaitable[str]] | None = None) -> None:
+        """Run a command about a server whatever screen is shown; go on with `then`, and tell what came of it."""
         await command.run()
-        self.tell(f"the {command.title} ended with exit code {command.code}; 5 shows what it said")
+        sentence = command.outcome if then is None else await then()
+        self.note(command.kind, sentence, server)
+        self.tell(f"{sentence}; 5 shows what it said")
         self.draw()
+
+    def note(self, kind: str, detail: str, server: str | None = None) -> None:
+        """Keep something that happened here among the events."""
+        if isinstance(self.present, Live):
+            self.present.note(kind, detail, server)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """What went wrong beside the screen is never silent: it is told, an event, and said again at the end."""
+        error = event.worker.error
+        if event.state is not WorkerState.ERROR or error is None:
+            return
+        sentence = fault(event.worker.group, error)
+        if sentence not in self.faults:
+            self.faults.append(sentence)
+            self.note("fault", sentence)
+        self.tell(sentence)
 
     def ask(self, question: Question) -> None:
         """Ask for a line of text, and go on with it; a mistake that shows only then is told."""
@@ -375,6 +397,13 @@ class DashApp(App[None]):
         with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit)
+
+
+def fault(what: str, error: BaseException) -> str:
+    """A mistake of this program in a sentence that finds the place again."""
+    places = traceback.extract_tb(error.__traceback__)
+    where = f" at {Path(places[-1].filename).name}:{places[-1].lineno}" if places else ""
+    return f"{what} failed: {type(error).__name__}: {error}{where}; this is a fault of the dashboard, please report it"
 
 
 def _held(world: World) -> World:

@@ -7,6 +7,18 @@ import signal
 import time
 from collections.abc import Mapping
 
+from whisper_ops.errors import Exit
+
+_ENDED: dict[int, str] = {
+    Exit.GOOD: "is done",
+    Exit.NO: "is done, and its answer is no",
+    Exit.USAGE: "could not be done",
+    Exit.UNREACHABLE: "did not reach the server",
+    Exit.EVIDENCE: "is done, and there is not enough evidence for an answer",
+    Exit.INTERRUPTED: "was stopped; what it had measured is kept",
+    -signal.SIGINT: "was stopped",
+}
+_SAYS_ALL = {Exit.GOOD, Exit.INTERRUPTED, -signal.SIGINT}
 _LINES_KEPT = 2000
 _GRACE_SECONDS = 10.0
 
@@ -31,6 +43,19 @@ class Beside:
     def seconds(self) -> float:
         """How long it has run."""
         return (self._ended if self._ended is not None else time.monotonic()) - self._began
+
+    @property
+    def kind(self) -> str:
+        """What it is: `sweep`, `check`, `plan`."""
+        return self.title.partition(" ")[0]
+
+    @property
+    def outcome(self) -> str:
+        """How it ended, in a sentence with its own last words."""
+        code = self.code or 0
+        last = next((line.strip().removeprefix("whisper-ops: ") for line in reversed(self.said) if line.strip()), "")
+        how = _ENDED.get(code, f"was killed by signal {-code}" if code < 0 else "failed")
+        return f"the {self.title} {how}{f': {last}' if last and code not in _SAYS_ALL else ''}"
 
     async def run(self) -> None:
         """Run it to its end; cancelled, it is ended as Ctrl-C would end it, so that nothing is left behind."""

@@ -94,6 +94,10 @@ class Live:
         if snapshot.poll_seconds is not None:
             self._polls.append(snapshot.poll_seconds)
 
+    def note(self, kind: str, detail: str, server: str | None = None) -> None:
+        """Keep, among the events, that something happened which no poll shows."""
+        self._events.appendleft(self.monitor.note(kind, detail, server))
+
     def forget(self, server: str) -> None:
         """A server is polled no more."""
         self.board.forget(server)

@@ -87,11 +87,17 @@ class Monitor:
         for alert in self.book.active:
             self._put(alert.record())
 
+    def note(self, kind: str, detail: str, server: str | None = None) -> EventRecord:
+        """Keep that something happened which no poll shows."""
+        event = EventRecord(at=time.time(), kind=kind, detail=detail, server=server)
+        self._put(event)
+        return event
+
     def end(self) -> None:
         """Write what only the end knows; the writer is closed by its owner."""
         self.keep_alerts()
         if self._writing:
-            self._note("recorder_stopped", self.summary())
+            self.note("recorder_stopped", self.summary())
             self._writing = False
 
     def summary(self) -> str:
@@ -109,11 +115,8 @@ class Monitor:
         """Say in the history when this process begins to write it, which may be long after it began to poll."""
         writing = self.writer is not None and self.writer.writing
         if writing and not self._writing:
-            self._note("recorder_started", f"each {self.fleet.interval:g} s")
+            self.note("recorder_started", f"each {self.fleet.interval:g} s")
         self._writing = writing
-
-    def _note(self, kind: str, detail: str) -> None:
-        self._put(EventRecord(at=time.time(), kind=kind, detail=detail))
 
     def _write(self, news: News) -> News:
         for event in news.events:

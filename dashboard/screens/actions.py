@@ -1,5 +1,6 @@
 """The commands that change a server, each after a question; and those that run beside the dashboard."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
@@ -7,13 +8,17 @@ from typing import Protocol
 from dashboard.admin import Admin
 from dashboard.beside import Beside
 from dashboard.feeds import Feed, Live
+from dashboard.measured import verdict
 from dashboard.screens.base import PageScreen
+from dashboard.screens.lists import PlanPane
 from dashboard.screens.pane import Pane
 from dashboard.screens.running import RunningPane
 from dashboard.view import moments
+from dashboard.view.knees import Knee
 from whisper_ops.console import WIDTH_VARIABLE
-from whisper_ops.errors import UserError
+from whisper_ops.errors import Exit, UserError
 from whisper_ops.formatting import counted
+from whisper_ops.names import address
 from whisper_ops.units import whole
 
 
@@ -36,8 +41,8 @@ class Workshop(Protocol):
     def act(self, deed: Awaitable[str]) -> object:
         """Do it beside the event loop's other work, and tell what came of it."""
 
-    def run_beside(self, command: Beside) -> object:
-        """Run a command whatever screen is shown."""
+    def run_beside(self, command: Beside, server: str, then: Callable[[], Awaitable[str]] | None = None) -> object:
+        """Run a command about a server, whatever screen is shown; go on with `then`, and tell what came of it."""
 
     def go(self, pane: Pane) -> None:
         """Show a pane."""
@@ -83,9 +88,8 @@ class Actions:
             raise UserError("say the levels of load, as in :sweep 5,10,20, and how long each lasts: :sweep 5,10 30 s")
         lasting = ("--duration", f"{moments.length(each):g}") if each else ()
         command = admin.beside("sweep", server, "--history", str(self._workshop.history), "--levels", levels, *lasting)
-        self._beside(
-            f"Sweep {server} with {levels} speaking clients?\n\nThey take slots, and compute, from its users.", command
-        )
+        question = f"Sweep {server} with {levels} speaking clients?\n\nThey take slots, and compute, from its users."
+        self._beside(question, command, server, lambda: self._after_sweep(admin, server, command))
 
     def do_check(self, _: str) -> None:
         """Check a server by filling it, and watch that."""
@@ -93,7 +97,7 @@ class Actions:
         # The question that the command would ask is asked here.
         command = admin.beside("check", server, "--yes")
         question = f"Check {server}?\n\nIt is filled to its last slot and emptied; new users are refused meanwhile."
-        self._beside(question, command)
+        self._beside(question, command, server)
 
     def do_running(self, _: str) -> None:
         """Show the command that runs beside the dashboard, or ran last."""
@@ -101,14 +105,48 @@ class Actions:
             raise UserError("nothing was started beside the dashboard; :sweep and :check do")
         self._workshop.go(RunningPane(self._running))
 
-    def _beside(self, question: str, command: Beside) -> None:
+    async def _after_sweep(self, admin: Admin, server: str, sweep: Beside) -> str:
+        """What was measured, then the plan from it, and whether its limit is to be set. Returns a sentence."""
+        history = self._workshop.history
+        if history is None or sweep.code not in {Exit.GOOD, Exit.NO}:
+            return sweep.outcome
+        found = await asyncio.to_thread(verdict, history, address(admin.url(server)))
+        said = f"sweep of {server}: {found}" if found else sweep.outcome
+        plan = self._running = admin.plan(server, history)
+        await plan.run()
+        if plan.code not in {Exit.GOOD, Exit.NO}:
+            return f"{said}; {plan.outcome}"
+        await asyncio.to_thread(self._workshop.feed.refresh)
+        self._workshop.go(PlanPane(server))
+        view = self._workshop.feed.world().server(server)
+        knee = None if view is None else view.knee
+        if knee is None:
+            return f"{said}; a plan was made, but for none that runs what {server} runs now"
+        self._offer(admin, server, knee)
+        return f"{said}; the plan allows {counted(knee.per_gpu, 'stream')} per GPU"
+
+    def _offer(self, admin: Admin, server: str, knee: Knee) -> None:
+        """Ask whether the limit of a new plan is to be set, where that can be done and is not so already."""
+        view = self._workshop.feed.world().server(server)
+        now = view.answer.figures.slots_per_gpu if view and view.answer and view.answer.figures else None
+        if knee.per_gpu < 1 or knee.per_gpu == now or not admin.may_act:
+            return
+        before = "" if now is None else f" It admits {now} now."
+        sure = " The levels were short: it is provisional." if knee.provisional else ""
+        question = f"Set the limit of {server} to {counted(knee.per_gpu, 'stream')} per GPU, as the plan says?"
+        detail = f"{before}{sure} Streams over it go on to their end.".strip()
+        self._workshop.confirm(f"{question}\n\n{detail}", lambda: self._workshop.act(admin.limit(server, knee.per_gpu)))
+
+    def _beside(
+        self, question: str, command: Beside, server: str, then: Callable[[], Awaitable[str]] | None = None
+    ) -> None:
         if self._running is not None and self._running.code is None:
             raise UserError(f"the {self._running.title} is still running; 5 shows it")
 
         def start() -> None:
             self._running = command
             command.environment[WIDTH_VARIABLE] = str(self._workshop.page_screen().width - 2)
-            self._workshop.run_beside(command)
+            self._workshop.run_beside(command, server, then)
             self._workshop.go(RunningPane(command))
 
         self._workshop.confirm(question, start)

@@ -23,7 +23,7 @@ class RunningPane(Pane):
         shown = [part for text in self.beside.said[-height:] for part in folded(line(Span(f" {text}")), width)]
         return Page(
             crumbs=("fleet", self.beside.title),
-            head=(self._state(), BLANK),
+            head=(*folded(self._state(), width), BLANK),
             body=tuple(shown[-max(1, height - 3) :]),
         )
 
@@ -38,4 +38,5 @@ class RunningPane(Pane):
             return line(Span(" ◔ running ", "note"), Span(f"for {lasted}   {what}", "dim"))
         if self.beside.code == 0:
             return line(Span(" ● done", "ok"), Span(f" after {lasted}", "dim"))
-        return line(Span(f" ▲ ended with exit code {self.beside.code}", "warn"), Span(f" after {lasted}", "dim"))
+        how = f" (exit code {self.beside.code}, after {lasted})"
+        return line(Span(f" ▲ {self.beside.outcome}", "warn"), Span(how, "dim"))

@@ -43,7 +43,7 @@ def health(server: Running) -> dict[str, Any]:
 @asynccontextmanager
 async def watching(server: Running, history: Path, admin_token: str | None = ADMIN_TOKEN) -> AsyncIterator[Pilot[None]]:
     """A dashboard that polls the server, its cursor on it."""
-    live = Live(Fleet([WhisperOpsSource(server.url, name="real", access=Access(TOKEN))], interval=0.2), None, None)
+    live = Live(Fleet([WhisperOpsSource(server.url, name="real", access=Access(TOKEN))], interval=0.2), None, history)
     admin = Admin({"real": server.url}, admin_token, tokens={"real": TOKEN})
     async with DashApp(live, history=history, admin=admin).run_test(size=(120, 40)) as pilot:
         await told(pilot, "healthy")
@@ -104,7 +104,7 @@ async def test_without_the_right_admin_token_nothing_happens(
 async def test_a_server_is_checked_and_the_findings_are_read(server: Running, tmp_path: Path) -> None:
     async with watching(server, tmp_path / "history.db") as pilot:
         await say(pilot, "check")
-        await told(pilot, "check of real ended")
+        await told(pilot, "check of real is done")
         text = screen_text(pilot)
         assert "connection 5 is refused" in text
         assert "No GPU resources available" in text
@@ -118,7 +118,13 @@ async def test_a_sweep_is_watched_to_its_end(server: Running, tmp_path: Path) ->
     async with watching(server, history) as pilot:
         await say(pilot, "sweep 1 4 s")
         await told(pilot, "level 1 of 1: 1 stream")
-        await told(pilot, "sweep of real ended")
+        await told(pilot, "Set the limit of real to", 90)  # the plan was made by itself
+        await pilot.press("n")
+        text = await told(pilot, "sweep of real: 1 stream")
+        assert "fleet › real › plan" in text
+        assert health(server)["capacity"]["total_slots"] == 4, "nothing is set before the answer"
+        await pilot.press("4")
+        await told(pilot, "sweep of real: 1 stream")
     with History.reading(history) as stored:
         (sweep,) = stored.sweeps.every()
         assert sweep.sweep.state == "done"
@@ -131,7 +137,7 @@ async def test_a_sweep_is_stopped_and_keeps_what_it_has(server: Running, tmp_pat
         await say(pilot, "sweep 1,2 60 s")
         await told(pilot, "level 1 of 2")
         await pilot.press("x")
-        await told(pilot, "ended with exit code 130")
+        await told(pilot, "sweep of real was stopped; what it had measured is kept")
     with History.reading(history) as stored:
         (sweep,) = stored.sweeps.every()
         assert sweep.sweep.state == "interrupted"

@@ -139,7 +139,7 @@ async def test_what_runs_beside_is_asked_first(
     monkeypatch: pytest.MonkeyPatch, line: str, asked: str, arguments: list[str]
 ) -> None:
     shown: list[str] = []
-    monkeypatch.setattr(DashApp, "run_beside", lambda self, command: shown.extend(command._command))
+    monkeypatch.setattr(DashApp, "run_beside", lambda self, command, *_: shown.extend(command._command))
     async with app(Asked()).run_test(size=(100, 30)) as pilot:
         await say(pilot, line)
         assert asked in screen_text(pilot)
@@ -175,7 +175,7 @@ def run(pilot: Pilot[None], code: str) -> Beside:
     """A command of our own beside the dashboard, on its screen."""
     command = Beside("sweep of asr-1", [sys.executable, "-c", code])
     assert isinstance(pilot.app, DashApp)
-    pilot.app.run_beside(command)
+    pilot.app.run_beside(command, "asr-1")
     pilot.app.go(RunningPane(command))
     return command
 
@@ -183,7 +183,9 @@ def run(pilot: Pilot[None], code: str) -> Beside:
 async def test_a_command_is_watched_to_its_end() -> None:
     async with app(Asked()).run_test(size=(100, 30)) as pilot:
         run(pilot, "import sys; print('level 1: passed', flush=True); sys.exit(1)")
-        assert "level 1: passed" in await told(pilot, "▲ ended with exit code 1")
+        assert "level 1: passed" in await told(
+            pilot, "▲ the sweep of asr-1 is done, and its answer is no: level 1: passed"
+        )
 
 
 async def test_a_long_sentence_of_a_command_is_read_to_its_end() -> None:
@@ -203,7 +205,7 @@ async def test_a_command_goes_on_when_its_screen_is_left_and_is_found_again() ->
         assert "asr-1" in screen_text(pilot)
         assert command.code is None, "it still runs"
         command.stop()
-        await told(pilot, "the sweep of asr-1 ended")
+        await told(pilot, "the sweep of asr-1 was stopped")
 
 
 async def test_a_command_is_stopped_by_a_key() -> None:
@@ -211,7 +213,7 @@ async def test_a_command_is_stopped_by_a_key() -> None:
         run(pilot, "import time; print('ready', flush=True); time.sleep(60)")
         await told(pilot, "ready")
         await pilot.press("x")
-        await told(pilot, "▲ ended with exit code")
+        await told(pilot, "▲ the sweep of asr-1 was stopped")
 
 
 async def test_a_command_ends_with_the_dashboard() -> None:
@@ -255,3 +257,26 @@ def test_a_place_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
 def test_the_state_lives_where_states_live(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/somewhere")
     assert states.default_path() == Path("/somewhere/whisper-ops/dash.json")
+
+
+async def test_a_fault_of_ours_is_told_and_is_an_event_never_silence() -> None:
+    async def deed() -> str:
+        raise ZeroDivisionError("of no use")
+
+    async with app(Asked()).run_test(size=(119, 30)) as pilot:
+        assert isinstance(pilot.app, DashApp)
+        for _ in range(2):
+            pilot.app.act(deed())
+            await told(pilot, "actions failed: ZeroDivisionError: of no use at test_screen_actions.py:")
+        assert len(pilot.app.faults) == 1, "said once at the end, however often it happened"
+        await pilot.press("4")
+        assert "fault" in await told(pilot, "ZeroDivisionError")
+
+
+async def test_a_fault_while_the_history_is_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Live) -> bool:
+        raise ZeroDivisionError("of no use")
+
+    monkeypatch.setattr(Live, "refresh", broken)
+    async with app(Asked()).run_test(size=(119, 30)) as pilot:
+        await told(pilot, "refresh failed: ZeroDivisionError")

@@ -266,6 +266,8 @@ def _run(feed: "Feed", options: Options, admin: "Admin | None") -> int:
         app.run()
     finally:
         feed.close()
+        for sentence in app.faults:
+            say(f"whisper-ops: {sentence}")
     if app.left is not None:
         states.save(path, app.left)
     return app.return_code or Exit.GOOD
