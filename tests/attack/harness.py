@@ -36,9 +36,9 @@ from tests.support.servers import Running, running_server
 
 FULL = os.environ.get("WHISPER_OPS_ATTACK") == "full"
 GOOD_CLIENTS = 4
-QUIET_SECONDS = 12.0 if FULL else 3.0
+QUIET_SECONDS = 8.0 if FULL else 3.0
 SIMULATED = ("--engine", "simulated", "--devices", "sim:1", "--sim-law", "a=0.01,b=0.002,load=0")
-GAP_SECONDS = 4.0 if FULL else 0.0
+GAP_SECONDS = 2.0 if FULL else 0.0
 """Quiet before each attack."""
 _BESIDE = 24
 """Quiet finals, those nearest in time, that an attack is held against."""

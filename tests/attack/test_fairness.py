@@ -29,7 +29,7 @@ from tests.attack.harness import (
 from whisper_ops.tones import track
 
 FEW_DESCRIPTORS = ("prlimit", "--nofile=1024:1024")
-SECONDS = 8.0 if FULL else 1.2
+SECONDS = 6.0 if FULL else 1.2
 
 GET = "GET {} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 FLOODS: dict[str, tuple[str, bytes, bytes]] = {
