@@ -40,14 +40,22 @@ _MOST_REGIONS = 50
     metavar="flat|office|24 NUMBERS",
     help="Traffic hour by hour, from midnight on: comma-separated, of any unit.",
 )
-@click.option("--days", type=click.IntRange(1, 60), default=1, show_default=True)
+@click.option("--days", type=click.IntRange(1, 60), default=1, show_default=True, help="How many days are played.")
 @click.option("--slots", type=click.IntRange(1, 100_000), help="Calls a GPU.  [default: the plan's in --history]")
 @history_option
 @click.option("--server", help="The plan of the server whose name holds this text; the newest without.")
 @click.option("--gpus-per-machine", type=click.IntRange(1, 1024), help="Default: as many as the planned server has.")
 @click.option("--machines", type=click.IntRange(1, 100_000), help="A fleet that is never scaled.")
-@click.option("--min-machines", type=click.IntRange(1, 100_000), default=1, show_default=True, help="Of each region.")
-@click.option("--max-machines", type=click.IntRange(1, 100_000), default=100_000, show_default=True)
+@click.option(
+    "--min-machines", type=click.IntRange(1, 100_000), default=1, show_default=True, help="At least, of each region."
+)
+@click.option(
+    "--max-machines",
+    type=click.IntRange(1, 100_000),
+    default=100_000,
+    show_default=True,
+    help="At most, of each region.",
+)
 @click.option(
     "--headroom", default="10%", show_default=True, metavar="SHARE", help="Slots kept ready beyond those in use."
 )
@@ -75,7 +83,9 @@ _MOST_REGIONS = 50
     "--price", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="TOML with prices of GPUs."
 )
 @click.option("--gpu", metavar="NAME", help="Whose price.  [default: the planned GPU's]")
-@click.option("--seed", type=click.IntRange(0, 2**31), default=1, show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31), default=1, show_default=True, help="The same seed, the same calls."
+)
 @json_option
 @combinations(
     Excludes(
