@@ -12,7 +12,7 @@ TORCH := .venv-torch
 # What one test may take in parallel; two cores carry two workers.
 JOBS ?= 2
 
-.PHONY: help setup demo test test-slow test-torch test-chaos test-attack test-fleet lint types fmt docs pictures recording bench bench-dash bench-planner bench-server bench-gpu bench-gpu-server bench-host bench-languages bench-heard bench-history bench-sources bench-kills bench-night clean requirements audit system-packages
+.PHONY: help setup demo test test-slow test-torch test-chaos test-attack test-fleet lint types fmt docs pictures recording bench bench-dash bench-planner bench-server bench-gpu bench-gpu-server bench-host bench-languages bench-heard bench-history bench-sources bench-kills bench-night bench-windows clean requirements audit system-packages
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -135,8 +135,11 @@ bench-host: $(VENV)/.dev ## what 100 and 560 streams cost the host of one worker
 bench-languages: $(VENV)/.dev ## what a short audio context costs a multilingual model (MODEL=FOLDER) in five languages (10 minutes)
 	@$(BIN)/python -m tests.bench.bench_languages
 
-bench-server: $(VENV)/.dev ## the server's promises: streams at a latency, idle and silent streams, refusals, faults; WhisperLive beside it (9 minutes)
+bench-server: $(VENV)/.dev ## the server's promises: streams at a latency, idle and silent streams, refusals, faults; WhisperLive beside it (15 minutes)
 	@$(BIN)/python -m tests.bench.bench_server
+
+bench-windows: $(VENV)/.dev ## bounded windows on CORPUS=FOLDER beside whole ones: word errors, processor time (10 minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.bench_windows
 
 bench-heard: $(VENV)/.multilingual ## what becomes of noise, music, breath and coughs, of short and quiet words, of five languages unnamed (25 minutes)
 	@$(BIN)/python -m tests.bench.bench_heard

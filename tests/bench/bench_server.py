@@ -1,8 +1,8 @@
 """`make bench-server`: what the server promises, measured on this machine. Exit code 1 when a promise is broken.
 
 Real server, real model (tiny.en), real speech; only the tests of thousands of idle connections simulate the engine.
-Names as arguments choose parts: throughput, idle, noise, full, faults. Load generator and server share the machine;
-for the comparison WhisperLive is installed into .venv-peers, and left out where it cannot be.
+Names as arguments choose parts: throughput, human, idle, noise, full, faults. Load generator and server share the
+machine; for the comparison WhisperLive is installed into .venv-peers, and left out where it cannot be.
 """
 
 import asyncio
@@ -90,6 +90,11 @@ def p99(values: list[float]) -> float:
 def throughput(folder: Path) -> Iterator[Figure]:
     """Streams at p95 stable word latency, beside WhisperLive."""
     yield from beside.throughput(folder, ARGUMENTS)
+
+
+def human(folder: Path) -> Iterator[Figure]:
+    """The same of people who hardly pause, with whole windows beside bounded ones."""
+    yield from beside.human(folder, ARGUMENTS)
 
 
 def idle(folder: Path) -> Iterator[Figure]:
@@ -279,6 +284,7 @@ def _overlaps(speaker: Speaker) -> int:
 
 PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "throughput": throughput,
+    "human": human,
     "idle": idle,
     "noise": room_noise,
     "full": full,

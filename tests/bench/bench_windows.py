@@ -2,7 +2,7 @@
 
 CORPUS names the folder (`whisper-ops corpus make FOLDER --source …`), STRETCHES how many of its clips are heard. The
 stream's own code over the real model, one thread, as fast as it goes: `idle` with a text every half second, `loaded`
-with one every two seconds, as when the engine is behind. Of the same sound 30 s at a time stand beside it.
+with one every two seconds, as when the engine is behind.
 """
 
 import os
@@ -93,7 +93,11 @@ def _model() -> Path:
 
 
 def main() -> int:
-    folder = Path(os.environ.get("CORPUS", ""))
+    named = os.environ.get("CORPUS")
+    if not named:
+        print("bench-windows: CORPUS names no folder of speech", file=sys.stderr)  # noqa: T201  # for whoever runs it
+        return 2
+    folder = Path(named)
     clips = corpus.load(folder).clips[: int(os.environ.get("STRETCHES", "6"))]
     rules = dict(RULES)
     for spec in os.environ.get("RULES", "").split():

@@ -6,6 +6,7 @@ server at a time.
 
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,9 @@ from typing import Any, NamedTuple
 
 import click
 
+from capacity.speech.maker import make_from
+from capacity.speech.word_times import OfflinePass
+from server.worker.windows import VARIABLE
 from tests.bench.figure import Figure
 from tests.bench.peer import PeerError, install, model_folder, running, whisperlive
 from tests.support.servers import free_port, running_server
@@ -24,9 +28,25 @@ LEVELS = "14,24"
 PEER_LEVELS = "1,2,3,4,6"
 LEVEL_SECONDS = 20
 LIMIT_SECONDS = 3.0
+PROMPTS = Path("/usr/share/asterisk/sounds/en")
+HUMAN_MINUTES, HUMAN_SECONDS = 10, 30
+HUMAN_LEVELS, WHOLE_LEVELS, HUMAN_PEER_LEVELS = "8,12,16,20,24", "8,12,16", "1,2,3"
+LEAST_GAIN = 1.5
+"""Of bounded windows, in streams held."""
 HELD_AT_LEAST = 14
 WORST_WER = 10.0
 """Per cent of words that may be wrong in any level of ours."""
+
+
+class Speech(NamedTuple):
+    """What is played, and for how long at each level."""
+
+    corpus: Path | None
+    """None: the default one."""
+    seconds: int
+
+
+USUAL = Speech(None, LEVEL_SECONDS)
 
 
 class Level(NamedTuple):
@@ -44,13 +64,14 @@ class Level(NamedTuple):
     """Word errors and words of each utterance."""
 
 
-def ours(folder: Path, arguments: Sequence[str], levels: str) -> list[Level]:
-    """The levels of our own server."""
-    with running_server(folder, "--max-connections-per-gpu", "512", *arguments) as server:
-        return _measure(server.url, "native", levels, folder / "bench.db")
+def ours(folder: Path, arguments: Sequence[str], levels: str, speech: Speech = USUAL, rule: str = "") -> list[Level]:
+    """The levels of our own server; `rule`: of windows, for comparison."""
+    environment = {**os.environ, VARIABLE: rule}
+    with running_server(folder, "--max-connections-per-gpu", "512", *arguments, environment=environment) as server:
+        return _measure(server.url, "native", levels, folder / "bench.db", speech)
 
 
-def theirs(folder: Path) -> list[Level]:
+def theirs(folder: Path, levels: str = PEER_LEVELS, speech: Speech = USUAL) -> list[Level]:
     """The levels of WhisperLive in batch mode, with as many threads as CTranslate2 takes: that suits it best.
 
     Raises:
@@ -59,12 +80,13 @@ def theirs(folder: Path) -> list[Level]:
     install(["whisper_live"])
     port = free_port()
     with running(whisperlive(model_folder(), port, None), port, folder / "whisperlive.log"):
-        return _measure(f"ws://127.0.0.1:{port}", "whisperlive", PEER_LEVELS, folder / "bench.db")
+        return _measure(f"ws://127.0.0.1:{port}", "whisperlive", levels, folder / "bench.db", speech)
 
 
-def _measure(url: str, protocol: str, levels: str, history: Path) -> list[Level]:
+def _measure(url: str, protocol: str, levels: str, history: Path, speech: Speech) -> list[Level]:
     command = [sys.executable, "-m", "whisper_ops", "sweep", url, "--json", "--protocol", protocol, "--levels", levels]
-    command += ["--objective", f"stable_p95<={LIMIT_SECONDS:g}s", "--duration", str(LEVEL_SECONDS), "--fresh"]
+    command += ["--objective", f"stable_p95<={LIMIT_SECONDS:g}s", "--duration", str(speech.seconds), "--fresh"]
+    command += [] if speech.corpus is None else ["--corpus", str(speech.corpus)]
     answer = subprocess.run([*command, "--history", str(history)], capture_output=True, text=True, check=False)
     if not answer.stdout:
         raise RuntimeError(f"the sweep of {url} ended with {answer.returncode}: {answer.stderr[-400:]}")
@@ -139,6 +161,36 @@ def _against(level: Level, there: Level, *, promised: bool) -> Iterator[Figure]:
     yield Figure(f"{at}: texts a second a stream, theirs", there.partials)
     least = there.partials if promised else None
     yield Figure("… ours", level.partials, "", least, at_least=True)
+
+
+def human(folder: Path, arguments: Sequence[str]) -> Iterator[Figure]:
+    """People who hardly pause: today's windows, whole ones as before, and WhisperLive, one after the other."""
+    if not (PROMPTS / "vm-login.wav").is_file():
+        click.echo(f"  no recorded prompts in {PROMPTS}: make system-packages installs them")
+        return
+    corpus = folder / "human"
+    make_from(corpus, PROMPTS, HUMAN_MINUTES * 60, OfflinePass(), lambda *_: None, click.echo)
+    speech = Speech(corpus, HUMAN_SECONDS)
+    mine = ours(folder, arguments, HUMAN_LEVELS, speech)
+    yield from lines("human speech, bounded windows", mine, promised=False)
+    whole = ours(folder, arguments, WHOLE_LEVELS, speech, "whole")
+    yield from lines("human speech, whole windows", whole, promised=False)
+    here, before = largest_held(mine), largest_held(whole)
+    yield Figure("human speech: streams held within 3 s, whole windows", before.streams if before else 0)
+    yield Figure("… bounded windows", here.streams if here else 0)
+    if here and before:
+        yield Figure("… times as many", here.streams / before.streams, "", LEAST_GAIN, at_least=True)
+    try:
+        peers = theirs(folder, HUMAN_PEER_LEVELS, speech)
+    except PeerError as error:
+        click.echo(f"  WhisperLive does not stand beside it: {error}")
+        return
+    yield from lines("human speech, WhisperLive", peers, promised=False)
+    there = largest_held(peers)
+    if here and there:
+        yield Figure(
+            f"human speech, ours at {here.streams}: streams for each of WhisperLive's", here.streams / there.streams
+        )
 
 
 def throughput(folder: Path, arguments: Sequence[str], levels: str = LEVELS) -> Iterator[Figure]:
