@@ -271,16 +271,17 @@ class Double:
     def _snapshot(self) -> wire.ServerSnapshot:
         used, gpus = len(self.active), self.faults.gpus
         total, words = self.faults.slots, self.faults.words
+        share = used / total if total else 0.0
         time_now = asyncio.get_running_loop().time()
         return wire.ServerSnapshot(
             health=wire.Health(
-                status=self._status(used / total),
+                status=self._status(share),
                 timestamp=0.0,
                 capacity=wire.SlotCapacity(
                     total_slots=total,
                     used_slots=used,
                     available_slots=total - used,
-                    utilization_percent=100 * used / total,
+                    utilization_percent=100 * share,
                 ),
                 gpus=wire.GpuCount(total=gpus, with_connections=len(set(self.active.values()))),
                 performance=wire.HealthPerformance(total_completed_connections=0, active_connections=used),
