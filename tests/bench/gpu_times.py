@@ -10,8 +10,8 @@ import torch
 
 from server.engines.torch.engine import TorchEngine
 from server.engines.torch.seam import DECODE, ENCODE
-from server.engines.torch.shapes import Shape
 from server.engines.torch.slots import PREPARED_PROMPTS
+from tests.bench.operations import encoder_flop
 
 
 class Time(NamedTuple):
@@ -28,15 +28,6 @@ class Time(NamedTuple):
     def tera(self) -> float | None:
         """10¹² operations a second."""
         return None if self.flop is None else self.flop / self.seconds / 1e12
-
-
-def encoder_flop(shape: Shape, context_s: float) -> float:
-    """Floating-point operations of encoding one window, the decoder's keys and values of it included."""
-    frames, d = context_s * 100, shape.width
-    positions = frames / 2
-    layer = positions * 24 * d * d + 4 * positions * positions * d
-    convolutions = 2 * 3 * d * (frames * shape.mels + positions * d)
-    return shape.encoder_layers * layer + convolutions + shape.decoder_layers * positions * 4 * d * d
 
 
 def measured(engine: TorchEngine, batches: list[int], contexts: list[float], until: float) -> Iterator[Time]:

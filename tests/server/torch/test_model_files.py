@@ -13,7 +13,7 @@ from server.engines.loops import LONGEST_TEXT, token_cap
 from server.engines.torch import choice, model_file, safetensors_file
 from server.engines.torch.model_file import ModelFileError
 from server.engines.torch.shapes import PUBLISHED
-from tests.bench.gpu_times import encoder_flop
+from tests.bench.operations import encoder_flop
 from tests.server.torch.files import Given, model_bin, safetensors
 from whisper_ops.errors import UserError
 
