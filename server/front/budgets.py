@@ -31,10 +31,6 @@ ALL_SECONDS = 0.25, 0.25
 """Seconds of the event loop a second, and at once, for all HTTP requests: an answer takes 0.3 to 2 ms of them."""
 ADDRESS_SECONDS = 0.1, 0.2
 """The same for those of one address. A poller that asks for everything once a second takes a fiftieth of it."""
-CONNECTION_SECONDS = 0.001, 0.001
-"""The same for those of one connection, twice as much as a poller takes: beyond it others of its address go first."""
-MOST_OWED_SECONDS = 0.03
-"""Of those, at most: a connection that asked for much is first again after half a minute."""
 WEBSOCKET_SECONDS = 0.0005
 """What the handshake of a WebSocket is counted as, of those of its address: 400 at once and 200 a second may begin. It
 costs up to three times that; but a fleet of clients that comes back by way of one proxy is no attack."""

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from server.front.budgets import CONNECTION_SECONDS, MOST_OWED_SECONDS, WEBSOCKET_SECONDS, Budget
+from server.front.budgets import WEBSOCKET_SECONDS
 from server.front.connection_limits import MOST_UNREAD_BYTES, ConnectionLimits, unread
 from server.front.http import BoundedHttp
 from server.front.request_turns import ESTIMATE_SECONDS, Metered
@@ -46,7 +46,7 @@ class LimitedHttp(BoundedHttp):
         super().connection_made(transport)
         self._limits: ConnectionLimits = getattr(self.config, "connection_limits", ConnectionLimits())
         self._early = bytearray()
-        self._spent = Budget(CONNECTION_SECONDS, owed=MOST_OWED_SECONDS)
+        self._served = 0.0
         self._answering, self.app = self.app, self._metered
         self._limits.admit(self)
 
@@ -82,8 +82,9 @@ class LimitedHttp(BoundedHttp):
                 self._give_back()
 
         self._stop_clocks()
-        owed = self._spent.wait(time.monotonic())
-        self._limits.requests.take(self.address, owed, now, first=cast("Any", self.cycle) is None)
+        requests = self._limits.requests
+        self._served = requests.served(self.address, self._served)
+        requests.take(self.address, self._served, now, first=cast("Any", self.cycle) is None)
 
     def _begin(self) -> None:
         """Read what may be a request."""
@@ -110,7 +111,7 @@ class LimitedHttp(BoundedHttp):
         self._limits.requests.spend(self.address, -advance)
 
     def _spend(self, seconds: float) -> None:
-        self._spent.take(seconds, time.monotonic())
+        self._served += seconds
         self._limits.requests.spend(self.address, seconds)
 
     async def _metered(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,9 +1,9 @@
 """Whose HTTP request begins next, and when: all of them together have a share of the event loop, streams have the rest.
 
 Requests are paid for with the processor time that they took. What one address may spend does not grow with the number
-of its connections; addresses take turns, and of the connections of one address goes first who spent least lately, so
-that a health check is answered beside a flood from the same machine. Nobody is turned away: whoever spent too much
-waits, unread.
+of its connections; addresses take turns, and the connections of one address share alike (start-time fair queueing,
+Goyal and others 1996), so that a health check is answered beside a flood from the same machine, however long it was
+asked for before. Nobody is turned away: whoever spent too much waits, unread.
 """
 
 import asyncio
@@ -29,9 +29,11 @@ _LEAST_WAIT_SECONDS = 0.001
 
 @dataclass
 class _Party:
-    """Who asks, and their connections that wait: when each is due at the latest, and what begins it."""
+    """Who asks, and their connections that wait: where each begins on the clock of this address, and what begins it."""
 
     budget: Budget
+    clock: float = 0.0
+    """What a connection that always wants its share was served by now, in seconds of the event loop."""
     waiting: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
 
 
@@ -53,14 +55,18 @@ class RequestTurns:
         self._numbers = itertools.count()
         self._pause: asyncio.TimerHandle | None = None
 
-    def take(self, address: str, owed_seconds: float, begin: Callable[[], None], *, first: bool) -> None:
+    def served(self, address: str, before: float) -> float:
+        """Where a connection that was served `before` stands now: who kept still saves nothing up, and owes nothing."""
+        return max(before, self._party(address).clock)
+
+    def take(self, address: str, served: float, begin: Callable[[], None], *, first: bool) -> None:
         """Begin a request when it is its turn: at once if there is room, and then ESTIMATE_SECONDS are spent.
 
-        `owed_seconds`: how long its connection would have to keep still to have spent nothing. `first`: see `Turns`.
+        `served`: of the method, with what the connection took since. `first`: see `Turns`.
         """
         asking = self._party(address)
-        due = time.monotonic() + owed_seconds
-        heapq.heappush(asking.waiting, (due, next(self._numbers), lambda: self._turns.take(begin, first=first)))
+        start = max(served, asking.clock)
+        heapq.heappush(asking.waiting, (start, next(self._numbers), lambda: self._turns.take(begin, first=first)))
         if len(asking.waiting) == 1:
             self._line_up(asking)
 
@@ -98,7 +104,8 @@ class RequestTurns:
                 self._pause = asyncio.get_running_loop().call_later(later, self._go_on)
                 return
             asking = self._round.popleft()
-            _, _, begin = heapq.heappop(asking.waiting)
+            start, _, begin = heapq.heappop(asking.waiting)
+            asking.clock = max(asking.clock, start)
             asking.budget.take(ESTIMATE_SECONDS, now)
             self._all.take(ESTIMATE_SECONDS, now)
             if asking.waiting:

@@ -186,7 +186,7 @@ async def _settled(began: list[str], count: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_addresses_take_turns_and_of_their_connections_those_that_spent_least() -> None:
+async def test_addresses_take_turns_and_of_their_connections_those_that_were_served_least() -> None:
     requests, began = RequestTurns(Turns()), list[str]()
     requests.spend("10.0.0.1", ADDRESS_SECONDS[1] + 0.001)
     for k in range(3):
@@ -196,6 +196,31 @@ async def test_addresses_take_turns_and_of_their_connections_those_that_spent_le
     assert began == ["other"]
     await _settled(began, 5)
     assert began.index("health") < began.index("flood 0")
+
+
+async def test_who_asked_for_long_is_not_behind_those_that_begin_to_flood() -> None:
+    requests = RequestTurns(Turns())
+    served, cost = {"poller": 0.0} | {f"flood {k}": 0.0 for k in range(30)}, 0.002
+    order: list[str] = []
+
+    def ask(name: str) -> None:
+        def begin() -> None:
+            order.append(name)
+            served[name] += cost
+            requests.spend("10.0.0.1", cost - ESTIMATE_SECONDS)
+
+        served[name] = requests.served("10.0.0.1", served[name])
+        requests.take("10.0.0.1", served[name], begin, first=False)
+
+    for _ in range(50):
+        ask("poller")
+    await _settled(order, 50)
+    order.clear()
+    for name in list(served)[1:] * 3:
+        ask(name)
+    ask("poller")
+    await _settled(order, 91)
+    assert order.index("poller") <= 31, "no later than one request of each"
 
 
 async def test_many_addresses_share_what_there_is_for_all() -> None:
