@@ -55,6 +55,8 @@ class Monitor:
         self._began = self._elapsed()
         self._kept_at: float | None = None
         self._writing = False
+        self._untold: list[EventRecord] = []
+        """What was written since the last news and belongs to the next."""
         if history is not None:
             self._resume(history)
         self._note_writing()
@@ -70,7 +72,9 @@ class Monitor:
         for remark in poller.source.remarks.take_new() if poller else ():
             events.append(EventRecord(at=snapshot.at, server=snapshot.server, kind="remark", detail=remark))
         self._put(snapshot)
-        news = self._write(News(tuple(events), tuple(changes)))
+        written = self._write(News(tuple(events), tuple(changes)))
+        news = msgspec.structs.replace(written, events=(*self._untold, *written.events))
+        self._untold.clear()
         now = snapshot.at if self._clock is None else self._clock()
         if self._kept_at is None or now >= self._kept_at + KEEP_ALERTS_SECONDS:
             self._kept_at = now
@@ -115,7 +119,7 @@ class Monitor:
         """Say in the history when this process begins to write it, which may be long after it began to poll."""
         writing = self.writer is not None and self.writer.writing
         if writing and not self._writing:
-            self.note("recorder_started", f"each {self.fleet.interval:g} s")
+            self._untold.append(self.note("recorder_started", f"each {self.fleet.interval:g} s"))
         self._writing = writing
 
     def _write(self, news: News) -> News:

@@ -4,6 +4,9 @@ from dashboard.view import figures as f
 from dashboard.view.lines import BLANK, Line, Page, Span, cut, line
 from dashboard.view.world import World
 
+_KINDS = {"recorder_started": "recording", "recorder_stopped": "stopped"}
+"""Kinds that have a shorter word on the screen."""
+
 
 def events_page(world: World, width: int) -> Page:
     """Every event that is known at this moment."""
@@ -15,7 +18,7 @@ def events_page(world: World, width: int) -> Page:
     for number, event in enumerate(world.events):
         spans = (
             Span(f" {f.moment(event.at) if width >= 90 else f.clock(event.at)}  ", "dim"),
-            Span(f"{event.kind:<10}", "accent"),
+            Span(f"{_KINDS.get(event.kind, event.kind):<10}", "accent"),
             Span(f"{event.server or '':<12}  ", "title"),
             Span(event.detail),
         )

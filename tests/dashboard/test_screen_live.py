@@ -95,7 +95,7 @@ def test_events_are_shown_at_once_and_recorded(tmp_path: Path) -> None:
         live.take(silence("one", now + 2, "connection refused by 127.0.0.1:8000"))
         poll(live, now + 31, 0.4)
         shown = [event.kind for event in live.world().events]
-        assert shown == ["answers", "silent"]
+        assert shown == ["answers", "silent", "recorder_started"]
         assert "answers again after 30 s" in events_page(live.world(), 120).text
         assert "recording to" in events_page(live.world(), 120).text
         assert writer.flush()
