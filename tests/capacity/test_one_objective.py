@@ -210,6 +210,11 @@ def test_an_unknown_condition_is_named_with_those_there_are(command: tuple[str, 
     assert "stable_p95" in done.stderr
 
 
+def test_a_mistake_in_an_objective_is_said_before_what_else_is_missing(tmp_path: Path) -> None:
+    done = whisper_ops("plan", "--objective", "speed<=1", "--history", str(tmp_path / "none.db"))
+    assert (done.returncode, "no measure 'speed'" in done.stderr) == (2, True)
+
+
 def test_no_condition_is_dropped_from_a_plan(tmp_path: Path) -> None:
     """A condition in a sweep's own words beside one in the history's once made the first of them vanish."""
     history = written(tmp_path / "h.db", [stored_level(4, True, wer_ratio=0.02), stored_level(8, True, wer_ratio=0.02)])

@@ -63,7 +63,7 @@ def test_speech_becomes_its_text_and_a_killed_worker_costs_no_run_of_words(tmp_p
         assert lost < 3
         assert differ <= 0.10
         assert harmed.done is not None
-        assert calm.partials
+        assert calm.partials > 3
         assert server.get("/gpu-status")["gpus"][0]["restarts"] == 1
         server.wait_until("/health", lambda said: said["capacity"]["used_slots"] == 0)
 

@@ -88,6 +88,10 @@ def command(context: click.Context, /, **options: Any) -> int:  # noqa: ANN401  
         return Exit.GOOD
     if options["host_profile"] is not None:
         return _plan_on_paper(options)
+    if options["objective"] is not None:
+        from whisper_ops.objective import parse
+
+        parse(options["objective"])  # a mistake in it is said first, whatever else is missing
     _require(options["history"])
     plan = _make(options)
     if options["gpu_speed"] is not None and plan.transferred_from is None:
