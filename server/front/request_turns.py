@@ -105,7 +105,8 @@ class RequestTurns:
                 return
             asking = self._round.popleft()
             start, _, begin = heapq.heappop(asking.waiting)
-            asking.clock = max(asking.clock, start)
+            # It goes on by itself too: clients that come, ask once and go would else be before all others for ever.
+            asking.clock = max(asking.clock, start) + ESTIMATE_SECONDS / (len(asking.waiting) + 1)
             asking.budget.take(ESTIMATE_SECONDS, now)
             self._all.take(ESTIMATE_SECONDS, now)
             if asking.waiting:

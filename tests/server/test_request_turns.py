@@ -223,6 +223,26 @@ async def test_who_asked_for_long_is_not_behind_those_that_begin_to_flood() -> N
     assert order.index("poller") <= 31, "no later than one request of each"
 
 
+async def test_who_comes_asks_once_and_goes_is_not_before_those_that_stay() -> None:
+    requests, order, served = RequestTurns(Turns()), list[str](), 0.002
+    requests.spend("10.0.0.1", ADDRESS_SECONDS[1] + 0.001)
+
+    def newcomer() -> None:
+        """Another takes its place, with nothing served: as long as nobody else has had a turn."""
+        order.append("newcomer")
+        requests.spend("10.0.0.1", ESTIMATE_SECONDS)
+        if "health" not in order and len(order) < 300:
+            requests.take("10.0.0.1", 0.0, newcomer, first=True)
+
+    for _ in range(5):
+        requests.take("10.0.0.1", 0.0, newcomer, first=True)
+    requests.take("10.0.0.1", served, _noted(order, "health"), first=False)
+    async with asyncio.timeout(20):
+        while "health" not in order and len(order) < 300:  # noqa: ASYNC110  # nothing else tells
+            await asyncio.sleep(0.01)
+    assert "health" in order[:60]
+
+
 async def test_many_addresses_share_what_there_is_for_all() -> None:
     requests, began = RequestTurns(Turns()), list[str]()
     at_once = round(ALL_SECONDS[1] / ESTIMATE_SECONDS)
