@@ -91,7 +91,7 @@ def main() -> None:
 _OBJECTS = 20_000
 """New objects between two looks for garbage, where Python's own 700 make a tenth of a short command's time."""
 _FOR_DAYS = {"serve", "broker"}
-"""Commands that run for days keep Python's own: after 5,000 handshakes `serve` had grown by 71 MB, and by 34 MB with it."""
+"""Commands that run for days keep Python's own: after 5,000 handshakes `serve` had grown by 71 MB, with it by 34."""
 
 
 def run(arguments: list[str] | None = None) -> NoReturn:
