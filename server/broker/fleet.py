@@ -242,4 +242,5 @@ class Fleet:
 
 def _rank(member: Member) -> tuple[bool, bool, float, int, float]:
     # Of equals any: several brokers with the same picture should not all choose the same one.
-    return member.rests, member.state == "starting", member.load, -member.free, random.random()  # noqa: S311
+    lot = random.random()  # noqa: S311  # spreads load only
+    return member.rests, member.state == "starting", member.load, -member.free, lot

@@ -14,13 +14,11 @@ import uvicorn
 from server import logs
 from server.front.app import make_app
 from server.front.descriptors import make_room
-from server.front.http_connections import Config, LimitedHttp
 from server.front.hub import Hub
-from server.front.listening import BACKLOG, bind
+from server.front.listening import bind
 from server.front.supervisor import spawn
 from server.front.tls import server_context
-from server.front.tls_accept import counted_handshakes
-from server.front.websocket import BoundedWebSocket
+from server.front.uvicorn_server import SignalledServer, address_of, configured, run_in_loop
 from server.settings import Settings
 from whisper_ops.errors import Exit, UserError
 
@@ -30,14 +28,12 @@ MAX_MESSAGE_BYTES = 1 << 20
 """A WebSocket message over this is closed with 1009: 33 s of 16-bit audio in one piece is no stream."""
 
 
-class Server(uvicorn.Server):
+class Server(SignalledServer):
     """uvicorn, with a SIGTERM that drains first. A second signal ends at once; Ctrl-C does not drain."""
 
     def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
         super().__init__(config)
         self._hub = hub
-        self.interrupted = self.told = False
-        """Whether a signal told it to end: Ctrl-C, or any."""
         self._drain: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's signature
@@ -72,8 +68,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See `uvicorn.Server`."""
         self._loop = asyncio.get_running_loop()
-        with counted_handshakes(self._hub.connection_limits):
-            await super().startup(sockets)
+        await super().startup(sockets)
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -92,33 +87,13 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     async def main() -> None:
         launch = partial(spawn, log_json=settings.log_json)
         hub = Hub(dataclasses.replace(settings, port=port), launch=launch)
-        config = Config(
-            make_app(hub),
-            http=LimitedHttp,
-            ws=BoundedWebSocket,
-            ws_max_size=MAX_MESSAGE_BYTES,
-            # PCM does not compress; deflate would cost 96 KiB and a good share of a core.
-            ws_per_message_deflate=False,
-            backlog=BACKLOG,
-            log_config=None,
-            ssl_context_factory=(lambda _config, _default: tls) if tls else None,
-            server_header=False,
-            access_log=False,
-            timeout_graceful_shutdown=5,
-        )
         hub.connection_limits.fit(descriptors, hub.slots.total)
-        config.connection_limits = hub.connection_limits
+        config = configured(make_app(hub), hub.connection_limits, tls=tls, most_message_bytes=MAX_MESSAGE_BYTES)
         server = Server(config, hub)
-        announce(f"http{'s' if tls else ''}://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}")
+        announce(address_of(settings.host, port, tls))
         await server.serve([sock])
         if hub.hopeless is not None:
             raise UserError(hub.hopeless, Exit.NO)
-        if server.interrupted:
-            raise KeyboardInterrupt
-        if not server.told:
-            # A service manager starts again what failed, and nothing that ended well.
-            raise UserError("the server ended though nobody told it to; its log says why", Exit.NO)
+        server.raise_unless_told("server")
 
-    uvicorn_loop = uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()
-    with asyncio.Runner(loop_factory=uvicorn_loop) as runner:
-        runner.run(main())
+    run_in_loop(main)
