@@ -208,6 +208,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     sure: str = ""
     """How sure that was when the plan was made; `plan_words.sure` says how sure it is now."""
     next_test: str = ""
+    next_levels: tuple[int, ...] = ()
+    """The levels of `next_test`, in streams on the whole server; empty: no level says more, or an older version."""
+    next_seconds: float | None = None
+    """How long each of them is to last."""
     binding_kind: str = ""
     """Of `TITLES`; empty: none, or one that this version does not know."""
     binding_resource: str | None = None

@@ -7,6 +7,11 @@ Arrivals = Literal["spread", "burst", "poisson"]
 
 _GAP_SECONDS = 0.25
 _LONGEST_RAMP_SECONDS = 10.0
+LEAD_SECONDS = 0.3
+"""From the order to the first connection: the order must have reached every process."""
+SETTLE_SECONDS = 1.0
+"""Between the last arrival and the measured window."""
+_LAST_TEXT_SECONDS = 1.0
 
 
 def ramp_seconds(streams: int, seconds: float, arrivals: str) -> float:
@@ -14,6 +19,11 @@ def ramp_seconds(streams: int, seconds: float, arrivals: str) -> float:
     if arrivals == "burst":
         return 0.0
     return min(_LONGEST_RAMP_SECONDS, seconds / 6, _GAP_SECONDS * (streams - 1))
+
+
+def level_seconds(streams: int, seconds: float, arrivals: str = "spread", settle: float = SETTLE_SECONDS) -> float:
+    """How long a level takes whose streams are all live for `seconds`, about, without a slow drain."""
+    return LEAD_SECONDS + 2 * ramp_seconds(streams, seconds, arrivals) + settle + seconds + _LAST_TEXT_SECONDS
 
 
 def offsets(streams: int, ramp: float, arrivals: str, seed: int) -> list[float]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from capacity.plan import words
+from capacity.plan.advised import advised
 from capacity.plan.allowances import allowances, binding
 from capacity.plan.believed import FILLS_UP, held_against, held_by_polls
 from capacity.plan.bracket import bracket, chance_to_pass, levels_seen, shown
@@ -78,6 +79,7 @@ def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
     names = {resource.kind: resource.name for resource in resources}
     recommended = None if safe is None else cut(safe, RECOMMENDED)
     provisional = words.provisional(levels, capacity, key.gpus)
+    advice = advised(evidence, capacity)
     plan = Plan(
         created_at=now,
         server=key.server,
@@ -90,7 +92,9 @@ def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
         cut="" if safe is None else words.cut_in_words(safe, recommended),
         reason=why or words.reason(evidence, capacity, waits_for),
         waits_for=waits_for,
-        next_test=words.next_test(evidence, capacity, provisional=provisional),
+        next_test=words.next_test(evidence, advice),
+        next_levels=advice.levels,
+        next_seconds=advice.seconds if advice.levels else None,
         binding_kind=binds,
         binding_resource=names.get(binds),
         runner_up_kind=after,
@@ -130,7 +134,7 @@ def _limits(evidence: Evidence, caps: Caps, levels: tuple[LevelSeen, ...]) -> tu
     resources = others if lag is None else (lag, *others)
     capacity = merged(binding(resources), evidence.polled)
     if capacity.status == "not_identifiable":
-        raise UserError(words.polls_say_nothing(evidence, capacity), Exit.EVIDENCE)
+        raise UserError(words.polls_say_nothing(evidence, capacity, advised(evidence, capacity)), Exit.EVIDENCE)
     return capacity, resources
 
 
@@ -145,7 +149,7 @@ def _measured(evidence: Evidence, levels: Sequence[LevelSeen]) -> Capacity:
     if capacity.status == "not_identifiable":
         raise UserError(words.all_invalid(levels), Exit.EVIDENCE)
     if capacity.status == "upper_bound" and capacity.first_fail != 1:
-        raise UserError(words.none_passed(levels), Exit.EVIDENCE)
+        raise UserError(words.none_passed(evidence, levels, advised(evidence, capacity)), Exit.EVIDENCE)
     crossing = between(evidence, capacity)
     return capacity if crossing is None else msgspec.structs.replace(capacity, estimate=crossing)
 

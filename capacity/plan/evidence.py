@@ -58,11 +58,13 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def slots(self) -> int | None:
-        """The most streams that the server takes at once, where the sweep noted it."""
+        """The most streams that the server takes at once, as the sweep noted it or a later poll said it."""
         try:
-            slots = strictly(self.settings, _Slots).slots
+            noted = strictly(self.settings, _Slots).slots
         except msgspec.MsgspecError:
-            return None
+            noted = None
+        later = noted is None or self.polled.newest > self.newest
+        slots = self.polled.slots if later and self.polled.slots is not None else noted
         return slots if slots is not None and slots > 0 else None
 
     @property

@@ -6,6 +6,7 @@ over windows are robust to outliers, and a change that no version number tells a
 after.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from statistics import median
 
@@ -46,6 +47,8 @@ class Polled(msgspec.Struct, frozen=True, kw_only=True):
     newest: float = 0.0
     slots_full: bool = False
     """Whether the slots were ever all taken: then demand may hide behind the cap."""
+    slots: int | None = None
+    """How many streams the server takes at once, by the last poll; None: it did not say."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -79,12 +82,14 @@ def read_polls(history: History, key: Key) -> Polled:
         loads, was_full = _server_window(history, server_id, since, until, key.gpus_a_server, readings)
         peak, full = max(peak, loads), full or was_full
     kept, notes = _after_changes(readings)
+    last = production.last_live_poll(history, key.server, math.inf)
     return Polled(
         readings=kept,
         peak=peak,
         seconds=total,
         newest=max(span.until for span in spans),
         slots_full=full,
+        slots=last.figures.slots if last is not None and last.figures is not None else None,
         notes=notes,
     )
 

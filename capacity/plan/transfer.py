@@ -13,6 +13,7 @@ import msgspec
 from capacity.plan.bracket import levels_seen
 from capacity.plan.caps import Caps
 from capacity.plan.evidence import Evidence
+from capacity.plan.next_levels import MINUTE
 from capacity.plan.resources import RULES, resource
 from capacity.plan.tiers import RECOMMENDED, cut, tiers
 from capacity.plan.words import cut_in_words
@@ -115,7 +116,9 @@ def _plan(
         waits_for=None,
         cut="" if safe is None else cut_in_words(safe, cut(safe, RECOMMENDED)),
         reason=f"{first.name} ({first.law}) allows {limit_text(first)} connections; {_missing(gpu, speed)}",
-        next_test=_next_test(evidence, highest),
+        next_test=_next_test(_next_levels(evidence, highest)),
+        next_levels=_next_levels(evidence, highest),
+        next_seconds=MINUTE,
         binding_kind=first.kind,
         binding_resource=first.name,
         runner_up_kind="" if after is None else after.kind,
@@ -177,9 +180,12 @@ def _notes(donor: Plan, gpu: str, rows: list[Resource], memory: float | None, sp
     return told
 
 
-def _next_test(evidence: Evidence, highest: int) -> str:
+def _next_levels(evidence: Evidence, highest: int) -> tuple[int, ...]:
     gpus = evidence.key.gpus
     tried = [seen.streams for seen in levels_seen(evidence) if seen.repeats][-1:] or [highest * gpus]
     most = max(min(highest * gpus, 2 * tried[0]), 4)
-    loads = ",".join(str(load) for load in sorted({max(1, round(most * share)) for share in (0.125, 0.25, 0.5, 1.0)}))
-    return f"`whisper-ops sweep URL --levels {loads}` on the new GPU, a minute each"
+    return tuple(sorted({max(1, round(most * share)) for share in (0.125, 0.25, 0.5, 1.0)}))
+
+
+def _next_test(levels: tuple[int, ...]) -> str:
+    return f"`whisper-ops sweep URL --levels {','.join(map(str, levels))}` on the new GPU, a minute each"

@@ -1,13 +1,14 @@
 """The sentences of a plan: why, how sure, what to test next, and what is missing when there is no answer."""
 
-import math
 from collections.abc import Sequence
 
 from capacity.plan.evidence import Evidence
+from capacity.plan.next_levels import NextLevels
 from capacity.plan.shares import carried
+from capacity.plan.sweep_command import sweep_command, sweep_seconds
 from capacity.plan.tiers import RECOMMENDED
 from capacity.plan.waiting import first_failed
-from whisper_ops.formatting import counted
+from whisper_ops.formatting import counted, planned_time
 from whisper_ops.objective import readable
 from whisper_ops.objective.findings import AnyFinding, OtherLoad, in_words, speaks_against
 from whisper_ops.objective.judgement import findings_of
@@ -59,51 +60,24 @@ def provisional(levels: Sequence[LevelSeen], capacity: Capacity, gpus: int) -> b
     return any(seen.audit == "provisional" for seen in held)
 
 
-def next_test(evidence: Evidence, capacity: Capacity, *, provisional: bool) -> str:
-    """The one measurement that would help most, as a command to paste where it is one."""
-    gpus, last, fail = evidence.key.gpus, capacity.last_pass, capacity.first_fail
-    if not evidence.levels:
-        around = capacity.estimate or 2 * evidence.polled.peak
-        return _sweep(evidence, *(max(round(around * share) * gpus, gpus) for share in (0.8, 0.9, 1.0, 1.1)))
-    if last is None:
-        return _smaller(evidence, (fail or 1) * gpus, provisional=provisional)
-    if fail is None:
-        return _higher(evidence, last * gpus, provisional=provisional)
-    return _between(evidence, last, fail, provisional=provisional)
-
-
-def _between(evidence: Evidence, last: int, fail: int, *, provisional: bool) -> str:
-    """Closing in on a limit that has two ends."""
-    gpus = evidence.key.gpus
-    if provisional:
-        return f"{_sweep(evidence, last * gpus, fail * gpus)}, a minute each: the levels so far were short"
-    if fail - last > max(1, round(0.05 * last)):
-        return _sweep(evidence, (last + fail) // 2 * gpus, more=" --duration 5m")
-    return f"{_sweep(evidence, last * gpus, fail * gpus)}, three times over, for their chance to pass"
-
-
-def _smaller(evidence: Evidence, failed: int, *, provisional: bool) -> str:
-    """Where not even one connection passes."""
-    if disturbed_most(evidence) > 0:
-        return "the same levels again, without the other programs on that machine"
-    again = f"{_sweep(evidence, failed)}, a minute long; else " if provisional else ""
-    return f"{again}a smaller model or a faster device; then sweep again"
-
-
-def _higher(evidence: Evidence, carried_now: int, *, provisional: bool) -> str:
-    """Looking for a level that fails, as far as the server has slots."""
-    slots = evidence.slots
-    if slots is not None and carried_now >= slots:
-        again = f"{_sweep(evidence, carried_now)}, a minute long, and then " if provisional else ""
-        return f"{again}more slots than the {slots} of now (serve --max-connections-per-gpu): all of them passed"
-    load = 2 * carried_now if slots is None else min(2 * carried_now, slots)
-    return f"{_sweep(evidence, load)}, to find a level that fails"
-
-
-def _sweep(evidence: Evidence, *loads: int, more: str = "") -> str:
-    most = math.inf if evidence.slots is None else evidence.slots
-    levels = ",".join(str(load) for load in sorted({int(min(load, most)) for load in loads}))
-    return f"`whisper-ops sweep {evidence.key.server} --levels {levels}{more}`"
+def next_test(evidence: Evidence, advice: NextLevels) -> str:
+    """What to measure next and what for: a command to paste where it is one, with the time it takes."""
+    told = sweep_command(evidence.key, advice.levels, advice.seconds, soak=advice.soak)
+    command, time = f"`{told}`", f"(about {planned_time(sweep_seconds(evidence.key, advice))})"
+    device = "a smaller model or a faster device; then sweep again"
+    slots = f"more slots than the {evidence.slots} of now (serve --max-connections-per-gpu): all of them passed"
+    longer = "held for half an hour" if advice.soak else "a minute long"
+    return {
+        "close_in": f"{command}, to close in on the limit {time}",
+        "firm": f"{command}, a minute each: the levels so far were short {time}",
+        "repeat": f"{command}, three times over, for their chance to pass {time}",
+        "hold": f"{command}, to see whether it holds for longer {time}",
+        "find_failure": f"{command}, to find a level that fails {time}",
+        "find_pass": f"{command}, to find a level that passes {time}",
+        "more_slots": f"{command}, {longer}, and then {slots}",
+        "smaller_model": f"{command}, a minute long; else {device}" if advice.levels else device,
+        "undisturbed": f"the same levels again, without the other programs on that machine: {command} {time}",
+    }[advice.aim]
 
 
 def disturbed_most(evidence: Evidence) -> float:
@@ -119,23 +93,20 @@ def all_invalid(levels: Sequence[LevelSeen]) -> str:
     return f"none of the {counted(len(levels), 'measured level')} is evidence{why}; sweep again"
 
 
-def none_passed(levels: Sequence[LevelSeen]) -> str:
+def none_passed(evidence: Evidence, levels: Sequence[LevelSeen], advice: NextLevels) -> str:
     """Every level failed, and smaller ones were not tried."""
     smallest = next(seen for seen in levels if seen.repeats)
     missed = against(smallest)
     why = f": {missed}" if missed else ""
     return (
         f"no level met the objective, not even the smallest, {smallest.streams}{why}; "
-        "sweep smaller levels, such as --levels 1,2"
+        f"sweep smaller levels: {next_test(evidence, advice)}"
     )
 
 
-def polls_say_nothing(evidence: Evidence, capacity: Capacity) -> str:
+def polls_say_nothing(evidence: Evidence, capacity: Capacity, advice: NextLevels) -> str:
     """Ordinary production was not near any limit."""
-    return (
-        f"the polls of {evidence.key.server} do not show its limit: {capacity.reason}; "
-        f"{next_test(evidence, capacity, provisional=False)}"
-    )
+    return f"the polls of {evidence.key.server} do not show its limit: {capacity.reason}; {next_test(evidence, advice)}"
 
 
 def notes(evidence: Evidence, levels: Sequence[LevelSeen]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from capacity.load.arrivals import offsets, ramp_seconds
+from capacity.load.arrivals import LEAD_SECONDS, SETTLE_SECONDS, level_seconds, offsets, ramp_seconds
 from capacity.load.orders import Finished, LevelOrder, Progress, StreamOrder, StreamResult
 from capacity.load.processes import Generators
 from capacity.sweep.answered import answered, spread
@@ -22,9 +22,6 @@ from whisper_ops.objective.findings import OtherLoad, StoppedEarly, Unsettled
 from whisper_ops.objective.judgement import Baseline, is_evidence, judged, measures_of
 from whisper_ops.snapshot import Snapshot
 
-_LEAD_SECONDS = 0.3
-"""From the order to the first connection: the order must have reached every process."""
-
 
 class LoadShape(msgspec.Struct, frozen=True, kw_only=True):
     """What all levels of a sweep have in common."""
@@ -35,8 +32,7 @@ class LoadShape(msgspec.Struct, frozen=True, kw_only=True):
     duty_cycle: float = 1.0
     arrivals: str = "spread"
     setup_seconds: float = 30.0
-    settle_seconds: float = 1.0
-    """Between the last arrival and the measured window."""
+    settle_seconds: float = SETTLE_SECONDS
     drain_seconds: float = 20.0
     warm_up_seconds: float = 60.0
     """How long streams that are not measured may speak until text comes in time, before the first level; 0: none do."""
@@ -103,8 +99,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 def wall_seconds(streams: int, shape: LoadShape) -> float:
     """How long a level takes, about, without a slow drain."""
-    ramp = ramp_seconds(streams, shape.seconds, shape.arrivals)
-    return _LEAD_SECONDS + 2 * ramp + shape.settle_seconds + shape.seconds + 1.0
+    return level_seconds(streams, shape.seconds, shape.arrivals, shape.settle_seconds)
 
 
 def make_order(target: Target, shape: LoadShape, streams: int, seed: int, now: float) -> LevelOrder:
@@ -113,7 +108,7 @@ def make_order(target: Target, shape: LoadShape, streams: int, seed: int, now: f
     Streams end as they began, one after the other, so that their last texts do not all fall due at once.
     """
     ramp = ramp_seconds(streams, shape.seconds, shape.arrivals)
-    begin = now + _LEAD_SECONDS
+    begin = now + LEAD_SECONDS
     window = begin + ramp + shape.settle_seconds
     starts = offsets(streams, ramp, shape.arrivals, seed)
     return LevelOrder(

@@ -189,7 +189,7 @@ def test_newest_is_the_newest_level_and_not_a_poll(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("levels", "settings", "command"),
     [
-        ([(1, True), (4, True), (8, False)], "{}", "--levels 4,8`, a minute each"),
+        ([(1, True), (4, True), (8, False)], "{}", "--levels 4,6,8`, a minute each"),
         ([(1, True), (4, True)], "{}", "--levels 8`, to find a level that fails"),
         ([(1, True), (4, True)], '{"slots": 6}', "--levels 6`, to find a level that fails"),
         ([(1, True), (4, True)], '{"slots": 4}', "--levels 4`, a minute long, and then more slots than the 4 of now"),
