@@ -74,6 +74,8 @@ class Settings:
     """Refuse new streams while p95 lag is above this; 0: never."""
     connections_per_address: int = 0
     """At most so many streams from one address; 0: no limit."""
+    sample: Path | None = None
+    """A sound file that the page may play; None: what this server can make."""
     log_json: bool = False
     law: SimulatedLaw = field(default_factory=SimulatedLaw)
 

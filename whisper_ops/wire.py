@@ -332,6 +332,21 @@ class Connect(Wire, frozen=True, kw_only=True):
     """Of `/performance`, with this ticket: a reading that says as much or more knows of it."""
 
 
+SampleKind = Literal["file", "voice", "tones"]
+
+
+class SampleSound(Wire, frozen=True, kw_only=True):
+    """`GET /sample`: the sound that the page at `/` can play."""
+
+    available: bool
+    kind: SampleKind | None = None
+    """The file of `--sample`, a voice that reads, or the tones that a simulated engine hears."""
+    text: str | None = None
+    """What is said in it, where that is known."""
+    reason: str | None = None
+    """Why there is none, in one sentence."""
+
+
 class ConnectFor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /connect`: for whom a broker asks."""
 

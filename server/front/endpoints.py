@@ -9,7 +9,6 @@ from fastapi import APIRouter, Request, Response
 from server.front import connect
 from server.front.auth import matches, presented
 from server.front.hub import Hub, Refused
-from server.front.page import PAGES, Page
 from server.front.reading import UnreadableError, read_json, small_body
 from server.settings import is_loopback
 from server.telemetry import formats, metrics
@@ -22,10 +21,11 @@ def _schemas(*kinds: type) -> dict[str, Any]:
     return msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")[1]
 
 
-COMPONENTS = _schemas(wire.ServerSnapshot, wire.Connect, wire.ConnectFor)
+COMPONENTS = _schemas(wire.ServerSnapshot, wire.Connect, wire.ConnectFor, wire.SampleSound)
 
 
-def _answers(kind: type) -> dict[int | str, dict[str, Any]]:
+def answers(kind: type) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI is told of an answer of a wire type."""
     schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
     return {200: {"description": "Now.", "content": {"application/json": {"schema": schema}}}}
 
@@ -42,19 +42,19 @@ def router(hub: Hub, views: Views) -> APIRouter:  # noqa: C901  # a list of rout
     """Routes over one hub."""
     api = APIRouter()
 
-    @api.get("/health", summary="Status and slots", responses=_answers(wire.Health))
+    @api.get("/health", summary="Status and slots", responses=answers(wire.Health))
     async def health() -> Response:
         return _json(views.health())
 
-    @api.get("/gpu-status", summary="Every GPU, or the CPU", responses=_answers(wire.GpuStatus))
+    @api.get("/gpu-status", summary="Every GPU, or the CPU", responses=answers(wire.GpuStatus))
     async def gpu_status() -> Response:
         return _json(views.gpu_status())
 
-    @api.get("/performance", summary="Counts and latencies", responses=_answers(wire.Performance))
+    @api.get("/performance", summary="Counts and latencies", responses=answers(wire.Performance))
     async def performance() -> Response:
         return _json(views.performance())
 
-    @api.get("/snapshot", summary="Everything a poller asks for", responses=_answers(wire.ServerSnapshot))
+    @api.get("/snapshot", summary="Everything a poller asks for", responses=answers(wire.ServerSnapshot))
     async def snapshot() -> Response:
         return _json(views.snapshot())
 
@@ -66,11 +66,11 @@ def router(hub: Hub, views: Views) -> APIRouter:  # noqa: C901  # a list of rout
     async def published_metrics(request: Request) -> Response:
         return _metrics(metrics.with_published(views.snapshot()), request)
 
-    @api.get("/connect", summary="A direct address and a slot held for it", responses=_answers(wire.Connect))
+    @api.get("/connect", summary="A direct address and a slot held for it", responses=answers(wire.Connect))
     async def connected(request: Request) -> Response:
         return _connect(hub, request)
 
-    @api.post("/connect", summary="The same for a broker, which says for whom", responses=_answers(wire.Connect))
+    @api.post("/connect", summary="The same for a broker, which says for whom", responses=answers(wire.Connect))
     async def connected_for(request: Request) -> Response:
         return await _connect_for(hub, request)
 
@@ -96,24 +96,12 @@ def router(hub: Hub, views: Views) -> APIRouter:  # noqa: C901  # a list of rout
             return _error(503, "no slot is free", Retry_After="5")
         return _json({"status": "ready"})
 
-    @api.get("/", include_in_schema=False)
-    async def speaking() -> Response:
-        return _page(PAGES["/"])
-
-    @api.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
-        return _page(PAGES["/docs"])
-
     return api
 
 
 def _metrics(families: metrics.Families, request: Request) -> Response:
     page, content_type = formats.written(families, request.headers.get("accept"))
     return Response(page, headers={"Vary": "Accept"}, media_type=content_type)
-
-
-def _page(page: Page) -> Response:
-    return Response(page.body, headers={name.decode(): value.decode() for name, value in page.headers})
 
 
 def _connect(hub: Hub, request: Request) -> Response:
@@ -126,7 +114,7 @@ def _connect(hub: Hub, request: Request) -> Response:
     try:
         answer = connect.answer(hub, request)
     except Refused as refusal:
-        return _error(503, refusal.message, Retry_After=f"{refusal.retry_after_s:.0f}")
+        return _refused(refusal)
     fresh = {"Cache-Control": "no-store"}  # a ticket is for one client
     if debug != "1":
         return _json(answer, headers=fresh)
@@ -142,10 +130,13 @@ async def _connect_for(hub: Hub, request: Request) -> Response:
     except UnreadableError as error:
         return _error(422, f"cannot read the body: {error}")
     except Refused as refusal:
-        return _json(
-            {"error": refusal.message, "code": refusal.code}, 503, {"Retry-After": f"{refusal.retry_after_s:.0f}"}
-        )
+        return _refused(refusal)
     return _json(answer, headers={"Cache-Control": "no-store"})
+
+
+def _refused(refusal: Refused) -> Response:
+    body = {"error": refusal.message, "code": refusal.code}
+    return _json(body, 503, {"Retry-After": f"{refusal.retry_after_s:.0f}"})
 
 
 def vouching_allowed(hub: Hub, request: Request) -> bool:

@@ -6,7 +6,7 @@ keeps others out, the name that was asked for must be ours: a page elsewhere may
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 from urllib.parse import SplitResult, urlsplit
 
@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.front.auth import OPEN_PATHS, matches, presented, subprotocol
-from server.front.page import PAGES
+from server.front.page import PARTS, Page
 from server.settings import is_loopback
 from whisper_ops import wire
 
@@ -57,10 +57,16 @@ class Rules(Protocol):
 
 
 class Gate:
-    """See the module. `is_ticket`: whether a ticket of `/connect` is good."""
+    """See the module. `is_ticket`: whether a ticket of `/connect` is good. `pages`: those that there are, by path."""
 
-    def __init__(self, app: ASGIApp, settings: Rules, is_ticket: Callable[[str | None], bool]) -> None:
-        self._app, self._is_ticket = app, is_ticket
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Rules,
+        is_ticket: Callable[[str | None], bool],
+        pages: Mapping[str, Page],
+    ) -> None:
+        self._app, self._is_ticket, self._pages = app, is_ticket, pages
         self._token, self._admin_token = settings.token, settings.admin_token
         self._origins = frozenset(settings.allow_origins)
         self._hosts: frozenset[str] | None = None
@@ -74,7 +80,7 @@ class Gate:
         """ASGI."""
         if scope["type"] in ("http", "websocket") and (refusal := self._refusal(scope)) is not None:
             if scope["type"] == "http":
-                await _refuse_http(scope, send, refusal)
+                await _refuse_http(scope, send, refusal, self._pages.get(scope["path"]))
             else:
                 await _refuse_websocket(scope, receive, send, refusal)
             return
@@ -124,7 +130,7 @@ class Gate:
         return _told(scope, 403, "pages of other sites may not use this server; --allow-origin lets them in")
 
     def _no_token(self, scope: Scope, headers: Headers) -> Refusal | None:
-        if self._token is None:
+        if self._token is None or scope["path"] in PARTS:
             return None
         query = QueryParams(scope["query_string"])
         given = presented(headers, query, scope.get("subprotocols", []))
@@ -170,12 +176,11 @@ def _is_own(origin: str, host: str) -> bool:
     )
 
 
-async def _refuse_http(scope: Scope, send: Send, refusal: Refusal) -> None:
+async def _refuse_http(scope: Scope, send: Send, refusal: Refusal, page: Page | None) -> None:
     headers = [(b"content-type", b"application/json"), (b"vary", b"Origin")]
     body = wire.encode({"error": refusal.message})
     if refusal.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-        page = PAGES.get(scope["path"])
         if page is not None and "text/html" in Headers(scope=scope).get("accept", ""):
             # A person in a browser: the page itself holds nothing to hide, and asks for the token.
             headers = [*page.headers, *headers[1:]]

@@ -16,6 +16,7 @@ from server.front.app import make_app
 from server.front.descriptors import make_room
 from server.front.hub import Hub
 from server.front.listening import bind
+from server.front.sample import sample_for
 from server.front.supervisor import spawn
 from server.front.tls import server_context
 from server.front.uvicorn_server import SignalledServer, address_of, configured, run_in_loop
@@ -75,10 +76,11 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve until a signal. `announce` is told the address once it listens.
 
     Raises:
-        UserError: the address cannot be had, the certificate cannot be used, too few files may be open for the slots,
-            or no device can serve.
+        UserError: the address cannot be had, the certificate or the sample cannot be used, too few files may be open
+            for the slots, or no device can serve.
     """
     descriptors = make_room(settings.max_connections_per_gpu * len(settings.devices))
+    sample = sample_for(settings)
     tls = server_context(settings.tls_certificate, settings.tls_key) if settings.tls_certificate else None
     sock = bind(settings.host, settings.port)
     logs.set_up(as_json=settings.log_json)
@@ -88,7 +90,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         launch = partial(spawn, log_json=settings.log_json)
         hub = Hub(dataclasses.replace(settings, port=port), launch=launch)
         hub.connection_limits.fit(descriptors, hub.slots.total)
-        config = configured(make_app(hub), hub.connection_limits, tls=tls, most_message_bytes=MAX_MESSAGE_BYTES)
+        config = configured(make_app(hub, sample), hub.connection_limits, tls=tls, most_message_bytes=MAX_MESSAGE_BYTES)
         server = Server(config, hub)
         announce(address_of(settings.host, port, tls))
         await server.serve([sock])

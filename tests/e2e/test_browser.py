@@ -1,19 +1,14 @@
 """A real browser's WebSocket, from the server's own page: what no header can be set for."""
 
-import asyncio
 import base64
-import contextlib
 import json
-import shutil
-from asyncio.subprocess import DEVNULL
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.asyncio.client import connect
 
 from tests.server.test_streams import spoken
+from tests.support.browser import Page, browser
 from tests.support.servers import Running, running_server
 from whisper_ops.tones import track
 
@@ -44,80 +39,6 @@ REALTIME = """
   socket.send(JSON.stringify({type: "input_audio_buffer.append", audio: "%(sound)s"}));
   socket.send(JSON.stringify({type: "input_audio_buffer.commit"}));
 """
-
-
-class Page:
-    """A page in a browser without a screen."""
-
-    def __init__(self, connection: Any) -> None:
-        self._connection, self._number = connection, 0
-
-    async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        self._number += 1
-        await self._connection.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
-        async with asyncio.timeout(60):
-            while True:
-                answer = json.loads(await self._connection.recv())
-                if answer.get("id") == self._number:
-                    assert "result" in answer, answer
-                    return dict(answer["result"])
-
-    async def loaded(self) -> None:
-        """Wait for the page: a script that begins before would be thrown away with what was there first."""
-        async with asyncio.timeout(60):
-            while True:
-                with contextlib.suppress(AssertionError):
-                    state = await self.call("Runtime.evaluate", expression="document.readyState + location.protocol")
-                    if state["result"].get("value") == "completehttp:":
-                        return
-                await asyncio.sleep(0.1)
-
-    async def value(self, script: str) -> Any:
-        answer = await self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
-        return json.loads(answer["result"]["value"])
-
-
-@contextlib.asynccontextmanager
-async def browser(folder: Path, address: str) -> AsyncIterator[Page]:
-    program = shutil.which("chromium") or shutil.which("chromium-headless-shell")
-    if program is None:
-        pytest.skip("chromium is not installed; `make system-packages` installs it")
-    microphone = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    flags = [
-        *microphone,
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--remote-debugging-port=0",
-    ]
-    command = [program, *flags, f"--user-data-dir={folder}/profile", address]
-    process = await asyncio.create_subprocess_exec(*command, stdout=DEVNULL, stderr=DEVNULL)
-    try:
-        found = folder / "profile" / "DevToolsActivePort"
-        async with asyncio.timeout(60):
-            while not found.exists() or len(found.read_text().splitlines()) < 2:  # noqa: ASYNC110  # a file, no event
-                await asyncio.sleep(0.1)
-        port = found.read_text().split()[0]
-        target = await _target(port, address)
-        async with connect(target, max_size=None, ping_interval=None) as connection:
-            page = Page(connection)
-            await page.loaded()
-            yield page
-    finally:
-        process.terminate()
-        await asyncio.wait_for(process.wait(), 20)
-
-
-async def _target(port: str, address: str) -> str:
-    import httpx
-
-    async with httpx.AsyncClient() as client, asyncio.timeout(60):
-        while True:
-            for target in (await client.get(f"http://127.0.0.1:{port}/json")).json():
-                if target["url"].startswith(address):
-                    return str(target["webSocketDebuggerUrl"])
-            await asyncio.sleep(0.2)
 
 
 async def _spoken(page: Page, server: Running, path: str, protocols: list[str], begin: str, last: str) -> list[Any]:
@@ -165,12 +86,6 @@ async def test_a_browser_speaks_every_way_it_can(tmp_path: Path) -> None:
                 assert said[-1] == {"closed": 1008, "reason": "this server needs a token"}
 
 
-UNTIL = """new Promise(done => { const look = () => {
-  const found = (() => { %s })();
-  if (found) done(JSON.stringify(found)); else setTimeout(look, 100);
-}; look(); })"""
-
-
 @pytest.mark.timeout(180)
 async def test_the_pages_keep_the_token_in_memory_and_speak_with_a_ticket(tmp_path: Path) -> None:
     token = tmp_path / "token"
@@ -180,22 +95,20 @@ async def test_the_pages_keep_the_token_in_memory_and_speak_with_a_ticket(tmp_pa
         async with browser(tmp_path, f"{server.url}/") as page:
             await page.call("Runtime.enable")
             await page.call("Page.enable")
-            await page.value(UNTIL % "return !document.getElementById('login').hidden")
-            typed = "document.getElementById('token').value = 'secret/with+signs=', 1"
-            await page.value(f"JSON.stringify([{typed}, document.querySelector('#login button').click()])")
-            shown = await page.value(UNTIL % "return document.getElementById('now').innerText")
-            assert "simulated" in shown
-            assert await page.value("JSON.stringify(document.getElementById('login').hidden)")
-            await page.value("JSON.stringify([document.getElementById('speak').click()])")
-            state = "const s = document.getElementById('state').textContent; return s === 'listening' && s"
-            assert await page.value(UNTIL % state) == "listening"
+            await page.until("return !document.getElementById('login').hidden")
+            await page.value("JSON.stringify(document.getElementById('token').value = 'secret/with+signs=')")
+            await page.click("#login button")
+            await page.until_text("#gpus", "simulated")
+            assert not await page.shown("#login")
+            await page.click("#record")
+            await page.until_text("#state", "Listening")
             asked = {"headers": {"authorization": "Bearer secret/with+signs="}}
             said = await page.value(f"fetch('performance', {json.dumps(asked)}).then(answer => answer.text())")
             assert (said["tickets_used_total"], said["active_connections"]) == (1, 1)
 
-            await page.call("Page.navigate", url=f"{server.url}/docs?token=secret%2Fwith%2Bsigns%3D")
+            await page.go(f"{server.url}/docs?token=secret%2Fwith%2Bsigns%3D")
             calls = "const n = document.querySelectorAll('#calls details').length; return n > 8 && [n, location.href]"
-            count, address = await page.value(UNTIL % calls)
+            count, address = await page.until(calls)
             assert count > 8
             assert address == f"{server.url}/docs", "the token is gone from the address"
             loaded = "performance.getEntriesByType('resource').map(entry => entry.name)"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections import Counter
 from typing import Any
 
@@ -434,6 +435,14 @@ def test_who_may_ask_a_broker_is_who_may_ask_a_server() -> None:
             assert (await http.get("/connect", headers={**bearer, "Origin": "https://app.example"})).status_code == 200
             assert (await http.get("/livez")).status_code == 200
             page = (await http.get("/snapshot", headers=bearer)).text
+            # A person is asked for the token by a page that is whole: what it is made of comes without one.
+            asks = await http.get("/", headers={"accept": "text/html"})
+            assert (asks.status_code, 'id="login"' in asks.text) == (401, True)
+            assert (await http.get("/", headers=bearer)).text == asks.text
+            for part in re.findall(r'(?:src|href)="(page/[^"]+)"', asks.text):
+                assert (await http.get(f"/{part}")).status_code == 200
+            assert "id=" not in (await http.get("/docs", headers={"accept": "text/html"})).text
+            assert (await http.get("/docs", headers=bearer)).status_code == 404
         assert "secret" not in page
         assert "inner" not in page
         await fleet.close()

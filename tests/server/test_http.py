@@ -13,6 +13,7 @@ import pytest
 from uvicorn.protocols.utils import ClientDisconnected
 
 from server.front import files
+from server.front.page import PARTS
 from server.telemetry import formats, metrics
 from server.telemetry.readings import Readings
 from server.telemetry.views import Views
@@ -230,19 +231,53 @@ def test_without_an_admin_token_nobody_is_admin() -> None:
     serving(work)
 
 
-def test_the_pages_fetch_nothing_from_elsewhere() -> None:
+def test_the_pages_fetch_nothing_from_elsewhere_and_run_nothing_but_their_files() -> None:
     async def work(world: World, http: httpx.AsyncClient) -> None:
         for path in ("/", "/docs"):
             answer = await http.get(path)
             assert "whisper-ops server" in answer.text
-            assert not re.search(r"(src|href|import)\W+(https?:)?//", answer.text)
-            assert "default-src 'none'" in answer.headers["content-security-policy"]
+            assert not re.search(
+                r"<style|<script(?! type=\"module\" src=\"page/\w+.js\"></script>)|\son\w+=|\sstyle=", answer.text
+            )
+            policy = answer.headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert not re.search(r"unsafe|blob:|data:|\*|https?:", policy)
             assert answer.headers["referrer-policy"] == "no-referrer"
+            parts = re.findall(r'(?:src|href)="(page/[^"]+)"', answer.text)
+            assert len(parts) >= 3
+            for part in parts:
+                assert (await http.get(f"/{part}")).status_code == 200
+        for path in ("/", "/docs", *PARTS):
+            text = (await http.get(path)).text
+            assert not re.search(r"(src|href|import|from|fetch|url|addModule)[\s=(]*[\"'`]?(https?:)?//\w", text), path
+            assert not re.search(r"innerHTML|outerHTML|document\.write|\beval\b|localStorage|document\.cookie", text), (
+                path
+            )
         # FastAPI's own pages would load scripts of strangers.
         for path in ("/redoc", "/docs/oauth2-redirect"):
             assert (await http.get(path)).status_code == 404
 
     serving(work)
+
+
+def test_what_a_page_is_made_of_is_open_and_nothing_else_below_it() -> None:
+    async def work(world: World, http: httpx.AsyncClient) -> None:
+        kinds = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+        for path in PARTS:
+            answer = await http.get(path)
+            assert answer.status_code == 200
+            assert answer.headers["content-type"].startswith(kinds[path[path.rindex(".") :]])
+            assert answer.headers["x-content-type-options"] == "nosniff"
+        bearer = {"authorization": "Bearer secret"}
+        for path in ("/page/", "/page/index.html", "/page/../page.py", "/page/%2e%2e/page.py", "/page/nothing.js"):
+            assert (await http.get(path)).status_code == 401, path
+            assert (await http.get(path, headers=bearer)).status_code == 404, path
+        for path in ("/sample", "/sample.wav"):
+            assert (await http.get(path)).status_code == 401
+        elsewhere = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "script"}
+        assert (await http.get("/page/index.js", headers=elsewhere)).status_code == 403
+
+    serving(work, token="secret")
 
 
 def test_the_schemas_of_every_answer_are_in_the_api_document() -> None:

@@ -116,6 +116,12 @@ _LAW_KEYS = {
 @click.option(
     "--drain-timeout", type=Length(), default="30s", show_default=True, help="How long streams have after SIGTERM."
 )
+@click.option(
+    "--sample",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Sound that the page at / plays for people without a microphone; else [speech]'s voice reads something.",
+)
 @click.option("--log-json", is_flag=True, help="One JSON object a log line.")
 @combinations(
     Excludes("engine", ("model", "compute_type", "min_context"), "nothing is decoded", value="simulated"),
@@ -184,6 +190,7 @@ def _settings(options: dict[str, Any]) -> "Settings":
         drain_seconds=options["drain_timeout"],
         lag_objective_seconds=options["lag_objective"] or (LAG_GUARD_SECONDS if _auto(options) else 0.0),
         connections_per_address=options["connections_per_address"],
+        sample=options["sample"],
         log_json=options["log_json"],
         law=SimulatedLaw(**_law(options["sim_law"] or "")),
     )
