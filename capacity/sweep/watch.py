@@ -1,39 +1,28 @@
-"""`--watch NAME=PID|CGROUP|URL`: what a replica or a balancer uses while levels run.
+"""`--watch NAME=PID|CGROUP|CONTAINER|URL`: what a replica or a balancer uses while levels run.
 
-A process with its children, or a control group: its CPU and memory, and of a process what it uses of the GPUs. A
-replica's own address: what its `/snapshot` says of all of these. For servers without endpoints of their own, for each
-replica of a service, and for the balancer before them.
+A process with its children, a container, or a control group: its CPU and memory, and of processes and containers what
+they use of the GPUs. A replica's own address: what its `/snapshot` says of all of these. For servers without endpoints
+of their own, for each replica of a service, and for the balancer before them.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
 
 import psutil
 
+from capacity.sweep.containers import ENGINES, ContainerWatch
+from capacity.sweep.reading import GpuReader, Reading
 from capacity.sweep.target import Target, ask, asked, parse_target
 from whisper_ops.errors import UserError
 from whisper_ops.formatting import counted
 from whisper_ops.snapshot import Snapshot
 from whisper_ops.snapshot_client.source import Source
 from whisper_ops.telemetry import control_groups
-from whisper_ops.telemetry.process_gpus import GpuUse, ProcessGpus
+from whisper_ops.telemetry.process_gpus import GpuUse
 
-_GPU_SECONDS = 2.0
-"""How long a driver may take for an answer."""
 _TRIES = 5
 """Polls that a busy server may miss."""
-_UNKNOWN = GpuUse(None, None)
-
-
-class Reading(NamedTuple):
-    """CPU seconds used so far, or cores in use now; memory in bytes; and what is used of the GPUs."""
-
-    cpu_seconds: float | None
-    memory_bytes: float
-    gpu: GpuUse = _UNKNOWN
-    cpu_ratio: float | None = None
 
 
 class Watch:
@@ -85,8 +74,9 @@ class Watch:
 
 def _row(last: Reading, reading: Reading, seconds: float) -> dict[str, float]:
     cpu = reading.cpu_ratio
-    if last.cpu_seconds is not None and reading.cpu_seconds is not None:
-        cpu = max(0.0, reading.cpu_seconds - last.cpu_seconds) / seconds
+    # A count that fell belongs to others: a child that ended took its time along, a container was started again.
+    if last.cpu_seconds is not None and reading.cpu_seconds is not None and reading.cpu_seconds >= last.cpu_seconds:
+        cpu = (reading.cpu_seconds - last.cpu_seconds) / seconds
     known = {
         "cpu_ratio": cpu,
         "memory_bytes": reading.memory_bytes,
@@ -112,17 +102,30 @@ def parse_watches(texts: Sequence[str], token: str | None = None) -> tuple[Watch
 
 
 def parse_watch(text: str, token: str | None = None) -> Watch:
-    """Read `NAME=PID`, `NAME=CGROUP` (a path below /sys/fs/cgroup) or `NAME=URL`, a replica's own address.
+    """Read what to watch.
+
+    `NAME=PID`, `NAME=CGROUP` (a path below /sys/fs/cgroup), `NAME=podman:CONTAINER`, `NAME=docker:CONTAINER` or
+    `NAME=URL`, a replica's own address.
 
     Raises:
-        UserError: it is none of them, or there is no such process or group.
+        UserError: it is none of them, or there is no such process, group or container.
     """
     name, sign, what = text.partition("=")
     if not sign or not name or not what:
-        raise UserError(f"cannot read --watch {text!r}; write NAME=PID, NAME=CGROUP or NAME=URL")
+        raise UserError(
+            f"cannot read --watch {text!r}; write NAME=PID, NAME=CGROUP, NAME=podman:CONTAINER, NAME=docker:CONTAINER"
+            " or NAME=URL"
+        )
     if "://" in what:
         replica = _Replica(parse_target(what, token=token))
         return Watch(name, what, replica.read, replica.close)
+    engine, colon, container = what.partition(":")
+    if colon and engine in ENGINES:
+        try:
+            found = ContainerWatch(engine, container)
+        except UserError as error:
+            raise UserError(f"--watch {text!r}: {error}", error.code) from error
+        return Watch(name, found.what, found.read)
     if what.isascii() and what.isdigit():
         process = _process(int(what))
         if process is None or _family(process) is None:
@@ -145,27 +148,14 @@ class _Process:
 
     def __init__(self, parent: psutil.Process) -> None:
         self._parent = parent
-        self._gpus: ProcessGpus | None = None
-        self._asking: asyncio.Task[GpuUse] | None = None
+        self._gpus = GpuReader()
 
     async def read(self) -> Reading | None:
         family = _family(self._parent)
         if family is None:
             return None
         pids, reading = family
-        return reading._replace(gpu=await self._gpu(pids))
-
-    async def _gpu(self, pids: set[int]) -> GpuUse:
-        if self._asking is not None and not self._asking.done():
-            return _UNKNOWN  # a driver that hangs is not asked again
-        self._asking = asyncio.create_task(asyncio.to_thread(self._ask, pids))
-        done, _ = await asyncio.wait({self._asking}, timeout=_GPU_SECONDS)
-        return self._asking.result() if done else _UNKNOWN
-
-    def _ask(self, pids: set[int]) -> GpuUse:
-        if self._gpus is None:
-            self._gpus = ProcessGpus()
-        return self._gpus.read(pids)
+        return reading._replace(gpu=await self._gpus.read(pids))
 
 
 class _Replica:

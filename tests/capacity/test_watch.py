@@ -5,12 +5,14 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from capacity.sweep import watch
+from capacity.sweep import containers, watch
 from capacity.sweep.watch import parse_watch, parse_watches
 from capacity.sweep.watched import watched_table
 from tests.capacity.double import Faults, running_double
@@ -92,8 +94,8 @@ async def test_what_ended_before_the_first_level_is_said() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("server", "write NAME=PID, NAME=CGROUP or NAME=URL"),
-        ("=5", "write NAME=PID, NAME=CGROUP or NAME=URL"),
+        ("server", "write NAME=PID, NAME=CGROUP, NAME=podman:CONTAINER"),
+        ("=5", "write NAME=PID, NAME=CGROUP, NAME=podman:CONTAINER"),
         ("server=gopher://host", "is no server address"),
         ("server=0", "there is no process 0"),
         ("server=99999999999999999999999", "there is no process 99999999999999999999999"),
@@ -106,6 +108,113 @@ def test_what_cannot_be_watched_is_one_sentence(text: str, sentence: str, groups
     with pytest.raises(UserError, match=sentence) as caught:
         parse_watch(text)
     assert text.partition("=")[2] in str(caught.value)
+
+
+ENGINE = """#!/bin/sh
+# Answers `inspect --type container --format {{.State.Pid}} NAME` as podman 4.3 and Docker do.
+for name; do :; done
+case $name in
+    there) cat "$(dirname "$0")/pid" ;;
+    stopped) echo 0 ;;
+    odd) echo '<no value>' ;;
+    *) echo "Error: error inspecting object: no such container $name" >&2; exit 125 ;;
+esac
+"""
+
+
+@pytest.fixture
+def podman(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file with the first process of the container `there`."""
+    engine = tmp_path / "bin/podman"
+    engine.parent.mkdir()
+    engine.write_text(ENGINE)
+    engine.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{engine.parent}:/usr/bin:/bin")
+    return engine.with_name("pid")
+
+
+def now_is(pid_file: Path, pid: int) -> None:
+    pid_file.write_text(f"{pid}\n")
+
+
+@contextmanager
+def boxed() -> Iterator[subprocess.Popen[str]]:
+    """A process in a control group of its own, as a container's first one is."""
+    code = "import time; held = bytearray(8 << 20); print(flush=True); [sum(range(10_000)) for _ in iter(int, 1)]"
+    with (
+        limited(cores=1, memory=1 << 30, tasks=100) as inside,
+        subprocess.Popen([*inside, sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process,
+    ):
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+async def test_a_container_is_watched_by_its_name_and_goes_on_when_it_is_started_again(
+    podman: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with boxed() as process:
+        now_is(podman, process.pid)
+        one = parse_watch("replica=podman:there")
+        running = asyncio.create_task(one.run())
+        await sampled(one, 2)
+    assert one.rows[0]["memory_bytes"] > 8 << 20
+    assert one.rows[0]["cpu_ratio"] > 0.05, "it counts without a pause"
+    before = len(one.rows)
+    with boxed() as process:
+        now_is(podman, process.pid)
+        await sampled(one, before + 2)
+    assert "cpu_ratio" not in one.rows[before] or one.rows[before]["cpu_ratio"] >= 0
+    now_is(podman, 0)
+    monkeypatch.setattr(containers, "_TRIES", 1)
+    await asyncio.wait_for(running, 20)
+    assert (one.complaint or "").startswith(f"--watch replica: container there ended after {len(one.rows)} samples")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a=podman:gone", r"podman knows no container gone \(.*no such container gone\); `podman ps` lists them"),
+        ("a=podman:stopped", "container stopped does not run; start it first"),
+        ("a=podman:odd", "podman says no process of container odd, but '<no value>'"),
+        ("a=podman:", "'' is no container's name"),
+        ("a=podman:--all", "'--all' is no container's name"),
+        ("a=podman:there", "the CPU and memory of the podman container there cannot be read.*NAME=URL"),
+        ("a=docker:there", "docker is not installed here"),
+    ],
+)
+def test_a_container_that_cannot_be_watched_is_one_sentence(
+    text: str, sentence: str, podman: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_is(podman, 4194999)  # a process of another machine, as that of an engine in a virtual machine
+    monkeypatch.setenv("PATH", str(podman.parent) if "docker" in text else os.environ["PATH"])
+    with pytest.raises(UserError, match=sentence) as caught:
+        parse_watch(text)
+    assert str(caught.value).startswith(f"--watch '{text}'")
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_count_of_processor_time_that_fell_is_unknown_and_not_zero(groups: Path) -> None:
+    one = parse_watch("app=app")
+    running = asyncio.create_task(one.run())
+    await sampled(one, 1)
+    (groups / "app" / "cpu.stat").write_text("usage_usec 1000\n")
+    await sampled(one, 2)
+    running.cancel()
+    assert one.rows[0]["cpu_ratio"] == 0
+    assert "cpu_ratio" not in one.rows[1]
+
+
+async def test_cached_files_that_nobody_works_with_are_no_memory_of_a_group(groups: Path) -> None:
+    (groups / "app" / "memory.stat").write_text("anon 1000\ninactive_file 1000000\n")
+    one = parse_watch("app=app")
+    running = asyncio.create_task(one.run())
+    await sampled(one, 1)
+    running.cancel()
+    assert one.rows[0]["memory_bytes"] == 1048576 - 1000000
 
 
 def test_two_of_one_name_would_hide_each_other() -> None:

@@ -108,8 +108,9 @@ def command() -> None:
 @click.option(
     "--watch",
     multiple=True,
-    metavar="NAME=PID|CGROUP|URL",
-    help="Sample CPU, memory and GPU use of a replica or balancer; repeatable.",
+    metavar="NAME=PID|CGROUP|CONTAINER|URL",
+    help="Sample CPU, memory and GPU use of a replica or balancer; a container is podman:NAME or docker:NAME;"
+    " repeatable.",
 )
 @click.option(
     "--metrics",

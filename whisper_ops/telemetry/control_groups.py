@@ -6,7 +6,7 @@ holds for all groups below it, so what counts is the tightest from a process' ow
 
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -51,6 +51,23 @@ class Group:
         lines = (found.partition(" ") for found in self.text(name).splitlines())
         return next((_amount(value) for named, _, value in lines if named == line), None)
 
+    def seconds(self) -> float | None:
+        """Processor time used so far by it and those below; in version 1 only where processor time is counted."""
+        if self.version == 2:
+            microseconds = self.counted("cpu.stat", "usage_usec")
+            return None if microseconds is None else microseconds / 1e6
+        nanoseconds = self.amount("cpuacct.usage")
+        return None if nanoseconds is None else nanoseconds / 1e9
+
+    def held(self) -> int | None:
+        """Memory in bytes that it cannot do without: cached files that nobody works with are given back."""
+        two = self.version == 2
+        used = self.amount("memory.current" if two else "memory.usage_in_bytes")
+        if used is None:
+            return None
+        cached = self.counted("memory.stat", "inactive_file" if two else "total_inactive_file")
+        return max(0, used - (cached or 0))
+
 
 class ControlGroups:
     """The groups of one process. Where they are is found once; what they allow and use is read at each call.
@@ -64,7 +81,8 @@ class ControlGroups:
         named = list(_named(_text(root / "proc" / process / "cgroup")))
         mounts = list(_mounts(_text(root / "proc/self/mountinfo")))
         self._groups = {
-            name: tuple(_groups(root, name, named, mounts)) for name in ("cpu", "cpuacct", "cpuset", "memory", "pids")
+            name: tuple(_groups(root, name, named, mounts, exact=process != "self"))
+            for name in ("cpu", "cpuacct", "cpuset", "memory", "pids")
         }
 
     def limits(self) -> Limits:
@@ -85,12 +103,32 @@ class ControlGroups:
         """
         left = []
         for group, limit in self._memory_limits():
-            two = group.version == 2
-            used = group.amount("memory.current" if two else "memory.usage_in_bytes")
-            if used is not None:
-                cached = group.counted("memory.stat", "inactive_file" if two else "total_inactive_file")
-                left.append(max(0, limit - max(0, used - (cached or 0))))
+            held = group.held()
+            if held is not None:
+                left.append(max(0, limit - held))
         return min(left, default=None)
+
+    def use(self) -> "GroupUse | tuple[str, ...]":
+        """What the process' own group and those below it use; else the names of what cannot be read of it."""
+        held = _first(group.held() for group in self._own("memory"))
+        used = _first(group.seconds() for group in (*self._own("cpu"), *self._own("cpuacct")))
+        if held is None or used is None:
+            known = {"CPU": used, "memory": held}
+            return tuple(name for name, value in known.items() if value is None)
+        return GroupUse(used, float(held))
+
+    def processes(self) -> frozenset[int]:
+        """The processes of the process' own group, as far as they can be seen from here."""
+        for group in (*self._own("memory"), *self._own("cpu")):
+            lines = (_amount(line) for line in group.text("cgroup.procs").splitlines())
+            if found := frozenset(pid for pid in lines if pid):
+                return found
+        return frozenset()
+
+    def _own(self, controller: str) -> list[Group]:
+        """The process' own group in each tree of a controller; none where that tree does not show it."""
+        groups = self._groups[controller]
+        return [group for version in (2, 1) for group in [g for g in groups if g.version == version][:1]]
 
     def _quotas(self) -> Iterator[tuple[Group, float]]:
         for group in self._groups["cpu"]:
@@ -119,13 +157,11 @@ class ControlGroups:
 
     def _used_seconds(self, group: Group) -> float | None:
         if group.version == 2:
-            microseconds = group.counted("cpu.stat", "usage_usec")
-            return None if microseconds is None else microseconds / 1e6
+            return group.seconds()
         # Version 1 counts in a tree of its own, which on most machines has the same groups.
         for counting in self._groups["cpuacct"]:
             if counting.version == 1 and counting.path == group.path:
-                nanoseconds = counting.amount("cpuacct.usage")
-                return None if nanoseconds is None else nanoseconds / 1e9
+                return counting.seconds()
         return None
 
 
@@ -135,6 +171,7 @@ class GroupUse(NamedTuple):
     cpu_seconds: float
     """So far."""
     memory_bytes: float
+    """Without cached files that nobody works with, as `docker stats` and Kubernetes count too."""
 
 
 def group_use(path: str, root: Path = ROOT) -> GroupUse | None:
@@ -145,15 +182,16 @@ def group_use(path: str, root: Path = ROOT) -> GroupUse | None:
     below = PurePosixPath(path.strip("/"))
     for top in (root, root / "unified"):
         group = Group(2, top, below)
-        seconds, held = group.counted("cpu.stat", "usage_usec"), group.amount("memory.current")
+        seconds, held = group.seconds(), group.held()
         if seconds is not None and held is not None:
-            return GroupUse(seconds / 1e6, float(held))
-    times = (Group(1, root / tree, below).amount("cpuacct.usage") for tree in ("cpuacct", "cpu,cpuacct"))
-    held, nanoseconds = (
-        Group(1, root / "memory", below).amount("memory.usage_in_bytes"),
-        next(filter(None, times), None),
-    )
-    return None if held is None or nanoseconds is None else GroupUse(nanoseconds / 1e9, float(held))
+            return GroupUse(seconds, float(held))
+    held = Group(1, root / "memory", below).held()
+    used = _first(Group(1, root / tree, below).seconds() for tree in ("cpuacct", "cpu,cpuacct"))
+    return None if held is None or used is None else GroupUse(used, float(held))
+
+
+def _first(values: Iterable[float | None]) -> float | None:
+    return next((value for value in values if value is not None), None)
 
 
 class _Named(NamedTuple):
@@ -201,8 +239,11 @@ def _unescaped(path: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), path)
 
 
-def _groups(root: Path, controller: str, named: list[_Named], mounts: list[_Mount]) -> Iterator[Group]:
-    """Of one controller, in each version that the machine has: the process' own group, and on to the topmost."""
+def _groups(root: Path, controller: str, named: list[_Named], mounts: list[_Mount], *, exact: bool) -> Iterator[Group]:
+    """Of one controller, in each version that the machine has: the process' own group, and on to the topmost.
+
+    `exact`: only where the own group is seen itself. Of another process the nearest one that is seen would be ours.
+    """
     for version, controllers, path in named:
         if version == 1 and controller not in controllers:
             continue
@@ -211,14 +252,17 @@ def _groups(root: Path, controller: str, named: list[_Named], mounts: list[_Moun
             holds = [mount for mount in holds if controller in mount.controllers]
         for mount in holds[:1]:
             below = _below(mount.top, path)
+            if below is None and exact:
+                continue
+            below = below or PurePosixPath()
             top = root / mount.point.lstrip("/")
             yield from (Group(version, top, group) for group in (below, *below.parents))
 
 
-def _below(top: PurePosixPath, path: PurePosixPath) -> PurePosixPath:
-    """The part of a group's path below what is mounted; in a namespace of its own, what is mounted is the group."""
+def _below(top: PurePosixPath, path: PurePosixPath) -> PurePosixPath | None:
+    """The part of a group's path below what is mounted; None: in a namespace of its own, what is mounted is ours."""
     if ".." in path.parts or ".." in top.parts or not path.is_relative_to(top):
-        return PurePosixPath()
+        return None
     return path.relative_to(top)
 
 
