@@ -60,8 +60,9 @@ pictures: $(VENV)/.dev ## draw docs/pictures/*.svg from the code
 recording: $(VENV)/.dev ## the README's pictures, from a real run on simulated GPUs (4 minutes)
 	@$(BIN)/python -m tests.dashboard.recording
 
-docs: $(VENV)/.dev ## write docs/commands.md from the commands' own help, docs/history.md from the migrations, the Grafana dashboard
+docs: $(VENV)/.dev ## write docs/commands.md from the commands' own help, docs/glossary.md, docs/history.md from the migrations, the Grafana dashboard
 	@$(BIN)/python docs/make_commands.py
+	@$(BIN)/python docs/make_glossary.py
 	@$(BIN)/python docs/make_history.py
 	@$(BIN)/python docs/make_dashboard.py
 	@$(BIN)/python docs/make_nginx.py

@@ -82,8 +82,8 @@ class PageScreen(Screen[None]):
             self._change()
 
     def close_help(self) -> bool:
-        """Close the help if it is what lies on top; whether it was."""
-        if self.pane.PAGE != "help":
+        """Close the help, or its words, if that is what lies on top; whether it was."""
+        if self.pane.PAGE not in ("help", "words"):
             return False
         self.back()
         return True

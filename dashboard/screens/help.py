@@ -1,11 +1,25 @@
-"""The help screen, made from the command registry: what it says is what is bound."""
+"""The help screen, made from the command registry: what it says is what is bound; and what the words mean."""
 
 from typing import ClassVar
 
 from dashboard.screens.pane import Pane
 from dashboard.view.help_page import help_page
 from dashboard.view.lines import Page
+from dashboard.view.words_page import words_page
 from dashboard.view.world import World
+
+
+class WordsPane(Pane):
+    """What the words mean."""
+
+    PAGE: ClassVar[str] = "words"
+
+    def __init__(self, about: str) -> None:
+        self._about = about
+
+    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all panes
+        """The words."""
+        return words_page(self._about, width)
 
 
 class HelpPane(Pane):

@@ -5,7 +5,7 @@ from typing import Protocol
 from dashboard.feeds import Feed
 from dashboard.screens.base import PageScreen
 from dashboard.screens.charted import Looking
-from dashboard.screens.help import HelpPane
+from dashboard.screens.help import HelpPane, WordsPane
 from dashboard.screens.lists import AlertsPane, EventsPane, PlanPane
 from dashboard.screens.pane import Pane
 from dashboard.screens.server import GpuPane, ServerPane
@@ -36,6 +36,14 @@ class Ways:
         screen = self._house.page_screen()
         if not screen.close_help():
             self._house.go(HelpPane(screen.pane.PAGE))
+
+    def do_words(self, _: str) -> None:
+        """Show what the words mean; pressed again, go on with what was there."""
+        screen = self._house.page_screen()
+        if screen.pane.PAGE == WordsPane.PAGE:
+            screen.back()
+        else:
+            self._house.go(WordsPane(screen.pane.PAGE))
 
     def do_open(self, _: str) -> None:
         """Open the row under the cursor."""

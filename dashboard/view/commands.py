@@ -119,6 +119,7 @@ COMMANDS: tuple[Command, ...] = (
         name="theme", keys=("T",), group="tool", argument="[light]", help="The next theme, or the one that is named."
     ),
     Command(name="help", keys=("question_mark", "f1"), group="tool", footer="help", help="Show this help."),
+    Command(name="words", keys=("w",), group="tool", help="What the words of these screens mean, a line each."),
     Command(name="command", keys=("colon",), group="tool", footer="command", help="Type a command."),
     Command(name="palette", keys=("ctrl+p",), group="tool", help="Find a command by a part of its name."),
     Command(

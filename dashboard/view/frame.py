@@ -76,5 +76,5 @@ def footer_line(page: str, width: int, message: str = "", *, replaying: bool = F
 
 
 def _key(command: Command, page: str) -> Cell:
-    word = _IN_HELP.get(command.name, command.footer) if page == "help" else command.footer
+    word = _IN_HELP.get(command.name, command.footer) if page in ("help", "words") else command.footer
     return (Span(shown(command.keys[0]), "key", command.name), Span(f" {word}  ", "dim", command.name))

@@ -1,13 +1,14 @@
 """The help, from the registry; and the questions that bring people here, each with its keys."""
 
 from dashboard.view.commands import COMMANDS, GROUPS, Command, shown
-from dashboard.view.lines import BLANK, Line, Page, Span, line, wrapped
+from dashboard.view.lines import BLANK, Line, Page, Span, hanging, line, wrapped
 
 QUESTIONS: tuple[tuple[str, str], ...] = (
     ("Which GPU is busiest?", "b"),
     ("Why is a server red?", "the sentence under its row; enter for more, 2 for all alerts"),
     ("What was the lag an hour ago?", "R enter shows that hour's screens; enter on a server: its charts begin there"),
     ("How many connections are safe?", "3: the limit, its reason, and how sure that is"),
+    ("What does a word mean?", "w: every word of these screens in a line"),
 )
 
 GLYPHS = "● well  ▲ warning  ◆ critical  ✕ silent or failed  ◌ stale  ◔ starting  ▽ draining  ○ not known yet"
@@ -20,7 +21,7 @@ def help_page(about: str, width: int) -> Page:
     """Everything that works on the page `about`."""
     body: list[Line] = [line(Span(" Questions", "accent"))]
     for question, answer in QUESTIONS:
-        body += _beside(((question, ""),), 33, answer, width)
+        body += hanging((Span(question),), 33, answer, width)
     for group, title in GROUPS.items():
         commands = [command for command in COMMANDS if command.group == group and command.works_on(about)]
         if commands:
@@ -37,14 +38,6 @@ def _command(command: Command, width: int) -> list[Line]:
     keys = " ".join(shown(key) for key in command.keys)
     name = f":{command.name} {command.argument or ''}".rstrip()
     if width < 70:
-        return _beside(((keys.ljust(_KEYS_WIDTH), "key"),), _KEYS_WIDTH + 2, command.help, width)
-    pieces = ((keys.ljust(_KEYS_WIDTH), "key"), (name.ljust(_NAME_WIDTH), "dim"))
-    return _beside(pieces, _KEYS_WIDTH + _NAME_WIDTH + 2, command.help, width)
-
-
-def _beside(left: tuple[tuple[str, str], ...], indent: int, text: str, width: int) -> list[Line]:
-    """A text to the right of something, its further lines indented to where it begins."""
-    rest = wrapped(text, width, " " * indent)
-    lead = [Span("  "), *(Span(piece, style) for piece, style in left)]  # type: ignore[arg-type]  # a style's literal
-    lead.append(Span(" " * max(0, indent - sum(len(span.text) for span in lead))))
-    return [line(*lead, rest[0].text[indent:]), *rest[1:]]
+        return hanging((Span(keys.ljust(_KEYS_WIDTH), "key"),), _KEYS_WIDTH + 2, command.help, width)
+    pieces = (Span(keys.ljust(_KEYS_WIDTH), "key"), Span(name.ljust(_NAME_WIDTH), "dim"))
+    return hanging(pieces, _KEYS_WIDTH + _NAME_WIDTH + 2, command.help, width)

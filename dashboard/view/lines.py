@@ -157,3 +157,10 @@ def wrapped(text: str, width: int, indent: str = "", style: Style = "") -> list[
             current = indent
         current += word if current == indent else f" {word}"
     return [line(Span(part, style)) for part in [*lines, current] if part.strip()]
+
+
+def hanging(left: Cell, indent: int, text: str, width: int) -> list[Line]:
+    """A text to the right of something, its further lines indented to where it begins."""
+    rest = wrapped(text, width, " " * indent)
+    gap = " " * max(0, indent - 2 - width_of(left))
+    return [line(Span("  "), *left, Span(gap), rest[0].text[indent:]), *rest[1:]]

@@ -62,7 +62,7 @@ async def test_a_long_fleet_scrolls_with_the_cursor() -> None:
 
 
 async def test_help_is_made_from_the_registry() -> None:
-    async with app().run_test(size=(120, 60)) as pilot:
+    async with app().run_test(size=(120, 70)) as pilot:
         await pilot.press("question_mark")
         await pilot.pause()
         text = screen_text(pilot)
@@ -256,6 +256,22 @@ async def test_what_closes_the_help_does_not_end_the_dashboard(key: str) -> None
         await pilot.pause()
         assert isinstance(pilot.app, DashApp)
         assert pilot.app.left is not None, "on any other page q leaves"
+
+
+@pytest.mark.parametrize("close", ["q", "w", "escape", "question_mark"])
+async def test_the_words_are_a_page_over_any_other(close: str) -> None:
+    async with app().run_test(size=(80, 24)) as pilot:
+        for before in ((), ("question_mark",)):
+            await pilot.press(*before, "w")
+            await pilot.pause()
+            text = screen_text(pilot)
+            assert "what one speaker says, sent live" in text
+            assert "q close" in text
+            await pilot.press(close)
+            await pilot.pause()
+            assert pilot.app.is_running
+            # Back to where it was opened from: the help, or the page.
+            assert ("Questions" if before else "asr-fra-01") in screen_text(pilot)
 
 
 @pytest.mark.parametrize("before", ["question_mark", "colon"])
