@@ -1,7 +1,7 @@
 """The levels that a plan advises to measure next, from its evidence."""
 
+from capacity.next_levels import NextLevels, Tried, next_levels, undisturbed
 from capacity.plan.evidence import Evidence
-from capacity.plan.next_levels import NextLevels, Tried, next_levels, undisturbed
 from capacity.plan.words import disturbed_most
 from whisper_ops.plan_document import Capacity
 

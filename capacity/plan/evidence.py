@@ -41,10 +41,11 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         return ", ".join(f"{name} {value}" for name, value in given.items())
 
 
-class _Slots(msgspec.Struct):
+class _Noted(msgspec.Struct):
     """What of a sweep's settings a plan needs."""
 
     slots: int | None = None
+    address: str | None = None
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,13 +60,22 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def slots(self) -> int | None:
         """The most streams that the server takes at once, as the sweep noted it or a later poll said it."""
-        try:
-            noted = strictly(self.settings, _Slots).slots
-        except msgspec.MsgspecError:
-            noted = None
+        noted = self._noted.slots
         later = noted is None or self.polled.newest > self.newest
         slots = self.polled.slots if later and self.polled.slots is not None else noted
         return slots if slots is not None and slots > 0 else None
+
+    @property
+    def address(self) -> str:
+        """Where a load test reaches the server."""
+        return self._noted.address or self.key.server
+
+    @property
+    def _noted(self) -> _Noted:
+        try:
+            return strictly(self.settings, _Noted)
+        except msgspec.MsgspecError:
+            return _Noted()
 
     @property
     def newest(self) -> float:

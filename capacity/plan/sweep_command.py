@@ -4,23 +4,24 @@ import shlex
 from collections.abc import Sequence
 
 from capacity.load.arrivals import level_seconds
-from capacity.plan.next_levels import MINUTE, NextLevels
+from capacity.next_levels import MINUTE, NextLevels
+from capacity.sweep.durations import BASELINE_SECONDS, BETWEEN_SECONDS, WARM_UP_SECONDS
 from whisper_ops.objective import DEFAULT, parse, read_stored
 from whisper_ops.plan_key import Key
 
-BASELINE_SECONDS = 30.0
-"""A level of one stream that others are only compared with is no longer than this."""
-_BETWEEN_SECONDS = 2.0
-"""After each level: last texts, the verdict, the history."""
-_WARM_UP_SECONDS = 5.0
 _DEFAULTS = {"protocol": "native", "chunk_seconds": 0.1, "duty_cycle": 1.0, "arrivals": "spread"}
 
 
-def sweep_command(key: Key, levels: Sequence[int], seconds: float, *, soak: bool = False) -> str:
-    """`whisper-ops sweep URL --levels …`, with what its levels need to have the same key."""
+def sweep_command(
+    key: Key, levels: Sequence[int], seconds: float, *, soak: bool = False, address: str | None = None
+) -> str:
+    """`whisper-ops sweep URL --levels …`, with what its levels need to have the same key.
+
+    `address`: where the server is reached, where its name does not say it all, as behind TLS.
+    """
     lasting = f" --{'soak' if soak else 'duration'} {_length(seconds)}" if soak or seconds != MINUTE else ""
     chosen = ",".join(map(str, sorted(set(levels))))
-    return f"whisper-ops sweep {key.server} --levels {chosen}{lasting}{_conditions(key)}"
+    return f"whisper-ops sweep {address or key.server} --levels {chosen}{lasting}{_conditions(key)}"
 
 
 def sweep_seconds(key: Key, advice: NextLevels) -> float:
@@ -31,8 +32,8 @@ def sweep_seconds(key: Key, advice: NextLevels) -> float:
     if read_stored(key.objective).needs_baseline and 1 not in advice.levels:
         levels.append((1, min(advice.seconds, BASELINE_SECONDS)))
     arrivals = key.arrivals or _DEFAULTS["arrivals"]
-    measuring = sum(level_seconds(streams, each, str(arrivals)) + _BETWEEN_SECONDS for streams, each in levels)
-    return _WARM_UP_SECONDS + measuring
+    measuring = sum(level_seconds(streams, each, str(arrivals)) + BETWEEN_SECONDS for streams, each in levels)
+    return WARM_UP_SECONDS + measuring
 
 
 def _conditions(key: Key) -> str:

@@ -10,10 +10,10 @@ import re
 
 import msgspec
 
+from capacity.next_levels import MINUTE
 from capacity.plan.bracket import levels_seen
 from capacity.plan.caps import Caps
 from capacity.plan.evidence import Evidence
-from capacity.plan.next_levels import MINUTE
 from capacity.plan.resources import RULES, resource
 from capacity.plan.tiers import RECOMMENDED, cut, tiers
 from capacity.plan.words import cut_in_words

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from capacity.next_levels import NextLevels
 from capacity.plan.evidence import Evidence
-from capacity.plan.next_levels import NextLevels
 from capacity.plan.shares import carried
 from capacity.plan.sweep_command import sweep_command, sweep_seconds
 from capacity.plan.tiers import RECOMMENDED
@@ -62,7 +62,7 @@ def provisional(levels: Sequence[LevelSeen], capacity: Capacity, gpus: int) -> b
 
 def next_test(evidence: Evidence, advice: NextLevels) -> str:
     """What to measure next and what for: a command to paste where it is one, with the time it takes."""
-    told = sweep_command(evidence.key, advice.levels, advice.seconds, soak=advice.soak)
+    told = sweep_command(evidence.key, advice.levels, advice.seconds, soak=advice.soak, address=evidence.address)
     command, time = f"`{told}`", f"(about {planned_time(sweep_seconds(evidence.key, advice))})"
     device = "a smaller model or a faster device; then sweep again"
     slots = f"more slots than the {evidence.slots} of now (serve --max-connections-per-gpu): all of them passed"

@@ -1,8 +1,11 @@
 """Whether a server takes streams at all. One that takes none is said in a sentence; measuring it says nothing more."""
 
-from capacity.sweep.target import Target, needs_token, reach
+from capacity.sweep.target import Target, ask, needs_token, polled, reach
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.snapshot import Snapshot
+
+_ASKED_AGAIN = 4
+"""Over connections of their own: a balancer sends them to one server after the other."""
 
 
 async def reach_open(target: Target) -> Snapshot:
@@ -19,6 +22,25 @@ async def reach_open(target: Target) -> Snapshot:
             Exit.UNREACHABLE,
         )
     return snapshot
+
+
+async def slots_of(target: Target, first: Snapshot, asked: int) -> int | None:
+    """How many streams an address takes at once; None where nobody says, or where several servers answer there.
+
+    Args:
+        target: the address.
+        first: its first poll.
+        asked: the most streams that are to come; a server with room for them is asked nothing more.
+    """
+    slots = first.figures.slots if first.figures is not None else None
+    if slots is None or slots < 1 or asked <= slots:
+        return slots or None
+    for _ in range(_ASKED_AGAIN):
+        async with polled(target) as source:
+            again = await ask(source)
+        if again.server_id != first.server_id:
+            return None  # a balancer, of whose servers each says only its own
+    return slots
 
 
 async def nobody_let_in(target: Target, said: str | None, *, wants_token: bool) -> UserError:

@@ -163,7 +163,14 @@ async def run_level(
     order = msgspec.structs.replace(order, window_until=max(order.window_from, min(at, order.window_until)))
     polls = sampler.between(order.window_from, order.window_until)
     cores = own.cores() + generator_cores(parts)
-    return msgspec.structs.replace(measured(order, parts, polls, repeat, cores), stopped=reason)
+    return stopped_by(measured(order, parts, polls, repeat, cores), reason)
+
+
+def stopped_by(level: Measured, reason: StoppedEarly | None) -> Measured:
+    """A level and why it was stopped early, with what the server told the streams that it sent away."""
+    if reason is not None and reason.ended is not None:
+        reason = msgspec.structs.replace(reason, error=level.counts.first_error)
+    return msgspec.structs.replace(level, stopped=reason)
 
 
 def measured(

@@ -11,9 +11,10 @@ import msgspec
 from capacity.load.orders import Progress
 from capacity.load.processes import Generators
 from capacity.sweep.audit import LATE_SECONDS
+from capacity.sweep.durations import BETWEEN_SECONDS, USUAL_BLOCKS, WARM_UP_SECONDS
 from capacity.sweep.held import LEAST_BLOCKS, MOST_BLOCKS, Known, together
-from capacity.sweep.level import LoadShape, Measured, run_level, verdict
-from capacity.sweep.plans import Ask
+from capacity.sweep.level import LoadShape, Measured, run_level, verdict, wall_seconds
+from capacity.sweep.plans import Ask, Plan
 from capacity.sweep.probe import Probed, probe
 from capacity.sweep.soak import hold
 from capacity.sweep.target import Target
@@ -94,8 +95,9 @@ class Measurer:
         means = self._means
         if ask.long:
             return await self._held(ask.streams, repeat, baseline)
+        shape = msgspec.structs.replace(means.shape, seconds=seconds_of(ask, means.shape))
         return await run_level(
-            self._generators, means.target, means.shape, ask.streams, repeat, means.objective, means.progress
+            self._generators, means.target, shape, ask.streams, repeat, means.objective, means.progress
         )
 
     async def _held(self, streams: int, repeat: int, baseline: Baseline) -> Measured:
@@ -143,4 +145,15 @@ class Measurer:
 
 def seconds_of(ask: Ask, shape: LoadShape) -> float:
     """How long the streams of a level are live, at most."""
-    return ask.hold_seconds or shape.seconds * (MOST_BLOCKS if ask.long else 1)
+    if ask.hold_seconds is not None:
+        return ask.hold_seconds
+    return min(shape.seconds * (MOST_BLOCKS if ask.long else 1), ask.at_most_seconds or math.inf)
+
+
+def expected_seconds(plan: Plan, shape: LoadShape, *, warm_up: bool = False) -> float:
+    """How long the rest of a sweep takes, about; with `warm_up` before its first level."""
+    total = WARM_UP_SECONDS if warm_up and shape.warm_up_seconds else 0.0
+    for ask in plan.expected:
+        seconds = shape.seconds * USUAL_BLOCKS if ask.long else seconds_of(ask, shape)
+        total += wall_seconds(ask.streams, msgspec.structs.replace(shape, seconds=seconds)) + BETWEEN_SECONDS
+    return total

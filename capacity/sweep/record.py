@@ -37,7 +37,7 @@ def record_for(
     )
 
 
-def settings_for(plan_line: str, shape: LoadShape, first: Snapshot) -> Settings:
+def settings_for(plan_line: str, shape: LoadShape, first: Snapshot, address: str | None = None) -> Settings:
     """What must be the same to go on, and the caps that the server names."""
     memories = [gpu.memory_total_bytes for gpu in first.gpus if gpu.memory_total_bytes is not None]
     return Settings(
@@ -47,6 +47,7 @@ def settings_for(plan_line: str, shape: LoadShape, first: Snapshot) -> Settings:
         host_name=socket.gethostname(),
         gpu_memory_total_bytes=min(memories, default=None),
         slots=first.figures.slots if first.figures else None,
+        address=address,
         slots_per_gpu=first.figures.slots_per_gpu if first.figures else None,
         host=msgspec.structs.asdict(first.host) if first.host else None,
     )

@@ -30,6 +30,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gpu_memory_total_bytes: float | None = None
     slots: int | None = None
     slots_per_gpu: int | None = None
+    address: str | None = None
+    """How the server is written on a command line; None: by its name."""
     host: dict[str, object] | None = None
     warm_up: Probed | None = None
     """How the server was warmed up before the first level; None: it was not."""

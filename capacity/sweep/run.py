@@ -5,27 +5,27 @@ import sqlite3
 import time
 from contextlib import AbstractAsyncContextManager, aclosing
 from functools import partial
-from typing import Protocol
 
 import msgspec
 
-from capacity.load.orders import Progress
 from capacity.speech.corpus import Corpus
 from capacity.sweep import drift
-from capacity.sweep.admission import nobody_let_in, reach_open
+from capacity.sweep.admission import nobody_let_in, reach_open, slots_of
+from capacity.sweep.conclusion import verdict as verdict_of
 from capacity.sweep.details import Detail, details, stored_baseline
 from capacity.sweep.figures import latency_records, utterance_records
 from capacity.sweep.held import LEAST_BLOCKS
 from capacity.sweep.level import LoadShape, Measured, stream_records, verdict, wall_seconds
-from capacity.sweep.measure import Means, Measurer, seconds_of
+from capacity.sweep.measure import Means, Measurer, expected_seconds, seconds_of
 from capacity.sweep.other_load import MOST_SHARE, other_share
-from capacity.sweep.plans import BASELINE, Ask, FromOneStream, Plan, Soak
+from capacity.sweep.plans import FromOneStream, Plan, Soak
 from capacity.sweep.probe import Probed
 from capacity.sweep.record import encoded, record_for, settings_for
 from capacity.sweep.resume import Settings, find, running_beside, usable
 from capacity.sweep.target import Target
 from capacity.sweep.transcripts import Transcript, transcripts
 from capacity.sweep.watch import Watch
+from capacity.sweep.watcher import Watcher
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.formatting import counted
 from whisper_ops.history import History, LevelRecord, SweepRecord
@@ -36,25 +36,6 @@ from whisper_ops.snapshot import Snapshot
 
 _WARM_STREAMS = 2
 """Together they warm up batches as well."""
-
-
-class Watcher(Protocol):
-    """Somebody who is told how a sweep goes."""
-
-    def begin(self, ask: Ask, number: int, left: int | None, seconds: float) -> None:
-        """A level begins; it will take about `seconds`. `left` counts it and what may follow."""
-
-    def pause(self, what: str, at_most_seconds: float) -> None:
-        """Between levels something is done that is not measured."""
-
-    def progress(self, progress: Progress, snapshot: Snapshot | None) -> None:
-        """About once a second."""
-
-    def end(self, level: LevelRecord) -> None:
-        """A level was judged and stored, or found in the history."""
-
-    def note(self, sentence: str) -> None:
-        """Something that the person who waits should know."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,11 +107,13 @@ class Sweep:
         A server that dies ends the sweep with what it has; so does cancelling.
 
         Raises:
-            UserError: the server cannot be reached or drains to begin with (exit 3), or the same sweep is running.
+            UserError: the server cannot be reached or drains to begin with (exit 3), has fewer slots than the streams
+                that were asked for by name, or the same sweep is running.
         """
         first = await reach_open(self._target)
         self._warn_of_other_load(first)
-        self._settings = settings_for(self._options.plan_line, self._shape, first)
+        await self._fit(plan, first)
+        self._settings = settings_for(self._options.plan_line, self._shape, first, self._target.address)
         asking = FromOneStream(plan, self._knows_one_stream) if self._objective.needs_baseline else plan
         sweep = self._begin(first, asking)
         state: SweepState = "failed"
@@ -170,9 +153,15 @@ class Sweep:
                 "stop them, or what is measured is with them"
             )
 
+    async def _fit(self, plan: Plan, first: Snapshot) -> None:
+        """Nothing is learnt from streams that only find the server full."""
+        slots = await slots_of(self._target, first, plan.most)
+        if slots is not None and (said := plan.fit(slots)) is not None:
+            self._watcher.note(f"{self._target.name}: {said}")
+
     def _said(self, plan: Plan) -> str | None:
         soaked = isinstance(plan, Soak) and self._levels
-        return drift.said(self._levels, self._watched) if soaked else plan.outcome
+        return drift.said(self._levels, self._watched) if soaked else plan.outcome or verdict_of(self._levels)
 
     @property
     def _watched(self) -> dict[str, list[dict[str, float]]]:
@@ -212,12 +201,14 @@ class Sweep:
 
     async def _all(self, measurer: Measurer, plan: Plan, gpus: int) -> None:
         number = len(self._levels)
+        self._watcher.expect(expected_seconds(plan, self._shape, warm_up=True))
         if (ask := plan.next()) is not None and self._shape.warm_up_seconds:
             await self._warm_up(measurer, max(gpus, min(_WARM_STREAMS, ask.streams)))
         while (ask := plan.next()) is not None:
             number += 1
-            left = None if plan.left is None else plan.left + (ask.purpose == BASELINE)
+            left = None if plan.left is None else plan.left + (ask.at_most_seconds is not None)
             whole = msgspec.structs.replace(self._shape, seconds=seconds_of(ask, self._shape))
+            self._watcher.expect(expected_seconds(plan, self._shape))
             self._watcher.begin(ask, number, left, wall_seconds(ask.streams, whole))
             repeats = partial(self._repeats, ask.streams)
             async with aclosing(measurer.measure(ask, repeats, self._baseline)) as measurements:
@@ -252,11 +243,11 @@ class Sweep:
 
     async def _cool_down(self, measurer: Measurer) -> None:
         """After a missed level: until a stream that is not measured gets its text in time."""
-        self._watcher.pause("letting the server come up again", self._shape.cool_seconds)
+        self._watcher.pause("waiting for the server to recover", self._shape.cool_seconds)
         probed = await measurer.probe(1, self._shape.cool_seconds)
         if not probed.let_in:
             await reach_open(self._target)
-        self._watcher.note(_said_of(probed, "the server came up again in", "of waiting"))
+        self._watcher.note(_said_of(probed, "the server recovered in", "of waiting"))
 
     def _knows_one_stream(self) -> bool:
         return bool(self._baseline.measures)

@@ -11,7 +11,7 @@ import msgspec
 from capacity.load.orders import Finished, LevelOrder, Progress
 from capacity.load.processes import Generators
 from capacity.sweep.hopeless import Hopeless
-from capacity.sweep.level import LoadShape, Measured, make_order, measured
+from capacity.sweep.level import LoadShape, Measured, make_order, measured, stopped_by
 from capacity.sweep.other_load import OwnCost, generator_cores
 from capacity.sweep.readings import Sampler
 from capacity.sweep.target import Target
@@ -61,7 +61,7 @@ async def hold(
     async def run() -> None:
         parts = await generators.run_blocks(order, heard, block)
         last = max(part.number for part in parts)
-        found.put_nowait(msgspec.structs.replace(piece(last, parts), stopped=stopped[0] if stopped else None))
+        found.put_nowait(stopped_by(piece(last, parts), stopped[0] if stopped else None))
 
     sampling, running = asyncio.create_task(sampler.run()), asyncio.create_task(run())
     running.add_done_callback(lambda _: found.put_nowait(None))

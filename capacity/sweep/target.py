@@ -53,6 +53,14 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """What says how it is, where it does not do so itself."""
 
     @property
+    def address(self) -> str | None:
+        """How it is written on a command line, without what may be secret; None: by its name."""
+        parts = urlsplit(self.ws)
+        if parts.path not in {"", "/", PROTOCOLS[self.protocol].path}:
+            return urlunsplit((parts.scheme, self.name, parts.path, "", ""))
+        return f"https://{self.name}" if parts.scheme == "wss" else None
+
+    @property
     def software(self) -> str:
         """What a server of this protocol is, where it does not say so itself."""
         return PROTOCOLS[self.protocol].software

@@ -63,6 +63,8 @@ class Faults(msgspec.Struct, kw_only=True):
 
     delay_seconds: float = 0.1
     slots: int = 1000
+    says_slots: int | None = None
+    """What it says it has, where that is another number: users that no load test knows of hold the rest."""
     slot_code: str = "no_capacity"
     drop_every: int = 0
     """Leave out every n-th word."""
@@ -270,7 +272,8 @@ class Double:
 
     def _snapshot(self) -> wire.ServerSnapshot:
         used, gpus = len(self.active), self.faults.gpus
-        total, words = self.faults.slots, self.faults.words
+        faults = self.faults
+        total, words = faults.slots if faults.says_slots is None else faults.says_slots, faults.words
         share = used / total if total else 0.0
         time_now = asyncio.get_running_loop().time()
         return wire.ServerSnapshot(

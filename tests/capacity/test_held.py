@@ -175,6 +175,18 @@ class Holding:
     def told(self, streams: int, passed: bool | None, *, long: bool) -> None:
         self.answers.append((streams, passed, long))
 
+    def fit(self, slots: int) -> str | None:
+        return None
+
+    @property
+    def expected(self) -> tuple[Ask, ...]:
+        ask = self.next()
+        return () if ask is None else (ask,)
+
+    @property
+    def most(self) -> int:
+        return 2
+
     @property
     def left(self) -> int | None:
         return None

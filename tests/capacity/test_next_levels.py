@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from capacity.next_levels import Tried, ends, next_levels
 from capacity.plan.build import make_plan
 from capacity.plan.evidence import Wanted
-from capacity.plan.next_levels import Tried, ends, next_levels
 from capacity.plan.sweep_command import sweep_command, sweep_seconds
 from tests.capacity.plan_history import level, sweep, written
 from whisper_ops.history import History, LevelRecord

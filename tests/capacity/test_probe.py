@@ -102,6 +102,6 @@ def test_without_a_warm_up_nothing_comes_before_the_first_level(ran: dict[str, R
 def test_after_a_missed_level_the_next_waits_until_text_is_in_time(ran: dict[str, Ran]) -> None:
     slow = ran["slow"]
     # Once, since nothing follows the second level.
-    assert slow.watcher.pauses == ["warming up", "letting the server come up again"]
-    assert any(note.startswith("the server came up again in") for note in slow.watcher.notes)
+    assert slow.watcher.pauses == ["warming up", "waiting for the server to recover"]
+    assert any(note.startswith("the server recovered in") for note in slow.watcher.notes)
     assert slow.accepted == 1 + 1 + 1 + 2

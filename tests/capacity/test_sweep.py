@@ -38,8 +38,12 @@ class Quiet:
         self.levels: list[LevelRecord] = []
         self.asked: list[Ask] = []
         self.notes: list[str] = []
+        self.expected: list[float] = []
         self.pauses: list[str] = []
         self.first_level = asyncio.Event()
+
+    def expect(self, seconds: float) -> None:
+        self.expected.append(seconds)
 
     def begin(self, ask: Ask, number: int, left: int | None, seconds: float) -> None:
         self.asked.append(ask)
@@ -84,8 +88,8 @@ CASES = {
     "drops text": Case(faults=Faults(drop_every=3)),
     "no partials": Case(faults=Faults(partials=False), levels=(2,)),
     "few live": Case(faults=Faults(leave_after_seconds=1.5), levels=(3,), objective="errors<=100%"),
-    "refuses some": Case(faults=Faults(slots=2), levels=(4,)),
-    "refuses all": Case(faults=Faults(slots=0), levels=(2,)),
+    "refuses some": Case(faults=Faults(slots=2, says_slots=4), levels=(4,)),
+    "refuses all": Case(faults=Faults(slots=0, says_slots=4), levels=(2,)),
     "nonsense": Case(faults=Faults(nonsense=True), levels=(2,)),
     "never ready": Case(
         faults=Faults(never_ready=True),
@@ -108,7 +112,7 @@ CASES = {
         objective="stable_p95<=1s, wer<=10%",
         shape=LoadShape(seconds=30, setup_seconds=3, drain_seconds=1, warm_up_seconds=0, cool_seconds=0),
     ),
-    "two steps": Case(faults=Faults(slots=3), levels=(2, 4), two_step=True),
+    "two steps": Case(faults=Faults(slots=3, says_slots=4), levels=(2, 4), two_step=True),
     "dies": Case(faults=Faults(die_after_seconds=2.0), levels=(1, 2, 4)),
     "slow generator": Case(
         faults=Faults(), levels=(2,), options=Options(processes=1, generator="tests.capacity.slow_generator")

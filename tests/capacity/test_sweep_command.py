@@ -40,7 +40,7 @@ def files(tmp_path: Path) -> tuple[str, ...]:
 
 @pytest.mark.slow
 async def test_a_search_finds_the_slots_and_prints_versioned_json(files: tuple[str, ...], tmp_path: Path) -> None:
-    async with running_double(Faults(slots=2)) as double:
+    async with running_double(Faults(slots=2, says_slots=64)) as double:
         extras = ("--html", str(tmp_path / "r.html"), "--transcripts", str(tmp_path / "texts"), "--json")
         more = ("--output", str(tmp_path / "r.json"), "--watch", f"replica={double.url}")
         # Three streams fail, two pass; the budget ends it before the edges are held.

@@ -131,7 +131,7 @@ async def test_a_server_that_begins_to_drain_ends_the_sweep_with_what_it_has(cor
 async def test_a_stream_refused_while_the_server_is_to_come_up_again_is_not_called_behind(
     corpus: Corpus, tmp_path: Path
 ) -> None:
-    async with running_double(Faults(slots=1)) as double:
+    async with running_double(Faults(slots=1, says_slots=4)) as double:
         watcher = Meddler(double)
         watcher.in_a_pause = {"slots": 0}
         await sweep(double, corpus, tmp_path, 2, 3, watcher=watcher, objective="stable_p95<=2s", cool_seconds=8)

@@ -11,8 +11,8 @@ import click
 
 from whisper_ops import console
 from whisper_ops.cli.clip_progress import ClipProgress
-from whisper_ops.cli.combinations import Excludes, Needs, combinations
-from whisper_ops.cli.options import ca_option, history_option, json_option, token_option
+from whisper_ops.cli.combinations import Excludes, Needs, combinations, typed
+from whisper_ops.cli.options import DEFAULT_HISTORY, ca_option, history_option, json_option, token_option
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.formatting import counted
 from whisper_ops.objective import DEFAULT, parse
@@ -48,7 +48,12 @@ def command() -> None:
 
 @command.command()
 @click.argument("url")
-@click.option("--levels", default=_LEVELS, show_default=True, help="Numbers of streams, comma-separated.")
+@click.option(
+    "--levels",
+    default=_LEVELS,
+    show_default=True,
+    help="Numbers of streams, comma-separated; of the default ones those within the server's slots.",
+)
 @click.option("--search", is_flag=True, help="Look for the largest load within the objective instead.")
 @click.option("--soak", type=Length(least_open=True), help="Hold the one level of --levels for so long: 90s, 30m, 8h.")
 @click.option(
@@ -169,7 +174,7 @@ def run(
 
     extras = _Extras(html, transcripts, output)
     extras.check()
-    plan, options = _plan(given)
+    plan, options = _plan(given, usual=not typed(click.get_current_context(), "levels"))
     shape = _shape(given, keep_text=as_json or transcripts is not None or output is not None)
     objective = parse(given["objective"])
     target = _target(url, given)
@@ -183,13 +188,14 @@ def run(
     for line in (*_left_out(speech.unreadable), check_lengths(speech, max(shape.seconds, held) + shape.settle_seconds)):
         if line is not None:
             _say(narration, line)
-    with History.writing(history) as store, Narrator(narration) as narrator:
+    with History.writing(history) as store, Narrator(narration, given["objective"]) as narrator:
         sweep = Sweep(store, target, speech, shape, objective, narrator, options)
         outcome = asyncio.run(_until_interrupted(sweep, plan))
     for complaint in filter(None, (watch.complaint for watch in options.watch)):
         _say(narration, complaint)
     unwritten = extras.write(outcome)
     code = _print_results(outcome, history, as_json=as_json)
+    _say_what_is_next(outcome, target.address or target.name, history)
     if unwritten is not None:
         raise unwritten
     return code
@@ -227,7 +233,7 @@ def compare(a: int, b: int, worse_by: float, history: Path, as_json: bool) -> in
     return Exit.NO if compared.worse else Exit.GOOD
 
 
-def _plan(given: dict[str, Any]) -> tuple["Plan", Any]:
+def _plan(given: dict[str, Any], *, usual: bool) -> tuple["Plan", Any]:
     from capacity.sweep.plans import LevelList, SearchPlan, Soak
     from capacity.sweep.run import Options
     from capacity.sweep.search import Limits
@@ -247,7 +253,7 @@ def _plan(given: dict[str, Any]) -> tuple["Plan", Any]:
             raise UserError(f"--soak holds one level; give it as --levels N, not {given['levels']}")
         plan, line = Soak(levels[0], given["soak"]), f"soak {levels[0]} for {given['soak']:g}s"
     else:
-        plan, line = LevelList(levels), f"levels {levels}"
+        plan, line = LevelList(levels, usual=usual), f"levels {levels}"
     watch = parse_watches(given["watch"], read_token(given["token_file"]))
     options = Options(
         processes=given["processes"], fresh=given["fresh"] or bool(given["soak"]), plan_line=line, watch=watch
@@ -406,6 +412,20 @@ def _report(outcome: "Outcome", *, as_json: bool) -> int:
     if outcome.reason:
         _say(console.narration(), f"the sweep ended early: {outcome.reason}")
     return _exit_code(outcome)
+
+
+def _say_what_is_next(outcome: "Outcome", server: str, history: Path) -> None:
+    """Where it was saved, and the next command to type."""
+    from capacity.sweep.conclusion import next_step
+    from capacity.sweep.resume import settings
+
+    there = settings(outcome.sweep)
+    slots = None if there is None else there.slots
+    gpus = outcome.sweep.gpus or 1
+    _say(console.narration(), f"saved: sweep {outcome.sweep_id} in {history}")
+    following = next_step(outcome.levels, server, slots, history, DEFAULT_HISTORY, gpus=gpus)
+    if following is not None and outcome.state == "done":
+        _say(console.narration(), f"next:  {following}")
 
 
 def _say(where: "Console", sentence: str) -> None:

@@ -99,10 +99,13 @@ class StoppedEarly(Finding, frozen=True, tag="stopped_early"):
     """So many of them were refused or broke off."""
     behind_seconds: float | None = None
     """Half of them were further behind than this."""
+    error: str | None = None
+    """What the first stream that ended badly was told."""
 
     def __str__(self) -> str:
         if self.ended is not None:
-            return f"stopped early: {self.ended} of {self.streams} streams were refused or broke off"
+            why = f" ({self.error})" if self.error else ""
+            return f"stopped early: {self.ended} of {self.streams} streams were refused or broke off{why}"
         return f"stopped early: half of the streams were more than {self.behind_seconds:.0f} s behind"
 
 
