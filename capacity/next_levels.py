@@ -49,6 +49,11 @@ class NextLevels(msgspec.Struct, frozen=True, kw_only=True):
         """Whether it is one level that is held for long."""
         return self.seconds >= _HOLD_SECONDS
 
+    @property
+    def times(self) -> int:
+        """How often each is measured."""
+        return _REPEATS if self.aim == "repeat" else 1
+
 
 def next_levels(tried: Mapping[int, Tried], slots: int | None = None, gpus: int = 1) -> NextLevels:
     """What to measure next.

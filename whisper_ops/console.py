@@ -6,7 +6,8 @@ rich honours NO_COLOR and a stream that is not a terminal by itself.
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -54,6 +55,17 @@ def table_width(console: Console) -> int:
 def narration() -> PlainConsole:
     """The console for what is being done, and for what went wrong."""
     return PlainConsole(stderr=True)
+
+
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Say on a terminal what is being done, while it is; where nobody watches, nothing."""
+    console = narration()
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(f"{what} …"):
+        yield
 
 
 def say(sentence: str) -> None:

@@ -90,6 +90,17 @@ def age(value: float) -> str:
     return counted(max(int(value), 0), "second")
 
 
+def ago(value: float) -> str:
+    """How long ago something was, in its largest unit: `6 s ago`, `7 min ago`, `2 h ago`, `3 days ago`."""
+    if value >= _DAY:
+        return f"{age(value)} ago"
+    whole = max(int(value), 0)
+    for size_of_one, unit in ((_HOUR, "h"), (_MINUTE, "min")):
+        if whole >= size_of_one:
+            return f"{whole // size_of_one} {unit} ago"
+    return f"{whole} s ago"
+
+
 def span_of_time(value: float) -> str:
     """A length of time in the unit in which it is a number of one or more: `45 seconds`, `1.5 days`."""
     for size_of_one, unit in ((_DAY, "days"), (_HOUR, "hours"), (_MINUTE, "minutes")):

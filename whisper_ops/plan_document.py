@@ -163,6 +163,9 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     """Calls that fit with every machine up."""
     slots_after_loss: int
     offered: float | None = None
+    """Erlangs."""
+    most_blocking: float | None = None
+    """The share of calls that may be refused, where `calls` follows from it and from the erlangs."""
     blocking: float | None = None
     """Share of calls refused with every machine up."""
     blocking_after_loss: float | None = None
@@ -206,8 +209,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     waits_for: Busy | None = None
     """What was busy where the objective was missed first; None: nothing that was measured."""
     sure: str = ""
-    """How sure that was when the plan was made; `plan_words.sure` says how sure it is now."""
+    """How sure that was when the plan was made; `plan_words.confidence` says how sure it is now."""
     next_test: str = ""
+    """What to measure next, with the command to paste where there is one."""
+    next_step: str = ""
+    """The same without the command."""
+    next_command: str = ""
+    """The command alone; empty: there is none to paste, or an older version did not say."""
     next_levels: tuple[int, ...] = ()
     """The levels of `next_test`, in streams on the whole server; empty: no level says more, or an older version."""
     next_seconds: float | None = None

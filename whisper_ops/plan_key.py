@@ -42,6 +42,11 @@ class Key(Identity, frozen=True, kw_only=True):
         return "worker (on the CPU)" if _PROCESSOR.search(self.device) else "GPU"
 
     @property
+    def carrier_noun(self) -> str:
+        """The same as a noun to be counted."""
+        return "GPU" if self.carrier == "GPU" else "worker"
+
+    @property
     def gpus_a_server(self) -> int:
         """GPUs that share one machine and one front process, the more where servers differ."""
         return -(-self.gpus // self.servers)

@@ -3,10 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from whisper_ops.formatting import age, counted, span_of_time
+from whisper_ops.formatting import ago, counted, percent, span_of_time
 from whisper_ops.plan_document import LevelSeen, Plan, Resource
-
-_STATES = {"identified": "identified", "lower_bound": "a lower bound", "upper_bound": "an upper bound"}
 
 
 def open_ended(plan: Plan) -> bool:
@@ -20,19 +18,6 @@ def may_bind(plan: Plan) -> Resource | None:
     """What laws say will run out first, where the limit was not reached: no level missed anything yet."""
     first = plan.binds
     return first if first is not None and first.status != "lower_bound" else plan.next_to_bind
-
-
-def in_line(plan: Plan) -> str:
-    """What runs out first and what after that, in a sentence; empty where nothing is known to."""
-    first, after = plan.binds, plan.next_to_bind
-    if open_ended(plan):
-        may = may_bind(plan)
-        return "" if may is None else f"May bind first: {may.name}, at {limit_text(may)}."
-    if first is None:
-        return f"Breaks first: {plan.binding_resource}." if plan.binding_resource else ""
-    if after is None or after.limit is None:
-        return f"Breaks first: {first.name}."
-    return f"Breaks first: {first.name}; after that {after.name}, at {limit_text(after)}."
 
 
 def connections(value: float) -> str:
@@ -61,42 +46,50 @@ def result(seen: LevelSeen) -> str:
     return f"✕ fail{flips}"
 
 
-def sure(plan: Plan, now: float) -> str:
+def confidence(plan: Plan, now: float) -> str:
     """How well the limit is known, and from what, `now`; of a plan that kept only words, those."""
     if plan.transferred_from is not None:
-        return f"carried over from {plan.transferred_from}, nothing was measured on {plan.key.device}"
+        return f"not measured (carried over from {plan.transferred_from}; nothing was measured on {plan.key.device})"
     if plan.newest_evidence_at is None:
         return plan.sure
-    state = "provisional" if plan.provisional else _STATES.get(plan.capacity.status, plan.capacity.status)
-    newest = f"newest {age(now - plan.newest_evidence_at)} old"
+    newest = f"newest {ago(now - plan.newest_evidence_at)}"
+    state = "provisional" if plan.provisional else _ENDS.get(plan.capacity.status, plan.capacity.status)
     if plan.levels:
-        return f"{state} from {_levels(plan.levels)}, {newest}{_chances(plan)}"
+        return f"{state} ({_levels(plan.levels)}, {newest}){_probabilities(plan)}"
     low, high = plan.capacity.low, plan.capacity.high
-    interval = "" if high is None or low is None else f"; 80 % sure of {low:.0f} to {high:.0f}"
+    known = "only a lower bound" if high is None or low is None else f"80 % sure of {low:.0f} to {high:.0f}"
     polled = f"{span_of_time(plan.polled_seconds)} of " if plan.polled_seconds else ""
-    return f"{state} from {polled}polls of up to {plan.polled_peak:g} connections a GPU, {newest}{interval}"
+    return f"{known} ({polled}polls of up to {plan.polled_peak:g} connections a GPU, {newest})"
 
 
 def _levels(levels: Sequence[LevelSeen]) -> str:
-    told = []
-    for audit, (noun, words) in _AUDITS.items():
-        count = sum(seen.repeats for seen in levels if seen.audit == audit)
-        told += [words.format(counted(count, noun))] if count else []
-    return " and ".join(told)
+    counts = {audit: sum(seen.repeats for seen in levels if seen.audit == audit) for audit in _AUDITS}
+    told = [words.format(counted(counts[audit], noun)) for audit, (noun, words) in _AUDITS.items() if counts[audit]]
+    return " and ".join(told) or "no level"
 
 
+_ENDS = {
+    "identified": "both ends measured",
+    "lower_bound": "only the lower end measured",
+    "upper_bound": "only the upper end measured",
+}
 _AUDITS = {
     "valid": ("valid level", "{}"),
-    "provisional": ("provisional level", "{} (under 60 s or 200 words)"),
+    "provisional": ("short level", "{}"),
     "invalid": ("level", "{} that the server broke"),
 }
 
 
-def _chances(plan: Plan) -> str:
-    """The chance to pass of the levels around the limit; nothing where an older version did not say."""
+def _probabilities(plan: Plan) -> str:
+    """That of the levels around the limit; nothing where an older version did not say."""
     judged = [seen for seen in plan.levels if seen.repeats and seen.chance is not None]
     failed = next((i for i, seen in enumerate(judged) if seen.passes < seen.repeats), None)
     near = judged[-3:] if failed is None else judged[max(0, failed - 2) : failed + 1]
-    told = ", ".join(f"{seen.streams} → {seen.chance:.0%}" for seen in near)
-    of = f", of streams on all {plan.key.gpus} GPUs" if plan.key.gpus > 1 else ""
-    return f"; chance to pass{of}: {told}" if told else ""
+    told = ", ".join(f"{counted(seen.streams, 'stream')} {probability(seen.chance or 0.0)}" for seen in near)
+    of = f" (streams on all {plan.key.gpus} GPUs)" if plan.key.gpus > 1 else ""
+    return f". Probability of passing{of}: {told}" if told else ""
+
+
+def probability(share: float) -> str:
+    """As per cent; what was measured a few times is never quite sure."""
+    return "over 99 %" if share >= 0.995 else "under 1 %" if share < 0.005 else percent(share)

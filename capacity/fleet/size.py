@@ -7,7 +7,6 @@ import msgspec
 from capacity.fleet.erlang import blocking, slots_for
 from capacity.fleet.price import Price
 from whisper_ops.errors import UserError
-from whisper_ops.formatting import counted
 from whisper_ops.plan_document import Fleet
 
 
@@ -56,6 +55,7 @@ def size(demand: Demand, per_gpu: int, price: Price | None = None) -> Fleet:
         slots=slots,
         slots_after_loss=left,
         offered=offered,
+        most_blocking=None if offered is None or calls == demand.target else demand.most_blocking,
         blocking=None if offered is None else blocking(offered, slots),
         blocking_after_loss=None if offered is None else blocking(offered, left),
         price_per_hour=hour,
@@ -74,26 +74,3 @@ def calls_of(demand: Demand) -> int:
             "say what the fleet must carry: --target CALLS, or --peak-arrivals 40/min with --mean-length 6min"
         )
     return max(wanted)
-
-
-def in_words(fleet: Fleet) -> str:
-    """One paragraph for the end of a plan."""
-    lost = f", {fleet.spare_machines} of them may be lost" if fleet.spare_machines else ""
-    text = (
-        f"For {counted(fleet.calls, 'concurrent call')}: {counted(fleet.gpus, 'GPU')} on "
-        f"{counted(fleet.machines, 'machine')}{lost}, "
-        f"at {counted(fleet.per_gpu, 'call')} a GPU."
-    )
-    if fleet.offered is not None and fleet.blocking is not None and fleet.blocking_after_loss is not None:
-        after = f" ({_chance(fleet.blocking_after_loss)} after a loss)" if fleet.spare_machines else ""
-        text += f" {fleet.offered:.0f} erlangs are offered; blocking {_chance(fleet.blocking)}{after}."
-    if fleet.price_per_hour is not None and fleet.price_per_audio_hour is not None:
-        text += (
-            f" {fleet.price_per_hour:,.2f} {fleet.currency} an hour, "
-            f"{fleet.price_per_audio_hour:.4f} {fleet.currency} an audio hour."
-        )
-    return text
-
-
-def _chance(share: float) -> str:
-    return f"{share * 100:.2g} %" if share >= 1e-6 else "under 0.0001 %"

@@ -27,6 +27,8 @@ _MOST_OFF = 0.2
 """Of all readings; more of them, and the readings follow no line."""
 _MOST_CONNECTIONS = 1e6
 _STEPS = 20
+_NOTHING = 0.01
+"""What is less than this share of what a connection takes is nothing."""
 _NEAR = 0.9
 """Readings from this share of a level's load on are readings at that level."""
 
@@ -135,8 +137,10 @@ def _curve(row: Resource, line: Line, least: float, most: float) -> tuple[tuple[
 
 def law_in_words(line: Line, unit: str) -> str:
     """`12.4 GB + 0.168 GB a connection`."""
-    if line.base < 0:
+    if line.base < -_NOTHING * line.slope:
         return f"{figure(line.slope, unit)} a connection, less {figure(-line.base, unit)}"
+    if line.base < _NOTHING * line.slope:
+        return f"{figure(line.slope, unit)} a connection"
     return f"{figure(line.base, unit)} + {figure(line.slope, unit)} a connection"
 
 

@@ -36,7 +36,7 @@ from whisper_ops.plan_document import (
     Tier,
 )
 from whisper_ops.plan_key import Key
-from whisper_ops.plan_words import limit_text, sure
+from whisper_ops.plan_words import confidence, limit_text
 
 
 def make_plan(history: History, wanted: Wanted, now: float) -> Plan:
@@ -80,6 +80,7 @@ def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
     recommended = None if safe is None else cut(safe, RECOMMENDED)
     provisional = words.provisional(levels, capacity, key.gpus)
     advice = advised(evidence, capacity)
+    following = words.next_step(evidence, advice)
     plan = Plan(
         created_at=now,
         server=key.server,
@@ -92,7 +93,9 @@ def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
         cut="" if safe is None else words.cut_in_words(safe, recommended),
         reason=why or words.reason(evidence, capacity, waits_for),
         waits_for=waits_for,
-        next_test=words.next_test(evidence, advice),
+        next_test=str(following),
+        next_step=following.step,
+        next_command=following.command,
         next_levels=advice.levels,
         next_seconds=advice.seconds if advice.levels else None,
         binding_kind=binds,
@@ -111,7 +114,7 @@ def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
         polled_peak=evidence.polled.peak,
         polled_seconds=evidence.polled.seconds,
     )
-    return msgspec.structs.replace(plan, sure=sure(plan, now))
+    return msgspec.structs.replace(plan, sure=confidence(plan, now))
 
 
 def _with_chances(evidence: Evidence, capacity: Capacity, levels: tuple[LevelSeen, ...]) -> tuple[LevelSeen, ...]:

@@ -1,7 +1,6 @@
 """The load test that measures more of what was measured, as a line to paste, and how long it takes."""
 
 import shlex
-from collections.abc import Sequence
 
 from capacity.load.arrivals import level_seconds
 from capacity.next_levels import MINUTE, NextLevels
@@ -12,15 +11,14 @@ from whisper_ops.plan_key import Key
 _DEFAULTS = {"protocol": "native", "chunk_seconds": 0.1, "duty_cycle": 1.0, "arrivals": "spread"}
 
 
-def sweep_command(
-    key: Key, levels: Sequence[int], seconds: float, *, soak: bool = False, address: str | None = None
-) -> str:
+def sweep_command(key: Key, advice: NextLevels, address: str | None = None) -> str:
     """`whisper-ops sweep URL --levels …`, with what its levels need to have the same key.
 
     `address`: where the server is reached, where its name does not say it all, as behind TLS.
     """
-    lasting = f" --{'soak' if soak else 'duration'} {_length(seconds)}" if soak or seconds != MINUTE else ""
-    chosen = ",".join(map(str, sorted(set(levels))))
+    option = "--soak" if advice.soak else "--duration"
+    lasting = f" {option} {_length(advice.seconds)}" if advice.soak or advice.seconds != MINUTE else ""
+    chosen = ",".join(map(str, advice.levels * advice.times))
     return f"whisper-ops sweep {address or key.server} --levels {chosen}{lasting}{_conditions(key)}"
 
 
@@ -28,7 +26,7 @@ def sweep_seconds(key: Key, advice: NextLevels) -> float:
     """How long that takes, about, with what a sweep does besides its levels."""
     if not advice.levels:
         return 0.0
-    levels = [(streams, advice.seconds) for streams in advice.levels]
+    levels = [(streams, advice.seconds) for streams in advice.levels * advice.times]
     if read_stored(key.objective).needs_baseline and 1 not in advice.levels:
         levels.append((1, min(advice.seconds, BASELINE_SECONDS)))
     arrivals = key.arrivals or _DEFAULTS["arrivals"]

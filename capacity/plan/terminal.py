@@ -1,87 +1,100 @@
-"""The plan as a person reads it in a terminal: the answer first, the reason second, the figures third."""
+"""The plan as a person reads it in a terminal: the answer in five lines, then the figures that matter for it."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from capacity.fleet.size import in_words as fleet_in_words
 from capacity.fleet.trend import in_words as trend_in_words
 from capacity.plan.words import against
 from whisper_ops.console import table_width
 from whisper_ops.formatting import counted
 from whisper_ops.objective import readable
-from whisper_ops.objective.findings import OtherLoad
+from whisper_ops.plan_answer import Answer, answered, fleet_figures
 from whisper_ops.plan_document import LevelSeen, Plan, Resource
-from whisper_ops.plan_words import connections, limit_text, may_bind, open_ended, result
+from whisper_ops.plan_words import limit_text, open_ended, result
 
 _WIDE = 120
 """Columns from which a line of configuration fits beside the row that it raises."""
+_NEAR = 2.0
+"""What ends later than at so many times the highest tier is no matter for this limit."""
 
 
-def show(plan: Plan, console: Console) -> None:
-    """Print a plan; a terminal gets lines that break between words, a file one line a sentence."""
-    width = table_width(console)
-    answer, *why = headline(plan)
-    apart = "   " if len(answer) + len(plan.key.title) < console.width else "\n"
-    console.print(Text.assemble((answer, "bold"), apart, plan.key.title), soft_wrap=not console.is_terminal)
-    for line in why:
-        console.print(line, soft_wrap=not console.is_terminal, markup=False)
+def show(plan: Plan, console: Console, *, details: bool = False, history: Path | None = None) -> None:
+    """Print a plan; a terminal gets lines that break between words, a file one line a sentence.
+
+    Args:
+        plan: what to print.
+        console: where.
+        details: with every resource, and how the tiers were cut.
+        history: the file it was made from, where the next command would not find it by itself.
+    """
+    width, whole = table_width(console), not console.is_terminal
+    _answer(answered(plan, plan.created_at, history), console)
+    console.print()
+    for line in about(plan):
+        console.print(line, soft_wrap=whole, style="dim")
     console.print()
     if plan.levels:
         console.print(_levels(plan), width=width)
         console.print()
-    console.print(_resources(plan, narrow=width < _WIDE), width=width)
-    for resource in _fixed(plan) if width < _WIDE else ():
-        console.print(f"to raise {resource.name}: {resource.fix}", soft_wrap=True, markup=False)
+    _show_resources(plan, console, width, details=details)
     console.print()
+    for line in _closing(plan, details=details):
+        console.print(line, soft_wrap=whole)
+
+
+def _show_resources(plan: Plan, console: Console, width: int, *, details: bool) -> None:
+    known = [resource for resource in plan.resources if resource.points or resource.limit is not None]
+    shown = known if details else relevant(plan, known)
+    if shown:
+        console.print(_resources(plan, shown, narrow=width < _WIDE), width=width)
+    for resource in _fixed(shown) if width < _WIDE else ():
+        console.print(f"to raise {resource.name}: {resource.fix}", soft_wrap=True)
+    if hidden := len(known) - len(shown):
+        console.print(f"{counted(hidden, 'resource')} far from a limit, or without one: --details", style="dim")
+
+
+def _closing(plan: Plan, *, details: bool) -> Iterator[str]:
+    """What stands after the tables."""
     if plan.tiers:
-        console.print(
-            "tiers: " + " · ".join(f"{tier.name} {tier.connections}" for tier in plan.tiers),
-            soft_wrap=not console.is_terminal,
-        )
-        cuts = "; ".join(f"{tier.name} is {tier.cut}, {tier.stability}" for tier in plan.tiers)
-        console.print(Text(f"how cut: {cuts}.", style="dim"), soft_wrap=not console.is_terminal)
-    if plan.fleet is not None:
-        console.print(fleet_in_words(plan.fleet), soft_wrap=not console.is_terminal, markup=False)
+        yield "tiers: " + " · ".join(f"{tier.name} {tier.connections}" for tier in plan.tiers)
+    if plan.tiers and details:
+        yield f"how cut: {'; '.join(f'{tier.name} is {tier.cut}, {tier.stability}' for tier in plan.tiers)}."
+    if plan.fleet is not None and (figures := fleet_figures(plan.fleet)):
+        yield figures
     if plan.trend is not None:
-        console.print(trend_in_words(plan.trend), soft_wrap=not console.is_terminal, markup=False)
-    for note in plan.notes:
-        console.print(f"note: {note}", soft_wrap=not console.is_terminal, markup=False)
+        yield trend_in_words(plan.trend)
+    yield from (f"note: {note}" for note in plan.notes)
+    yield from (f"left out: {key}" for key in plan.other_keys if details)
 
 
-def headline(plan: Plan) -> list[str]:
-    """The answer, why, how sure, and what to do to be surer; with `provisional` and `simulated` wherever it is so."""
-    words = [word for word, holds in (("provisional", plan.provisional), ("simulated", plan.simulated)) if holds]
-    marks = f" ({', '.join(words)})" if words else ""
-    if plan.transferred_from is not None and plan.max_connections_per_gpu is None:
-        most = f"At most about {connections(plan.capacity.high or 0)} connections fit per {plan.key.device}{marks}"
-        answer = f"{most}; its speed is not known."
-    elif plan.max_connections_per_gpu is None:
-        each = " on every GPU" if any(seen.repeats and seen.passes == seen.repeats for seen in plan.levels) else ""
-        where = "while other programs had the processors" if _other_load(plan) else "on this device"
-        answer = f"Not one connection{each} meets the objective {where}."
-    else:
-        number = plan.max_connections_per_gpu
-        allowed = f"{counted(number, 'connection')} per {plan.key.carrier}{marks}"
-        answer = f"Run {allowed} for now; the limit was not reached." if open_ended(plan) else f"Run at most {allowed}."
-    lines = [
-        answer,
-        f"Why: {plan.reason}. {_sentence(plan.cut)}".rstrip(),
-        f"Objective: {readable(plan.objective)}.",
-    ]
-    what, after = ("May bind first", may_bind(plan)) if open_ended(plan) else ("Next to bind", plan.next_to_bind)
-    if after is not None and after.limit is not None:
-        lines.append(f"{what}: {after.name}, at {limit_text(after)}.")
-    lines += [f"Sure? {plan.sure}.", f"To be surer: {plan.next_test}."]
-    return lines
+def about(plan: Plan) -> tuple[str, str, str]:
+    """What was measured, how it was loaded, and what it was held to."""
+    return plan.key.title, f"Load: {plan.key.conditions}.", f"Objective: {readable(plan.objective)}."
 
 
-def _other_load(plan: Plan) -> bool:
-    return any(isinstance(finding, OtherLoad) for seen in plan.levels for finding in seen.findings)
+def relevant(plan: Plan, known: Sequence[Resource]) -> list[Resource]:
+    """The resources near the limit: what binds, what is next, and what would end it within twice the load."""
+    ends = [plan.safe_limit or 0, *(tier.connections for tier in plan.tiers)]
+    near = _NEAR * max(ends)
+    first = (plan.binds, plan.next_to_bind)
+    return [row for row in known if row in first or (row.limit is not None and (row.low or row.limit) <= near)]
 
 
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
+def _answer(said: Answer, console: Console) -> None:
+    """Five lines. On a terminal the command has a line of its own, which can be copied as it is."""
+    whole = not console.is_terminal
+    *lines, last = said.lines
+    for line in lines:
+        console.print(line, soft_wrap=whole, style="bold" if line == said.answer else "")
+    if whole or not said.command:
+        console.print(last, soft_wrap=whole)
+        return
+    console.print(f"{said.next_step}:")
+    console.print(f"  {said.command}", soft_wrap=True)
 
 
 def _levels(plan: Plan) -> Table:
@@ -101,22 +114,20 @@ def _result(seen: LevelSeen) -> Text:
     return Text(result(seen), style=colour)
 
 
-def _fixed(plan: Plan) -> list[Resource]:
-    return [resource for resource in plan.resources if resource.fix and resource.limit is not None]
+def _fixed(rows: Sequence[Resource]) -> list[Resource]:
+    return [resource for resource in rows if resource.fix and resource.limit is not None]
 
 
-def _resources(plan: Plan, *, narrow: bool) -> Table:
+def _resources(plan: Plan, rows: Sequence[Resource], *, narrow: bool) -> Table:
     table = Table(box=None, padding=(0, 1 if narrow else 2, 0, 0), header_style="dim")
     for name in ("resource", "law", "cap"):
         table.add_column(name)
     table.add_column(limit_title(plan), justify="right", no_wrap=True)
     table.add_column("")
     table.add_column("evidence")
-    for resource in plan.resources:
-        if not resource.points and resource.limit is None:
-            continue
+    for resource in rows:
         binds = "◀" if resource is plan.binds and not open_ended(plan) else ""
-        fix = f"  fix: {resource.fix}" if resource in _fixed(plan) and not narrow else ""
+        fix = f"  fix: {resource.fix}" if resource in _fixed(rows) and not narrow else ""
         table.add_row(
             resource.name, resource.law, resource.cap_text, limit_text(resource), binds, resource.evidence + fix
         )

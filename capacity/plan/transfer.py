@@ -10,14 +10,16 @@ import re
 
 import msgspec
 
-from capacity.next_levels import MINUTE
+from capacity.next_levels import MINUTE, NextLevels
 from capacity.plan.bracket import levels_seen
 from capacity.plan.caps import Caps
 from capacity.plan.evidence import Evidence
 from capacity.plan.resources import RULES, resource
+from capacity.plan.sweep_command import sweep_command, sweep_seconds
 from capacity.plan.tiers import RECOMMENDED, cut, tiers
-from capacity.plan.words import cut_in_words
+from capacity.plan.words import NextStep, cut_in_words, measured
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.formatting import planned_time
 from whisper_ops.plan_document import (
     CONNECTION_TRACKING,
     DESCRIPTORS,
@@ -31,7 +33,7 @@ from whisper_ops.plan_document import (
     Plan,
     Resource,
 )
-from whisper_ops.plan_words import limit_text, sure
+from whisper_ops.plan_words import confidence, limit_text
 
 CARRIED = (SERVER_CORE, HOST_CPU, HOST_MEMORY, DESCRIPTORS, CONNECTION_TRACKING, NETWORK)
 _WIDER = 0.15
@@ -106,6 +108,8 @@ def _plan(
         reason=f"{first.name} allows {limit_text(first)} connections",
     )  # fmt: skip
     highest = max(int(high), safe or 0)
+    levels = _next_levels(evidence, highest)
+    following = _next_step(evidence, levels)
     made = msgspec.structs.replace(
         donor,
         key=msgspec.structs.replace(donor.key, gpu_name=gpu),
@@ -116,8 +120,10 @@ def _plan(
         waits_for=None,
         cut="" if safe is None else cut_in_words(safe, cut(safe, RECOMMENDED)),
         reason=f"{first.name} ({first.law}) allows {limit_text(first)} connections; {_missing(gpu, speed)}",
-        next_test=_next_test(_next_levels(evidence, highest)),
-        next_levels=_next_levels(evidence, highest),
+        next_test=str(following),
+        next_step=following.step,
+        next_command=following.command,
+        next_levels=levels,
         next_seconds=MINUTE,
         binding_kind=first.kind,
         binding_resource=first.name,
@@ -132,7 +138,7 @@ def _plan(
             "this plan is not stored, so `serve` will not take its number",
         ),
     )
-    return msgspec.structs.replace(made, sure=sure(made, made.created_at))
+    return msgspec.structs.replace(made, sure=confidence(made, made.created_at))
 
 
 def _by_speed(donor: Plan, speed: float) -> Resource:
@@ -187,5 +193,9 @@ def _next_levels(evidence: Evidence, highest: int) -> tuple[int, ...]:
     return tuple(sorted({max(1, round(most * share)) for share in (0.125, 0.25, 0.5, 1.0)}))
 
 
-def _next_test(levels: tuple[int, ...]) -> str:
-    return f"`whisper-ops sweep URL --levels {','.join(map(str, levels))}` on the new GPU, a minute each"
+def _next_step(evidence: Evidence, levels: tuple[int, ...]) -> NextStep:
+    """The address of a server with that GPU is not known."""
+    advice = NextLevels(aim="find_failure", levels=levels)
+    command = sweep_command(evidence.key, advice, address="URL")
+    time = planned_time(sweep_seconds(evidence.key, advice))
+    return NextStep(f"{measured(advice)} on the new GPU (about {time})", command)

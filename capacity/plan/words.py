@@ -1,6 +1,7 @@
 """The sentences of a plan: why, how sure, what to test next, and what is missing when there is no answer."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from capacity.next_levels import NextLevels
 from capacity.plan.evidence import Evidence
@@ -8,7 +9,7 @@ from capacity.plan.shares import carried
 from capacity.plan.sweep_command import sweep_command, sweep_seconds
 from capacity.plan.tiers import RECOMMENDED
 from capacity.plan.waiting import first_failed
-from whisper_ops.formatting import counted, planned_time
+from whisper_ops.formatting import counted, planned_time, times
 from whisper_ops.objective import readable
 from whisper_ops.objective.findings import AnyFinding, OtherLoad, in_words, speaks_against
 from whisper_ops.objective.judgement import findings_of
@@ -60,24 +61,44 @@ def provisional(levels: Sequence[LevelSeen], capacity: Capacity, gpus: int) -> b
     return any(seen.audit == "provisional" for seen in held)
 
 
-def next_test(evidence: Evidence, advice: NextLevels) -> str:
-    """What to measure next and what for: a command to paste where it is one, with the time it takes."""
-    told = sweep_command(evidence.key, advice.levels, advice.seconds, soak=advice.soak, address=evidence.address)
-    command, time = f"`{told}`", f"(about {planned_time(sweep_seconds(evidence.key, advice))})"
-    device = "a smaller model or a faster device; then sweep again"
-    slots = f"more slots than the {evidence.slots} of now (serve --max-connections-per-gpu): all of them passed"
-    longer = "held for half an hour" if advice.soak else "a minute long"
-    return {
-        "close_in": f"{command}, to close in on the limit {time}",
-        "firm": f"{command}, a minute each: the levels so far were short {time}",
-        "repeat": f"{command}, three times over, for their chance to pass {time}",
-        "hold": f"{command}, to see whether it holds for longer {time}",
-        "find_failure": f"{command}, to find a level that fails {time}",
-        "find_pass": f"{command}, to find a level that passes {time}",
-        "more_slots": f"{command}, {longer}, and then {slots}",
-        "smaller_model": f"{command}, a minute long; else {device}" if advice.levels else device,
-        "undisturbed": f"the same levels again, without the other programs on that machine: {command} {time}",
+class NextStep(NamedTuple):
+    """What to do next and what for."""
+
+    step: str
+    command: str = ""
+    """To paste; empty: there is none."""
+
+    def __str__(self) -> str:
+        return f"{self.step}: `{self.command}`" if self.command else self.step
+
+
+def next_step(evidence: Evidence, advice: NextLevels) -> NextStep:
+    """What to measure next and what for, with the time it takes."""
+    if not advice.levels:
+        return NextStep("serve a smaller model or use a faster device, then sweep again")
+    command = sweep_command(evidence.key, advice, evidence.address)
+    measure, time = measured(advice), f"(about {planned_time(sweep_seconds(evidence.key, advice))})"
+    slots = f"give the server more slots than its {evidence.slots} (serve --max-connections-per-gpu)"
+    told = {
+        "close_in": f"{measure}, to close in on the limit",
+        "firm": f"{measure}, as the levels so far were short",
+        "repeat": f"{measure}, for their probability of passing",
+        "hold": f"{measure}, to see whether it holds for longer",
+        "find_failure": f"{measure}, to find a level that fails",
+        "find_pass": f"{measure}, to find a level that passes",
+        "more_slots": f"{measure}, then {slots}, which all passed",
+        "smaller_model": f"{measure}, and if that fails too, serve a smaller model or use a faster device",
+        "undisturbed": f"{measure} again, without the other programs on that machine",
     }[advice.aim]
+    return NextStep(f"{told} {time}", command)
+
+
+def measured(advice: NextLevels) -> str:
+    """`measure 4, 6 and 8 streams for 60 s each`."""
+    *most, last = map(str, advice.levels)
+    streams = f"{', '.join(most)} and {last} streams" if most else counted(advice.levels[-1], "stream")
+    each = f" each, {times(advice.times)}" if advice.times > 1 else " each" if most else ""
+    return f"{'hold' if advice.soak else 'measure'} {streams} for {planned_time(advice.seconds)}{each}"
 
 
 def disturbed_most(evidence: Evidence) -> float:
@@ -100,13 +121,13 @@ def none_passed(evidence: Evidence, levels: Sequence[LevelSeen], advice: NextLev
     why = f": {missed}" if missed else ""
     return (
         f"no level met the objective, not even the smallest, {smallest.streams}{why}; "
-        f"sweep smaller levels: {next_test(evidence, advice)}"
+        f"sweep smaller levels: {next_step(evidence, advice)}"
     )
 
 
 def polls_say_nothing(evidence: Evidence, capacity: Capacity, advice: NextLevels) -> str:
     """Ordinary production was not near any limit."""
-    return f"the polls of {evidence.key.server} do not show its limit: {capacity.reason}; {next_test(evidence, advice)}"
+    return f"the polls of {evidence.key.server} do not show its limit: {capacity.reason}; {next_step(evidence, advice)}"
 
 
 def notes(evidence: Evidence, levels: Sequence[LevelSeen]) -> tuple[str, ...]:

@@ -2,12 +2,12 @@
 
 from html import escape
 
-from capacity.fleet.size import in_words as fleet_in_words
 from capacity.fleet.trend import in_words as trend_in_words
-from capacity.plan.terminal import headline, level_title, limit_title
+from capacity.plan.terminal import about, level_title, limit_title
 from capacity.plan.words import against
 from capacity.report.page import page
 from capacity.report.picture import picture
+from whisper_ops.plan_answer import five_lines, fleet_figures
 from whisper_ops.plan_document import Plan, Resource
 from whisper_ops.plan_words import limit_text, open_ended, result
 
@@ -19,12 +19,12 @@ _LEGEND = (
 
 def html(plan: Plan) -> str:
     """The whole plan."""
-    answer, *why = headline(plan)
+    answer, *why = five_lines(plan, plan.created_at)
     sections = [
         f"<h1>{escape(answer)}</h1>",
-        f'<p class="dim">{escape(plan.key.title)}<br>{escape(plan.key.conditions)}</p>',
         "".join(f"<p>{escape(line)}</p>" for line in why),
-        "" if plan.fleet is None else f"<p><strong>{escape(fleet_in_words(plan.fleet))}</strong></p>",
+        f'<p class="dim">{"<br>".join(map(escape, about(plan)))}</p>',
+        "" if plan.fleet is None else f"<p>{escape(fleet_figures(plan.fleet))}</p>",
         "" if plan.trend is None else f"<p>{escape(trend_in_words(plan.trend))}</p>",
         "<h2>Resources</h2>",
         _resources(plan),

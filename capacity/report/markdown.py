@@ -3,11 +3,11 @@
 import re
 from collections.abc import Sequence
 
-from capacity.fleet.size import in_words as fleet_in_words
 from capacity.fleet.trend import in_words as trend_in_words
-from capacity.plan.terminal import headline, level_title, limit_title
+from capacity.plan.terminal import about, level_title, limit_title
 from capacity.plan.words import against
 from whisper_ops.outside import one_line
+from whisper_ops.plan_answer import five_lines, fleet_figures
 from whisper_ops.plan_document import Plan
 from whisper_ops.plan_words import limit_text, open_ended, result
 
@@ -18,14 +18,14 @@ _BEGINS_BLOCK = re.compile(r"[#>+=~-]|\d+[.)]")
 
 def markdown(plan: Plan) -> str:
     """The whole plan."""
-    answer, *why = headline(plan)
+    answer, *why = five_lines(plan, plan.created_at)
     parts = [
         f"# {text(answer)}",
-        text(plan.key.title),
         "\n".join(f"- {text(line)}" for line in why),
+        "\n".join(text(line) for line in about(plan)),
     ]
-    if plan.fleet is not None:
-        parts.append(f"**{text(fleet_in_words(plan.fleet))}**")
+    if plan.fleet is not None and (figures := fleet_figures(plan.fleet)):
+        parts.append(text(figures))
     if plan.trend is not None:
         parts.append(text(trend_in_words(plan.trend)))
     parts += ["## Resources", _resources(plan)]

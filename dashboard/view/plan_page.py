@@ -9,6 +9,7 @@ from dashboard.view.fleet_rows import GAUGE_CELLS
 from dashboard.view.levels import slots_style
 from dashboard.view.lines import BLANK, Cell, Column, Line, Page, Span, cell, columns_for, header, line, row, wrapped
 from dashboard.view.world import ServerView, World
+from whisper_ops.plan_answer import five_lines
 from whisper_ops.plan_document import (
     DESCRIPTORS,
     GPU_BUSY,
@@ -21,7 +22,7 @@ from whisper_ops.plan_document import (
     Plan,
     Resource,
 )
-from whisper_ops.plan_words import in_line, limit_text, open_ended, result, sure
+from whisper_ops.plan_words import limit_text, open_ended, result
 from whisper_ops.snapshot import GpuFigures, HostFigures
 
 _SERVERS = (
@@ -87,19 +88,15 @@ def _no_plan(width: int) -> list[Line]:
 def _answer(world: World, server: ServerView, width: int) -> list[Line]:
     assert server.knee is not None
     plan = server.knee.plan
-    most = f"{server.knee.per_gpu} connections per GPU"
-    most = f"{most} for now; the limit was not reached" if open_ended(plan) else f"at most {most}"
-    answer = f" {'provisional: ' * plan.provisional}{most}"
+    answer, why, *after = five_lines(plan, world.now)
     lines = [
-        line(Span(answer, "warn" if plan.provisional else "title")),
+        *wrapped(answer, width, " ", "warn" if plan.provisional else "title"),
         *wrapped(f"for {server.name}, measured on {plan.server or 'it'} "
                  f"{f.duration(world.now - plan.created_at)} ago", width, " ", "dim"),
-        *wrapped(f"Why: {plan.reason.rstrip('.')}.", width, " "),
+        *wrapped(why, width, " "),
     ]  # fmt: skip
-    if first := in_line(plan):
-        lines += wrapped(first, width, " ")
-    for label, text in (("Sure?", sure(plan, world.now)), ("To be surer:", plan.next_test)):
-        lines += wrapped(f"{label} {text}", width, " ", "dim") if text else []
+    for text in after:
+        lines += wrapped(text, width, " ", "dim")
     if plan.levels:
         lines += wrapped("Levels: " + " · ".join(f"{seen.streams} {result(seen)}" for seen in plan.levels), width, " ")
     if plan.tiers:
@@ -188,26 +185,26 @@ def _if_lost(world: World, lost: ServerView) -> Cell:
     now = _connected(lost)
     if now is None:
         return cell("it is lost already", "dim")
-    room = sum(
-        max(0, server.knee.safe - (_connected(server) or 0))
-        for server in world.servers
-        if server.knee is not None and server.name != lost.name and _connected(server) is not None
-    )
-    if room >= now:
-        return cell(f"● fits, {room - now} to spare", "ok")
-    return cell(f"▲ {now - room} find no room", "bad")
+    others = [other for other in world.servers if other.name != lost.name and _connected(other) is not None]
+    if not others:
+        return cell("no other server", "bad" if now else "dim")
+    room = [max(0, other.knee.safe - (_connected(other) or 0)) for other in others if other.knee is not None]
+    if not room:
+        return cell(f"{f.UNKNOWN} others have no limit", "dim")
+    if sum(room) >= now:
+        return cell(f"● fits, {sum(room) - now} to spare", "ok")
+    return cell(f"▲ {now - sum(room)} find no room", "bad")
 
 
 def _fleet_lines(planned: Sequence[ServerView], width: int) -> list[Line]:
     answering = [server for server in planned if _connected(server) is not None]
-    safe = sum(server.knee.safe for server in answering if server.knee)
+    safe = [server.knee.safe for server in answering if server.knee]
+    if not safe:
+        return [BLANK, *wrapped("fleet: no server with a plan answers", width, " ")]
     now = sum(_connected(server) or 0 for server in answering)
-    biggest = max((server.knee.safe for server in answering if server.knee), default=0)
-    text = (
-        f"fleet: {now} of {safe} safe on {len(answering)} answering servers with a plan; "
-        f"with the largest of them lost it carries {safe - biggest}"
-    )
-    return [BLANK, *wrapped(text, width, " ")]
+    servers = f.counted(len(safe), "answering server")
+    lost = f"; with the largest of them lost it carries {sum(safe) - max(safe)}" if len(safe) > 1 else ""
+    return [BLANK, *wrapped(f"fleet: {now} of {sum(safe)} safe on {servers} with a plan{lost}", width, " ")]
 
 
 def _connected(server: ServerView) -> int | None:

@@ -9,12 +9,13 @@ from statistics import median
 from rich.console import Console
 
 from capacity.plan.believed import FILLS_UP
-from capacity.plan.terminal import headline, show
-from whisper_ops.formatting import age
+from capacity.plan.terminal import show
+from whisper_ops.formatting import ago
 from whisper_ops.objective import MEASURES
 from whisper_ops.objective.findings import Missed
+from whisper_ops.plan_answer import Answer, answered
 from whisper_ops.plan_document import LATENCY, POLLED_LAG, PORTS, STEP_TIME, Plan, Resource
-from whisper_ops.plan_words import connections, in_line, limit_text, open_ended, sure
+from whisper_ops.plan_words import confidence, connections, limit_text, open_ended
 
 _LINE = re.compile(r"^(-?[\d.,]+(?:e[+-]?\d+)?) ?(GB|%|s)? ([+−]) ([\d.,]+(?:e[+-]?\d+)?) ?(GB|%|s)? a connection$")
 
@@ -32,12 +33,17 @@ def contradictions(plan: Plan) -> Iterator[str]:
         yield from (f"{resource.name}: {what}" for what in _resource(plan, resource))
 
 
+def said(plan: Plan) -> Answer:
+    """The five lines when the plan was made."""
+    return answered(plan, plan.created_at)
+
+
 def numbers(text: str) -> list[int]:
     return [int(found.replace(",", "")) for found in re.findall(r"(?<![\d.,])\d[\d,]*(?![\d.]|,\d| ?%)", text)]
 
 
 def _answer(plan: Plan) -> Iterator[str]:
-    answer, why = headline(plan)[:2]
+    answer, why, *_ = said(plan)
     most = plan.max_connections_per_gpu
     if most is not None and most not in numbers(answer):
         yield f"the answer {answer!r} is not {most}"
@@ -89,18 +95,18 @@ def _binding(plan: Plan) -> Iterator[str]:
 
 
 def _next_in_line(plan: Plan, after: Resource) -> Iterator[str]:
-    said = next((line for line in headline(plan) if line.startswith(("Next to bind", "May bind first"))), "")
-    if said.startswith("May"):
+    told = said(plan).next_limit
+    if open_ended(plan):
         rows = [
             row for row in plan.resources if row.limit is not None and row.status == "identified" and row.kind != PORTS
         ]
         sooner = [row for row in rows if _first(row) < _first(after) - 1e-9]
-        if limit_text(after) not in said and not any(limit_text(row) in said for row in sooner):
-            yield f"{said!r} is of no row that ends first"
-        if sooner and limit_text(after) in said and not _agree(sooner[0], after):
-            yield f"{said!r}, and {sooner[0].name} ends at {limit_text(sooner[0])}"
-    elif said and limit_text(after) not in said:
-        yield f"{said!r} is not the {limit_text(after)} of its row"
+        if limit_text(after) not in told and not any(limit_text(row) in told for row in sooner):
+            yield f"{told!r} is of no row that ends first"
+        if sooner and limit_text(after) in told and not _agree(sooner[0], after):
+            yield f"{told!r}, and {sooner[0].name} ends at {limit_text(sooner[0])}"
+    elif limit_text(after) not in told:
+        yield f"{told!r} is not the {limit_text(after)} of its row"
 
 
 def _first(row: Resource) -> float:
@@ -119,8 +125,8 @@ def _what_was_missed(plan: Plan) -> Iterator[str]:
     times = [f for f in missed if MEASURES[f.measure].unit == "seconds"]
     if missed and not times and "latency" in (plan.binding_resource or ""):
         yield f"{plan.binding_resource} binds, and {missed[0]} at the first fail"
-    if open_ended(plan) and in_line(plan).startswith("Breaks"):
-        yield f"{in_line(plan)!r}, and the limit was not reached"
+    if open_ended(plan) and plan.next_to_bind is not None and "not reached" not in said(plan).next_limit:
+        yield f"{said(plan).next_limit!r}, and the limit was not reached"
 
 
 def _tiers(plan: Plan) -> Iterator[str]:
@@ -149,8 +155,8 @@ def _tiers(plan: Plan) -> Iterator[str]:
 
 
 def _certainty(plan: Plan) -> Iterator[str]:
-    said = " ".join([*headline(plan), *(f"{tier.stability} {tier.cut}" for tier in plan.tiers)])
-    if "guaranteed" in said:
+    told = " ".join([*said(plan), *(f"{tier.stability} {tier.cut}" for tier in plan.tiers)])
+    if "guaranteed" in told:
         yield "something is guaranteed"
     chances = [seen.chance for seen in plan.levels if seen.chance is not None]
     if chances != sorted(chances, reverse=True):
@@ -261,18 +267,18 @@ def _shown(plan: Plan) -> Iterator[str]:
 
 
 def _evidence(plan: Plan) -> Iterator[str]:
-    said = sure(plan, plan.created_at)
-    counts = {audit: sum(s.repeats for s in plan.levels if s.audit == audit) for audit in ("valid", "provisional")}
-    for audit, count in counts.items():
-        if count and f"{count} {audit} level" not in said:
-            yield f"{said!r} does not count {count} {audit} levels"
+    told = confidence(plan, plan.created_at)
+    for audit, word in (("valid", "valid"), ("provisional", "short")):
+        count = sum(s.repeats for s in plan.levels if s.audit == audit)
+        if count and f"{count} {word} level" not in told:
+            yield f"{told!r} does not count {count} {word} levels"
     newest = plan.newest_evidence_at
-    if plan.levels and newest is not None and age(plan.created_at - newest) not in said:
-        yield f"{said!r} is not of its levels' age"
+    if plan.levels and newest is not None and ago(plan.created_at - newest) not in told:
+        yield f"{told!r} is not of its levels' age"
 
 
 def _numbers_of_reasons(plan: Plan) -> Iterator[str]:
-    answer, binds = headline(plan)[0], plan.binds
+    answer, binds = said(plan).answer, plan.binds
     if plan.transferred_from is not None:
         most = connections(plan.capacity.high or 0)
         if plan.max_connections_per_gpu is None and not (most in answer and most in plan.reason):

@@ -9,7 +9,7 @@ import simpy
 
 from capacity.fleet.erlang import blocking, slots_for
 from capacity.fleet.price import Price, read_price
-from capacity.fleet.size import Demand, in_words, size
+from capacity.fleet.size import Demand, size
 from capacity.fleet.trend import trend
 from whisper_ops.errors import UserError
 from whisper_ops.history import History
@@ -65,7 +65,6 @@ def test_published_values_of_erlang_b() -> None:
 def test_five_hundred_calls_with_one_machine_lost() -> None:
     fleet = size(Demand(target=500, survive=1, gpus_per_machine=2), per_gpu=72)
     assert (fleet.gpus, fleet.machines, fleet.slots_after_loss) == (10, 5, 576)
-    assert "10 GPUs on 5 machines, 1 of them may be lost" in in_words(fleet)
 
 
 def test_traffic_is_sized_for_its_blocking_also_after_a_loss() -> None:

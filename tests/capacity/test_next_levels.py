@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from capacity.next_levels import Tried, ends, next_levels
+from capacity.next_levels import NextLevels, Tried, ends, next_levels
 from capacity.plan.build import make_plan
 from capacity.plan.evidence import Wanted
 from capacity.plan.sweep_command import sweep_command, sweep_seconds
@@ -95,7 +95,8 @@ def test_a_plan_names_the_levels_the_command_and_its_minutes(tmp_path: Path) -> 
     assert plan.next_levels == (2, 4)
     assert plan.next_seconds == 60
     assert (
-        "`whisper-ops sweep http://asr-1:8000 --levels 2,4`, to close in on the limit (about 3 min)" in plan.next_test
+        plan.next_test == "measure 2 and 4 streams for 60 s each, to close in on the limit (about 3 min): "
+        "`whisper-ops sweep http://asr-1:8000 --levels 2,4`"
     )
 
 
@@ -119,7 +120,7 @@ def test_the_command_measures_under_the_same_conditions() -> None:
         server="asr-1:9090", protocol="whisperlive", chunk_seconds=0.25, duty_cycle=0.4, arrivals="burst",
         objective=parse("stable_p95<=3s").canonical,
     )  # fmt: skip
-    said = sweep_command(key, (8, 4), 300.0)
+    said = sweep_command(key, NextLevels(aim="close_in", levels=(4, 8), seconds=300.0))
     assert said.startswith("whisper-ops sweep asr-1:9090 --levels 4,8 --duration 5m")
     for option in ("--protocol whisperlive", "--chunk 250ms", "--duty-cycle 0.4", "--arrivals burst"):
         assert option in said
@@ -130,7 +131,9 @@ def test_the_command_measures_under_the_same_conditions() -> None:
         server="a", protocol="native", chunk_seconds=0.1, duty_cycle=1.0, arrivals="spread",
         objective=parse(DEFAULT).canonical,
     )  # fmt: skip
-    assert sweep_command(usual, (4,), 60.0) == "whisper-ops sweep a --levels 4"
+    assert sweep_command(usual, NextLevels(aim="firm", levels=(4,))) == "whisper-ops sweep a --levels 4"
+    again = NextLevels(aim="repeat", levels=(7, 8))
+    assert sweep_command(usual, again) == "whisper-ops sweep a --levels 7,8,7,8,7,8"
 
 
 def test_minutes_count_the_baseline_that_the_objective_asks_for() -> None:

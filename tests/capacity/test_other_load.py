@@ -13,7 +13,6 @@ import pytest
 
 from capacity.plan.build import make_plan
 from capacity.plan.evidence import Wanted
-from capacity.plan.terminal import headline
 from capacity.sweep.figures import Counts
 from capacity.sweep.level import LoadShape, Measured, make_order, verdict
 from capacity.sweep.other_load import other_share
@@ -26,6 +25,7 @@ from whisper_ops.history import History, LevelFigures
 from whisper_ops.objective import parse
 from whisper_ops.objective.findings import OtherLoad, encode
 from whisper_ops.objective.judgement import Baseline
+from whisper_ops.plan_answer import five_lines
 from whisper_ops.snapshot import HostFigures, Snapshot
 
 
@@ -112,9 +112,9 @@ def test_a_plan_names_other_load_that_was_to_count(tmp_path: Path) -> None:
     busy = {"host_cpu_ratio": 1.0, "findings": found}
     levels = [level(1, False, **busy), level(2, False, **busy)]
     with History.reading(written(tmp_path / "h.db", levels)) as history:
-        said = " ".join(headline(make_plan(history, Wanted(), 5000.0)))
+        said = " ".join(five_lines(make_plan(history, Wanted(), 5000.0), 5000.0))
     assert "while other programs had the processors" in said
-    assert "the same levels again, without the other programs" in said
+    assert "measure 1 and 2 streams for 60 s each again, without the other programs" in said
     assert "device" not in said
     assert "processors were" not in said
     levels = [level(1, True, **busy), level(2, False, **busy)]

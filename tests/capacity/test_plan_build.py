@@ -1,17 +1,16 @@
 """A plan answers from audited levels of one key, says why, and says when it should not be believed."""
 
-import re
 from pathlib import Path
 
 import pytest
 
 from capacity.plan import Wanted, make_plan
-from capacity.plan.terminal import headline
 from tests.capacity.plan_history import OBJECTIVE, level, written
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History
 from whisper_ops.objective import read_stored, readable
 from whisper_ops.objective.judgement import measures_of
+from whisper_ops.plan_answer import five_lines
 from whisper_ops.plan_document import Plan, record_of
 
 NOW = 10_000.0
@@ -20,6 +19,11 @@ NOW = 10_000.0
 def plan(path: Path, **wanted: str | float) -> Plan:
     with History.reading(path) as history:
         return make_plan(history, Wanted(**wanted), NOW)  # type: ignore[arg-type]  # names of the test's own
+
+
+def chances_of(made: Plan) -> dict[int, float]:
+    """Per cent by level."""
+    return {seen.streams: 100 * seen.chance for seen in made.levels if seen.chance is not None}
 
 
 @pytest.fixture
@@ -47,15 +51,15 @@ def test_a_busy_core_at_the_first_fail_is_named(db: Path) -> None:
 def test_a_pass_above_a_fail_and_a_repeat_that_flips_do_not_count_as_passed(db: Path) -> None:
     made = plan(written(db, [level(8, True), level(16, True), level(16, False), level(24, True)]))
     assert (made.capacity.last_pass, made.capacity.first_fail) == (8, 16)
-    assert "chance to pass: 8 → " in made.sure
-    chances = {int(n): int(p) for n, p in re.findall(r"(\d+) → (\d+)%", made.sure)}
+    assert "Probability of passing: 8 streams " in made.sure
+    chances = chances_of(made)
     assert chances[16] < chances[8]
 
 
 def test_the_chance_to_pass_follows_the_law_and_the_repeats(db: Path) -> None:
     lags = {16: 0.31, 32: 0.33, 48: 0.38, 64: 0.52, 80: 1.55, 88: 5.0}
     levels = [level(n, lag <= 2, stable_p95_seconds=lag) for n, lag in lags.items()]
-    chances = {int(n): int(p) for n, p in re.findall(r"(\d+) → (\d+)%", plan(written(db, levels)).sure)}
+    chances = chances_of(plan(written(db, levels)))
     assert chances[64] > 95
     assert chances[64] > chances[80] > 50
     assert chances[88] < 15
@@ -78,7 +82,7 @@ def test_one_stream_over_two_gpus_that_passed_is_one_on_a_gpu(db: Path) -> None:
 def test_one_stream_that_passed_alone_does_not_speak_for_every_gpu(db: Path) -> None:
     made = plan(written(db, [level(1, True), level(2, False)], gpus=2))
     assert (made.capacity.last_pass, made.capacity.first_fail, made.max_connections_per_gpu) == (None, 1, None)
-    assert headline(made)[0] == "Not one connection on every GPU meets the objective on this device."
+    assert five_lines(made, NOW)[0] == "Not one connection on every GPU meets the objective on this device."
     assert "1 passed while other GPUs had nothing to do, but 2 over all of them failed" in made.reason
 
 
@@ -96,8 +100,8 @@ def test_only_provisional_levels_make_a_provisional_plan_without_laws(db: Path) 
     made = plan(written(db, levels))
     assert made.provisional
     assert made.max_connections_per_gpu == 2
-    assert "(provisional)" in headline(made)[0]
-    assert "4 provisional levels (under 60 s or 200 words)" in made.sure
+    assert "(provisional)" in five_lines(made, NOW)[0]
+    assert made.sure.startswith("provisional (4 short levels, newest ")
     memory = next(resource for resource in made.resources if resource.name == "GPU memory")
     assert memory.limit is None
     assert memory.law == "≤ 4 GB up to 4; no law"
@@ -145,7 +149,7 @@ def test_no_level_that_failed_is_a_lower_bound(db: Path) -> None:
 def test_a_device_that_cannot_carry_one_stream_gets_no_limit(db: Path) -> None:
     made = plan(written(db, [level(1, False)]))
     assert made.max_connections_per_gpu is None
-    assert headline(made)[0].startswith("Not one connection")
+    assert five_lines(made, NOW)[0].startswith("Not one connection")
 
 
 @pytest.mark.parametrize(

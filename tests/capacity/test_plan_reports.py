@@ -72,8 +72,7 @@ def test_the_html_is_one_file_with_a_picture_of_every_law(
         svg = ET.fromstring(picture)
         assert len(svg.findall("circle")) == 6
         assert svg.find("polyline") is not None
-    assert "Run at most 72 connections per GPU." in text
-    assert "7 GPUs" in text
+    assert "For 500 concurrent calls: 7 GPUs on 7 machines, with at most 72 connections per GPU." in text
     assert plan(capsys, db, "--html", str(tmp_path / "no" / "folder.html")).code == Exit.USAGE
 
 
@@ -84,12 +83,19 @@ def test_markdown_has_the_answer_and_the_tables(capsys: pytest.CaptureFixture[st
     assert "| **latency objective** |" in text
 
 
-def test_the_fleet_is_the_last_sentence_of_the_report(capsys: pytest.CaptureFixture[str], db: Path) -> None:
+def test_the_fleet_is_the_answer_where_it_is_asked_for(capsys: pytest.CaptureFixture[str], db: Path) -> None:
     done = plan(
         capsys, db, "--target", "500", "--survive", "1", "--gpus-per-machine", "2",
         "--peak-arrivals", "40/min", "--mean-length", "6min",
     )  # fmt: skip
-    assert "For 500 concurrent calls: 10 GPUs on 5 machines, 1 of them may be lost, at 72 calls a GPU." in done.out
+    answer, why = done.out.splitlines()[:2]
+    assert answer == (
+        "For 500 concurrent calls: 10 GPUs on 5 machines, 1 of which may be lost, with at most 72 connections per GPU."
+    )
+    assert why.startswith(
+        "Why: 500 calls at 72 each need 7 GPUs, so 4 machines of 2, and 1 more machine may be lost. 72 each, because "
+        "p95 "
+    )
     assert "240 erlangs are offered; blocking" in done.out
     for wrong, sentence in (
         (("--peak-arrivals", "40/min"), "go together"),
@@ -99,6 +105,39 @@ def test_the_fleet_is_the_last_sentence_of_the_report(capsys: pytest.CaptureFixt
         failed = plan(capsys, db, *wrong)
         assert failed.code == Exit.USAGE
         assert sentence in failed.sentence()
+
+
+def test_what_is_far_from_a_limit_waits_for_details(capsys: pytest.CaptureFixture[str], db: Path) -> None:
+    short, long = plan(capsys, db).out, plan(capsys, db, "--details").out
+    assert "\nGPU memory " not in short, "full at 378, and 88 is too many already"
+    assert "1 resource far from a limit, or without one: --details" in short
+    assert "\nGPU memory " in long
+    assert "how cut: conservative is 50% of 80" in long
+    assert "--details" not in long
+    for other in (("--json",), ("--markdown",), ("--emit", "server")):
+        failed = plan(capsys, db, "--details", *other)
+        assert failed.code == Exit.USAGE
+        assert "--details" in failed.sentence()
+
+
+def test_no_fleet_where_there_is_no_limit_of_one_gpu(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """It ended in an error, and did not say why not one connection passes."""
+    none = plan(capsys, written(tmp_path / "h.db", [level(1, False)]), "--target", "500")
+    assert none.code == Exit.NO
+    assert none.out.startswith("Not one connection meets the objective on this device.\nWhy: ")
+    assert "note: no fleet for 500 calls: there is no limit of one GPU to size it by" in none.out
+    db = written(tmp_path / "g.db", [level(n, n < 16, gpu_memory_used_bytes=(10 + n) * 1e9) for n in (2, 4, 8, 16)])
+    other = plan(capsys, db, "--gpu", "L40S", "--target", "500")
+    assert other.code == Exit.EVIDENCE
+    assert "no fleet for 500 calls" in other.out
+
+
+def test_a_fleet_for_arrivals_says_how_they_become_calls(capsys: pytest.CaptureFixture[str], db: Path) -> None:
+    why = plan(capsys, db, "--peak-arrivals", "40/min", "--mean-length", "6min").out.splitlines()[1]
+    assert why.startswith(
+        "Why: 240 erlangs with at most 0.1 % refused are 281 calls at once, which at 72 each need 4 GPUs, one a "
+        "machine. "
+    )
 
 
 def test_configuration_carries_the_numbers(capsys: pytest.CaptureFixture[str], db: Path) -> None:
@@ -195,7 +234,7 @@ def test_the_tables_keep_to_the_columns_there_are(
     levels = [level(n, n <= 80, server_descriptors=40 + 4 * n, host_cpu_ratio=n / 200) for n in (16, 32, 48, 64, 88)]
     db = written(tmp_path / "h.db", levels, settings='{"host": {"descriptors_soft_limit": 20000}}')
     monkeypatch.setenv("COLUMNS", str(columns))
-    out = plan(capsys, db).out
+    out = plan(capsys, db, "--details").out
     head = next(index for index, line in enumerate(out.splitlines()) if line.startswith("resource"))
     rows = out.splitlines()[head : out.splitlines().index("", head)]
     assert max(len(row.rstrip()) for row in rows) <= columns
@@ -204,8 +243,14 @@ def test_the_tables_keep_to_the_columns_there_are(
 
 def test_one_of_a_thing_is_not_many(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     db = written(tmp_path / "h.db", [level(1, True), level(2, False)])
-    assert "For 2 concurrent calls: 2 GPUs on 2 machines, at 1 call a GPU." in plan(capsys, db, "--target", "2").out
-    assert "For 1 concurrent call: 1 GPU on 1 machine, at 1 call a GPU." in plan(capsys, db, "--target", "1").out
+    assert (
+        "For 2 concurrent calls: 2 GPUs on 2 machines, with at most 1 connection per GPU."
+        in plan(capsys, db, "--target", "2").out
+    )
+    assert (
+        "For 1 concurrent call: 1 GPU on 1 machine, with at most 1 connection per GPU."
+        in plan(capsys, db, "--target", "1").out
+    )
 
 
 def test_a_fleet_sized_by_a_lower_bound_says_that_it_may_be_smaller(
@@ -221,9 +266,9 @@ def test_a_fleet_sized_by_a_lower_bound_says_that_it_may_be_smaller(
 def test_simulated_gpus_are_counted_and_not_listed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     four = " + ".join(f"simulated GPU {number}" for number in range(4))
     db = written(tmp_path / "h.db", [level(4, True)], gpu_name=four, gpus=4, simulated=True)
-    assert " · 4 × simulated GPU · " in plan(capsys, db).out.splitlines()[0]
+    assert " · 4 × simulated GPU · " in plan(capsys, db).out.splitlines()[6]
     db = written(tmp_path / "mixed.db", [level(4, True)], gpu_name="L4 + RTX 4090", gpus=3)
-    assert " · 3 GPUs: L4 + RTX 4090 · " in plan(capsys, db).out.splitlines()[0]
+    assert " · 3 GPUs: L4 + RTX 4090 · " in plan(capsys, db).out.splitlines()[6]
 
 
 @pytest.mark.parametrize(("gpu", "shown"), [("CPU", False), ("L4", True), (None, True)])

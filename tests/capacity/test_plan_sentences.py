@@ -8,12 +8,13 @@ import pytest
 from rich.console import Console
 
 from capacity.plan import Wanted, make_plan
-from capacity.plan.terminal import headline, show
+from capacity.plan.terminal import show
 from tests.capacity.contradictions import contradictions
 from tests.capacity.plan_history import level, sweep, written
 from whisper_ops.history import History, LevelRecord
 from whisper_ops.objective import parse
 from whisper_ops.objective.judgement import Baseline, rejudged
+from whisper_ops.plan_answer import five_lines
 from whisper_ops.plan_document import (
     GPU_MEMORY,
     HOST_CPU,
@@ -22,7 +23,7 @@ from whisper_ops.plan_document import (
     Plan,
     Resource,
 )
-from whisper_ops.plan_words import limit_text, open_ended, sure
+from whisper_ops.plan_words import confidence, limit_text, open_ended
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 
 SETTINGS = '{"gpu_memory_total_bytes": 24e9}'
@@ -107,7 +108,7 @@ def test_what_was_waited_for_is_not_next_to_bind(tmp_path: Path) -> None:
     assert "the GPU was 100% busy then" in made.reason
     assert row(made, STEP_TIME).limit is not None
     assert made.runner_up_kind != STEP_TIME
-    assert "Next to bind: GPU step time" not in report(made)
+    assert "Next limit: GPU step time" not in report(made)
 
 
 def test_where_nothing_passes_nothing_with_room_for_93_binds(tmp_path: Path) -> None:
@@ -123,7 +124,7 @@ def test_a_number_is_one_number_wherever_it_stands(tmp_path: Path) -> None:
     ]
     made = plan(tmp_path, levels, gpu="L4 24GB")
     assert made.transferred_from is not None
-    said = re.search(r"about (\d+) connections", headline(made)[0])
+    said = re.search(r"about (\d+) connections", five_lines(made, 5000.0)[0])
     assert said is not None
     assert f"–{said[1]} connections" in made.reason
     assert f"–{said[1]} " in report(made).partition("limit")[2]
@@ -133,7 +134,7 @@ def test_a_limit_that_was_not_reached_is_not_called_the_most(tmp_path: Path) -> 
     """It said "at most 10" and "the limit is somewhere above"."""
     made = plan(tmp_path, [level(n, True) for n in (1, 6, 12)])
     assert open_ended(made)
-    assert headline(made)[0] == "Run 10 connections per GPU for now; the limit was not reached."
+    assert five_lines(made, 5000.0)[0] == "Run 10 connections per GPU for now; the limit was not reached."
     assert "somewhere above" in made.reason
 
 
@@ -141,7 +142,7 @@ def test_memory_that_is_full_ends_it_though_no_level_failed(tmp_path: Path) -> N
     levels = [level(n, True, gpu_memory_used_bytes=(17.0 + 0.25 * n) * 1e9) for n in (4, 8, 12, 16, 20, 24, 28)]
     made = plan(tmp_path, levels)
     assert not open_ended(made)
-    assert headline(made)[0].startswith("Run at most ")
+    assert five_lines(made, 5000.0)[0].startswith("Run at most ")
     assert made.binding_kind == GPU_MEMORY
     assert made.tiers[-1].cut == "where GPU memory is full"
     assert made.tiers[-1].connections <= 24
@@ -163,7 +164,7 @@ def test_nothing_is_guaranteed_and_stable_is_what_a_long_level_showed(tmp_path: 
 def test_totals_and_limits_of_a_gpu_are_labelled(tmp_path: Path) -> None:
     made = plan(tmp_path, [level(n, n < 96) for n in (40, 80, 96)], gpus=4)
     assert "at 24 a GPU (first fail), and 20 a GPU passed" in made.reason
-    assert "chance to pass, of streams on all 4 GPUs: 40 → " in sure(made, 5000.0)
+    assert "Probability of passing (streams on all 4 GPUs): 40 streams " in confidence(made, 5000.0)
     text = report(made)
     assert "level, 4 GPUs" in text
     assert "limit a GPU" in text
@@ -183,27 +184,33 @@ def test_newest_is_the_newest_level_and_not_a_poll(tmp_path: Path) -> None:
         made = make_plan(history, Wanted(), 10_000.0)
     assert made.polled_peak == 2
     assert made.newest_evidence_at == 1016.0 + 60.0
-    assert "newest 2 hours old" in made.sure
+    assert "newest 2 h ago" in made.sure
+
+
+SLOTS = "give the server more slots than its 4 (serve --max-connections-per-gpu), which all passed"
+SMALLER = "if that fails too, serve a smaller model or use a faster device"
 
 
 @pytest.mark.parametrize(
-    ("levels", "settings", "command"),
+    ("levels", "settings", "step", "command"),
     [
-        ([(1, True), (4, True), (8, False)], "{}", "--levels 4,6,8`, a minute each"),
-        ([(1, True), (4, True)], "{}", "--levels 8`, to find a level that fails"),
-        ([(1, True), (4, True)], '{"slots": 6}', "--levels 6`, to find a level that fails"),
-        ([(1, True), (4, True)], '{"slots": 4}', "--levels 4`, a minute long, and then more slots than the 4 of now"),
-        ([(1, False)], "{}", "--levels 1`, a minute long; else a smaller model"),
+        ([(1, True), (4, True), (8, False)], "{}", "4, 6 and 8 streams for 60 s each, as the levels so far were short",
+         "4,6,8"),
+        ([(1, True), (4, True)], "{}", "8 streams for 60 s, to find a level that fails", "8"),
+        ([(1, True), (4, True)], '{"slots": 6}', "6 streams for 60 s, to find a level that fails", "6"),
+        ([(1, True), (4, True)], '{"slots": 4}', f"4 streams for 60 s, then {SLOTS}", "4"),
+        ([(1, False)], "{}", f"1 stream for 60 s, and {SMALLER}", "1"),
     ],
-)
+)  # fmt: skip
 def test_a_provisional_plan_says_what_would_make_it_firm(
-    levels: list[tuple[int, bool]], settings: str, command: str, tmp_path: Path
+    levels: list[tuple[int, bool]], settings: str, step: str, command: str, tmp_path: Path
 ) -> None:
     short = [level(n, passed, audit="provisional", duration_seconds=20) for n, passed in levels]
     made = plan(tmp_path, short, settings=settings)
     assert made.provisional
-    assert made.next_test.startswith("`whisper-ops sweep http://asr-1:8000 ")
-    assert command in made.next_test
+    assert re.fullmatch(re.escape(f"measure {step}") + r" \(about \d+ (s|min)\)", made.next_step)
+    assert made.next_command == f"whisper-ops sweep http://asr-1:8000 --levels {command}"
+    assert five_lines(made, 5000.0)[4] == f"Next: {made.next_step}: `{made.next_command}`."
 
 
 def test_what_ends_it_is_what_was_missed(tmp_path: Path) -> None:

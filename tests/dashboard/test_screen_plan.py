@@ -51,12 +51,12 @@ def looked_at(plan: PlanRecord, streams: int) -> World:
 
 def test_a_plan_of_the_planner_is_shown_whole(planned: PlanRecord) -> None:
     text = plan_page(looked_at(planned, 41), None, 140).text
-    assert "at most 72 connections per GPU" in text
+    assert "Run at most 72 connections per GPU." in text
     assert "Why: p95 stable word latency" in text
-    assert "Breaks first: latency objective; after that" in text
+    assert "Next limit: GPU busy, at " in text
     assert "conservative 40 · moderate 56 · aggressive 72 · extreme 88" in text
     assert "80–88" in text
-    assert "To be surer:" in text
+    assert "Next: measure 84 streams for 5 min" in text
 
 
 def test_expected_stands_beside_seen(planned: PlanRecord) -> None:
@@ -83,11 +83,32 @@ def test_where_there_is_room_it_says_how_much() -> None:
     assert "● fits, 13 to spare" in plan_page(board.world(NOW), None, 119).text
 
 
+@pytest.mark.parametrize(("streams", "style"), [(0, "dim"), (2, "bad")])
+def test_where_there_is_one_server_its_loss_leaves_none(streams: int, style: str) -> None:
+    """It said "fits, 0 to spare", and that the fleet then carries 0."""
+    board = Board()
+    board.plans = (plan_of(),)
+    board.feed(snapshot("a", NOW, (gpu(0, streams, 0.3),)))
+    page = plan_page(board.world(NOW), None, 119)
+    assert "fits" not in page.text
+    assert "largest of them lost" not in page.text
+    assert [span.style for line in page.body for span in line.spans if "no other server" in span.text] == [style]
+
+
+def test_where_the_others_have_no_limit_nobody_knows_whether_it_fits() -> None:
+    board = Board()
+    board.plans = (plan_of(),)
+    board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
+    other = snapshot("b", NOW, (gpu(0, 2, 0.3),))
+    board.feed(msgspec.structs.replace(other, identity=msgspec.structs.replace(IDENTITY, model="small")))
+    assert "— others have no limit" in plan_page(board.world(NOW), None, 119).text
+
+
 def test_a_provisional_plan_is_no_promise() -> None:
     board = Board()
     board.plans = (plan_of(provisional=True),)
     board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
-    assert "provisional: at most 18" in plan_page(board.world(NOW), None, 119).text
+    assert "Run at most 18 connections per GPU (provisional)." in plan_page(board.world(NOW), None, 119).text
 
 
 def test_without_a_plan_it_says_how_to_get_one() -> None:
@@ -113,7 +134,7 @@ def test_a_plan_of_another_version_still_says_its_limit(body: str) -> None:
     board = Board()
     board.plans = (plan_of(body=body),)
     board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
-    assert "at most 18 connections per GPU" in plan_page(board.world(NOW), None, 119).text
+    assert "Run at most 18 connections per GPU" in plan_page(board.world(NOW), None, 119).text
 
 
 @pytest.mark.parametrize("width", [59, 79, 119])
@@ -124,7 +145,7 @@ def test_a_server_without_a_plan_says_so_before_the_plan_of_another(width: int) 
     other = snapshot("b", NOW, (gpu(0, 2, 0.3),))
     board.feed(msgspec.structs.replace(other, identity=msgspec.structs.replace(IDENTITY, model="small")))
     text = " ".join(plan_page(board.world(NOW), "b", width).text.split())
-    assert text.startswith("b has no plan: none was made for what it runs. This is the plan of a: at most 18")
+    assert text.startswith("b has no plan: none was made for what it runs. This is the plan of a: Run at most 18")
     assert "has no plan" not in plan_page(board.world(NOW), "a", width).text
     assert "has no plan" not in plan_page(board.world(NOW), None, width).text
 
@@ -140,14 +161,17 @@ def test_the_age_of_the_newest_level_is_its_age_now_and_not_when_the_plan_was_ma
     board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
     text = plan_page(board.world(NOW), None, 119).text
     assert "2 d 0 h ago" in text
-    assert f"Sure? identified from 9 valid levels, newest {now} old; chance to pass: 18 → 99%" in text
+    assert (
+        f"Confidence: both ends measured (9 valid levels, newest {now} ago). Probability of passing: 18 streams 99 %"
+        in text
+    )
 
 
 def test_a_plan_that_kept_only_words_keeps_them() -> None:
     board = Board()
     board.plans = (plan_of(body=msgspec.json.encode({"sure": "as sure as it was"}).decode()),)
     board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
-    assert "Sure? as sure as it was" in plan_page(board.world(NOW), None, 119).text
+    assert "Confidence: as sure as it was." in plan_page(board.world(NOW), None, 119).text
 
 
 def test_a_plan_is_decoded_once_and_older_ones_of_the_same_never(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from whisper_ops.plan_document import (
     read_or_columns,
     record_of,
 )
-from whisper_ops.plan_words import sure
+from whisper_ops.plan_words import confidence
 
 DATA = Path(__file__).parents[1] / "data"
 OLD = PlanRecord(
@@ -98,6 +98,6 @@ def test_a_plan_of_an_old_file_says_how_sure_it_is_now_and_what_binds(tmp_path: 
     plan = plans[0]
     assert plan.binding_kind
     assert plan.newest_evidence_at is not None
-    assert "newest 3 days old" in sure(plan, plan.newest_evidence_at + 3.5 * 86400)
+    assert "newest 3 days ago" in confidence(plan, plan.newest_evidence_at + 3.5 * 86400)
     with History.reading(path) as history:
         assert history.plans.every()[0].binding_kind == plan.binding_kind

@@ -18,15 +18,17 @@ RENDERERS = {
     "dashboard.narrator": "dashboard/narrator.py",
     "whisper_ops.formatting": "whisper_ops/formatting.py",
     "whisper_ops.objective.findings": "whisper_ops/objective/findings.py",
+    "whisper_ops.plan_answer": "whisper_ops/plan_answer.py",
     "whisper_ops.plan_words": "whisper_ops/plan_words.py",
 }
 """Modules that make words, whose functions return them."""
 MAKE_WORDS = {"in_words", "sentences", "said_against", "against", "reason", "sure", "told", "said", "ended", "spread",
-              "place", "cut_in_words", "next_test", "all_invalid", "none_passed", "polls_say_nothing", "headline",
+              "place", "cut_in_words", "next_step", "all_invalid", "none_passed", "polls_say_nothing", "five_lines",
+              "answered", "confidence", "fleet_figures", "probability",
               "result", "limit_text", "age", "counted", "span_of_time", "summary", "readable"}  # fmt: skip
-FIELDS = {"sentence", "reason", "said", "detail", "sure", "next_test", "cut", "stability", "law", "cap_text",
-          "evidence", "binding_resource", "runner_up", "note", "notes", "remark", "trouble", "failure", "why",
-          "first_error", "reading_error", "spread", "each", "have"}  # fmt: skip
+FIELDS = {"sentence", "reason", "said", "detail", "sure", "next_test", "next_step", "cut", "stability", "law",
+          "cap_text", "evidence", "binding_resource", "runner_up", "note", "notes", "remark", "trouble", "failure",
+          "why", "first_error", "reading_error", "spread", "each", "have"}  # fmt: skip
 """Fields that hold words of ours, whatever they are fields of."""
 VARIABLES = {"said", "sentence", "reason", "why", "told", "words_of_ours"}
 """What such words are called in the house; what somebody else wrote is a `text`."""

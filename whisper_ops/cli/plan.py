@@ -11,6 +11,7 @@ from whisper_ops.cli.combinations import Excludes, Needs, OnlyOne, combinations,
 from whisper_ops.cli.options import history_option, json_option
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.files import write_text
+from whisper_ops.formatting import counted
 from whisper_ops.history import History
 from whisper_ops.units import Length
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _AT_MOST = "the limit is a lower bound, so a GPU may carry more, and the fleet be smaller; measure higher levels first"
 _MEASURED = (
     "history", "server", "model", "gpu", "gpu_speed", "chunk", "objective", "price", "gpus_per_machine", "upstream",
+    "details",
 )  # fmt: skip
 TARGETS = ("server", "systemd", "sysctl", "prometheus-rules", "nginx")
 
@@ -55,6 +57,7 @@ TARGETS = ("server", "systemd", "sysctl", "prometheus-rules", "nginx")
 @click.option(
     "--price", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="TOML with prices of GPUs."
 )
+@click.option("--details", is_flag=True, help="Print every resource, how tiers were cut, and what was left out, too.")
 @click.option("--markdown", is_flag=True, help="Print Markdown.")
 @click.option(
     "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write one HTML file with all laws."
@@ -71,6 +74,8 @@ TARGETS = ("server", "systemd", "sysctl", "prometheus-rules", "nginx")
 @combinations(
     Excludes("host_profile", _MEASURED, "a host on paper has no measured server, and no history is read for it"),
     OnlyOne(("as_json", "markdown", "emit")),
+    *(Excludes(form, ("details",), "it is complete without") for form in ("as_json", "markdown")),
+    Excludes("emit", ("details",), "it prints configuration"),
     Needs("upstream", ("emit",)),
     Needs("gpu_speed", ("gpu",)),
     Needs("blocking", ("peak_arrivals",)),
@@ -93,10 +98,11 @@ def command(context: click.Context, /, **options: Any) -> int:  # noqa: ANN401  
 
         parse(options["objective"])  # a mistake in it is said first, whatever else is missing
     _require(options["history"])
-    plan = _make(options)
+    with console.busy(f"planning from {options['history']}"):
+        plan = _make(options)
     if options["gpu_speed"] is not None and plan.transferred_from is None:
         raise UserError(f"--gpu-speed is for a GPU that was never measured, and {plan.key.gpu_name} was; leave it out")
-    _show(plan, options)
+    _show(plan, options, elsewhere=typed(context, "history"))
     if plan.transferred_from is not None:  # never measured, so nothing may start with its number
         return Exit.EVIDENCE if plan.max_connections_per_gpu is None else Exit.GOOD
     _store(options["history"], plan)
@@ -162,7 +168,7 @@ def _make(options: dict[str, Any]) -> "Plan":
     """The plan, with the fleet and the trend that follow from it."""
     import msgspec
 
-    from capacity.fleet.size import size
+    from capacity.fleet.size import calls_of, size
     from capacity.fleet.trend import trend
     from capacity.plan import Wanted, make_plan
     from whisper_ops.history.production import daily_peaks
@@ -174,9 +180,17 @@ def _make(options: dict[str, Any]) -> "Plan":
         peaks = sorted(daily_peaks(opened, plan.server).items())
     limit = plan.max_connections_per_gpu
     demand = _demand(options, plan.key.gpus)
-    fleet = size(demand, limit or 0, _price(options, plan.key.gpu_name)) if demand is not None else None
+    price = _price(options, plan.key.gpu_name)
+    fleet = None if demand is None or limit is None else size(demand, limit, price)
     going = trend(peaks, float(limit * plan.key.gpus)) if limit else None
-    notes = (*plan.notes, _AT_MOST) if fleet is not None and plan.capacity.status == "lower_bound" else plan.notes
+    notes = plan.notes
+    if fleet is not None and plan.capacity.status == "lower_bound":
+        notes = (*notes, _AT_MOST)
+    if demand is not None and fleet is None:
+        notes = (
+            *notes,
+            f"no fleet for {counted(calls_of(demand), 'call')}: there is no limit of one GPU to size it by",
+        )
     return msgspec.structs.replace(plan, fleet=fleet, trend=going, notes=notes)
 
 
@@ -215,7 +229,7 @@ def _price(options: dict[str, Any], gpu: str | None) -> "Price | None":
     return price
 
 
-def _show(plan: "Plan", options: dict[str, Any]) -> None:
+def _show(plan: "Plan", options: dict[str, Any], *, elsewhere: bool) -> None:
     """The plan in the form that was asked for: configuration, JSON, Markdown, or the terminal's report."""
     import msgspec
 
@@ -236,7 +250,7 @@ def _show(plan: "Plan", options: dict[str, Any]) -> None:
     else:
         from capacity.plan.terminal import show
 
-        show(plan, console.data())
+        show(plan, console.data(), details=options["details"], history=options["history"] if elsewhere else None)
 
 
 def _upstreams(options: dict[str, Any]) -> list[str]:
