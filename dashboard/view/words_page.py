@@ -18,5 +18,10 @@ def words_page(about: str, width: int) -> Page:
 
 def _term(term: Term, width: int) -> list[Line]:
     if width < _NARROW:
-        return [line(Span(f"  {term.name}", "title")), *wrapped(term.meaning, width, "    ")]
-    return hanging((Span(term.name, "title"),), _NAME_WIDTH + 2, term.meaning, width)
+        return [line(Span(f"  {term.name}", "title")), *wrapped(plain(term.meaning), width, "    ")]
+    return hanging((Span(term.name, "title"),), _NAME_WIDTH + 2, plain(term.meaning), width)
+
+
+def plain(text: str) -> str:
+    """Without the marks of Markdown."""
+    return text.replace("`", "")

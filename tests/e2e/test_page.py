@@ -129,11 +129,22 @@ async def no_sound_in_a_file(visit: Visit) -> None:
     await visit.page.until_text("#state", "One file at a time")
 
 
+NO_DEVICE = """JSON.stringify((navigator.mediaDevices.getUserMedia = async () => {
+  throw new DOMException("Requested device not found", "NotFoundError");
+}) && 1)"""
+"""What a browser says on a machine without one."""
+
+
 async def microphone_denied(visit: Visit) -> None:
     await visit.page.allow_microphone(visit.server.url, "denied")
     await visit.page.click("#record")
     await visit.page.until_text("#state", "The microphone is not allowed on this page. Allow it")
     assert visit.server.get("/health")["capacity"]["used_slots"] == 0
+    await visit.page.value(NO_DEVICE)
+    await visit.page.click("#record")
+    await visit.page.until_text("#state", "No microphone was found.")
+    await visit.page.go(f"{visit.server.url}/")
+    await visit.page.until_text("#used", "0 of 1 used")
 
 
 async def microphone(visit: Visit) -> None:
@@ -253,11 +264,15 @@ async def gone(visit: Visit) -> None:
     page = visit.page
     await page.go(f"{visit.server.url}/")
     await page.until_text("#used", "free")
-    visit.server.process.terminate()
-    await asyncio.to_thread(visit.server.process.wait, 30)
+    await page.click("#sample")
+    await page.until_text("#partial", " ")
+    visit.server.process.kill()
+    await page.until_text("#state", "The connection was lost.")
     await page.until_text("#now", "The server does not answer.")
     assert await page.text("#used") == "—"
     assert await page.text("#gpus") == ""
+    assert await page.text("#partial") == ""
+    assert await visit.level() == -60
     await page.click("#sample")
     await page.until_text("#state", "The server does not answer.")
     await visit.picture("gone")
