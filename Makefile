@@ -57,7 +57,7 @@ fmt: $(VENV)/.dev ## format the code and mend what can be mended
 pictures: $(VENV)/.dev ## draw docs/pictures/*.svg from the code
 	@$(BIN)/python -m tests.dashboard.pictures
 
-recording: $(VENV)/.dev ## the README's pictures, from a real run on simulated GPUs (4 minutes)
+recording: $(VENV)/.dev ## the README's pictures, from real runs on simulated GPUs and in a browser (8 minutes)
 	@$(BIN)/python -m tests.dashboard.recording
 
 docs: $(VENV)/.dev ## write docs/commands.md from the commands' own help, docs/glossary.md, docs/history.md from the migrations, the Grafana dashboard
