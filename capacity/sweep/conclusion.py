@@ -28,7 +28,7 @@ def verdict(levels: Sequence[LevelRecord]) -> str | None:
         return None
     tried = _tried(levels)
     low, high = ends(tried)
-    failed = next((level for level in levels if level.streams == high and not level.passed), None)
+    failed = next((level for level in levels if level.streams == high and level.passed is False), None)
     if not tried:
         failed = levels[0]
     why = "" if failed is None else _against(failed)

@@ -39,8 +39,8 @@ class Plan(Protocol):
         """The level to measure now; None when there is nothing more."""
         ...
 
-    def told(self, streams: int, passed: bool | None, *, long: bool) -> None:
-        """Take an answer; None: the level could not be used."""
+    def told(self, streams: int, passed: bool | None, *, long: bool, busy: float | None = None) -> None:
+        """Take an answer; None: the level could not be used. `busy`: the share of the server that it took."""
         ...
 
     def fit(self, slots: int) -> str | None:
@@ -104,10 +104,10 @@ class FromOneStream:
         alone = all(ask.streams != 1 for ask in self._plan.expected)
         return Ask(1, BASELINE, at_most_seconds=BASELINE_SECONDS if alone else None)
 
-    def told(self, streams: int, passed: bool | None, *, long: bool) -> None:
+    def told(self, streams: int, passed: bool | None, *, long: bool, busy: float | None = None) -> None:
         """See `Plan`."""
         self._tries += streams == 1
-        self._plan.told(streams, passed, long=long)
+        self._plan.told(streams, passed, long=long, busy=busy)
 
     def fit(self, slots: int) -> str | None:
         """See `Plan`."""
@@ -152,7 +152,7 @@ class LevelList:
         """See `Plan`."""
         return Ask(self._left[0], "") if self._left else None
 
-    def told(self, streams: int, passed: bool | None, *, long: bool) -> None:  # noqa: ARG002  # any answer will do
+    def told(self, streams: int, passed: bool | None, *, long: bool, busy: float | None = None) -> None:  # noqa: ARG002  # any answer will do
         """See `Plan`."""
         if streams in self._left:
             self._left.remove(streams)
@@ -200,7 +200,7 @@ class SearchPlan:
         step = self.search.next()
         return None if step is None else Ask(step.streams, step.step, long=step.long)
 
-    def told(self, streams: int, passed: bool | None, *, long: bool) -> None:
+    def told(self, streams: int, passed: bool | None, *, long: bool, busy: float | None = None) -> None:  # noqa: ARG002  # it leaps and bisects
         """See `Plan`."""
         self.search = self.search.told(streams, passed, long=long)
 
@@ -255,7 +255,7 @@ class Soak:
         """See `Plan`."""
         return None if self._begun else Ask(self._streams, "soak", hold_seconds=self._seconds)
 
-    def told(self, streams: int, passed: bool | None, *, long: bool) -> None:  # noqa: ARG002  # any answer will do
+    def told(self, streams: int, passed: bool | None, *, long: bool, busy: float | None = None) -> None:  # noqa: ARG002  # any answer will do
         """See `Plan`: a block was measured."""
         self._begun = self._begun or streams == self._streams
 

@@ -11,6 +11,7 @@ from capacity.sweep.answered import by_server
 from capacity.sweep.other_load import other_share
 from capacity.sweep.target import Target, ask, polled
 from whisper_ops.histogram import quantile
+from whisper_ops.history import LevelRecord
 from whisper_ops.snapshot import GpuFigures, HostFigures, Snapshot
 
 _ENGINE_SECONDS = 10.0
@@ -114,6 +115,16 @@ def boil_down(snapshots: Sequence[Snapshot], own_cores: float = 0.0) -> Readings
         server_descriptors=host(lambda h: h.open_descriptors),
         gpu_spread=sorted(spreads)[len(spreads) // 2] if spreads else None,
     )
+
+
+def busy_share(level: LevelRecord) -> float | None:
+    """How much of what a server has its level took, 0 to 1: of its engine, its machine or its own core, the fullest.
+
+    What other programs took of the machine is not the level's. None where the server says nothing of these.
+    """
+    machine = None if level.host_cpu_ratio is None else level.host_cpu_ratio - (level.other_cpu_ratio or 0.0)
+    known = [share for share in (level.server_busy_ratio, machine, level.front_cpu_ratio) if share is not None]
+    return min(max(known), 1.0) if known and max(known) > 0 else None
 
 
 def _of_this_level(snapshots: Sequence[Snapshot]) -> Sequence[Snapshot]:

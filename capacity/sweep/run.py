@@ -20,6 +20,7 @@ from capacity.sweep.measure import Means, Measurer, expected_seconds, seconds_of
 from capacity.sweep.other_load import MOST_SHARE, other_share
 from capacity.sweep.plans import FromOneStream, Plan, Soak
 from capacity.sweep.probe import Probed
+from capacity.sweep.readings import busy_share
 from capacity.sweep.record import encoded, record_for, settings_for
 from capacity.sweep.resume import Settings, find, running_beside, usable
 from capacity.sweep.target import Target
@@ -182,7 +183,7 @@ class Sweep:
         for level in done:
             if not self._baseline.measures and is_baseline(level):
                 self._baseline = stored_baseline(self._history, level)
-            plan.told(level.streams, level.passed, long=self._is_long(level))
+            plan.told(level.streams, level.passed, long=self._is_long(level), busy=busy_share(level))
             self._levels.append(level)
             self._watcher.end(level)
         return before.sweep
@@ -215,7 +216,7 @@ class Sweep:
                 async for measured, answers in measurements:
                     level = self._keep(measured)
                     if answers:
-                        plan.told(ask.streams, level.passed, long=ask.long)
+                        plan.told(ask.streams, level.passed, long=ask.long, busy=busy_share(level))
                         await self._go_on(measured)
             if self._levels[-1].passed is False and plan.next() is not None and self._shape.cool_seconds:
                 await self._cool_down(measurer)

@@ -172,7 +172,7 @@ class Holding:
     def next(self) -> Ask | None:
         return None if self.answers else Ask(2, "hold", long=True)
 
-    def told(self, streams: int, passed: bool | None, *, long: bool) -> None:
+    def told(self, streams: int, passed: bool | None, *, long: bool, busy: float | None = None) -> None:
         self.answers.append((streams, passed, long))
 
     def fit(self, slots: int) -> str | None:

@@ -139,6 +139,10 @@ def test_without_a_terminal_there_are_plain_lines_with_the_time_left() -> None:
         ([told(4, passed=False)], "not even 4 streams met the objective"),
         ([told(4, passed=None, audit="disturbed", reason="other programs took 60% of the processors")],
          "no level gave an answer (other programs took 60% of the processors)"),
+        # What gave no answer is no reason.
+        ([told(1, passed=True), told(2, passed=None, audit="invalid", reason="late"),
+          told(2, passed=False, reason="stable_p95 9.00 s > 2 s")],
+         "the limit lies in [1, 2): 1 met the objective, 2 did not (stable_p95 9.00 s > 2 s)"),
         # A pass above a failure is luck, and what failed once did not pass.
         ([told(4, passed=True), told(8, passed=False), told(16, passed=True), told(8, passed=True)],
          "the limit lies in [4, 8): 4 met the objective, 8 did not"),

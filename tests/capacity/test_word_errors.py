@@ -55,8 +55,27 @@ def test_an_absolute_limit_is_told_in_the_same_way() -> None:
     assert str(many.finding) == "wer 33.3 ± 0.0 % > 10 %"
 
 
-def test_without_a_common_utterance_nothing_can_be_said() -> None:
-    assert hold_against(RELATIVE, said(1), {"other": (0, 6)}) is None
+def others(*errors: int, words: int = 6) -> dict[str, tuple[int, int]]:
+    return {f"other {k}": (wrong, words) for k, wrong in enumerate(errors)}
+
+
+def test_without_a_common_utterance_a_few_words_tell_nothing() -> None:
+    """Two errors in 66 words failed a level, whose one stream had said ten other utterances without one."""
+    assert against(said(1), others(0)) is None
+    for here, there in ((said(1), others(0)), (said(0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0), others(0, 0, 0, 0, 0))):
+        answer = hold_against(RELATIVE, here, there)
+        assert answer is not None
+        assert answer.finding is not None
+        assert not answer.finding.missed
+    many = hold_against(RELATIVE, said(*[3] * 30), others(*[0] * 20))
+    assert many is not None
+    assert many.finding is not None
+    assert many.finding.missed
+    assert hold_against(RELATIVE, said(*[0] * 30), others(1, 0, 0)) == Held(None)
+    assert hold_against(RELATIVE, {}, others(0)) is None
+
+
+def test_other_conditions_are_not_of_utterances() -> None:
     assert hold_against(parse("stable_p95<=2s").terms[0], said(1), said(1)) is None
     assert in_all({}) is None
     assert against({"one": (0, 0)}, {"one": (0, 0)}) is None

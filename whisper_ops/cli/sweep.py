@@ -55,6 +55,11 @@ def command() -> None:
     help="Numbers of streams, comma-separated; of the default ones those within the server's slots.",
 )
 @click.option("--search", is_flag=True, help="Look for the largest load within the objective instead.")
+@click.option(
+    "--within",
+    type=Length(least_open=True),
+    help="With --search: as tight a bracket as so much time allows, from short levels.",
+)
 @click.option("--soak", type=Length(least_open=True), help="Hold the one level of --levels for so long: 90s, 30m, 8h.")
 @click.option(
     "--duration",
@@ -146,7 +151,8 @@ def command() -> None:
 @combinations(
     Excludes("search", ("levels",), "a search chooses its levels itself"),
     Excludes("corpus_folder", ("style",), "it is speech of its own"),
-    *(Needs(option, ("search",)) for option in ("tolerance", "max_levels", "max_streams")),
+    *(Needs(option, ("search",)) for option in ("tolerance", "max_levels", "max_streams", "within")),
+    Excludes("within", ("max_levels",), "it takes as many levels as there is time for"),
 )
 def run(
     url: str,
@@ -243,7 +249,9 @@ def _plan(given: dict[str, Any], *, usual: bool) -> tuple["Plan", Any]:
     levels = _numbers(given["levels"])
     if given["search"] and given["soak"]:
         raise UserError("--search and --soak exclude each other; search first, then soak at the level found")
-    if given["search"]:
+    if given["search"] and given["within"]:
+        plan, line = _within(given), f"search within {given['within']:g}s"
+    elif given["search"]:
         limits = Limits(
             tolerance=given["tolerance"] / 100, levels=given["max_levels"], most_streams=given["max_streams"]
         )
@@ -259,6 +267,14 @@ def _plan(given: dict[str, Any], *, usual: bool) -> tuple["Plan", Any]:
         processes=given["processes"], fresh=given["fresh"] or bool(given["soak"]), plan_line=line, watch=watch
     )
     return plan, options
+
+
+def _within(given: dict[str, Any]) -> "Plan":
+    from capacity.sweep.quick import QuickSearch
+    from capacity.sweep.within import SearchWithin
+
+    search = QuickSearch(tolerance=given["tolerance"] / 100, most_streams=given["max_streams"])
+    return SearchWithin(given["within"], given["duration"], search)
 
 
 def _shape(given: dict[str, Any], *, keep_text: bool) -> Any:  # noqa: ANN401  # a LoadShape, whose module is not loaded yet

@@ -22,6 +22,7 @@ Clips: TypeAlias = Mapping[str, tuple[int, int]]
 CONFIDENCE = 0.95
 """One-sided."""
 _MOST_WORDS = 100_000
+_NONE_SEEN = 3.0
 
 
 class Excess(msgspec.Struct, frozen=True):
@@ -30,6 +31,8 @@ class Excess(msgspec.Struct, frozen=True):
     wrong: tuple[float, ...]
     """Errors of each utterance, less those expected from the other level."""
     words: tuple[int, ...]
+    unsure: float = 0.0
+    """By how much the other level's errors a word are uncertain, where it said other utterances."""
 
     @property
     def value(self) -> float:
@@ -43,18 +46,24 @@ class Excess(msgspec.Struct, frozen=True):
         if count < 2:
             return math.inf
         squares = sum((w - self.value * n) ** 2 for w, n in zip(self.wrong, self.words, strict=True))
-        return student_t.quantile(count - 1, CONFIDENCE) * math.sqrt(squares * count / (count - 1)) / sum(self.words)
+        own = student_t.quantile(count - 1, CONFIDENCE) * math.sqrt(squares * count / (count - 1)) / sum(self.words)
+        return own + self.unsure
 
     def beyond(self, limit: float) -> Literal["yes", "no", "open"]:
         """Whether there are more errors than `limit` allows; open: there seem to be, and it can be luck."""
         if self.value <= limit + 1e-9:
             return "no"
-        return "yes" if self._score(limit) > student_t.quantile(len(self.words) - 1, CONFIDENCE) else "open"
+        sure = limit + self.unsure
+        if len(self.words) < 2 or math.isinf(sure):
+            return "open"
+        return "yes" if self._score(sure) > student_t.quantile(len(self.words) - 1, CONFIDENCE) else "open"
 
     def words_to_tell(self, limit: float) -> int | None:
         """About how many words, in all, would show an excess like this one; None: more than anybody will play."""
-        score = self._score(limit)
-        if len(self.words) < 2 or score <= 0:
+        if len(self.words) < 2 or math.isinf(self.unsure):
+            return None
+        score = self._score(limit + self.unsure)
+        if score <= 0:
             return None
         # The score grows with the root of the number of utterances, and a few utterances can never show anything.
         words = sum(self.words) * max(student_t.quantile(len(self.words) - 1, CONFIDENCE) / score, 1.0) ** 2
@@ -92,6 +101,16 @@ def against(clips: Clips, others: Clips) -> Excess | None:
     return Excess(tuple(wrong), tuple(words)) if words else None
 
 
+def apart(clips: Clips, others: Clips) -> Excess | None:
+    """The same where no utterance was said in both: beyond the other's errors a word, which are uncertain too."""
+    here, there = in_all(clips), in_all(others)
+    if here is None or there is None:
+        return None
+    wrong = (errors - there.value * said for errors, said in zip(here.wrong, here.words, strict=True))
+    # No error in n words is no more than that: with 95 % there are fewer than 3 in n.
+    return Excess(tuple(wrong), here.words, unsure=max(there.margin, _NONE_SEEN / sum(there.words)))
+
+
 def pooled(*levels: Clips) -> Clips:
     """The utterances of several measurements of the same load together."""
     found: dict[str, tuple[int, int]] = {}
@@ -106,7 +125,7 @@ def hold_against(term: Term, clips: Clips, one_stream: Clips) -> Held | None:
     """Compare a level with a condition on its WER; None when its utterances say nothing about it."""
     if term.name != "wer" or not term.at_most:
         return None
-    excess = against(clips, one_stream) if term.relative else in_all(clips)
+    excess = against(clips, one_stream) or apart(clips, one_stream) if term.relative else in_all(clips)
     if excess is None:
         return None
     answer = excess.beyond(term.limit)
