@@ -72,6 +72,7 @@ def test_sixteen_clients_through_connect_fill_sixteen_slots_evenly_and_the_next_
         async with asking(world) as http:
             full = await http.get("/connect")
         assert full.status_code == 503
+        assert full.json() == {"error": "No GPU resources available", "code": "no_capacity"}
         assert int(full.headers["retry-after"]) > 0
         assert counts(world) == (16, 16, 0)
         await world.close()
@@ -294,12 +295,15 @@ def test_while_it_drains_or_lags_connect_says_so_and_a_ticket_lets_nobody_in() -
             refused = await http.get("/connect")
             assert refused.status_code == 503
             assert "draining" in refused.json()["error"]
+            assert refused.json()["code"] == "draining"
             assert world.hub.stats.rejected == {"draining": 2}
             world.hub.draining.call_off()
             client = await world.client().connected()
             world.live(client.of("ready")[0]["gpu_id"]).engine.hanging = True
             await client.speak(5.5)
-            assert "behind" in (await http.get("/connect")).json()["error"]
+            behind = (await http.get("/connect")).json()
+            assert "behind" in behind["error"]
+            assert behind["code"] == "lagging"
         await world.close()
 
     run(main)

@@ -16,6 +16,8 @@ const SAMPLE_MS = 60_000;  // a voice may have to read it first
 /** What runs now: {source, stream, timer}; null: nothing does. */
 let run = null;
 let last = null;
+/** What of it stands on the page. */
+let shown = {of: null, finals: 0};
 
 const say = text => { $("state").textContent = text; };
 const sentence = text => text.replace(/[.\s]*$/, ".");
@@ -78,9 +80,9 @@ function start(mine) {
 
 function stop() {
   if (!run) return;
-  if (!run.started) return over(run, "Stopped.");
+  if (!run.started || run.stream.ending) return over(run, "Stopped.");
   run.source.stop();
-  if (!run.stream.ending) say("Waiting for the last words…");
+  say("Waiting for the last words…");
   run.stream.end();
   level(null);
 }
@@ -92,7 +94,7 @@ function over(mine, why) {
   clearInterval(mine.timer);
   clearInterval(mine.ticking);
   mine.source?.stop();
-  if (mine.stream && !mine.stream.ending) mine.stream.end();
+  mine.stream?.close();
   $("again").hidden = true;
   level(null);
   say(why || (last?.finals.length ? "Done." : "Done. No word was heard."));
@@ -147,13 +149,21 @@ function show() {
 
 function showWords() {
   if (run && !run.stream) last = null;
-  $("finals").replaceChildren(...(last?.finals || []).flat().flatMap(({word, delay}) => [timed(word, delay), " "]));
+  if (shown.of !== last) {
+    shown = {of: last, finals: 0};
+    $("finals").replaceChildren();
+  }
+  // Only what is new: somebody may speak for hours.
+  const fresh = (last?.finals || []).slice(shown.finals);
+  shown.finals += fresh.length;
+  $("finals").append(...fresh.flat().flatMap(({word, delay}) => [timed(word, delay), " "]));
   $("partial").replaceChildren(...[...(last?.partials.values() || [])].flatMap(said => {
     const stable = document.createElement("span");
     stable.className = "stable";
     stable.textContent = said.text.slice(0, said.stable_chars);
     return [stable, said.text.slice(said.stable_chars), " "];
   }));
+  $("text").scrollTop = $("text").scrollHeight;
   showStream();
 }
 

@@ -37,6 +37,9 @@ export class Stream {
     this.timer = setTimeout(() => this.#finish("The server gave no last word; the stream is over."), QUIET_END_MS);
   }
 
+  /** Be done with it at once, whatever may still come. */
+  close() { this.#finish(null); }
+
   #hear(said) {
     switch (said.type) {
       case "ready": this.on.ready(); break;
@@ -90,8 +93,8 @@ export class Stream {
     if (this.#over) return;
     this.#over = true;
     clearTimeout(this.timer);
-    this.socket.onclose = null;
-    this.socket.close();
+    this.socket.onclose = this.socket.onmessage = null;
+    this.socket.close(1000);
     this.partials.clear();
     this.lag = null;
     this.on.ended(why, refusal);
