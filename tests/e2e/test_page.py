@@ -58,7 +58,7 @@ class Visit:
         assert "—" in (await self.page.text("#stream")).split("Lag now")[1].split("Words")[0]
         assert await self.level() == -60
         await self.page.until_text("#used", "0 of 1 used, 1 free")
-        assert "Lag p95\n—" in await self.page.text("#now")
+        assert "Lag p95, last minute\n—" in await self.page.text("#now")
         assert await self.page.text("#partial") == ""
 
 
@@ -123,7 +123,7 @@ async def file(visit: Visit) -> None:
 async def no_sound_in_a_file(visit: Visit) -> None:
     text = visit.speech.with_name("notes.txt")
     text.write_text("no sound")
-    await visit.page.drop("#text", text)
+    await visit.page.choose("#file", text)
     await visit.page.until_text("#state", "notes.txt is no sound that this browser can read.")
     await visit.page.drop("#text", text, visit.speech)
     await visit.page.until_text("#state", "One file at a time")
@@ -193,16 +193,18 @@ async def full(visit: Visit) -> None:
         while json.loads(await socket.recv())["type"] != "ready":
             pass
         await page.click("#record")
-        said = await page.until_text("#state", "Trying again in")
-        assert said.startswith("This server is full: its one slot is in use.")
+        await page.until_text("#countdown", "Trying again in")
+        said = await page.text("#state")
+        assert said == "This server is full: its one slot is in use. Nothing is sent until there is room."
         assert await page.shown("#again")
         await page.until_text("#used", "1 of 1 used, 0 free")
         await visit.picture("full")
         await page.click("#record")
         await page.until_text("#state", "Stopped.")
         assert not await page.shown("#again")
+        assert await page.text("#countdown") == ""
         await page.click("#record")
-        await page.until_text("#state", "Trying again in")
+        await page.until_text("#countdown", "Trying again in")
         await socket.send('{"type":"end"}')
         await socket.wait_closed()
     # By itself, without a hand.

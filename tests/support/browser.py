@@ -111,6 +111,12 @@ class Page:
         for kind in ("dragEnter", "dragOver", "drop"):
             await self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
 
+    async def choose(self, selector: str, *files: Path) -> None:
+        """Choose files there, as in the dialogue that it opens."""
+        root = await self.call("DOM.getDocument")
+        node = await self.call("DOM.querySelector", nodeId=root["root"]["nodeId"], selector=selector)
+        await self.call("DOM.setFileInputFiles", nodeId=node["nodeId"], files=[str(file) for file in files])
+
     async def allow_microphone(self, address: str, setting: str) -> None:
         """`granted`, `denied` or `prompt`, for the pages of an address."""
         permission = {"name": "microphone"}

@@ -43,7 +43,7 @@ function show(said) {
   Object.assign($("slots"), {max: Math.max(1, slots), high: .9 * slots, value: capacity.used_slots});
   $("used").textContent = `${capacity.used_slots} of ${slots} used, ${capacity.available_slots} free`;
   // The percentile is of the last minute: without a stream it would be of those that are over.
-  fill($("now"), [["Status", status], ["Streams", String(live)], ["Lag p95", live && lag !== null ? `${lag.toFixed(2)} s` : "—"]]);
+  fill($("now"), [["Status", status], ["Streams", String(live)], ["Lag p95, last minute", live && lag !== null ? `${lag.toFixed(2)} s` : "—"]]);
   $("gpus").replaceChildren(...said.gpu_status.gpus.map(gpu => {
     const item = document.createElement("li");
     item.textContent = `${gpu.name || "GPU " + gpu.gpu_id}: ${gpu.state}, ${gpu.active_connections} of ${gpu.max_connections ?? "—"}`;
@@ -55,6 +55,6 @@ function unknown(reason) {
   slots = null;
   $("slots").value = 0;
   $("used").textContent = "—";
-  fill($("now"), [["Status", reason], ["Streams", "—"], ["Lag p95", "—"]]);
+  fill($("now"), [["Status", reason], ["Streams", "—"], ["Lag p95, last minute", "—"]]);
   $("gpus").replaceChildren();
 }

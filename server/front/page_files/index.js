@@ -19,7 +19,11 @@ let last = null;
 /** What of it stands on the page. */
 let shown = {of: null, finals: 0};
 
-const say = text => { $("state").textContent = text; };
+/** Said aloud by screen readers; a countdown is not. */
+const say = (text, countdown = "") => {
+  if ($("state").textContent !== text) $("state").textContent = text;
+  $("countdown").textContent = countdown;
+};
 const sentence = text => text.replace(/[.\s]*$/, ".");
 const seconds = value => value === null || value === undefined ? "—" : `${value.toFixed(1)} s`;
 
@@ -122,7 +126,7 @@ function wait(mine, refusal) {
   const again = () => connect(mine).catch(error => over(mine, error.message));
   const tick = () => {
     if (left === 0) return again();
-    say(`${reason} Trying again in ${left} s; nothing is sent until then.`);
+    say(`${reason} Nothing is sent until there is room.`, `Trying again in ${left} s.`);
     left -= 1;
   };
   clearInterval(mine.timer);
@@ -169,6 +173,7 @@ function showWords() {
 
 function timed(word, delay) {
   const ruby = document.createElement("ruby"), above = document.createElement("rt");
+  above.setAttribute("aria-hidden", true);
   above.textContent = delay === null ? "—" : delay.toFixed(1);
   if (delay > LATE_SECONDS) above.className = "late";
   ruby.append(word, above);
