@@ -68,7 +68,7 @@ class DashApp(App[None]):
     COMMAND_PALETTE_BINDING = ""
     CSS = """
     Screen { background: $background; color: $foreground; }
-    #title { background: $panel; }
+    #title, #caption { background: $panel; }
     #footer { background: $panel; }
     """
     BINDINGS: ClassVar[list[BindingType]] = _BINDINGS
@@ -80,7 +80,9 @@ class DashApp(App[None]):
         state: State | None = None,
         history: Path | None = None,
         admin: Admin | None = None,
+        caption: Callable[[], str] = str,
     ) -> None:
+        """`caption` says what is going on; nothing, where nobody does."""
         plain = "NO_COLOR" in os.environ
         # Without colours the terminal's own are used, so that not one colour code is sent.
         super().__init__(ansi_color=True if plain else None)
@@ -94,6 +96,7 @@ class DashApp(App[None]):
         """What went wrong in this program itself, each sentence once."""
         self.admin = admin
         """None where nothing may be done to servers."""
+        self._caption = caption
         state = state or State()
         self._view = state.view
         self.looking = Looking(state.span)
@@ -138,6 +141,7 @@ class DashApp(App[None]):
     def draw(self) -> None:
         """Give the screen on top the world of this moment."""
         if isinstance(self.screen, PageScreen):
+            self.screen.caption = self._caption()
             self.screen.world = self._paused or self.feed.world()
 
     @work(thread=True, group="refresh", exclusive=True, exit_on_error=False)

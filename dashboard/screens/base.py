@@ -10,7 +10,7 @@ from textual.screen import Screen
 from dashboard.screens.pane import Pane, Place
 from dashboard.screens.prompt import Prompt
 from dashboard.view.chart import Charts
-from dashboard.view.frame import footer_line, title_line
+from dashboard.view.frame import caption_line, footer_line, title_line
 from dashboard.view.world import World
 from dashboard.widgets.bar import Bar
 from dashboard.widgets.sheet import Sheet
@@ -24,6 +24,7 @@ class PageScreen(Screen[None]):
 
     world: reactive[World] = reactive(World(now=0.0), init=False, repaint=False)
     message: reactive[str] = reactive("", init=False, repaint=False)
+    caption: reactive[str] = reactive("", init=False, repaint=False)
 
     def __init__(self, first: Pane) -> None:
         super().__init__()
@@ -33,8 +34,11 @@ class PageScreen(Screen[None]):
         first.stage = self
 
     def compose(self) -> ComposeResult:
-        """Title, page, footer; the prompt lies over the footer when something is asked."""
+        """Title, caption, page, footer; the prompt lies over the footer when something is asked."""
         yield Bar(id="title")
+        caption = Bar(id="caption")
+        caption.display = False
+        yield caption
         yield Sheet()
         yield Bar(id="footer")
         yield Prompt()
@@ -47,7 +51,7 @@ class PageScreen(Screen[None]):
     @property
     def composed(self) -> bool:
         """Whether its widgets are there; a tick of the clock may come before them, or after they are gone."""
-        return bool(self.query(Sheet)) and len(self.query(Bar)) == 2
+        return bool(self.query(Sheet)) and len(self.query(Bar)) == 3
 
     @property
     def sheet(self) -> Sheet:
@@ -96,6 +100,16 @@ class PageScreen(Screen[None]):
         """Something to tell takes the place of the footer for a while."""
         self._draw_footer()
 
+    def watch_caption(self, before: str, now: str) -> None:
+        """Somebody says what is going on, or says no more."""
+        if not self.composed:
+            return
+        bar = self.query_one("#caption", Bar)
+        bar.show(caption_line(now, self.app.size.width))
+        if bool(before) != bool(now):
+            bar.display = bool(now)
+            self.call_after_refresh(self.redraw)
+
     def on_resize(self) -> None:
         """Pages are made for a width."""
         self.call_after_refresh(self.redraw)
@@ -111,7 +125,7 @@ class PageScreen(Screen[None]):
         width, height = self.app.size
         if not self.composed or width == 0:
             return
-        page = self.pane.page(self.world, self.width, height - 2)
+        page = self.pane.page(self.world, self.width, height - 2 - bool(self.caption))
         self.query_one("#title", Bar).show(title_line(self.world, page.crumbs, width))
         self.sheet.show(page)
         self._draw_footer()

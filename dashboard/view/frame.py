@@ -58,6 +58,11 @@ def _all_simulated(world: World) -> bool:
     return all(server.simulated for server in world.servers if server.answer is not None)
 
 
+def caption_line(text: str, width: int) -> Line:
+    """What is going on, in somebody else's words."""
+    return Line(cut((Span(" ▶ ", "note"), Span(text, "title")), width))
+
+
 def footer_line(page: str, width: int, message: str = "", *, replaying: bool = False) -> Line:
     """The commands that belong to the footer and work here, as many as there is room for."""
     if message:

@@ -248,6 +248,7 @@ def _run(feed: "Feed", options: Options, admin: "Admin | None") -> int:
     # It is read when textual is first imported.
     os.environ.setdefault("ESCDELAY", "25")
     from dashboard.app import DashApp
+    from dashboard.caption import VARIABLE, Caption
     from dashboard.view import state as states
     from dashboard.widgets.themes import NAMES
 
@@ -259,7 +260,9 @@ def _run(feed: "Feed", options: Options, admin: "Admin | None") -> int:
     state = msgspec.structs.replace(state, theme=theme or state.theme)
     # At each turn of the loop a key press may wait this long for the thread that writes the history.
     sys.setswitchinterval(0.0005)
-    app = DashApp(feed, state=state, history=options["history"], admin=admin)
+    named = os.environ.get(VARIABLE)
+    caption = Caption(Path(named)) if named else str
+    app = DashApp(feed, state=state, history=options["history"], admin=admin, caption=caption)
     # Modules and styles live as long as we do: looked through by the collector they cost a pause of 25 ms now and then.
     gc.freeze()
     try:
