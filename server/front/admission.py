@@ -3,7 +3,8 @@
 A ticket holds a slot for a few seconds. An address holds one such slot at a time, and all tickets together hold half of
 the slots at most: whoever asks again and again keeps nobody out. A further ticket waits for its slot until the one
 before it was used or ran out; whoever comes with a ticket that holds none is a plain connect. So is whoever comes with
-one that is unknown or over.
+one that is unknown or over. What was promised before a GPU was lost stands, though it be more than half of what is
+left.
 
 A broker asks for many clients, and says for whom: its tickets are vouched for. They hold their slots at once, half of
 all slots for one client's address, and no more of them are given out than there is room for, whoever they are for.
