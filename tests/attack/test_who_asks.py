@@ -13,9 +13,6 @@ import pytest
 from tests.attack.harness import FULL, SIMULATED, Siege, besieged, examples, tcp
 from tests.support.servers import Running, running_server, whisper_ops
 
-# One worker starts the servers for all of them.
-pytestmark = pytest.mark.xdist_group("who asks")
-
 OWN = ("http://127.0.0.1:{port}", "http://localhost:{port}", "http://[::1]:{port}", "HTTP://LOCALHOST:{port}")
 FOREIGN = (
     *("http://evil.example", "https://evil.example:{port}", "null", "", "http://127.0.0.1.evil.example:{port}"),

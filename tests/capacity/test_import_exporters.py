@@ -20,8 +20,6 @@ from whisper_ops.history import History
 from whisper_ops.identity import Identity
 from whisper_ops.snapshot import Snapshot
 
-pytestmark = pytest.mark.xdist_group("prometheus import")
-
 STEP = 60.0
 MOMENTS = 30
 

@@ -62,7 +62,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
     return asyncio.run(all_of_them())
 
 
-pytestmark = [pytest.mark.xdist_group("probe"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 def test_a_cold_server_is_warmed_up_before_the_first_level(ran: dict[str, Ran]) -> None:

@@ -22,7 +22,7 @@ from whisper_ops.history import History, LevelRecord
 from whisper_ops.objective import parse
 
 SHAPE = LoadShape(seconds=3, setup_seconds=3, drain_seconds=2, warm_up_seconds=0, cool_seconds=0)
-pytestmark = [pytest.mark.xdist_group("soak"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 class Counting(Quiet):

@@ -165,10 +165,6 @@ def ran(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> dict[str, R
         return asyncio.run(all_of_them())
 
 
-# One worker measures for all of them.
-pytestmark = pytest.mark.xdist_group("sweep")
-
-
 def test_an_honest_server_is_measured_as_it_is(ran: dict[str, Ran], corpus: Corpus) -> None:
     honest = ran["honest"]
     assert honest.outcome.state == "done"

@@ -16,7 +16,7 @@ from tests.capacity.double import Faults, coded_corpus, running_double
 from tests.capacity.test_sweep_command import start
 from whisper_ops.history import History
 
-pytestmark = [pytest.mark.xdist_group("broken"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 EASY = "stable_p95<=2s, errors<=10%"
 

@@ -139,7 +139,6 @@ def test_there_are_queries_to_look_at() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("prometheus")
 def test_every_query_returns_data(prometheus: str) -> None:
     assert not silent_ones(prometheus, dict.fromkeys([*of_the_docs(), *of_the_dashboard(), *of_the_import()]))
     (target,) = asked(prometheus, "targets")["activeTargets"]
@@ -151,7 +150,6 @@ def test_every_query_returns_data(prometheus: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("prometheus")
 def test_every_rule_can_be_evaluated_and_those_that_hold_fire(prometheus: str) -> None:
     deadline = time.monotonic() + 30
     while True:
@@ -168,7 +166,6 @@ def test_every_rule_can_be_evaluated_and_those_that_hold_fire(prometheus: str) -
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("prometheus")
 def test_how_long_a_server_has_run_is_right_to_the_second(prometheus: str) -> None:
     """Written with six digits the start is off by up to an hour."""
     (age,) = result(prometheus, "time() - whisper_ops_start_time_seconds")
