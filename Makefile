@@ -9,8 +9,8 @@ UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := .venv-torch
-# What one test may take in parallel; two cores carry two workers.
-JOBS ?= 2
+# Tests beside each other: two cores carry four, since a test waits about half of its time.
+JOBS ?= 4
 
 .PHONY: help setup demo test test-slow test-torch test-chaos test-attack test-fleet lint types fmt docs pictures recording bench bench-dash bench-planner bench-server bench-gpu bench-gpu-server bench-host bench-languages bench-heard bench-history bench-sources bench-kills bench-night bench-windows clean requirements audit system-packages
 
@@ -32,7 +32,7 @@ test-slow: $(VENV)/.multilingual ## the tests that need real time: minutes of sp
 test-chaos: $(VENV)/.dev ## ten virtual minutes of clients and workers that come, go, stall and die; the memory after
 	@WHISPER_OPS_CHAOS_SECONDS=600 $(BIN)/pytest -q -s --timeout 900 tests/server/test_chaos.py tests/server/test_chaos_memory.py
 
-test-attack: $(VENV)/.dev ## attacks on a real server beside four clients that behave, at length, with counts (make test runs a short form)
+test-attack: $(VENV)/.dev ## attacks on a real server beside four clients that behave, at length, with counts (make test-slow runs a short form)
 	@WHISPER_OPS_ATTACK=full $(BIN)/pytest -q -s --timeout 900 tests/attack
 
 # The default engine's own tests of dialects, faults, chaos, overload and speech, run on torch's.

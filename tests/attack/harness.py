@@ -48,7 +48,7 @@ the attacker and the good clients. A short measurement on a busy machine says wh
 
 
 def examples(short: int, full: int) -> int:
-    """How many inputs to try: few in `make test`, many in `make test-attack`."""
+    """How many inputs to try: few in `make test-slow`, many in `make test-attack`."""
     return full if FULL else short
 
 

@@ -104,8 +104,9 @@ def _judge_idle(counts: dict[str, Any]) -> None:
     assert counts["descriptors"] < 1024 - 48, counts
 
 
+@pytest.mark.slow
 def test_attacks_in_short(tmp_path: Path) -> None:
-    """All of the below at once, in one siege: what `make test` has time for."""
+    """All of the below at once, in one siege: what `make test-slow` has time for."""
     with besieged(tmp_path, before=FEW_DESCRIPTORS) as siege:
         with ThreadPoolExecutor(len(FLOODS) + 1) as pool:
 

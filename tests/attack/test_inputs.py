@@ -122,6 +122,7 @@ def _listen(client: ClientConnection, seconds: float) -> None:
             json.loads(client.recv(seconds))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_any_message_is_answered(tmp_path: Path) -> None:
     with besieged(tmp_path, "--max-connections-per-gpu", "16") as siege:

@@ -106,6 +106,7 @@ def leave_in_every_way(server: Running) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_early_costs_a_few_lines_and_no_traceback(tmp_path: Path) -> None:
     with running_server(tmp_path, *SIMULATED) as server:
         clients = leave_in_every_way(server)

@@ -347,6 +347,7 @@ def _trailers(siege: Siege) -> dict[str, Any]:
     return {"sent MB": round(sent / 1e6), "peak MB": round(peak.bytes / 1e6)}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_uploads_take_no_more_than_their_share(tmp_path: Path, canary: Path) -> None:
     with besieged(tmp_path, "--max-connections-per-gpu", "24") as siege:

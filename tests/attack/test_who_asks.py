@@ -241,6 +241,7 @@ def test_every_handshake_has_an_answer_whoever_asks(open_server: Running, guarde
         assert "Traceback" not in server.log.read_text("utf-8", "replace")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_who_asks_wrongly_is_no_burden_to_who_asks_rightly(tmp_path: Path) -> None:
     times = examples(1, 20)

@@ -90,7 +90,7 @@ def objectives(draw: st.DrawFn) -> str:
     return ", ".join(terms)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(measured_levels(1), measured_levels(8), objectives(), objectives())
 def test_a_plan_judges_a_stored_level_as_the_sweep_would_have(
     one: Measured, many: Measured, first: str, other: str

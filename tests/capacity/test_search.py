@@ -47,6 +47,7 @@ def test_the_bracket_contains_the_truth_of_a_long_simulation(law: Law) -> None:
     assert one.holds
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)  # 20 s of arithmetic; other workers may have the cores
 def test_on_laws_never_seen_before_it_mostly_does() -> None:
     """Near a knee ten minutes and ten others may differ; `make bench-search` has the rate over hundreds of laws."""

@@ -156,6 +156,7 @@ async def test_systemd_hears_that_it_is_ready_alive_and_stopping(tmp_path: Path)
     assert sum(word.startswith(b"WATCHDOG=1") for word in heard) >= 3
 
 
+@pytest.mark.slow
 async def test_killed_again_and_again_it_loses_only_what_was_not_committed(tmp_path: Path) -> None:
     kills = int(os.environ.get("WHISPER_OPS_KILLS", "6"))
     history = tmp_path / "history.db"

@@ -13,9 +13,11 @@ import pytest
 
 from tests.support.servers import Running, free_port, whisper_ops
 
-pytestmark = [pytest.mark.speech, pytest.mark.serial]
+pytestmark = pytest.mark.speech
 
 
+@pytest.mark.slow
+@pytest.mark.serial
 @pytest.mark.timeout(300)
 def test_from_speech_to_a_plan(serve: Callable[..., Running], tmp_path: Path) -> None:
     server = serve("--devices", "cpu")
@@ -56,6 +58,7 @@ def test_from_speech_to_a_plan(serve: Callable[..., Running], tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 @pytest.mark.timeout(200)
 def test_the_demo_ends_with_a_plan(tmp_path: Path) -> None:
     history = tmp_path / "history.db"
@@ -67,6 +70,7 @@ def test_the_demo_ends_with_a_plan(tmp_path: Path) -> None:
     assert history.exists()
 
 
+@pytest.mark.serial
 def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path) -> None:
     history = tmp_path / "history.db"
     command = [sys.executable, "-m", "whisper_ops", "demo", "--no-screen", "--history", str(history)]

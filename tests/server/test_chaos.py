@@ -199,7 +199,7 @@ async def _kill(process: Any) -> None:
 
 
 Chaos.TestCase.settings = settings(
-    max_examples=30,
+    max_examples=15,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,

