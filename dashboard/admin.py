@@ -47,20 +47,25 @@ class Admin:
             raise UserError(f"{server} can only be watched: it is no whisper-ops server whose own address was given")
         return url
 
-    async def drain(self, server: str) -> str:
-        """Let no new stream in; those that are there go on. Returns a sentence."""
-        await self._call("POST", server, "/admin/drain")
-        return f"{server} drains: its streams go on, new ones are refused"
+    async def drain(self, server: str, member: str | None = None) -> str:
+        """Let no new stream in; those that are there go on. `member`: of a broker. Returns a sentence."""
+        await self._call("POST", server, "/admin/drain", _of(member))
+        return f"{member or server} drains: its streams go on, new ones are refused"
 
-    async def undrain(self, server: str) -> str:
+    async def undrain(self, server: str, member: str | None = None) -> str:
         """Let new streams in again. Returns a sentence."""
-        await self._call("DELETE", server, "/admin/drain")
-        return f"{server} takes new streams again"
+        await self._call("DELETE", server, "/admin/drain", _of(member))
+        return f"{member or server} takes new streams again"
 
-    async def limit(self, server: str, connections: int) -> str:
-        """Set the slots of each GPU. Returns a sentence."""
+    async def limit(self, server: str, connections: int, per: str = "GPU") -> str:
+        """Set the slots of each device, which is called `per`. Returns a sentence."""
         await self._call("PUT", server, "/admin/limits", {"max_connections_per_gpu": connections})
-        return f"{server} now admits {counted(connections, 'stream')} per GPU"
+        return f"{server} now admits {counted(connections, 'stream')} per {per}"
+
+    def check_token(self) -> None:
+        """Raises UserError where there is no admin token: every call would be refused."""
+        if self._token is None:
+            raise UserError("this needs the admin token: --admin-token-file, or WHISPER_OPS_ADMIN_TOKEN")
 
     def beside(self, command: str, server: str, *arguments: str) -> Beside:
         """A whisper-ops command about a server, in a process of its own; it bears the same token as the polls."""
@@ -81,10 +86,9 @@ class Admin:
         words = ["plan", "--history", str(history), "--server", address(self.url(server))]
         return Beside(f"plan of {server}", [sys.executable, "-m", "whisper_ops", *words])
 
-    async def _call(self, method: str, server: str, path: str, body: dict[str, int] | None = None) -> None:
+    async def _call(self, method: str, server: str, path: str, body: Mapping[str, int | str] | None = None) -> None:
         url = self.url(server)
-        if self._token is None:
-            raise UserError("this needs the admin token: --admin-token-file, or WHISPER_OPS_ADMIN_TOKEN")
+        self.check_token()
         headers = {"Authorization": f"Bearer {self._token}"}
         try:
             async with httpx.AsyncClient(
@@ -101,3 +105,7 @@ class Admin:
         if not httpx.codes.is_success(answer.status):
             said = answer.body[:120].decode("utf-8", "replace")
             raise UserError(f"{server} answered {answer.status} to {method} {path}: {said}")
+
+
+def _of(member: str | None) -> dict[str, str] | None:
+    return None if member is None else {"member": member}

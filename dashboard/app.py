@@ -81,8 +81,9 @@ class DashApp(App[None]):
         history: Path | None = None,
         admin: Admin | None = None,
         caption: Callable[[], str] = str,
+        opening: str | None = None,
     ) -> None:
-        """`caption` says what is going on; nothing, where nobody does."""
+        """`caption` says what is going on; nothing, where nobody does. `opening`: a sentence told at the start."""
         plain = "NO_COLOR" in os.environ
         # Without colours the terminal's own are used, so that not one colour code is sent.
         super().__init__(ansi_color=True if plain else None)
@@ -94,6 +95,7 @@ class DashApp(App[None]):
         """How it was looked at when somebody left; None before, and after a signal."""
         self.faults: list[str] = []
         """What went wrong in this program itself, each sentence once."""
+        self._opening = opening
         self.admin = admin
         """None where nothing may be done to servers."""
         self._caption = caption
@@ -137,12 +139,14 @@ class DashApp(App[None]):
         self.set_interval(_REFRESH_SECONDS, self.refresh_feed)
         self.refresh_feed()
         self.call_after_refresh(self.draw)
+        if self._opening is not None:
+            self.call_after_refresh(self.tell, self._opening)
 
     def draw(self) -> None:
-        """Give the screen on top the world of this moment."""
-        if isinstance(self.screen, PageScreen):
-            self.screen.caption = self._caption()
-            self.screen.world = self._paused or self.feed.world()
+        """Give the page the world of this moment, also where a question lies over it."""
+        screen = self.page_screen()
+        screen.caption = self._caption()
+        screen.world = self._paused or self.feed.world()
 
     @work(thread=True, group="refresh", exclusive=True, exit_on_error=False)
     def refresh_feed(self) -> None:
@@ -332,6 +336,10 @@ class DashApp(App[None]):
     def server_at_hand(self) -> str | None:
         """The server that the pane is about, or that the cursor is on."""
         return self._ways.server_at_hand()
+
+    def member_at_hand(self) -> tuple[str, str] | None:
+        """The broker and the member that the cursor is on."""
+        return self._ways.member_at_hand()
 
     def _fleet(self) -> FleetPane:
         fleet = self.page_screen().panes[0]

@@ -12,6 +12,7 @@ import psutil
 from dashboard.alerts import Rule
 from dashboard.alerts.family import highest
 from dashboard.charting import ChartSource, HistoryCharts, NoCharts
+from dashboard.earlier import Earlier
 from dashboard.memory import Memory, alert_view
 from dashboard.monitor import Monitor
 from dashboard.poller import Fleet
@@ -61,7 +62,12 @@ class Live:
         self.monitor = Monitor(fleet, writer, history, rules, clock=clock)
         self.charts: ChartSource = NoCharts("there is no history") if history is None else HistoryCharts(history)
         self._memory = None if history is None else Memory(history)
+        self._began_at = time.time()
+        self._earlier_due = history is not None
+        self._earlier: list[Earlier] = []
+        """What was recorded before this dashboard began, until it is on the board."""
         self.board = Board(fleet.pollers)
+        self.board.addresses = fleet.addresses
         self.interval = fleet.interval
         self._events: deque[EventRecord] = deque(maxlen=_EVENTS_REMEMBERED)
         """Those that this dashboard saw, newest first."""
@@ -116,6 +122,10 @@ class Live:
             self.board.plans, self._noted = read.plans, read.events
             # What stands is what these polls say; an alert that a recorder left open long ago is not the present.
             self._over = tuple(alert for alert in read.alerts if alert.until is not None)
+        if self._earlier_due and self._memory is not None:
+            self._earlier_due = False
+            self._earlier = self._memory.earlier(tuple(self.fleet.pollers), self._began_at)
+            return bool(self._earlier)
         return False
 
     def close(self) -> None:
@@ -128,6 +138,9 @@ class Live:
 
     def world(self) -> World:
         """The world now."""
+        while self._earlier:
+            before = self._earlier.pop()
+            self.board.precede(before.server, before.lags, before.gpus)
         cost = SelfView(self._cost.cpu_ratio(), self._poll_p95(), self._cost.memory_bytes())
         self.board.alerts, self.board.events = self._alerts(), self._known_events()
         world = self.board.world(time.time(), interval=self.interval, itself=cost)

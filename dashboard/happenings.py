@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from dashboard.view import figures as f
+from dashboard.view.devices import device_said
 from whisper_ops.history import EventRecord
 from whisper_ops.snapshot import Snapshot
 
@@ -15,6 +16,8 @@ class Happenings:
         self._clock = clock
         self._answers: dict[str, Snapshot] = {}
         self._silent: dict[str, float] = {}
+        self._ran: dict[tuple[str, str], str] = {}
+        """What each server ran when it last said so, by the word for it."""
 
     def feed(self, snapshot: Snapshot) -> list[EventRecord]:
         """The events that lie between the poll before and this one."""
@@ -31,7 +34,19 @@ class Happenings:
         before = self._answers.get(name)
         self._answers[name] = snapshot
         events += _unread(before, snapshot)
+        events += self._run(snapshot)
         return [*events, *_changes(before, snapshot)] if before is not None else events
+
+    def _run(self, snapshot: Snapshot) -> Iterator[EventRecord]:
+        """Another version, model or precision; what is not known for a while did not change."""
+        for key, word in (("version", "version"), ("model", "model"), ("compute_type", "precision")):
+            now = None if snapshot.identity is None else getattr(snapshot.identity, key)
+            if now is None:
+                continue
+            was = self._ran.get((snapshot.server, word))
+            self._ran[snapshot.server, word] = now
+            if was is not None and was != now:
+                yield _event(snapshot, word, f"{was} to {now}")
 
 
 def left(server: str, at: float) -> EventRecord:
@@ -49,11 +64,6 @@ def _changes(before: Snapshot, after: Snapshot) -> Iterator[EventRecord]:
             yield _event(after, "limit", f"max_connections_per_gpu {old.slots_per_gpu} to {new.slots_per_gpu}")
         if "draining" in {old.status, new.status} and old.status != new.status:
             yield _event(after, "drain", "it drains" if new.status == "draining" else "it takes streams again")
-    if before.identity is not None and after.identity is not None:
-        for key, word in (("version", "version"), ("model", "model"), ("compute_type", "precision")):
-            was, now = getattr(before.identity, key), getattr(after.identity, key)
-            if was != now:
-                yield _event(after, word, f"{was or f.UNKNOWN} to {now or f.UNKNOWN}")
     yield from _gpu_changes(before, after)
 
 
@@ -62,13 +72,13 @@ def _gpu_changes(before: Snapshot, after: Snapshot) -> Iterator[EventRecord]:
     for gpu in after.gpus:
         was = restarts.get(gpu.gpu_id)
         if was is not None and gpu.restarts is not None and gpu.restarts > was:
-            yield _event(after, "worker", f"the worker of GPU {gpu.gpu_id} was started again")
+            yield _event(after, "worker", f"the worker of {device_said(gpu)} was started again")
     failed = {gpu.gpu_id for gpu in before.gpus if gpu.state == "failed"}
     for gpu in after.gpus:
         if gpu.state == "failed" and gpu.gpu_id not in failed:
-            yield _event(after, "failed", f"GPU {gpu.gpu_id} failed")
+            yield _event(after, "failed", f"{device_said(gpu)} failed")
         elif gpu.state == "ready" and gpu.gpu_id in failed:
-            yield _event(after, "works", f"GPU {gpu.gpu_id} works again")
+            yield _event(after, "works", f"{device_said(gpu)} works again")
 
 
 def _unread(before: Snapshot | None, after: Snapshot) -> Iterator[EventRecord]:
@@ -90,7 +100,7 @@ def _reading_errors(snapshot: Snapshot | None) -> dict[int | None, tuple[str, st
         found[None] = ("no GPU can be read", every)
     for gpu in snapshot.gpus if snapshot is not None else ():
         if gpu.reading_error is not None and gpu.reading_error != every:
-            found[gpu.gpu_id] = (f"GPU {gpu.gpu_id} cannot be read", gpu.reading_error)
+            found[gpu.gpu_id] = (f"{device_said(gpu)} cannot be read", gpu.reading_error)
     return found
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from dashboard.alerts import Alert
 from dashboard.alerts.words import spread, told
+from dashboard.earlier import Earlier, earlier
 from dashboard.reader import Reader
 from dashboard.view.world import AlertView, Severity, standing_first
 from whisper_ops.errors import UserError
@@ -47,6 +48,13 @@ class Memory:
         """The alerts that stood when the last watcher left, where that is not long ago; none without a history."""
         try:
             return self._reader.read(lambda history: _left_standing(history, now))
+        except (UserError, sqlite3.Error):
+            return []
+
+    def earlier(self, servers: Sequence[str], now: float) -> list[Earlier]:
+        """What the sparklines of these servers begin with; none without a history."""
+        try:
+            return earlier(self._reader, servers, now)
         except (UserError, sqlite3.Error):
             return []
 

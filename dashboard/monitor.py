@@ -12,7 +12,7 @@ from dashboard.memory import Memory
 from dashboard.poller import Fleet
 from dashboard.writer import HistoryWriter
 from whisper_ops.formatting import counted
-from whisper_ops.history import AlertRecord, EventRecord
+from whisper_ops.history import AlertRecord, EventRecord, ReachedRecord
 from whisper_ops.snapshot import Snapshot
 
 KEEP_ALERTS_SECONDS = 60.0
@@ -55,6 +55,8 @@ class Monitor:
         self._began = self._elapsed()
         self._kept_at: float | None = None
         self._writing = False
+        self._reached: set[str] = set()
+        """Servers whose address this writer has."""
         self._untold: list[EventRecord] = []
         """What was written since the last news and belongs to the next."""
         if history is not None:
@@ -72,6 +74,7 @@ class Monitor:
         for remark in poller.source.remarks.take_new() if poller else ():
             events.append(EventRecord(at=snapshot.at, server=snapshot.server, kind="remark", detail=remark))
         self._put(snapshot)
+        self._put_address(snapshot.server)
         written = self._write(News(tuple(events), tuple(changes)))
         news = msgspec.structs.replace(written, events=(*self._untold, *written.events))
         self._untold.clear()
@@ -120,6 +123,7 @@ class Monitor:
         writing = self.writer is not None and self.writer.writing
         if writing and not self._writing:
             self._untold.append(self.note("recorder_started", f"each {self.fleet.interval:g} s"))
+            self._reached.clear()
         self._writing = writing
 
     def _write(self, news: News) -> News:
@@ -129,6 +133,12 @@ class Monitor:
             self._put(change.alert.record())
         return news
 
-    def _put(self, item: Snapshot | EventRecord | AlertRecord) -> None:
+    def _put_address(self, server: str) -> None:
+        """After its first poll: how it is reached, for who watches next without naming it."""
+        if self._writing and server not in self._reached:
+            self._reached.add(server)
+            self._put(ReachedRecord(server=server, reached_by=self.fleet.reached_by(server)))
+
+    def _put(self, item: Snapshot | EventRecord | AlertRecord | ReachedRecord) -> None:
         if self.writer is not None:
             self.writer.put(item)

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from whisper_ops.snapshot import Snapshot
@@ -121,6 +121,10 @@ class Fleet:
         self.interval = interval
         self.deadline = deadline
         self.pollers = {source.name: self._poller(source) for source in sources}
+        self.reached: Mapping[str, str] = {}
+        """How the servers of each name are reached, as `ReachedRecord` has it; replicas are named `NAME/address`."""
+        self.addresses: Mapping[str, str] = {}
+        """Host and port of servers, by name."""
         self._discoveries = list(discoveries)
         self._find_seconds = find_seconds
         self._found: dict[tuple[str, str], Poller] = {}
@@ -138,6 +142,10 @@ class Fleet:
                     group.create_task(self._watch(discovery, group, emit), name=f"find {discovery.name}")
         finally:
             await self.close()
+
+    def reached_by(self, server: str) -> str | None:
+        """How a server is reached; None where nobody said."""
+        return self.reached.get(server, self.reached.get(server.rpartition("/")[0]))
 
     async def once(self) -> list[Snapshot]:
         """Poll each server once, all at the same time; in the order they were given."""

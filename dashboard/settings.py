@@ -6,11 +6,14 @@ from pathlib import Path
 import msgspec
 
 from dashboard.discovery import DnsName
+from dashboard.known_servers import described, known_servers
 from dashboard.poller import DEADLINE_SECONDS, INTERVAL_SECONDS, Fleet
 from dashboard.servers import DEFAULT_CONFIG, Server, gather
 from dashboard.sources.make import make
 from whisper_ops.errors import UserError
+from whisper_ops.exporters.software import LOCAL
 from whisper_ops.history import Retention
+from whisper_ops.names import address
 from whisper_ops.snapshot_client.source import Source
 from whisper_ops.toml_lines import TomlFile
 
@@ -66,6 +69,8 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
     alerts: Path | None = None
     """A file of alert rules; None: those that are shipped."""
     token: str | None = None
+    chosen: str | None = None
+    """Why these servers are watched, where nobody named any."""
 
     def fleet(self) -> Fleet:
         """The pollers, not running yet.
@@ -73,12 +78,17 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             UserError: a token or a mapping cannot be read.
         """
-        return Fleet(
+        fleet = Fleet(
             [make(server, self.token) for server in self.servers if not server.replicas],
             [DnsName(server, self._maker(server)) for server in self.servers if server.replicas],
             interval=self.poll.interval_seconds,
             deadline=self.poll.deadline_seconds,
         )
+        fleet.reached = {server.label: described(server) for server in self.servers}
+        fleet.addresses = {
+            one.label: address(one.url) for one in self.servers if one.kind != LOCAL and not one.replicas
+        }
+        return fleet
 
     def _maker(self, server: Server) -> Callable[[str], Source]:
         return lambda address: make(server, self.token, address)
@@ -92,8 +102,12 @@ def load(
     interval: float | None = None,
     alerts: Path | None = None,
     token: str | None = None,
+    history: Path | None = None,
 ) -> Watch:
     """What to watch: the command line's words before those of `config` (whisper-ops.toml when it is there).
+
+    Where neither names a server it is those of `history`, else this machine and a server on it; without a `history`
+    that is an error.
 
     Raises:
         UserError: no server is named, or a file cannot be read or is wrong; with its line.
@@ -114,7 +128,12 @@ def load(
         poll = msgspec.structs.replace(poll, interval_seconds=interval)
     if poll.interval_seconds <= 0 or poll.deadline_seconds <= 0:
         raise UserError("interval_seconds and deadline_seconds of [poll] must be above 0")
-    return Watch(servers=gather(arguments, hosts, file), poll=poll, retention=retention, alerts=alerts, token=token)
+    chosen = None
+    if history is not None and not arguments and not hosts and not tables.get("server"):
+        servers, chosen = known_servers(history)
+    else:
+        servers = gather(arguments, hosts, file)
+    return Watch(servers=servers, poll=poll, retention=retention, alerts=alerts, token=token, chosen=chosen)
 
 
 def alert_rules(config: Path | None = None) -> Path | None:

@@ -13,7 +13,7 @@ from typing import Self
 from dashboard.reader import inode
 from whisper_ops.errors import UserError
 from whisper_ops.formatting import counted
-from whisper_ops.history import AlertRecord, EventRecord, History, Retention
+from whisper_ops.history import AlertRecord, EventRecord, History, ReachedRecord, Retention
 from whisper_ops.history.lock import WriterLock
 from whisper_ops.history.repair import is_sqlite, repair
 from whisper_ops.snapshot import Snapshot
@@ -35,7 +35,7 @@ _ROW_FAULTS = (
 """What one row can be wrong in, where the file takes every other: a number too large, a text that is no Unicode."""
 
 Say = Callable[[str], None]
-Item = Snapshot | EventRecord | AlertRecord
+Item = Snapshot | EventRecord | AlertRecord | ReachedRecord
 
 
 class HistoryWriter:
@@ -102,7 +102,7 @@ class HistoryWriter:
         return self.dropped_total + len(self._waiting)
 
     def put(self, item: Item) -> None:
-        """Take a snapshot, an event or an alert; returns at once."""
+        """Take a snapshot, an event, an alert or an address; returns at once."""
         if self._history is None:
             return
         if self.failure is not None:
@@ -227,6 +227,7 @@ class HistoryWriter:
                 [item for item in batch if isinstance(item, Snapshot)],
                 [item for item in batch if isinstance(item, EventRecord)],
                 [item for item in batch if isinstance(item, AlertRecord)],
+                [item for item in batch if isinstance(item, ReachedRecord)],
             )
         except _ROW_FAULTS as error:
             if len(batch) > 1:
@@ -292,7 +293,12 @@ class HistoryWriter:
             self._changed.notify_all()
 
 
-_NAMES: dict[type[Item], str] = {Snapshot: "a poll", EventRecord: "an event", AlertRecord: "an alert"}
+_NAMES: dict[type[Item], str] = {
+    Snapshot: "a poll",
+    EventRecord: "an event",
+    AlertRecord: "an alert",
+    ReachedRecord: "the address",
+}
 _ASIDE_SAID = 100
 """Reasons that are said; a server that sends ever new ones is not listened to for ever."""
 

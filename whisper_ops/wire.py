@@ -292,7 +292,12 @@ class Member(Wire, frozen=True, kw_only=True):
     slots_used: int | None = None
     slots_free: int | None = None
     """What the broker may still give out there: free slots less those that tickets were promised."""
+    streams_active: int | None = None
     gpus: int | None = None
+    gpus_failed: int | None = None
+    status: HealthStatus | None = None
+    """Its own word for how it is."""
+    lag_p95_s: float | None = None
     error: str | None = None
     """Why it is silent, or gets no streams, in one sentence."""
     age_seconds: float | None = None

@@ -230,4 +230,4 @@ def _alert(rule: Rule, key: Key, watch: _Watch, value: float) -> Alert:
         over=rule.over,
         under=rule.under,
     )
-    return msgspec.structs.replace(alert, sentence=f"{place(alert)}: {said(rule, value)}")
+    return msgspec.structs.replace(alert, sentence=f"{place(alert)}: {said(rule, value, gpu_id)}")

@@ -58,6 +58,11 @@ class Past:
             self.memory.clear()
 
 
+def whose(gpu: GpuFigures, snapshot: Snapshot) -> int | None:
+    """The number of a GPU; the processor that stands in for one is no GPU: what is its, is its server's."""
+    return None if gpu.is_cpu and len(snapshot.gpus) == 1 else gpu.gpu_id
+
+
 def slots_ratio(snapshot: Snapshot, _past: Past) -> Iterable[Value]:
     """Slots in use, 0 to 1."""
     figures = snapshot.figures
@@ -73,7 +78,7 @@ def silent_seconds(snapshot: Snapshot, past: Past) -> Iterable[Value]:
 
 def gpu_failed(snapshot: Snapshot, _past: Past) -> Iterable[Value]:
     """1 for a GPU that failed."""
-    return ((gpu.gpu_id, float(gpu.state == "failed")) for gpu in snapshot.gpus if gpu.state is not None)
+    return ((whose(gpu, snapshot), float(gpu.state == "failed")) for gpu in snapshot.gpus if gpu.state is not None)
 
 
 def spread_streams(snapshot: Snapshot, _past: Past) -> Iterable[Value]:
@@ -103,7 +108,7 @@ def _gpu_memory(snapshot: Snapshot) -> Iterator[tuple[int, float, float]]:
 
 def gpu_memory_growth_ratio(snapshot: Snapshot, past: Past) -> Iterable[Value]:
     """A GPU's memory above its peak after warm-up, with fewer streams than then."""
-    for gpu in snapshot.gpus:
+    for gpu in (one for one in snapshot.gpus if not one.is_cpu):
         memory = past.memory.setdefault(gpu.gpu_id, Memory())
         growth = memory.growth(snapshot.at, gpu.memory_used_bytes, gpu.streams_active)
         if growth is not None:
@@ -179,7 +184,7 @@ def _stored(part: str, field: str) -> Figure:
     def read(snapshot: Snapshot, _past: Past) -> Iterable[Value]:
         found: list[tuple[int | None, float | None]]
         if part == "gpu":
-            found = [(gpu.gpu_id, getattr(gpu, field)) for gpu in snapshot.gpus]
+            found = [(whose(gpu, snapshot), getattr(gpu, field)) for gpu in snapshot.gpus]
         else:
             figures = snapshot.figures if part == "server" else snapshot.host
             found = [] if figures is None else [(None, getattr(figures, field))]

@@ -18,7 +18,8 @@ _REFRESH_SECONDS = 2.0
 class Looking(msgspec.Struct):
     """How charts are looked at: one span and one time cursor for all of them, whatever screen they are on."""
 
-    span: int
+    span: int | None
+    """Index into SPANS; None: as fits what was recorded, until somebody chooses."""
     cursor: float | None = None
 
 
@@ -32,7 +33,7 @@ class ChartedPane(Pane):
         self._source = source
         self._asking = False
         self._asked_at = -_REFRESH_SECONDS
-        self._asked_for: tuple[float, int, int] = (0.0, -1, 0)
+        self._asked_for: tuple[float, int | None, int] = (0.0, None, 0)
 
     @abstractmethod
     def wanted(self, world: World) -> Sequence[Chart]:
@@ -43,10 +44,15 @@ class ChartedPane(Pane):
         """What was read last, with the cursor of this moment."""
         return msgspec.structs.replace(self.charts, cursor=self.looking.cursor)
 
+    @property
+    def span(self) -> int:
+        """How far back its charts look."""
+        return self.charts.span if self.looking.span is None else self.looking.span
+
     def ask_elsewhere(self, source: ChartSource) -> None:
         """Take charts from another source from now on: the past has its own."""
         self._source = source
-        self._asked_for = (0.0, -1, 0)
+        self._asked_for = (0.0, None, 0)
 
     def drawn(self) -> None:
         """Ask the history again when its answer is old or was for another question."""
@@ -54,7 +60,7 @@ class ChartedPane(Pane):
         if width <= 0 or self._asking:
             return
         now, span, asked_width = self._asked_for
-        _, step = steps(width, self.looking.span)
+        _, step = steps(width, self.span)
         same = span == self.looking.span and asked_width == width and abs(at - now) < step
         if same and time.monotonic() - self._asked_at < _REFRESH_SECONDS:
             return
@@ -71,11 +77,11 @@ class ChartedPane(Pane):
 
     def do_longer(self, _: str) -> None:
         """Charts look further back."""
-        self._look(self.looking.span + 1)
+        self._look(self.span + 1)
 
     def do_shorter(self, _: str) -> None:
         """Charts look less far back."""
-        self._look(self.looking.span - 1)
+        self._look(self.span - 1)
 
     def do_span(self, name: str) -> None:
         """Charts look as far back as is said."""
@@ -99,10 +105,10 @@ class ChartedPane(Pane):
         self.stage.redraw()
 
     def _move(self, direction: int) -> None:
-        _, step = steps(self.stage.width, self.looking.span)
+        _, step = steps(self.stage.width, self.span)
         # A twentieth of the span at a time: across a chart in twenty presses, and back.
-        step = max(step, SPANS[self.looking.span][1] / 20)
-        first = self.stage.world.now - SPANS[self.looking.span][1]
+        step = max(step, SPANS[self.span][1] / 20)
+        first = self.stage.world.now - SPANS[self.span][1]
         at = (self.looking.cursor if self.looking.cursor is not None else self.stage.world.now) + direction * step
         self.looking.cursor = None if at >= self.stage.world.now else max(first, at)
         self.stage.redraw()

@@ -5,14 +5,14 @@ from typing import ClassVar
 import msgspec
 
 from dashboard.screens.pane import Pane
-from dashboard.view.facts import FACTS
+from dashboard.view.facts import FACTS, fact_named
 from dashboard.view.filters import parse
 from dashboard.view.fleet_page import FleetView, fleet_page
 from dashboard.view.lines import Page
 from dashboard.view.world import World
 from whisper_ops.errors import UserError
 
-_SORTS = ("state", "server", "slots", "lag", "rejects", "busy", "vram", "temp")
+_SORTS = ("state", "server", "slots", "lag", "rejects", "busy", "memory", "temp")
 
 
 class FleetPane(Pane):
@@ -36,6 +36,7 @@ class FleetPane(Pane):
         """Sort by a fact, or by the next column."""
         if not name:
             name = _SORTS[(_SORTS.index(self.view.sort) + 1) % len(_SORTS)] if self.view.sort in _SORTS else "state"
+        name = fact_named(name)
         if name not in FACTS:
             raise UserError(f"there is nothing called {name!r} to sort by; there is {', '.join(FACTS)}")
         self._look(sort=name)

@@ -6,6 +6,7 @@ from dashboard.screens.pane import Pane
 from dashboard.view.alerts_page import alerts_page
 from dashboard.view.events_page import events_page
 from dashboard.view.lines import Page
+from dashboard.view.members_page import members_page
 from dashboard.view.plan_page import plan_page
 from dashboard.view.world import World
 
@@ -28,6 +29,16 @@ class EventsPane(Pane):
     def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all panes
         """The events."""
         return events_page(world, width)
+
+
+class MembersPane(Pane):
+    """The servers behind brokers."""
+
+    PAGE: ClassVar[str] = "members"
+
+    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all panes
+        """Brokers and their servers."""
+        return members_page(world, width)
 
 
 class PlanPane(Pane):

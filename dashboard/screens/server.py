@@ -20,9 +20,9 @@ class ServerPane(ChartedPane):
         super().__init__(source, looking)
         self.server = name
 
-    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all panes
+    def page(self, world: World, width: int, height: int) -> Page:
         """The server."""
-        return server_page.server_page(world, self.server, self.held, width)
+        return server_page.server_page(world, self.server, self.held, width, height)
 
     def wanted(self, world: World) -> Sequence[Chart]:
         """Its charts."""
@@ -39,9 +39,9 @@ class GpuPane(ChartedPane):
         self.server = name
         self.gpu_id = gpu_id
 
-    def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all panes
+    def page(self, world: World, width: int, height: int) -> Page:
         """The GPU."""
-        return gpu_page.gpu_page(world, self.server, self.gpu_id, self.held, width)
+        return gpu_page.gpu_page(world, self.server, self.gpu_id, self.held, width, height)
 
     def wanted(self, world: World) -> Sequence[Chart]:
         """Its charts."""

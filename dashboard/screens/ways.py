@@ -6,7 +6,7 @@ from dashboard.feeds import Feed
 from dashboard.screens.base import PageScreen
 from dashboard.screens.charted import Looking
 from dashboard.screens.help import HelpPane, WordsPane
-from dashboard.screens.lists import AlertsPane, EventsPane, PlanPane
+from dashboard.screens.lists import AlertsPane, EventsPane, MembersPane, PlanPane
 from dashboard.screens.pane import Pane
 from dashboard.screens.server import GpuPane, ServerPane
 from whisper_ops.errors import UserError
@@ -73,20 +73,45 @@ class Ways:
         """Show what happened."""
         self._house.go(EventsPane())
 
+    def do_members(self, _: str) -> None:
+        """Show the servers behind brokers."""
+        self._house.go(MembersPane())
+
     def do_plan(self, _: str) -> None:
         """Show the plan of the server that one is at, or that the cursor is on."""
         self._house.go(PlanPane(self.server_at_hand()))
 
     def open_key(self, key: str) -> None:
-        """Open what a row's key names: `server NAME`, `gpu NUMBER NAME`, or an alert of a server."""
+        """Open what a row's key names: `server NAME`, `gpu NUMBER NAME`, an alert of a server, a broker's member."""
         kind, _, rest = key.partition(" ")
         if kind == "server":
             self._house.go(ServerPane(rest, self._house.feed.charts, self._house.looking))
         elif kind == "gpu":
             number, _, name = rest.partition(" ")
             self._house.go(GpuPane(name, int(number), self._house.feed.charts, self._house.looking))
+        elif kind == "member":
+            self._open_member(*rest.split("\t"))
         elif kind == "alert":
             self._house.go(ServerPane(rest.rsplit(" ", 1)[1], self._house.feed.charts, self._house.looking))
+
+    def _open_member(self, broker: str, member: str) -> None:
+        """The page of a server that is polled beside its broker."""
+        servers = self._house.feed.world().servers
+        said = next((one for server in servers if server.name == broker and server.answer
+                     for one in server.answer.members or () if one.name == member), None)  # fmt: skip
+        names = {server.name: server.answer.server_id if server.answer else None for server in servers}
+        found = next(
+            (name for name, own in names.items() if name == member or (own and said and own == said.server_id)), None
+        )
+        if found is None:
+            raise UserError(f"{member} is seen through its broker alone; name its address too, and it has a page here")
+        self._house.go(ServerPane(found, self._house.feed.charts, self._house.looking))
+
+    def member_at_hand(self) -> tuple[str, str] | None:
+        """The broker and the member that the cursor is on."""
+        kind, _, rest = (self._house.page_screen().sheet.cursor or "").partition(" ")
+        broker, _, member = rest.partition("\t")
+        return (broker, member) if kind == "member" else None
 
     def server_at_hand(self) -> str | None:
         """The server that the screen is about, or that the cursor is on."""
@@ -96,4 +121,6 @@ class Ways:
         kind, _, rest = (screen.sheet.cursor or "").partition(" ")
         if kind == "gpu":
             return rest.partition(" ")[2]
+        if kind == "member":
+            return rest.partition("\t")[0]
         return rest if kind == "server" else None

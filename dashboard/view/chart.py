@@ -22,6 +22,12 @@ SPANS: tuple[tuple[str, float], ...] = (
 """How far back charts may look: name and seconds."""
 
 DEFAULT_SPAN = 2
+_HEADING_LINES = 1
+_AROUND_LINES = 3
+"""Of each chart: its title, base line and times."""
+_LEAST_HEIGHT, _MOST_HEIGHT = 4, 24
+_HALVED_HEIGHT = 8
+"""From here on the middle of the scale is written beside it, too."""
 
 Pick = Literal["maximum", "mean"]
 
@@ -76,6 +82,8 @@ def drawn(chart: Chart, charts: Charts, width: int, height: int) -> list[Line]:
     top = _round_up(max([chart.top, *known]))
     rows = [_row(chart, values, top, level, height) for level in range(height - 1, -1, -1)]
     labels = [chart.show(top), *[""] * (height - 1)]
+    if height >= _HALVED_HEIGHT and height % 2 == 0 and (chart.show is not f.count or top % 2 == 0):
+        labels[height // 2] = chart.show(top / 2)
     picture = [Line((Span(f"{label:>{GUTTER - 1}} ", "dim"), *row)) for label, row in zip(labels, rows, strict=True)]
     return [_title(chart, series, known, charts.cursor, width), *picture, *_times(series, len(values), charts.cursor)]
 
@@ -87,12 +95,19 @@ def beside(left: Sequence[Line], right: Sequence[Line], width: int, gap: int = 2
     return [Line((*fit(one.spans, width), Span(" " * gap), *other.spans)) for one, other in pairs]
 
 
+def height_for(count: int, width: int, room: int) -> int:
+    """How high each of so many pictures may be that a page with `room` lines is filled; at least readable."""
+    rows = -(-count // _across(width))
+    height = (room - _HEADING_LINES) // max(1, rows) - _AROUND_LINES
+    return max(_LEAST_HEIGHT, min(_MOST_HEIGHT, height - height % 2))
+
+
 def grid(charts: Sequence[Chart], held: Charts, width: int, height: int) -> list[Line]:
     """Charts in one column, or in two where there is room for both, below a line that says what they span."""
     lines = [_heading(held)]
     if held.note is not None:
         return [*lines, line(Span(f"   {held.note}", "dim"))]
-    across = 2 if width >= 100 else 1
+    across = _across(width)
     each = (width - 2 * (across - 1)) // across
     for start in range(0, len(charts), across):
         blocks = [drawn(chart, held, each, height) for chart in charts[start : start + across]]
@@ -100,11 +115,20 @@ def grid(charts: Sequence[Chart], held: Charts, width: int, height: int) -> list
     return lines
 
 
+def fitting(seconds: float) -> int:
+    """The span that what was recorded in the last `seconds` fills best: none longer than the usual one."""
+    return next((index for index, (_, span) in enumerate(SPANS[:DEFAULT_SPAN]) if seconds <= span), DEFAULT_SPAN)
+
+
 def steps(width: int, span: int) -> tuple[int, float]:
     """How many steps the charts of a page that wide have, and how long one is, in seconds."""
-    across = 2 if width >= 100 else 1
+    across = _across(width)
     columns = max(1, (width - 2 * (across - 1)) // across - GUTTER)
     return columns, max(1.0, SPANS[span][1] / columns)
+
+
+def _across(width: int) -> int:
+    return 2 if width >= 100 else 1
 
 
 def _heading(held: Charts) -> Line:

@@ -51,6 +51,10 @@ COMMANDS: tuple[Command, ...] = (
     Command(name="busiest", keys=("b",), group="look", footer="busiest", help="The GPU whose engine is busiest."),
     Command(name="events", keys=("4",), group="look", help="What happened, newest first."),
     Command(
+        name="members", keys=("6", "m"), group="look",
+        help="The servers behind a broker: who has room, who is full, drains or is lost.",
+    ),
+    Command(
         name="longer", keys=("right_square_bracket",), group="look", pages=CHARTED, help="Charts look further back."
     ),
     Command(
@@ -95,7 +99,10 @@ COMMANDS: tuple[Command, ...] = (
             help="To the beginning of the next alert."),
     Command(name="previous", keys=("N",), group="replay", replaying=True,
             help="To the beginning of the alert before."),
-    Command(name="drain", group="act", help="Let no new stream in; those there go on. Needs the admin token."),
+    Command(
+        name="drain", group="act",
+        help="Let no new stream in (behind a broker: into the member under the cursor). Needs the admin token.",
+    ),
     Command(name="undrain", group="act", help="Let new streams in again. Needs the admin token."),
     Command(
         name="limit", group="act", argument="18", help="How many streams each GPU admits. Needs the admin token."

@@ -15,11 +15,12 @@ def events_page(world: World, width: int) -> Page:
     if not world.events:
         return Page(crumbs=crumbs, head=head, body=(line(Span(" nothing has been noted yet", "dim")),))
     lines = []
+    names = max(len(event.server or "") for event in world.events)
     for number, event in enumerate(world.events):
         spans = (
             Span(f" {f.moment(event.at) if width >= 90 else f.clock(event.at)}  ", "dim"),
             Span(f"{_KINDS.get(event.kind, event.kind):<10}", "accent"),
-            Span(f"{event.server or '':<12}  ", "title"),
+            Span(f"{event.server or '':<{names}}  ", "title"),
             Span(event.detail),
         )
         lines.append(Line(cut(spans, width), f"event {number} {event.at!r}"))

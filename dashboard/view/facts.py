@@ -18,7 +18,7 @@ FACTS: dict[str, str] = {
     "lag": "lag p95, in seconds",
     "rejects": "refusals a minute",
     "busy": "busy share of the busiest GPU, in percent",
-    "vram": "memory of the fullest GPU, in percent",
+    "memory": "memory of the fullest GPU (of a CPU: the machine's), in percent",
     "temp": "the hottest GPU, in °C",
     "gpu": "names of the GPUs",
     "model": "the model",
@@ -27,6 +27,12 @@ FACTS: dict[str, str] = {
     "alerts": "alerts that stand",
 }
 """The words that `/` and `:sort` know."""
+_OTHER_NAMES = {"vram": "memory", "mem": "memory", "connections": "slots"}
+
+
+def fact_named(word: str) -> str:
+    """The fact that a word means, under whatever of its names."""
+    return _OTHER_NAMES.get(word, word)
 
 
 def most(values: Iterable[float | None]) -> float | None:
@@ -56,7 +62,7 @@ def facts(server: ServerView, world: World) -> dict[str, Fact]:
         "lag": said.lag_p95_seconds,
         "rejects": server.rejects_per_minute,
         "busy": _percent(most(gpu.busy_ratio for gpu in gpus)),
-        "vram": _percent(most(memory_share(gpu) for gpu in gpus)),
+        "memory": _percent(most(memory_share(gpu) for gpu in gpus)),
         "temp": most(gpu.temperature_celsius for gpu in gpus),
     }
 
@@ -71,7 +77,7 @@ def gpu_facts(gpu: GpuFigures, server: ServerView, world: World) -> dict[str, Fa
         "speaking": gpu.streams_speaking,
         "lag": gpu.lag_p95_seconds,
         "busy": _percent(gpu.busy_ratio),
-        "vram": _percent(memory_share(gpu)),
+        "memory": _percent(memory_share(gpu)),
         "temp": gpu.temperature_celsius,
         "gpu": gpu.name,
     }

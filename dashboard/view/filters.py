@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from dashboard.view.facts import FACTS, Fact
+from dashboard.view.facts import FACTS, Fact, fact_named
 from whisper_ops.errors import UserError
 from whisper_ops.typed import short
 
@@ -73,7 +73,7 @@ def _term(text: str) -> Term:
         if not word or re.search(r"[<>=~]", word):
             raise UserError(f"the filter {text.strip()!r} says nothing; write it like lag>1 & gpu~h100")
         return Term(None, "~", word)
-    name, operator, value = found["name"].lower(), found["operator"], found["value"].lower()
+    name, operator, value = fact_named(found["name"].lower()), found["operator"], found["value"].lower()
     if name not in FACTS:
         raise UserError(f"the filter knows no {name!r}; it knows {', '.join(FACTS)}")
     words = name in {"server", "state", "gpu", "model", "version"}

@@ -8,15 +8,17 @@ import msgspec
 from dashboard.view import figures as f
 from dashboard.view.facts import facts, gpu_facts, ordered
 from dashboard.view.filters import Filter, parse
-from dashboard.view.fleet_rows import COLUMNS, gpu_row, reasons, server_row
+from dashboard.view.fleet_rows import COLUMNS, gpu_row, name_cells, reasons, server_row
 from dashboard.view.levels import lag_style
-from dashboard.view.lines import BLANK, Line, Page, Span, Style, columns_for, cut, folded, header, line, wrapped
+from dashboard.view.lines import BLANK, Cell, Line, Page, Span, Style, columns_for, cut, folded, header, line, wrapped
 from dashboard.view.world import AlertView, ServerView, World
 from whisper_ops.formatting import counted
 
 Expand = Literal["auto", "open", "closed"]
 
 _MOST_ALERTS = 4
+_WIDE, _ROOMY = 112, 76
+"""From these widths on all totals stand in one line, and there is room between them."""
 
 
 class FleetView(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +34,7 @@ class FleetView(msgspec.Struct, frozen=True, kw_only=True):
 
 def fleet_page(world: World, view: FleetView, width: int, height: int = 24) -> Page:
     """The fleet screen for a terminal of that size."""
-    columns = columns_for(COLUMNS, width)
+    columns = columns_for(COLUMNS, width, name_cells(world))
     chosen = parse(view.filter)
     unfold = _unfold(world, view, height)
     body: list[Line] = []
@@ -48,7 +50,7 @@ def fleet_page(world: World, view: FleetView, width: int, height: int = 24) -> P
     body += _nothing(world, chosen) if not body else _first_steps(world, width)
     return Page(
         crumbs=("fleet",),
-        head=(*_totals(world, width), *_trouble(world, width), *_filter_line(view), BLANK, header(columns, view.sort)),
+        head=(*_totals(world, view, width), header(columns, view.sort)),
         body=(*body, *_alert_lines(world, width)),
     )
 
@@ -78,38 +80,56 @@ def _first_steps(world: World, width: int) -> list[Line]:
     return [BLANK, *wrapped(text, width, "  ", "note")]
 
 
-def _trouble(world: World, width: int) -> list[Line]:
-    return wrapped(f"▲ {world.trouble}", width, " ", "warn") if world.trouble else []
+def _notices(world: World, view: FleetView) -> Cell:
+    """What is narrowed down, and what is wrong with the recording; the events page has the whole of a long sentence."""
+    spans: list[Span] = []
+    if view.filter:
+        spans += [Span(" filter ", "dim"), Span(view.filter, "accent"), Span("  esc clears it  ", "dim")]
+    if world.trouble:
+        spans.append(Span(f" ▲ {world.trouble}", "warn", "events"))
+    return tuple(spans)
 
 
-def _filter_line(view: FleetView) -> tuple[Line, ...]:
-    return (line(Span(" filter ", "dim"), Span(view.filter, "accent"), Span("  esc clears it", "dim")),) * bool(
-        view.filter
-    )
+def _totals(world: World, view: FleetView, width: int) -> tuple[Line, ...]:
+    """The answer in one line, on a narrow terminal in two, and a line for notices.
 
-
-def _totals(world: World, width: int) -> tuple[Line, ...]:
-    """The answer in one line; on a narrow terminal in two."""
+    How many lines these are is a matter of the width alone: what comes and goes in them moves no row of the table.
+    """
     answers = [server.answer.figures for server in world.servers if _answering(server) and server.answer]
     known = [figures for figures in answers if figures is not None]
     speaking = _sum(figures.streams_speaking for figures in known)
     connected = _sum(figures.streams_active for figures in known)
-    lag = max((x.lag_p95_seconds for x in known if x.lag_p95_seconds is not None), default=None)
+    lag, objective = _worst_lag(world)
     rejects = _sum(server.rejects_per_minute for server in world.servers if _answering(server))
-    objective = world.objective_seconds
+    gap = "    " if width >= _ROOMY else "  "
     load: tuple[Span | str, ...] = (
         " speaking ", Span(f.count(speaking), "title"), " / connected ", Span(f.count(connected), "title"),
-        "    ", *_safe_limit(world),
+        gap, *_safe_limit(world),
     )  # fmt: skip
     quality: tuple[Span | str, ...] = (
         "worst lag p95 ", Span(f.seconds(lag), lag_style(lag, objective) or "title"),
-        Span(f" of {objective:g} s", "dim"), "    rejects ",
-        Span(f"{f.count(rejects)}/min", "bad" if rejects else "title"), "    ", _alert_count(world),
+        Span(f" of {objective:g} s", "dim"), f"{gap}rejects ",
+        Span(f"{f.count(rejects)}/min", "bad" if rejects else "title"), gap, _alert_count(world),
     )  # fmt: skip
-    whole = line(*load, "    ", *quality)
-    if sum(len(span.text) for span in whole.spans) <= width:
-        return (whole,)
-    return tuple(part for half in (line(*load), line(" ", *quality)) for part in folded(half, width))
+    notices = _notices(world, view)
+    whole = line(*load, gap, *quality)
+    if width >= _WIDE and len(whole.text) <= width:
+        return (whole, Line(cut(notices, width)))
+    first, second = line(*load), line(" ", *quality)
+    if width >= _WIDE:
+        return (first, Line(cut((*second.spans, Span("   "), *notices), width)))
+    return (*folded(first, width), *folded(second, width), Line(cut(notices, width)))
+
+
+def _worst_lag(world: World) -> tuple[float | None, float]:
+    """The lag that is furthest in what it may be, and that objective: each server has its own."""
+    lags = (
+        (server.answer.figures.lag_p95_seconds, world.objective_for(server))
+        for server in world.servers
+        if _answering(server) and server.answer and server.answer.figures
+    )
+    known = [(lag, objective) for lag, objective in lags if lag is not None]
+    return max(known, key=lambda one: one[0] / max(one[1], 1e-9), default=(None, world.objective_seconds))
 
 
 def _answering(server: ServerView) -> bool:

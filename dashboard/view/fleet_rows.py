@@ -4,11 +4,14 @@ from collections.abc import Sequence
 
 from dashboard.view import figures as f
 from dashboard.view.bars import knee, spark
+from dashboard.view.devices import device, device_said
 from dashboard.view.facts import memory_share, most
 from dashboard.view.levels import busy_style, lag_style, memory_style, slots_style, temperature_style
 from dashboard.view.lines import Cell, Column, Line, Span, cell, row, wrapped
+from dashboard.view.members import unwell
 from dashboard.view.states import Load, gpu_state, server_state
 from dashboard.view.world import ServerView, World, stale
+from whisper_ops.exporters.software import LOCAL
 from whisper_ops.formatting import plural_of
 from whisper_ops.snapshot import GpuFigures, Snapshot
 
@@ -20,13 +23,24 @@ COLUMNS = (
     Column(key="gauge", title="now │safe│ seen", width=GAUGE_CELLS, at=97),
     Column(key="slots", sorts="slots", title="slots", width=8, align="right"),
     Column(key="lag", sorts="lag", title="lag p95", width=8, align="right"),
-    Column(key="trend", title="5 min", width=10),
+    Column(key="trend", title="5 min", width=10, at=58),
     Column(key="rejects", sorts="rejects", title="rej/m", width=5, align="right", at=106),
     Column(key="busy", sorts="busy", title="busy", width=5, align="right", at=78),
-    Column(key="vram", sorts="vram", title="vram", width=5, align="right", at=97),
+    Column(key="memory", sorts="memory", title="mem", width=5, align="right", at=97),
     Column(key="temp", sorts="temp", title="temp", width=5, align="right", at=72),
     Column(key="age", sorts="age", title="age", width=8, align="right", at=118),
 )
+
+
+_BEFORE_NAME = 3
+"""Cells of glyph and spaces."""
+_SIMULATED = (" simulated", " sim")
+
+
+def name_cells(world: World) -> int:
+    """Cells that the longest name takes, with what marks a simulated one: a server has one name, and that whole."""
+    names = (len(server.name) + len(_SIMULATED[-1]) * server.simulated for server in world.servers)
+    return _BEFORE_NAME + max(names, default=0)
 
 
 def server_row(world: World, server: ServerView, columns: Sequence[Column]) -> Line:
@@ -34,7 +48,7 @@ def server_row(world: World, server: ServerView, columns: Sequence[Column]) -> L
     state = server_state(server, world)
     objective = world.objective_for(server)
     cells: dict[str, Cell] = {
-        "server": (Span(f" {state.glyph} ", state.style), *_name(world, server, columns)),
+        "server": (Span(f" {state.glyph} ", state.style), *_name(server, columns)),
         "state": cell(state.word, state.style),
         "trend": spark(server.lag, objective, warn_at=0.75 * objective),
         "age": cell(f.duration(world.now - server.answer.at) if server.answer else f.UNKNOWN, "dim"),
@@ -51,7 +65,7 @@ def server_row(world: World, server: ServerView, columns: Sequence[Column]) -> L
             "lag": cell(f.seconds(said.lag_p95_seconds), lag_style(said.lag_p95_seconds, objective)),
             "rejects": cell(f.count(server.rejects_per_minute), "bad" if server.rejects_per_minute else ""),
             "busy": cell(f.percent(busy), busy_style(busy)),
-            "vram": cell(f.percent(memory), memory_style(memory)),
+            "memory": cell(f.percent(memory), memory_style(memory)),
             "temp": cell(f.celsius(hottest), temperature_style(hottest)),
         }
     return row(columns, cells, key=f"server {server.name}")
@@ -65,7 +79,11 @@ def gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequence
     safe = server.knee.per_gpu if server.knee else None
     memory = memory_share(gpu)
     cells: dict[str, Cell] = {
-        "server": (Span("   └ ", "rest"), Span(f"gpu {gpu.gpu_id}"), Span(f"  {short_name(gpu.name)}", "dim")),
+        "server": (
+            Span("   └ ", "rest"),
+            Span(device(gpu)),
+            Span("" if gpu.is_cpu else f"  {short_name(gpu.name)}", "dim"),
+        ),
         "state": state.cell if not state.well else cell(state.word, "dim"),
         "gauge": knee(gpu.streams_active, safe, None, GAUGE_CELLS, slots_style(gpu.streams_active, safe), thin=True)
         if safe is not None
@@ -74,7 +92,7 @@ def gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequence
         "lag": cell(f.seconds(gpu.lag_p95_seconds), lag_style(gpu.lag_p95_seconds, objective)),
         "trend": spark(trend, objective, warn_at=0.75 * objective),
         "busy": cell(f.percent(gpu.busy_ratio), busy_style(gpu.busy_ratio)),
-        "vram": cell(f.percent(memory), memory_style(memory)),
+        "memory": cell(f.percent(memory), memory_style(memory)),
         "temp": cell(f.celsius(gpu.temperature_celsius), temperature_style(gpu.temperature_celsius)),
     }
     return row(columns, cells, key=f"gpu {gpu.gpu_id} {server.name}")
@@ -86,7 +104,8 @@ def reasons(world: World, server: ServerView, width: int) -> list[Line]:
         return _said(f"waiting for the first answer from {server.name}", width)
     if server.silent:
         return _said(_silence(world, server), width)
-    sentences = [*_felt(world, server), *_own_words(server), *unreadable(server.answer)]
+    own = (*_felt(world, server), *_own_words(server), *unreadable(server.answer), *_without_gpu(server))
+    sentences = [*own, *unwell(world, server)]
     return [part for sentence in sentences for part in _said(sentence, width)]
 
 
@@ -136,7 +155,14 @@ def unreadable(answer: Snapshot | None) -> list[str]:
 
 def _failure(gpu: GpuFigures) -> str:
     after = f" after its worker was started again {f.times(gpu.restarts)}" if gpu.restarts else ""
-    return f"GPU {gpu.gpu_id} failed{after}"
+    return f"{device_said(gpu)} failed{after}"
+
+
+def _without_gpu(server: ServerView) -> list[str]:
+    """Of a machine that is watched without a server: that there is no GPU to see."""
+    answer = server.answer
+    bare = answer is not None and answer.identity is not None and answer.identity.software == LOCAL and not answer.gpus
+    return ["no NVIDIA GPU was found here; enter shows the processor and the memory"] if bare else []
 
 
 def _drain(streams: int | None) -> str:
@@ -161,16 +187,12 @@ def _said(sentence: str, width: int) -> list[Line]:
     return wrapped(sentence, width - 1, indent="    ", style="dim")
 
 
-def _name(world: World, server: ServerView, columns: Sequence[Column]) -> Cell:
+def _name(server: ServerView, columns: Sequence[Column]) -> Cell:
     """The name, and that it is simulated: what is cut for want of room is the name, never the label."""
-    room = next(column.width for column in columns if column.key == "server") - 3
-    label = (" simulated" if len(server.name) + 10 <= room else " sim") if server.simulated else ""
-    room -= len(label)
-    host, _, port = server.name.rpartition(":")
-    # Where a whole fleet is on one host, it is the ports that tell its servers apart.
-    shared = len(server.name) > room and host and all(other.name.startswith(f"{host}:") for other in world.servers)
-    name = cell(f":{port}" if shared and len(world.servers) > 1 else f.fitted(server.name, room), "title")
-    return (*name, Span(label, "note")) if label else name
+    room = next(column.width for column in columns if column.key == "server") - _BEFORE_NAME
+    label = next((text for text in _SIMULATED if len(server.name) + len(text) <= room), _SIMULATED[-1])
+    name = cell(f.fitted(server.name, room - len(label) * server.simulated), "title")
+    return (*name, Span(label, "note")) if server.simulated else name
 
 
 def _gauge(server: ServerView, now: int | None) -> Cell:

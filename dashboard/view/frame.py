@@ -2,6 +2,7 @@
 
 from dashboard.view import figures as f
 from dashboard.view.commands import COMMANDS, Command, shown
+from dashboard.view.devices import devices_counted
 from dashboard.view.lines import Cell, Line, Span, cut, width_of
 from dashboard.view.world import World
 from whisper_ops.formatting import counted
@@ -41,9 +42,9 @@ def _status(world: World) -> list[Span]:
         pieces[1:] = [_MODES[world.mode], Span(" simulated" if _all_simulated(world) else " partly simulated", "note")]
     if world.mode == "replay":
         pieces.append(Span(f" {world.speed:g}x " if world.speed else " stopped ", "dim"))
-    gpus = sum(len(server.answer.gpus) for server in world.servers if server.answer)
+    gpus = devices_counted(gpu for server in world.servers if server.answer for gpu in server.answer.gpus)
     servers = len(world.servers)
-    pieces.append(Span(f"  {counted(servers, 'server')} · {counted(gpus, 'GPU')} ", "dim"))
+    pieces.append(Span(f"  {counted(servers, 'server')} · {gpus} ", "dim"))
     if world.mode != "replay":
         poll = f"· poll {world.interval:g} s"
         if world.itself.poll_p95_seconds is not None:

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 from dashboard.view import figures as f
 from dashboard.view.bars import bar
-from dashboard.view.chart import Chart, Charts, beside, grid
+from dashboard.view.chart import Chart, Charts, beside, grid, height_for
+from dashboard.view.devices import device
 from dashboard.view.facts import memory_share
 from dashboard.view.levels import busy_style, lag_style, memory_style, slots_style, temperature_style
 from dashboard.view.lines import BLANK, Line, Page, Span, Style, line, wrapped
@@ -26,11 +27,11 @@ class Reading(NamedTuple):
     remark: str = ""
 
 
-def gpu_page(world: World, name: str, gpu_id: int, charts: Charts, width: int) -> Page:
-    """The page of one GPU of the server `name`."""
-    crumbs = ("fleet", name, f"gpu {gpu_id}")
+def gpu_page(world: World, name: str, gpu_id: int, charts: Charts, width: int, height: int = 24) -> Page:
+    """The page of one GPU of the server `name` for a sheet of that size."""
     server = world.server(name)
     gpu = find(server, gpu_id)
+    crumbs = ("fleet", name, f"gpu {gpu_id}" if gpu is None else device(gpu))
     if server is None or server.answer is None or gpu is None:
         return Page(crumbs=crumbs, body=(line(Span(" nothing is known of this GPU at this moment", "dim")),))
     state = gpu_state(gpu, server, world)
@@ -45,7 +46,9 @@ def gpu_page(world: World, name: str, gpu_id: int, charts: Charts, width: int) -
     left = [_line(reading) for reading in _load(world, server, gpu)]
     right = [_line(reading) for reading in _device(gpu)]
     both = beside(left, right, width // 2 - 1) if width >= 100 else [*left, BLANK, *right]
-    body = (*both, BLANK, *grid(charts_of(world, name, gpu_id), charts, width, 4))
+    shown = charts_of(world, name, gpu_id)
+    room = height - len(both) - len(unread) - 2
+    body = (*both, BLANK, *grid(shown, charts, width, height_for(len(shown), width, room)))
     return Page(crumbs=crumbs, head=(head, *unread), body=body)
 
 
@@ -67,15 +70,20 @@ def charts_of(world: World, name: str, gpu_id: int) -> tuple[Chart, ...]:
     def query(metric: str) -> ChartQuery:
         return ChartQuery(server=name, metric=metric, kind="gpu", gpu_id=gpu_id)
 
-    return (
+    of_all = (
         Chart(title="lag p95", query=query("lag_p95_seconds"), show=f.seconds, top=objective, limit=objective),
         Chart(title="streams", query=query("streams_active"), show=f.count,
               top=float(safe or (gpu.slots if gpu else None) or 1), limit=safe),
         Chart(title="engine busy", query=query("busy_ratio"), show=f.percent),
         Chart(title="memory", query=query("memory_used_bytes"), show=f.size, top=total or 1e9),
+    )  # fmt: skip
+    if gpu is not None and gpu.is_cpu:
+        return of_all
+    return (
+        *of_all,
         Chart(title="temperature", query=query("temperature_celsius"), show=f.celsius, top=90.0, limit=87.0),
         Chart(title="power", query=query("power_watts"), show=_watts, top=power or 100.0),
-    )  # fmt: skip
+    )
 
 
 def _load(world: World, server: ServerView, gpu: GpuFigures) -> list[Reading]:
@@ -101,9 +109,16 @@ def _load(world: World, server: ServerView, gpu: GpuFigures) -> list[Reading]:
 def _device(gpu: GpuFigures) -> list[Reading]:
     memory = memory_share(gpu)
     throttled = gpu.throttle_reasons
-    return [
+    of_all = [
         Reading("memory", f.size_of(gpu.memory_used_bytes, gpu.memory_total_bytes), memory, memory_style(memory),
-                "warns at 85 %"),
+                "warns at 85 %" if not gpu.is_cpu else "of the machine"),
+        Reading("worker memory", f.size(gpu.process_rss_bytes)),
+        Reading("worker cpu", f.percent(gpu.process_cpu_ratio), None, "", "of one core"),
+    ]  # fmt: skip
+    if gpu.is_cpu:
+        return of_all
+    return [
+        of_all[0],
         Reading("device busy", f.percent(gpu.gpu_ratio), gpu.gpu_ratio, "", "not saturation"),
         Reading("memory busy", f.percent(gpu.memory_busy_ratio), gpu.memory_busy_ratio, "", "reading or writing"),
         Reading("temperature", f.celsius(gpu.temperature_celsius), f.share(gpu.temperature_celsius, 100.0),
@@ -113,8 +128,7 @@ def _device(gpu: GpuFigures) -> list[Reading]:
         Reading("clock", f.hertz(gpu.sm_clock_hertz)),
         Reading("throttle", "none" if throttled == "" else throttled or f.UNKNOWN, None, "warn" if throttled else ""),
         Reading("ECC errors", f.count(gpu.ecc_errors), None, "bad" if gpu.ecc_errors else ""),
-        Reading("worker memory", f.size(gpu.process_rss_bytes)),
-        Reading("worker cpu", f.percent(gpu.process_cpu_ratio), None, "", "of one core"),
+        *of_all[1:],
     ]  # fmt: skip
 
 

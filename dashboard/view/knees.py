@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from whisper_ops.names import plain
 from whisper_ops.objective import read_stored
 from whisper_ops.plan_document import Plan
 from whisper_ops.planned import plan_for
@@ -30,12 +31,17 @@ class Knee(msgspec.Struct, frozen=True, kw_only=True):
         return self.plan.provisional
 
 
-def knee_for(snapshot: Snapshot, plans: Sequence[Plan]) -> Knee | None:
-    """The knee of a server by the plan that is its own (see `plan_for`); None where nothing was planned for it."""
+def knee_for(snapshot: Snapshot, plans: Sequence[Plan], address: str | None = None) -> Knee | None:
+    """The knee of a server by the plan that is its own (see `plan_for`); None where nothing was planned for it.
+
+    `address`: that of a server with another name, under which it may have been measured.
+    """
     identity = snapshot.identity
     if identity is None:
         return None
-    chosen = plan_for(plans, identity, snapshot.server)
+    own = {plain(name) for name in (snapshot.server, address) if name is not None}
+    mine = [plan for plan in plans if plain(plan.server or "") in own]
+    chosen = plan_for(mine, identity) or plan_for(plans, identity, address or snapshot.server)
     if chosen is None or chosen.max_connections_per_gpu is None:
         return None
     gpus = (snapshot.figures.gpus if snapshot.figures else None) or len(snapshot.gpus) or 1

@@ -41,6 +41,8 @@ class Line(msgspec.Struct, frozen=True):
 
 
 BLANK = Line()
+_GAP = 2
+"""Cells between two columns."""
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,14 +111,30 @@ def cut(spans: Cell, width: int) -> Cell:
     return (*kept, Span("…", "dim")) if width > 0 else ()
 
 
-def columns_for(columns: Sequence[Column], width: int) -> list[Column]:
-    """The columns that a page of `width` cells shows, the growing one stretched to fill it."""
+def columns_for(columns: Sequence[Column], width: int, wanted: int = 0) -> list[Column]:
+    """The columns that a page of `width` cells shows, the growing one stretched to fill it.
+
+    `wanted`: cells that the growing one needs, so that no name is cut: columns that may leave make room for it.
+    """
     shown = [column for column in columns if width >= column.at]
-    spare = width - sum(column.width + 2 for column in shown)
+    leaving = sorted((column for column in shown if column.at), key=lambda column: column.at)
+    wanted = min(wanted, width // 2)
+    while leaving and _taken(shown, wanted) > width:
+        shown.remove(leaving.pop())
+    spare = width - _taken(shown, 0)
+    # Behind the last column there is a gap, too, which a name may have where there is no other room.
     return [
-        msgspec.structs.replace(column, width=max(column.width, column.width + spare)) if column.grows else column
+        msgspec.structs.replace(
+            column, width=max(column.width + max(0, spare), min(wanted, column.width + spare + _GAP))
+        )
+        if column.grows
+        else column
         for column in shown
     ]
+
+
+def _taken(columns: Sequence[Column], wanted: int) -> int:
+    return sum(max(column.width, wanted if column.grows else 0) + _GAP for column in columns)
 
 
 def header(columns: Sequence[Column], sorted_by: str | None = None) -> Line:

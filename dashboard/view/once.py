@@ -6,15 +6,17 @@ from rich.table import Table
 from rich.text import Text
 
 from dashboard.view import figures as f
+from dashboard.view.devices import device
 from dashboard.view.facts import facts, ordered
 from dashboard.view.fleet_rows import short_name
+from dashboard.view.members import brokers, lag_of, seen
 from dashboard.view.states import gpu_state, server_state
 from dashboard.view.world import ServerView, World
 from whisper_ops.formatting import counted
 from whisper_ops.snapshot import Snapshot
 
 _COLOURS = {"ok": "green", "warn": "yellow", "bad": "red", "note": "cyan", "dim": "dim"}
-_FIGURES = ("slots", "lag p95", "rej/min", "busy", "vram", "temp")
+_FIGURES = ("slots", "lag p95", "rej/min", "busy", "memory", "temp")
 
 
 def table(world: World) -> Table:
@@ -26,6 +28,30 @@ def table(world: World) -> Table:
         built.add_column(title, justify="right", no_wrap=True)
     for server in ordered(world, "server"):
         _add_server(built, world, server)
+    return built
+
+
+def members_table(world: World) -> Table | None:
+    """A row a server behind brokers, the worst first; None where there is no broker."""
+    if not brokers(world):
+        return None
+    built = Table(box=None, pad_edge=False, header_style="bold")
+    built.add_column("behind the broker", overflow="fold")
+    built.add_column("state")
+    for title in ("slots", "free", "lag p95", "GPUs", "age"):
+        built.add_column(title, justify="right", no_wrap=True)
+    for member in seen(world):
+        said, state = member.said, member.state
+        answers = said.state != "silent"
+        built.add_row(
+            said.name,
+            Text(f"{state.glyph} {state.word}", _COLOURS.get(state.style, "")),
+            f"{f.count(said.slots_used)}/{f.count(said.slots)}" if answers else f.UNKNOWN,
+            f.count(said.slots_free) if answers else f.UNKNOWN,
+            f.seconds(lag_of(said)) if answers else f.UNKNOWN,
+            f.count(said.gpus),
+            f.duration(member.age),
+        )
     return built
 
 
@@ -41,13 +67,13 @@ def _add_server(built: Table, world: World, server: ServerView) -> None:
         f.seconds(_figure(known["lag"])),
         f.count(_figure(known["rejects"])),
         f.percent(_ratio(known["busy"])),
-        f.percent(_ratio(known["vram"])),
+        f.percent(_ratio(known["memory"])),
         f.celsius(_figure(known["temp"])),
     )
     for gpu in server.answer.gpus if said and server.answer else ():
         its = gpu_state(gpu, server, world)
         built.add_row(
-            f"  gpu {gpu.gpu_id}  {short_name(gpu.name)}",
+            f"  {device(gpu)}  {'' if gpu.is_cpu else short_name(gpu.name)}".rstrip(),
             Text(f"{its.glyph} {its.word}", _COLOURS.get(its.style, "")),
             f"{f.count(gpu.streams_active)}/{f.count(gpu.slots)}",
             f.seconds(gpu.lag_p95_seconds),

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dashboard.view import figures as f
 from dashboard.view.bars import knee
 from dashboard.view.facts import most, ordered
-from dashboard.view.fleet_rows import GAUGE_CELLS
+from dashboard.view.fleet_rows import GAUGE_CELLS, name_cells
 from dashboard.view.levels import slots_style
 from dashboard.view.lines import BLANK, Cell, Column, Line, Page, Span, cell, columns_for, header, line, row, wrapped
 from dashboard.view.world import ServerView, World
+from whisper_ops.names import plain
 from whisper_ops.plan_answer import five_lines
 from whisper_ops.plan_document import (
     DESCRIPTORS,
@@ -50,7 +51,7 @@ def plan_page(world: World, name: str | None, width: int) -> Page:
     if not planned:
         return Page(crumbs=crumbs, body=tuple(_no_plan(width)))
     about = next((server for server in planned if server.name == name), None) or max(planned, key=_fullness)
-    columns = columns_for(_SERVERS, width)
+    columns = columns_for(_SERVERS, width, name_cells(world))
     body = [
         *_borrowed(world, name, about, width),
         *_answer(world, about, width),
@@ -78,10 +79,20 @@ def _no_plan(width: int) -> list[Line]:
     return [
         line(Span(" no measured limit", "title"), Span(" for any server here", "dim")),
         BLANK,
-        *wrapped("1. whisper-ops sweep URL   measures a server with speaking clients, level by level", width, "   "),
-        *wrapped("2. whisper-ops plan        says how many connections a GPU carries, and why", width, "   "),
+        *wrapped(
+            ":sweep   here measures the server under the cursor with speaking clients, level by level, plans from "
+            "that, and offers to set the limit",
+            width,
+            "   ",
+        ),
         BLANK,
-        *wrapped("Plans are read from the history; they show here within half a minute.", width, " ", "dim"),
+        *wrapped(
+            "In a shell the same are `whisper-ops sweep URL` and `whisper-ops plan`. Plans are read from the history; "
+            "they show here within half a minute.",
+            width,
+            " ",
+            "dim",
+        ),
     ]
 
 
@@ -91,7 +102,7 @@ def _answer(world: World, server: ServerView, width: int) -> list[Line]:
     answer, why, *after = five_lines(plan, world.now)
     lines = [
         *wrapped(answer, width, " ", "warn" if plan.provisional else "title"),
-        *wrapped(f"for {server.name}, measured on {plan.server or 'it'} "
+        *wrapped(f"for {server.name}, measured on {_measured_on(server, plan)} "
                  f"{f.duration(world.now - plan.created_at)} ago", width, " ", "dim"),
         *wrapped(why, width, " "),
     ]  # fmt: skip
@@ -102,6 +113,12 @@ def _answer(world: World, server: ServerView, width: int) -> list[Line]:
     if plan.tiers:
         lines += wrapped(" · ".join(f"{tier.name} {tier.connections}" for tier in plan.tiers), width, " ", "note")
     return lines
+
+
+def _measured_on(server: ServerView, plan: Plan) -> str:
+    """Where a plan was measured; of the server itself not by another of its names."""
+    own = {plain(name) for name in (server.name, server.address) if name is not None}
+    return "it" if plain(plan.server) in own else plan.server
 
 
 def _resources(server: ServerView, width: int) -> list[Line]:

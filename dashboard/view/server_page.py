@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from dashboard.view import figures as f
 from dashboard.view.bars import knee
-from dashboard.view.chart import Chart, Charts, grid
+from dashboard.view.chart import Chart, Charts, grid, height_for
+from dashboard.view.devices import device, noun
 from dashboard.view.facts import memory_share
 from dashboard.view.fleet_page import alert_line
 from dashboard.view.fleet_rows import reasons, short_name
@@ -36,7 +39,7 @@ _COLUMNS = (
     Column(key="streams", title="streams", width=8, align="right"),
     Column(key="fill", title="fill", width=5, align="right", at=66),
     Column(key="busy", title="busy", width=5, align="right"),
-    Column(key="vram", title="vram", width=11, align="right"),
+    Column(key="memory", title="memory", width=11, align="right"),
     Column(key="lag", title="lag p95", width=8, align="right"),
     Column(key="temp", title="temp", width=6, align="right"),
     Column(key="power", title="power", width=9, align="right", at=98),
@@ -45,8 +48,14 @@ _COLUMNS = (
 )
 
 
-def server_page(world: World, name: str, charts: Charts, width: int) -> Page:
-    """The page of the server `name`."""
+_WIDE, _ROOMY, _MIDDLE = 148, 100, 76
+"""From these widths on all of the lag, all of the counts, and each half of the lag stand in one line."""
+_HEAD_LINES = 2
+"""Kept for the reason that a server is not well, so that one that comes or goes moves nothing."""
+
+
+def server_page(world: World, name: str, charts: Charts, width: int, height: int = 24) -> Page:
+    """The page of the server `name` for a sheet of that size."""
     server = world.server(name)
     crumbs = ("fleet", name)
     if server is None:
@@ -57,9 +66,10 @@ def server_page(world: World, name: str, charts: Charts, width: int) -> Page:
         return Page(crumbs=crumbs, head=tuple(head))
     if server.silent:
         head.append(line(Span(f" what follows was said {f.duration(world.now - answer.at)} ago", "warn")))
+    head += [BLANK] * (_HEAD_LINES - len(head))
     said = answer.figures
-    columns = columns_for(_COLUMNS, width)
-    body = [
+    columns = columns_for(_columns(answer.gpus), width)
+    above = [
         *_lag_lines(world, server, answer, width),
         *_connection_lines(server, said, width),
         BLANK,
@@ -68,11 +78,23 @@ def server_page(world: World, name: str, charts: Charts, width: int) -> Page:
         BLANK,
         *(alert_line(alert, width) for alert in server.alerts),
         *([BLANK] if server.alerts else []),
-        *grid(charts_of(world, name), charts, width, 4),
-        BLANK,
-        *_host_lines(answer.host, width),
     ]
+    below = [BLANK, *_host_lines(answer.host, width)]
+    shown = charts_of(world, name)
+    room = height - len(head) - len(above) - len(below)
+    body = [*above, *grid(shown, charts, width, height_for(len(shown), width, room)), *below]
     return Page(crumbs=crumbs, head=tuple(head), body=tuple(body))
+
+
+def _columns(gpus: Sequence[GpuFigures]) -> tuple[Column, ...]:
+    """Those of these devices: a processor has no power or clock of its own to show."""
+    if noun(gpus) == "GPU":
+        return _COLUMNS
+    named = msgspec.structs.replace(_COLUMNS[0], title="   CPU")
+    return (named, *(column for column in _COLUMNS[1:] if column.key not in _OF_CARDS))
+
+
+_OF_CARDS = {"temp", "power", "clock", "throttle"}
 
 
 def charts_of(world: World, name: str) -> tuple[Chart, ...]:
@@ -81,14 +103,23 @@ def charts_of(world: World, name: str) -> tuple[Chart, ...]:
     objective = world.objective_for(server)
     safe = server.knee.safe if server and server.knee else None
     slots = server.answer.figures.slots if server and server.answer and server.answer.figures else None
+    carrier = noun(server.answer.gpus if server and server.answer else ())
+    hottest = Chart(
+        title="hottest GPU",
+        query=ChartQuery(server=name, metric="temperature_celsius", kind="gpu"),
+        show=f.celsius,
+        top=90.0,
+        limit=87.0,
+    )
+    processor = Chart(title="processor", query=ChartQuery(server=name, metric="cpu_ratio", kind="host"), show=f.percent)
     return (
         Chart(title="lag p95", query=ChartQuery(server=name, metric="lag_p95_seconds"), show=f.seconds, top=objective,
               limit=objective),
         Chart(title="connections", query=ChartQuery(server=name, metric="streams_active"), show=f.count,
               top=float(safe or slots or 1), limit=safe),
-        Chart(title="busiest GPU", query=ChartQuery(server=name, metric="busy_ratio", kind="gpu"), show=f.percent),
-        Chart(title="hottest GPU", query=ChartQuery(server=name, metric="temperature_celsius", kind="gpu"),
-              show=f.celsius, top=90.0, limit=87.0),
+        Chart(title="busiest GPU" if carrier == "GPU" else "engine busy",
+              query=ChartQuery(server=name, metric="busy_ratio", kind="gpu"), show=f.percent),
+        hottest if carrier == "GPU" else processor,
     )  # fmt: skip
 
 
@@ -135,10 +166,15 @@ def _lag_lines(world: World, server: ServerView, answer: Snapshot, width: int) -
         "   finals p95 ", f.seconds(said.final_p95_seconds),
         "   partials every ", f.seconds(said.partial_interval_seconds),
     )  # fmt: skip
-    whole = line(*spans, "   ", *more)
-    if len(whole.text) <= width:
-        return [whole]
-    return [part for part in (line(*spans), line(*more)) for part in folded(part, width)]
+    # How many lines it takes is a matter of the width alone: figures that grow by a digit move no table.
+    if width >= _WIDE:
+        return [line(*spans, "   ", *more)]
+    halves = [part for part in (line(*spans), line(*more)) for part in folded(part, width)]
+    return _steady(halves, 2 if width >= _MIDDLE else 4)
+
+
+def _steady(lines: Sequence[Line], least: int) -> list[Line]:
+    return [*lines, *[BLANK] * (least - len(lines))]
 
 
 def _connection_lines(server: ServerView, said: ServerFigures, width: int) -> list[Line]:
@@ -153,14 +189,16 @@ def _connection_lines(server: ServerView, said: ServerFigures, width: int) -> li
             Span(f" {f.count(said.streams_active)} of {'~' * plan.provisional}{f.count(plan.safe)} safe", "title"),
             Span(f", {f.count(plan.seen)} seen to pass, {f.count(said.slots)} slots", "dim"),
         ]  # fmt: skip
-    spans.append(f"   speaking {f.count(said.streams_speaking)}")
+    speaking = f"speaking {f.count(said.streams_speaking)}"
+    there = (f"   {speaking}", "") if width >= _ROOMY else ("", f"{speaking} · ")
     counts = (
         f"done {f.count(said.completed_total)} · failed {f.count(said.failed_total)} · refused "
         f"{f.count(said.rejected_total)} ({f.count(server.rejects_per_minute)}/min) · set-up mean "
         f"{f.milliseconds(said.setup_mean_seconds)}, "
         f"{f.milliseconds(said.setup_min_seconds)} to {f.milliseconds(said.setup_max_seconds)}"
     )
-    return [*folded(line(*spans), width), *wrapped(counts, width, " ")]
+    lines = [*folded(line(*spans, there[0]), width), *wrapped(there[1] + counts, width, " ")]
+    return _steady(lines, 2 if width >= _ROOMY else 3 if width >= _MIDDLE else 5)
 
 
 def _gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequence[Column]) -> Line:
@@ -169,13 +207,13 @@ def _gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequenc
     state, memory = gpu_state(gpu, server, world), memory_share(gpu)
     throttled = gpu.throttle_reasons or None
     cells: dict[str, Cell] = {
-        "gpu": (Span(f" {state.glyph} ", state.style), Span(f"{gpu.gpu_id}"), Span(f"  {short_name(gpu.name)}", "dim")),
+        "gpu": (Span(f" {state.glyph} ", state.style), *_named(gpu)),
         "state": cell(state.word, state.style),
         "streams": cell(f"{f.count(gpu.streams_active)}/{f.count(safe)}",
                         slots_style(gpu.streams_active, safe, "") if safe is not None else ""),
         "fill": cell(f.number(gpu.batch_fill_mean)),
         "busy": cell(f.percent(gpu.busy_ratio), busy_style(gpu.busy_ratio)),
-        "vram": cell(f.size_of(gpu.memory_used_bytes, gpu.memory_total_bytes), memory_style(memory)),
+        "memory": cell(f.size_of(gpu.memory_used_bytes, gpu.memory_total_bytes), memory_style(memory)),
         "lag": cell(f.seconds(gpu.lag_p95_seconds), lag_style(gpu.lag_p95_seconds, objective)),
         "temp": cell(f.celsius(gpu.temperature_celsius), temperature_style(gpu.temperature_celsius)),
         "power": cell(f.watts_of(gpu.power_watts, gpu.power_limit_watts)),
@@ -183,6 +221,12 @@ def _gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequenc
         "throttle": cell(f.UNKNOWN if throttled is None else throttled, "warn" if throttled else "dim"),
     }  # fmt: skip
     return row(columns, cells, key=f"gpu {gpu.gpu_id} {server.name}")
+
+
+def _named(gpu: GpuFigures) -> Cell:
+    if gpu.is_cpu:
+        return (Span(device(gpu)),)
+    return (Span(f"{gpu.gpu_id}"), Span(f"  {short_name(gpu.name)}", "dim"))
 
 
 def _host_lines(host: HostFigures | None, width: int) -> list[Line]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import msgspec
 
-from dashboard.view.chart import DEFAULT_SPAN, SPANS
-from dashboard.view.facts import FACTS
+from dashboard.view.chart import SPANS
+from dashboard.view.facts import FACTS, fact_named
 from dashboard.view.filters import parse
 from dashboard.view.fleet_page import Expand, FleetView
 from whisper_ops.errors import UserError
@@ -20,7 +20,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     sort: str = "state"
     filter: str = ""
     expand: Expand = "auto"
-    span: int = DEFAULT_SPAN
+    span: int | None = None
+    """Of charts; None: nobody chose one."""
 
     @property
     def view(self) -> FleetView:
@@ -41,7 +42,8 @@ def load(path: Path) -> State:
         parse(state.filter)
     except (OSError, msgspec.MsgspecError, UserError):
         return State()
-    usable = state.sort in FACTS and 0 <= state.span < len(SPANS)
+    state = msgspec.structs.replace(state, sort=fact_named(state.sort))
+    usable = state.sort in FACTS and (state.span is None or 0 <= state.span < len(SPANS))
     return state if usable else State(theme=state.theme)
 
 

@@ -4,6 +4,7 @@ Aligned bins change only at their edges: a sparkline is then repainted twice a m
 """
 
 from collections import deque
+from collections.abc import Iterable
 
 from whisper_ops.counting import risen
 
@@ -31,6 +32,18 @@ class Trend:
             self._bins[-1] = (number, value)
         elif not self._bins or number > self._bins[-1][0]:
             self._bins.append((number, value))
+        self._shown_at = None
+
+    def precede(self, earlier: Iterable[tuple[float, float | None]]) -> None:
+        """Take readings of before those that were added."""
+        before = Trend()
+        for at, value in earlier:
+            before.add(at, value)
+        held = dict(before._bins)
+        for number, value in self._bins:
+            worst = [known for known in (value, held.get(number)) if known is not None]
+            held[number] = max(worst, default=None)
+        self._bins = deque(sorted(held.items()), maxlen=BINS)
         self._shown_at = None
 
     def values(self, now: float) -> tuple[float | None, ...]:

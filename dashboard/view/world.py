@@ -4,7 +4,7 @@ Live and replay differ only in who feeds the board: pollers, or the history up t
 is the live screen.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -48,6 +48,8 @@ class ServerView(msgspec.Struct, frozen=True, kw_only=True):
     """A server at one moment: its newest poll, the last one with an answer, and its last minutes."""
 
     name: str
+    address: str | None = None
+    """Host and port, where it has another name and they are known."""
     newest: Snapshot | None
     """None before the first poll came back."""
     answer: Snapshot | None
@@ -160,6 +162,8 @@ class Board:
         self.alerts: tuple[AlertView, ...] = ()
         self.events: tuple[EventRecord, ...] = ()
         self.asked_seconds: float | None = None
+        self.addresses: Mapping[str, str] = {}
+        """Of servers that have another name."""
 
     def feed(self, snapshot: Snapshot, next_try_at: float | None = None) -> None:
         """Take one poll, in the order of time for each server."""
@@ -190,6 +194,18 @@ class Board:
             slot.trend.add(at, lag if answered else None)
             slot.rejects.add(at, rejected_total)
 
+    def precede(self, server: str, lags: Iterable[tuple[float, float | None]], gpu_lags: Iterable[GpuLag]) -> None:
+        """Take what sparklines need of the time before the first poll, each in the order of time."""
+        slot = self._slots.get(server)
+        if slot is None:
+            return
+        slot.trend.precede(lags)
+        of_gpus: dict[int, list[tuple[float, float | None]]] = {}
+        for gpu_id, at, lag in gpu_lags:
+            of_gpus.setdefault(gpu_id, []).append((at, lag))
+        for gpu_id, found in of_gpus.items():
+            slot.gpu_trends.setdefault(gpu_id, Trend()).precede(found)
+
     def recall_gpus(self, server: str, lags: Iterable[GpuLag]) -> None:
         """Take the lags of a server's GPUs up to its newest poll, in the order of time."""
         for gpu_id, at, lag in lags:
@@ -215,9 +231,10 @@ class Board:
 
     def _view(self, name: str, slot: _Slot, now: float) -> ServerView:
         alerts = tuple(alert for alert in self.alerts if alert.server == name and alert.until is None)
-        knee = self._knee(slot)
+        knee = self._knee(name, slot)
         return ServerView(
             name=name,
+            address=self.addresses.get(name),
             newest=slot.newest,
             answer=slot.answer,
             silent_since=slot.silent_since,
@@ -229,8 +246,8 @@ class Board:
             alerts=alerts,
         )
 
-    def _knee(self, slot: _Slot) -> Knee | None:
-        knee = None if slot.answer is None else knee_for(slot.answer, self.plans)
+    def _knee(self, name: str, slot: _Slot) -> Knee | None:
+        knee = None if slot.answer is None else knee_for(slot.answer, self.plans, self.addresses.get(name))
         if knee is None or self.asked_seconds is None:
             return knee
         return msgspec.structs.replace(knee, objective_seconds=self.asked_seconds)

@@ -225,6 +225,7 @@ class Member:
     def as_wire(self) -> wire.Member:
         """As others are told of it."""
         said = self.said
+        answers = said is not None and self.state != "silent"
         twin = f"is the same server as {self.twin}" if self.twin else None
         return wire.Member(
             name=self.name,
@@ -233,7 +234,11 @@ class Member:
             slots=said.health.capacity.total_slots if said else None,
             slots_used=said.health.capacity.used_slots if said else None,
             slots_free=self.free if self.state != "silent" else None,
+            streams_active=said.performance.active_connections if said and answers else None,
             gpus=said.gpu_status.total_gpus if said else None,
+            gpus_failed=sum(gpu.state == "failed" for gpu in said.gpu_status.gpus) if said and answers else None,
+            status=said.health.status if said and answers else None,
+            lag_p95_s=said.performance.latency.lag_p95_s if said and answers else None,
             error=self.error or twin,
             age_seconds=round(now() - self.said_at, 3) if said else None,
         )

@@ -199,7 +199,7 @@ def test_a_rule_of_ones_own_over_any_figure(tmp_path: Path) -> None:
     hot = poll(1, GpuFigures(gpu_id=2, temperature_celsius=90), host=HostFigures(open_descriptors=3))
     assert [change.alert.sentence for change in book.feed(hot)] == [
         "one GPU 2: too hot: 90 °C, over 85 °C",
-        "one: few free descriptors: 3, under 5",
+        "one: few free descriptors: 3 descriptors, under 5 descriptors",
     ]
 
 

@@ -31,7 +31,7 @@ def test_a_colon_in_a_name_cuts_no_sentence() -> None:
     assert alert.sentence == "asr: fra: slots: too many: 97 %, over 90 %"
     assert alert_view(alert).sentence == "slots: too many: 97 %, over 90 %"
     (over,) = book_of(95, 97, 50).past
-    assert ended(over.record()) == "asr: fra: slots: too many after 2 s (min 0.95, mean 0.96, max 0.97)"
+    assert ended(over.record()) == "asr: fra: slots: too many after 2 s (min 95 %, avg 96 %, max 97 %)"
 
 
 def test_what_is_stored_is_told_in_the_same_words(tmp_path: Path) -> None:

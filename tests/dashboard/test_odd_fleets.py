@@ -115,7 +115,7 @@ async def test_the_page_follows_a_terminal_that_is_resized() -> None:
             lines = screen_text(pilot).splitlines()
             assert len(lines) == size[1]
             assert "asr-fra-02" in screen_text(pilot)
-            assert ("vram" in screen_text(pilot)) is (size[0] >= 97)
+            assert ("  mem  " in screen_text(pilot)) is (size[0] >= 97)
 
 
 async def test_the_wheel_scrolls_a_long_fleet_and_leaves_the_cursor_where_it_is() -> None:

@@ -13,12 +13,14 @@ from dashboard.app import DashApp
 from dashboard.beside import Beside
 from dashboard.feeds import Live
 from dashboard.poller import Fleet
+from dashboard.screens.confirm import Confirm
 from dashboard.screens.running import RunningPane
 from dashboard.view import state as states
 from dashboard.view.state import State
-from tests.dashboard.scenes import NOW, gpu, snapshot
+from tests.dashboard.scenes import NOW, gpu, silence, snapshot
 from tests.dashboard.test_app_keys import screen_text
 from whisper_ops.errors import UserError
+from whisper_ops.snapshot import Snapshot
 
 
 class Asked:
@@ -34,9 +36,9 @@ class Asked:
         return httpx.Response(self.status, stream=body)
 
 
-def app(asked: Asked, token: str | None = "admin-secret") -> DashApp:
+def app(asked: Asked, token: str | None = "admin-secret", said: Snapshot | None = None) -> DashApp:
     live = Live(Fleet([]), None, None)
-    live.take(snapshot("asr-1", NOW, (gpu(0, 7, 0.4),)))
+    live.take(said or snapshot("asr-1", NOW, (gpu(0, 7, 0.4),)))
     admin = Admin({"asr-1": "http://asr-1:8000/"}, token, httpx.MockTransport(asked))
     return DashApp(live, admin=admin)
 
@@ -91,7 +93,8 @@ async def test_the_limit_is_set() -> None:
 
 async def test_undrain_takes_it_back() -> None:
     asked = Asked()
-    async with app(asked).run_test(size=(100, 30)) as pilot:
+    drained = snapshot("asr-1", NOW, (gpu(0, 7, 0.4),), "draining")
+    async with app(asked, said=drained).run_test(size=(100, 30)) as pilot:
         await say(pilot, "undrain")
         await pilot.press("y")
         assert "takes new streams again" in await settled(pilot)
@@ -109,10 +112,46 @@ async def test_a_refusal_is_told(status: int, said: str) -> None:
 async def test_without_a_token_it_says_how_to_give_one() -> None:
     asked = Asked()
     async with app(asked, token=None).run_test(size=(100, 30)) as pilot:
-        await say(pilot, "drain")
-        await pilot.press("y")
-        assert "--admin-token-file" in await settled(pilot)
+        for line in ("drain", "undrain", "limit 3"):
+            await say(pilot, line)
+            assert "--admin-token-file" in screen_text(pilot), "at once: nothing is asked that cannot be done"
+            assert not isinstance(pilot.app.screen, Confirm)
     assert not asked.requests
+
+
+@pytest.mark.parametrize(
+    ("said", "line", "why"),
+    [
+        (snapshot("asr-1", NOW, (gpu(0, 7, 0.4),)), "undrain", "asr-1 does not drain"),
+        (snapshot("asr-1", NOW, (gpu(0, 7, 0.4),), "draining"), "drain", "asr-1 drains already"),
+        (snapshot("asr-1", NOW, (gpu(0, 7, 0.4),), "draining"), "sweep 1,2", "drains and lets nobody in"),
+        (snapshot("asr-1", NOW, (gpu(0, 7, 0.4),), "draining"), "check", "drains and lets nobody in"),
+        (snapshot("asr-1", NOW, (gpu(0, 7, 0.4),)), "limit 20", "admits 20 streams per GPU already"),
+        (snapshot("asr-1", NOW, (gpu(0, 7, 0.4),)), "sweep 30,40", "asr-1 has 20 slots"),
+        *((silence("asr-1", NOW), line, "asr-1 does not answer") for line in ("drain", "limit 3", "sweep 1", "check")),
+    ],
+)
+async def test_only_what_can_be_done_is_asked(said: Snapshot, line: str, why: str) -> None:
+    asked = Asked()
+    async with app(asked, said=said).run_test(size=(119, 30)) as pilot:
+        await say(pilot, line)
+        assert why in screen_text(pilot)
+        assert not isinstance(pilot.app.screen, Confirm)
+    assert not asked.requests
+
+
+async def test_a_question_does_not_stop_the_clock() -> None:
+    async with app(Asked()).run_test(size=(100, 30)) as pilot:
+        assert isinstance(pilot.app, DashApp)
+        await say(pilot, "drain")
+        before = screen_text(pilot)
+        assert "Drain asr-1?" in before
+        live = pilot.app.feed
+        assert isinstance(live, Live)
+        live.take(snapshot("asr-1", time.time(), (gpu(0, 19, 0.4),)))
+        await told(pilot, "19/20")
+        text = await told(pilot, time.strftime("%H:%M:%S", time.localtime(time.time() + 2)))
+        assert "Drain asr-1?" in text
 
 
 async def test_a_dashboard_that_only_looks_does_nothing() -> None:

@@ -153,7 +153,12 @@ def test_the_own_plan_of_a_server_wins_over_a_newer_one_of_another() -> None:
 
 @pytest.mark.parametrize(
     ("said", "seconds"),
-    [("stable_p95_seconds<=2,first_p95_seconds<=1", 2.0), ("stable_p95_seconds<=1.5", 1.5), ("whatever", 2.0)],
+    [
+        ("stable_p95_seconds<=2,first_p95_seconds<=1", 1.0),
+        ("lag_p95<=3s,first_p95<=1s", 3.0),
+        ("stable_p95_seconds<=1.5", 1.5),
+        ("whatever", 2.0),
+    ],
 )
 def test_the_objective_is_read_from_the_plan(said: str, seconds: float) -> None:
     assert objective_seconds(said) == seconds
@@ -180,18 +185,19 @@ def named_rows(*names: str, width: int = 79, simulated: bool = True) -> str:
     return fleet_page(fed.world(NOW), FleetView(expand="closed"), width).text
 
 
-def test_servers_of_one_host_are_told_apart_by_their_whole_port() -> None:
-    text = named_rows("127.0.0.1:8101", "127.0.0.1:8102")
-    assert "● :8101 sim " in text
-    assert "● :8102 sim " in text
-    assert "● 127.0.0.1:8101 simulated" in named_rows("127.0.0.1:8101", "127.0.0.1:8102", width=160)
+@pytest.mark.parametrize("width", [59, 69, 79, 99, 119, 199])
+@pytest.mark.parametrize("name", ["127.0.0.1:18931", "10.0.30.17:18101", "asr-fra-1.example:80"])
+def test_a_server_has_one_name_and_that_whole_columns_leave_for_it(width: int, name: str) -> None:
+    lines = named_rows("other", name, width=width).splitlines()
+    assert any(f"● {name} sim" in line for line in lines), lines
+    assert all(len(line) <= width for line in lines)
+    assert any("lag p95" in line and "slots" in line for line in lines), "what matters most stays"
 
 
-def test_servers_of_several_hosts_keep_their_port_and_the_end_of_their_host() -> None:
-    text = named_rows("10.0.3.17:8101", "10.0.3.18:8101")
-    assert "7:8101 sim" in text
-    assert "8:8101 sim" in text
-    assert f"{named_rows('asr-fra-01.example:8000', width=79, simulated=False)}".count(":8000") == 1
+def test_a_name_beyond_all_room_keeps_its_port_and_its_ends() -> None:
+    text = named_rows(f"asr-{'x' * 60}-7c9f.example:8000", "two")
+    assert "asr-x" in text
+    assert "example:8000 sim" in text
 
 
 def test_the_servers_with_a_plan_are_counted_among_all_that_are_shown() -> None:

@@ -35,7 +35,7 @@ def test_an_alert_stands_is_recorded_and_is_over(tmp_path: Path) -> None:
         assert alert.until is None
         assert alert.since == now
         assert alert.sentence == "late: 2.1 s, over 1.5 s"
-        assert alert.spread == "min 1.6 avg 1.85 max 2.1"
+        assert alert.spread == "min 1.6 s avg 1.85 s max 2.1 s"
         assert "1 alert" in fleet_page(live.world(), FleetView(), 120).text
         for step in range(6, 12):
             poll(live, now + step, 0.3)

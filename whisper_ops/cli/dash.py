@@ -23,6 +23,7 @@ from whisper_ops.units import Length
 if TYPE_CHECKING:
     from dashboard.admin import Admin
     from dashboard.feeds import Feed
+    from dashboard.first_frame import FirstFrame
     from dashboard.poller import Fleet
     from dashboard.settings import Watch
     from whisper_ops.snapshot import Snapshot
@@ -105,15 +106,6 @@ def command(servers: tuple[str, ...], **options: Unpack[Options]) -> int:
     if options["replay"] is not None:
         _need_terminal("a replay")
         return _replay(options["replay"], options)
-    from dashboard.settings import load
-
-    watch = load(
-        servers,
-        hosts=options["hosts"],
-        config=options["config"],
-        interval=options["interval"],
-        token=read_token(options["token_file"]),
-    )
     printing = options["once"] or options["as_json"] or options["watch"] is not None
     if asked is not None:
         _need_terminal("--objective, which colours the screen,")
@@ -121,8 +113,27 @@ def command(servers: tuple[str, ...], **options: Unpack[Options]) -> int:
         say("whisper-ops: this is no terminal, so the fleet is printed once (as --once does)")
         printing = True
     if printing:
+        watch = _load(servers, options)
+        if watch.chosen is not None:
+            say(f"whisper-ops: {watch.chosen}")
         return asyncio.run(_print(watch, options["watch"], as_json=options["as_json"]))
-    return _live(watch, options)
+    from dashboard.first_frame import first_frame
+
+    with first_frame(servers) as frame:
+        return _live(_load(servers, options), options, frame)
+
+
+def _load(servers: tuple[str, ...], options: Options) -> "Watch":
+    from dashboard.settings import load
+
+    return load(
+        servers,
+        hosts=options["hosts"],
+        config=options["config"],
+        interval=options["interval"],
+        token=read_token(options["token_file"]),
+        history=options["history"],
+    )
 
 
 def _asked(objective: str | None) -> float | None:
@@ -168,7 +179,7 @@ async def _print(watch: "Watch", every: float | None, *, as_json: bool) -> int:
 
 
 def _show(snapshots: "list[Snapshot]", *, as_json: bool, lines: bool) -> None:
-    from dashboard.view.once import table
+    from dashboard.view.once import members_table, table
     from dashboard.view.world import Board
 
     if as_json and lines:
@@ -180,7 +191,11 @@ def _show(snapshots: "list[Snapshot]", *, as_json: bool, lines: bool) -> None:
         board = Board()
         for snapshot in snapshots:
             board.feed(snapshot)
-        data().print(table(board.world(max((snapshot.at for snapshot in snapshots), default=time.time()))))
+        world = board.world(max((snapshot.at for snapshot in snapshots), default=time.time()))
+        data().print(table(world))
+        members = members_table(world)
+        if members is not None:
+            data().print("", members)
 
 
 def _say_what_is_odd(fleet: "Fleet", snapshots: "list[Snapshot]") -> None:
@@ -204,7 +219,7 @@ def _verdict(snapshots: "list[Snapshot]") -> int:
     return Exit.GOOD
 
 
-def _live(watch: "Watch", options: Options) -> int:
+def _live(watch: "Watch", options: Options, frame: "FirstFrame") -> int:
     from dashboard.admin import Admin
     from dashboard.alerts import load_rules
     from dashboard.feeds import Live
@@ -222,7 +237,8 @@ def _live(watch: "Watch", options: Options) -> int:
         admin = Admin(urls, admin_token, tokens=tokens)
         live = Live(watch.fleet(), writer, history, load_rules(watch.alerts), clock=time.monotonic)
         live.board.asked_seconds = _asked(options["objective"])
-        code = _run(live, options, None if options["read_only"] else admin)
+        admin_here = None if options["read_only"] else admin
+        code = _run(live, options, admin_here, frame=frame, opening=watch.chosen)
         if writer is not None and writer.failure is not None:
             raise UserError(writer.failure, Exit.NO)
         return code
@@ -243,7 +259,14 @@ def _replay(when: str, options: Options) -> int:
     return _run(replay, options, None)
 
 
-def _run(feed: "Feed", options: Options, admin: "Admin | None") -> int:
+def _run(
+    feed: "Feed",
+    options: Options,
+    admin: "Admin | None",
+    *,
+    frame: "FirstFrame | None" = None,
+    opening: str | None = None,
+) -> int:
     # How long a lone escape may still become the beginning of an arrow key: textual's 100 ms is felt at each `esc`.
     # It is read when textual is first imported.
     os.environ.setdefault("ESCDELAY", "25")
@@ -262,9 +285,11 @@ def _run(feed: "Feed", options: Options, admin: "Admin | None") -> int:
     sys.setswitchinterval(0.0005)
     named = os.environ.get(VARIABLE)
     caption = Caption(Path(named)) if named else str
-    app = DashApp(feed, state=state, history=options["history"], admin=admin, caption=caption)
+    app = DashApp(feed, state=state, history=options["history"], admin=admin, caption=caption, opening=opening)
     # Modules and styles live as long as we do: looked through by the collector they cost a pause of 25 ms now and then.
     gc.freeze()
+    if frame is not None:
+        frame.hand_over()
     try:
         app.run()
     finally:

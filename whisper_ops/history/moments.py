@@ -61,6 +61,11 @@ def worst_gpu_lags(history: History, server: str, since: float, before: float, u
     return {row["gpu_id"]: row["lag"] for row in rows}
 
 
+def first_of(history: History, server: str, after: float) -> float | None:
+    """A server's oldest poll after a moment."""
+    return _edge(history, server, "1", ">", after, "ASC")
+
+
 def last_answer(history: History, server: str, before: float) -> float | None:
     """The newest poll before a moment that was answered."""
     return _edge(history, server, "error IS NULL", "<", before, "DESC")

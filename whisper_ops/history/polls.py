@@ -6,7 +6,7 @@ from whisper_ops.history import charts, replay, rollup
 from whisper_ops.history import retention as retention_of
 from whisper_ops.history.charts import ChartQuery, Point
 from whisper_ops.history.database import Database, struct_of
-from whisper_ops.history.records import AlertRecord, EventRecord
+from whisper_ops.history.records import AlertRecord, EventRecord, ReachedRecord
 from whisper_ops.history.retention import Retention
 from whisper_ops.history.samples import SampleWriter
 from whisper_ops.snapshot import Snapshot
@@ -25,10 +25,12 @@ class Polls:
         snapshots: Iterable[Snapshot] = (),
         events: Iterable[EventRecord] = (),
         alerts: Iterable[AlertRecord] = (),
+        reached: Iterable[ReachedRecord] = (),
     ) -> None:
         """Store what pollers and alerts have to say in one transaction.
 
-        A poll of the same server and time is replaced; an alert known by its start is brought up to date.
+        A poll of the same server and time is replaced; an alert known by its start is brought up to date. How a server
+        is reached is kept of those that were polled.
         """
         with self._db.transaction():
             self._samples.add(snapshots)
@@ -36,10 +38,20 @@ class Polls:
                 self._db.insert("event", event)
             for alert in alerts:
                 self._db.insert("alert", alert)
+            self._db.connection.executemany(
+                "UPDATE server SET reached_by = ? WHERE name = ?", [(one.reached_by, one.server) for one in reached]
+            )
 
     def servers(self) -> list[str]:
         """The names of all servers ever polled."""
         return [row["name"] for row in self._db.rows("SELECT name FROM server ORDER BY name")]
+
+    def watched(self, since: float) -> list[ReachedRecord]:
+        """The servers that were polled after a moment, in the order in which they were first seen."""
+        rows = self._db.rows(
+            "SELECT name, reached_by FROM server WHERE last_seen_at > ? ORDER BY first_seen_at, name", [since]
+        )
+        return [ReachedRecord(server=row["name"], reached_by=row["reached_by"]) for row in rows]
 
     def between(self, server: str, since: float, until: float) -> Iterator[Snapshot]:
         """Polls of one server with `since <= at < until`, oldest first, as they were stored."""

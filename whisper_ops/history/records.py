@@ -210,6 +210,14 @@ class EventRecord(Record, frozen=True, kw_only=True):
     detail: str
 
 
+class ReachedRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How a server is reached: a column of its row."""
+
+    server: str
+    reached_by: str | None
+    """JSON, a [[server]] of whisper-ops.toml, which names the file or variable of a token and holds none."""
+
+
 class AlertRecord(Record, frozen=True, kw_only=True):
     """A rule that held for its hold time. While it lasts `ended_at` is None and the figures grow."""
 

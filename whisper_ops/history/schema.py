@@ -109,6 +109,12 @@ def m010_memory_busy(db: "Database") -> None:
     _add_metric(db, "gpu", "memory_busy_ratio")
 
 
+@migrations()
+def m011_reached_at(db: "Database") -> None:
+    """How each server is reached, so that the same ones can be watched again without naming them."""
+    db.execute("ALTER TABLE server ADD COLUMN reached_by TEXT")
+
+
 def _add_metric(db: "Database", kind: str, metric: str) -> None:
     """A column of samples, and those of its rollups."""
     db.execute(f"ALTER TABLE {kind}_sample ADD COLUMN {metric} REAL")
@@ -385,6 +391,7 @@ _BINDING = (
 """What resources were called when plans kept only that."""
 
 ADDED = {
+    "server.reached_by": "JSON: how it is reached, as a [[server]] of whisper-ops.toml, without a token",
     "gpu_sample.memory_busy_ratio": "share of time in which the device's memory was read or written, 0 to 1",
     "plan.binding_kind": "the same as a kind: latency, gpu_memory, host_cpu, …",
     "alert.figure": "what the rule looks at, as in the file of rules",

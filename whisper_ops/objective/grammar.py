@@ -149,12 +149,15 @@ class Objective(msgspec.Struct, frozen=True):
 
     @property
     def most_lag(self) -> float | None:
-        """The largest lag of a server that meets it, in seconds: by its conditions on that, else on stable words.
+        """The largest lag of a server that meets it, in seconds: by its conditions on that, else on words.
 
-        None: it bounds neither.
+        A word that is not shown yet is as late as the lag, at least: the lag is below the latency at which words are
+        shown first, and below that at which they are stable. So the tighter of these two bounds it.
+
+        None: it bounds none of them.
         """
-        for name in ("lag_p95", "stable_p95"):
-            terms = [term for term in self.terms if term.name == name and term.at_most and not term.relative]
+        for names in (("lag_p95",), ("first_p95", "stable_p95")):
+            terms = [term for term in self.terms if term.name in names and term.at_most and not term.relative]
             if terms:
                 return max(min(term.limit - 2 * _WITHIN * term.strict for term in terms), 0.0)
         return None

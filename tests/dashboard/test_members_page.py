@@ -1,0 +1,198 @@
+"""The servers behind brokers: counted, sorted, each with what is free, how old that is, and why it gets no streams."""
+
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+
+from dashboard.admin import Admin
+from dashboard.app import DashApp
+from dashboard.feeds import Live
+from dashboard.poller import Fleet
+from dashboard.view.fleet_page import FleetView, fleet_page
+from dashboard.view.members import seen
+from dashboard.view.members_page import members_page
+from dashboard.view.once import members_table
+from dashboard.view.world import Board, World
+from tests.dashboard.scenes import NOW, gpu, silence, snapshot
+from tests.dashboard.test_app_keys import screen_text
+from tests.dashboard.test_screen_actions import Asked, say, settled
+from whisper_ops.snapshot import Snapshot
+from whisper_ops.wire import Member
+
+
+def member(name: str, used: int = 3, free: int | None = None, **said: object) -> Member:
+    """A server of eight slots on two GPUs that is well."""
+    made = Member(
+        name=name, state="live", server_id=f"id-{name}", slots=8, slots_used=used,
+        slots_free=8 - used if free is None else free, streams_active=used, gpus=2, gpus_failed=0, status="healthy",
+        lag_p95_s=0.4, age_seconds=0.3,
+    )  # fmt: skip
+    return msgspec.structs.replace(made, **said)
+
+
+def lost(name: str, error: str = "the connection was refused", **said: object) -> Member:
+    """One that answered until 43 s ago."""
+    gone: dict[str, object] = {"state": "silent", "slots_free": None, "streams_active": None, "gpus_failed": None}
+    return member(name, **{**gone, "lag_p95_s": None, "status": None, "error": error, "age_seconds": 43.0, **said})
+
+
+MEMBERS = (
+    member("asr-1"),
+    member("asr-2", used=8, status="critical"),
+    member("asr-3", used=2, free=0, state="draining", status="draining"),
+    lost("asr-4"),
+    member("asr-5", lag_p95_s=7.5),
+    member("asr-6", gpus_failed=1, status="degraded"),
+    member("asr-7", age_seconds=31.0),
+    member("asr-8", used=0, state="starting", status="starting", lag_p95_s=None),
+    lost("asr-9", "was not asked yet", server_id=None, age_seconds=None, slots=None, slots_used=None, gpus=None),
+    member("twin-of-1", free=0, server_id="id-asr-1", error="is the same server as asr-1"),
+    member("asr-10", used=0, lag_p95_s=9.0),
+)
+
+
+def broker(members: Sequence[Member], name: str = "broker-1", at: float = NOW) -> Snapshot:
+    made = snapshot(name, at, (gpu(0, 7, 0.4), gpu(1, 7, 0.4)))
+    return msgspec.structs.replace(made, members=tuple(members), server_id=f"id-{name}")
+
+
+def world(*polls: Snapshot, now: float = NOW) -> World:
+    board = Board()
+    for poll in polls:
+        board.feed(poll)
+    return board.world(now)
+
+
+def rows(text: str, *names: str) -> dict[str, str]:
+    """The row of each server."""
+    lines = text.splitlines()
+    return {name: next(line for line in lines if f" {name} " in f"{line} ") for name in names}
+
+
+def test_every_state_has_its_word_and_the_worst_comes_first() -> None:
+    shown = world(broker(MEMBERS))
+    words = {one.said.name: one.state.word for one in seen(shown)}
+    assert words == {
+        "asr-1": "healthy", "asr-2": "full", "asr-3": "draining", "asr-4": "lost", "asr-5": "late", "asr-6": "degraded",
+        "asr-7": "stale", "asr-8": "starting", "asr-9": "silent", "twin-of-1": "twice", "asr-10": "healthy",
+    }  # fmt: skip
+    order = [one.said.name for one in seen(shown)]
+    assert order[:6] == ["asr-4", "asr-9", "asr-5", "asr-6", "asr-7", "asr-2"]
+
+
+@pytest.mark.parametrize("width", [59, 79, 119, 199])
+def test_the_answer_is_at_the_top_and_no_line_is_too_long(width: int) -> None:
+    page = members_page(world(broker(MEMBERS)), width)
+    head = " ".join(" ".join(line.text for line in page.head).split())
+    assert "free 36 of 64 slots" in head
+    for counted in ("✕ 1 lost", "✕ 1 silent", "▲ 1 late", "◆ 1 full", "▽ 1 draining", "● 2 healthy"):
+        assert counted in head
+    assert all(len(line.text.rstrip()) <= width for line in (*page.head, *page.body))
+
+
+def test_a_row_says_what_is_free_how_old_that_is_and_why_it_gets_nothing() -> None:
+    text = members_page(world(broker(MEMBERS), now=NOW + 2), 119).text
+    its = rows(text, "asr-1", "asr-2", "asr-3", "asr-4", "asr-7", "asr-10")
+    assert its["asr-1"].split()[-6:] == ["5", "2", "0.40", "s", "2", "s"]
+    assert "8/8" in its["asr-2"]
+    assert its["asr-4"].split()[-2:] == ["45", "s"], "the age of its last answer, by now"
+    assert "/" not in its["asr-4"], "no old figure stands as the present"
+    assert "—" in its["asr-10"], "a lag of streams that are gone is nobody's"
+    said = " ".join(text.split())
+    assert "the connection was refused" in said
+    assert "no new stream is sent there; 2 streams left; :undrain ends that" in said
+    assert "is the same server as asr-1" in said
+    assert "1 GPU failed" in said
+
+
+def test_two_brokers_one_server_one_row_by_the_broker_that_reaches_it() -> None:
+    one = broker((member("asr-1", age_seconds=0.9), lost("asr-2", server_id="id-asr-2")))
+    other = broker((member("10.0.0.1:8000", server_id="id-asr-1"), member("asr-2")), "broker-2")
+    found = {member.said.server_id: member for member in seen(world(one, other))}
+    assert len(found) == 2
+    assert found["id-asr-1"].broker == "broker-2", "the newer reading"
+    assert found["id-asr-2"].state.word == "healthy"
+    text = members_page(world(one, other), 119).text
+    assert "not reached by broker-1" in text
+    assert "2 brokers" in text
+
+
+def test_a_broker_that_is_silent_leaves_what_it_said_and_its_age() -> None:
+    text = members_page(world(broker(MEMBERS[:1], at=NOW - 60), silence("broker-1", NOW)), 119).text
+    assert "it does not answer" in text
+    assert "stale" in rows(text, "asr-1")["asr-1"]
+
+
+def test_where_there_is_no_broker_the_page_says_what_one_is() -> None:
+    text = " ".join(members_page(world(snapshot("one", NOW, (gpu(0, 1, 0.1),))), 79).text.split())
+    assert "no broker is watched" in text
+    assert "whisper-ops broker URL…" in text
+
+
+def test_the_row_of_a_broker_says_which_of_its_servers_are_not_well() -> None:
+    text = " ".join(fleet_page(world(broker(MEMBERS)), FleetView(expand="closed"), 119).text.split())
+    assert "of 11 servers 1 lost: asr-4; 1 silent: asr-9; 1 late: asr-5" in text
+    assert len(fleet_page(world(broker(MEMBERS[:1])), FleetView(expand="closed"), 119).body) == 1, "all well: no word"
+
+
+def test_once_prints_the_servers_too() -> None:
+    assert members_table(world(snapshot("one", NOW, (gpu(0, 1, 0.1),)))) is None
+    table = members_table(world(broker(MEMBERS)))
+    assert table is not None
+    assert table.row_count == len(MEMBERS)
+
+
+def app(asked: Asked, members: Sequence[Member] = MEMBERS) -> DashApp:
+    live = Live(Fleet([]), None, None)
+    live.take(broker(members))
+    live.take(msgspec.structs.replace(snapshot("first", NOW, (gpu(0, 1, 0.1),)), server_id="id-asr-1"))
+    import httpx
+
+    return DashApp(live, admin=Admin({"broker-1": "http://broker-1:8000"}, "secret", httpx.MockTransport(asked)))
+
+
+async def at(pilot_app: DashApp, name: str) -> None:
+    """Put the cursor on a member."""
+    pilot_app.page_screen().sheet.select(f"member broker-1\t{name}")
+
+
+async def test_a_member_is_drained_and_undrained_from_its_row() -> None:
+    asked = Asked()
+    async with app(asked).run_test(size=(120, 45)) as pilot:
+        assert isinstance(pilot.app, DashApp)
+        await pilot.press("6")
+        await pilot.pause()
+        await at(pilot.app, "asr-5")
+        await say(pilot, "drain")
+        assert "Drain asr-5?" in screen_text(pilot)
+        await pilot.press("y")
+        assert "asr-5 drains" in await settled(pilot)
+        await at(pilot.app, "asr-3")
+        await say(pilot, "drain")
+        assert "asr-3 drains already" in screen_text(pilot)
+        await say(pilot, "undrain")
+        await pilot.press("y")
+        await settled(pilot)
+        await at(pilot.app, "asr-5")
+        await say(pilot, "undrain")
+        assert "asr-5 does not drain" in screen_text(pilot)
+    assert [(request.method, request.content) for request in asked.requests] == [
+        ("POST", b'{"member":"asr-5"}'),
+        ("DELETE", b'{"member":"asr-3"}'),
+    ]
+
+
+async def test_enter_opens_a_member_that_is_polled_itself_and_says_so_of_others() -> None:
+    async with app(Asked()).run_test(size=(120, 45)) as pilot:
+        assert isinstance(pilot.app, DashApp)
+        await pilot.press("m")
+        await pilot.pause()
+        await at(pilot.app, "asr-2")
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "asr-2 is seen through its broker alone" in screen_text(pilot)
+        await at(pilot.app, "asr-1")
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "fleet › first" in screen_text(pilot)
