@@ -42,9 +42,9 @@ def _status(world: World) -> list[Span]:
         pieces[1:] = [_MODES[world.mode], Span(" simulated" if _all_simulated(world) else " partly simulated", "note")]
     if world.mode == "replay":
         pieces.append(Span(f" {world.speed:g}x " if world.speed else " stopped ", "dim"))
-    gpus = devices_counted(gpu for server in world.servers if server.answer for gpu in server.answer.gpus)
-    servers = len(world.servers)
-    pieces.append(Span(f"  {counted(servers, 'server')} · {gpus} ", "dim"))
+    answered = [server.answer for server in world.servers if server.answer]
+    gpus = f" · {devices_counted(gpu for answer in answered for gpu in answer.gpus)}" if answered else ""
+    pieces.append(Span(f"  {counted(len(world.servers), 'server')}{gpus} ", "dim"))
     if world.mode != "replay":
         poll = f"· poll {world.interval:g} s"
         if world.itself.poll_p95_seconds is not None:

@@ -41,6 +41,8 @@ class Line(msgspec.Struct, frozen=True):
 
 
 BLANK = Line()
+_FAR = 48
+"""Cells of a name, beyond which more of them only part it from its row."""
 _GAP = 2
 """Cells between two columns."""
 
@@ -122,6 +124,8 @@ def columns_for(columns: Sequence[Column], width: int, wanted: int = 0) -> list[
     while leaving and _taken(shown, wanted) > width:
         shown.remove(leaving.pop())
     spare = width - _taken(shown, 0)
+    if wanted:  # a figure far from its name is hard to read across
+        spare = min(spare, max(wanted, _FAR) - max(column.width for column in shown if column.grows))
     # Behind the last column there is a gap, too, which a name may have where there is no other room.
     return [
         msgspec.structs.replace(

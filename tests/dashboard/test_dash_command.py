@@ -102,12 +102,6 @@ async def test_a_replay_needs_a_terminal(tmp_path: Path) -> None:
     assert "needs a terminal" in done.stderr
 
 
-async def test_without_a_server_it_says_what_to_type() -> None:
-    done = await dash(XDG_CONFIG_HOME="/nonexistent")
-    assert done.returncode == 2
-    assert "name at least one server, as in http://" in done.stderr
-
-
 async def test_an_unreadable_token_file_is_a_sentence(tmp_path: Path, url: str) -> None:
     done = await dash(url, "--once", "--token-file", str(tmp_path / "none"))
     assert done.returncode == 2

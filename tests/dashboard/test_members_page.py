@@ -1,7 +1,9 @@
 """The servers behind brokers: counted, sorted, each with what is free, how old that is, and why it gets no streams."""
 
 from collections.abc import Sequence
+from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
@@ -31,9 +33,9 @@ def member(name: str, used: int = 3, free: int | None = None, **said: object) ->
     return msgspec.structs.replace(made, **said)
 
 
-def lost(name: str, error: str = "the connection was refused", **said: object) -> Member:
+def lost(name: str, error: str = "the connection was refused", **said: Any) -> Member:  # fields of a member
     """One that answered until 43 s ago."""
-    gone: dict[str, object] = {"state": "silent", "slots_free": None, "streams_active": None, "gpus_failed": None}
+    gone: dict[str, Any] = {"state": "silent", "slots_free": None, "streams_active": None, "gpus_failed": None}
     return member(name, **{**gone, "lag_p95_s": None, "status": None, "error": error, "age_seconds": 43.0, **said})
 
 
@@ -147,8 +149,6 @@ def app(asked: Asked, members: Sequence[Member] = MEMBERS) -> DashApp:
     live = Live(Fleet([]), None, None)
     live.take(broker(members))
     live.take(msgspec.structs.replace(snapshot("first", NOW, (gpu(0, 1, 0.1),)), server_id="id-asr-1"))
-    import httpx
-
     return DashApp(live, admin=Admin({"broker-1": "http://broker-1:8000"}, "secret", httpx.MockTransport(asked)))
 
 
