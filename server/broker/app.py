@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from typing import Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
@@ -32,18 +33,26 @@ _NOT_PASSED_ON = {"token", "ticket"}
 """The ticket stands for the token, and a client brings none of its own."""
 
 
-def make_app(fleet: Fleet) -> Starlette:
-    """The application over one fleet; its lifespan keeps the members known."""
+class Companion(Protocol):
+    """What runs beside a fleet."""
+
+    async def run(self, fleet: Fleet) -> None:
+        """Until cancelled."""
+
+
+def make_app(fleet: Fleet, companion: Companion | None = None) -> Starlette:
+    """The application over one fleet; its lifespan keeps the members known, and a companion running."""
     views = FleetViews(fleet)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        task = asyncio.create_task(fleet.run())
+        tasks = [asyncio.create_task(one) for one in (fleet.run(), companion and companion.run(fleet)) if one]
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     pages = {"/": page.PAGES["/"]}
     streams = _stream_routes(fleet)

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from server.broker.member import Member, NoRoomError
-from server.broker.membership import EVERY_SECONDS, Membership, Place
+from server.broker.membership import Membership, Place
 from server.broker.readings import UnreadableMemberError
 from server.broker.settings import BrokerSettings
 from server.broker.totals import Totals
@@ -78,12 +78,12 @@ class Fleet:
         try:
             while True:
                 await self.discover()
-                await asyncio.sleep(EVERY_SECONDS)
+                await self._membership.changed()
         finally:
             for task in self._polling.values():
                 task.cancel()
             await asyncio.gather(*self._polling.values(), return_exceptions=True)
-            await asyncio.gather(*(member.close() for member in self.members.values()))
+            await asyncio.gather(*(member.close() for member in self.members.values()), self._membership.close())
 
     async def discover(self) -> None:
         """Ask who the members are; while that cannot be told, those known so far stay."""
@@ -215,7 +215,10 @@ class Fleet:
         return None
 
     def _next(self, tried: set[Member]) -> Member | None:
-        """The least loaded of those that have room: those that are ready first, and last those that lately refused."""
+        """The least loaded of those that have room: those that are ready first, and last those that lately refused.
+
+        The one that is to go next gets what no other has room for.
+        """
         room = [member for member in self.members.values() if member not in tried and member.free > 0]
         return min(room, key=_rank, default=None)
 
@@ -240,7 +243,7 @@ class Fleet:
         return None
 
 
-def _rank(member: Member) -> tuple[bool, bool, float, int, float]:
+def _rank(member: Member) -> tuple[bool, bool, bool, float, int, float]:
     # Of equals any: several brokers with the same picture should not all choose the same one.
     lot = random.random()  # noqa: S311  # spreads load only
-    return member.rests, member.state == "starting", member.load, -member.free, lot
+    return member.rests, member.goes_next, member.state == "starting", member.load, -member.free, lot

@@ -64,6 +64,8 @@ class Member:
         self.twin: str | None = None
         """Another member that is the same server."""
         self.said_at = -float("inf")
+        self.goes_next = False
+        """Whether the fleet can spare it, and shall lose it before any other."""
         self._settings = settings
         self._given: list[_Given] = []
         """Slots that were given out there and that the newest answer does not know of."""

@@ -1,7 +1,6 @@
 """Where the members of a fleet are known from: a list, or DNS names, looked up again and again.
 
-A source says who the members are now, and no more. Another one, such as Kubernetes' EndpointSlices, is a class with the
-same method.
+A source says who the members are now, and when to ask again. `server.broker.endpoint_slices` is another one.
 """
 
 import asyncio
@@ -18,7 +17,7 @@ log = logging.getLogger("whisper_ops.broker")
 
 MOST_MEMBERS = 1000
 EVERY_SECONDS = 10.0
-"""How often a source is asked."""
+"""How often a source is asked that does not say when something changed."""
 
 
 class Place(NamedTuple):
@@ -40,8 +39,16 @@ class Membership(Protocol):
             OSError: it cannot be told at the moment; those known so far stay.
         """
 
+    async def changed(self) -> None:
+        """Wait until it is worth asking again."""
+        await asyncio.sleep(EVERY_SECONDS)
 
-class ListedMembers:
+    async def close(self) -> None:
+        """Nobody asks any more."""
+        return
+
+
+class ListedMembers(Membership):
     """Addresses and DNS names from the command line."""
 
     def __init__(self, named: Iterable[Named]) -> None:

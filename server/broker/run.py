@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 from server import logs
 from server.broker.app import make_app
+from server.broker.deletion_cost import DeletionCost
+from server.broker.endpoint_slices import EndpointSlices
 from server.broker.fleet import Fleet
+from server.broker.kubernetes import KubernetesApi, own_namespace
 from server.broker.membership import ListedMembers, Membership
 from server.broker.settings import BrokerSettings
 from server.front.connection_limits import ConnectionLimits
@@ -42,10 +45,23 @@ def serve(settings: BrokerSettings, announce: Callable[[str], None], membership:
         limits = ConnectionLimits()
         limits.fit(descriptors, min(_FOR_MEMBERS, (descriptors or _FOR_MEMBERS) // 3))
         limits.requests = RequestTurns(limits.turns, _ALL_SECONDS, _ADDRESS_SECONDS)
-        app = make_app(Fleet(told, membership or ListedMembers(settings.members)))
+        source, companion = _source(settings) if membership is None else (membership, None)
+        fleet = Fleet(told, source)
+        app = make_app(fleet, companion)
         server = SignalledServer(configured(app, limits, tls=tls, most_message_bytes=_MAX_MESSAGE_BYTES))
         announce(address_of(settings.host, port, tls))
         await server.serve([sock])
         server.raise_unless_told("broker")
 
     run_in_loop(main)
+
+
+def _source(settings: BrokerSettings) -> tuple[Membership, DeletionCost | None]:
+    """Where the members are known from, and who says which of them goes next."""
+    service = settings.service
+    if service is None:
+        return ListedMembers(settings.members), None
+    api = KubernetesApi.of_this_pod()
+    namespace = service.namespace or own_namespace()
+    cost = DeletionCost(api, namespace) if settings.deletion_cost else None
+    return EndpointSlices(api, service, namespace), cost

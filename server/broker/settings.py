@@ -15,11 +15,26 @@ class Named(NamedTuple):
     """Each address behind the host's name is a member of its own."""
 
 
+class Service(NamedTuple):
+    """In Kubernetes: the service whose pods are the members."""
+
+    name: str
+    namespace: str | None = None
+    """None: the broker's own."""
+    scheme: str = "http"
+    port: int | None = None
+    """Of the pods; None: the only one they have, or the one that is called `http`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BrokerSettings:
     """Everything `whisper-ops broker` can be told, checked. Times are in seconds."""
 
-    members: tuple[Named, ...]
+    members: tuple[Named, ...] = ()
+    service: Service | None = None
+    """Where the members are known from, in place of a list."""
+    deletion_cost: bool = False
+    """Say which pod shall go next when the fleet has more than it needs."""
     host: str = "127.0.0.1"
     port: int = 8000
     token: str | None = field(default=None, repr=False)

@@ -10,7 +10,7 @@ import httpx
 from server.broker.app import make_app
 from server.broker.fleet import Fleet
 from server.broker.member import Member
-from server.broker.membership import Place
+from server.broker.membership import Membership, Place
 from server.broker.settings import BrokerSettings
 from tests.server.virtual import Client, World
 
@@ -21,7 +21,7 @@ def _truth(_: httpx.Request) -> httpx.Response | None:
     return None
 
 
-class Places:
+class Places(Membership):
     """A source of members that a test changes."""
 
     def __init__(self, urls: list[str]) -> None:

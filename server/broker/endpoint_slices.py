@@ -1,0 +1,184 @@
+"""The members of a fleet in Kubernetes: the pods behind a service, as its EndpointSlices list them.
+
+They are listed once and then watched: a pod that comes is known at once. Pods that start or drain are members too: what
+a server can take is asked of it, and a pod that empties still has figures. What the API server has forgotten (410) is
+listed again; while it does not answer the members known so far stay.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Iterator
+from typing import TypeVar
+
+import msgspec
+
+from server.broker.kubernetes import GoneError, KubernetesApi, KubernetesError, Status
+from server.broker.membership import MOST_MEMBERS, Membership, Place
+from server.broker.settings import Service
+
+T = TypeVar("T")
+
+log = logging.getLogger("whisper_ops.broker")
+
+_PAGE = 100
+_WAITS_SECONDS = (1.0, 2.0, 5.0, 10.0)
+"""Before the API server is asked again, when it did not answer."""
+
+
+class _Meta(msgspec.Struct):
+    name: str = ""
+    resourceVersion: str = ""  # noqa: N815  # Kubernetes' names, here and below
+
+
+class _ListMeta(msgspec.Struct):
+    resourceVersion: str = ""  # noqa: N815
+    next: str = msgspec.field(name="continue", default="")
+
+
+class _Target(msgspec.Struct):
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+
+
+class _Endpoint(msgspec.Struct):
+    addresses: tuple[str, ...] = ()
+    targetRef: _Target | None = None  # noqa: N815
+
+
+class _Port(msgspec.Struct):
+    name: str | None = None
+    port: int | None = None
+
+
+class EndpointSlice(msgspec.Struct):
+    """As much of one as is read."""
+
+    metadata: _Meta
+    addressType: str = ""  # noqa: N815
+    endpoints: tuple[_Endpoint, ...] | None = None
+    ports: tuple[_Port, ...] | None = None
+
+
+class _Listed(msgspec.Struct):
+    metadata: _ListMeta
+    items: tuple[EndpointSlice, ...] | None = None
+
+
+class _Event(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+class EndpointSlices(Membership):
+    """See the module."""
+
+    def __init__(self, api: KubernetesApi, service: Service, namespace: str) -> None:
+        self._api, self._service, self._namespace = api, service, namespace
+        self._path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+        self._selector = {"labelSelector": f"kubernetes.io/service-name={service.name}"}
+        self._slices: dict[str, EndpointSlice] = {}
+        self._version = ""
+        """What is known is as of then; empty: it must be listed."""
+        self._watch: AsyncGenerator[bytes] | None = None
+        self._failures = 0
+
+    async def find(self) -> list[Place]:
+        """See `Membership`."""
+        if not self._version:
+            await self._list()
+        places = list(self._places())
+        if len(places) > MOST_MEMBERS:
+            raise OSError(f"{self._service.name} has {len(places):,} pods; a broker has at most {MOST_MEMBERS:,}")
+        return places
+
+    async def changed(self) -> None:
+        """See `Membership`: an event came, the watch must begin anew, or all must be listed again."""
+        if not self._version:
+            await asyncio.sleep(_WAITS_SECONDS[min(self._failures, len(_WAITS_SECONDS)) - 1])
+            return
+        try:
+            if self._watch is None:
+                self._watch = self._api.watch(self._path, {**self._selector, "resourceVersion": self._version})
+            while (event := await anext(self._watch, None)) is not None:
+                if self._take(event):
+                    return
+            self._watch = None
+        except KubernetesError as error:
+            if not isinstance(error, GoneError):
+                log.warning("Members: %s; listing them again", error)
+            await self._forget()
+
+    async def close(self) -> None:
+        """See `Membership`."""
+        await self._forget()
+        await self._api.close()
+
+    async def _forget(self) -> None:
+        self._version, self._failures, watch, self._watch = "", max(1, self._failures), self._watch, None
+        if watch is not None:
+            await watch.aclose()
+
+    async def _list(self) -> None:
+        self._failures += 1
+        found: dict[str, EndpointSlice] = {}
+        page = ""
+        while True:
+            asked = {**self._selector, "limit": str(_PAGE), **({"continue": page} if page else {})}
+            listed = _decoded(await self._api.get(self._path, asked), _Listed)
+            found |= {one.metadata.name: one for one in listed.items or ()}
+            page = listed.metadata.next
+            if not page:
+                break
+            if len(found) > MOST_MEMBERS:
+                raise OSError(f"{self._service.name} has more than {MOST_MEMBERS:,} EndpointSlices")
+        self._slices, self._version, self._failures = found, listed.metadata.resourceVersion, 0
+
+    def _take(self, line: bytes) -> bool:
+        """Whether an event changes who the members are."""
+        event = _decoded(line, _Event)
+        if event.type == "ERROR":
+            raise _decoded(event.object, Status).error()
+        changed = _decoded(event.object, EndpointSlice)
+        self._version = changed.metadata.resourceVersion or self._version
+        if event.type == "BOOKMARK":
+            return False
+        if event.type == "DELETED":
+            self._slices.pop(changed.metadata.name, None)
+        else:
+            self._slices[changed.metadata.name] = changed
+        return True
+
+    def _places(self) -> Iterator[Place]:
+        """A pod once: one that moves is in two slices for a while, and one of two address families always."""
+        service, seen = self._service, set[str]()
+        sni = f"{service.name}.{self._namespace}.svc" if service.scheme == "https" else None
+        for one in sorted(self._slices.values(), key=lambda one: (one.addressType != "IPv4", one.metadata.name)):
+            if one.addressType == "FQDN" or not one.endpoints:
+                continue
+            port = self._port(one)
+            for endpoint in one.endpoints:
+                address = next(iter(endpoint.addresses), "")
+                pod = endpoint.targetRef
+                keys = {address, pod.uid if pod is not None and pod.uid else address}
+                if address and not keys & seen:
+                    at = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+                    yield Place(pod.name if pod is not None and pod.name else at, f"{service.scheme}://{at}", sni)
+                seen |= keys
+
+    def _port(self, one: EndpointSlice) -> int:
+        ports = {port.name: port.port for port in one.ports or () if port.port}
+        wanted = self._service.port
+        if wanted is None and (len(ports) == 1 or "http" in ports):
+            return ports["http"] if "http" in ports else next(iter(ports.values()))
+        if wanted is not None and wanted in ports.values():
+            return wanted
+        known = ", ".join(str(port) for port in ports.values()) or "none"
+        raise OSError(f"the pods of {self._service.name} listen on {known}: say which port, k8s+http://SERVICE:PORT")
+
+
+def _decoded(text: bytes | msgspec.Raw, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise KubernetesError(f"the API server sent what cannot be read: {error}") from error
