@@ -43,7 +43,7 @@ test-torch: $(UV) ## the torch engine, in an environment of its own; one line sa
 	WHISPER_OPS_TEST_ENGINE=torch $(TORCH)/bin/pytest -q --durations 5 -m "not slow" $(TORCH_TESTS)
 
 test-fleet: $(VENV)/.dev ## a broker and a real nginx before several real servers: kills, drains, a full fleet, every command on it (3 minutes)
-	@$(BIN)/pytest -q --durations 5 tests/e2e/test_fleet.py tests/e2e/test_nginx_fleet.py tests/server/test_broker.py tests/deploy
+	@$(BIN)/pytest -q --durations 5 tests/e2e/test_fleet.py tests/e2e/test_nginx_fleet.py tests/server/test_broker.py tests/server/test_endpoint_slices.py tests/deploy
 
 lint: $(VENV)/.dev ## formatting, lint rules and the layering of the rooms
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/lint-imports --no-cache
@@ -65,7 +65,7 @@ docs: $(VENV)/.dev ## write docs/commands.md from the commands' own help, docs/g
 	@$(BIN)/python docs/make_glossary.py
 	@$(BIN)/python docs/make_history.py
 	@$(BIN)/python docs/make_dashboard.py
-	@$(BIN)/python docs/make_nginx.py
+	@$(BIN)/python docs/make_deploy.py
 
 # Real parts that tests talk to: a proxy, a Prometheus with its node exporter, a terminal, recorded prompts and music.
 PROMPTS := asterisk-moh-opsound-wav $(foreach l,en es fr it ru,asterisk-core-sounds-$l asterisk-core-sounds-$l-wav)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
+from capacity.report.kubernetes import LEAST_REPLICAS, Cluster, scaled_object, server_patch
 from capacity.report.nginx import Proxy, render
 from whisper_ops.addresses import parsed
 from whisper_ops.errors import Exit, UserError
@@ -16,7 +17,7 @@ from whisper_ops.objective import read_stored
 from whisper_ops.outside import one_line
 from whisper_ops.plan_document import Plan
 
-Target = Literal["server", "systemd", "sysctl", "prometheus-rules", "nginx"]
+Target = Literal["server", "systemd", "sysctl", "prometheus-rules", "nginx", "kubernetes", "keda"]
 _DESCRIPTORS = 65536
 _BACKLOG = 4096
 _DEFAULT_LAG_SECONDS = 2.0
@@ -44,8 +45,14 @@ class _Rule(NamedTuple):
         ]
 
 
-def emit(plan: Plan, target: Target, servers: Sequence[str] = ()) -> str:
-    """The configuration for one target; `servers`: host and port of each, where it names them.
+def emit(plan: Plan, target: Target, servers: Sequence[str] = (), mean_call_seconds: float | None = None) -> str:
+    """The configuration for one target.
+
+    Args:
+        plan: whose numbers it carries.
+        target: what is configured.
+        servers: host and port of each, where it names them.
+        mean_call_seconds: how long a call lasts, where it says how long one may still speak on a server that goes.
 
     Raises:
         UserError: the plan allows no connection at all, so there is nothing to configure (exit code 1).
@@ -58,6 +65,8 @@ def emit(plan: Plan, target: Target, servers: Sequence[str] = ()) -> str:
         "sysctl": _sysctl,
         "prometheus-rules": _rules,
         "nginx": partial(_nginx, servers=servers),
+        "kubernetes": lambda plan, limit: server_patch(_cluster(plan, limit, mean_call_seconds)).rstrip(),
+        "keda": lambda plan, limit: scaled_object(_cluster(plan, limit)).rstrip(),
     }
     comment = "\n".join(f"# {one_line(line)}" for line in _origin(plan))
     return f"{comment}\n{makers[target](plan, plan.max_connections_per_gpu)}\n"
@@ -154,6 +163,18 @@ def _nginx(plan: Plan, limit: int, servers: Sequence[str]) -> str:
         "" if servers else "# The server that was measured; name all of them with --upstream HOST:PORT, repeatable.\n"
     )
     return more + render(Proxy(servers=known, slots=limit * plan.key.gpus_a_server)).rstrip()
+
+
+def _cluster(plan: Plan, limit: int, mean_call_seconds: float | None = None) -> Cluster:
+    gpus, fleet = plan.key.gpus_a_server, plan.fleet
+    return Cluster(
+        slots=limit,
+        gpus=gpus,
+        lag_seconds=_objective(plan),
+        mean_call_seconds=mean_call_seconds,
+        least=max(LEAST_REPLICAS, 1 + (fleet.spare_machines if fleet is not None else 0)),
+        most=None if fleet is None else math.ceil(fleet.gpus / gpus),
+    )
 
 
 def _measured(plan: Plan) -> str:

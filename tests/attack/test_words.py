@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 
 from capacity.clients import Failed, Refused, Shown
 from dashboard.alerts import Alert, Change, load_rules
@@ -115,6 +116,9 @@ def harmless_configuration(target: str, text: str, folder: Path) -> None:
             (command,) = settings
             assert shlex.split(command)[:2] == ["whisper-ops", "serve"]
             subprocess.run(["sh", "-n"], input=text, text=True, check=True)
+        case "kubernetes" | "keda":
+            kind = {"kubernetes": "Deployment", "keda": "ScaledObject"}[target]
+            assert [one["kind"] for one in yaml.safe_load_all(text)] == [kind]
         case "prometheus-rules":
             assert [line.split()[2] for line in settings if "alert:" in line] == [
                 "WhisperOpsOverSafeLimit", "WhisperOpsAtLimit", "WhisperOpsLagOverObjective", "WhisperOpsRejecting",

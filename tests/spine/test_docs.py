@@ -21,7 +21,7 @@ def test_the_page_of_commands_is_current() -> None:
 
 
 def test_the_nginx_file_is_what_the_planner_writes() -> None:
-    script = [sys.executable, str(ROOT / "docs/make_nginx.py"), "--check"]
+    script = [sys.executable, str(ROOT / "docs/make_deploy.py"), "--check"]
     done = subprocess.run(
         script, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )

@@ -25,7 +25,7 @@ _MEASURED = (
     "history", "server", "model", "gpu", "gpu_speed", "chunk", "objective", "price", "gpus_per_machine", "upstream",
     "details",
 )  # fmt: skip
-TARGETS = ("server", "systemd", "sysctl", "prometheus-rules", "nginx")
+TARGETS = ("server", "systemd", "sysctl", "prometheus-rules", "nginx", "kubernetes", "keda")
 
 
 @click.group(name="plan", invoke_without_command=True)
@@ -48,7 +48,11 @@ TARGETS = ("server", "systemd", "sysctl", "prometheus-rules", "nginx")
 @click.option("--objective", metavar="CONDITION,…", help="What if: judge by another objective than was measured for.")
 @click.option("--target", type=click.IntRange(min=1), metavar="CALLS", help="Size a fleet for so many calls at once.")
 @click.option("--peak-arrivals", metavar="40/min", help="Size a fleet for so many new calls, with --mean-length.")
-@click.option("--mean-length", metavar="6min", help="How long a call lasts on average.")
+@click.option(
+    "--mean-length",
+    metavar="6min",
+    help="How long a call lasts on average; with --emit kubernetes also how long a pod that goes may keep its calls.",
+)
 @click.option(
     "--blocking", default="0.1%", show_default=True, help="The share of calls that may be refused at the peak."
 )
@@ -199,6 +203,8 @@ def _demand(options: dict[str, Any], gpus: int) -> "Demand | None":
     from whisper_ops.units import length, rate, share
 
     arrivals, mean = options["peak_arrivals"], options["mean_length"]
+    if options["emit"] == "kubernetes" and arrivals is None:
+        mean = None  # of the pods' time to drain; it sizes nothing
     if (arrivals is None) != (mean is None):
         raise UserError("--peak-arrivals and --mean-length go together; give both, such as 40/min and 6min")
     if options["target"] is None and arrivals is None:
@@ -239,8 +245,11 @@ def _show(plan: "Plan", options: dict[str, Any], *, elsewhere: bool) -> None:
         _write(options["html"], html(plan))
     if options["emit"] is not None:
         from capacity.report.emit import emit
+        from whisper_ops.units import length
 
-        console.data().out(emit(plan, options["emit"], _upstreams(options)), end="", highlight=False)
+        mean = None if options["mean_length"] is None else length(options["mean_length"], "--mean-length")
+        text = emit(plan, options["emit"], _upstreams(options), mean)
+        console.data().out(text, end="", highlight=False)
     elif options["as_json"]:
         console.print_json("plan", msgspec.to_builtins(plan))
     elif options["markdown"]:
