@@ -8,20 +8,19 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from server import ipc
-from server.encodings import SAMPLE_RATE, Decoder, Samples
+from server.encodings import SAMPLE_RATE, Samples
 from server.engines.base import Hypothesis, Row, TimedWord
 from server.worker.language import SURE_SECONDS, StreamLanguage
-from server.worker.line import Line
 from server.worker.no_speech import is_noise
 from server.worker.pace import Pace
 from server.worker.scheduler import CONTEXTS_SECONDS, Job, context_seconds
-from server.worker.segmenter import Segmenter, Tuning, tuned
+from server.worker.segmenter import Tuning, tuned
 from server.worker.silero import FRAME
-from server.worker.utterance import Utterance
-from server.worker.vad import QUIET_STEP, STEP, Vad, Voice
+from server.worker.sound import Sound
+from server.worker.transcript import Transcript
+from server.worker.utterance import Utterance, cut_at
+from server.worker.vad import Vad
 from server.worker.windows import BOUNDED, WindowRule
 
 LONGEST_SECONDS = 15.0
@@ -36,9 +35,6 @@ KEPT = 32 * FRAME
 """Samples kept in silence: a later utterance may turn out to begin in it. Whole frames: a replay has the same grid."""
 LEAST_NEW_SECONDS = 0.3
 """Less new speech changes no text; it waits while the engine is behind."""
-_MOMENT = SAMPLE_RATE // 50
-_NEAR = 6 * _MOMENT
-"""Samples to both sides of a word's beginning, whole moments, in which its quietest one is looked for."""
 _CUT_MARGIN_SECONDS = 1.0
 """Words this close to the end of a window may be incomplete; a forced cut leaves them to the next."""
 
@@ -76,7 +72,6 @@ class Stream:
         self._rule = rule
         self._contexts = contexts
         self.ended = False
-        self.events: list[ipc.Message] = []
         self.withheld = 0
         """Utterances whose text was not told, as nobody had spoken; the worker counts and empties it."""
         self.pace = Pace(opened.replayed_s)
@@ -84,20 +79,24 @@ class Stream:
         """What came before its time, for the worker to hand over when it has time."""
         self._words = opened.words
         self._language = StreamLanguage(opened.language, opened.spoke)
-        # Rounded down, as every position is: what begins with a part of a sample has not got that sample.
-        origin = int(opened.start_s * SAMPLE_RATE + 1e-6)
-        self._decoder = Decoder(opened.encoding, opened.sample_rate)
-        self._line = Line(origin)
-        self.vad, self._voice = vad, Voice()
-        self._segmenter = Segmenter(origin, tuning or tuned(opened.turns), self._opened, self._closed)
+        self._sound = Sound(opened, vad, tuning or tuned(opened.turns), self._opened, self._closed)
+        self._segmenter = self._sound.segmenter
+        self._transcript = Transcript(opened.stream, opened.segment, words=opened.words)
         self._utterances: deque[Utterance] = deque()
-        self._segment = opened.segment
-        self._settled = origin
+        self._settled = self._sound.origin
         self._now = 0.0
         self._in_work = False
         self._done = False
-        self._flushes: deque[int] = deque()
-        """The first segment after each flush that is not answered yet."""
+
+    @property
+    def events(self) -> list[ipc.Message]:
+        """What the worker is to send, and to empty."""
+        return self._transcript.events
+
+    @property
+    def vad(self) -> Vad:
+        """What judges its sound."""
+        return self._sound.vad
 
     # --- audio in -----------------------------------------------------------------------------------
 
@@ -109,20 +108,15 @@ class Stream:
     def receive(self, data: bytes, now: float) -> None:
         """Take audio as the client sent it, to be judged with that of other streams: see `unheard`."""
         self._now = now
-        samples = self._decoder(data)
-        self.pace.feed(len(samples) / SAMPLE_RATE, now)
-        self._line.append(samples)
+        self.pace.feed(self._sound.take(data), now)
 
     def unheard(self) -> Samples | None:
         """What is to be judged next, by `vad`, and then heard; None: more has to come first."""
-        begin = self._segmenter.position
-        end = begin + (QUIET_STEP if self._segmenter.quiet else STEP)
-        return self._line.slice(begin, end) if end <= self._line.end else None
+        return self._sound.unheard()
 
     def hear(self, probabilities: Sequence[float]) -> None:
         """How probable it is that somebody speaks, frame by frame of what was `unheard`."""
-        for probability in probabilities:
-            self._hear(probability)
+        self._sound.hear(probabilities)
         if not self._utterances:
             self._settle(self._segmenter.quiet_from - KEPT)
 
@@ -130,43 +124,23 @@ class Stream:
         while (sound := self.unheard()) is not None:
             self.hear(self.vad(sound))
 
-    def _judge_rest(self, *, last: bool) -> None:
-        """Judge the last samples too, which are no whole step.
-
-        What is no whole frame either is judged where it matters: at the stream's end, or in an utterance that ends
-        here. Zeros fill the frame for the model only; the line and every position count what was sent.
-        """
-        self._judge()
-        line, segmenter = self._line, self._segmenter
-        whole = (line.end - segmenter.position) // FRAME * FRAME
-        for probability in self.vad(line.slice(segmenter.position, segmenter.position + whole)):
-            self._hear(probability)
-        rest = line.end - segmenter.position
-        if rest and (last or segmenter.start is not None):
-            view = np.zeros(FRAME, np.float32)
-            view[:rest] = line.slice(segmenter.position, line.end)
-            self._hear(self.vad(view)[0], rest)
-
-    def _hear(self, probability: float, samples: int = FRAME) -> None:
-        self._voice.add(self._segmenter.position + samples, probability)
-        self._segmenter.feed(probability, samples)
-
     def flush(self, now: float) -> None:
         """End the open utterance here."""
         self._flush(now, last=False)
 
     def _flush(self, now: float, *, last: bool) -> None:
         self._now = now
-        self._judge_rest(last=last)
+        self._judge()
+        self._sound.judge_rest(last=last)
         self._segmenter.close()
-        self._flushes.append(self._segment)
+        self._transcript.flush()
         self._finish_decoded()
 
     def end(self, now: float) -> None:
         """No more audio comes. `Done` follows the last final."""
         if self.ended:
             return
-        self._line.append(self._decoder.rest())
+        self._sound.take_rest()
         self._flush(now, last=True)
         self.ended = True
         self._finish_decoded()
@@ -177,8 +151,7 @@ class Stream:
         self._language = StreamLanguage(language, spoke)
 
     def _opened(self, start: int) -> None:
-        self._utterances.append(Utterance(self._segment, start, self._now))
-        self._segment += 1
+        self._utterances.append(Utterance(self._transcript.begin(), start, self._now))
 
     def _closed(self, end: int, speech_end: int) -> None:
         utterance = self._utterances[-1]
@@ -198,7 +171,7 @@ class Stream:
         if (found := self._due(utterance, seconds, cut=cut)) is None:
             return None
         due, final = found
-        paced = self.pace.due - (self._line.end - end) / SAMPLE_RATE
+        paced = self.pace.due - (self._sound.end - end) / SAMPLE_RATE
         return Job(self, due, final, context_seconds(seconds, self._contexts), paced)
 
     def _due(self, utterance: Utterance, seconds: float, *, cut: bool) -> tuple[float, bool] | None:
@@ -218,7 +191,7 @@ class Stream:
     def _window_end(self, utterance: Utterance) -> tuple[int, bool]:
         # The same end whether it is decoded as soon as a pause begins or after it: a replay then hears the same.
         speech_end = self._segmenter.speech_end if utterance.end is None else utterance.speech_end
-        end = min(self._line.end, speech_end + round(SETTLING_SECONDS * SAMPLE_RATE))
+        end = min(self._sound.end, speech_end + round(SETTLING_SECONDS * SAMPLE_RATE))
         limit = utterance.window_start + round(LONGEST_SECONDS * SAMPLE_RATE)
         return min(end, limit), end > limit
 
@@ -226,7 +199,7 @@ class Stream:
         """Begin the window of `job`, padded to the batch's context in seconds."""
         utterance = self._utterances[0]
         end, cut = self._window_end(utterance)
-        audio = self._line.slice(utterance.window_start, end)
+        audio = self._sound.slice(utterance.window_start, end)
         long = len(audio) > self._rule.bound * SAMPLE_RATE
         words = cut or (long if utterance.end is None else self._words)
         at_s = utterance.window_start / SAMPLE_RATE
@@ -238,7 +211,7 @@ class Stream:
         self._in_work = True
         utterance.decoded_at = now
         speech_end = self._segmenter.speech_end if utterance.end is None else utterance.speech_end
-        voice = self._voice.mean(utterance.window_start, min(end, speech_end))
+        voice = self._sound.voice(utterance.window_start, min(end, speech_end))
         return Window(self.number, utterance, end, row, cut, min(end, speech_end), voice)
 
     # --- text out -----------------------------------------------------------------------------------
@@ -262,7 +235,7 @@ class Stream:
         self._advance(window)
         utterance = self._utterances[0]
         if utterance.words or utterance.shown:
-            self._partial(utterance, window.end)
+            self._transcript.partial(utterance, window.end, self.covered_s)
 
     def _advance(self, window: Window) -> None:
         """Let the next window begin later where this one was long, and end a segment where it is long enough."""
@@ -270,20 +243,12 @@ class Stream:
         if window.row.words:
             utterance.hold(window.end / SAMPLE_RATE - rule.hold)
         if len(window.row.audio) > rule.bound * SAMPLE_RATE and (begin := utterance.advance(rule.left)) is not None:
-            utterance.window_start = max(utterance.window_start, self._quiet_near(begin))
+            utterance.window_start = max(utterance.window_start, self._sound.quiet_near(begin))
         if window.end - utterance.start > LONGEST_SECONDS * SAMPLE_RATE:
             # What was told to be stable is in this segment.
             count = len(utterance.agreement.stable)
             if utterance.before and (at_s := utterance.boundary(count)) is not None:
-                self._split(utterance, count, self._quiet_near(round(at_s * SAMPLE_RATE)))
-
-    def _quiet_near(self, position: int) -> int:
-        """The quietest moment close to where a word begins: an alignment is right to a tenth of a second."""
-        begin = position - _NEAR
-        sound = self._line.slice(begin, position + _NEAR)
-        if len(sound) < 2 * _NEAR:
-            return position
-        return begin + (int(np.argmin(np.abs(sound).reshape(-1, _MOMENT).max(axis=1))) * 2 + 1) * _MOMENT // 2
+                self._split(utterance, count, self._sound.quiet_near(round(at_s * SAMPLE_RATE)))
 
     def _split(self, utterance: Utterance, count: int, at: int) -> None:
         """Make a segment of the first words; the rest goes on as the next utterance."""
@@ -318,20 +283,10 @@ class Stream:
             return
         utterance.decoded_to = window.end
         if window.cut:
-            self._tell_undecoded(utterance, window.end)
+            self._transcript.undecoded(utterance, window.end)
             utterance.start = utterance.window_start = window.end
             utterance.before, utterance.undecoded, utterance.failures = len(utterance.agreement.stable), False, 0
         self._finish_decoded()
-
-    def _tell_undecoded(self, utterance: Utterance, end: int) -> None:
-        span = utterance.start / SAMPLE_RATE, end / SAMPLE_RATE
-        self.events.append(ipc.Undecoded(self.number, utterance.segment, *span))
-
-    def _partial(self, utterance: Utterance, end: int) -> None:
-        span = utterance.start / SAMPLE_RATE, max(utterance.start, end) / SAMPLE_RATE
-        text, stable = " ".join(utterance.words), len(" ".join(utterance.stable))
-        utterance.shown = bool(text)
-        self.events.append(ipc.Partial(self.number, utterance.segment, text, stable, *span, self.covered_s))
 
     def _finish_decoded(self) -> None:
         """Utterances that ended and whose speech is decoded need nothing more to be final."""
@@ -340,10 +295,10 @@ class Stream:
             if first.end is None or (first.failures < _TRIES and self._lacks(first)):
                 break
             self._finish()
-        self._answer_flushes()
+        self._transcript.answer_flushes(self._utterances[0].segment if self._utterances else None)
         if self.ended and not self._utterances and not self._done:
             self._done = True
-            self.events.append(ipc.Done(self.number, self._line.end / SAMPLE_RATE, self._segment))
+            self._transcript.done(self._sound.end / SAMPLE_RATE)
 
     def _lacks(self, utterance: Utterance) -> bool:
         """Whether an utterance that is over must be decoded once more to be final."""
@@ -352,12 +307,6 @@ class Stream:
     def _needs_words(self, utterance: Utterance) -> bool:
         return self._words and not utterance.timed
 
-    def _answer_flushes(self) -> None:
-        reached = self._utterances[0].segment if self._utterances else self._segment
-        while self._flushes and self._flushes[0] <= reached:
-            self._flushes.popleft()
-            self.events.append(ipc.Flushed(self.number))
-
     def _finish(self) -> None:
         utterance = self._utterances.popleft()
         assert utterance.end is not None
@@ -365,13 +314,12 @@ class Stream:
             # Numbers are those of texts: whoever plays the audio again counts the same.
             self._renumber(list(self._utterances), -1)
         if utterance.undecoded:
-            self._tell_undecoded(utterance, utterance.end)
+            self._transcript.undecoded(utterance, utterance.end)
 
     def _renumber(self, later: list[Utterance], by: int) -> None:
         for utterance in later:
             utterance.segment += by
-        self._segment += by
-        self._flushes = deque(mark + by for mark in self._flushes)
+        self._transcript.renumber(by)
 
     def _final(self, utterance: Utterance, count: int, end: int, kept: int | None = None) -> bool:
         """Send a final of the first words and settle its audio. Whether there was any text to send.
@@ -379,30 +327,12 @@ class Stream:
         What is before the sample `kept` is needed no more; None: what is before `end`.
         """
         self._settle(end, kept)
-        text = " ".join(utterance.agreement.words[utterance.lead : count])
-        if utterance.heard is not None and text:
-            self._language.learn(utterance.heard, (end - utterance.start) / SAMPLE_RATE)
-        if not text:
+        if not utterance.told(count):
             self.withheld += utterance.noise
             return False
-        end_s = end / SAMPLE_RATE
-        delay = max(0.0, self._now - utterance.closed_at) if utterance.end is not None else 0.0
-        # An engine hears more than the audio: what fills its window, too.
-        timed = [ipc.Word(*_numbers(word)) for word in utterance.spoken(count, end_s)] if self._words else None
-        self.events.append(
-            ipc.Final(
-                self.number,
-                utterance.segment,
-                text,
-                utterance.start / SAMPLE_RATE,
-                end_s,
-                self.covered_s,
-                self.settled_s,
-                delay,
-                timed,
-                *_language(utterance.heard),
-            )
-        )
+        if utterance.heard is not None:
+            self._language.learn(utterance.heard, (end - utterance.start) / SAMPLE_RATE)
+        self._transcript.final(utterance, count, end, (self.covered_s, self.settled_s), self._now)
         return True
 
     def _cut(self, window: Window, timed: Sequence[TimedWord]) -> None:
@@ -423,7 +353,7 @@ class Stream:
         self._split(utterance, kept, at)
         rest = self._utterances[0]
         if rest.words or rest.shown:
-            self._partial(rest, window.end)
+            self._transcript.partial(rest, window.end, self.covered_s)
         self._finish_decoded()
 
     # --- where it is --------------------------------------------------------------------------------
@@ -432,8 +362,7 @@ class Stream:
         """What lies before `position` is needed no more, or what lies before `kept` where that is less."""
         if position > self._settled:
             self._settled = position
-            self._line.drop(position if kept is None else kept)
-            self._voice.drop(position if kept is None else kept)
+            self._sound.drop(position if kept is None else kept)
 
     @property
     def settled_s(self) -> float:
@@ -454,25 +383,3 @@ class Stream:
     def speaking(self) -> bool:
         """Whether an utterance is open or waits for its text."""
         return bool(self._utterances)
-
-
-def _language(heard: Hypothesis | None) -> tuple[str | None, float | None]:
-    """What a text is in, and how probable that is, where its window was listened to for that."""
-    if heard is None:
-        return None, None
-    return heard.language, (heard.languages or {}).get(heard.language or "")
-
-
-def _numbers(word: TimedWord) -> tuple[str, float, float, float]:
-    return word.word, word.start, word.end, word.probability
-
-
-def cut_at(words: Sequence[TimedWord], limit_s: float) -> tuple[int, float]:
-    """How many words to keep before `limit_s`, and the second to cut at: the widest gap of the last few words."""
-    fit = sum(1 for word in words if word.end <= limit_s)
-    if not fit:
-        return 0, 0.0
-    candidates = range(max(1, fit - 5), fit + 1)
-    starts = [*(word.start for word in words), words[-1].end]
-    best = max(candidates, key=lambda n: (starts[n] - words[n - 1].end, n))
-    return best, (words[best - 1].end + starts[best]) / 2

@@ -117,6 +117,10 @@ class Utterance:
         """Its own words that will not change."""
         return self.agreement.stable[self.lead :]
 
+    def told(self, count: int) -> str:
+        """The text of its own among the first words."""
+        return " ".join(self.agreement.words[self.lead : count])
+
     def boundary(self, count: int) -> float | None:
         """When the first words end, in seconds; None where no time is known there."""
         after = self.times[count] if count < len(self.times) else None
@@ -149,3 +153,14 @@ class Utterance:
         rest.decoded_at, rest.decoded_to, rest.heard = self.decoded_at, self.decoded_to, self.heard
         rest.window_start = self.window_start
         return rest
+
+
+def cut_at(words: Sequence[TimedWord], limit_s: float) -> tuple[int, float]:
+    """How many words to keep before `limit_s`, and the second to cut at: the widest gap of the last few words."""
+    fit = sum(1 for word in words if word.end <= limit_s)
+    if not fit:
+        return 0, 0.0
+    candidates = range(max(1, fit - 5), fit + 1)
+    starts = [*(word.start for word in words), words[-1].end]
+    best = max(candidates, key=lambda n: (starts[n] - words[n - 1].end, n))
+    return best, (words[best - 1].end + starts[best]) / 2

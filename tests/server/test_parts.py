@@ -22,7 +22,7 @@ from server.worker.agreement import Agreement, with_prefix
 from server.worker.line import Line
 from server.worker.scheduler import Job, context_seconds, next_batch
 from server.worker.segmenter import Segmenter, Tuning, pause_seconds
-from server.worker.stream import cut_at
+from server.worker.utterance import cut_at
 from whisper_ops.errors import UserError
 
 # --- audio ----------------------------------------------------------------------------------------------
