@@ -172,6 +172,7 @@ def _cluster(plan: Plan, limit: int, mean_call_seconds: float | None = None) -> 
         gpus=gpus,
         lag_seconds=_objective(plan),
         mean_call_seconds=mean_call_seconds,
+        model=None if plan.simulated else plan.key.model,
         least=max(LEAST_REPLICAS, 1 + (fleet.spare_machines if fleet is not None else 0)),
         most=None if fleet is None else math.ceil(fleet.gpus / gpus),
     )

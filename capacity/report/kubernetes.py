@@ -6,6 +6,7 @@ for a full one.
 """
 
 import math
+import re
 from typing import NamedTuple
 
 from whisper_ops.exporters.catalogue import metric_of
@@ -25,6 +26,7 @@ LEAST_REPLICAS = 2
 _SPARE = 2
 """Replicas beyond a fleet's size that was asked for: demand that grew, and pods that are being replaced."""
 _MOST_REPLICAS = 10
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 _JOB = 'namespace="whisper-ops",job="whisper-ops-{}"'
 
 
@@ -38,6 +40,8 @@ class Cluster(NamedTuple):
     lag_seconds: float
     mean_call_seconds: float | None = None
     """None: nobody said."""
+    model: str | None = None
+    """What was measured."""
     least: int = LEAST_REPLICAS
     most: int | None = None
     """Replicas that the demand needs; None: nobody said what it is."""
@@ -63,12 +67,20 @@ def server_patch(cluster: Cluster) -> str:
     drain = cluster.drain_seconds
     return _PATCH.format(
         drain_reason=_drain_reason(cluster),
+        model=_model(cluster.model),
         grace=PRE_STOP_SECONDS + drain + _BEYOND_SECONDS,
         slots=cluster.slots,
         lag=f"{cluster.lag_seconds:g}",
         drain=drain,
         gpus=cluster.gpus,
     )
+
+
+def _model(name: str | None) -> str:
+    """The line that names it; a name that could be more than one stays the base's."""
+    if name is None or _NAME.fullmatch(name) is None:
+        return ""
+    return f'            - {{name: MODEL, value: "{name}"}}\n'
 
 
 def _drain_reason(cluster: Cluster) -> str:
@@ -130,18 +142,11 @@ spec:
       terminationGracePeriodSeconds: {grace}
       containers:
         - name: server
-          # The whole list: what a patch names of a list takes its place.
-          args:
-            - serve
-            - --host=0.0.0.0
-            - --port=8000
-            - --token-file=/etc/whisper-ops/token
-            - --admin-token-file=/etc/whisper-ops/admin-token
-            - --when-full=503
-            - --log-json
-            - --max-connections-per-gpu={slots}
-            - --lag-objective={lag}
-            - --drain-timeout={drain}
+          # The arguments of the base name these.
+          env:
+{model}            - {{name: SLOTS, value: "{slots}"}}
+            - {{name: LAG_SECONDS, value: "{lag}"}}
+            - {{name: DRAIN_SECONDS, value: "{drain}"}}
           resources:
             requests: {{nvidia.com/gpu: {gpus}}}
             limits: {{nvidia.com/gpu: {gpus}}}

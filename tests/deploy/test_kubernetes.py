@@ -1,6 +1,5 @@
 """deploy/kubernetes: what kustomize makes of it is what API servers take, hangs together, and has a plan's numbers."""
 
-import importlib
 import re
 import shutil
 from pathlib import Path
@@ -10,14 +9,21 @@ import jsonschema
 import pytest
 import yaml
 
+from capacity.report.kubernetes import Cluster, server_patch
 from tests.capacity.plan_history import level, written
 from tests.capacity.planner_cli import whisper_ops
 from tests.support.kubernetes import FOLDER, Manifest, built, check, named, of_kind, pods
 from whisper_ops.cli import LazyGroup
 from whisper_ops.errors import Exit
 
-OVERLAYS = ("base", "overlays/try", "overlays/production", "cluster")
+OVERLAYS = ("base", "overlays/try", "overlays/production", "cluster", "load")
 MEAN = ("--mean-length", "6min")
+
+
+def said(container: Manifest) -> list[str]:
+    """A container's arguments as its program gets them: Kubernetes puts its environment into them."""
+    environment = {one["name"]: one["value"] for one in container["env"]}
+    return [re.sub(r"\$\((\w+)\)", lambda name: str(environment[name[1]]), word) for word in container["args"]]
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +94,7 @@ def test_a_pod_that_goes_may_finish_its_drain(overlay: str) -> None:
         (container,) = template["spec"]["containers"]
         grace = template["spec"]["terminationGracePeriodSeconds"]
         before = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-        drain = [int(found[1]) for word in container["args"] if (found := re.match(r"--drain-timeout=(\d+)", word))]
+        drain = [int(found[1]) for word in said(container) if (found := re.match(r"--drain-timeout=(\d+)", word))]
         assert grace >= before + sum(drain) + 10
         assert (before > 0) is (name != "whisper-ops-recorder"), "whoever sends clients there must learn of it first"
         assert len(drain) == (name == "whisper-ops-server")
@@ -137,7 +143,7 @@ def test_every_name_leads_somewhere(overlay: str) -> None:
 @pytest.mark.parametrize("overlay", ["overlays/try", "overlays/production"])
 def test_every_command_is_one_that_the_program_takes(overlay: str) -> None:
     for _, template in pods(built(FOLDER / overlay)):
-        command, *arguments = template["spec"]["containers"][0]["args"]
+        command, *arguments = said(template["spec"]["containers"][0])
         found = LazyGroup().get_command(None, command)  # type: ignore[arg-type]  # it reads no context
         assert found is not None
         found.make_context(command, list(arguments))
@@ -182,10 +188,12 @@ def test_a_plan_fills_in_the_numbers(capsys: pytest.CaptureFixture[str], db: Pat
         check(manifest)
     pod = named(manifests, "Deployment", "whisper-ops-server")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    assert "--max-connections-per-gpu=72" in container["args"]
-    assert "--lag-objective=2" in container["args"]
+    words = said(container)
+    assert "--max-connections-per-gpu=72" in words
+    assert "--lag-objective=2" in words
+    assert "--model=large-v3-turbo" in words
     # Calls of 6 min: five times that to end, the pause before, and ten seconds.
-    assert "--drain-timeout=1800" in container["args"]
+    assert "--drain-timeout=1800" in words
     assert pod["terminationGracePeriodSeconds"] == 1815
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
     assert container["resources"]["limits"]["memory"] == "12Gi", "what a patch does not name stays"
@@ -205,7 +213,7 @@ def test_how_long_a_pod_that_goes_has(
     assert done.code == Exit.GOOD, done.err
     patch: Any = yaml.safe_load(done.out)
     pod = patch["spec"]["template"]["spec"]
-    assert f"--drain-timeout={drain}" in pod["containers"][0]["args"]
+    assert {"name": "DRAIN_SECONDS", "value": str(drain)} in pod["containers"][0]["env"]
     assert pod["terminationGracePeriodSeconds"] == drain + 15
 
 
@@ -216,11 +224,16 @@ def test_a_length_that_nothing_asks_for_is_refused(capsys: pytest.CaptureFixture
     assert wrong.code == Exit.USAGE
 
 
-def test_the_base_says_what_the_emitter_says() -> None:
-    """A patch takes the place of the whole list of arguments: what the base has beside the numbers must be in it."""
-    render = importlib.import_module("capacity.report.kubernetes")
-    patch: Any = yaml.safe_load(render.server_patch(render.Cluster(slots=16, gpus=1, lag_seconds=2)))
+def test_a_patch_names_nothing_that_the_base_has_not() -> None:
+    patch: Any = yaml.safe_load(server_patch(Cluster(slots=16, gpus=1, lag_seconds=2)))
     (ours,) = patch["spec"]["template"]["spec"]["containers"]
     base = named(built(FOLDER / "base"), "Deployment", "whisper-ops-server")["spec"]["template"]["spec"]
-    assert [word for word in ours["args"] if not word.startswith("--lag-objective")] == base["containers"][0]["args"]
+    (theirs,) = base["containers"]
+    assert {one["name"] for one in ours["env"]} < {one["name"] for one in theirs["env"]}
     assert patch["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == base["terminationGracePeriodSeconds"]
+
+
+@pytest.mark.parametrize("name", ['x", value: "y', "a b", "$(TOKEN)", "-x", "", None])
+def test_a_models_name_that_is_none_is_left_to_the_base(name: str | None) -> None:
+    patch: Any = yaml.safe_load(server_patch(Cluster(slots=16, gpus=1, lag_seconds=2, model=name)))
+    assert "MODEL" not in {one["name"] for one in patch["spec"]["template"]["spec"]["containers"][0]["env"]}
