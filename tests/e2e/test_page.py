@@ -257,6 +257,9 @@ async def docs(visit: Visit) -> None:
     await page.value("JSON.stringify(document.querySelectorAll('#calls details').forEach(one => one.open = true) || 1)")
     await page.click("#calls details button")
     await page.until("return document.querySelector('#calls pre').innerText.length > 20")
+    await page.click("#calls a[href='#Health']")
+    await page.until("return document.getElementById('Health').open")
+    assert "capacity" in await page.text("#Health pre")
     names = "performance.getEntriesByType('resource').map(entry => entry.name)"
     for name in await page.value(f"JSON.stringify({names})"):
         assert name.startswith(f"{visit.server.url}/")

@@ -20,9 +20,9 @@ function call(path, method, what) {
   if (what.description && what.description !== what.summary) box.append(made("p", what.description));
   for (const one of what.parameters || [])
     box.append(made("p", "", made("code", one.name), ` in ${one.in}: ${(one.schema || {}).type || "text"}${one.required ? ", required" : ""}`));
-  if (what.requestBody) box.append(made("p", "Body:"), made("pre", JSON.stringify(what.requestBody, null, 2)));
+  if (what.requestBody) box.append(made("p", "Body:"), ...contents(what.requestBody.content));
   for (const [status, answer] of Object.entries(what.responses || {}))
-    box.append(made("p", `${status}: ${answer.description}`), ...(answer.content ? [made("pre", JSON.stringify(answer.content, null, 2))] : []));
+    box.append(made("p", `${status}: ${answer.description}`), ...contents(answer.content));
   // What only reads may be tried; /connect would hold a slot.
   if (method === "get" && path !== "/connect" && !path.includes("{")) {
     const out = made("pre"), button = made("button", "Try it");
@@ -30,6 +30,16 @@ function call(path, method, what) {
     box.append(button, out);
   }
   return box;
+}
+
+/** Each kind of a body: a link to its schema below, or the schema. */
+function contents(content) {
+  return Object.entries(content || {}).map(([kind, {schema}]) => {
+    const name = schema?.$ref?.split("/").at(-1);
+    if (!name) return made("div", "", made("p", "", made("code", kind)), made("pre", JSON.stringify(schema ?? {}, null, 2)));
+    const link = Object.assign(made("a", name), {href: `#${name}`, onclick: () => { $(name).open = true; }});
+    return made("p", "", made("code", kind), ": ", link);
+  });
 }
 
 async function tried(path) {
