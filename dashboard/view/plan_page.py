@@ -137,7 +137,7 @@ def _resource_row(resource: Resource, server: ServerView, plan: Plan, columns: S
     cells: dict[str, Cell] = {
         "name": (Span(" ◀ " if binds else "   ", "warn"), Span(resource.name, "title" if binds else "")),
         "limit": cell(limit_text(resource), "title" if binds else ""),
-        "now": cell(_shown(resource, _now(resource, server))),
+        "now": cell(_lag_of(resource) + _shown(resource, _now(resource, server))),
         "expected": cell(_shown(resource, expected), "dim"),
         "cap": cell(resource.cap_text, "dim"),
         "law": cell(resource.fix or resource.law, "note" if resource.fix else "dim"),
@@ -145,12 +145,16 @@ def _resource_row(resource: Resource, server: ServerView, plan: Plan, columns: S
     return row(columns, cells)
 
 
+def _lag_of(resource: Resource) -> str:
+    """That a figure is the server's lag, where the law is of the latency of words, which only a load test measures."""
+    return "lag " if resource.kind == LATENCY else ""
+
+
 def _now(resource: Resource, server: ServerView) -> float | None:
-    """What is seen now of a resource, in its unit, where the dashboard reads it."""
+    """What is seen now of a resource, in its unit: the figure that its law is of, where the dashboard reads it."""
     if server.answer is None or server.answer.figures is None or server.silent:
         return None
     gpus, host, said = server.answer.gpus, server.answer.host or HostFigures(), server.answer.figures
-    used = None if host.memory_available_bytes is None else (host.memory_total_bytes or 0) - host.memory_available_bytes
     seen: dict[str, float | None] = {
         LATENCY: said.lag_p95_seconds,
         POLLED_LAG: said.lag_p95_seconds,
@@ -158,7 +162,7 @@ def _now(resource: Resource, server: ServerView) -> float | None:
         GPU_MEMORY: _times(most(gpu.memory_used_bytes for gpu in gpus), 1e-9),
         SERVER_CORE: _times(host.front_cpu_ratio, 100),
         HOST_CPU: _times(host.cpu_ratio, 100),
-        HOST_MEMORY: _times(used, 1e-9),
+        HOST_MEMORY: _times(host.process_rss_bytes, 1e-9),
         DESCRIPTORS: host.open_descriptors,
     }
     return seen.get(resource.kind)

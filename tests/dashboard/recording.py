@@ -35,7 +35,7 @@ PLANNED, FILLING = ("8,16,24,32", 60), ("4,12,20,28,40", 4)
 BESIDE_SECONDS = 12
 QUIET_SECONDS = 90
 FRAMES, FRAME_SECONDS = 20, 1.0
-FLEET, PLAN, PAGE = (110, 12), (110, 28), (760, 820)
+FLEET, PLAN, PAGE = (110, 12), (110, 33), (760, 820)
 TITLE = "whisper-ops dash · a real run on 2 simulated GPUs"
 
 

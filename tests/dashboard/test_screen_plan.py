@@ -1,5 +1,6 @@
 """The plan screen: over a plan that the real planner made and stored, and over made-up ones."""
 
+import json
 import time
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from tests.dashboard.scenes import IDENTITY, NOW, PLAN, gpu, plan_of, silence, s
 from tests.support.servers import whisper_ops
 from whisper_ops.history import History, PlanRecord
 from whisper_ops.identity import IDENTITY_FIELDS
-from whisper_ops.plan_document import _decoded, read
+from whisper_ops.plan_document import HOST_MEMORY, LATENCY, _decoded, read
+from whisper_ops.snapshot import HostFigures
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +128,19 @@ def test_a_silent_server_has_no_figures_of_now() -> None:
     lines = plan_page(board.world(NOW), "a", 119).text.splitlines()
     objective = next(line for line in lines if "latency objective" in line and "◀" in line)
     assert objective.count("—") == 2, "neither seen nor expected"
+
+
+def test_what_is_seen_of_a_resource_is_what_its_law_is_of() -> None:
+    kinds = [{"kind": kind, "unit": unit, "law": "law"} for kind, unit in ((HOST_MEMORY, "GB"), (LATENCY, "s"))]
+    board = Board()
+    board.plans = (plan_of(body=json.dumps({"resources": kinds})),)
+    host = HostFigures(memory_total_bytes=64 * 10**9, memory_available_bytes=4 * 10**9, process_rss_bytes=5 * 10**8)
+    board.feed(msgspec.structs.replace(snapshot("a", NOW, (gpu(0, 2, 0.3),)), host=host))
+    lines = plan_page(board.world(NOW), "a", 119).text.splitlines()
+    memory, latency = (next(line for line in lines if name in line) for name in ("host memory", "latency objective"))
+    assert "0.5 GB" in memory, "the server's own, as in a level, and not all that the machine uses"
+    assert "60" not in memory
+    assert "lag 0.3" in latency, "a word's latency is seen by a load test only"
 
 
 @pytest.mark.parametrize("body", ["", "{}", "[]", '{"resources": 3}', "not json"])
