@@ -3,6 +3,8 @@
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
+# Where this is set, every process compiles all it imports again: a test suite that starts some hundred takes twice as long.
+unexport PYTHONDONTWRITEBYTECODE
 UV_VERSION := 0.13.8
 # uv from PATH when it is there, else one of our own in a local folder.
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
