@@ -54,7 +54,7 @@ def test_the_words_of_the_field_are_there_each_once_in_one_line() -> None:
 
 def test_every_title_of_a_screen_is_explained() -> None:
     found = columns()
-    assert {"fill", "vram", "law", "rej/m", "if it is lost", "throttle"} <= found
+    assert {"fill", "memory", "law", "rej/m", "if it is lost", "throttle"} <= found
     server = next(server for server in world().servers if server.answer and server.answer.gpus)
     assert server.answer is not None
     gpu = server.answer.gpus[0]
