@@ -11,10 +11,10 @@ from dashboard.alerts.notify import Notifier
 from dashboard.monitor import Monitor, News
 from dashboard.narrator import Narrator
 from dashboard.settings import Watch
-from dashboard.systemd import Notify
 from dashboard.writer import WRITER_STOPPED, HistoryWriter
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.formatting import counted
+from whisper_ops.service_manager import Notify
 from whisper_ops.snapshot import Snapshot
 
 COMMAND = "whisper-ops record"

@@ -21,7 +21,7 @@ Target = Literal["server", "systemd", "sysctl", "prometheus-rules", "nginx", "ku
 _DESCRIPTORS = 65536
 _BACKLOG = 4096
 _DEFAULT_LAG_SECONDS = 2.0
-_UNIT = "--host 0.0.0.0 --port 8000 --token-file %d/token --admin-token-file %d/admin-token"
+_UNIT = "--host 0.0.0.0 --port 8000 --token-file %d/token --admin-token-file %d/admin-token --drain-timeout 5min"
 
 
 class _Rule(NamedTuple):

@@ -1,8 +1,10 @@
 """Run a broker: take the port, start uvicorn, and end when told to. No stream depends on it."""
 
+import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from server import logs
 from server.broker.app import make_app
@@ -15,9 +17,12 @@ from server.broker.settings import BrokerSettings
 from server.front.connection_limits import ConnectionLimits
 from server.front.descriptors import MOST_CONNECTIONS, room_for
 from server.front.listening import bind
+from server.front.reporting import report
 from server.front.request_turns import RequestTurns
 from server.front.tls import server_context
 from server.front.uvicorn_server import SignalledServer, address_of, configured, run_in_loop
+from whisper_ops.formatting import counted
+from whisper_ops.service_manager import Notify
 
 log = logging.getLogger("whisper_ops.broker")
 
@@ -50,7 +55,11 @@ def serve(settings: BrokerSettings, announce: Callable[[str], None], membership:
         app = make_app(fleet, companion)
         server = SignalledServer(configured(app, limits, tls=tls, most_message_bytes=_MAX_MESSAGE_BYTES))
         announce(address_of(settings.host, port, tls))
+        reporting = asyncio.create_task(
+            report(Notify(), ready=lambda: server.started, told=lambda: server.told, status=partial(_status, fleet))
+        )
         await server.serve([sock])
+        reporting.cancel()
         server.raise_unless_told("broker")
 
     run_in_loop(main)
@@ -65,3 +74,8 @@ def _source(settings: BrokerSettings) -> tuple[Membership, DeletionCost | None]:
     namespace = service.namespace or own_namespace()
     cost = DeletionCost(api, namespace) if settings.deletion_cost else None
     return EndpointSlices(api, service, namespace), cost
+
+
+def _status(fleet: Fleet) -> str:
+    live = sum(member.state == "live" for member in fleet.members.values())
+    return f"{live} of {counted(len(fleet.members), 'member')} live"

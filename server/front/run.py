@@ -16,12 +16,15 @@ from server.front.app import make_app
 from server.front.descriptors import make_room
 from server.front.hub import Hub
 from server.front.listening import bind
+from server.front.reporting import report
 from server.front.sample import sample_for
 from server.front.supervisor import spawn
 from server.front.tls import server_context
 from server.front.uvicorn_server import SignalledServer, address_of, configured, run_in_loop
 from server.settings import Settings
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.formatting import counted
+from whisper_ops.service_manager import Notify
 
 log = logging.getLogger("whisper_ops.server")
 
@@ -93,9 +96,19 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         config = configured(make_app(hub, sample), hub.connection_limits, tls=tls, most_message_bytes=MAX_MESSAGE_BYTES)
         server = Server(config, hub)
         announce(address_of(settings.host, port, tls))
+        reporting = asyncio.create_task(
+            report(Notify(), ready=lambda: hub.ready, told=lambda: server.told, status=partial(_status, hub))
+        )
         await server.serve([sock])
+        reporting.cancel()
         if hub.hopeless is not None:
             raise UserError(hub.hopeless, Exit.NO)
         server.raise_unless_told("server")
 
     run_in_loop(main)
+
+
+def _status(hub: Hub) -> str:
+    return (
+        f"{hub.status}: {counted(len(hub.sessions), 'stream')}, {hub.slots.used} of {counted(hub.slots.total, 'slot')}"
+    )

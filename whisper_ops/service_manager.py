@@ -18,6 +18,11 @@ class Notify:
         mine = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self.watchdog_seconds = int(microseconds) / 2e6 if microseconds.isdecimal() and mine else None
 
+    @property
+    def listens(self) -> bool:
+        """Whether there is anybody to speak to."""
+        return bool(self._address)
+
     def ready(self, status: str) -> None:
         """Started: units that wait for this one may start."""
         self._send(f"READY=1\nSTATUS={one_line(status)}")
