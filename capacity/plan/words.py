@@ -52,13 +52,13 @@ def cut_in_words(safe: int, recommended: int | None) -> str:
 
 def provisional(levels: Sequence[LevelSeen], capacity: Capacity, gpus: int) -> bool:
     """Whether an end of the interval rests on a level too short to be sure of."""
-    ends = {capacity.last_pass, capacity.first_fail}
-    held = [
-        seen
-        for seen in levels
-        if seen.repeats and (carried(seen.streams, gpus) in ends or -(-seen.streams // gpus) in ends)
-    ]
-    return any(seen.audit == "provisional" for seen in held)
+    judged = [seen for seen in levels if seen.repeats and seen.audit == "provisional"]
+    return any(
+        carried(seen.streams, gpus) == capacity.last_pass
+        if seen.passes == seen.repeats
+        else -(-seen.streams // gpus) == capacity.first_fail
+        for seen in judged
+    )
 
 
 class NextStep(NamedTuple):

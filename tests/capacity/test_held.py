@@ -151,10 +151,10 @@ def test_what_stopped_the_last_block_stopped_the_level() -> None:
 
 def test_a_doubt_stands_beside_the_answer() -> None:
     whole = together([block(k, [stream(0, 0.5), stream(1, 0.5)]) for k in range(6)], 0)
-    assert verdict(whole, OBJECTIVE, Baseline()).reason == "12 words are short of 200"
+    assert verdict(whole, OBJECTIVE, Baseline()).reason == "too few words (12 of 200)"
     open_one = msgspec.structs.replace(whole, doubt=Unsettled(("stable_p95<=2s",)))
     assert verdict(open_one, OBJECTIVE, Baseline()).reason == (
-        "12 words are short of 200; too near stable_p95<=2s to be sure of more than this measurement"
+        "too few words (12 of 200); too near stable_p95<=2s to be sure of more than this measurement"
     )
     drowned = msgspec.structs.replace(open_one, stopped=DROWNED)
     assert verdict(drowned, OBJECTIVE, Baseline()).reason == str(DROWNED)

@@ -173,7 +173,7 @@ def test_an_honest_server_is_measured_as_it_is(ran: dict[str, Ran], corpus: Corp
     assert [ask.purpose for ask in honest.watcher.asked] == ["baseline", ""]
     assert (one.streams, four.streams) == (1, 4)
     assert (four.audit, four.passed) == ("provisional", True)
-    assert "short of 60 s" in four.reason
+    assert "of 60 s)" in four.reason
     assert four.achieved_concurrency == pytest.approx(4, abs=0.1)
     # Said at the end of its chunk, shown 0.3 s after the chunk came that ended it: at most a chunk later.
     assert four.stable_p50_seconds is not None

@@ -311,7 +311,7 @@ def test_the_report_stands_alone_and_says_simulated(tmp_path: Path) -> None:
 
 def test_the_table_gives_each_reason_once() -> None:
     console = Console(width=160, record=True, file=io.StringIO())
-    short = "20 s are short of 60 s"
+    short = "too short (20 s of 60 s)"
     console.print(
         level_table(
             [

@@ -58,11 +58,12 @@ class WordErrors(Finding, frozen=True, tag="word_errors"):
         """In words, with the measure called `what`."""
         unit, sign = (" points", "+") if self.relative else (" %", "")
         margin = "?" if self.margin is None else f"{self.margin * 100:.1f}"
-        limit, value = f"{sign}{self.limit * 100:g}{unit}", f"{what} {self.value * 100:{sign}.1f} ± {margin}{unit}"
+        limit, value = f"{sign}{self.limit * 100:g}{unit}", f"{self.value * 100:{sign}.1f} ± {margin}{unit}"
         if self.missed:
-            return f"{value} > {limit}{' of one stream' if self.relative else ''}"
-        short = f"{self.enough} that" if self.enough is not None else "what"
-        return f"{self.words} words are short of {short} would tell {value} from {limit}"
+            return f"{what} {value} > {limit}{' of one stream' if self.relative else ''}"
+        enough = "more than can be played" if self.enough is None else f"about {self.enough:,}"
+        # Here the short name is the one that everybody knows.
+        return f"too few words to judge WER ({self.words:,} of {enough}): {value}, limit {limit}"
 
     def __str__(self) -> str:
         return self.named("wer")
@@ -145,7 +146,7 @@ class TooShort(Finding, frozen=True, tag="too_short"):
     needed_seconds: float
 
     def __str__(self) -> str:
-        return f"{self.seconds:.0f} s are short of {self.needed_seconds:.0f} s"
+        return f"too short ({self.seconds:.0f} s of {self.needed_seconds:.0f} s)"
 
 
 class FewWords(Finding, frozen=True, tag="few_words"):
@@ -155,7 +156,7 @@ class FewWords(Finding, frozen=True, tag="few_words"):
     needed: int
 
     def __str__(self) -> str:
-        return f"{self.words} words are short of {self.needed}"
+        return f"too few words ({self.words:,} of {self.needed:,})"
 
 
 class Unsettled(Finding, frozen=True, tag="unsettled"):
