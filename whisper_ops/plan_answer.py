@@ -9,10 +9,13 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from whisper_ops.formatting import count, counted, percent, plural_of
+from whisper_ops.formatting import count, counted, number, percent, plural_of
 from whisper_ops.objective.findings import OtherLoad
 from whisper_ops.plan_document import Fleet, Plan
 from whisper_ops.plan_words import confidence, connections, limit_text, may_bind, open_ended
+
+_FAR = 10.0
+"""What ends later than at so many times the limit is not the next one."""
 
 
 class Answer(NamedTuple):
@@ -62,7 +65,7 @@ def fleet_figures(fleet: Fleet) -> str:
     told = []
     if fleet.offered is not None and fleet.blocking is not None and fleet.blocking_after_loss is not None:
         after = f" ({_chance(fleet.blocking_after_loss)} after a loss)" if fleet.spare_machines else ""
-        told.append(f"{fleet.offered:.0f} erlangs are offered; blocking {_chance(fleet.blocking)}{after}.")
+        told.append(f"offered: {_erlangs(fleet.offered)}; blocking {_chance(fleet.blocking)}{after}.")
     if fleet.price_per_hour is not None and fleet.price_per_audio_hour is not None:
         told.append(
             f"{fleet.price_per_hour:,.2f} {fleet.currency} an hour, "
@@ -74,15 +77,18 @@ def fleet_figures(fleet: Fleet) -> str:
 def _what_to_run(plan: Plan) -> str:
     words = [word for word, holds in (("provisional", plan.provisional), ("simulated", plan.simulated)) if holds]
     marks = f" ({', '.join(words)})" if words else ""
-    number = plan.max_connections_per_gpu
-    if number is None and plan.transferred_from is not None:
-        most = f"At most about {connections(plan.capacity.high or 0)} connections fit per {plan.key.device}{marks}"
-        return f"{most}; its speed is not known."
-    if number is None:
+    most = plan.max_connections_per_gpu
+    if most is None and plan.transferred_from is not None:
+        if (plan.capacity.high or 0) < 1:
+            return f"Not one connection is to be expected on {plan.key.device}{marks}."
+        fit = f"At most about {connections(plan.capacity.high or 0)} connections fit per {plan.key.device}{marks}"
+        return f"{fit}; its speed is not known."
+    if most is None:
         each = " on every GPU" if any(seen.repeats and seen.passes == seen.repeats for seen in plan.levels) else ""
         where = "while other programs had the processors" if _other_load(plan) else "on this device"
         return f"Not one connection{each} meets the objective {where}{marks}."
-    allowed = f"{counted(number, 'connection')} per {plan.key.carrier}{marks}"
+    carrier = plan.key.carrier if plan.transferred_from is None else plan.key.device
+    allowed = f"{counted(most, 'connection')} per {carrier}{marks}"
     if plan.fleet is not None:
         fleet, ending = _fleet(plan, plan.fleet), "; the limit was not reached" if open_ended(plan) else ""
         return f"{fleet}, with {'' if ending else 'at most '}{allowed}{ending}."
@@ -108,14 +114,14 @@ def _why_so_many(plan: Plan, fleet: Fleet) -> str:
     needed, machines = math.ceil(fleet.calls / fleet.per_gpu), fleet.machines - fleet.spare_machines
     calls, need = counted(fleet.calls, "call"), plural_of(fleet.calls, "needs", "need")
     if fleet.offered is not None and fleet.most_blocking is not None:
-        refused = f"{count(fleet.offered)} erlangs with at most {percent(fleet.most_blocking)} refused"
+        refused = f"{_erlangs(fleet.offered)} with at most {percent(fleet.most_blocking)} refused"
         calls = f"{refused} are {calls} at once, which"
     told = f"{calls} at {count(fleet.per_gpu)} each {need} {counted(needed, noun)}"
     spare = f", and {counted(fleet.spare_machines, 'more machine')} may be lost" if fleet.spare_machines else ""
     if each == 1:
-        return f"{told}, one a machine{spare}"
+        return f"{told}{', one a machine' if machines > 1 else ''}{spare}"
     whole = f"{counted(machines, 'machine')} of {each}"
-    return f"{told}, {'which is' if needed == machines * each else 'so'} {whole}{spare}"
+    return f"{told}, so {whole}{spare}"
 
 
 def _next_limit(plan: Plan) -> str:
@@ -125,11 +131,19 @@ def _next_limit(plan: Plan) -> str:
     if row is None or row.limit is None:
         return "no other is known"
     reached = ", not reached yet" if open_ended(plan) else ""
-    return f"{row.name}, at {limit_text(row)} connections per {plan.key.carrier}{reached}"
+    known = max(plan.safe_limit or 0, plan.capacity.first_fail or 0)
+    near = "" if known and (row.low or row.limit) <= _FAR * known else "none near; the first is "
+    return f"{near}{row.name}, at {limit_text(row)} connections per {plan.key.carrier}{reached}"
 
 
 def _other_load(plan: Plan) -> bool:
-    return any(isinstance(finding, OtherLoad) for seen in plan.levels for finding in seen.findings)
+    """Whether other programs had the processors at the smallest level that failed."""
+    failed = next((seen for seen in plan.levels if seen.passes < seen.repeats), None)
+    return failed is not None and any(isinstance(finding, OtherLoad) for finding in failed.findings)
+
+
+def _erlangs(offered: float) -> str:
+    return f"{number(offered, 0 if offered >= 10 else 1)} erlangs"
 
 
 def _chance(share: float) -> str:

@@ -54,6 +54,8 @@ TITLES = {
     SPEED: "latency objective, by speed",
 }
 """Kinds of resources, and what people call them."""
+_ON_A_PROCESSOR = {GPU_BUSY: "worker busy", STEP_TIME: "step time"}
+"""The same of a processor that stands in for a GPU."""
 _KINDS = {title: kind for kind, title in TITLES.items()}
 """Of documents that were stored before resources had kinds."""
 
@@ -269,6 +271,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def next_to_bind(self) -> Resource | None:
         """What runs out after that."""
         return self.resource(self.runner_up_kind)
+
+
+def titled(resource: Resource, key: Key) -> Resource:
+    """The resource with a name that fits what carries the connections."""
+    name = None if key.carrier == "GPU" else _ON_A_PROCESSOR.get(resource.kind)
+    return resource if name is None else msgspec.structs.replace(resource, name=name)
 
 
 class UnreadablePlanError(UserError):

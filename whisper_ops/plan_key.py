@@ -47,6 +47,11 @@ class Key(Identity, frozen=True, kw_only=True):
         return "GPU" if self.carrier == "GPU" else "worker"
 
     @property
+    def each(self) -> str:
+        """What stands behind a number of connections that is not that of the whole server: ` a GPU`."""
+        return f" a {self.carrier_noun}" if self.gpus > 1 else ""
+
+    @property
     def gpus_a_server(self) -> int:
         """GPUs that share one machine and one front process, the more where servers differ."""
         return -(-self.gpus // self.servers)

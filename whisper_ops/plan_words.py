@@ -59,7 +59,7 @@ def confidence(plan: Plan, now: float) -> str:
     low, high = plan.capacity.low, plan.capacity.high
     known = "only a lower bound" if high is None or low is None else f"80 % sure of {low:.0f} to {high:.0f}"
     polled = f"{span_of_time(plan.polled_seconds)} of " if plan.polled_seconds else ""
-    return f"{known} ({polled}polls of up to {plan.polled_peak:g} connections a GPU, {newest})"
+    return f"{known} ({polled}polls of up to {plan.polled_peak:g} connections a {plan.key.carrier_noun}, {newest})"
 
 
 def _levels(levels: Sequence[LevelSeen]) -> str:
@@ -86,7 +86,7 @@ def _probabilities(plan: Plan) -> str:
     failed = next((i for i, seen in enumerate(judged) if seen.passes < seen.repeats), None)
     near = judged[-3:] if failed is None else judged[max(0, failed - 2) : failed + 1]
     told = ", ".join(f"{counted(seen.streams, 'stream')} {probability(seen.chance or 0.0)}" for seen in near)
-    of = f" (streams on all {plan.key.gpus} GPUs)" if plan.key.gpus > 1 else ""
+    of = f" (streams on all {counted(plan.key.gpus, plan.key.carrier_noun)})" if plan.key.gpus > 1 else ""
     return f". Probability of passing{of}: {told}" if told else ""
 
 

@@ -2,7 +2,7 @@
 
 from capacity.next_levels import NextLevels, Tried, next_levels, undisturbed
 from capacity.plan.evidence import Evidence
-from capacity.plan.words import disturbed_most
+from capacity.plan.waiting import disturbed
 from whisper_ops.plan_document import Capacity
 
 _AROUND = (0.8, 1.0, 1.2)
@@ -25,7 +25,7 @@ def advised(evidence: Evidence, capacity: Capacity) -> NextLevels:
         for streams, levels in evidence.repeats().items()
     }
     none_passed = capacity.last_pass is None
-    if none_passed and disturbed_most(evidence) > 0:
+    if none_passed and disturbed(evidence):
         return undisturbed({level.streams for level in evidence.levels}, slots)
     if none_passed:
         # One that passed while other GPUs had nothing to do says nothing of all of them.

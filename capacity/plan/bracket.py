@@ -3,28 +3,43 @@
 import math
 from collections.abc import Mapping
 
+import msgspec
+
 from capacity.plan.evidence import Evidence
 from capacity.plan.shares import carried
+from whisper_ops.formatting import counted
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective.judgement import findings_of
 from whisper_ops.plan_document import Capacity, LevelSeen, Status
+from whisper_ops.plan_key import Key
 
 
 def levels_seen(evidence: Evidence) -> tuple[LevelSeen, ...]:
     """Every level that was tried, lowest first, also those that say nothing and why."""
-    counted = evidence.repeats()
+    counting = evidence.repeats()
     every: dict[int, list[LevelRecord]] = {}
     for level in sorted(evidence.levels, key=lambda level: level.streams):
         every.setdefault(level.streams, []).append(level)
-    return tuple(_seen(counted.get(streams, []), levels, evidence.key.gpus) for streams, levels in every.items())
+    found = (_seen(counting.get(streams, []), levels, evidence.key.gpus) for streams, levels in every.items())
+    return tuple(_refused(seen, evidence) if not seen.repeats else seen for seen in found)
 
 
-def bracket(levels: tuple[LevelSeen, ...], gpus: int) -> Capacity:
+def _refused(seen: LevelSeen, evidence: Evidence) -> LevelSeen:
+    """A level that says nothing, with the slots for its reason where they are it."""
+    if not any(level.streams == seen.streams and evidence.beyond_slots(level) for level in evidence.levels):
+        return seen
+    return msgspec.structs.replace(
+        seen, reason=f"more than the {counted(evidence.slots, 'slot')} of the server", findings=()
+    )
+
+
+def bracket(levels: tuple[LevelSeen, ...], key: Key) -> Capacity:
     """The interval `[last pass, first fail)` in connections a GPU.
 
     A level whose repeats disagree counts as failed, and nothing above a failed level counts as passed: a pass there
     is luck, as a person who is told that number would find out.
     """
+    gpus = key.gpus
     judged = [level for level in levels if level.repeats]
     failed = [level.streams for level in judged if level.passes < level.repeats]
     first_fail = min(failed, default=None)
@@ -37,8 +52,8 @@ def bracket(levels: tuple[LevelSeen, ...], gpus: int) -> Capacity:
     low = None if last_pass is None else carried(last_pass, gpus)
     high = None if first_fail is None else -(-first_fail // gpus)
     if low is not None and high is not None and low >= high:  # one GPU alone carried what all together did not
-        return _together(last_pass, first_fail, high)
-    status, reason = _status(low, high, " a GPU" if gpus > 1 else "")
+        return _together(last_pass, first_fail, high, key)
+    status, reason = _status(low, high, key.each)
     middle = (low + high) / 2 if low is not None and high is not None else None
     return Capacity(last_pass=low, first_fail=high, estimate=middle, low=low, high=high, status=status, reason=reason)
 
@@ -66,10 +81,11 @@ def chance_to_pass(levels: tuple[LevelSeen, ...], foreseen: Mapping[int, float])
     return chances
 
 
-def _together(last_pass: int | None, first_fail: int | None, high: int) -> Capacity:
+def _together(last_pass: int | None, first_fail: int | None, high: int, key: Key) -> Capacity:
+    others = f"other {key.carrier_noun}s"
     return Capacity(
         last_pass=None, first_fail=high, estimate=None, low=None, high=high, status="upper_bound",
-        reason=f"{last_pass} passed while other GPUs had nothing to do, but {first_fail} over all of them failed",
+        reason=f"{last_pass} passed while {others} had nothing to do, but {first_fail} over all of them failed",
     )  # fmt: skip
 
 

@@ -34,6 +34,7 @@ from whisper_ops.plan_document import (
     Plan,
     Resource,
     Tier,
+    titled,
 )
 from whisper_ops.plan_key import Key
 from whisper_ops.plan_words import confidence, limit_text
@@ -73,12 +74,12 @@ def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
     key, levels = evidence.key, levels_seen(evidence)
     capacity, resources = _limits(evidence, caps, levels)
     ranked = _ranked(tightest_latency(binding(resources)))
-    safe, why = _safe_limit(capacity, ranked, key.gpus)
+    safe, why = _safe_limit(capacity, ranked, key)
     waits_for = waited_for(evidence, capacity)
     binds, after = _in_line(capacity, ranked, waits_for)
     names = {resource.kind: resource.name for resource in resources}
     recommended = None if safe is None else cut(safe, RECOMMENDED)
-    provisional = words.provisional(levels, capacity, key.gpus)
+    provisional = words.provisional(levels, capacity)
     advice = advised(evidence, capacity)
     following = words.next_step(evidence, advice)
     plan = Plan(
@@ -127,7 +128,7 @@ def _limits(evidence: Evidence, caps: Caps, levels: tuple[LevelSeen, ...]) -> tu
     bound = read_stored(evidence.key.objective).limit("stable_p95")
     step = step_resource(evidence, bound)
     others = tuple(resource(evidence, caps, rule) for rule in _rules(evidence.key)) + allowances(evidence.key, caps)
-    others = others if step is None else (step, *others)
+    others = tuple(titled(other, evidence.key) for other in (others if step is None else (step, *others)))
     if levels:
         capacity = _measured(evidence, levels)
         told = tuple(held_against(other, capacity.last_pass) for other in others)
@@ -135,7 +136,7 @@ def _limits(evidence: Evidence, caps: Caps, levels: tuple[LevelSeen, ...]) -> tu
     lag = polled_lag(evidence.polled, bound)
     others = tuple(held_by_polls(other, evidence.polled.peak) for other in others)
     resources = others if lag is None else (lag, *others)
-    capacity = merged(binding(resources), evidence.polled)
+    capacity = merged(binding(resources), evidence.polled, evidence.key.carrier_noun)
     if capacity.status == "not_identifiable":
         raise UserError(words.polls_say_nothing(evidence, capacity, advised(evidence, capacity)), Exit.EVIDENCE)
     return capacity, resources
@@ -148,7 +149,7 @@ def _rules(key: Key) -> tuple[Rule, ...]:
 
 def _measured(evidence: Evidence, levels: Sequence[LevelSeen]) -> Capacity:
     """The capacity that measured levels bracket."""
-    capacity = bracket(tuple(levels), evidence.key.gpus)
+    capacity = bracket(tuple(levels), evidence.key)
     if capacity.status == "not_identifiable":
         raise UserError(words.all_invalid(levels), Exit.EVIDENCE)
     if capacity.status == "upper_bound" and capacity.first_fail != 1:
@@ -176,7 +177,7 @@ def _in_line(capacity: Capacity, ranked: Sequence[Resource], waits_for: Busy | N
     return next(iter(kinds), ""), next(iter(after), "")
 
 
-def _safe_limit(capacity: Capacity, ranked: Sequence[Resource], gpus: int) -> tuple[int | None, str]:
+def _safe_limit(capacity: Capacity, ranked: Sequence[Resource], key: Key) -> tuple[int | None, str]:
     """The lowest limit, and a reason of its own when it is not the objective that sets it."""
     if capacity.last_pass is None:
         return (None, "") if capacity.low is None else (max(int(capacity.low), 1), "")
@@ -185,7 +186,7 @@ def _safe_limit(capacity: Capacity, ranked: Sequence[Resource], gpus: int) -> tu
     assert low is not None
     if first.kind == LATENCY or low >= capacity.last_pass:
         return capacity.last_pass, ""
-    where = f"{limit_text(first)} connections{' a GPU' if gpus > 1 else ''}"
+    where = f"{limit_text(first)} connections{key.each}"
     return max(int(low), 1), f"{first.name} ({first.law}) reaches {first.cap_text} at {where}"
 
 

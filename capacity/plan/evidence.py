@@ -88,7 +88,11 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
         An invalid level has one only where the server broke it; where the generator did, nobody knows.
         """
-        return tuple(level for level in self.levels if level.passed is not None)
+        return tuple(level for level in self.levels if level.passed is not None and not self.beyond_slots(level))
+
+    def beyond_slots(self, level: LevelRecord) -> bool:
+        """Whether the server's slots refused some of its streams: then it says nothing about the device."""
+        return self.slots is not None and level.streams > self.slots and level.refused > 0 and level.passed is False
 
     @property
     def valid(self) -> tuple[LevelRecord, ...]:

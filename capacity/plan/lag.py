@@ -209,7 +209,7 @@ def tightest_latency(known: Sequence[Resource]) -> list[Resource]:
     return [limit for limit in known if limit is not wider]
 
 
-def merged(limits: Sequence[Resource], polled: Polled) -> Capacity:
+def merged(limits: Sequence[Resource], polled: Polled, noun: str = "GPU") -> Capacity:
     """The capacity that polls alone allow: the minimum over the laws, and whether it is known well enough to answer.
 
     A limit is never raised on evidence that was not near it: loads of at least half of it must have been seen.
@@ -217,7 +217,7 @@ def merged(limits: Sequence[Resource], polled: Polled) -> Capacity:
     known = tightest_latency([limit for limit in limits if limit.limit is not None])
     nothing = Capacity(
         last_pass=None, first_fail=None, estimate=None, low=None, high=None, status="not_identifiable",
-        reason=f"at {polled.peak:g} connections a GPU, the most ever polled, nothing shows where it ends",
+        reason=f"at {polled.peak:g} connections a {noun}, the most ever polled, nothing shows where it ends",
     )  # fmt: skip
     if not known:
         return nothing
@@ -230,7 +230,8 @@ def merged(limits: Sequence[Resource], polled: Polled) -> Capacity:
     if polled.peak < _NEAR * estimate:
         return msgspec.structs.replace(
             made, estimate=None, high=None, low=polled.peak, status="lower_bound",
-            reason=f"no more than {polled.peak:g} connections a GPU were ever polled, under half of where laws point",
+            reason=f"no more than {polled.peak:g} connections a {noun} were ever polled, "
+            "under half of where laws point",
         )  # fmt: skip
     if high is None or high > 1.6 * low:
         return msgspec.structs.replace(
@@ -240,5 +241,5 @@ def merged(limits: Sequence[Resource], polled: Polled) -> Capacity:
     return msgspec.structs.replace(
         made,
         status="identified",
-        reason=f"{first.name} meets its cap at {connections(first.limit or 0)} connections a GPU",
+        reason=f"{first.name} meets its cap at {connections(first.limit or 0)} connections a {noun}",
     )

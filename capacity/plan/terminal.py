@@ -136,9 +136,9 @@ def _resources(plan: Plan, rows: Sequence[Resource], *, narrow: bool) -> Table:
 
 def level_title(plan: Plan) -> str:
     """What the streams of a level are on: with several GPUs on all of them together."""
-    return "level" if plan.key.gpus == 1 else f"level, {plan.key.gpus} GPUs"
+    return "level" if plan.key.gpus == 1 else f"level, {counted(plan.key.gpus, plan.key.carrier_noun)}"
 
 
 def limit_title(plan: Plan) -> str:
     """Whose limits those of resources are."""
-    return "limit" if plan.key.gpus == 1 else "limit a GPU"
+    return f"limit{plan.key.each}"

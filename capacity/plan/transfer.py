@@ -100,12 +100,13 @@ def _plan(
     first = min(rows, key=lambda row: row.high or 0.0) if bounded else rows[0]
     after = next((row for row in rows if row is not first), None)
     low, high = first.low or 0.0, min(row.high for row in rows if row.high is not None)
-    safe = None if bounded else max(int(low), 1)
+    safe = None if bounded or high < 1 else max(int(low), 1)
+    allowed = f"{limit_text(first)} connections" if high >= 1 else "less than one connection"
     capacity = Capacity(
         last_pass=None, first_fail=None, estimate=None if bounded else min(first.limit or high, high),
         low=None if bounded else low,
         high=high, status="upper_bound" if bounded else "identified",
-        reason=f"{first.name} allows {limit_text(first)} connections",
+        reason=f"{first.name} allows {allowed}",
     )  # fmt: skip
     highest = max(int(high), safe or 0)
     levels = _next_levels(evidence, highest)
@@ -119,7 +120,7 @@ def _plan(
         safe_limit=safe,
         waits_for=None,
         cut="" if safe is None else cut_in_words(safe, cut(safe, RECOMMENDED)),
-        reason=f"{first.name} ({first.law}) allows {limit_text(first)} connections; {_missing(gpu, speed)}",
+        reason=f"{first.name} ({first.law}) allows {allowed}; {_missing(gpu, speed)}",
         next_test=str(following),
         next_step=following.step,
         next_command=following.command,
@@ -197,5 +198,5 @@ def _next_step(evidence: Evidence, levels: tuple[int, ...]) -> NextStep:
     """The address of a server with that GPU is not known."""
     advice = NextLevels(aim="find_failure", levels=levels)
     command = sweep_command(evidence.key, advice, address="URL")
-    time = planned_time(sweep_seconds(evidence.key, advice))
+    time = planned_time(round(sweep_seconds(evidence.key, advice), -1))
     return NextStep(f"{measured(advice)} on the new GPU (about {time})", command)

@@ -23,6 +23,11 @@ def failed_first(evidence: Evidence) -> list[LevelRecord]:
     raise ValueError("no level failed")
 
 
+def disturbed(evidence: Evidence) -> bool:
+    """Whether other programs had the processors at the smallest level that failed."""
+    return any(isinstance(finding, OtherLoad) for level in failed_first(evidence) for finding in findings_of(level))
+
+
 def waited_for(evidence: Evidence, capacity: Capacity) -> Busy | None:
     """What was busy where the objective was missed first; None: nothing that was measured, or it was never missed."""
     if capacity.status != "identified" or not evidence.levels:

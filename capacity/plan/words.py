@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from capacity.next_levels import NextLevels
 from capacity.plan.evidence import Evidence
-from capacity.plan.shares import carried
 from capacity.plan.sweep_command import sweep_command, sweep_seconds
 from capacity.plan.tiers import RECOMMENDED
 from capacity.plan.waiting import first_failed
@@ -14,6 +13,7 @@ from whisper_ops.objective import readable
 from whisper_ops.objective.findings import AnyFinding, OtherLoad, in_words, speaks_against
 from whisper_ops.objective.judgement import findings_of
 from whisper_ops.plan_document import HOST_CPU, SERVER_CORE, STEP_TIME, Busy, Capacity, LevelSeen
+from whisper_ops.plan_key import Key
 
 
 def reason(evidence: Evidence, capacity: Capacity, waits_for: Busy | None) -> str:
@@ -24,9 +24,9 @@ def reason(evidence: Evidence, capacity: Capacity, waits_for: Busy | None) -> st
     if capacity.status == "identified":
         at = first_failed(evidence)
         missed = said_against(findings_of(at), at.reason) or "the objective was missed"
-        each = " a GPU" if evidence.key.gpus > 1 else ""
+        each = evidence.key.each
         missed = f"{missed} at {capacity.first_fail}{each} (first fail)"
-        return f"{missed}, and {capacity.last_pass}{each} passed{waits_for_text(waits_for)}"
+        return f"{missed}, and {capacity.last_pass}{each} passed{waits_for_text(waits_for, evidence.key)}"
     if capacity.status == "lower_bound":
         return f"{capacity.reason}; no level missed {objective}"
     return f"{capacity.reason}; the objective is {objective}"
@@ -50,15 +50,12 @@ def cut_in_words(safe: int, recommended: int | None) -> str:
     return f"{share}, rounded down" if recommended != 1 or safe > 1 else "one connection is the least there is"
 
 
-def provisional(levels: Sequence[LevelSeen], capacity: Capacity, gpus: int) -> bool:
+def provisional(levels: Sequence[LevelSeen], capacity: Capacity) -> bool:
     """Whether an end of the interval rests on a level too short to be sure of."""
-    judged = [seen for seen in levels if seen.repeats and seen.audit == "provisional"]
-    return any(
-        carried(seen.streams, gpus) == capacity.last_pass
-        if seen.passes == seen.repeats
-        else -(-seen.streams // gpus) == capacity.first_fail
-        for seen in judged
-    )
+    judged = [seen for seen in levels if seen.repeats]
+    fail = next((at for at, seen in enumerate(judged) if seen.passes < seen.repeats), len(judged))
+    passed = [] if capacity.last_pass is None else judged[:fail][-1:]
+    return any(seen.audit == "provisional" for seen in (*passed, *judged[fail : fail + 1]))
 
 
 class NextStep(NamedTuple):
@@ -77,7 +74,7 @@ def next_step(evidence: Evidence, advice: NextLevels) -> NextStep:
     if not advice.levels:
         return NextStep("serve a smaller model or use a faster device, then sweep again")
     command = sweep_command(evidence.key, advice, evidence.address)
-    measure, time = measured(advice), f"(about {planned_time(sweep_seconds(evidence.key, advice))})"
+    measure, time = measured(advice), f"(about {planned_time(round(sweep_seconds(evidence.key, advice), -1))})"
     slots = f"give the server more slots than its {evidence.slots} (serve --max-connections-per-gpu)"
     told = {
         "close_in": f"{measure}, to close in on the limit",
@@ -132,11 +129,10 @@ def polls_say_nothing(evidence: Evidence, capacity: Capacity, advice: NextLevels
 
 def notes(evidence: Evidence, levels: Sequence[LevelSeen]) -> tuple[str, ...]:
     """What was left out, and what may hide demand."""
-    told = _spread_in_words(evidence)
+    told = [*_kinds_in_words(evidence.key), *_spread_in_words(evidence)]
     left_out = [seen for seen in levels if not seen.repeats]
     if left_out:
-        why = "; ".join(f"{seen.streams}: {seen.reason or 'invalid'}" for seen in left_out)
-        told.append(f"left out as no evidence: {why}")
+        told.append(f"left out as no evidence: {_why_left_out(left_out)}")
     if (share := disturbed_most(evidence)) > 0:
         told.append(
             f"other programs took up to {share:.0%} of the processors meanwhile: without them there is more room"
@@ -147,6 +143,21 @@ def notes(evidence: Evidence, levels: Sequence[LevelSeen]) -> tuple[str, ...]:
     if evidence.polled.slots_full:
         told.append("slots were full in some polls: demand hides behind the cap, so look at rejections too")
     return tuple(told)
+
+
+def _why_left_out(levels: Sequence[LevelSeen]) -> str:
+    """Each reason once, with its levels."""
+    by_reason: dict[str, list[str]] = {}
+    for seen in levels:
+        by_reason.setdefault(against(seen) or seen.reason or "invalid", []).append(str(seen.streams))
+    return "; ".join(f"{', '.join(streams)}: {reason}" for reason, streams in by_reason.items())
+
+
+def _kinds_in_words(key: Key) -> list[str]:
+    """What a limit of a GPU is the limit of, where they are not all alike."""
+    if " + " not in key.device:
+        return []
+    return [f"the GPUs are not alike ({key.device}): the limit is that of each with as many connections as the others"]
 
 
 def _spread_in_words(evidence: Evidence) -> list[str]:
@@ -164,9 +175,13 @@ def _spread_in_words(evidence: Evidence) -> list[str]:
     return told
 
 
-def waits_for_text(busy: Busy | None) -> str:
+def waits_for_text(busy: Busy | None, key: Key) -> str:
     """Which processor was busy when the objective was missed."""
     if busy is None:
         return ""
-    what = {SERVER_CORE: "the server's own core was", HOST_CPU: "the host's processors were", STEP_TIME: "the GPU was"}
+    what = {
+        SERVER_CORE: "the server's own core was",
+        HOST_CPU: "the host's processors were",
+        STEP_TIME: f"the {key.carrier_noun} was",
+    }
     return f"; {what[busy.kind]} {min(busy.share, 1.0):.0%} busy then"

@@ -12,16 +12,20 @@ from capacity.plan.believed import FILLS_UP
 from capacity.plan.terminal import show
 from whisper_ops.formatting import ago
 from whisper_ops.objective import MEASURES
-from whisper_ops.objective.findings import Missed
+from whisper_ops.objective.findings import Missed, OtherLoad
 from whisper_ops.plan_answer import Answer, answered
-from whisper_ops.plan_document import LATENCY, POLLED_LAG, PORTS, STEP_TIME, Plan, Resource
+from whisper_ops.plan_document import LATENCY, POLLED_LAG, PORTS, STEP_TIME, Fleet, Plan, Resource
 from whisper_ops.plan_words import confidence, connections, limit_text, open_ended
 
 _LINE = re.compile(r"^(-?[\d.,]+(?:e[+-]?\d+)?) ?(GB|%|s)? ([+−]) ([\d.,]+(?:e[+-]?\d+)?) ?(GB|%|s)? a connection$")
 
 
-def contradictions(plan: Plan) -> Iterator[str]:
-    """Each in words."""
+def contradictions(plan: Plan, slots: int | None = None) -> Iterator[str]:
+    """Each in words. `slots`: the most streams that the server takes at once; None: not known."""
+    yield from _five_lines(plan)
+    yield from _next_command(plan, slots)
+    if plan.fleet is not None:
+        yield from _fleet(plan, plan.fleet)
     yield from _answer(plan)
     yield from _interval(plan)
     yield from _binding(plan)
@@ -39,7 +43,80 @@ def said(plan: Plan) -> Answer:
 
 
 def numbers(text: str) -> list[int]:
-    return [int(found.replace(",", "")) for found in re.findall(r"(?<![\d.,])\d[\d,]*(?![\d.]|,\d| ?%)", text)]
+    return [int(found.replace(",", "")) for found in re.findall(r"(?<![\d.,])\d[\d,]*(?!\d|\.\d|,\d| ?%)", text)]
+
+
+def _five_lines(plan: Plan) -> Iterator[str]:
+    """Whole sentences, each of one thing, and none of what is not known."""
+    lines = said(plan).lines
+    begin = ("", "Why: ", "Next limit: ", "Confidence: ", "Next: ")
+    for line, first in zip(lines, begin, strict=True):
+        if not line.startswith(first) or not line.endswith(".") or line.endswith("..") or "\n" in line:
+            yield f"{line!r} is no line of an answer"
+        if re.search(r"\bNone\b|\bnan\b|\binf\b|—|  |\b0 (?:connections|GPUs|machines|streams)\b", line):
+            yield f"{line!r} says what is not known"
+    yield from _how_sure(plan, lines[3])
+    disturbed = [f for seen in plan.levels for f in seen.findings if isinstance(f, OtherLoad)]
+    if disturbed and not any("other programs" in note for note in plan.notes):
+        yield f"no note of {disturbed[0]}"
+    failed = next((seen for seen in plan.levels if seen.passes < seen.repeats), None)
+    by_others = failed is not None and any(isinstance(finding, OtherLoad) for finding in failed.findings)
+    if by_others and "on this device" in lines[0]:
+        yield f"{lines[0]!r}, and other programs had it"
+    if not by_others and "other programs" in lines[0]:
+        yield f"{lines[0]!r}, and {failed} was undisturbed"
+    if " + " in plan.key.device and not any("not alike" in note for note in plan.notes):
+        yield f"{plan.key.device} are several kinds, and nothing is said of it"
+
+
+def _how_sure(plan: Plan, line: str) -> Iterator[str]:
+    status = plan.capacity.status
+    if plan.provisional is not ("provisional" in line) and plan.transferred_from is None:
+        yield f"{line!r} of a plan that is{'' if plan.provisional else ' not'} provisional"
+    if "both ends" in line and status != "identified":
+        yield f"{line!r}, and it is {status}"
+    if re.search(r"\b(0|100) %", line) and "80 % sure of 0" not in line:
+        yield f"{line!r} is quite sure"
+    chances = {seen.streams: seen.chance for seen in plan.levels if seen.chance is not None}
+    for streams, percent in re.findall(r"(\d[\d,]*) streams? (?:over |under )?(\d+) %", line):
+        chance = chances.get(int(streams.replace(",", "")))
+        if chance is None or abs(100 * chance - int(percent)) > 1:
+            yield f"{line!r}, and the chance at {streams} is {chance}"
+
+
+def _next_command(plan: Plan, slots: int | None) -> Iterator[str]:
+    found = re.search(r"--levels ([\d,]+)", plan.next_command)
+    levels = [] if found is None else [int(level) for level in found[1].split(",")]
+    if set(levels) != set(plan.next_levels):
+        yield f"{plan.next_command!r} is not of the levels {plan.next_levels}"
+    if plan.next_levels and not {*plan.next_levels} <= {*numbers(plan.next_step)}:
+        yield f"{plan.next_step!r} does not name {plan.next_levels}"
+    if slots is not None and plan.transferred_from is None and max(levels, default=0) > slots:
+        yield f"{plan.next_command!r} of a server with {slots} slots"
+    about = re.search(r"\(about (\d+) (s|min)\)", plan.next_step)
+    least = len(levels) * (plan.next_seconds or 0.0)
+    if levels and (about is None or int(about[1]) * {"s": 1, "min": 60}[about[2]] < least - 30):
+        yield f"{plan.next_step!r} takes {least:.0f} s at least"
+    if plan.next_test != (f"{plan.next_step}: `{plan.next_command}`" if plan.next_command else plan.next_step):
+        yield f"{plan.next_test!r} is not {plan.next_step!r} and {plan.next_command!r}"
+
+
+def _fleet(plan: Plan, fleet: Fleet) -> Iterator[str]:
+    answer, why, *_ = said(plan)
+    each = fleet.gpus // fleet.machines
+    left = fleet.machines - fleet.spare_machines
+    if fleet.per_gpu != plan.max_connections_per_gpu or fleet.gpus != each * fleet.machines:
+        yield f"{fleet} is not of {plan.max_connections_per_gpu} a GPU"
+    if not (left - 1) * each * fleet.per_gpu < fleet.calls <= left * each * fleet.per_gpu == fleet.slots_after_loss:
+        yield f"{fleet} is not the smallest"
+    if not {fleet.calls, fleet.gpus, fleet.machines, fleet.per_gpu} <= {*numbers(answer)}:
+        yield f"{answer!r} is not of {fleet}"
+    if not {fleet.calls, fleet.per_gpu, math.ceil(fleet.calls / fleet.per_gpu)} <= {*numbers(why)}:
+        yield f"{why!r} does not say why {fleet}"
+    if each > 1 and not {left, each} <= {*numbers(why)}:
+        yield f"{why!r} does not say why {fleet.machines} machines of {each}"
+    if (fleet.spare_machines > 0) != ("may be lost" in answer) or (fleet.spare_machines > 0) != ("may be lost" in why):
+        yield f"{answer!r} with {fleet.spare_machines} spare machines"
 
 
 def _answer(plan: Plan) -> Iterator[str]:
@@ -58,8 +135,8 @@ def _answer(plan: Plan) -> Iterator[str]:
         yield f"{most} is more than {last} that passed"
     if "(first fail)" in why and (fail not in numbers(why) or last not in numbers(why)):
         yield f"{why!r} names neither {last} nor {fail}"
-    if plan.key.gpus > 1 and plan.levels and plan.capacity.status != "upper_bound" and "a GPU" not in why:
-        yield f"{why!r} does not say that its numbers are a GPU's"
+    if plan.key.gpus > 1 and plan.levels and plan.capacity.status != "upper_bound" and plan.key.each not in why:
+        yield f"{why!r} does not say that its numbers are of one {plan.key.carrier_noun}"
 
 
 def _interval(plan: Plan) -> Iterator[str]:
@@ -281,7 +358,7 @@ def _numbers_of_reasons(plan: Plan) -> Iterator[str]:
     answer, binds = said(plan).answer, plan.binds
     if plan.transferred_from is not None:
         most = connections(plan.capacity.high or 0)
-        if plan.max_connections_per_gpu is None and not (most in answer and most in plan.reason):
+        if plan.max_connections_per_gpu is None and most != "0" and not (most in answer and most in plan.reason):
             yield f"{answer!r} and {plan.reason!r} name two numbers"
     elif not plan.levels and plan.capacity.status == "identified" and binds is not None:
         named = binds.name in plan.reason and connections(binds.limit or 0) in plan.reason

@@ -4,6 +4,7 @@ import random
 
 import msgspec
 
+from capacity.fleet.size import Demand
 from capacity.plan.caps import Caps
 from capacity.plan.evidence import Evidence
 from capacity.plan.key import key_of
@@ -11,7 +12,7 @@ from capacity.plan.polls import Polled, Reading
 from tests.capacity.plan_history import level, sweep
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective import DEFAULT, Objective, parse
-from whisper_ops.objective.findings import AnyFinding, NotLive, TooShort, encode, sentences
+from whisper_ops.objective.findings import AnyFinding, NotLive, OtherLoad, TooShort, encode, sentences
 from whisper_ops.objective.judgement import Baseline, rejudged
 from whisper_ops.snapshot import HostFigures
 
@@ -53,6 +54,12 @@ class Server(msgspec.Struct, frozen=True):
     memory_bytes: float
     objective: Objective
     descriptors: int
+    slots: int | None
+    """Streams beyond them are refused; None: as many as come."""
+    long_share: float
+    """Of its levels; the others are too short to be sure of."""
+    neighbour_share: float
+    """Of its levels, at which other programs took much of the machine."""
 
 
 def server(dice: random.Random) -> Server:
@@ -76,6 +83,9 @@ def server(dice: random.Random) -> Server:
         memory_bytes=total,
         objective=parse(dice.choice(OBJECTIVES)),
         descriptors=soft,
+        slots=dice.choice([None, None, max(1, round(knee * dice.choice([0.5, 1, 2])))]),
+        long_share=dice.choice([0.0, 0.7, 0.7, 1.0]),
+        neighbour_share=dice.choice([0.0, 0.0, 0.0, 0.3, 1.0]),
         figures={
             "host_cpu_ratio": of(idle, share * dice.choice([0.001, 0.2, 1.0]), 1.0, 1.0),
             "front_cpu_ratio": of(0.02, share * dice.choice([0.05, 1.0]), 1.0, 1.3),
@@ -97,7 +107,8 @@ def measured(truth: Server, streams: int, dice: random.Random, started_at: float
     if load > truth.knee:
         lag += dice.choice([1.9, 4.0, 20.0]) * (load / truth.knee - 1) + 0.3
     lag = max(0.05, lag * dice.gauss(1, truth.noise + 0.01))
-    long = dice.random() < 0.7
+    long = dice.random() < truth.long_share
+    refused = 0 if truth.slots is None else max(0, streams - truth.slots * truth.gpus)
     audit = "valid" if long else "provisional"
     found: list[AnyFinding] = [] if long else [TooShort(20.0, 60.0)]
     failed = round(streams * dice.choice([0.0, 0.0, 0.0, 0.3]) * (load > truth.knee / 2))
@@ -106,15 +117,19 @@ def measured(truth: Server, streams: int, dice: random.Random, started_at: float
     if dice.random() < 0.06:
         audit, found = "invalid", [NotLive(streams * 0.6, streams)]
         passed = dice.choice([None, False])
+    if audit != "invalid" and dice.random() < truth.neighbour_share:
+        counts = dice.random() < 0.5
+        audit, found = (audit if counts else "disturbed"), [*found, OtherLoad(dice.uniform(0.2, 0.95), counts)]
     left_out = {name for name in truth.figures if dice.random() < 0.1}
     read = {name: grows.read(load, dice) for name, grows in truth.figures.items() if name not in left_out}
     made = level(
-        streams, passed, connected=streams, failed=failed, wer_ratio=wer, server_lag_p95_seconds=lag * 0.8,
-        audit=audit, stable_p95_seconds=lag, first_p95_seconds=lag / 2.5, started_at=started_at,
+        streams, passed, connected=streams - refused, refused=refused, failed=min(failed, streams - refused),
+        wer_ratio=wer, server_lag_p95_seconds=lag * 0.8, audit=audit, stable_p95_seconds=lag,
+        first_p95_seconds=lag / 2.5, started_at=started_at,
         duration_seconds=60.0 if long else 20.0, findings=encode(tuple(found)), reason=sentences(tuple(found)),
         streams_per_gpu=float(round(load + 0.49)), **read,
     )  # fmt: skip
-    return made if audit == "invalid" else rejudged(made, truth.objective, {}, Baseline({"wer": 0.02}))
+    return made if audit in ("invalid", "disturbed") else rejudged(made, truth.objective, {}, Baseline({"wer": 0.02}))
 
 
 def levels(truth: Server, dice: random.Random) -> tuple[LevelRecord, ...]:
@@ -149,8 +164,10 @@ def history(seed: int) -> tuple[Evidence, Caps]:
     dice = random.Random(seed)
     truth = server(dice)
     kind = dice.choice(["levels", "levels", "levels", "both", "polls"])
-    slots = dice.choice([None, None, max(1, round(truth.knee * truth.gpus))])
-    key = key_of(sweep(gpus=truth.gpus, max_batch=truth.max_batch, objective=truth.objective.canonical))
+    slots = None if truth.slots is None else truth.slots * truth.gpus
+    kinds = ["H100 80GB"] if truth.gpus == 1 else ["H100 80GB", "L4 + RTX 4090"]
+    gpu = dice.choice([*kinds, None])
+    key = key_of(sweep(gpus=truth.gpus, max_batch=truth.max_batch, objective=truth.objective.canonical, gpu_name=gpu))
     evidence = Evidence(
         key=key,
         levels=() if kind == "polls" else levels(truth, dice),
@@ -165,3 +182,18 @@ def history(seed: int) -> tuple[Evidence, Caps]:
         conntrack_max=dice.choice([None, 262_144]),
     )
     return evidence, Caps(gpu_memory_bytes=dice.choice([None, truth.memory_bytes]), host=limits)
+
+
+def demand(seed: int) -> Demand:
+    """What a fleet is to carry: calls, or calls that come and go, of which machines of one or more GPUs may be lost."""
+    dice = random.Random(seed)
+    target = dice.choice([1, 2, 17, 500, 2000])
+    arrivals = dice.choice([None, None, 0.02, 3.0])
+    return Demand(
+        target=dice.choice([None, target]) if arrivals is not None else target,
+        arrivals_per_second=arrivals,
+        mean_length_seconds=None if arrivals is None else dice.choice([30.0, 360.0]),
+        most_blocking=dice.choice([0.001, 0.05]),
+        survive=dice.choice([0, 0, 1, 3]),
+        gpus_per_machine=dice.choice([1, 2, 8]),
+    )

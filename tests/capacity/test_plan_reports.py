@@ -96,7 +96,7 @@ def test_the_fleet_is_the_answer_where_it_is_asked_for(capsys: pytest.CaptureFix
         "Why: 500 calls at 72 each need 7 GPUs, so 4 machines of 2, and 1 more machine may be lost. 72 each, because "
         "p95 "
     )
-    assert "240 erlangs are offered; blocking" in done.out
+    assert "offered: 240 erlangs; blocking" in done.out
     for wrong, sentence in (
         (("--peak-arrivals", "40/min"), "go together"),
         (("--survive", "1"), "--target CALLS"),

@@ -13,6 +13,7 @@ from tests.capacity.contradictions import contradictions
 from tests.capacity.plan_history import level, sweep, written
 from whisper_ops.history import History, LevelRecord
 from whisper_ops.objective import parse
+from whisper_ops.objective.findings import OtherLoad, encode
 from whisper_ops.objective.judgement import Baseline, rejudged
 from whisper_ops.plan_answer import five_lines
 from whisper_ops.plan_document import (
@@ -241,3 +242,62 @@ def test_a_short_level_that_failed_beside_a_long_one_that_passed_is_no_reason(tm
     assert (made.capacity.last_pass, made.capacity.first_fail) == (16, 32)
     assert "hiccup" not in made.reason
     assert "at 32 (first fail), and 16 passed" in made.reason
+
+
+def test_a_level_above_the_slots_says_nothing_about_the_device(tmp_path: Path) -> None:
+    """It said "Run at most 121", for the streams that the slots had refused."""
+    refused = level(192, False, connected=128, refused=64)
+    made = plan(tmp_path, [level(64, True), level(128, True), refused], settings='{"slots": 128}')
+    assert five_lines(made, 5000.0)[0] == "Run 115 connections per GPU for now; the limit was not reached."
+    assert made.notes == ("left out as no evidence: 192: more than the 128 slots of the server",)
+    assert "give the server more slots than its 128" in made.next_step
+    (tmp_path / "lag").mkdir()
+    late = level(96, False, connected=64, refused=32)  # there were slots; the lag guard refused
+    assert plan(tmp_path / "lag", [level(64, True), late], settings='{"slots": 128}').capacity.first_fail == 96
+
+
+def test_a_plan_rests_on_its_ends_and_not_on_short_levels_beside_them(tmp_path: Path) -> None:
+    """It said "provisional", and nothing that would make it firm."""
+    short = level(1, True, audit="provisional", duration_seconds=20)
+    made = plan(tmp_path, [short, level(2, False)], gpus=2)
+    assert not made.provisional
+    assert made.next_step == "serve a smaller model or use a faster device, then sweep again"
+
+
+def test_less_than_one_connection_is_none(tmp_path: Path) -> None:
+    """It said "allows 0 connections" and "Run at most 1"."""
+    path = written(tmp_path / "history.db", [level(1, True), level(2, False)])
+    with History.reading(path) as history:
+        made = make_plan(history, Wanted(gpu="L4 24GB", gpu_speed=0.1), 5000.0)
+    assert list(contradictions(made)) == []
+    assert five_lines(made, 5000.0)[0] == "Not one connection is to be expected on L4 24GB (provisional)."
+    assert "allows less than one connection" in made.reason
+
+
+def test_a_processor_is_not_called_a_gpu(tmp_path: Path) -> None:
+    levels = [level(n, n < 8, server_busy_ratio=min(1.0, n / 6)) for n in (1, 2, 4, 6, 8)]
+    made = plan(tmp_path, levels, gpu_name="AMD EPYC 7B13", gpus=2, max_batch=1)
+    assert "the worker was 100% busy then" in made.reason
+    assert "GPU" not in report(made)
+    assert " 4 a worker (first fail)" in made.reason
+
+
+def test_gpus_that_are_not_alike_are_said_to_be(tmp_path: Path) -> None:
+    made = plan(tmp_path, [level(n, n < 96) for n in (40, 80, 96)], gpus=2, gpu_name="L4 + RTX 4090")
+    assert made.notes == (
+        "the GPUs are not alike (L4 + RTX 4090): the limit is that of each with as many connections as the others",
+    )
+
+
+def test_what_ends_far_away_is_not_the_next_limit(tmp_path: Path) -> None:
+    made = plan(tmp_path, [level(n, n < 16) for n in (4, 8, 16)], settings='{"host": {"conntrack_max": 262144}}')
+    assert five_lines(made, 5000.0)[2] == (
+        "Next limit: none near; the first is connection tracking, at 262,144 connections per GPU."
+    )
+
+
+def test_the_device_is_to_blame_for_a_failure_that_nobody_disturbed(tmp_path: Path) -> None:
+    busy = {"findings": encode((OtherLoad(0.6, counts=False),)), "audit": "disturbed"}
+    made = plan(tmp_path, [level(2, None, **busy), level(1, False)])
+    assert five_lines(made, 5000.0)[0] == "Not one connection meets the objective on this device."
+    assert "without the other programs" not in made.next_step

@@ -80,9 +80,9 @@ def test_the_next_command_measures_into_the_history_that_was_read() -> None:
         ({"calls": 2000, "per_gpu": 43, "gpus": 56, "machines": 7, "spare_machines": 1},
          "2,000 calls at 43 each need 47 GPUs, so 6 machines of 8, and 1 more machine may be lost"),
         ({"calls": 48, "per_gpu": 6, "gpus": 8, "machines": 1},
-         "48 calls at 6 each need 8 GPUs, which is 1 machine of 8"),
+         "48 calls at 6 each need 8 GPUs, so 1 machine of 8"),
         ({"calls": 1, "per_gpu": 6, "gpus": 3, "machines": 3, "spare_machines": 2},
-         "1 call at 6 each needs 1 GPU, one a machine, and 2 more machines may be lost"),
+         "1 call at 6 each needs 1 GPU, and 2 more machines may be lost"),
     ],
 )  # fmt: skip
 def test_a_fleet_says_why_it_is_not_the_quotient(fleet: dict[str, int], why: str) -> None:

@@ -11,7 +11,6 @@ from whisper_ops.cli.combinations import Excludes, Needs, OnlyOne, combinations,
 from whisper_ops.cli.options import history_option, json_option
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.files import write_text
-from whisper_ops.formatting import counted
 from whisper_ops.history import History
 from whisper_ops.units import Length
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from capacity.fleet.size import Demand
     from whisper_ops.plan_document import Plan
 
-_AT_MOST = "the limit is a lower bound, so a GPU may carry more, and the fleet be smaller; measure higher levels first"
 _MEASURED = (
     "history", "server", "model", "gpu", "gpu_speed", "chunk", "objective", "price", "gpus_per_machine", "upstream",
     "details",
@@ -172,7 +170,7 @@ def _make(options: dict[str, Any]) -> "Plan":
     """The plan, with the fleet and the trend that follow from it."""
     import msgspec
 
-    from capacity.fleet.size import calls_of, size
+    from capacity.fleet.planned import with_fleet
     from capacity.fleet.trend import trend
     from capacity.plan import Wanted, make_plan
     from whisper_ops.history.production import daily_peaks
@@ -184,18 +182,9 @@ def _make(options: dict[str, Any]) -> "Plan":
         peaks = sorted(daily_peaks(opened, plan.server).items())
     limit = plan.max_connections_per_gpu
     demand = _demand(options, plan.key.gpus)
-    price = _price(options, plan.key.gpu_name)
-    fleet = None if demand is None or limit is None else size(demand, limit, price)
-    going = trend(peaks, float(limit * plan.key.gpus)) if limit else None
-    notes = plan.notes
-    if fleet is not None and plan.capacity.status == "lower_bound":
-        notes = (*notes, _AT_MOST)
-    if demand is not None and fleet is None:
-        notes = (
-            *notes,
-            f"no fleet for {counted(calls_of(demand), 'call')}: there is no limit of one GPU to size it by",
-        )
-    return msgspec.structs.replace(plan, fleet=fleet, trend=going, notes=notes)
+    if demand is not None:
+        plan = with_fleet(plan, demand, _price(options, plan.key.gpu_name))
+    return msgspec.structs.replace(plan, trend=trend(peaks, float(limit * plan.key.gpus)) if limit else None)
 
 
 def _demand(options: dict[str, Any], gpus: int) -> "Demand | None":
