@@ -21,7 +21,7 @@ help: ## list the targets
 
 setup: $(VENV)/.dev ## make .venv with everything a developer needs
 
-demo: $(VENV)/.demo ## the main job: a real server, real speech, the dashboard, a plan (about 3 minutes)
+demo: $(VENV)/.demo ## the main job: 8 simulated GPUs, then a real server with real speech, live and planned (3 minutes)
 	@$(BIN)/whisper-ops demo
 
 test: $(VENV)/.dev lint types ## lint, types and every test that needs no real minutes; CI runs test-slow after it

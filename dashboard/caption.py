@@ -4,8 +4,6 @@ from pathlib import Path
 
 from whisper_ops.outside import printable
 
-VARIABLE = "WHISPER_OPS_CAPTION"
-"""Names the file, in the environment of a dashboard that somebody else started."""
 _MOST_BYTES = 1000
 
 

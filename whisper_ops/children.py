@@ -1,9 +1,10 @@
 """Processes that a command starts and always stops again: on success, on failure, on Ctrl-C and on SIGTERM."""
 
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO, Self
@@ -18,9 +19,18 @@ class Child:
     it gets a session of its own, so that a Ctrl-C reaches only its parent.
     """
 
-    def __init__(self, arguments: Sequence[str], *, log: Path | None, stop_with: int, terminal: bool) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        log: Path | None,
+        stop_with: int,
+        terminal: bool,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.log = log
         self.stop_with = stop_with
+        self._asked = False
         self._output: IO[bytes] | None = log.open("wb") if log else None
         output = None if terminal else self._output or sys.stderr
         self.process = subprocess.Popen(
@@ -29,6 +39,7 @@ class Child:
             stdout=output,
             stderr=output,
             start_new_session=not terminal,
+            env={**os.environ, **(environment or {})},
         )
 
     @property
@@ -36,10 +47,16 @@ class Child:
         """Whether it has not ended yet."""
         return self.process.poll() is None
 
+    def ask_to_stop(self) -> None:
+        """Ask it to end, and do not wait. It is asked once: to many programs a second signal means at once."""
+        if self.running and not self._asked:
+            self._asked = True
+            self.process.send_signal(self.stop_with)
+
     def stop(self) -> None:
         """Ask it to end, wait, and end it when it does not; nothing happens to one that has ended."""
         if self.running:
-            self.process.send_signal(self.stop_with)
+            self.ask_to_stop()
             try:
                 self.process.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:
@@ -63,10 +80,15 @@ class Children:
         self._handlers: dict[int, object] = {}
 
     def start(
-        self, *arguments: str, log: Path | None = None, stop_with: int = signal.SIGTERM, terminal: bool = False
+        self,
+        *arguments: str,
+        log: Path | None = None,
+        stop_with: int = signal.SIGTERM,
+        terminal: bool = False,
+        environment: Mapping[str, str] | None = None,
     ) -> Child:
-        """Start `whisper-ops ARGUMENTS`; see `Child`."""
-        child = Child(arguments, log=log, stop_with=stop_with, terminal=terminal)
+        """Start `whisper-ops ARGUMENTS`; see `Child`. `environment` is added to ours."""
+        child = Child(arguments, log=log, stop_with=stop_with, terminal=terminal, environment=environment)
         self._children.append(child)
         return child
 
@@ -81,6 +103,9 @@ class Children:
     ) -> None:
         # An impatient second Ctrl-C must not leave children behind.
         self._handlers[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # All at once: a fleet that is stopped one by one takes as many times as long.
+        for child in reversed(self._children):
+            child.ask_to_stop()
         while self._children:
             self._children.pop().stop()
         for number, handler in self._handlers.items():

@@ -24,6 +24,10 @@ WIDTH_VARIABLE = "WHISPER_OPS_WIDTH"
 """Set by a program that shows our output in so many columns of its own, as the dashboard does."""
 
 
+CAPTION_VARIABLE = "WHISPER_OPS_CAPTION"
+"""Names a file with a line that the dashboard shows under its title; set by a program that started it, as the demo."""
+
+
 class PlainConsole(Console):
     """A console to which a string is text: never markup, never an emoji's name, never what a terminal obeys."""
 

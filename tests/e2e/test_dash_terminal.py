@@ -148,3 +148,24 @@ def test_a_small_terminal_is_enough(tmp_path: Path, server: Running) -> None:
         assert "? help" in text
     finally:
         terminal.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_the_demo_shows_its_fleet_with_a_caption_and_gives_the_terminal_back(tmp_path: Path) -> None:
+    command = (
+        f"cd {tmp_path}; XDG_STATE_HOME={tmp_path} {sys.executable} -m whisper_ops demo --act fleet; "
+        f"echo left with $?; cat"
+    )
+    opened = Tmux(tmp_path, command, (100, 30))
+    try:
+        shown = opened.shows("level 1 of 3: 16 callers", 60)
+        assert "SIMULATED" in shown
+        assert "Enter opens a server" in shown
+        assert "sim-1" in shown
+        opened.shows("level 3 of 3: 64 callers", 60)
+        opened.shows("sim-4 was killed", 60)
+        ended = opened.shows("left with 0", 60)
+        assert "simulated" in ended
+    finally:
+        opened.close()

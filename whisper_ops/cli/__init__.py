@@ -36,7 +36,7 @@ COMMANDS: dict[str, str] = {
     "history": "Look into the history, check it, mend it, make it smaller.",
     "import": "Read measurements of others into the history: CSV files, Prometheus.",
     "export": "Print the history's rows as CSV or JSON lines.",
-    "demo": "The whole of it in three minutes: server, speaking clients, dashboard, plan.",
+    "demo": "The whole of it in three minutes: a simulated fleet, then a server, callers, dashboard and plan.",
 }
 """Name and one line of help, in the order of a first day."""
 

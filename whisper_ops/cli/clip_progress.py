@@ -9,7 +9,9 @@ from whisper_ops.formatting import counted
 class ClipProgress:
     """One line on stderr; without a terminal, a line a step."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: str = "") -> None:
+        """`first` is said once, before anything is made."""
+        self._first = first
         self._console = console.narration()
         self._status = self._console.status("starting")
         self._last = ""
@@ -22,6 +24,9 @@ class ClipProgress:
 
     def show(self, what: str, done: int, total: int) -> None:
         """Say how far it is; the line appears with the first call."""
+        if self._first:
+            self._console.print(self._first, soft_wrap=not self._console.is_terminal)
+            self._first = ""
         self._status.start()
         self._status.update(f"{what}: {done} of {counted(total, 'clip')}")
         if not self._console.is_terminal and what != self._last:

@@ -14,7 +14,7 @@ import msgspec
 from whisper_ops.cli.combinations import Excludes, combinations
 from whisper_ops.cli.options import history_option, json_option
 from whisper_ops.cli.watching import watch_options
-from whisper_ops.console import data, escaped_json, print_json, say
+from whisper_ops.console import CAPTION_VARIABLE, data, escaped_json, print_json, say
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.exporters.software import WHISPER_OPS
 from whisper_ops.secrets import read_token
@@ -271,7 +271,7 @@ def _run(
     # It is read when textual is first imported.
     os.environ.setdefault("ESCDELAY", "25")
     from dashboard.app import DashApp
-    from dashboard.caption import VARIABLE, Caption
+    from dashboard.caption import Caption
     from dashboard.view import state as states
     from dashboard.widgets.themes import NAMES
 
@@ -283,7 +283,7 @@ def _run(
     state = msgspec.structs.replace(state, theme=theme or state.theme)
     # At each turn of the loop a key press may wait this long for the thread that writes the history.
     sys.setswitchinterval(0.0005)
-    named = os.environ.get(VARIABLE)
+    named = os.environ.get(CAPTION_VARIABLE)
     caption = Caption(Path(named)) if named else str
     app = DashApp(feed, state=state, history=options["history"], admin=admin, caption=caption, opening=opening)
     # Modules and styles live as long as we do: looked through by the collector they cost a pause of 25 ms now and then.

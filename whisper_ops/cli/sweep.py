@@ -186,7 +186,7 @@ def run(
     target = _target(url, given)
     folder = given["corpus_folder"]
     if folder is None:
-        with ClipProgress() as progress:
+        with ClipProgress(_first_time(given["style"])) as progress:
             folder = asyncio.run(speech_for(target, progress.show, given["style"]))
     speech = corpus.load(folder)
     narration = console.narration()
@@ -329,6 +329,12 @@ def _speak_to_nobody(terminals: list[int]) -> None:
     for fd in terminals:
         os.dup2(nowhere, fd)
     os.close(nowhere)
+
+
+def _first_time(style: Any) -> str:  # noqa: ANN401  # a Style, whose module is not loaded yet
+    from capacity.speech.maker import style_folder
+
+    return f"the speech to play is made once, in some 20 s, and kept in {style_folder(style)}"
 
 
 def _left_out(complaints: Sequence[str]) -> list[str]:
