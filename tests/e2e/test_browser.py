@@ -9,7 +9,8 @@ import pytest
 
 from tests.server.test_streams import spoken
 from tests.support.browser import Page, browser
-from tests.support.servers import Running, running_server
+from tests.support.programs import nginx
+from tests.support.servers import Running, free_port, running_server
 from whisper_ops.tones import track
 
 pytestmark = pytest.mark.slow
@@ -115,3 +116,35 @@ async def test_the_pages_keep_the_token_in_memory_and_speak_with_a_ticket(tmp_pa
             for name in await page.value(f"JSON.stringify({loaded})"):
                 assert name.startswith(f"{server.url}/")
                 assert "secret" not in name
+
+
+BELOW = """
+server {
+    listen 127.0.0.1:%(port)d;
+    location /asr-1/ {
+        proxy_pass http://127.0.0.1:%(server)d/;
+        proxy_http_version 1.1;
+        proxy_set_header Upgrade $http_upgrade;
+        proxy_set_header Connection $whisper_ops_connection;
+        proxy_set_header Host $http_host;
+        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    }
+}
+"""
+
+
+@pytest.mark.timeout(180)
+async def test_the_pages_work_below_a_path_of_a_proxy(tmp_path: Path) -> None:
+    token, port = tmp_path / "token", free_port()
+    token.write_text("secret")
+    with running_server(tmp_path, *SIMULATED, "--token-file", str(token)) as server:
+        more = BELOW % {"port": port, "server": server.port}
+        with nginx(tmp_path, [server], more=more):
+            async with browser(tmp_path, f"http://127.0.0.1:{port}/asr-1/?token=secret") as page:
+                await page.until_text("#gpus", "simulated")
+                await page.click("#record")
+                await page.until_text("#state", "Listening")
+                assert server.get("/health?token=secret")["capacity"]["used_slots"] == 1
+                await page.click("#record")
+                await page.go(f"http://127.0.0.1:{port}/asr-1/docs?token=secret")
+                await page.until("return document.querySelectorAll('#calls details').length > 8")

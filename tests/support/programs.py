@@ -32,8 +32,10 @@ def checked(*command: str) -> str:
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, servers: list[Running], slots: int = 16, status_port: int | None = None) -> Iterator[int]:
-    """nginx with the configuration of a plan for these servers; gives the port it listens on."""
+def nginx(
+    folder: Path, servers: list[Running], slots: int = 16, status_port: int | None = None, more: str = ""
+) -> Iterator[int]:
+    """nginx with the configuration of a plan for these servers, and `more`; gives the port it listens on."""
     port = free_port()
     proxy = Proxy(
         servers=[f"127.0.0.1:{server.port}" for server in servers],
@@ -41,7 +43,7 @@ def nginx(folder: Path, servers: list[Running], slots: int = 16, status_port: in
         listen=f"127.0.0.1:{port}",
         status=f"127.0.0.1:{status_port or free_port()}",
     )
-    (folder / "ours.conf").write_text(render(proxy), "utf-8")
+    (folder / "ours.conf").write_text(render(proxy) + more, "utf-8")
     main = folder / "nginx.conf"
     temporary = "\n".join(
         f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

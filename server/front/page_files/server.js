@@ -46,9 +46,13 @@ export async function ask(path, deadline) {
 
 /** Where a stream goes, with a slot held for it where the server can hold one. */
 export async function place(sampleRate) {
-  const there = await (await ask("connect")).json(), url = new URL(there.ws_url);
+  const there = await (await ask("connect")).json();
+  // Without a ticket the server knows no way round its proxy: this page, perhaps below a path, came a way that works.
+  const url = new URL(there.ticket ? there.ws_url : "ws", location.href);
+  if (location.protocol === "https:") url.protocol = "wss:";  // nothing else is let out of such a page
+  else if (url.protocol === "http:") url.protocol = "ws:";
   // A ticket stands for the token; without one only our own server is told it.
-  if (!there.ticket && token && url.host === location.host) url.searchParams.set("token", token);
+  if (!there.ticket && token) url.searchParams.set("token", token);
   for (const [name, value] of [["encoding", "pcm_s16le"], ["sample_rate", sampleRate], ["words", "true"]])
     url.searchParams.set(name, value);
   return url;
