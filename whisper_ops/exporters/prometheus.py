@@ -154,6 +154,6 @@ def asked(url: str, token: str | None = None) -> Iterator[Prometheus]:
         ) from error
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     with httpx.Client(
-        base_url=url.rstrip("/"), timeout=_TIMEOUT_SECONDS, headers=headers, verify=trust.context()
+        base_url=url.rstrip("/"), timeout=_TIMEOUT_SECONDS, headers=headers, verify=trust.context_of_client(url)
     ) as client:
         yield Prometheus(client)

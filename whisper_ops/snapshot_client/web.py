@@ -54,7 +54,7 @@ class Web:
         self._client = httpx.AsyncClient(
             base_url=connect_to,
             headers=headers,
-            verify=trust.context(),
+            verify=trust.context_of_client(base),
             trust_env=not direct,
             timeout=None,  # noqa: S113  # the poller's deadline covers the whole request, which httpx's does not
             limits=httpx.Limits(max_connections=2, max_keepalive_connections=1),

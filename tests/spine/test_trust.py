@@ -1,0 +1,44 @@
+"""Which authorities a client loads: those of the system cost 20 ms, and a plain address needs none."""
+
+import ssl
+
+import pytest
+
+from whisper_ops import trust
+from whisper_ops.snapshot_client.web import Access, Web
+
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "no_proxy", "NO_PROXY")
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Notes each time the system's authorities are loaded."""
+    for name in (*PROXIES, trust.VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    times: list[str] = []
+    make = ssl.create_default_context
+
+    def noted() -> ssl.SSLContext:
+        times.append("loaded")
+        return make()
+
+    monkeypatch.setattr(ssl, "create_default_context", noted)
+    trust._with.cache_clear()
+    return times
+
+
+async def test_a_plain_address_loads_no_authorities(loaded: list[str]) -> None:
+    await Web("http://asr-1:8000", Access()).close()
+    assert loaded == []
+    nobody = trust.context_of_client("http://asr-1:8000")
+    assert nobody.get_ca_certs() == []
+    assert (nobody.verify_mode, nobody.check_hostname) == (ssl.CERT_REQUIRED, True), "nobody is believed, not everybody"
+
+
+async def test_tls_and_a_proxy_that_may_speak_it_load_them(loaded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    await Web("https://asr-1:8000", Access()).close()
+    assert loaded == ["loaded"]
+    trust._with.cache_clear()
+    monkeypatch.setenv("http_proxy", "https://proxy:3128")
+    await Web("http://asr-1:8000", Access()).close()
+    assert loaded == ["loaded", "loaded"]
