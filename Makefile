@@ -11,10 +11,11 @@ UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := .venv-torch
+RAY := .venv-ray
 # Tests beside each other: two cores carry four, since a test waits about half of its time.
 JOBS ?= 4
 
-.PHONY: help setup demo test test-slow test-torch test-chaos test-attack test-fleet lint types fmt docs pictures recording bench bench-dash bench-planner bench-server bench-gpu bench-gpu-server bench-host bench-languages bench-heard bench-history bench-sources bench-kills bench-night bench-windows clean requirements audit system-packages
+.PHONY: help setup demo test test-slow test-torch test-ray test-chaos test-attack test-fleet lint types fmt docs pictures recording bench bench-dash bench-planner bench-server bench-gpu bench-gpu-server bench-host bench-languages bench-heard bench-history bench-sources bench-kills bench-night bench-windows clean requirements audit system-packages
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +44,10 @@ TORCH_TESTS := tests/server/torch $(addprefix tests/server/test_,$(addsuffix .py
 test-torch: $(UV) ## the torch engine, in an environment of its own; one line says so where torch cannot be had (3 minutes)
 	@sh requirements/torch.sh $(UV) $(PYTHON) $(TORCH) || exit 0; \
 	WHISPER_OPS_TEST_ENGINE=torch $(TORCH)/bin/pytest -q --durations 5 -m "not slow" $(TORCH_TESTS)
+
+test-ray: $(UV) ## workers that Ray places on two nodes, in an environment of its own: nodes, actors and commands are killed (6 minutes)
+	@sh requirements/ray.sh $(UV) $(PYTHON) $(RAY) || exit 0; \
+	$(RAY)/bin/pytest -q --durations 5 tests/e2e/test_ray_fleet.py
 
 test-fleet: $(VENV)/.dev ## a broker and a real nginx before several real servers: kills, drains, a full fleet, every command on it (3 minutes)
 	@$(BIN)/pytest -q --durations 5 tests/e2e/test_fleet.py tests/e2e/test_nginx_fleet.py tests/server/test_broker.py tests/server/test_endpoint_slices.py tests/deploy
@@ -123,7 +128,7 @@ audit: $(UV) ## hold the pins against known advisories; 1: there are some, 3: no
 	@$(PYTHON) requirements/audit.py $(UV)
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) $(TORCH) .uv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf $(VENV) $(TORCH) $(RAY) .uv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 
 bench-gpu: $(UV) ## the torch engine on the first GPU, else this CPU: streams, times, power, memory (8 minutes; SECONDS=60 for a short form)
 	@sh requirements/torch.sh $(UV) $(PYTHON) $(TORCH) && \

@@ -13,6 +13,8 @@ EngineName = Literal["ctranslate2", "torch", "simulated"]
 Placement = Literal["least_loaded", "round_robin"]
 WhenFull = Literal["close", "503"]
 
+MOST_DRAIN_SECONDS = 7 * 86400
+
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatedLaw:
@@ -70,6 +72,10 @@ class Settings:
     session_seconds: float = 0.0
     """The longest a session may last; 0: no limit."""
     drain_seconds: float = 30.0
+    lease_seconds: float = 0.0
+    """So long after its supervisor's last word streams are still taken; 0: there is no supervisor to wait for."""
+    orphan_seconds: float = 3600.0
+    """So long after its lease ran out a server waits for its streams to end by themselves."""
     lag_objective_seconds: float = 0.0
     """Refuse new streams while p95 lag is above this; 0: never."""
     connections_per_address: int = 0
@@ -124,3 +130,13 @@ def checked_stream_url(text: str) -> str:
     """
     parsed(text, ("ws", "wss"))
     return text
+
+
+def checked_deadline(seconds: float) -> None:
+    """Whether a drain may take so long.
+
+    Raises:
+        ValueError: it may not.
+    """
+    if not 0 <= seconds <= MOST_DRAIN_SECONDS:
+        raise ValueError(f"deadline_s lies between 0 and {MOST_DRAIN_SECONDS}")

@@ -13,7 +13,7 @@ from server.broker.fleet import Fleet
 from server.broker.member import Member
 from server.front.auth import matches, presented
 from server.front.reading import UnreadableError, read_json, small_body
-from server.settings import checked_stream_url
+from server.settings import checked_deadline, checked_stream_url
 from whisper_ops import wire
 from whisper_ops.outside import one_line
 
@@ -25,13 +25,16 @@ class Drain(msgspec.Struct, forbid_unknown_fields=True):
 
     member: str | None = None
     reconnect_url: str | None = None
+    deadline_s: float | None = None
 
     def __post_init__(self) -> None:
-        """ValueError: no address of a WebSocket; msgspec makes a message of it."""
+        """ValueError: no address of a WebSocket, or no length of time; msgspec makes a message of it."""
         if self.reconnect_url is not None:
             checked_stream_url(self.reconnect_url)
-            if self.member is None:
-                raise ValueError("reconnect_url goes with member: the broker itself has no streams to send on")
+        if self.deadline_s is not None:
+            checked_deadline(self.deadline_s)
+        if self.member is None and (self.reconnect_url is not None or self.deadline_s is not None):
+            raise ValueError("reconnect_url and deadline_s go with member: the broker itself has no streams")
 
 
 class Limits(msgspec.Struct, forbid_unknown_fields=True):
@@ -64,10 +67,11 @@ def routes(fleet: Fleet) -> list[Route]:
         if member is None:
             known = ", ".join(sorted(one.name for one in fleet.members.values())[:20]) or "none"
             return _answer({"error": f"there is no member {one_line(asked.member, 100)!r}; known: {known}"}, 404)
-        body = {} if asked.reconnect_url is None else {"reconnect_url": asked.reconnect_url}
-        status, said = await _call(member, request.method, "/admin/drain", body)
+        said = {"reconnect_url": asked.reconnect_url, "deadline_s": asked.deadline_s}
+        body = {name: value for name, value in said.items() if value is not None}
+        status, answer = await _call(member, request.method, "/admin/drain", body)
         await member.poll()
-        return _answer({"member": member.name, **said}, status)
+        return _answer({"member": member.name, **answer}, status)
 
     async def limits(request: Request) -> Response:
         asked = await _asked(fleet, request, Limits)
@@ -101,7 +105,7 @@ async def _asked(fleet: Fleet, request: Request, kind: type[T]) -> T | Response:
 
 
 async def _call(
-    member: Member, method: str, path: str, body: dict[str, str] | dict[str, int]
+    member: Member, method: str, path: str, body: dict[str, str | float] | dict[str, int]
 ) -> tuple[int, dict[str, object]]:
     """Pass a call on; the status and what to say of it."""
     try:

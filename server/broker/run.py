@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from server import logs
-from server.broker.app import make_app
+from server.broker.app import Companion, make_app
 from server.broker.deletion_cost import DeletionCost
 from server.broker.endpoint_slices import EndpointSlices
 from server.broker.fleet import Fleet
@@ -33,8 +33,13 @@ _ALL_SECONDS, _ADDRESS_SECONDS = (0.8, 0.8), (0.3, 0.5)
 """Of the event loop, as in `server.front.budgets`: no stream needs it here, and members are asked in the rest."""
 
 
-def serve(settings: BrokerSettings, announce: Callable[[str], None], membership: Membership | None = None) -> None:
-    """Serve until a signal. `announce` is told the address once it listens.
+def serve(
+    settings: BrokerSettings,
+    announce: Callable[[str], None],
+    membership: Membership | None = None,
+    companion: Companion | None = None,
+) -> None:
+    """Serve until a signal. `announce` is told the address once it listens; a companion goes with a membership.
 
     Raises:
         UserError: the address cannot be had, or the certificate cannot be used.
@@ -50,9 +55,9 @@ def serve(settings: BrokerSettings, announce: Callable[[str], None], membership:
         limits = ConnectionLimits()
         limits.fit(descriptors, min(_FOR_MEMBERS, (descriptors or _FOR_MEMBERS) // 3))
         limits.requests = RequestTurns(limits.turns, _ALL_SECONDS, _ADDRESS_SECONDS)
-        source, companion = _source(settings) if membership is None else (membership, None)
+        source, beside = _source(settings) if membership is None else (membership, companion)
         fleet = Fleet(told, source)
-        app = make_app(fleet, companion)
+        app = make_app(fleet, beside)
         server = SignalledServer(configured(app, limits, tls=tls, most_message_bytes=_MAX_MESSAGE_BYTES))
         announce(address_of(settings.host, port, tls))
         reporting = asyncio.create_task(

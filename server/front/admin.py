@@ -9,7 +9,7 @@ from server.front.descriptors import make_room
 from server.front.endpoints import admin_allowed
 from server.front.hub import Hub
 from server.front.reading import UnreadableError, read_json, small_body
-from server.settings import checked_stream_url
+from server.settings import checked_deadline, checked_stream_url
 from whisper_ops import wire
 from whisper_ops.errors import UserError
 
@@ -31,11 +31,19 @@ class Drain(msgspec.Struct, forbid_unknown_fields=True):
     """The body of `POST /admin/drain`, which may be left out."""
 
     reconnect_url: str | None = None
+    deadline_s: float | None = None
+    """When what is left is ended; None: as the server was told."""
 
     def __post_init__(self) -> None:
-        """ValueError: no address of a WebSocket; msgspec makes a message of it."""
+        """ValueError: no address of a WebSocket, or no length of time; msgspec makes a message of it."""
         if self.reconnect_url is not None:
             checked_stream_url(self.reconnect_url)
+        if self.deadline_s is not None:
+            checked_deadline(self.deadline_s)
+
+
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    """A body that says nothing, and may be left out."""
 
 
 def _answer(body: object, status: int = 200) -> Response:
@@ -78,7 +86,7 @@ def router(hub: Hub) -> APIRouter:
         asked = await _asked(hub, request, Drain)
         if isinstance(asked, Response):
             return asked
-        hub.draining.begin(asked.reconnect_url)
+        hub.draining.begin(asked.reconnect_url, asked.deadline_s)
         return state()
 
     @api.delete("/drain", summary="Admit streams again")
@@ -89,4 +97,25 @@ def router(hub: Hub) -> APIRouter:
         hub.draining.call_off()
         return state()
 
+    _add_lease(api, hub)
     return api
+
+
+def _add_lease(api: APIRouter, hub: Hub) -> None:
+    @api.put("/lease", summary="Say that the supervisor is there: streams are taken for another while")
+    async def lease(request: Request) -> Response:
+        asked = await _asked(hub, request, Nothing)
+        if isinstance(asked, Response):
+            return asked
+        if not hub.lease.is_asked_for:
+            return _answer({"error": "this server is on no lease (--lease)"}, 409)
+        hub.lease.renew()
+        return _answer(
+            {
+                "lease_seconds": hub.lease.seconds,
+                "status": hub.status,
+                "active_connections": len(hub.sessions),
+                "used_slots": hub.slots.used,
+                "total_slots": hub.slots.total,
+            }
+        )

@@ -21,19 +21,22 @@ class Draining:
         self._task: asyncio.Task[None] | None = None
         self._left = asyncio.Event()
 
-    def begin(self, reconnect_url: str | None = None) -> None:
-        """Tell every client; streams that do not end in time are ended.
+    def begin(self, reconnect_url: str | None = None, seconds: float | None = None) -> None:
+        """Tell every client; streams that have not ended after `seconds` (None: as the server was told) are ended.
 
-        Once more with another address, it is told to everybody again; the time goes on.
+        Once more with another address or other seconds, it is told to everybody again; else the time goes on.
         """
         url = reconnect_url or self._settings.reconnect_url
-        if self.on and url == self._reconnect_url:
+        if self.on and url == self._reconnect_url and seconds is None:
             return
         self._reconnect_url = url
-        if not self.on:
+        if not self.on or seconds is not None:
+            if self._task is not None:
+                self._task.cancel()
             self.on = True
-            self._ends = now() + self._settings.drain_seconds
-            self._task = asyncio.get_running_loop().create_task(self._end_streams())
+            length = self._settings.drain_seconds if seconds is None else seconds
+            self._ends = now() + length
+            self._task = asyncio.get_running_loop().create_task(self._end_streams(length))
         for session in self._sessions.values():
             self.tell(session)
 
@@ -54,12 +57,12 @@ class Draining:
 
     async def over(self) -> None:
         """Wait until every stream has ended or was ended, or it was called off."""
-        if self._task is not None:
-            await asyncio.wait({self._task})
+        while (task := self._task) is not None and not task.done():
+            await asyncio.wait({task})
 
-    async def _end_streams(self) -> None:
+    async def _end_streams(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._emptied(), self._settings.drain_seconds)
+            await asyncio.wait_for(self._emptied(), seconds)
         for session in self._sessions.values():
             session.break_off("drained", "The server has ended; connect to another one")
         await asyncio.sleep(0.2)  # for the word to leave

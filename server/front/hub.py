@@ -18,6 +18,7 @@ from server.front.admission import Admission, Refused, Ticket, log_refusal
 from server.front.clock import now
 from server.front.connection_limits import ConnectionLimits
 from server.front.draining import Draining
+from server.front.lease import Lease
 from server.front.session import Audio, Outbox, Session
 from server.front.slots import Slots
 from server.front.supervisor import Launch, Patience, WorkerProcess, spawn
@@ -52,6 +53,7 @@ class Hub:
         self.sessions: dict[int, Session] = {}
         self.stats = Stats()
         self.draining = Draining(settings, self.sessions)
+        self.lease = Lease(settings, self.draining, self.sessions, self.fail)
         self.admission = Admission(settings, self.slots, self.stats, self._closed)
         self.connection_limits = ConnectionLimits()
         self.hopeless: str | None = None
@@ -74,6 +76,7 @@ class Hub:
             tick = max(tick + 1.0, loop.time())
             await asyncio.sleep(tick - loop.time())
             self._end_overdue()
+            self.lease.look()
             self.stats.turn([s.lag_s for s in self.sessions.values() if not s.done])
             for gpu_id, figures in enumerate(self.figures):
                 figures.turn([s.lag_s for s in self.sessions.values() if s.gpu_id == gpu_id and not s.done])
@@ -94,6 +97,8 @@ class Hub:
         """Why nobody is admitted now, whoever asks."""
         if self.draining.on:
             return Refused("draining", "The server is draining; connect to another one")
+        if self.lease.has_lapsed:
+            return Refused("draining", "The server has lost its supervisor; connect to another one")
         limit, lag = self.settings.lag_objective_seconds, self.stats.lag.quantiles(0.95)[0]
         if limit and self.sessions and lag is not None and lag > limit:
             return Refused("lagging", f"The server is behind by {lag:.1f} s; try again soon")
@@ -321,11 +326,16 @@ class Hub:
     # --- state --------------------------------------------------------------------------------------
 
     @property
+    def is_leaving(self) -> bool:
+        """Whether no stream is taken any more: it drains, or its lease ran out."""
+        return self.draining.on or self.lease.has_lapsed
+
+    @property
     def status(self) -> HealthStatus:
         """The word of `/health`."""
         states = [gpu.state for gpu in self.slots.gpus]
         used, total = self.slots.used, self.slots.total
-        if self.draining.on:
+        if self.is_leaving:
             return "draining"
         if "ready" not in states and "starting" in states:
             return "starting"
@@ -337,4 +347,4 @@ class Hub:
     @property
     def ready(self) -> bool:
         """Whether an orchestrator should send streams here. A full server is ready."""
-        return not self.draining.on and any(gpu.state == "ready" for gpu in self.slots.gpus)
+        return not self.is_leaving and any(gpu.state == "ready" for gpu in self.slots.gpus)

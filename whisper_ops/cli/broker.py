@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from whisper_ops.addresses import parsed, shown
+from whisper_ops.cli.cluster import checked_address, without_ray
+from whisper_ops.cli.combinations import Excludes, combinations
 from whisper_ops.cli.options import ca_option
 from whisper_ops.cli.serving import certificate, origins, own_port, own_token, serving_options
 from whisper_ops.console import narration
@@ -30,6 +32,7 @@ _MOST_BYTES = 1 << 20
 @click.command("broker")
 @click.argument("members", nargs=-1, metavar="[NAME=][dns+|k8s+]URL…")
 @click.option("--hosts", multiple=True, type=_FILE, help="A file with one member a line; `#` begins a comment.")
+@click.option("--cluster", metavar="HOST:PORT", help="The workers of `serve --cluster` at that head of Ray, instead.")
 @serving_options
 @click.option("--member-token-file", type=_FILE, help="Else WHISPER_OPS_MEMBER_TOKEN, else the broker's own token.")
 @click.option(
@@ -54,6 +57,7 @@ _MOST_BYTES = 1 << 20
 )
 @click.option("--log-json", is_flag=True, help="One JSON object a log line.")
 @ca_option
+@combinations(Excludes("cluster", ("members", "hosts"), "its workers are the members"))
 def command(**options: Any) -> None:  # noqa: ANN401  # click hands over the options above by name
     """Send the clients of several servers to one that has room, and show all of them as one server.
 
@@ -70,11 +74,24 @@ def command(**options: Any) -> None:  # noqa: ANN401  # click hands over the opt
         ) from error
 
     settings = _settings(options)
+    if options["cluster"] is not None:
+        _serve_cluster(options["cluster"], settings)
+        return
     count = len(settings.members)
     what = (
         f"{count} member{'' if count == 1 else 's'}" if settings.service is None else f"pods of {settings.service.name}"
     )
     serve(settings, lambda url: narration().print(f"whisper-ops broker: {what}: listening on {url}", soft_wrap=True))
+
+
+def _serve_cluster(address: str, settings: "BrokerSettings") -> None:
+    address = checked_address(address)
+    try:
+        from server.cluster.run import serve_broker
+    except ModuleNotFoundError as error:
+        raise without_ray(error) from error
+    what = f"whisper-ops broker: the workers of {address}: listening on"
+    serve_broker(settings, address, lambda url: narration().print(f"{what} {url}", soft_wrap=True))
 
 
 def _settings(options: dict[str, Any]) -> "BrokerSettings":
@@ -87,7 +104,7 @@ def _settings(options: dict[str, Any]) -> "BrokerSettings":
     if options["deletion_cost"] and service is None:
         raise UserError("--deletion-cost is about pods, which only k8s+http://SERVICE knows; leave it out")
     return BrokerSettings(
-        members=_members(lines) if service is None else (),
+        members=() if service is not None or options["cluster"] is not None else _members(lines),
         service=service,
         deletion_cost=options["deletion_cost"],
         host=options["host"],

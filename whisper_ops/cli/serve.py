@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from whisper_ops import __version__
-from whisper_ops.cli.combinations import Excludes, combinations, typed
+from whisper_ops.cli import cluster
+from whisper_ops.cli.combinations import Excludes, Needs, combinations, typed
 from whisper_ops.cli.options import DEFAULT_HISTORY
 from whisper_ops.cli.serving import certificate, origins, own_port, own_token, serving_options
 from whisper_ops.console import narration
@@ -122,8 +123,24 @@ _LAW_KEYS = {
     metavar="FILE",
     help="Sound that the page at / plays for people without a microphone; else [speech]'s voice reads something.",
 )
+@click.option(
+    "--lease",
+    type=Length(),
+    default=0.0,
+    help="Take streams only while a supervisor's PUT /admin/lease came within this time; 0: always.",
+)
+@click.option(
+    "--orphan-timeout",
+    type=Length(),
+    default="1h",
+    show_default=True,
+    help="How long after its lease ran out a server waits for its last streams, before it drains.",
+)
 @click.option("--log-json", is_flag=True, help="One JSON object a log line.")
+@cluster.cluster_options
 @combinations(
+    *cluster.RULES,
+    Needs("orphan_timeout", ("lease", "cluster")),
     Excludes("engine", ("model", "compute_type", "min_context"), "nothing is decoded", value="simulated"),
     Excludes("engine", ("sim_law",), "it is how a GPU of --engine simulated behaves", value="ctranslate2"),
     Excludes("engine", ("sim_law",), "it is how a GPU of --engine simulated behaves", value="torch"),
@@ -140,6 +157,9 @@ def command(**options: Any) -> None:  # noqa: ANN401  # click hands over the opt
             f"the server is not installed ({error.name} is missing); install whisper-ops[server]"
         ) from error
 
+    if options["cluster"] is not None:
+        cluster.serve(options, _clusters_limit(options))
+        return
     settings = _settings(options)
     what = f"{settings.model} on {', '.join(device.name for device in settings.devices)}"
     if settings.engine == "torch" and settings.model_path is None:
@@ -163,7 +183,7 @@ def _settings(options: dict[str, Any]) -> "Settings":
     devices.check_present(found, torch=with_torch)
     model = None if simulated else models.find(options["model"], torch=with_torch)
     name = model.name if model else "simulated"
-    max_batch = options["max_batch"] or (4 if found[0].kind == "cpu" else 64 if with_torch else 16)
+    max_batch = _max_batch(options, on_cpu=found[0].kind == "cpu")
     return Settings(
         devices=found,
         engine=options["engine"],
@@ -188,12 +208,21 @@ def _settings(options: dict[str, Any]) -> "Settings":
         max_idle_seconds=options["max_idle"],
         session_seconds=options["max_session"],
         drain_seconds=options["drain_timeout"],
+        lease_seconds=_lease(options),
+        orphan_seconds=options["orphan_timeout"],
         lag_objective_seconds=options["lag_objective"] or (LAG_GUARD_SECONDS if _auto(options) else 0.0),
         connections_per_address=options["connections_per_address"],
         sample=options["sample"],
         log_json=options["log_json"],
         law=SimulatedLaw(**_law(options["sim_law"] or "")),
     )
+
+
+def _lease(options: dict[str, Any]) -> float:
+    seconds: float = options["lease"]
+    if seconds and read_token(options["admin_token_file"], "WHISPER_OPS_ADMIN_TOKEN") is None:
+        raise UserError("--lease is renewed by an admin call, and no admin token is set; give --admin-token-file")
+    return seconds
 
 
 def _stream_url(option: str, text: str | None, tried: str | None = None) -> str | None:
@@ -215,6 +244,24 @@ def _public_url(template: str | None) -> str | None:
 
 def _auto(options: dict[str, Any]) -> bool:
     return bool(options["max_connections_per_gpu"].strip().lower() == "auto")
+
+
+def _max_batch(options: dict[str, Any], *, on_cpu: bool) -> int:
+    said: int | None = options["max_batch"]
+    return said or (4 if on_cpu else 64 if options["engine"] == "torch" else 16)
+
+
+def _clusters_limit(options: dict[str, Any]) -> int:
+    """The slots of a worker's GPU. Its model may be only where the workers are."""
+    from server import models
+
+    if options["engine"] == "simulated" or not _auto(options):
+        name = "simulated"
+    elif options["model"] is None:
+        name = models.find(None).name
+    else:
+        name = Path(options["model"]).expanduser().resolve().name if "/" in options["model"] else options["model"]
+    return _limit(options, name, _max_batch(options, on_cpu=options["devices"] == "cpu"))
 
 
 def _limit(options: dict[str, Any], model: str, max_batch: int) -> int:

@@ -1,7 +1,6 @@
 """One region through its days: calls arrive, hold a slot and leave; machines start, drain and are lost."""
 
 import itertools
-import math
 import random
 from collections.abc import Callable, Generator, Iterable
 from functools import partial
@@ -19,6 +18,7 @@ from capacity.fleet.simulation.scenario import (
     call_length,
     most_arrivals,
 )
+from whisper_ops.scaling import workers_wanted
 
 _WARM_UP_LENGTHS = 8
 """Mean lengths of a call until a fleet that began empty has forgotten it."""
@@ -64,7 +64,7 @@ class RegionRun:
     def run(self, on_hour: Callable[[], None] = lambda: None) -> list[Hour]:
         """Live through all of it."""
         scenario, env = self._scenario, self._env
-        for _ in range(scenario.machines or self._wanted(self._offered())):
+        for _ in range(scenario.machines or self._wanted(self._offered(), 0)):
             self._join(self._cluster.add())
         env.process(self._arrive())
         env.process(self._sample())
@@ -139,16 +139,16 @@ class RegionRun:
     def _start(self) -> None:
         self._when(self._scenario.start_seconds, partial(self._join, self._cluster.add()))
 
-    def _wanted(self, streams: float) -> int:
+    def _wanted(self, active: float, refused: float) -> int:
         scenario = self._scenario
-        wanted = math.ceil(streams * (1 + scenario.headroom) / scenario.slots_per_machine)
+        wanted = workers_wanted(active, refused, scenario.slots_per_machine, scenario.headroom)
         return min(max(wanted, scenario.min_machines), scenario.max_machines)
 
     def _scale(self) -> Steps:
         """As the autoscaler does: what is live, what was refused, and the headroom; and never below what is live."""
         while True:
             yield self._env.timeout(self._scenario.scale_every_seconds)
-            wanted = self._wanted(self._cluster.streams + self._refused_since)
+            wanted = self._wanted(self._cluster.streams, self._refused_since)
             self._refused_since = 0
             while self._cluster.coming < wanted:
                 if not self._cluster.undrain():

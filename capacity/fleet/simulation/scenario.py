@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from whisper_ops.scaling import HEADROOM
+
 Balancer = Literal["least_loaded", "random", "blind", "pack"]
 Lengths = Literal["exponential", "steady", "lognormal"]
 
@@ -47,7 +49,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """A fleet that is never scaled; None: scaled between the two below."""
     min_machines: int = 1
     max_machines: int = 100_000
-    headroom: float = 0.1
+    headroom: float = HEADROOM
     """Slots beyond those in use, as a share of them, that the scaler keeps ready."""
     scale_every_seconds: float = 60.0
     start_seconds: float = 300.0
