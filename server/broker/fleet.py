@@ -67,7 +67,6 @@ class Fleet:
         self.seconds = LatencyHistogram()
         """How long clients waited for their address."""
         self._membership, self._make_member = membership, make_member
-        self._discovering = asyncio.Lock()
         self._polling: dict[str, asyncio.Task[None]] = {}
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed_at = self._began_at = -float("inf")
@@ -88,10 +87,6 @@ class Fleet:
 
     async def discover(self) -> None:
         """Ask who the members are; while that cannot be told, those known so far stay."""
-        async with self._discovering:
-            await self._discover()
-
-    async def _discover(self) -> None:
         try:
             places = {place.url: place for place in await self._membership.find()}
         except OSError as error:

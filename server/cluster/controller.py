@@ -48,7 +48,6 @@ class Controller:
         self._cluster, self._spec, self._narrate = cluster, spec, narrate
         self._scaler = Scaler(bounds)
         self._states: dict[str, str] = {}
-        self._urls: dict[str, str | None] = {}
         self._refused: int | None = None
         self._gone = False
 
@@ -74,10 +73,6 @@ class Controller:
         """
         found = await asyncio.to_thread(self._cluster.workers)
         workers = [self._seen(name, said) for name, said in found.items()]
-        urls = {name: said.url for name, said in found.items() if said is not None}
-        if urls != self._urls:
-            await fleet.discover()
-            self._urls = urls
         self._tell(found, workers)
         await self._act(self._scaler.decide(workers, self._refused_since(fleet), now()))
 

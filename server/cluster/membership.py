@@ -3,8 +3,11 @@
 import asyncio
 from typing import Protocol
 
-from server.broker.membership import Place
+from server.broker.membership import Membership, Place
 from server.cluster.spec import Description
+
+_EVERY_SECONDS = 2.0
+"""A worker that was started takes streams as soon as it is known."""
 
 
 class Named(Protocol):
@@ -14,7 +17,7 @@ class Named(Protocol):
         """By name; None: it does not answer now."""
 
 
-class RayMembers:
+class RayMembers(Membership):
     """See the module. A worker that does not answer stays where it was: its server may well be there."""
 
     def __init__(self, cluster: Named) -> None:
@@ -29,3 +32,7 @@ class RayMembers:
         # Two may say the same address for a moment, when one was restarted on the other's machine.
         by_url = {place.url: place for place in self._known.values()}
         return sorted(by_url.values())
+
+    async def changed(self) -> None:
+        """See `Membership`."""
+        await asyncio.sleep(_EVERY_SECONDS)

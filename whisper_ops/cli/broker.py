@@ -99,12 +99,12 @@ def _settings(options: dict[str, Any]) -> "BrokerSettings":
 
     token = own_token(options)
     admin = read_token(options["admin_token_file"], "WHISPER_OPS_ADMIN_TOKEN")
-    lines = _lines(options)
+    lines = _lines(options) if options["cluster"] is None else []
     service = _service(lines)
     if options["deletion_cost"] and service is None:
         raise UserError("--deletion-cost is about pods, which only k8s+http://SERVICE knows; leave it out")
     return BrokerSettings(
-        members=() if service is not None or options["cluster"] is not None else _members(lines),
+        members=_members(lines) if service is None else (),
         service=service,
         deletion_cost=options["deletion_cost"],
         host=options["host"],
