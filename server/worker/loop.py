@@ -245,7 +245,7 @@ class Worker:
             return
         now = self._clock()
         while self._taken < self._lanes:
-            batch = next_batch(self._jobs.values(), now, self._service.rows() if self._by_rows else self._max_batch)
+            batch = next_batch(self._jobs.values(), now, self._rows())
             if not batch:
                 due = next_due(self._jobs.values())
                 if due is not None:
@@ -260,6 +260,12 @@ class Worker:
             self._running[id(windows)] = now
             self._taken += 1
             self._spawn(self._decode(windows, now))
+
+    def _rows(self) -> int:
+        """How many windows to decode together at most."""
+        if self._by_rows:
+            return self._service.rows()
+        return self._service.rows_in_time() if self._start.device.startswith("cpu") else self._max_batch
 
     async def _decode(self, windows: list[Window], began: float) -> None:
         try:

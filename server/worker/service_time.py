@@ -15,6 +15,10 @@ LONGEST_SECONDS = 0.5
 """No batch shall take longer, as a final that comes meanwhile waits for it."""
 WORTH = 4.0
 """A batch's rows take so many times what the batch itself does, at least: four fifths of the most it can decode."""
+FEW = 4
+"""Rows that go together however long they take."""
+SLOW_SECONDS = 1.0
+"""More rows than a few go together where that takes no longer."""
 _ENOUGH = 5.0
 """Batches' weight before anything is said."""
 
@@ -24,12 +28,13 @@ class ServiceTime:
 
     def __init__(self, lanes: int, max_batch: int) -> None:
         self._lanes, self._max_batch = lanes, max_batch
-        self._n = self._x = self._y = self._xx = self._xy = self._c = 0.0
+        self._n = self._x = self._y = self._xx = self._xy = self._c = self._rows = 0.0
 
     def decoded(self, rows: int, context_s: float, seconds: float) -> None:
         """A batch took so long, from when it was taken until its last row had ended."""
         x = rows * context_s
         self._n, self._c = FORGET * self._n + 1.0, FORGET * self._c + context_s
+        self._rows = FORGET * self._rows + rows
         self._x, self._y = FORGET * self._x + x, FORGET * self._y + seconds
         self._xx, self._xy = FORGET * self._xx + x * x, FORGET * self._xy + x * seconds
 
@@ -62,6 +67,16 @@ class ServiceTime:
             return self._max_batch
         quick, worth = (LONGEST_SECONDS - a) / row_s, WORTH * a / row_s
         return max(1, min(self._max_batch, int(max(quick, worth))))
+
+    def rows_in_time(self) -> int:
+        """How many rows to decode together where each costs nearly what it costs alone, as on a CPU.
+
+        Two batches of four take a fifth more than one of eight, and a final that comes meanwhile waits half as long.
+        """
+        if self._n < _ENOUGH:
+            return self._max_batch
+        each = self._y / self._rows
+        return max(min(FEW, self._max_batch), min(self._max_batch, int(SLOW_SECONDS / max(each, 1e-9))))
 
     def cadence(self, wished_s: float, speaking: int) -> float:
         """Seconds between two partials of a stream when so many speak: as wished, or as long as the engine needs."""

@@ -140,7 +140,11 @@ class Utterance:
                 start = found[-1].end if found else start_s
                 steps, until = next(((j, t.start) for j, t in enumerate(times[i:]) if t), (count - i, end_s))
                 time = TimedWord(word, start, start + max(0.0, until - start) / steps, 0.0)
-            start, end = (min(max(at, start_s), end_s) for at in (time.start, time.end))
+            # Two windows are seldom of one mind about a word's place: words follow each other all the same.
+            begin_s = found[-1].start if found else start_s
+            start, end = (min(max(at, begin_s), end_s) for at in (time.start, time.end))
+            if found and found[-1].end > start:
+                found[-1] = replace(found[-1], end=start)
             found.append(TimedWord(word, start, end, time.probability))
         return found
 

@@ -5,6 +5,7 @@ seldom partials come. The only exception is the documented one: a stream 90 s be
 """
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -136,6 +137,58 @@ def test_beyond_the_limit_a_stream_is_ended_and_told_and_what_it_got_is_right() 
         assert world.hub.stats.paused >= STREAMS
         assert world.hub.stats.overloaded == STREAMS
         assert world.hub.slots.used == 0
+        await world.close()
+
+    run(main)
+
+
+# --- in order: finals keep their time, partials stretch, and it comes back at once --------------------------
+
+LAW = SimulatedLaw(a_seconds=0.1, b_seconds=0.1)
+"""Half a second for a batch of four, so eight rows a second: two texts a second of four streams that never pause."""
+SPEECH_SECONDS, PAUSE = 6.0, 1.2
+
+
+async def _talk(client: Client, utterances: int) -> tuple[list[float], float]:
+    """Utterances with pauses. Seconds from the end of each to its final; partials a second of speech."""
+    loop, took, told = client.world.loop, [], len(client.of("partial"))
+    for _ in range(utterances):
+        told_before = len(client.of("final"))
+        await client.speak(SPEECH_SECONDS)
+        ended_at = loop.time()
+        quiet = asyncio.create_task(client.speak(PAUSE, level=0))
+        await client.world.until(lambda before=told_before: len(client.of("final")) > before)  # type: ignore[misc]
+        took.append(loop.time() - ended_at)
+        await quiet
+    return took, (len(client.of("partial")) - told) / (utterances * SPEECH_SECONDS)
+
+
+async def _together(clients: list[Client]) -> tuple[float, float]:
+    """The slowest final in twenty, in seconds, and the partials a second of the mean stream."""
+
+    async def later(client: Client, seconds: float) -> tuple[list[float], float]:
+        await client.speak(seconds, level=0)
+        return await _talk(client, 3)
+
+    said = await asyncio.gather(*(later(client, n * 0.37 % 4) for n, client in enumerate(clients)))
+    took = sorted(itertools.chain(*(each for each, _ in said)))
+    return took[int(0.95 * len(took))], sum(rate for _, rate in said) / len(said)
+
+
+def test_beyond_the_limit_finals_keep_their_time_partials_stretch_and_it_comes_back_at_once() -> None:
+    async def main() -> None:
+        world = await World(law=LAW, max_connections_per_gpu=32).ready()
+        clients = [await world.client().connected() for _ in range(16)]
+        finals_s, partials = await _together(clients[:4])
+        worst_s, rare = await _together(clients)
+        # A final waits for the batch in work, and for the few finals that come with it; partials give way.
+        assert worst_s <= finals_s + 1.0, (finals_s, worst_s)
+        assert rare < 0.5 * partials, (partials, rare)
+        for client in clients[4:]:
+            client.leave()
+        again_s, often = await _together(clients[:4])
+        assert again_s == pytest.approx(finals_s, abs=0.3)
+        assert often == pytest.approx(partials, rel=0.1)
         await world.close()
 
     run(main)

@@ -77,6 +77,18 @@ def test_an_engine_that_is_slow_to_begin_is_not_made_slower_still(a: float) -> N
     assert rate(found.rows()) >= 0.7 * rate(64)
 
 
+@pytest.mark.parametrize(("each_s", "rows"), [(0.06, 8), (0.15, 6), (0.4, 4), (3.0, 4)])
+def test_more_than_a_few_rows_go_together_where_that_takes_no_second(each_s: float, rows: int) -> None:
+    found = ServiceTime(2, 8)
+    assert found.rows_in_time() == 8
+    for _ in range(60):
+        found.decoded(found.rows_in_time(), 6.0, found.rows_in_time() * each_s)
+    assert found.rows_in_time() == rows
+    for _ in range(200):
+        found.decoded(found.rows_in_time(), 6.0, found.rows_in_time() * 0.06)
+    assert found.rows_in_time() == 8
+
+
 @given(
     st.lists(st.tuples(st.integers(1, 64), st.sampled_from([4.0, 8.0, 30.0]), st.floats(0, 100)), max_size=30),
     st.integers(0, 2000),

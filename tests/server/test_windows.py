@@ -217,6 +217,22 @@ def test_an_unknown_time_lies_between_its_neighbours() -> None:
     assert [t.end for t in times] == pytest.approx([0.4, 0.95, 1.5, 1.9])
 
 
+@given(
+    times=st.lists(st.none() | st.tuples(st.floats(-1, 6), st.floats(0, 2)), min_size=1, max_size=8),
+    lead=st.integers(0, 3),
+)
+def test_words_follow_each_other_whatever_windows_say_of_their_times(
+    times: list[tuple[float, float] | None], lead: int
+) -> None:
+    utterance = _utterance(" ".join("abcdefgh"[: len(times)]), hold_s=0.0)
+    utterance.start, utterance.lead = RATE, min(lead, len(times))
+    utterance.times = [time and TimedWord("x", time[0], sum(time), 0.9) for time in times]
+    found = utterance.spoken(len(times), 5.0)
+    assert [word.word for word in found] == utterance.words
+    edges = [1.0, *(edge for word in found for edge in (word.start, word.end)), 5.0]
+    assert edges == sorted(edges)
+
+
 def test_no_time_known_is_no_later_window() -> None:
     utterance = Utterance(0, 0, 0.0)
     for at in (3.0, 4.0):

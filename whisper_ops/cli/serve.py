@@ -21,6 +21,8 @@ from whisper_ops.units import Length, number, whole
 if TYPE_CHECKING:
     from server.settings import Settings
 
+_USUAL_BATCH = {(True, False): 8, (True, True): 4, (False, False): 16, (False, True): 64}
+"""Rows a batch at most: on a CPU or not, with torch or not. docs/server.md has what a row costs in batches."""
 _LAW_KEYS = {
     "a": "a_seconds",
     "b": "b_seconds",
@@ -57,7 +59,7 @@ _LAW_KEYS = {
 @click.option(
     "--max-batch",
     type=click.IntRange(1, 256),
-    help="Rows a batch; default: 4 on a CPU, 16 on a GPU, 64 there with torch.",
+    help="Rows a batch at most; default: 8 on a CPU, 16 on a GPU; with torch 4 and 64.",
 )
 @click.option(
     "--min-context",
@@ -248,7 +250,7 @@ def _auto(options: dict[str, Any]) -> bool:
 
 def _max_batch(options: dict[str, Any], *, on_cpu: bool) -> int:
     said: int | None = options["max_batch"]
-    return said or (4 if on_cpu else 64 if options["engine"] == "torch" else 16)
+    return said or _USUAL_BATCH[on_cpu, options["engine"] == "torch"]
 
 
 def _clusters_limit(options: dict[str, Any]) -> int:
