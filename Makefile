@@ -50,7 +50,7 @@ test-ray: $(UV) ## workers that Ray places on two nodes, in an environment of it
 	$(RAY)/bin/pytest -q --durations 5 tests/e2e/test_ray_fleet.py
 
 test-fleet: $(VENV)/.dev ## a broker and a real nginx before several real servers: kills, drains, a full fleet, every command on it (3 minutes)
-	@$(BIN)/pytest -q --durations 5 tests/e2e/test_fleet.py tests/e2e/test_nginx_fleet.py tests/server/test_broker.py tests/server/test_endpoint_slices.py tests/deploy
+	@$(BIN)/pytest -q --durations 5 tests/e2e/test_fleet.py tests/e2e/test_dash_fleet.py tests/e2e/test_nginx_fleet.py tests/server/test_broker.py tests/server/test_endpoint_slices.py tests/deploy
 
 lint: $(VENV)/.dev ## formatting, lint rules and the layering of the rooms
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/lint-imports --no-cache

@@ -4,10 +4,13 @@ import asyncio
 import contextlib
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from whisper_ops.errors import Exit
+from whisper_ops.progress import VARIABLE, Progress, read
 
 _ENDED: dict[int, str] = {
     Exit.GOOD: "is done",
@@ -38,11 +41,17 @@ class Beside:
         self._began = time.monotonic()
         self._ended: float | None = None
         self._process: asyncio.subprocess.Process | None = None
+        self._progress: Path | None = None
 
     @property
     def seconds(self) -> float:
         """How long it has run."""
         return (self._ended if self._ended is not None else time.monotonic()) - self._began
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far it is; None where it does not say, or is over."""
+        return None if self._progress is None else read(self._progress)
 
     @property
     def kind(self) -> str:
@@ -59,9 +68,17 @@ class Beside:
 
     async def run(self) -> None:
         """Run it to its end; cancelled, it is ended as Ctrl-C would end it, so that nothing is left behind."""
+        with tempfile.TemporaryDirectory(prefix="whisper-ops-") as folder:
+            self._progress = Path(folder) / "progress"
+            try:
+                await self._run({**self.environment, VARIABLE: str(self._progress)})
+            finally:
+                self._progress = None
+
+    async def _run(self, environment: Mapping[str, str]) -> None:
         self._process = await asyncio.create_subprocess_exec(
             *self._command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-            stdin=asyncio.subprocess.DEVNULL, env={**os.environ, **self.environment},
+            stdin=asyncio.subprocess.DEVNULL, env={**os.environ, **environment},
         )  # fmt: skip
         try:
             assert self._process.stdout is not None

@@ -17,6 +17,8 @@ from capacity.sweep.plans import Ask
 from capacity.sweep.tables import verdict_text
 from whisper_ops.formatting import counted, duration, planned_time
 from whisper_ops.history import LevelRecord
+from whisper_ops.progress import Progress as Told
+from whisper_ops.progress import tell
 from whisper_ops.snapshot import Snapshot
 
 _PURPOSES = {
@@ -97,6 +99,7 @@ class Narrator:
         if lag is not None:
             parts.append(f"lag p95 {lag:.2f} s")
         self._now = " · ".join(parts)
+        self._tell()
 
     def end(self, level: LevelRecord) -> None:
         """A level was judged."""
@@ -124,11 +127,22 @@ class Narrator:
         lines: list[RenderableType] = [*self._latencies(), *refused, *notes]
         return Group(*lines, Text(f"{self._label} · {self._now}"), bar)
 
-    def _bar(self) -> ProgressBar:
+    def _tell(self) -> None:
+        """Let a program that shows us on its own screen draw the same bar."""
+        passed, whole = self._passed()
+        left = max(0.0, self.left)
+        tell(Told(doing=f"{self._label} · {self._now}", done_ratio=passed / whole, left_seconds=left))
+
+    def _passed(self) -> tuple[float, float]:
+        """Seconds that are over, and those of the whole, about."""
         passed = self._clock() - self._began
         whole = max(passed + self.left, 1e-9)
+        return min(passed, whole), whole
+
+    def _bar(self) -> ProgressBar:
+        passed, whole = self._passed()
         width = min(_LONGEST_BAR, max(10, self._console.width // 2))
-        return ProgressBar(total=whole, completed=min(passed, whole), width=width)
+        return ProgressBar(total=whole, completed=passed, width=width)
 
     def _latencies(self) -> list[Text]:
         # A soak has hundreds of blocks, and the terminal a few dozen lines.
@@ -145,6 +159,7 @@ class Narrator:
     def _part(self, seconds: float) -> None:
         self._now = "connecting"
         self._part_ends_at = self._clock() + seconds
+        self._tell()
 
     def _say(self, line: str) -> None:
         if not self._console.is_terminal:

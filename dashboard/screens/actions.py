@@ -21,6 +21,7 @@ from whisper_ops.console import WIDTH_VARIABLE
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.formatting import counted
 from whisper_ops.names import address
+from whisper_ops.plan_words import open_ended
 from whisper_ops.units import whole
 from whisper_ops.wire import Member
 
@@ -170,6 +171,7 @@ class Actions:
             return
         before = "" if now is None else f" It admits {now} now."
         sure = " The levels were short: it is provisional." if knee.provisional else ""
+        sure += " No level failed: more may fit." if open_ended(knee.plan) else ""
         question = f"Set the limit of {server} to {counted(knee.per_gpu, 'stream')} per {per}, as the plan says?"
         detail = f"{before}{sure} Streams over it go on to their end.".strip()
         self._workshop.confirm(
@@ -210,7 +212,7 @@ class Actions:
             raise UserError("the past cannot be changed; L goes back to the present")
         server = workshop.server_at_hand()
         if server is None:
-            raise UserError("put the cursor on a server first")
+            raise UserError("put the cursor on a server first; 1 shows them")
         workshop.admin.url(server)
         view = workshop.feed.world().server(server)
         if view is None or view.silent or view.answer is None:

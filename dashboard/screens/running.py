@@ -5,8 +5,12 @@ from typing import ClassVar
 from dashboard.beside import Beside
 from dashboard.screens.pane import Pane
 from dashboard.view import figures as f
-from dashboard.view.lines import BLANK, Line, Page, Span, folded, line
+from dashboard.view.bars import bar
+from dashboard.view.lines import BLANK, Line, Page, Span, cut, folded, line
 from dashboard.view.world import World
+from whisper_ops.outside import printable
+
+_BAR_CELLS = 60
 
 
 class RunningPane(Pane):
@@ -23,13 +27,25 @@ class RunningPane(Pane):
         shown = [part for text in self.beside.said[-height:] for part in folded(line(Span(f" {text}")), width)]
         return Page(
             crumbs=("fleet", self.beside.title),
-            head=(*folded(self._state(), width), BLANK),
-            body=tuple(shown[-max(1, height - 3) :]),
+            head=(*folded(self._state(), width), *self._bar(width), BLANK),
+            body=tuple(shown[-max(1, height - 5) :]),
         )
 
     def do_stop(self, _: str) -> None:
         """End the command as Ctrl-C would: it keeps what it has measured."""
         self.beside.stop()
+
+    def _bar(self, width: int) -> tuple[Line, ...]:
+        """How far it is, where it says so: what is being done, a bar, and the time left."""
+        progress = self.beside.progress
+        if progress is None:
+            return ()
+        left = f"  {f.percent(progress.done_ratio)}, about {f.duration(progress.left_seconds)} left"
+        cells = bar(progress.done_ratio, max(10, min(_BAR_CELLS, width - len(left) - 2)))
+        return (
+            Line(cut((Span(f" {printable(progress.doing)}"),), width)),
+            Line((Span(" "), *cells, Span(left, "dim"))),
+        )
 
     def _state(self) -> Line:
         lasted = f.duration(self.beside.seconds)

@@ -114,13 +114,21 @@ class Ways:
         return (broker, member) if kind == "member" else None
 
     def server_at_hand(self) -> str | None:
-        """The server that the screen is about, or that the cursor is on."""
+        """The server that the screen is about, or that the cursor is on; where there is but one, that."""
         screen = self._house.page_screen()
         if isinstance(screen.pane, (ServerPane, GpuPane)):
             return screen.pane.server
+        servers = self._house.feed.world().servers
+        about = screen.pane.server if isinstance(screen.pane, PlanPane) else None
+        return self._under_cursor() or about or (servers[0].name if len(servers) == 1 else None)
+
+    def _under_cursor(self) -> str | None:
+        screen = self._house.page_screen()
         kind, _, rest = (screen.sheet.cursor or "").partition(" ")
         if kind == "gpu":
             return rest.partition(" ")[2]
         if kind == "member":
             return rest.partition("\t")[0]
+        if kind == "alert":
+            return rest.rsplit(" ", 1)[1]
         return rest if kind == "server" else None

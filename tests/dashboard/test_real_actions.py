@@ -1,5 +1,6 @@
 """Actions from the dashboard on a real server: what is done there, what is refused, and what is seen on screen."""
 
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from dashboard.admin import Admin
 from dashboard.app import DashApp
 from dashboard.feeds import Live
 from dashboard.poller import Fleet
+from dashboard.screens.confirm import Confirm
 from tests.dashboard.test_app_keys import screen_text
 from tests.support.servers import Running, running_server
 from whisper_ops.history import History
@@ -51,10 +53,11 @@ async def watching(server: Running, history: Path, admin_token: str | None = ADM
 
 
 async def say(pilot: Pilot[None], line: str) -> None:
-    """Type a command, and answer yes."""
+    """Type a command, and answer yes where it asks."""
     await pilot.press("colon", *line, "enter")
     await pilot.pause()
-    await pilot.press("y")
+    if isinstance(pilot.app.screen, Confirm):
+        await pilot.press("y")
 
 
 async def told(pilot: Pilot[None], sign: str, seconds: float = 40.0) -> str:
@@ -113,18 +116,25 @@ async def test_a_server_is_checked_and_the_findings_are_read(server: Running, tm
         assert health(server)["capacity"]["used_slots"] == 0
 
 
-async def test_a_sweep_is_watched_to_its_end(server: Running, tmp_path: Path) -> None:
+async def test_from_the_dashboard_alone_to_a_limit_that_is_measured_and_set(server: Running, tmp_path: Path) -> None:
     history = tmp_path / "history.db"
     async with watching(server, history) as pilot:
         await say(pilot, "sweep 1 4 s")
         await told(pilot, "level 1 of 1: 1 stream")
-        await told(pilot, "Set the limit of real to", 90)  # the plan was made by itself
-        await pilot.press("n")
-        text = await told(pilot, "sweep of real: 1 stream")
-        assert "fleet › real › plan" in text
+        text = await told(pilot, " left")
+        assert re.search(r"█.* \d+ %, about \d+ s left", text), text
+        text = await told(pilot, "Set the limit of real to 1 stream per GPU", 90)
+        assert "It admits 2 now." in text
+        assert "No level failed" in text, "what is known is said before it is answered"
         assert health(server)["capacity"]["total_slots"] == 4, "nothing is set before the answer"
+        await pilot.press("y")
+        text = await told(pilot, "real now admits 1 stream per GPU")
+        assert health(server)["capacity"]["total_slots"] == 2
+        assert "fleet › real › plan" in text, "the plan is on screen meanwhile"
         await pilot.press("4")
         await told(pilot, "sweep of real: 1 stream")
+        await say(pilot, "limit 2")
+        await told(pilot, "real now admits 2 streams per GPU")
     with History.reading(history) as stored:
         (sweep,) = stored.sweeps.every()
         assert sweep.sweep.state == "done"

@@ -140,6 +140,24 @@ async def test_only_what_can_be_done_is_asked(said: Snapshot, line: str, why: st
     assert not asked.requests
 
 
+@pytest.mark.parametrize("page", ["2", "3", "4", "6", "question_mark"])
+async def test_where_there_is_but_one_server_it_is_meant_on_every_page(page: str) -> None:
+    async with app(Asked()).run_test(size=(100, 30)) as pilot:
+        await pilot.press(page)
+        await say(pilot, "drain")
+        assert "Drain asr-1?" in screen_text(pilot)
+
+
+async def test_of_several_servers_one_is_named_before_anything_is_done() -> None:
+    several = app(Asked())
+    assert isinstance(several.feed, Live)
+    several.feed.take(snapshot("asr-2", NOW, (gpu(0, 7, 0.4),)))
+    async with several.run_test(size=(100, 30)) as pilot:
+        await pilot.press("4")
+        await say(pilot, "drain")
+        assert "put the cursor on a server first; 1 shows them" in screen_text(pilot)
+
+
 async def test_a_question_does_not_stop_the_clock() -> None:
     async with app(Asked()).run_test(size=(100, 30)) as pilot:
         assert isinstance(pilot.app, DashApp)

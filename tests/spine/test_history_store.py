@@ -1,6 +1,8 @@
 """What is stored comes back as it was: snapshots, measurements, plans."""
 
+import sqlite3
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import pytest
 from whisper_ops.errors import UserError
 from whisper_ops.histogram import BUCKETS
 from whisper_ops.history import AlertRecord, History, LevelRecord, StreamRecord, SweepRecord
+from whisper_ops.history.migrations import Migrations
+from whisper_ops.history.schema import migrations
 from whisper_ops.identity import Identity
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 
@@ -107,6 +111,34 @@ def test_processes_that_make_the_same_history_at_once_all_get_it(tmp_path: Path)
             assert sorted(pool.map(_made, [path] * 6)) == [1, 2, 3, 4, 5, 6]
             with History.writing(path) as history:
                 assert list(history.database.rows("PRAGMA integrity_check")) == [{"integrity_check": "ok"}]
+
+
+def test_a_step_that_another_process_took_meanwhile_is_not_taken_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "history.db"
+    History.writing(path).close()
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("ALTER TABLE server DROP COLUMN reached_by")
+        file.execute("DELETE FROM _sqlite_migrations WHERE name = 'm011_reached_at'")
+        file.commit()
+    looked = Migrations.applied
+    slow = sqlite3.connect(path, isolation_level=None)
+
+    def applied(self: Migrations, connection: sqlite3.Connection) -> set[str]:
+        """What there was when one looked; meanwhile another process brings the file up to date."""
+        found = looked(self, connection)
+        if connection is slow and not connection.in_transaction:
+            History.writing(path).close()
+        return found
+
+    monkeypatch.setattr(Migrations, "applied", applied)
+    migrations.apply(slow)
+    slow.close()
+    with History.writing(path) as history:
+        assert list(history.database.rows("SELECT count(*) AS n FROM _sqlite_migrations")) == [
+            {"n": len(migrations.names)}
+        ]
 
 
 def test_a_history_is_three_parts_over_one_file(tmp_path: Path) -> None:

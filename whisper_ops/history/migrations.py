@@ -43,9 +43,21 @@ class Migrations:
         return {str(name) for (name,) in rows}
 
     def apply(self, connection: sqlite3.Connection) -> None:
-        """Bring a file up to date."""
+        """Bring a file up to date. Of several processes one does, and the others wait for it."""
         if self.applied(connection) >= self._steps.keys():
             return
+        # Only who holds the lock can tell what is left to do: two that found out before would do it twice.
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if not self.applied(connection) >= self._steps.keys():
+                self._apply(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _apply(self, connection: sqlite3.Connection) -> None:
         from sqlite_utils import Database  # noqa: PLC0415  # see the module
         from sqlite_utils.migrations import Migrations as Applied  # noqa: PLC0415
 
