@@ -62,7 +62,7 @@ class Fleet:
             history.plans.add(record_of(plan))
         return plan
 
-    async def lose(self, callers: int, name: str, kill: Callable[[], None]) -> None:
+    async def lose(self, callers: int, name: str, kill: Callable[[], None]) -> Outcome:
         """Let callers speak, and call `kill` in the midst of it: who is cut off comes back on another server.
 
         `name` is what the killed one is called.
@@ -78,7 +78,7 @@ class Fleet:
         killed = f"{name} was killed: its callers move to the others"
         self._telling.now(killed, left)
         self._telling.say(f"  {killed}")
-        await speaking
+        return await speaking
 
     async def _sweep(self, plan: Plan, history: Path, shape: LoadShape) -> Outcome:
         if self._corpus is None:

@@ -27,6 +27,7 @@ _PURPOSES = {
     "bisect": "closing in",
     "hold": "held until its answer is known",
     "soak": "soak",
+    "within": "chosen by those before",
 }
 _SEARCHING = {"leap", "bisect", "hold"}
 _OTHER_LINES = 7
@@ -73,7 +74,8 @@ class Narrator:
     def begin(self, ask: Ask, number: int, left: int | None, seconds: float) -> None:
         """A level begins."""
         streams = counted(ask.streams, "stream")
-        of = "" if left is None else f" of {'up to ' if ask.purpose in _SEARCHING else ''}{number + left - 1}"
+        about = {"within": "about "}.get(ask.purpose, "up to " if ask.purpose in _SEARCHING else "")
+        of = "" if left is None else f" of {about}{max(number, number + left - 1)}"
         purpose = f" ({_PURPOSES.get(ask.purpose, ask.purpose)})" if ask.purpose else ""
         self._label = f"level {number}{of}: {streams}{purpose}"
         self._part(seconds)

@@ -2,13 +2,15 @@
 
 import json
 import multiprocessing
+import os
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 
 from capacity.plan.build import make_plan
@@ -160,3 +162,62 @@ def test_two_busy_neighbours_are_seen_by_a_real_sweep(serve: Callable[..., Runni
     assert plan.returncode == Exit.EVIDENCE
     assert "other programs took" in plan.stderr
     assert msgspec.json.encode(levels)
+
+
+_QUIET = 0.10
+"""What other programs may take of the machine before the first level for it to be called quiet."""
+
+
+def _busiest() -> str:
+    """The programs that take most of the processors now, for whoever wonders."""
+    running = [process for process in psutil.process_iter(["name"]) if process.pid != os.getpid()]
+    for process in running:
+        with suppress(psutil.Error):
+            process.cpu_percent()
+    time.sleep(1)
+    shares = []
+    for process in running:
+        with suppress(psutil.Error):
+            shares.append((process.cpu_percent(), process.info["name"]))
+    return ", ".join(f"{name} {share:.0f} %" for share, name in sorted(shares, reverse=True)[:4] if share > 1)
+
+
+@pytest.mark.serial
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("server", "levels"),
+    [
+        pytest.param(
+            ("--engine", "simulated", "--devices", "sim:1", "--max-connections-per-gpu", "20"),
+            range(1, 21),
+            id="simulated",
+        ),
+        pytest.param(("--devices", "cpu"), range(1, 6), id="tiny.en", marks=pytest.mark.speech),
+    ],
+)
+def test_without_a_neighbour_none_of_twenty_levels_is_marked(
+    server: tuple[str, ...], levels: Sequence[int], serve: Callable[..., Running], tmp_path: Path
+) -> None:
+    """The other half of the promise: a machine of its own is not taken for a disturbed one.
+
+    Slow: twenty levels of four seconds. On a machine that others use at the time there is nothing to be seen.
+    """
+    busy = psutil.cpu_percent(interval=3) / 100
+    if busy > _QUIET:
+        pytest.skip(f"other programs take {busy:.0%} of this machine: {_busiest()}")
+    running = serve(*server)
+    found: list[dict[str, object]] = []
+    for times in range(20 // len(levels)):
+        done = whisper_ops(
+            *("sweep", running.url, "--levels", ",".join(map(str, levels)), "--duration", "4"),
+            *("--objective", "errors<=50%", "--max-other-load", "20", "--fresh", "--json"),
+            *("--history", str(tmp_path / f"{times}.db")),
+            timeout=350,
+        )
+        assert done.returncode in (0, 1), done.stderr
+        found += json.loads(done.stdout)["levels"]
+    marked = [f"{one['streams']}: {one['reason']}" for one in found if one["audit"] == "disturbed"]
+    assert not marked, f"{len(marked)} of {len(found)}: {marked}; now: {_busiest()}"
+    assert len(found) >= 20
+    assert all(one["other_cpu_ratio"] is not None for one in found), "and it was looked"

