@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
+from capacity.report import cloudwatch
 from capacity.report.kubernetes import LEAST_REPLICAS, Cluster, scaled_object, server_patch
 from capacity.report.nginx import Proxy, render
 from whisper_ops.addresses import parsed
@@ -17,7 +18,7 @@ from whisper_ops.objective import read_stored
 from whisper_ops.outside import one_line
 from whisper_ops.plan_document import Plan
 
-Target = Literal["server", "systemd", "sysctl", "prometheus-rules", "nginx", "kubernetes", "keda"]
+Target = Literal["server", "systemd", "sysctl", "prometheus-rules", "nginx", "kubernetes", "keda", "cloudwatch"]
 _DESCRIPTORS = 65536
 _BACKLOG = 4096
 _DEFAULT_LAG_SECONDS = 2.0
@@ -59,6 +60,10 @@ def emit(plan: Plan, target: Target, servers: Sequence[str] = (), mean_call_seco
     """
     if plan.max_connections_per_gpu is None:
         raise UserError("the plan allows not one connection, so there is no configuration to print", Exit.NO)
+    if target == "cloudwatch":  # JSON, which has no comments
+        full = plan.capacity.last_pass or plan.max_connections_per_gpu
+        limits = cloudwatch.Limits(plan.max_connections_per_gpu, full, _objective(plan))
+        return cloudwatch.render([one_line(line) for line in _origin(plan)], limits)
     makers: dict[Target, Callable[[Plan, int], str]] = {
         "server": _server,
         "systemd": _systemd,

@@ -116,6 +116,8 @@ def harmless_configuration(target: str, text: str, folder: Path) -> None:
             (command,) = settings
             assert shlex.split(command)[:2] == ["whisper-ops", "serve"]
             subprocess.run(["sh", "-n"], input=text, text=True, check=True)
+        case "cloudwatch":
+            assert set(json.loads(text)) == {"whisper_ops", "agent", "metrics", "logs"}
         case "kubernetes" | "keda":
             kind = {"kubernetes": "Deployment", "keda": "ScaledObject"}[target]
             assert [one["kind"] for one in yaml.safe_load_all(text)] == [kind]

@@ -23,7 +23,7 @@ _MEASURED = (
     "history", "server", "model", "gpu", "gpu_speed", "chunk", "objective", "price", "gpus_per_machine", "upstream",
     "details",
 )  # fmt: skip
-TARGETS = ("server", "systemd", "sysctl", "prometheus-rules", "nginx", "kubernetes", "keda")
+TARGETS = ("server", "systemd", "sysctl", "prometheus-rules", "nginx", "kubernetes", "keda", "cloudwatch")
 
 
 @click.group(name="plan", invoke_without_command=True)
