@@ -1,7 +1,6 @@
 """What Ray runs for each worker: a supervisor, and nothing that could not be lost."""
 
 import threading
-from dataclasses import replace
 
 from server.cluster.spec import Description, WorkerSpec
 from server.cluster.supervisor import Supervisor
@@ -10,10 +9,10 @@ from server.cluster.supervisor import Supervisor
 class WorkerActor:
     """A detached, named actor. Ray restarts it, here or on another machine; then it begins anew or takes over."""
 
-    def __init__(self, name: str, spec: WorkerSpec, address: str | None = None) -> None:
+    def __init__(self, name: str, spec: WorkerSpec) -> None:
         import ray  # noqa: PLC0415  # it is there where actors are
 
-        host = spec.host or address or ray.util.get_node_ip_address()
+        host = spec.host or ray.util.get_node_ip_address()
         self._supervisor = Supervisor(name, spec, host)
         self._spec = spec
         threading.Thread(target=self._supervisor.run, name="supervisor", daemon=True).start()
@@ -24,7 +23,7 @@ class WorkerActor:
 
     def spec(self) -> WorkerSpec:
         """What it was told."""
-        return replace(self._spec)
+        return self._spec
 
     def drain(self, deadline_seconds: float) -> None:
         """See `Supervisor`."""

@@ -48,6 +48,8 @@ class Controller:
         self._cluster, self._spec, self._narrate = cluster, spec, narrate
         self._scaler = Scaler(bounds)
         self._states: dict[str, str] = {}
+        self._told: dict[str, tuple[str, str | None]] = {}
+        """State and error, as they were narrated."""
         self._refused: int | None = None
         self._gone = False
 
@@ -96,15 +98,17 @@ class Controller:
     def _tell(self, found: dict[str, Description | None], workers: list[Worker]) -> None:
         for worker in workers:
             said = found[worker.name]
-            state = worker.state
-            if self._states.get(worker.name) == state:
+            state, error = worker.state, said.error if said is not None else None
+            if self._told.get(worker.name) == (state, error):
                 continue
+            self._told[worker.name] = state, error
             where = f" at {said.url}" if said is not None and said.url else ""
-            why = f": {said.error}" if said is not None and said.error else ""
+            why = f": {error}" if error else ""
             waits = " (waits for a machine with room)" if said is None and state == "coming" else ""
             self._narrate(f"{worker.name} is {state}{where}{waits}{why}")
-        for name in self._states.keys() - found.keys():
+        for name in self._told.keys() - found.keys():
             self._narrate(f"{name} is gone")
+            del self._told[name]
         self._states = {worker.name: worker.state for worker in workers}
 
     async def _act(self, steps: Steps) -> None:

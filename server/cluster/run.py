@@ -14,13 +14,13 @@ from server.broker import run
 from server.broker.settings import BrokerSettings
 from server.cluster.controller import Controller
 from server.cluster.membership import RayMembers
-from server.cluster.ray_cluster import RayCluster
+from server.cluster.ray_cluster import ClusterGoneError, RayCluster
 from server.cluster.scaling import Bounds
 from server.cluster.settings import ClusterSettings
 from server.cluster.spec import WorkerSpec
 from server.settings import is_loopback
 from whisper_ops import __version__
-from whisper_ops.errors import UserError
+from whisper_ops.errors import Exit, UserError
 from whisper_ops.formatting import counted
 
 log = logging.getLogger("whisper_ops.cluster")
@@ -30,44 +30,50 @@ def serve(settings: ClusterSettings, narrate: Callable[[str], None]) -> None:
     """Serve until a signal. What was started on other machines goes on; what is of this one alone ends.
 
     Raises:
-        UserError: the cluster cannot be had, or has workers of another kind.
+        UserError: the cluster cannot be had, is gone, or has workers of another kind.
     """
     cluster = _joined(settings)
     try:
-        cluster.claim()
-        cluster.sweep_up()
-        spec = _spec(settings, cluster)
-        if settings.workers == 0:
-            _end_all(cluster, settings.drain_seconds, narrate)
-            return
-        bounds = _bounds(settings, spec, cluster)
-        broker = dataclasses.replace(
-            settings.broker, member_token=spec.token, member_admin_token=settings.broker.admin_token or spec.admin_token
-        )
-        try:
-            run.serve(
-                broker,
-                lambda url: narrate(f"clients ask {url}/connect; {_fleet_of(bounds)} on {settings.address}"),
-                RayMembers(cluster),
-                Controller(cluster, spec, bounds, narrate),
-            )
-        except KeyboardInterrupt:
-            _leave(settings, cluster, 0.0, narrate)
-            raise
-        _leave(settings, cluster, settings.drain_seconds, narrate)
+        _serve(settings, cluster, narrate)
+    except ClusterGoneError as error:
+        raise _gone(error) from error
     finally:
         cluster.close()
+
+
+def _serve(settings: ClusterSettings, cluster: RayCluster, narrate: Callable[[str], None]) -> None:
+    cluster.claim()
+    cluster.sweep_up()
+    spec = _spec(settings, cluster)
+    if settings.workers == 0:
+        _end_all(cluster, settings.drain_seconds, narrate)
+        return
+    bounds = _bounds(settings, spec, cluster)
+    broker = dataclasses.replace(
+        settings.broker, member_token=spec.token, member_admin_token=settings.broker.admin_token or spec.admin_token
+    )
+    try:
+        run.serve(
+            broker,
+            lambda url: narrate(f"clients ask {url}/connect; {_fleet_of(bounds)} on {settings.address}"),
+            RayMembers(cluster),
+            Controller(cluster, spec, bounds, narrate),
+        )
+    except KeyboardInterrupt:
+        _leave(settings, cluster, 0.0, narrate)
+        raise
+    _leave(settings, cluster, settings.drain_seconds, narrate)
 
 
 def serve_broker(settings: BrokerSettings, address: str, announce: Callable[[str], None]) -> None:
     """One more broker for the workers of a cluster.
 
     Raises:
-        UserError: the cluster cannot be had.
+        UserError: the cluster cannot be had, or is gone.
     """
     cluster = RayCluster.at(address)
     try:
-        spec = cluster.spec()
+        spec = _told_already(cluster)
         if spec is not None:
             settings = dataclasses.replace(
                 settings,
@@ -77,6 +83,18 @@ def serve_broker(settings: BrokerSettings, address: str, announce: Callable[[str
         run.serve(settings, announce, RayMembers(cluster))
     finally:
         cluster.close()
+
+
+def _told_already(cluster: RayCluster) -> WorkerSpec | None:
+    """What the workers that are there were told."""
+    try:
+        return cluster.spec()
+    except ClusterGoneError as error:
+        raise _gone(error) from error
+
+
+def _gone(error: ClusterGoneError) -> UserError:
+    return UserError(f"{error}; look at `ray status`, and try again", Exit.UNREACHABLE)
 
 
 def _joined(settings: ClusterSettings) -> RayCluster:

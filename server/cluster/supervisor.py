@@ -28,6 +28,8 @@ log = logging.getLogger("whisper_ops.cluster")
 
 _HUNG_SECONDS = 60.0
 """A server that has not answered for so long will not any more, and nobody hears anything from it."""
+_FETCH_SECONDS = 3600.0
+"""One that has not answered yet may be fetching its model."""
 _STOP_SECONDS = 10.0
 """Beyond what a drain takes, until a server that was told to end is killed."""
 _LONGEST_PAUSE_SECONDS = 30.0
@@ -60,7 +62,7 @@ class Supervisor:
         self._saying = threading.Lock()
         self._process: psutil.Process | None = None
         self._port = 0
-        self._answered_at = 0.0
+        self._answered_at, self._has_answered = 0.0, False
         self._failures, self._not_before = 0, 0.0
         self._leaving = threading.Event()
         """No other server is started."""
@@ -94,12 +96,19 @@ class Supervisor:
             return
         if self._renew():
             return
-        if time.monotonic() - self._answered_at > _HUNG_SECONDS:
+        patience = _HUNG_SECONDS if self._has_answered else _FETCH_SECONDS
+        if time.monotonic() - self._answered_at > patience:
             log.warning("%s: the server hangs and is ended", self._said.name)
             self._kill()
-            self._lost(f"the server did not answer for {_HUNG_SECONDS:.0f} s")
+            self._lost(f"the server did not answer for {patience:.0f} s")
 
     def _start(self) -> None:
+        try:
+            self._launch()
+        except (OSError, subprocess.SubprocessError) as error:
+            self._lost(f"no server could be started: {error}")
+
+    def _launch(self) -> None:
         self._port = _free_port(self._host, self._spec.first_port)
         if self._file.log.exists() and self._file.log.stat().st_size > _MOST_LOG_BYTES:
             self._file.log.unlink()
@@ -119,7 +128,7 @@ class Supervisor:
         return {**environment, "WHISPER_OPS_ADMIN_TOKEN": self._spec.admin_token}
 
     def _adopt(self, process: psutil.Process) -> None:
-        self._process, self._answered_at = process, time.monotonic()
+        self._process, self._answered_at, self._has_answered = process, time.monotonic(), False
         self._file.write(Known(process.pid, process.create_time(), self._host, self._port, self._devices))
         url = f"http://{f'[{self._host}]' if ':' in self._host else self._host}:{self._port}"
         self._say(url=url, state="starting", streams=None, process_id=process.pid, error=None)
@@ -159,7 +168,7 @@ class Supervisor:
             if self._said.state != "starting":
                 self._say(state="silent", streams=None, error=f"the server does not answer: {error}")
             return False
-        self._answered_at = time.monotonic()
+        self._answered_at, self._has_answered = time.monotonic(), True
         state: ServerState = "live"
         if said.status in ("starting", "draining"):
             state = "starting" if said.status == "starting" else "draining"

@@ -27,6 +27,7 @@ class MadeUp:
         self.calls: list[tuple[str, str]] = []
         self.mute: set[str] = set()
         self.none: set[str] = set()
+        self.why: str | None = None
         self.error: OSError | None = None
 
     def workers(self) -> dict[str, Description | None]:
@@ -40,7 +41,9 @@ class MadeUp:
         state: ServerState = "none" if name in self.none else "draining" if name in self.drained else "live"
         url = f"http://{self.world.names[number]}"
         leaving = name in self.drained
-        return Description(name=name, url=url, state=state, streams=slots.used, slots=slots.total, is_leaving=leaving)
+        return Description(
+            name=name, url=url, state=state, streams=slots.used, slots=slots.total, is_leaving=leaving, error=self.why
+        )
 
     def add(self, spec: WorkerSpec) -> str:
         name = next(name for name in NAMES if ("add", name) not in self.calls)
@@ -186,6 +189,20 @@ def test_what_an_operator_drains_is_replaced() -> None:
         await client.end()
         await fleet.looks(2)
         assert fleet.cluster.calls[-1] == ("remove", with_stream)
+        await fleet.close()
+
+    run(main)
+
+
+def test_why_a_worker_does_not_come_is_said_once_each_time_it_is_another_reason() -> None:
+    async def main() -> None:
+        fleet = await Scaled(1, 1).run()
+        fleet.cluster.none.add("worker-a")
+        for reason in ("the server ended: no such model", "the server ended: the GPU has no memory left"):
+            fleet.cluster.why = reason
+            await fleet.looks(5)
+        said = [line.split(": the server ")[1] for line in fleet.told if "coming" in line and "the server" in line]
+        assert said == ["ended: no such model", "ended: the GPU has no memory left"]
         await fleet.close()
 
     run(main)
