@@ -51,7 +51,7 @@ def test_every_option_of_serve_reaches_the_workers_or_is_known_not_to(monkeypatc
     wanted = parsed(tuple(words))
     assert {name: told[name] for name in TYPED} == {name: wanted[name] for name in TYPED}
     excluded = {option.removeprefix("--").replace("-", "_") for option in THEIRS}
-    names = {parameter.name for parameter in command.params if parameter.name is not None}
+    names = {parameter.name for parameter in command.params}
     assert names - {"help"} == set(TYPED) | _NOT_FOR_WORKERS | excluded, "say what becomes of a new option"
 
 
