@@ -1,5 +1,6 @@
 """Which servers to open when none is named: those of the history, else this machine and what may run on it."""
 
+import math
 import sqlite3
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from whisper_ops.exporters.software import LOCAL, WHISPER_OPS
 from whisper_ops.formatting import counted
 from whisper_ops.history import History, ReachedRecord, moments
 from whisper_ops.loose_json import strictly
+from whisper_ops.names import address
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 """Where `whisper-ops serve` listens unless it is told otherwise."""
@@ -24,6 +26,8 @@ class Known(NamedTuple):
 
     servers: list[Server]
     said: str
+    remembered: bool = True
+    """Whether the history is to know how they are reached: what nobody ever named is no server of it."""
 
 
 def known_servers(history: Path) -> Known:
@@ -32,7 +36,11 @@ def known_servers(history: Path) -> Known:
     if found:
         return Known(found, f"no server was named: watching the {counted(len(found), 'server')} of {history}")
     local = [Server(kind=LOCAL), Server(url=DEFAULT_URL)]
-    return Known(local, f"no server was named, and {history} knows none: watching this machine and {DEFAULT_URL}")
+    return Known(local, f"no server was named: watching this machine and {address(DEFAULT_URL)}", remembered=False)
+
+
+UNNAMED = ""
+"""As a history keeps a server that nobody named."""
 
 
 def described(server: Server) -> str:
@@ -45,8 +53,11 @@ def _of_history(path: Path) -> list[Server]:
         with History.reading(path) as history:
             newest = max(moments.last_seen(history).values(), default=0.0)
             records = history.polls.watched(newest - _TOGETHER_SECONDS) or _swept(history)
+            answered = {one.server for one in records if moments.last_answer(history, one.server, math.inf) is not None}
     except (UserError, sqlite3.Error):
         return []
+    # One that never answered is a slip of the finger, unless none did.
+    records = [one for one in records if one.server in answered] or records
     servers: dict[str, Server] = {}
     for record in records:
         server = _server(record)

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from dashboard.discovery import DnsName
-from dashboard.known_servers import described, known_servers
+from dashboard.known_servers import UNNAMED, described, known_servers
 from dashboard.poller import DEADLINE_SECONDS, INTERVAL_SECONDS, Fleet
 from dashboard.servers import DEFAULT_CONFIG, Server, gather
 from dashboard.sources.make import make
@@ -71,6 +71,8 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
     token: str | None = None
     chosen: str | None = None
     """Why these servers are watched, where nobody named any."""
+    remembered: bool = True
+    """See `Known`."""
 
     def fleet(self) -> Fleet:
         """The pollers, not running yet.
@@ -84,7 +86,7 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
             interval=self.poll.interval_seconds,
             deadline=self.poll.deadline_seconds,
         )
-        fleet.reached = {server.label: described(server) for server in self.servers}
+        fleet.reached = {server.label: described(server) if self.remembered else UNNAMED for server in self.servers}
         fleet.addresses = {
             one.label: address(one.url) for one in self.servers if one.kind != LOCAL and not one.replicas
         }
@@ -128,12 +130,21 @@ def load(
         poll = msgspec.structs.replace(poll, interval_seconds=interval)
     if poll.interval_seconds <= 0 or poll.deadline_seconds <= 0:
         raise UserError("interval_seconds and deadline_seconds of [poll] must be above 0")
-    chosen = None
+    chosen, remembered = None, True
     if history is not None and not arguments and not hosts and not tables.get("server"):
-        servers, chosen = known_servers(history)
+        known = known_servers(history)
+        servers, chosen, remembered = known.servers, known.said, known.remembered
     else:
         servers = gather(arguments, hosts, file)
-    return Watch(servers=servers, poll=poll, retention=retention, alerts=alerts, token=token, chosen=chosen)
+    return Watch(
+        servers=servers,
+        poll=poll,
+        retention=retention,
+        alerts=alerts,
+        token=token,
+        chosen=chosen,
+        remembered=remembered,
+    )
 
 
 def alert_rules(config: Path | None = None) -> Path | None:

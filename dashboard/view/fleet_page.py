@@ -12,6 +12,7 @@ from dashboard.view.fleet_rows import COLUMNS, gpu_row, name_cells, reasons, ser
 from dashboard.view.levels import lag_style
 from dashboard.view.lines import BLANK, Cell, Line, Page, Span, Style, columns_for, cut, folded, header, line, wrapped
 from dashboard.view.world import AlertView, ServerView, World
+from whisper_ops.exporters.software import LOCAL
 from whisper_ops.formatting import counted
 
 Expand = Literal["auto", "open", "closed"]
@@ -72,12 +73,19 @@ def _nothing(world: World, chosen: Filter) -> list[Line]:
 
 def _first_steps(world: World, width: int) -> list[Line]:
     """Where not one server has ever answered: what somebody who tries this for the first time may do."""
-    if world.mode == "replay" or any(server.answer is not None or not server.silent for server in world.servers):
+    asked = [server for server in world.servers if not _is_machine(server)]
+    if world.mode == "replay" or any(server.answer is not None or not server.silent for server in asked):
         return []
     text = (
         "No server has answered yet. whisper-ops serve starts one on this machine, whisper-ops demo shows everything."
     )
     return [BLANK, *wrapped(text, width, "  ", "note")]
+
+
+def _is_machine(server: ServerView) -> bool:
+    """Whether it is this machine's readings alone: they are there whether a server runs or not."""
+    identity = server.answer.identity if server.answer else None
+    return identity is not None and identity.software == LOCAL
 
 
 def _notices(world: World, view: FleetView) -> Cell:
@@ -140,7 +148,7 @@ def _safe_limit(world: World) -> tuple[Span | str, ...]:
     knees = [server.knee for server in world.servers if _answering(server)]
     planned = [knee for knee in knees if knee is not None]
     if not planned:
-        return (Span("no measured limit: run sweep", "dim"),)
+        return (Span("no measured limit: type :sweep", "dim"),)
     total = f.count(sum(knee.safe for knee in planned))
     where = "" if len(planned) == len(knees) else f" on {len(planned)} of {len(world.servers)} servers"
     return ("safe limit ", Span(f"{total}{where}", "title"))

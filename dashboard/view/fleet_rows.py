@@ -16,6 +16,8 @@ from whisper_ops.formatting import plural_of
 from whisper_ops.snapshot import GpuFigures, Snapshot
 
 GAUGE_CELLS = 15
+_MANY = 0.7
+"""From this share of slots on a server calls itself degraded for them."""
 
 COLUMNS = (
     Column(key="server", sorts="server", title="   server", width=14, grows=True),
@@ -118,6 +120,8 @@ def _own_words(server: ServerView) -> list[str]:
     if said.status == "draining":
         return ["; ".join((_drain(said.streams_active), *failed))]
     used = f"{f.count(said.slots_used)} of {f.count(said.slots)} slots are taken" if said.slots else "no slot is left"
+    if server.answer.members is not None and said.slots and (said.slots_used or 0) < _MANY * said.slots:
+        used = ""  # it is not its slots, but one of its servers, as the next sentence says
     refused = f"{f.count(server.rejects_per_minute)} a minute are refused" if server.rejects_per_minute else ""
     return ["; ".join(part for part in (*failed, used, refused) if part)]
 

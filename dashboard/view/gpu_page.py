@@ -90,7 +90,7 @@ def _load(world: World, server: ServerView, gpu: GpuFigures) -> list[Reading]:
     objective = world.objective_for(server)
     safe = server.knee.per_gpu if server.knee else None
     most = safe if safe is not None else gpu.slots
-    limit = f"safe {safe}" if safe is not None else "no limit: run sweep"
+    limit = f"safe {safe}" if safe is not None else "no limit: type :sweep"
     return [
         Reading("streams", f"{f.count(gpu.streams_active)}/{f.count(most)}", f.share(gpu.streams_active, most),
                 "" if most is None else slots_style(gpu.streams_active, most, ""), limit),

@@ -8,6 +8,7 @@ QUESTIONS: tuple[tuple[str, str], ...] = (
     ("Why is a server red?", "the sentence under its row; enter for more, 2 for all alerts"),
     ("What was the lag an hour ago?", "R enter shows that hour's screens; enter on a server: its charts begin there"),
     ("How many connections are safe?", "3: the limit, its reason, and how sure that is"),
+    ("How is that measured, and set?", ":sweep on a server, here"),
     ("What does a word mean?", "w: every word of these screens in a line"),
 )
 

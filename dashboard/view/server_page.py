@@ -182,7 +182,7 @@ def _connection_lines(server: ServerView, said: ServerFigures, width: int) -> li
     spans: list[Span | str] = [" connections "]
     if plan is None:
         spans += [Span(f"{f.count(said.streams_active)} / {f.count(said.slots)} slots", "title"),
-                  Span(" · no measured limit: run sweep", "dim")]  # fmt: skip
+                  Span(" · no measured limit: type :sweep", "dim")]  # fmt: skip
     else:
         spans += [
             *knee(said.streams_active, plan.safe, plan.seen, 20, slots_style(said.streams_active, plan.safe)),

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -12,6 +13,7 @@ from server.broker.settings import BrokerSettings
 from server.front.clock import now
 from whisper_ops import trust, wire
 from whisper_ops.answers import ACCEPTED, MAX_JSON_BYTES, MAX_REPLY_BYTES, Answer, fetch
+from whisper_ops.unreachable import why_unreachable
 
 log = logging.getLogger("whisper_ops.broker")
 
@@ -58,6 +60,8 @@ class Member:
         self, place: Place, settings: BrokerSettings, broker_id: str, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         self.place, self.name = place, place.name
+        parts = urlsplit(place.url)
+        self._where, self._host = parts.netloc, parts.hostname or ""
         self.said: wire.ServerSnapshot | None = None
         """The newest answer, which is of now only while `error` is None."""
         self.error: str | None = "was not asked yet"
@@ -96,7 +100,7 @@ class Member:
             large = len(answer.body) > _IN_PASSING_BYTES
             said = await asyncio.to_thread(read_snapshot, answer.body) if large else read_snapshot(answer.body)
         except (httpx.HTTPError, UnreadableMemberError) as error:
-            self.error = str(error) or type(error).__name__
+            self.error = why_unreachable(error, self._where, self._host) or str(error) or type(error).__name__
             return None
         self.said, self.said_at, self.error = said, now(), None
         issued = said.performance.tickets_issued_total
@@ -157,7 +161,8 @@ class Member:
             raise
         except httpx.HTTPError as error:
             self._refused()
-            self.error = f"did not reserve a slot: {str(error) or type(error).__name__}"
+            why = why_unreachable(error, self._where, self._host) or str(error) or type(error).__name__
+            self.error = f"did not reserve a slot: {why}"
             raise UnreadableMemberError(self.error) from error
         except UnreadableMemberError as error:
             self._refused()

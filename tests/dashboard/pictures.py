@@ -24,7 +24,7 @@ PICTURES: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = {
     "alerts": ((120, 14), ("2",)),
     "events": ((120, 10), ("4",)),
     "plan": ((120, 24), ("down", "3")),
-    "help": ((120, 72), ("question_mark",)),
+    "help": ((120, 74), ("question_mark",)),
 }
 """Name, terminal size, and the keys that lead there."""
 

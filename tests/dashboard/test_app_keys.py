@@ -62,7 +62,7 @@ async def test_a_long_fleet_scrolls_with_the_cursor() -> None:
 
 
 async def test_help_is_made_from_the_registry() -> None:
-    async with app().run_test(size=(120, 74)) as pilot:
+    async with app().run_test(size=(120, 78)) as pilot:
         await pilot.press("question_mark")
         await pilot.pause()
         text = screen_text(pilot)

@@ -111,6 +111,21 @@ def test_without_a_history_it_is_this_machine_and_what_may_run_on_it(tmp_path: P
         load()
 
 
+def test_what_nobody_named_is_not_remembered_and_a_slip_of_the_finger_neither(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    chosen = load(history=path)
+    with HistoryWriter(path) as writer:
+        monitor = Monitor(chosen.fleet(), writer, path)
+        for server in chosen.servers:
+            monitor.take(silence(server.label, NOW))
+        monitor.end()
+    assert load(history=path).servers == chosen.servers, "again the default, and not the history's"
+    watched(path, from_argument("asr-1:8000"), from_argument("asr-l:8000"))
+    with HistoryWriter(path) as writer:
+        writer.put(snapshot("asr-1:8000", NOW + 1, (gpu(0, 1, 0.1),)))
+    assert [server.label for server in load(history=path).servers] == ["asr-1:8000"], "asr-l never answered"
+
+
 def test_a_script_that_names_nothing_is_told_what_was_chosen(tmp_path: Path) -> None:
     history = tmp_path / "history.db"
     watched(history, from_argument(f"gone=127.0.0.1:{free_port()}"))

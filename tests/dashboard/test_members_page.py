@@ -55,7 +55,7 @@ MEMBERS = (
 
 
 def broker(members: Sequence[Member], name: str = "broker-1", at: float = NOW) -> Snapshot:
-    made = snapshot(name, at, (gpu(0, 7, 0.4), gpu(1, 7, 0.4)))
+    made = snapshot(name, at, (gpu(0, 7, 0.4), gpu(1, 7, 0.4)), "degraded")
     return msgspec.structs.replace(made, members=tuple(members), server_id=f"id-{name}")
 
 
@@ -134,6 +134,7 @@ def test_where_there_is_no_broker_the_page_says_what_one_is() -> None:
 
 def test_the_row_of_a_broker_says_which_of_its_servers_are_not_well() -> None:
     text = " ".join(fleet_page(world(broker(MEMBERS)), FleetView(expand="closed"), 119).text.split())
+    assert "slots are taken" not in text, "it is not its slots"
     assert "of 11 servers 1 lost: asr-4; 1 silent: asr-9; 1 late: asr-5" in text
     assert len(fleet_page(world(broker(MEMBERS[:1])), FleetView(expand="closed"), 119).body) == 1, "all well: no word"
 

@@ -57,7 +57,7 @@ def test_without_a_plan_it_says_so() -> None:
     fed = Board()
     fed.feed(snapshot("one", NOW, (gpu(0, 7, 0.4),)))
     text = fleet_page(fed.world(NOW), FleetView(), 119).text
-    assert "no measured limit: run sweep" in text
+    assert "no measured limit: type :sweep" in text
     assert "7/20" in text
 
 

@@ -81,7 +81,7 @@ def terminal(tmp_path: Path, server: Running) -> Iterator[Tmux]:
 def test_a_person_looks_around_and_leaves(terminal: Tmux, tmp_path: Path) -> None:
     first = terminal.shows("healthy")
     assert "simulated" in first, "what is simulated says so"
-    assert "no measured limit: run sweep" in first
+    assert "no measured limit: type :sweep" in first
     terminal.type("Enter")
     terminal.shows("fleet › one")
     terminal.shows("lag p95   ")

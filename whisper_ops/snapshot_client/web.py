@@ -1,8 +1,6 @@
 """One HTTP client a server, and every way a request can fail told in one sentence."""
 
 import asyncio
-import socket
-import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -13,6 +11,7 @@ import httpx
 from whisper_ops import trust
 from whisper_ops.answers import ACCEPTED, MAX_BYTES, Answer, UnreadableAnswer, fetch_request
 from whisper_ops.snapshot_client.source import OtherServerError, SourceError
+from whisper_ops.unreachable import why_unreachable
 
 IN_PASSING_BYTES = 32 * 1024
 """Bodies up to this are read on the event loop, within some milliseconds; larger ones in a thread."""
@@ -127,27 +126,11 @@ class Web:
         return SourceError(f"{self._where(path)} answered {status}")
 
     def _why(self, error: httpx.HTTPError, path: str) -> str:
-        reasons = (self._reason(cause) for cause in trust.chain(error))
-        reason = next((reason for reason in reasons if reason), None)
+        reason = why_unreachable(error, self._where(), self._base.host)
         if reason is None and isinstance(error, httpx.RemoteProtocolError):
             hint = trust.maybe_tls(f"{self._base.scheme}://{self._where()}")
             reason = f"{self._where(path)} broke off or spoke no HTTP: {error}{hint}"
         return reason or f"{self._where(path)}: {str(error) or type(error).__name__}"
-
-    def _reason(self, cause: BaseException) -> str | None:
-        reason = None
-        match cause:
-            case socket.gaierror():
-                reason = f"unknown host {self._base.host}"
-            case ssl.SSLCertVerificationError():
-                reason = trust.untrusted(self._where(), cause)
-            case ssl.SSLError():
-                reason = f"TLS with {self._where()} failed: {cause.reason or cause}; does it speak https?"
-            case ConnectionRefusedError():
-                reason = f"connection refused by {self._where()}"
-            case OSError() if cause.strerror:
-                reason = f"{self._where()}: {cause.strerror.lower()}"
-        return reason
 
 
 @cache
