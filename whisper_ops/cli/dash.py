@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 import msgspec
 
-from whisper_ops.cli.combinations import Excludes, combinations
+from whisper_ops.cli.combinations import Excludes, Needs, combinations
 from whisper_ops.cli.options import history_option, json_option
+from whisper_ops.cli.remembered import remembered, window_options
 from whisper_ops.cli.watching import watch_options
 from whisper_ops.console import CAPTION_VARIABLE, data, escaped_json, print_json, say
 from whisper_ops.errors import Exit, UserError
@@ -45,6 +46,10 @@ class Options(TypedDict):
     watch: float | None
     read_only: bool
     replay: str | None
+    prometheus: str | None
+    since: str
+    step: str
+    mappings: tuple[str, ...]
     theme: str | None
     admin_token_file: Path | None
     objective: str | None
@@ -68,6 +73,12 @@ class Options(TypedDict):
     help="Show the past instead: 'yesterday 14:00', 'tuesday 14:03', '1 h ago', '2026-11-20 14:00'. Needs no server.",
 )
 @click.option(
+    "--prometheus",
+    metavar="URL",
+    help="With --replay: the past that this Prometheus-compatible server remembers; its token is WHISPER_OPS_TOKEN.",
+)
+@window_options
+@click.option(
     "--objective",
     metavar="CONDITION,…",
     help="Colour lags by this instead of what each plan was measured for; such as 'lag_p95<=1s'.",
@@ -85,6 +96,8 @@ class Options(TypedDict):
         ("servers", "hosts", "interval", "once", "as_json", "watch", "token_file", "ca_file", "admin_token_file"),
         "the past is in the history, and no server is asked for it",
     ),
+    Needs("prometheus", ("replay",)),
+    *(Needs(option, ("prometheus",)) for option in ("since", "step", "mappings")),
     Excludes("once", ("watch",), "one prints once, the other again and again"),
     *(
         Excludes(printing, ("theme", "admin_token_file", "objective"), "they are for the screen")
@@ -105,7 +118,8 @@ def command(servers: tuple[str, ...], **options: Unpack[Options]) -> int:
     asked = _asked(options["objective"])
     if options["replay"] is not None:
         _need_terminal("a replay")
-        return _replay(options["replay"], options)
+        with remembered({**options}) as history:
+            return _replay(options["replay"], {**options, "history": history})
     printing = options["once"] or options["as_json"] or options["watch"] is not None
     if asked is not None:
         _need_terminal("--objective, which colours the screen,")

@@ -9,6 +9,7 @@ import click
 from whisper_ops import console
 from whisper_ops.cli.combinations import Excludes, Needs, combinations
 from whisper_ops.cli.options import MARKS, ca_option, decimal_option, history_option, token_option
+from whisper_ops.cli.remembered import NEED_IT, polls, store, window_options
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.formatting import counted
 from whisper_ops.history import History, SweepRecord
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from capacity.tables.cells import Mark
-
-_BATCH = 2000
 
 
 @click.command("import")
@@ -34,16 +33,7 @@ _BATCH = 2000
 @click.option("--server", default="imported", show_default=True, help="The name the server gets in the history.")
 @click.option("--by", metavar="COLUMN", help="A column that tells servers apart.")
 @click.option("--prometheus", metavar="URL", help="A Prometheus-compatible server to read instead of a file.")
-@click.option("--from", "since", default="7d", show_default=True, metavar="7d", help="How far back to read.")
-@click.option("--step", default="60s", show_default=True, metavar="60s", help="How far apart moments are.")
-@click.option(
-    "--mapping",
-    "mappings",
-    multiple=True,
-    metavar="KIND|FILE",
-    help="What exported it: a kind such as whisper-ops, whisperlive, vllm, dcgm or node, or a mapping file of your own "
-    "(docs/monitoring.md); repeat to put together.",
-)
+@window_options
 @click.option("--software", help="What the server is, for the key of its laws.")
 @click.option("--software-version", help="Its version.")
 @click.option("--model", help="The model it serves.")
@@ -53,7 +43,7 @@ _BATCH = 2000
 @ca_option
 @combinations(
     Excludes("prometheus", ("entries", "levels", "objective", "by", "decimal", "server"), "it is about a file"),
-    *(Needs(option, ("prometheus",)) for option in ("since", "step", "mappings", "token_file", "ca_file")),
+    *(Needs(option, ("prometheus",)) for option in NEED_IT),
     Needs("objective", ("levels",)),
     Excludes("levels", ("by",), "the levels of a file are of one server"),
 )
@@ -74,8 +64,9 @@ def command(file: Path | None, **options: Any) -> int:  # noqa: ANN401  # click 
     if file is not None and options["levels"]:
         return _import_levels(file, options, identity)
     # A file is read to its end before anything is written, so that a bad line leaves the history as it was.
-    found = _from_prometheus(options, identity) if file is None else list(_from_file(file, options, identity))
-    count = _store(options["history"], found)
+    found = polls(options, identity) if file is None else list(_from_file(file, options, identity))
+    with History.writing(options["history"]) as opened:
+        count = store(opened, found)
     if count == 0:
         raise UserError(f"{file or options['prometheus']} held no moment to import", Exit.EVIDENCE)
     console.narration().print(f"imported {count:,} moments into {options['history']}", soft_wrap=True, markup=False)
@@ -93,33 +84,6 @@ def _from_file(file: Path, options: dict[str, Any], identity: Identity) -> "Iter
 
 def _decimal(options: dict[str, Any]) -> "Mark | None":
     return None if options["decimal"] is None else MARKS[options["decimal"]]
-
-
-def _from_prometheus(options: dict[str, Any], identity: Identity) -> "Iterable[Snapshot]":
-    from capacity.importing.prometheus import snapshots
-    from whisper_ops.exporters.catalogue import mapping_of
-    from whisper_ops.exporters.prometheus import Window
-    from whisper_ops.secrets import read_token
-    from whisper_ops.units import length
-
-    now = time.time()
-    wanted = Window(now - length(options["since"], "--from"), now, length(options["step"], "--step"))
-    chosen = [mapping_of(named) for named in options["mappings"] or ("whisper-ops",)]
-    return snapshots(options["prometheus"], chosen, wanted, identity, read_token(options["token_file"]))
-
-
-def _store(history: Path, found: "Iterable[Snapshot]") -> int:
-    """Write batch by batch, so that a year of polls needs no year of memory."""
-    count, batch = 0, []
-    with History.writing(history) as opened:
-        for snapshot in found:
-            batch.append(snapshot)
-            count += 1
-            if len(batch) == _BATCH:
-                opened.polls.add(batch)
-                batch = []
-        opened.polls.add(batch)
-    return count
 
 
 def _import_levels(file: Path, options: dict[str, Any], identity: Identity) -> int:

@@ -8,7 +8,8 @@ import click
 
 from whisper_ops import console
 from whisper_ops.cli.combinations import Excludes, Needs, OnlyOne, combinations, spelled, typed
-from whisper_ops.cli.options import history_option, json_option
+from whisper_ops.cli.options import ca_option, history_option, json_option, token_option
+from whisper_ops.cli.remembered import NEED_IT, remembered, window_options
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.files import write_text
 from whisper_ops.history import History
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from whisper_ops.plan_document import Plan
 
 _MEASURED = (
-    "history", "server", "model", "gpu", "gpu_speed", "chunk", "objective", "price", "gpus_per_machine", "upstream",
-    "details",
+    "history", "prometheus", "server", "model", "gpu", "gpu_speed", "chunk", "objective", "price", "gpus_per_machine",
+    "upstream", "details",
 )  # fmt: skip
 TARGETS = ("server", "systemd", "sysctl", "prometheus-rules", "nginx", "kubernetes", "keda", "cloudwatch")
 
@@ -29,6 +30,14 @@ TARGETS = ("server", "systemd", "sysctl", "prometheus-rules", "nginx", "kubernet
 @click.group(name="plan", invoke_without_command=True)
 @history_option
 @json_option
+@click.option(
+    "--prometheus",
+    metavar="URL",
+    help="Take what servers did from this Prometheus-compatible server, and only sweeps from the history.",
+)
+@window_options
+@token_option
+@ca_option
 @click.option("--server", help="Plan for the server whose name holds this text; the last measured one without.")
 @click.option("--model", help="What if: plan from levels of the model whose name holds this text.")
 @click.option(
@@ -79,6 +88,7 @@ TARGETS = ("server", "systemd", "sysctl", "prometheus-rules", "nginx", "kubernet
     *(Excludes(form, ("details",), "it is complete without") for form in ("as_json", "markdown")),
     Excludes("emit", ("details",), "it prints configuration"),
     Needs("upstream", ("emit",)),
+    *(Needs(option, ("prometheus",)) for option in NEED_IT),
     Needs("gpu_speed", ("gpu",)),
     Needs("blocking", ("peak_arrivals",)),
     Needs("gpus_per_machine", ("target", "peak_arrivals")),
@@ -99,9 +109,10 @@ def command(context: click.Context, /, **options: Any) -> int:  # noqa: ANN401  
         from whisper_ops.objective import parse
 
         parse(options["objective"])  # a mistake in it is said first, whatever else is missing
-    _require(options["history"])
-    with console.busy(f"planning from {options['history']}"):
-        plan = _make(options)
+    with remembered(options) as history:
+        _require(history)
+        with console.busy(f"planning from {options['history']}"):
+            plan = _make({**options, "history": history})
     if options["gpu_speed"] is not None and plan.transferred_from is None:
         raise UserError(f"--gpu-speed is for a GPU that was never measured, and {plan.key.gpu_name} was; leave it out")
     _show(plan, options, elsewhere=typed(context, "history"))
