@@ -38,6 +38,40 @@ def files(tmp_path: Path) -> tuple[str, ...]:
     return ("--corpus", str(corpus), "--history", str(tmp_path / "h.db"))
 
 
+async def test_it_ends_with_the_verdict_where_it_was_saved_and_the_next_command(
+    files: tuple[str, ...], tmp_path: Path
+) -> None:
+    async with running_double(Faults(slots=2)) as double:
+        code, out, err = await run("sweep", double.url, *SHORT, *files)
+        refused = await run("sweep", double.url, "--levels", "1,20,30", *SHORT, *files)
+    assert code == 0, err
+    # Of the usual levels none fits but the full server.
+    assert "it has 2 slots, so the levels are 2" in err
+    assert "2 streams met the objective, and no level failed" in out
+    assert f"saved: sweep 1 in {tmp_path / 'h.db'}" in err
+    assert f"next:  whisper-ops plan --history {tmp_path / 'h.db'}" in err
+    assert refused[0] == 2
+    assert "--levels 20,30: the server has 2 slots" in refused[2]
+    assert "ask for 2 at most" in refused[2]
+
+
+@pytest.mark.slow
+async def test_a_search_within_a_time_ends_in_it(files: tuple[str, ...]) -> None:
+    async with running_double(Faults(slots=3, says_slots=64)) as double:
+        more = ("--no-warm-up", "--objective", "connected>=99%", "--json", *files)
+        began = asyncio.get_running_loop().time()
+        code, out, err = await run("sweep", double.url, "--search", "--within", "45s", *more)
+        took = asyncio.get_running_loop().time() - began
+    assert code == 0, err
+    document = json.loads(out)
+    levels = [level["streams"] for level in document["levels"]]
+    assert levels[:2] == [1, 8]
+    assert len(levels) <= 4
+    assert "the limit lies in [" in document["conclusion"]
+    assert "level 1 of about" in err
+    assert took < 80
+
+
 @pytest.mark.slow
 async def test_a_search_finds_the_slots_and_prints_versioned_json(files: tuple[str, ...], tmp_path: Path) -> None:
     async with running_double(Faults(slots=2, says_slots=64)) as double:

@@ -282,7 +282,10 @@ def _shape(given: dict[str, Any], *, keep_text: bool) -> Any:  # noqa: ANN401  #
 
     if not 0 < given["duty_cycle"] <= 1:
         raise UserError(f"--duty-cycle {given['duty_cycle']:g} must lie above 0 and be 1 at most")
+    # In a given time nothing is waited for as long as it takes.
+    hurried = {} if given["within"] is None else {"drain_seconds": 8.0, "cool_seconds": 10.0}
     return LoadShape(
+        **hurried,
         seconds=given["duration"],
         chunk_seconds=given["chunk"],
         duty_cycle=given["duty_cycle"],
