@@ -98,7 +98,7 @@ def _seen(counted: list[LevelRecord], every: list[LevelRecord], gpus: int) -> Le
         streams_per_gpu=shown[0].streams / gpus,
         repeats=len(counted),
         passes=sum(level.passed is True for level in counted),
-        audit=counted[0].audit if counted else "invalid",
+        audit=counted[0].audit if counted else "disturbed" if shown[0].audit == "disturbed" else "invalid",
         left_out=len(every) - len(counted),
         stable_p95_seconds=sorted(lags)[len(lags) // 2] if lags else None,
         reason="" if told is None else told.reason,

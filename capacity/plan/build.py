@@ -151,7 +151,7 @@ def _measured(evidence: Evidence, levels: Sequence[LevelSeen]) -> Capacity:
     """The capacity that measured levels bracket."""
     capacity = bracket(tuple(levels), evidence.key)
     if capacity.status == "not_identifiable":
-        raise UserError(words.all_invalid(levels), Exit.EVIDENCE)
+        raise UserError(words.all_invalid(evidence, levels), Exit.EVIDENCE)
     if capacity.status == "upper_bound" and capacity.first_fail != 1:
         raise UserError(words.none_passed(evidence, levels, advised(evidence, capacity)), Exit.EVIDENCE)
     crossing = between(evidence, capacity)

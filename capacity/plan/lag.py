@@ -85,10 +85,11 @@ def latency_resource(evidence: Evidence, capacity: Capacity) -> Resource:
     law = fit_latency(*_columns(valid), PACED) if len({n for n, _ in valid}) >= 3 else None
     otherwise = missed_otherwise(evidence, capacity)
     about = otherwise if condition is None else condition.title
+    ends = "last pass, first fail" if capacity.first_fail is not None else "last pass; no level failed"
     return Resource(
         kind=LATENCY,
         name="objective" if otherwise else "",
-        law=f"{about}: last pass, first fail" if about else "last pass, first fail",
+        law=f"{about}: {ends}" if about else ends,
         unit="s",
         cap=None if condition is None else condition.limit,
         cap_text="as the objective says" if condition is None else f"{condition.limit:g} s",

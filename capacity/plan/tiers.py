@@ -35,7 +35,7 @@ def tiers(
         Tier(
             name=name,
             connections=cut(safe_limit, share),
-            cut=f"{share:.0%} of {safe_limit}",
+            cut=f"{share:.0%} of {safe_limit:,}",
             stability=stable if proven is not None and cut(safe_limit, share) <= proven else unsure,
             expected=_expected(cut(safe_limit, share), resources),
         )

@@ -83,7 +83,7 @@ def transferred(donor: Plan, evidence: Evidence, caps: Caps, gpu: str, speed: fl
         rows += [_wider(on_it)] if on_it.limit is not None else []
     if speed is not None and donor.capacity.low is not None:
         rows.append(_by_speed(donor, speed))
-    if not rows:
+    if all(row.kind in (CONNECTION_TRACKING, NETWORK) for row in rows):  # arithmetic, which is true of every GPU
         raise UserError(
             f"nothing was measured with {gpu}, and nothing measured on {donor.key.device} carries over to it: there is "
             "no law of memory or of the host; sweep the new GPU, or say how fast it is with --gpu-speed",

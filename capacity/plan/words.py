@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from capacity.next_levels import NextLevels
+from capacity.next_levels import NextLevels, undisturbed
 from capacity.plan.evidence import Evidence
 from capacity.plan.sweep_command import sweep_command, sweep_seconds
 from capacity.plan.tiers import RECOMMENDED
@@ -28,7 +28,7 @@ def reason(evidence: Evidence, capacity: Capacity, waits_for: Busy | None) -> st
         missed = f"{missed} at {capacity.first_fail}{each} (first fail)"
         return f"{missed}, and {capacity.last_pass}{each} passed{waits_for_text(waits_for, evidence.key)}"
     if capacity.status == "lower_bound":
-        return f"{capacity.reason}; no level missed {objective}"
+        return f"{capacity.reason}; no level missed the objective"
     return f"{capacity.reason}; the objective is {objective}"
 
 
@@ -46,7 +46,7 @@ def said_against(findings: Sequence[AnyFinding], reason: str) -> str:
 
 def cut_in_words(safe: int, recommended: int | None) -> str:
     """How the recommendation was cut from the safe limit."""
-    share = f"{RECOMMENDED:.0%} of {safe}"
+    share = f"{RECOMMENDED:.0%} of {safe:,}"
     return f"{share}, rounded down" if recommended != 1 or safe > 1 else "one connection is the least there is"
 
 
@@ -104,11 +104,15 @@ def disturbed_most(evidence: Evidence) -> float:
     return max((finding.share for finding in found if isinstance(finding, OtherLoad)), default=0.0)
 
 
-def all_invalid(levels: Sequence[LevelSeen]) -> str:
+def all_invalid(evidence: Evidence, levels: Sequence[LevelSeen]) -> str:
     """No level says anything."""
-    first = next((seen for seen in levels if seen.reason), None)
-    why = f" (level {first.streams}: {first.reason})" if first else ""
-    return f"none of the {counted(len(levels), 'measured level')} is evidence{why}; sweep again"
+    again = undisturbed({seen.streams for seen in levels}, evidence.slots)
+    command = sweep_command(evidence.key, again, evidence.address)
+    mended = "without the other programs on that machine" if disturbed_most(evidence) > 0 else "once that is mended"
+    return (
+        f"none of the {counted(len(levels), 'measured level')} is evidence ({_why_left_out(levels)}); "
+        f"sweep again {mended}: `{command}`"
+    )
 
 
 def none_passed(evidence: Evidence, levels: Sequence[LevelSeen], advice: NextLevels) -> str:

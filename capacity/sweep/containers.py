@@ -59,12 +59,12 @@ class ContainerWatch:
             return  # it does not run; the next try asks again, and the last one says that it ended
 
     def _first_process(self) -> int:
-        said = _asked([self._engine, "inspect", "--type", "container", "--format", "{{.State.Pid}}", self._name])
-        if not said.isdecimal() or len(said) > 10:
-            raise UserError(f"{self._engine} says no process of container {self._name}, but {one_line(said, 80)!r}")
-        if said == "0":
+        pid = _asked([self._engine, "inspect", "--type", "container", "--format", "{{.State.Pid}}", self._name])
+        if not pid.isdecimal() or len(pid) > 10:
+            raise UserError(f"{self._engine} says no process of container {self._name}, but {one_line(pid, 80)!r}")
+        if pid == "0":
             raise UserError(f"container {self._name} does not run; start it first, `{self._engine} ps` lists them")
-        return int(said)
+        return int(pid)
 
 
 def _asked(command: Sequence[str]) -> str:

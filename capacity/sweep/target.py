@@ -177,13 +177,20 @@ async def reach(target: Target) -> Snapshot:
     except (httpx.ProtocolError, UnreadableAnswer):
         pass  # something answers, if not in HTTP, or more than fits: a bare WebSocket server, a large page
     except (httpx.HTTPError, OSError, TimeoutError) as error:
-        said = f"gave no answer within {_DEADLINE_SECONDS:g} s" if isinstance(error, TimeoutError) else str(error)
-        why = f"cannot reach {target.name}: {said or type(error).__name__}; is the server running?"
+        said = f"gave no answer within {_DEADLINE_SECONDS:g} s"
+        said = said if isinstance(error, TimeoutError) else web.why(error)
+        why = f"cannot reach {target.name}: {said}; is the server running?{_port_hint(target)}"
         raise UserError(trust.untrusted(target.name, error) or why, Exit.UNREACHABLE) from error
     finally:
         await web.close()
     async with polled(target) as source:
         return await ask(source)
+
+
+def _port_hint(target: Target) -> str:
+    """Where no port was named, the one of HTTP was tried, and servers of ours have another."""
+    named = urlsplit(target.http).port is not None
+    return "" if named else " No port was named; `whisper-ops serve` uses 8000"
 
 
 def needs_token(target: Target) -> UserError:

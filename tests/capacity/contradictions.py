@@ -128,7 +128,7 @@ def _answer(plan: Plan) -> Iterator[str]:
         yield f"{answer!r}, though nothing was found to end it"
     if plan.safe_limit is not None and most != max(1, math.floor(0.9 * plan.safe_limit + 1e-9)):
         yield f"{most} is not 90 % of {plan.safe_limit}"
-    if plan.safe_limit is not None and str(plan.safe_limit) not in plan.cut and plan.safe_limit > 1:
+    if plan.safe_limit is not None and plan.safe_limit not in numbers(plan.cut) and plan.safe_limit > 1:
         yield f"{plan.cut!r} is not cut from {plan.safe_limit}"
     last, fail = plan.capacity.last_pass, plan.capacity.first_fail
     if plan.levels and most is not None and last is not None and most > last:

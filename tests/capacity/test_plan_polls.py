@@ -219,3 +219,14 @@ def test_polls_of_a_balancer_are_each_one_servers(tmp_path: Path) -> None:
     assert [load for load, _ in behind.points("server_lag_p95_seconds")] == [
         load for load, _ in alone.points("server_lag_p95_seconds")
     ]
+
+
+def test_polls_of_a_server_that_never_said_what_it_runs_are_no_evidence(tmp_path: Path) -> None:
+    """It ended in a traceback."""
+    with History.writing(tmp_path / "history.db") as history:
+        history.polls.add(
+            Snapshot(server="old:9090", at=10.0 + at, figures=ServerFigures(streams_active=3)) for at in range(5)
+        )
+        with pytest.raises(UserError, match="no measured levels") as caught:
+            make_plan(history, Wanted(), 100.0)
+    assert caught.value.code == Exit.EVIDENCE

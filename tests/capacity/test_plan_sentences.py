@@ -11,6 +11,7 @@ from capacity.plan import Wanted, make_plan
 from capacity.plan.terminal import show
 from tests.capacity.contradictions import contradictions
 from tests.capacity.plan_history import level, sweep, written
+from whisper_ops.errors import UserError
 from whisper_ops.history import History, LevelRecord
 from whisper_ops.objective import parse
 from whisper_ops.objective.findings import OtherLoad, encode
@@ -301,3 +302,35 @@ def test_the_device_is_to_blame_for_a_failure_that_nobody_disturbed(tmp_path: Pa
     made = plan(tmp_path, [level(2, None, **busy), level(1, False)])
     assert five_lines(made, 5000.0)[0] == "Not one connection meets the objective on this device."
     assert "without the other programs" not in made.next_step
+
+
+def test_levels_that_are_no_evidence_are_to_be_measured_again_with_a_command(tmp_path: Path) -> None:
+    """It said "sweep again", and not what had to be mended."""
+    busy = {"findings": encode((OtherLoad(0.9, counts=False),)), "audit": "disturbed"}
+    path = written(tmp_path / "history.db", [level(n, None, **busy) for n in (1, 2)])
+    with History.reading(path) as history, pytest.raises(UserError) as caught:
+        make_plan(history, Wanted(), 5000.0)
+    assert str(caught.value) == (
+        "none of the 2 measured levels is evidence (1, 2: other programs took 90% of the processors); sweep again "
+        "without the other programs on that machine: `whisper-ops sweep http://asr-1:8000 --levels 1,2`"
+    )
+
+
+def test_what_other_programs_disturbed_is_called_so(tmp_path: Path) -> None:
+    busy = {"findings": encode((OtherLoad(0.9, counts=False),)), "audit": "disturbed"}
+    made = plan(tmp_path, [level(1, True), level(2, None, **busy)])
+    assert [seen.audit for seen in made.levels] == ["valid", "disturbed"]
+
+
+def test_a_law_without_a_level_that_failed_names_none(tmp_path: Path) -> None:
+    made = plan(tmp_path, [level(n, True) for n in (1, 6, 12)])
+    assert row(made, LATENCY).law.endswith("last pass; no level failed")
+    assert made.reason == "every level up to 12 passed, so the limit is somewhere above; no level missed the objective"
+
+
+def test_what_is_true_of_every_gpu_is_no_answer_for_one(tmp_path: Path) -> None:
+    """It said "At most about 301,465 connections fit per L40S", by the host's table of connections alone."""
+    host = '{"host": {"conntrack_max": 262144}}'
+    path = written(tmp_path / "history.db", [level(1, True), level(2, False)], settings=host)
+    with History.reading(path) as history, pytest.raises(UserError, match="carries over to it"):
+        make_plan(history, Wanted(gpu="L40S"), 5000.0)

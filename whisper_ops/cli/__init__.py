@@ -41,6 +41,25 @@ COMMANDS: dict[str, str] = {
 """Name and one line of help, in the order of a first day."""
 
 
+CALLED_ELSEWHERE = {
+    "replay": "dash --replay 'yesterday 14:00'",
+    "watch": "dash URL",
+    "top": "dash URL",
+    "monitor": "dash URL",
+    "load-test": "sweep URL",
+    "loadtest": "sweep URL",
+    "benchmark": "sweep URL",
+    "bench": "sweep URL",
+    "capacity": "plan",
+    "start": "serve",
+    "run": "serve",
+    "server": "serve",
+    "help": "--help",
+    "version": "--version",
+}
+"""Words that people try first, and what they mean here."""
+
+
 class LazyGroup(click.Group):
     """A group that imports a command's module when the command is asked for."""
 
@@ -67,6 +86,8 @@ class LazyGroup(click.Group):
         if args and args[0] not in COMMANDS:
             import difflib
 
+            if args[0] in CALLED_ELSEWHERE:
+                ctx.fail(f"No such command {args[0]!r}. What it would do is `whisper-ops {CALLED_ELSEWHERE[args[0]]}`.")
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             if near:
                 ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
@@ -107,7 +128,7 @@ def run(arguments: list[str] | None = None) -> NoReturn:
     except click.ClickException as error:
         said = io.StringIO()
         error.show(said)  # it repeats what it was given, which may be a file's name that a shell put there
-        _say(said.getvalue().rstrip("\n"))
+        _say(said.getvalue().rstrip("\n") + _what_it_takes(error, sys.argv[1:] if arguments is None else arguments))
         sys.exit(Exit.USAGE)
     except (click.Abort, KeyboardInterrupt):
         _say("whisper-ops: interrupted")
@@ -119,6 +140,24 @@ def run(arguments: list[str] | None = None) -> NoReturn:
         # What is left goes with the process; the interpreter would look through all of it several times.
         gc.freeze()
     sys.exit(result if isinstance(result, int) else Exit.GOOD)
+
+
+def _what_it_takes(error: click.ClickException, arguments: list[str]) -> str:
+    """Of an option that stands without its value: what that is. click knows no command where it says so."""
+    if not isinstance(error, click.BadOptionUsage):
+        return ""
+    command: click.Command = main
+    context = click.Context(command)
+    for word in arguments:
+        inner = command.get_command(context, word) if isinstance(command, click.Group) else None
+        command = inner or command
+    named = (param for param in command.params if isinstance(param, click.Option) and error.option_name in param.opts)
+    option = next(named, None)
+    return (
+        ""
+        if option is None or option.is_flag
+        else f" It is {error.option_name} {option.make_metavar(context)}: {option.help}"
+    )
 
 
 def _say(sentence: str) -> None:

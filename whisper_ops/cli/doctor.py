@@ -77,12 +77,12 @@ def command(  # an argument an option, as click calls it
         }
         console.print_json("doctor", body)
     else:
+        if want is not None:
+            names = ", ".join(f"{limit.name} ({limit.allows:,})" for limit in short)
+            console.data().print(f"{_verdict(want, names)}\n", soft_wrap=not console.data().is_terminal)
         show(host, console.data())
         for line in () if accelerator is None else accelerator.advice:
             console.data().print(f"note: {line}", soft_wrap=True, markup=False)
-        if want is not None:
-            names = ", ".join(f"{limit.name} ({limit.allows:,})" for limit in short)
-            console.data().print(f"\n{_verdict(want, names)}", soft_wrap=True, markup=False)
     return Exit.NO if short else Exit.GOOD
 
 
@@ -101,8 +101,10 @@ def _reported(history: Path, server: str) -> HostFigures:
 
     with History.reading(history) as opened:
         found = last_host(opened, server)
+        known = ", ".join(sorted(opened.polls.servers())) or "none"
     if found is None:
         raise UserError(
-            f"{history} holds no poll of a server named {server} that told about its machine", Exit.EVIDENCE
+            f"{history} holds no poll of a server named {server} that told about its machine; it knows {known}",
+            Exit.EVIDENCE,
         )
     return found

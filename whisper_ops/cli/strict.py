@@ -29,6 +29,12 @@ class _Text:
                 raise click.BadParameter(wrong, ctx, param)
         return super().convert(value, param, ctx)  # type: ignore[misc]  # it is mixed into click's types only
 
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str | None:
+        """What to say of an argument that is not there."""
+        if param.human_readable_name == "URL":
+            return "Give the server's address, such as http://127.0.0.1:8000."
+        return super().get_missing_message(param, ctx)  # type: ignore[misc,no-any-return]  # as above
+
 
 class _File(_Text):
     """A path that the system can look at."""
@@ -50,6 +56,8 @@ class _Figure(_Text):
 
     form = _NUMBER
     what = "a number"
+    name = "number"
+    """In help, where click says FLOAT RANGE."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401  # click's signature
         """The number."""
@@ -65,6 +73,7 @@ class _Count(_Figure):
     """A whole number in plain digits."""
 
     form = _WHOLE
+    name = "n"
     what = "a whole number of up to twelve digits"
 
 

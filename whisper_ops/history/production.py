@@ -89,7 +89,7 @@ def runs(history: History, server: str | None = None) -> list[Ran]:
                 [name],
             )
         )
-        ends = [row["at"] for row in rows[1:]] + [float("inf")]
+        ends = [*(row["at"] for row in rows[1:]), float("inf")][: len(rows)]  # some never said what they run
         found += [
             Ran(row["server_id"], name, _identity(row), row["at"], until) for row, until in zip(rows, ends, strict=True)
         ]

@@ -84,7 +84,7 @@ class Web:
         except UnreadableAnswer as error:
             raise SourceError(f"{self._where(path)} {error}") from error
         except httpx.HTTPError as error:
-            raise SourceError(self._why(error, path)) from error
+            raise SourceError(self.why(error, path)) from error
         if answer.status != httpx.codes.OK:
             raise self._refusal(answer.status, path)
         return answer
@@ -125,7 +125,8 @@ class Web:
             return SourceError(f"{self._where(path)} redirects elsewhere ({status}); give the address it redirects to")
         return SourceError(f"{self._where(path)} answered {status}")
 
-    def _why(self, error: httpx.HTTPError, path: str) -> str:
+    def why(self, error: Exception, path: str = "") -> str:
+        """What went wrong with a request, with the address."""
         reason = why_unreachable(error, self._where(), self._base.host)
         if reason is None and isinstance(error, httpx.RemoteProtocolError):
             hint = trust.maybe_tls(f"{self._base.scheme}://{self._where()}")
