@@ -24,8 +24,8 @@ from whisper_ops.errors import UserError
 MAX_SECONDS = 120.0
 """Of a file."""
 RATE = 16000
-VOICE_SECONDS = 30.0
-"""The voice takes two or three seconds."""
+VOICE_SECONDS = 50.0
+"""The voice takes two or three seconds; on a machine that is busy many more."""
 _PAUSE_SECONDS = 0.6
 _TONE_WORDS = 24
 _SENTENCES = (
