@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from capacity.load.orders import Progress
+from capacity.sweep.conclusion import against
 from capacity.sweep.plans import Ask
 from capacity.sweep.tables import verdict_text
 from whisper_ops.formatting import counted
@@ -63,7 +64,8 @@ class Telling:
         if self.title:
             return
         stable = "—" if level.stable_p95_seconds is None else f"{level.stable_p95_seconds:.2f} s"
-        self.say(f"  {counted(level.streams, 'caller')}: {verdict_text(level)}; p95 of a stable word {stable}")
+        callers = counted(level.streams, "caller")
+        self.say(f"  {callers}: {verdict_text(level)}, p95 of a stable word {stable}{against(level)}")
 
     def note(self, sentence: str) -> None:
         """Something worth knowing."""

@@ -31,9 +31,16 @@ def verdict(levels: Sequence[LevelRecord]) -> str | None:
     failed = next((level for level in levels if level.streams == high and level.passed is False), None)
     if not tried:
         failed = levels[0]
-    why = "" if failed is None else _against(failed)
+    why = "" if failed is None else against(failed)
     short = "; the levels were short, so this is provisional" if _short(levels, low, high) else ""
     return f"{bracket_in_words(low, high)}{why}{short}"
+
+
+def against(level: LevelRecord) -> str:
+    """What speaks against a level, in brackets behind a space; of an older version's level, the words that it kept."""
+    findings = findings_of(level)
+    told = "; ".join(str(finding) for finding in findings if speaks_against(finding)) if findings else level.reason
+    return f" ({told})" if told else ""
 
 
 def next_step(
@@ -62,13 +69,6 @@ def next_step(
     if high is None and advice.aim == "find_failure":
         return f"whisper-ops plan{named}  (and to find the limit: whisper-ops sweep {server} --levels {_list(advice)})"
     return f"whisper-ops plan{named}"
-
-
-def _against(level: LevelRecord) -> str:
-    """What speaks against a level, in brackets; of one that an older version measured, the words that it kept."""
-    findings = findings_of(level)
-    against = "; ".join(str(finding) for finding in findings if speaks_against(finding)) if findings else level.reason
-    return f" ({against})" if against else ""
 
 
 def _list(advice: NextLevels) -> str:

@@ -6,9 +6,10 @@ from rich.text import Text
 
 from whisper_ops.formatting import seconds
 from whisper_ops.history import LevelRecord
-from whisper_ops.objective import read_stored
+from whisper_ops.objective import Term, read_stored
 
 _HEAD = "streams"
+_USUAL = "stable_p95_seconds"
 _VALUE = 7
 _VERDICT = 12
 _LEAST_BAR = 10
@@ -18,30 +19,43 @@ _MARKS = {True: ("✓ met", "green"), False: ("✗ missed", "red"), None: ("? no
 
 
 def latency_picture(levels: Sequence[LevelRecord], objective: str, width: int, rows: int) -> list[Text]:
-    """The stable p95 of the newest `rows` levels by load, with a head that names the limit; empty without levels."""
+    """The latency that decides, of the newest `rows` levels by load, below a head with its limit; empty without levels.
+
+    Of the objective's latencies it is the one that comes nearest its limit, or is furthest over it; without any it is
+    the p95 of stable words.
+    """
     if not levels:
         return []
     shown = sorted(levels[-max(1, rows) :], key=lambda level: level.streams)
-    limit = read_stored(objective).limit("stable_p95")
+    term = _decides(shown, objective)
+    column = _USUAL if term is None else term.column
     bar = max(_LEAST_BAR, width - len(_HEAD) - _VALUE - _VERDICT - 6)
-    known = [level.stable_p95_seconds for level in shown if level.stable_p95_seconds is not None]
-    top = _OVER * limit if limit else 1.05 * max(known, default=1.0) or 1.0
-    at = None if not limit else round(bar / _OVER)
-    return [_head(bar, at, limit), *(_row(level, bar, at, top) for level in shown)]
+    known = [value for level in shown if (value := getattr(level, column)) is not None]
+    top = 1.05 * max(known, default=1.0) or 1.0 if term is None else _OVER * term.limit
+    at = None if term is None else round(bar / _OVER)
+    return [_head(bar, at, term), *(_row(level, getattr(level, column), bar, at, top) for level in shown)]
 
 
-def _head(bar: int, at: int | None, limit: float | None) -> Text:
-    title = "stable p95"
-    if at is None:
+def _decides(levels: Sequence[LevelRecord], objective: str) -> Term | None:
+    terms = [term for term in read_stored(objective).durations if not term.relative and term.limit > 0]
+
+    def nearest(term: Term) -> float:
+        shares = [value / term.limit for level in levels if (value := getattr(level, term.column)) is not None]
+        return max(shares, default=0.0)
+
+    return max(terms, key=nearest, default=None)
+
+
+def _head(bar: int, at: int | None, term: Term | None) -> Text:
+    title = "stable p95" if term is None else term.name.replace("_", " ")
+    if at is None or term is None:
         return Text(f"{_HEAD}  {title}", style="dim")
-    mark = f"limit {limit:g} s"
-    # Its last character but the unit's stands over the line where there is room for both words.
-    room = max(at - len(title), len(mark) + 1)
-    return Text(f"{_HEAD}  {title}{mark:>{room}}"[: len(_HEAD) + 2 + bar], style="dim")
+    mark = f" limit {term.limit:g} s"
+    # It ends over the line of the limit, where there is room for both words.
+    return Text(f"{_HEAD}  {title}{mark:>{max(at + 1 - len(title), len(mark))}}"[: len(_HEAD) + 2 + bar], style="dim")
 
 
-def _row(level: LevelRecord, bar: int, at: int | None, top: float) -> Text:
-    value = level.stable_p95_seconds
+def _row(level: LevelRecord, value: float | None, bar: int, at: int | None, top: float) -> Text:
     share = 0.0 if value is None else value / top
     word, style = _MARKS[level.passed]
     if level.audit == "disturbed":

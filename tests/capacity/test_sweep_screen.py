@@ -51,6 +51,15 @@ def test_the_picture_fits_and_grows_with_load_and_latency(width: int) -> None:
     assert "—" in shown[3], "unknown is not 0"
 
 
+def test_the_picture_is_of_the_latency_that_decides() -> None:
+    """It showed a level that missed the limit of first words as one well within the limit of stable ones."""
+    shown = lines([level(1, 0.5, first_p95_seconds=0.5), level(6, 1.8, first_p95_seconds=1.8, passed=False)], 80)
+    assert "first p95" in shown[0]
+    assert "limit 1 s" in shown[0]
+    assert "▶" in shown[-1]
+    assert "✗ missed" in shown[-1]
+
+
 def test_the_picture_of_many_levels_is_of_the_newest() -> None:
     shown = lines([level(n, 0.1) for n in range(1, 50)], 80, rows=10)
     assert [int(line.split()[0]) for line in shown[1:]] == list(range(40, 50))
