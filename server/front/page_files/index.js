@@ -207,7 +207,10 @@ function level(mine, samples) {
 
 // --- sources --------------------------------------------------------------------------------------
 
-$("record").onclick = () => run ? stop() : begin(async () => new Microphone());
+$("record").onclick = () => run ? stop() : begin(async () => {
+  say("Asking for the microphone: allow it where the browser asks.");
+  return new Microphone();
+});
 $("sample").onclick = () => begin(async () => {
   say("Fetching the sample…");
   return new Clip("the sample", await (await ask("sample.wav", SAMPLE_MS)).arrayBuffer());
