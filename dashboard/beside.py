@@ -35,6 +35,8 @@ class Beside:
         self.environment = dict(environment or {})
         self.said: list[str] = []
         """Its lines, oldest first, stdout and stderr together."""
+        self.verdict: str | None = None
+        """What came of it, from those who know better than its last words."""
         self.code: int | None = None
         """Its exit code; None while it runs."""
         self._command = command
@@ -61,6 +63,8 @@ class Beside:
     @property
     def outcome(self) -> str:
         """How it ended, in a sentence with its own last words."""
+        if self.verdict is not None:
+            return self.verdict
         code = self.code or 0
         last = next((line.strip().removeprefix("whisper-ops: ") for line in reversed(self.said) if line.strip()), "")
         how = _ENDED.get(code, f"was killed by signal {-code}" if code < 0 else "failed")

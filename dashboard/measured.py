@@ -24,17 +24,27 @@ def verdict(path: Path, server: str) -> str | None:
 
 
 def _said(levels: list[LevelRecord]) -> str:
-    passed = [level.streams for level in levels if level.passed]
-    missed = [level for level in levels if not level.passed]
+    passed = [level for level in levels if level.passed]
+    missed = [level for level in levels if level.passed is False]
+    silent = [level for level in levels if level.passed is None]
     parts = []
     if passed:
-        parts.append(f"{counted(max(passed), 'stream')} passed")
+        parts.append(f"{counted(max(level.streams for level in passed), 'stream')} passed")
     if missed:
-        first = min(missed, key=lambda level: level.streams)
-        why = f": {first.reason}" if first.reason else ""
-        parts.append(f"{counted(first.streams, 'stream')} did not{why}" if passed else f"{_none_of(missed)}{why}")
+        first = _least(missed)
+        lead = counted(first.streams, "stream")
+        parts.append(f"{lead} did not{_why(first)}" if passed else f"no level passed, the least of {lead}{_why(first)}")
+    if silent:
+        # A level that was disturbed, or too short, or whose generator was late, says neither yes nor no.
+        first = _least(silent)
+        lead = f"{counted(first.streams, 'stream')} gave no answer" if passed or missed else "no level gave an answer"
+        parts.append(f"{lead}{_why(first)}")
     return "; ".join(parts)
 
 
-def _none_of(missed: list[LevelRecord]) -> str:
-    return f"no level passed, the least of {counted(min(level.streams for level in missed), 'stream')}"
+def _least(levels: list[LevelRecord]) -> LevelRecord:
+    return min(levels, key=lambda level: level.streams)
+
+
+def _why(level: LevelRecord) -> str:
+    return f": {level.reason}" if level.reason else ""

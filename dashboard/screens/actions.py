@@ -150,9 +150,11 @@ class Actions:
         if history is None or sweep.code not in {Exit.GOOD, Exit.NO}:
             return sweep.outcome
         found = await asyncio.to_thread(verdict, history, address(admin.url(server)))
-        said = f"sweep of {server}: {found}" if found else sweep.outcome
+        sweep.verdict = f"sweep of {server}: {found}" if found else None
+        said = sweep.outcome
         plan = self._running = admin.plan(server, history)
         await plan.run()
+        self._running = sweep
         if plan.code not in {Exit.GOOD, Exit.NO}:
             return f"{said}; {plan.outcome}"
         await asyncio.to_thread(self._workshop.feed.refresh)

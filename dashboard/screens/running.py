@@ -53,6 +53,7 @@ class RunningPane(Pane):
             what = "x stops it; esc leaves it running, 5 comes back to it"
             return line(Span(" ◔ running ", "note"), Span(f"for {lasted}   {what}", "dim"))
         if self.beside.code == 0:
-            return line(Span(" ● done", "ok"), Span(f" after {lasted}", "dim"))
+            verdict = f": {self.beside.verdict}" if self.beside.verdict else ""
+            return line(Span(f" ● done{verdict}", "ok"), Span(f" after {lasted}", "dim"))
         how = f" (exit code {self.beside.code}, after {lasted})"
         return line(Span(f" ▲ {self.beside.outcome}", "warn"), Span(how, "dim"))

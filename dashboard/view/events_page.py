@@ -1,11 +1,13 @@
 """Events: what happened, as opposed to what was read, newest first."""
 
 from dashboard.view import figures as f
-from dashboard.view.lines import BLANK, Line, Page, Span, cut, line
+from dashboard.view.lines import BLANK, Line, Page, Span, line, width_of, wrapped
 from dashboard.view.world import World
 
 _KINDS = {"recorder_started": "recording", "recorder_stopped": "stopped"}
 """Kinds that have a shorter word on the screen."""
+_LEAST = 20
+"""Cells for a sentence beside a long name."""
 
 
 def events_page(world: World, width: int) -> Page:
@@ -15,13 +17,17 @@ def events_page(world: World, width: int) -> Page:
     if not world.events:
         return Page(crumbs=crumbs, head=head, body=(line(Span(" nothing has been noted yet", "dim")),))
     lines = []
+    at = f.moment if width >= 90 else f.clock
     names = max(len(event.server or "") for event in world.events)
     for number, event in enumerate(world.events):
-        spans = (
-            Span(f" {f.moment(event.at) if width >= 90 else f.clock(event.at)}  ", "dim"),
+        lead = (
+            Span(f" {at(event.at)}  ", "dim"),
             Span(f"{_KINDS.get(event.kind, event.kind):<10}", "accent"),
             Span(f"{event.server or '':<{names}}  ", "title"),
-            Span(event.detail),
         )
-        lines.append(Line(cut(spans, width), f"event {number} {event.at!r}"))
+        begun = width_of(lead)
+        first, *rest = wrapped(event.detail, max(width - begun, _LEAST)) or [Line()]
+        lines.append(Line((*lead, *first.spans), f"event {number} {event.at!r}"))
+        # A long sentence is read to its end, where there is the most room for it.
+        lines += wrapped(" ".join(part.text for part in rest), width, "     ")
     return Page(crumbs=crumbs, head=head, body=tuple(lines))

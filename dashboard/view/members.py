@@ -47,12 +47,14 @@ def brokers(world: World) -> list[ServerView]:
 
 def seen(world: World) -> list[Seen]:
     """Every server behind the brokers once, the worst first."""
+    every = [member for broker in brokers(world) for member in members_of(world, broker)]
+    # Who never answered a broker has no id there: another one may know it, by the same name.
+    ids = {one.said.name: one.said.server_id for one in every if one.said.server_id and one.state is not _TWIN}
     found: dict[str, list[Seen]] = {}
-    for broker in brokers(world):
-        for member in members_of(world, broker):
-            # Another name of a server that the broker knows already is a row of its own, whose slots count nowhere.
-            own = None if member.state is _TWIN else member.said.server_id
-            found.setdefault(own or f"{broker.name} {member.said.name}", []).append(member)
+    for member in every:
+        # Another name of a server that the broker knows already is a row of its own, whose slots count nowhere.
+        own = None if member.state is _TWIN else member.said.server_id or ids.get(member.said.name)
+        found.setdefault(own or member.said.name, []).append(member)
     return sorted((_one(each) for each in found.values()), key=lambda one: (one.state.rank, one.said.name))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from dashboard.app import DashApp
 from dashboard.view.commands import COMMANDS, shown
 from dashboard.view.facts import FACTS
-from tests.dashboard.scenes import MadeCharts, Still, world
+from tests.dashboard.scenes import MadeCharts, Still, fleet_behind_brokers, world
 
 FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
 
@@ -24,6 +24,7 @@ PICTURES: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = {
     "alerts": ((120, 14), ("2",)),
     "events": ((120, 10), ("4",)),
     "plan": ((120, 24), ("down", "3")),
+    "members": ((120, 32), ("6",)),
     "help": ((120, 74), ("question_mark",)),
 }
 """Name, terminal size, and the keys that lead there."""
@@ -32,7 +33,7 @@ PICTURES: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = {
 async def drawn(name: str) -> str:
     """One picture as SVG."""
     size, keys = PICTURES[name]
-    app = DashApp(Still(world(), MadeCharts()))
+    app = DashApp(Still(fleet_behind_brokers() if name == "members" else world(), MadeCharts()))
     async with app.run_test(size=size) as pilot:
         for key in keys:
             await pilot.press(key)

@@ -13,6 +13,7 @@ from whisper_ops.history import EventRecord, PlanRecord
 from whisper_ops.identity import Identity
 from whisper_ops.plan_document import Plan, read_or_columns
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
+from whisper_ops.wire import Member
 
 NOW = 1_795_269_807.0
 """2026-11-21 14:03:27 UTC."""
@@ -244,6 +245,50 @@ def world(**changes: object) -> World:
     """The world of 14:03:27."""
     made = board().world(NOW, itself=SelfView(0.021, 0.0042, 71e6))
     return msgspec.structs.replace(made, **changes)
+
+
+def member(name: str, used: int = 3, free: int | None = None, **said: object) -> Member:
+    """A server of eight slots on two GPUs that is well."""
+    made = Member(
+        name=name, state="live", server_id=f"id-{name}", slots=8, slots_used=used,
+        slots_free=8 - used if free is None else free, streams_active=used, gpus=2, gpus_failed=0, status="healthy",
+        lag_p95_s=0.4, age_seconds=0.3,
+    )  # fmt: skip
+    return msgspec.structs.replace(made, **said)
+
+
+def lost(name: str, error: str = "the connection was refused", **said: Any) -> Member:  # fields of a member
+    """One that answered until 43 s ago."""
+    gone: dict[str, Any] = {"state": "silent", "slots_free": None, "streams_active": None, "gpus_failed": None}
+    return member(name, **{**gone, "lag_p95_s": None, "status": None, "error": error, "age_seconds": 43.0, **said})
+
+
+MEMBERS = (
+    member("asr-1"),
+    member("asr-2", used=8, status="critical"),
+    member("asr-3", used=2, free=0, state="draining", status="draining"),
+    lost("asr-4"),
+    member("asr-5", lag_p95_s=7.5),
+    member("asr-6", gpus_failed=1, status="degraded"),
+    member("asr-7", age_seconds=31.0),
+    member("asr-8", used=0, state="starting", status="starting", lag_p95_s=None),
+    lost("asr-9", "was not asked yet", server_id=None, age_seconds=None, slots=None, slots_used=None, gpus=None),
+    member("twin-of-1", free=0, server_id="id-asr-1", error="is the same server as asr-1"),
+    member("asr-10", used=0, lag_p95_s=9.0),
+)
+
+
+def broker(members: Sequence[Member], name: str = "broker-1", at: float = NOW) -> Snapshot:
+    made = snapshot(name, at, (gpu(0, 7, 0.4), gpu(1, 7, 0.4)), "degraded")
+    return msgspec.structs.replace(made, members=tuple(members), server_id=f"id-{name}")
+
+
+def fleet_behind_brokers() -> World:
+    """The world of 14:03:27 at who runs two brokers, one of which does not reach a server that the other does."""
+    made = Board()
+    made.feed(broker(MEMBERS))
+    made.feed(broker((*MEMBERS[:1], lost("asr-2", server_id="id-asr-2"), *MEMBERS[2:]), "broker-2"))
+    return made.world(NOW, itself=SelfView(0.021, 0.0042, 71e6))
 
 
 class MadeCharts:

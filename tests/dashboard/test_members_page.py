@@ -1,7 +1,6 @@
 """The servers behind brokers: counted, sorted, each with what is free, how old that is, and why it gets no streams."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import httpx
 import msgspec
@@ -16,47 +15,11 @@ from dashboard.view.members import seen
 from dashboard.view.members_page import members_page
 from dashboard.view.once import members_table
 from dashboard.view.world import Board, World
-from tests.dashboard.scenes import NOW, gpu, silence, snapshot
+from tests.dashboard.scenes import MEMBERS, NOW, broker, gpu, lost, member, silence, snapshot
 from tests.dashboard.test_app_keys import screen_text
 from tests.dashboard.test_screen_actions import Asked, say, settled
 from whisper_ops.snapshot import Snapshot
 from whisper_ops.wire import Member
-
-
-def member(name: str, used: int = 3, free: int | None = None, **said: object) -> Member:
-    """A server of eight slots on two GPUs that is well."""
-    made = Member(
-        name=name, state="live", server_id=f"id-{name}", slots=8, slots_used=used,
-        slots_free=8 - used if free is None else free, streams_active=used, gpus=2, gpus_failed=0, status="healthy",
-        lag_p95_s=0.4, age_seconds=0.3,
-    )  # fmt: skip
-    return msgspec.structs.replace(made, **said)
-
-
-def lost(name: str, error: str = "the connection was refused", **said: Any) -> Member:  # fields of a member
-    """One that answered until 43 s ago."""
-    gone: dict[str, Any] = {"state": "silent", "slots_free": None, "streams_active": None, "gpus_failed": None}
-    return member(name, **{**gone, "lag_p95_s": None, "status": None, "error": error, "age_seconds": 43.0, **said})
-
-
-MEMBERS = (
-    member("asr-1"),
-    member("asr-2", used=8, status="critical"),
-    member("asr-3", used=2, free=0, state="draining", status="draining"),
-    lost("asr-4"),
-    member("asr-5", lag_p95_s=7.5),
-    member("asr-6", gpus_failed=1, status="degraded"),
-    member("asr-7", age_seconds=31.0),
-    member("asr-8", used=0, state="starting", status="starting", lag_p95_s=None),
-    lost("asr-9", "was not asked yet", server_id=None, age_seconds=None, slots=None, slots_used=None, gpus=None),
-    member("twin-of-1", free=0, server_id="id-asr-1", error="is the same server as asr-1"),
-    member("asr-10", used=0, lag_p95_s=9.0),
-)
-
-
-def broker(members: Sequence[Member], name: str = "broker-1", at: float = NOW) -> Snapshot:
-    made = snapshot(name, at, (gpu(0, 7, 0.4), gpu(1, 7, 0.4)), "degraded")
-    return msgspec.structs.replace(made, members=tuple(members), server_id=f"id-{name}")
 
 
 def world(*polls: Snapshot, now: float = NOW) -> World:
@@ -118,6 +81,14 @@ def test_two_brokers_one_server_one_row_by_the_broker_that_reaches_it() -> None:
     text = members_page(world(one, other), 119).text
     assert "not reached by broker-1" in text
     assert "2 brokers" in text
+
+
+def test_a_server_that_a_broker_never_reached_is_the_one_that_another_knows() -> None:
+    never = lost("asr-1", "was not asked yet", server_id=None, age_seconds=None)
+    (found,) = seen(world(broker((never,)), broker((member("asr-1"),), "broker-2")))
+    assert (found.broker, found.state.word, found.unreached_by) == ("broker-2", "healthy", ("broker-1",))
+    (found,) = seen(world(broker((never,)), broker((never,), "broker-2")))
+    assert found.state.word == "silent"
 
 
 def test_a_broker_that_is_silent_leaves_what_it_said_and_its_age() -> None:

@@ -6,7 +6,7 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from textual.pilot import Pilot
 
 from dashboard.app import DashApp
-from tests.dashboard.scenes import MadeCharts, Still, world
+from tests.dashboard.scenes import MadeCharts, Still, fleet_behind_brokers, world
 from tests.dashboard.test_app_keys import screen_text
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40), "60x20": (60, 20)}
@@ -18,6 +18,7 @@ SCREENS = {
     "plan": ("down", "3"),
     "events": ("4",),
     "help": ("question_mark",),
+    "members": ("6",),
 }
 
 
@@ -28,8 +29,8 @@ class Text(SingleFileSnapshotExtension):
     _file_extension = "txt"
 
 
-def app() -> DashApp:
-    return DashApp(Still(world(), MadeCharts()))
+def app(screen: str = "fleet") -> DashApp:
+    return DashApp(Still(fleet_behind_brokers() if screen == "members" else world(), MadeCharts()))
 
 
 async def go(pilot: Pilot[None], screen: str) -> None:
@@ -49,7 +50,7 @@ def test_in_colour(snap_compare: object, screen: str, size: str) -> None:
     async def there(pilot: Pilot[None]) -> None:
         await go(pilot, screen)
 
-    assert snap_compare(app(), terminal_size=SIZES[size], run_before=there)
+    assert snap_compare(app(screen), terminal_size=SIZES[size], run_before=there)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -58,7 +59,7 @@ async def test_without_colour(
     snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch, screen: str, size: str
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    async with app().run_test(size=SIZES[size]) as pilot:
+    async with app(screen).run_test(size=SIZES[size]) as pilot:
         await go(pilot, screen)
         text = "\n".join(line.rstrip() for line in screen_text(pilot).splitlines()) + "\n"
     assert text == snapshot.use_extension(Text)
@@ -66,7 +67,7 @@ async def test_without_colour(
 
 @pytest.mark.parametrize("screen", SCREENS)
 async def test_a_terminal_that_is_far_too_small_breaks_nothing(screen: str) -> None:
-    async with app().run_test(size=(12, 4)) as pilot:
+    async with app(screen).run_test(size=(12, 4)) as pilot:
         await go(pilot, screen)
         await pilot.resize_terminal(200, 60)
         await pilot.pause()
