@@ -85,7 +85,8 @@ def _what_to_run(plan: Plan) -> str:
         return f"{fit}; its speed is not known."
     if most is None:
         each = " on every GPU" if any(seen.repeats and seen.passes == seen.repeats for seen in plan.levels) else ""
-        where = "while other programs had the processors" if _other_load(plan) else "on this device"
+        taken = _other_load(plan)
+        where = "on this device" if taken is None else f"while other programs had {taken.place}"
         return f"Not one connection{each} meets the objective {where}{marks}."
     carrier = plan.key.carrier if plan.transferred_from is None else plan.key.device
     allowed = f"{counted(most, 'connection')} per {carrier}{marks}"
@@ -136,10 +137,11 @@ def _next_limit(plan: Plan) -> str:
     return f"{near}{row.name}, at {limit_text(row)} connections per {plan.key.carrier}{reached}"
 
 
-def _other_load(plan: Plan) -> bool:
-    """Whether other programs had the processors at the smallest level that failed."""
+def _other_load(plan: Plan) -> OtherLoad | None:
+    """What other programs had at the smallest level that failed."""
     failed = next((seen for seen in plan.levels if seen.passes < seen.repeats), None)
-    return failed is not None and any(isinstance(finding, OtherLoad) for finding in failed.findings)
+    findings = () if failed is None else failed.findings
+    return next((finding for finding in findings if isinstance(finding, OtherLoad)), None)
 
 
 def _erlangs(offered: float) -> str:

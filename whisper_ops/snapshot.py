@@ -80,6 +80,9 @@ class GpuFigures(Figures, wire.DeviceReadings, frozen=True, kw_only=True):
     throttle_reasons: str | None = None
     """Comma-separated; empty: none; None: not known."""
     ecc_errors: int | None = None
+    other_processes: tuple[str, ...] | None = None
+    """What else computes on it; None: not known. Neither this nor the next is kept in the history."""
+    other_busy_ratio: float | None = None
     reading_age_seconds: float | None = None
     batch_fill_mean: float | None = None
     queue_wait_p95_seconds: float | None = None
@@ -234,6 +237,8 @@ def _gpu_figures(gpu: wire.GpuEntry) -> GpuFigures:
         busy_ratio=gpu.busy_ratio,
         throttle_reasons=None if gpu.throttle_reasons is None else ",".join(gpu.throttle_reasons),
         ecc_errors=gpu.ecc_errors,
+        other_processes=gpu.other_processes,
+        other_busy_ratio=gpu.other_busy_ratio,
         reading_age_seconds=_whole(gpu.reading_age_seconds),
         reading_error=gpu.reading_error,
         batch_fill_mean=gpu.batch_fill_mean,

@@ -120,6 +120,10 @@ class GpuEntry(Wire, DeviceReadings, frozen=True, kw_only=True):
     gpu_utilization_percent: float | None = None
     throttle_reasons: tuple[str, ...] | None = None
     ecc_errors: int | None = None
+    other_processes: tuple[str, ...] | None = None
+    """What else computes on it, as `python3 (4711)`; None: the driver does not say, as in many containers."""
+    other_busy_ratio: float | None = None
+    """Share of its time that these took, 0 to 1."""
     reading_age_seconds: float | None = None
     reading_error: str | None = None
     """Why the device cannot be read at the moment, in one sentence; what it always is, as its name, stays."""

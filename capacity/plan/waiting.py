@@ -38,8 +38,9 @@ def waited_for(evidence: Evidence, capacity: Capacity) -> Busy | None:
         STEP_TIME: level.server_busy_ratio,
         HOST_CPU: level.host_cpu_ratio,
     }
-    if any(isinstance(finding, OtherLoad) for finding in findings_of(level)):
-        shares.pop(HOST_CPU)  # not the server's doing
+    for finding in findings_of(level):
+        if isinstance(finding, OtherLoad):
+            shares[STEP_TIME if finding.gpu else HOST_CPU] = None  # not the server's doing
     known = {kind: share for kind, share in shares.items() if share is not None and share >= _BUSY}
     kind = max(known, key=lambda kind: known[kind], default=None)
     return None if kind is None else Busy(kind, known[kind])

@@ -98,17 +98,19 @@ def measured(advice: NextLevels) -> str:
     return f"{'hold' if advice.soak else 'measure'} {streams} for {planned_time(advice.seconds)}{each}"
 
 
-def disturbed_most(evidence: Evidence) -> float:
-    """The largest share of the machine that other programs took at a level; 0 where none took much."""
+def disturbed_most(evidence: Evidence) -> OtherLoad | None:
+    """The most that other programs took at a level; None where none took much."""
     found = (finding for level in evidence.levels for finding in findings_of(level))
-    return max((finding.share for finding in found if isinstance(finding, OtherLoad)), default=0.0)
+    return max((one for one in found if isinstance(one, OtherLoad)), key=lambda one: one.share, default=None)
 
 
 def all_invalid(evidence: Evidence, levels: Sequence[LevelSeen]) -> str:
     """No level says anything."""
     again = undisturbed({seen.streams for seen in levels}, evidence.slots)
     command = sweep_command(evidence.key, again, evidence.address)
-    mended = "without the other programs on that machine" if disturbed_most(evidence) > 0 else "once that is mended"
+    mended = (
+        "without the other programs on that machine" if disturbed_most(evidence) is not None else "once that is mended"
+    )
     return (
         f"none of the {counted(len(levels), 'measured level')} is evidence ({_why_left_out(levels)}); "
         f"sweep again {mended}: `{command}`"
@@ -137,9 +139,11 @@ def notes(evidence: Evidence, levels: Sequence[LevelSeen]) -> tuple[str, ...]:
     left_out = [seen for seen in levels if not seen.repeats]
     if left_out:
         told.append(f"left out as no evidence: {_why_left_out(left_out)}")
-    if (share := disturbed_most(evidence)) > 0:
+    if (most := disturbed_most(evidence)) is not None:
+        named = f" ({', '.join(most.programs)})" if most.programs else ""
         told.append(
-            f"other programs took up to {share:.0%} of the processors meanwhile: without them there is more room"
+            f"other programs took up to {most.share:.0%} of {most.place}{named} meanwhile: "
+            "without them there is more room"
         )
     if evidence.other_keys:
         others = counted(len(evidence.other_keys), "other key")

@@ -13,7 +13,7 @@ from capacity.sweep.answered import answered, spread
 from capacity.sweep.audit import audit
 from capacity.sweep.figures import Counts, pool, stream_record
 from capacity.sweep.hopeless import Hopeless
-from capacity.sweep.other_load import MOST_SHARE, OwnCost, generator_cores
+from capacity.sweep.other_load import MOST_SHARE, OwnCost, generator_cores, on_gpus
 from capacity.sweep.readings import Readings, Sampler, boil_down
 from capacity.sweep.target import Target
 from whisper_ops.history import LevelFigures, LevelRecord, StreamRecord
@@ -219,6 +219,9 @@ def verdict(
 
 
 def _other_load(measured: Measured, most: float) -> OtherLoad | None:
+    gpu = on_gpus(measured.snapshots)
+    if gpu is not None and gpu.share is not None and gpu.share > MOST_SHARE:
+        return OtherLoad(gpu.share, counts=gpu.share <= most, gpu=True, programs=gpu.programs)
     share = measured.readings.other_cpu_ratio
     return OtherLoad(share, counts=share <= most) if share is not None and share > MOST_SHARE else None
 

@@ -4,12 +4,36 @@ import socket
 import time
 from collections.abc import Sequence
 from statistics import mean
+from typing import NamedTuple
 
 from capacity.load.orders import Finished
-from whisper_ops.snapshot import HostFigures, Snapshot
+from whisper_ops.snapshot import GpuFigures, HostFigures, Snapshot
 
 MOST_SHARE = 0.20
 """Of a machine's processor time. Beyond it a level says as much about the other programs as about the server."""
+
+
+class GpuOthers(NamedTuple):
+    """What other programs did on the GPU that they used most."""
+
+    share: float | None
+    """Of its time, 0 to 1; None: the driver does not say."""
+    programs: tuple[str, ...]
+
+
+def on_gpus(snapshots: Sequence[Snapshot]) -> GpuOthers | None:
+    """Other processes on the server's GPUs meanwhile; None: there were none, or nobody told."""
+    by_gpu: dict[tuple[str, int], list[GpuFigures]] = {}
+    for snapshot in snapshots:
+        for gpu in snapshot.gpus:
+            by_gpu.setdefault((snapshot.server, gpu.gpu_id), []).append(gpu)
+    found = []
+    for polled in by_gpu.values():
+        programs = tuple(dict.fromkeys(name for gpu in polled for name in gpu.other_processes or ()))
+        shares = [gpu.other_busy_ratio for gpu in polled if gpu.other_busy_ratio is not None]
+        if programs:
+            found.append(GpuOthers(mean(shares) if shares else None, programs))
+    return max(found, key=lambda others: others.share or 0.0, default=None)
 
 
 class OwnCost:

@@ -17,7 +17,7 @@ from capacity.sweep.figures import latency_records, utterance_records
 from capacity.sweep.held import LEAST_BLOCKS
 from capacity.sweep.level import LoadShape, Measured, stream_records, verdict, wall_seconds
 from capacity.sweep.measure import Means, Measurer, expected_seconds, seconds_of
-from capacity.sweep.other_load import MOST_SHARE, other_share
+from capacity.sweep.other_load import MOST_SHARE, on_gpus, other_share
 from capacity.sweep.plans import FromOneStream, Plan, Soak
 from capacity.sweep.probe import Probed
 from capacity.sweep.readings import busy_share
@@ -151,6 +151,14 @@ class Sweep:
         if share is not None and share > MOST_SHARE:
             self._watcher.note(
                 f"other programs take {share:.0%} of the processors of {self._target.name} before the first level; "
+                "stop them, or what is measured is with them"
+            )
+
+        gpu = on_gpus([first])
+        if gpu is not None:
+            took = "" if gpu.share is None else f" and take {gpu.share:.0%} of it"
+            self._watcher.note(
+                f"other programs are on a GPU of {self._target.name}{took}: {', '.join(gpu.programs)}; "
                 "stop them, or what is measured is with them"
             )
 

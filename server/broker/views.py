@@ -17,7 +17,8 @@ from whisper_ops import __version__, wire
 _NO_FIGURES = dict.fromkeys(
     (
         "total_memory_gb", "allocated_memory_gb", "free_memory_gb", "utilization_percent", "gpu_utilization_percent",
-        "temperature_celsius", "power_watts", "sm_clock_hertz", "throttle_reasons", "speaking_streams",
+        "temperature_celsius", "power_watts", "sm_clock_hertz", "throttle_reasons", "other_processes",
+        "other_busy_ratio", "speaking_streams",
         "batch_fill_mean", "queue_wait_seconds_p95", "compute_seconds_p95", "busy_ratio", "audio_seconds_per_second",
         "lag_seconds_p95", "process_rss_bytes", "process_cpu_ratio", "engine_allocated_gb", "engine_reserved_gb",
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from functools import partial
 
 from server.devices import Device
@@ -9,6 +10,7 @@ from server.front.hub import Hub
 from whisper_ops import wire
 from whisper_ops.telemetry.host_meter import HostMeter, ProcessMeter, Usage
 from whisper_ops.telemetry.nvml import Nvml, Reading, Watch
+from whisper_ops.telemetry.nvml_reading import GpuProcess
 
 log = logging.getLogger("whisper_ops.server")
 
@@ -85,6 +87,14 @@ class Readings:
         if device.kind != "cuda" or self._watch is None or device.index >= len(self._watch.readings):
             return None
         return self._watch.readings[device.index]
+
+    def others(self, gpu_id: int) -> tuple[GpuProcess, ...] | None:
+        """What else computes on a GPU. None: not known, as where the driver numbers processes otherwise than we do."""
+        reading, worker = self.gpu(gpu_id), self._hub.workers[gpu_id]
+        if reading is None or reading.processes is None or worker.pid not in {one.pid for one in reading.processes}:
+            return None
+        ours = {os.getpid(), *(each.pid for each in self._hub.workers)}
+        return tuple(one for one in reading.processes if one.pid not in ours)
 
     def why_unread(self, device: Device, reading: Reading | None) -> str | None:
         """What to say of a GPU without figures; None where it has them, or is none."""

@@ -1,12 +1,15 @@
 """The hub, as the wire types of the HTTP endpoints. Reading only; each view takes well under a millisecond."""
 
 import time
+from collections.abc import Sequence
 
 from server.front.hub import Hub
 from server.telemetry.readings import Readings
 from whisper_ops import __version__, wire
 
 _GB = 1e9
+_MOST_NAMED = 8
+"""Other processes on a GPU."""
 
 
 class Views:
@@ -52,6 +55,7 @@ class Views:
         device, reading, usage = worker.device, self._readings.gpu(gpu_id), self._readings.usage(gpu_id)
         total, free = self._readings.memory(gpu_id)
         used = total - free if total is not None and free is not None else None
+        others = self._readings.others(gpu_id)
         names = {"cpu": wire.CPU_NAME, "sim": f"simulated GPU {gpu_id}", "cuda": reading.name if reading else None}
         return wire.GpuEntry(
             **wire.readings_of(reading),
@@ -69,6 +73,8 @@ class Views:
             gpu_utilization_percent=reading.gpu_utilization_percent if reading else None,
             throttle_reasons=reading.throttle_reasons if reading else None,
             ecc_errors=reading.ecc_errors if reading else None,
+            other_processes=None if others is None else tuple(one.title for one in others[:_MOST_NAMED]),
+            other_busy_ratio=None if others is None else _together([one.busy_ratio for one in others]),
             reading_age_seconds=round(time.monotonic() - reading.at, 3) if reading else None,
             reading_error=self._readings.why_unread(device, reading),
             max_connections=gpu.limit,
@@ -152,3 +158,9 @@ class Views:
 
 def _gb(value: float | None) -> float | None:
     return None if value is None else round(value / _GB, 3)
+
+
+def _together(shares: Sequence[float | None]) -> float | None:
+    """Their sum, never more than all of it; None where one of them is not known."""
+    known = [share for share in shares if share is not None]
+    return min(sum(known), 1.0) if len(known) == len(shares) else None

@@ -17,7 +17,7 @@ from capacity.plan.build import make_plan
 from capacity.plan.evidence import Wanted
 from capacity.sweep.figures import Counts
 from capacity.sweep.level import LoadShape, Measured, make_order, verdict
-from capacity.sweep.other_load import other_share
+from capacity.sweep.other_load import on_gpus, other_share
 from capacity.sweep.readings import Readings
 from capacity.sweep.target import parse_target
 from tests.capacity.plan_history import level, written
@@ -28,7 +28,7 @@ from whisper_ops.objective import parse
 from whisper_ops.objective.findings import OtherLoad, encode
 from whisper_ops.objective.judgement import Baseline
 from whisper_ops.plan_answer import five_lines
-from whisper_ops.snapshot import HostFigures, Snapshot
+from whisper_ops.snapshot import GpuFigures, HostFigures, Snapshot
 
 
 def polled(busy: float | None, server: float | None, cores: int = 2, host: str = "elsewhere") -> Snapshot:
@@ -52,6 +52,34 @@ def test_what_is_left_of_a_busy_machine_is_of_others(
 ) -> None:
     found = other_share([polled(busy, server, host=host)] * 3, ours)
     assert found == (None if share is None else pytest.approx(share))
+
+
+def on_gpu(share: float | None, *programs: str, gpu_id: int = 0) -> Snapshot:
+    gpu = GpuFigures(gpu_id=gpu_id, other_processes=programs, other_busy_ratio=share)
+    return Snapshot(server="one", at=1.0, gpus=(gpu,))
+
+
+def test_other_processes_on_a_gpu_are_named_with_what_they_took_of_it() -> None:
+    assert on_gpus([on_gpu(0.0), Snapshot(server="one", at=1.0, gpus=(GpuFigures(gpu_id=0),))]) is None
+    found = on_gpus([on_gpu(0.2, "a (1)"), on_gpu(0.4, "a (1)", "b (2)"), on_gpu(0.1, "c (3)", gpu_id=1)])
+    assert found is not None
+    assert found.share == pytest.approx(0.3)
+    assert found.programs == ("a (1)", "b (2)")
+    assert on_gpus([on_gpu(None, "a (1)")]) == (None, ("a (1)",))
+
+
+def test_a_plan_names_the_programs_that_had_the_gpu(tmp_path: Path) -> None:
+    found = OtherLoad(0.6, counts=True, gpu=True, programs=("ffmpeg (7)",))
+    busy = {"server_busy_ratio": 1.0, "findings": encode((found,)), "reason": str(found)}
+    with History.reading(written(tmp_path / "h.db", [level(1, False, **busy)])) as history:
+        plan = make_plan(history, Wanted(), 5000.0)
+    assert five_lines(plan, 5000.0)[0] == "Not one connection meets the objective while other programs had the GPU."
+    assert plan.notes == (
+        "other programs took up to 60% of the GPU (ffmpeg (7)) meanwhile: without them there is more room",
+    )
+    levels = [level(1, True), level(2, False, **busy)]
+    with History.reading(written(tmp_path / "g.db", levels)) as history:
+        assert "the GPU was" not in make_plan(history, Wanted(), 5000.0).reason
 
 
 def test_other_replicas_of_the_service_on_the_same_machine_are_no_other_programs() -> None:
@@ -86,6 +114,16 @@ def test_a_level_under_much_other_load_is_no_evidence_whatever_it_measured(stabl
     assert (quiet.audit, quiet.passed) == ("valid", stable < 2)
     unknown = verdict(measured(None, stable), objective, Baseline())
     assert unknown.audit == "valid"
+
+
+def test_a_level_beside_another_program_on_the_gpu_is_no_evidence() -> None:
+    objective = parse("stable_p95<=2s")
+    beside = msgspec.structs.replace(measured(0.0, 9.0), snapshots=(on_gpu(0.6, "ffmpeg (7)"),) * 2)
+    judged = verdict(beside, objective, Baseline())
+    assert (judged.audit, judged.passed) == ("disturbed", None)
+    assert judged.reason == "other programs took 60% of the GPU (ffmpeg (7))"
+    there = msgspec.structs.replace(measured(0.0, 9.0), snapshots=(on_gpu(0.1, "ffmpeg (7)"), on_gpu(None, "x (8)")))
+    assert verdict(there, objective, Baseline()).passed is False, "they took little of it"
 
 
 def test_a_level_that_was_to_count_counts_and_says_so() -> None:

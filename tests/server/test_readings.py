@@ -17,6 +17,7 @@ from tests.server.virtual import World, run
 from tests.support.nvml import StubNvml
 from whisper_ops.telemetry.host_meter import HostMeter
 from whisper_ops.telemetry.nvml import Nvml, Reading, Watch, visible
+from whisper_ops.telemetry.nvml_reading import GpuProcess
 
 UUIDS = ["GPU-aaaa-1", "GPU-bbbb-2", "GPU-cccc-3"]
 
@@ -139,6 +140,32 @@ def test_a_gpus_readings_stand_in_its_entry() -> None:
         assert gpu.utilization_percent == 1.25
         assert gpu.temperature_celsius is None
         assert gpu.reading_age_seconds is not None
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("running", "told", "busy"),
+    [
+        ([(100, "serve", 0.5)], (), 0.0),
+        ([(100, "serve", 0.5), (7, "ffmpeg", 0.2), (8, None, 0.1)], ("ffmpeg (7)", "process (8)"), 0.3),
+        ([(100, "serve", 0.5), (7, "ffmpeg", None)], ("ffmpeg (7)",), None),
+        ([(7, "ffmpeg", 0.2)], None, None),  # in a container the driver's numbers are not ours: our own is not there
+        (None, None, None),
+    ],
+)
+def test_what_else_computes_on_a_gpu_is_told(
+    running: list[tuple[int, str | None, float | None]] | None, told: tuple[str, ...] | None, busy: float | None
+) -> None:
+    async def main() -> None:
+        watch = Watch(list)
+        processes = None if running is None else tuple(GpuProcess(*one) for one in running)
+        watch.readings = [Reading(at=0.0, name="H100", processes=processes)]
+        hub = Hub(Settings(devices=(Device("cuda", 0),), model="m"))
+        hub.workers[0].pid = 100
+        (gpu,) = Views(hub, Readings(hub, watch)).gpu_status().gpus
+        assert gpu.other_processes == told
+        assert gpu.other_busy_ratio == (None if busy is None else pytest.approx(busy))
 
     run(main)
 

@@ -1,7 +1,9 @@
 """NVML as it fails in the field: each GPU apart, what failed tried again, every reason in a sentence."""
 
+import os
 import threading
 
+import psutil
 import pynvml
 import pytest
 
@@ -173,3 +175,27 @@ def test_a_command_that_asks_once_does_not_hang_with_the_driver() -> None:
     assert "has not answered for" in (nvml.trouble or "")
     release.set()
     assert told(Nvml(StubNvml(A)).read_once()) == [(A, 61, False)]
+
+
+def test_who_computes_on_a_gpu_is_told_with_the_share_of_each() -> None:
+    stub = StubNvml(A)
+    stub.running = [os.getpid(), 4_000_000]
+    stub.samples = [(os.getpid(), 30), (os.getpid(), 50), (4_000_000, 10), (4_000_000, 4_000_000)]
+    (reading,) = Nvml(stub).read()
+    assert reading.processes is not None
+    ours, gone = reading.processes
+    assert ours.pid == os.getpid()
+    assert ours.busy_ratio == pytest.approx(0.4)
+    assert ours.title == f"{psutil.Process().name()} ({os.getpid()})"
+    assert gone.title == "process (4000000)"
+    assert gone.busy_ratio == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("answer", "share"), [(6, 0.0), (3, None), (4, None)])
+def test_a_driver_that_tells_no_shares_still_tells_who(answer: int, share: float | None) -> None:
+    stub = StubNvml(A)
+    stub.running, stub.samples = [4_000_000], answer
+    (reading,) = Nvml(stub).read()
+    assert reading.processes is not None
+    assert [one.busy_ratio for one in reading.processes] == [share]
+    assert reading.error is None

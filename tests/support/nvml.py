@@ -28,6 +28,10 @@ class StubNvml:
         self.handles_of_lost = True
         """Whether a lost GPU still has a handle, as one that was lost after the start."""
         self.starts = 0
+        self.running: list[int] = []
+        """Processes that compute on each GPU."""
+        self.samples: list[tuple[int, int]] | int = 6
+        """(process, per cent) in the last seconds, or what the driver answers instead: 6 is that there are none."""
 
     def _check(self) -> None:
         if self.broken is not None:
@@ -78,6 +82,12 @@ class StubNvml:
                 raise pynvml.NVMLError(self.error)
             if name == "nvmlDeviceGetTotalEccErrors":
                 raise pynvml.NVMLError_NotSupported
+            if name == "nvmlDeviceGetComputeRunningProcesses":
+                return [SimpleNamespace(pid=pid, usedGpuMemory=GB) for pid in self.running]
+            if name == "nvmlDeviceGetProcessUtilization":
+                if isinstance(self.samples, int):
+                    raise pynvml.NVMLError(self.samples)
+                return [SimpleNamespace(pid=pid, smUtil=percent) for pid, percent in self.samples]
             return handle if name == "nvmlDeviceGetUUID" else answers[name]
 
         return ask

@@ -23,6 +23,8 @@ HOST_FACTS = (
 SERVER_FACTS = ("started_at", "setup_max_seconds", "setup_min_seconds", "reading_error")
 IDENTITY_FACTS = (*Identity.__struct_fields__, *SERVER_FACTS)
 _BUCKETS = ("lag_bucket_counts",)
+_NOT_KEPT = ("other_processes", "other_busy_ratio")
+"""A load test keeps what it finds of these with its levels."""
 
 
 def _others(kind: type[msgspec.Struct], without: Iterable[str]) -> tuple[str, ...]:
@@ -30,7 +32,7 @@ def _others(kind: type[msgspec.Struct], without: Iterable[str]) -> tuple[str, ..
 
 
 SERVER_COLUMNS = _others(ServerFigures, (*SERVER_FACTS, *_BUCKETS))
-GPU_COLUMNS = _others(GpuFigures, ("gpu_id", *GPU_FACTS))
+GPU_COLUMNS = _others(GpuFigures, ("gpu_id", *GPU_FACTS, *_NOT_KEPT))
 HOST_COLUMNS = _others(HostFigures, HOST_FACTS)
 
 _server_values = attrgetter(*SERVER_COLUMNS)

@@ -84,12 +84,21 @@ class OtherLoad(Finding, frozen=True, tag="other_load"):
     """Other programs took much of the server's machine, so the level says as much about them."""
 
     share: float
-    """Of the machine's processor time."""
+    """Of the machine's processor time, or of a GPU's time."""
     counts: bool
     """The level was to count all the same."""
+    gpu: bool = False
+    programs: tuple[str, ...] = ()
+    """Those on the GPU, as `python3 (4711)`."""
+
+    @property
+    def place(self) -> str:
+        """What they took it of."""
+        return "the GPU" if self.gpu else "the processors"
 
     def __str__(self) -> str:
-        return f"other programs took {self.share:.0%} of the processors"
+        named = f" ({', '.join(self.programs)})" if self.programs else ""
+        return f"other programs took {self.share:.0%} of {self.place}{named}"
 
 
 class StoppedEarly(Finding, frozen=True, tag="stopped_early"):

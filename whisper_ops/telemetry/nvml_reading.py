@@ -1,8 +1,9 @@
 """One GPU at one moment, as NVML tells it."""
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
+from whisper_ops.outside import one_line
 from whisper_ops.telemetry.nvml_errors import LOST, NO_SUCH_FIGURE, code, explained, raise_if_driver_gone
 from whisper_ops.wire import DeviceReadings
 
@@ -17,6 +18,26 @@ THROTTLES = {
 }
 
 
+_RECENT_SECONDS = 3.0
+NOT_FOUND = 6
+"""NVML's word for no sample since."""
+
+
+class GpuProcess(NamedTuple):
+    """A process that computes on a GPU."""
+
+    pid: int
+    name: str | None
+    """Of its program; None: it may not be asked, or is gone."""
+    busy_ratio: float | None
+    """Share of the GPU's time in the last seconds; None: the driver does not say."""
+
+    @property
+    def title(self) -> str:
+        """`python3 (4711)`."""
+        return f"{self.name or 'process'} ({self.pid})"
+
+
 class Reading(DeviceReadings, frozen=True, kw_only=True):
     """One GPU at one moment; None: this GPU or driver does not say."""
 
@@ -28,6 +49,8 @@ class Reading(DeviceReadings, frozen=True, kw_only=True):
     gpu_utilization_percent: float | None = None
     throttle_reasons: tuple[str, ...] | None = None
     ecc_errors: int | None = None
+    processes: tuple[GpuProcess, ...] | None = None
+    """Those that compute on it, by the machine's own numbers, which are not those inside a container."""
     error: str | None = None
     """Why this GPU cannot be read at the moment, in one sentence; what it always is, its name and memory, stays."""
 
@@ -83,7 +106,44 @@ class Asked:
             ecc_errors=ask(
                 "nvmlDeviceGetTotalEccErrors", nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
             ),
+            processes=self._processes(),
         )
+
+    def _processes(self) -> tuple[GpuProcess, ...] | None:
+        """Who computes on it. Old boards and some containers do not tell; that is no fault of the GPU."""
+        if self.fault is not None:
+            return None
+        try:
+            running = self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
+        except Exception as error:  # noqa: BLE001  # as above
+            raise_if_driver_gone(error)
+            return None
+        busy = self._busy_by_process()
+        return tuple(
+            GpuProcess(one.pid, _program(one.pid), None if busy is None else busy.get(one.pid, 0.0)) for one in running
+        )
+
+    def _busy_by_process(self) -> dict[int, float] | None:
+        since = int((time.time() - _RECENT_SECONDS) * 1e6)
+        try:
+            samples = self._nvml.nvmlDeviceGetProcessUtilization(self._handle, since)
+        except Exception as error:  # noqa: BLE001  # as above
+            raise_if_driver_gone(error)
+            return {} if code(error) == NOT_FOUND else None  # none of them computed anything
+        found: dict[int, list[float]] = {}
+        for sample in samples:
+            if sample.smUtil <= 100:
+                found.setdefault(sample.pid, []).append(sample.smUtil / 100)
+        return {pid: sum(shares) / len(shares) for pid, shares in found.items()}
+
+
+def _program(pid: int) -> str | None:
+    import psutil  # noqa: PLC0415  # only a machine with such a GPU asks
+
+    try:
+        return one_line(psutil.Process(pid).name(), 40)
+    except (psutil.Error, ValueError):
+        return None
 
 
 def text(value: Any) -> Any:  # noqa: ANN401  # whatever NVML answers
