@@ -77,7 +77,11 @@ class CTranslate2Engine:
         texts = [self._text(result, cap) for result in results]
         timing = Timing(self._model, encoded, prompts[0], rows)
         self._cut_loops(texts, timing)
-        wanted = [i for i, (text, row) in enumerate(zip(texts, rows, strict=True)) if text.cut_off or row.words]
+        wanted = [
+            i
+            for i, (text, row) in enumerate(zip(texts, rows, strict=True))
+            if row.words or endings.in_question(row, text)
+        ]
         found = timing.of(texts, wanted)
         times = [found.get(i) for i in range(len(rows))]
         heard = [

