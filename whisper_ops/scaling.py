@@ -4,6 +4,8 @@ import math
 
 HEADROOM = 0.1
 """Slots beyond those in use, as a share of them."""
+KUBERNETES_TOLERANCE = 0.1
+"""Kubernetes' autoscaler does nothing within this share of its target."""
 _EPSILON = 1e-9
 """10 streams and a tenth fill 11 slots, whatever binary fractions make of it."""
 

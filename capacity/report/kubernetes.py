@@ -11,12 +11,10 @@ from typing import NamedTuple
 
 from whisper_ops.exporters.catalogue import metric_of
 from whisper_ops.exporters.software import WHISPER_OPS
+from whisper_ops.scaling import HEADROOM, KUBERNETES_TOLERANCE
 
 DRAIN_SECONDS = 1800
 """Where nobody says how long calls last."""
-HEADROOM = 0.1
-_TOLERANCE = 0.1
-"""Kubernetes' autoscaler does nothing within this share of its target."""
 _CALLS_LEFT = 5
 """Times the mean length of a call: of lengths that are spread exponentially 0.7 % last longer."""
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 60, 6 * 3600
@@ -97,7 +95,7 @@ def load_query(slots: int) -> str:
     servers, brokers = _JOB.format("server"), _JOB.format("broker")
     active = metric_of(WHISPER_OPS, "server", "streams_active")
     refused = metric_of(WHISPER_OPS, "server", "rejected_total")
-    factor = round((1 + HEADROOM) * (1 + _TOLERANCE), 4)
+    factor = round((1 + HEADROOM) * (1 + KUBERNETES_TOLERANCE), 4)
     return "\n".join(
         [
             f"{factor} * (",
@@ -121,7 +119,7 @@ def scaled_object(cluster: Cluster) -> str:
         each=cluster.slots,
         gpus=cluster.gpus,
         headroom=f"{HEADROOM:.0%}".replace("%", " %"),
-        tolerance=f"{_TOLERANCE:.0%}".replace("%", " %"),
+        tolerance=f"{KUBERNETES_TOLERANCE:.0%}".replace("%", " %"),
         least=cluster.least,
         most=most + (_SPARE if cluster.most is not None else 0),
         most_reason=said,

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from server.broker.fleet import Fleet
 from server.broker.kubernetes import KubernetesApi, KubernetesError
 from server.broker.member import Member
+from whisper_ops.scaling import HEADROOM, KUBERNETES_TOLERANCE
 
 log = logging.getLogger("whisper_ops.broker")
 
 ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
 EVERY_SECONDS = 15.0
-SURPLUS = 1.21
-"""Times the slots in use that the others must have: what `plan --emit keda` scales by, its headroom and tolerance."""
+SURPLUS = (1 + HEADROOM) * (1 + KUBERNETES_TOLERANCE)
+"""Times the slots in use that the others must have: what `plan --emit keda` scales by."""
 _FULLER = 0.1
 """By this share of its slots one that was chosen may be fuller than the emptiest and stay chosen."""
 _SINCE = 1_600_000_000

@@ -1,8 +1,8 @@
 """The members of a fleet in Kubernetes: the pods behind a service, as its EndpointSlices list them.
 
-They are listed once and then watched: a pod that comes is known at once. Pods that start or drain are members too: what
-a server can take is asked of it, and a pod that empties still has figures. What the API server has forgotten (410) is
-listed again; while it does not answer the members known so far stay.
+They are listed once and then watched: a pod that comes is known at once. Pods that start or go are members too: what a
+server can take is asked of it, and a pod that goes still has figures; it gets nothing new. What the API server has
+forgotten (410) is listed again; while it does not answer the members known so far stay.
 """
 
 import asyncio
@@ -41,9 +41,18 @@ class _Target(msgspec.Struct):
     uid: str = ""
 
 
+class _Conditions(msgspec.Struct):
+    terminating: bool | None = None
+
+
 class _Endpoint(msgspec.Struct):
     addresses: tuple[str, ...] = ()
+    conditions: _Conditions | None = None
     targetRef: _Target | None = None  # noqa: N815
+
+    @property
+    def is_leaving(self) -> bool:
+        return self.conditions is not None and self.conditions.terminating is True
 
 
 class _Port(msgspec.Struct):
@@ -158,12 +167,15 @@ class EndpointSlices(Membership):
                 continue
             port = self._port(one)
             for endpoint in one.endpoints:
-                address = next(iter(endpoint.addresses), "")
-                pod = endpoint.targetRef
-                keys = {address, pod.uid if pod is not None and pod.uid else address}
-                if address and not keys & seen:
-                    at = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-                    yield Place(pod.name if pod is not None and pod.name else at, f"{service.scheme}://{at}", sni)
+                address = next(iter(endpoint.addresses), None)
+                if address is None:
+                    continue
+                at = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+                pod = endpoint.targetRef or _Target()
+                keys = {at, pod.uid or at}
+                if not keys & seen:
+                    # From when it is told to end until it says so itself a server would take streams.
+                    yield Place(pod.name or at, f"{service.scheme}://{at}", sni, endpoint.is_leaving)
                 seen |= keys
 
     def _port(self, one: EndpointSlice) -> int:

@@ -102,6 +102,8 @@ class Fleet:
             self.members[place.url] = self._make_member(place, self.settings, self.broker_id)
             log.info("Member %s: known", place.name)
         self.members = {url: self.members[url] for url in places}
+        for url, place in places.items():
+            self.members[url].leaving = place.leaving
         # All at once, before any is numbered by what it says.
         await asyncio.gather(*(self._read(self.members[place.url]) for place in new))
         for place in new:

@@ -68,6 +68,7 @@ class Member:
         self.twin: str | None = None
         """Another member that is the same server."""
         self.said_at = -float("inf")
+        self.leaving = place.leaving
         self.goes_next = False
         """Whether the fleet can spare it, and shall lose it before any other."""
         self._settings = settings
@@ -113,6 +114,8 @@ class Member:
         if self.error is not None or self.said is None:
             return "silent"
         status = self.said.health.status
+        if self.leaving:
+            return "draining"
         return status if status in ("starting", "draining") else "live"
 
     @property

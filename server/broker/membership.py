@@ -27,6 +27,8 @@ class Place(NamedTuple):
     url: str
     sni: str | None = None
     """The name that its certificate bears, where the address is a number."""
+    leaving: bool = False
+    """Whether its source takes it away: what it has may end there, and nothing new comes."""
 
 
 class Membership(Protocol):

@@ -42,8 +42,9 @@ def serve(
     """Serve until a signal. `announce` is told the address once it listens; a companion goes with a membership.
 
     Raises:
-        UserError: the address cannot be had, or the certificate cannot be used.
+        UserError: the members cannot be asked for here, the address cannot be had, or the certificate cannot be used.
     """
+    source, beside = _source(settings) if membership is None else (membership, companion)
     descriptors = room_for(MOST_CONNECTIONS + _FOR_MEMBERS)
     tls = server_context(settings.tls_certificate, settings.tls_key) if settings.tls_certificate else None
     sock = bind(settings.host, settings.port)
@@ -55,7 +56,6 @@ def serve(
         limits = ConnectionLimits()
         limits.fit(descriptors, min(_FOR_MEMBERS, (descriptors or _FOR_MEMBERS) // 3))
         limits.requests = RequestTurns(limits.turns, _ALL_SECONDS, _ADDRESS_SECONDS)
-        source, beside = _source(settings) if membership is None else (membership, companion)
         fleet = Fleet(told, source)
         app = make_app(fleet, beside)
         server = SignalledServer(configured(app, limits, tls=tls, most_message_bytes=_MAX_MESSAGE_BYTES))

@@ -3,12 +3,14 @@
 import asyncio
 import json
 import logging
+import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Self, cast
 
 import pytest
 import pytest_asyncio
+import trustme
 
 from server.broker.deletion_cost import ANNOTATION, DeletionCost, to_go
 from server.broker.endpoint_slices import EndpointSlices
@@ -17,9 +19,13 @@ from server.broker.kubernetes import KubernetesApi, KubernetesError
 from server.broker.member import Member
 from server.broker.membership import Place
 from server.broker.settings import BrokerSettings, Service
+from tests.capacity.planner_cli import whisper_ops
 from tests.support.api_server import ApiServer, endpoint_slice, running_api_server, status
 from tests.support.kubernetes import check
+from tests.support.servers import running_server
+from whisper_ops.cli.broker import _service
 
+SIMULATED = ("--engine", "simulated", "--devices", "sim:1", "--max-connections-per-gpu", "8")
 WHOLE = Path(__file__).parents[1] / "data/kubernetes/endpointslices.json"
 
 
@@ -243,7 +249,7 @@ async def test_an_answer_with_everything_in_it_is_read(api: ApiServer, account: 
     members = source(api, account)
     assert await members.find() == [
         Place("whisper-ops-server-6d5f8c7b9-4xk2p", "http://10.244.1.17:8000"),
-        Place("whisper-ops-server-6d5f8c7b9-tz8qd", "http://10.244.2.9:8000"),
+        Place("whisper-ops-server-6d5f8c7b9-tz8qd", "http://10.244.2.9:8000", leaving=True),
     ]
     await members.close()
 
@@ -259,6 +265,84 @@ def test_what_the_double_says_is_what_the_api_knows() -> None:
         check(
             {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", **one, "endpoints": one["endpoints"] or []}
         )
+
+
+async def test_the_clusters_own_authority_is_believed_and_no_other(tmp_path: Path) -> None:
+    authority, stranger = trustme.CA(), trustme.CA()
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    (tmp_path / "token").write_text("first")
+    async with running_api_server(tls) as api:
+        api.put("asr-a", ["asr-1=10.0.0.1"])
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
+        members = source(api, tmp_path)
+        assert len(await members.find()) == 1
+        await members.close()
+        stranger.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
+        wary = source(api, tmp_path)
+        with pytest.raises(KubernetesError, match="certificate"):
+            await wary.find()
+        await wary.close()
+
+
+@pytest.mark.timeout(90)
+async def test_clients_are_sent_to_pods_and_no_more_to_one_that_goes(
+    api: ApiServer, account: Path, tmp_path: Path
+) -> None:
+    """A fleet over two real servers, as pods of one service whose slices name their ports."""
+    with running_server(tmp_path, *SIMULATED) as one, running_server(tmp_path, *SIMULATED) as two:
+        api.put("asr-a", ["asr-1=127.0.0.1"], port=one.port)
+        fleet = Fleet(BrokerSettings(), source(api, account, port=None))
+        running = asyncio.create_task(fleet.run())
+        await until(lambda: fleet.is_ready and api.watches, running)
+        assert (await fleet.connect("10.0.0.1"))[0].name == "asr-1"
+        api.put("asr-b", ["asr-2=127.0.0.1"], port=two.port)
+        await until(lambda: [one.state for one in fleet.members.values()] == ["live", "live"], running)
+        assert (await fleet.connect("10.0.0.1"))[0].name == "asr-2", "the emptier one"
+        # Told to end: for a while it still takes streams, and none is sent there.
+        api.put("asr-b", ["-asr-2=127.0.0.1"], port=two.port)
+        await until(lambda: [one.state for one in fleet.members.values()] == ["live", "draining"], running)
+        assert two.get("/health")["status"] == "healthy"
+        assert {(await fleet.connect("10.0.0.1"))[0].name for _ in range(4)} == {"asr-1"}
+        api.delete("asr-b")
+        await until(lambda: len(fleet.members) == 1, running)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "service"),
+    [
+        ("k8s+http://asr:8000", Service("asr", None, "http", 8000)),
+        ("k8s+asr", Service("asr", None, "http", None)),
+        ("k8s+https://asr.voice", Service("asr", "voice", "https", None)),
+        ("k8s+http://asr.voice.svc.cluster.local:8000", Service("asr", "voice", "http", 8000)),
+    ],
+)
+def test_a_service_is_named_as_in_the_cluster(said: str, service: Service) -> None:
+    assert _service([said]) == service
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["k8s+http://asr.example.com:8000"], "names no service"),
+        (["k8s+http://a_b"], "names no service"),
+        (["k8s+http://asr:8000", "http://other:8000"], "is the whole fleet"),
+        (["fra=k8s+http://asr:8000"], "is the whole fleet"),
+        (["k8s+http://asr:8000/path"], "more than scheme, host and port"),
+        (["k8s+ftp://asr"], "is no address of a server"),
+        (["k8s+http://asr:8000"], "this is no pod with a service account"),
+        (["http://a:1", "--deletion-cost"], "which only k8s+http://SERVICE knows"),
+    ],
+)
+def test_what_is_no_service_of_this_cluster_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: list[str], sentence: str
+) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    done = whisper_ops(capsys, "broker", *words, "--port", "0")
+    assert done.code == 2
+    assert sentence in done.sentence()
 
 
 # --- which pod goes -------------------------------------------------------------------------------------

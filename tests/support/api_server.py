@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,7 +19,7 @@ Object = dict[str, Any]
 def endpoint_slice(
     name: str, pods: Sequence[str], version: int, *, family: str = "IPv4", port: int = 8000, service: str = "asr"
 ) -> Object:
-    """As the API server writes one. A pod: `name=address`, with `!` before it where it is not ready."""
+    """As the API server writes one. A pod: `name=address`, before it `!` where it is not ready, `-` where it goes."""
     return {
         "metadata": {
             "name": name,
@@ -40,11 +41,11 @@ def endpoint_slice(
 
 
 def _endpoint(pod: str) -> Object:
-    name, _, address = pod.lstrip("!").partition("=")
-    ready = not pod.startswith("!")
+    name, _, address = pod.lstrip("!-").partition("=")
+    ready = not pod.startswith(("!", "-"))
     return {
         "addresses": [address],
-        "conditions": {"ready": ready, "serving": ready, "terminating": False},
+        "conditions": {"ready": ready, "serving": ready, "terminating": pod.startswith("-")},
         "targetRef": {"kind": "Pod", "namespace": "voice", "name": name, "uid": f"uid-of-{name}"},
         "nodeName": "node-1",
         "zone": "eu-1a",
@@ -141,7 +142,13 @@ class ApiServer:
         if int(since) < self.oldest:
             gone = status(410, "Expired", f"too old resource version: {since} ({self.oldest})")
             return StreamingResponse(_once({"type": "ERROR", "object": gone}), media_type="application/json")
-        return StreamingResponse(self._watch(int(since)), media_type="application/json")
+        queue: asyncio.Queue[Object | None] = asyncio.Queue()
+        for version, kind, one in self._events:
+            if version > int(since):
+                queue.put_nowait({"type": kind, "object": one})
+        # Known from when it is counted in `watches`: what a test sends from then on arrives.
+        self._watching.add(queue)
+        return StreamingResponse(self._watch(queue), media_type="application/json")
 
     def _list(self, request: Request) -> Response:
         start = int(request.query_params.get("continue") or 0)
@@ -158,12 +165,7 @@ class ApiServer:
             }
         )  # fmt: skip
 
-    async def _watch(self, since: int) -> AsyncIterator[bytes]:
-        queue: asyncio.Queue[Object | None] = asyncio.Queue()
-        for version, kind, one in self._events:
-            if version > since:
-                queue.put_nowait({"type": kind, "object": one})
-        self._watching.add(queue)
+    async def _watch(self, queue: asyncio.Queue[Object | None]) -> AsyncIterator[bytes]:
         try:
             while (event := await queue.get()) is not None:
                 line = json.dumps(event).encode() + b"\n"
@@ -190,14 +192,18 @@ async def _once(event: Object) -> AsyncIterator[bytes]:
 
 
 @asynccontextmanager
-async def running_api_server() -> AsyncIterator[ApiServer]:
-    """On a free port of this machine."""
+async def running_api_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[ApiServer]:
+    """On a free port of this machine; over TLS with a context that has its certificate."""
     api = ApiServer()
-    server = uvicorn.Server(uvicorn.Config(api.app(), port=0, log_level="warning", timeout_graceful_shutdown=1))
+    config = uvicorn.Config(
+        api.app(), port=0, log_level="warning", timeout_graceful_shutdown=1,
+        ssl_context_factory=(lambda _config, _default: tls) if tls else None,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110  # uvicorn tells nobody
         await asyncio.sleep(0.01)
-    api.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    api.url = f"http{'s' if tls else ''}://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     try:
         yield api
     finally:
