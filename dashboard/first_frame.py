@@ -6,10 +6,11 @@ terminal. Imports neither textual nor httpx.
 
 import shutil
 import sys
+import termios
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TextIO
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
 
 from dashboard.view.fleet_page import FleetView, fleet_page
 from dashboard.view.frame import footer_line, title_line
@@ -18,6 +19,8 @@ from dashboard.view.world import ServerView, World
 from whisper_ops.names import address
 from whisper_ops.outside import one_line
 
+_LOCAL = 3
+"""Where termios keeps the local modes."""
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l\x1b[H\x1b[2J", "\x1b[?25h\x1b[?1049l"
 
 
@@ -27,16 +30,24 @@ class FirstFrame:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._on = False
+        self._before: list[Any] | None = None
+        """How the terminal treats keys otherwise."""
 
     def paint(self, servers: Iterable[str]) -> None:
-        """Show the frame, on a screen of its own."""
+        """Show the frame, on a screen of its own. What is typed meanwhile waits for the screens, unseen."""
         self._on = True
+        with suppress(termios.error):
+            self._before = termios.tcgetattr(self._out.fileno())
+            quiet = [*self._before]
+            quiet[_LOCAL] &= ~(termios.ECHO | termios.ICANON)
+            termios.tcsetattr(self._out.fileno(), termios.TCSANOW, quiet)
         self._out.write(_ENTER + "\r\n".join(lines(servers, *shutil.get_terminal_size())))
         self._out.flush()
 
     def hand_over(self) -> None:
         """The screens take the terminal from here on, and give it back themselves."""
         self._on = False
+        self._as_before()
 
     def take_away(self) -> None:
         """Leave the terminal as it was before, if nobody took it over: there is something to read there."""
@@ -44,6 +55,13 @@ class FirstFrame:
             self._out.write(_LEAVE)
             self._out.flush()
             self._on = False
+            self._as_before()
+
+    def _as_before(self) -> None:
+        if self._before is not None:
+            with suppress(termios.error):
+                termios.tcsetattr(self._out.fileno(), termios.TCSANOW, self._before)
+            self._before = None
 
 
 @contextmanager

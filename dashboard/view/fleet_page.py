@@ -131,13 +131,14 @@ def _totals(world: World, view: FleetView, width: int) -> tuple[Line, ...]:
 
 def _worst_lag(world: World) -> tuple[float | None, float]:
     """The lag that is furthest in what it may be, and that objective: each server has its own."""
+    others = world.objective_seconds  # it asks every server: once, not for each of them
     lags = (
-        (server.answer.figures.lag_p95_seconds, world.objective_for(server))
+        (server.answer.figures.lag_p95_seconds, server.knee.objective_seconds if server.knee else others)
         for server in world.servers
         if _answering(server) and server.answer and server.answer.figures
     )
     known = [(lag, objective) for lag, objective in lags if lag is not None]
-    return max(known, key=lambda one: one[0] / max(one[1], 1e-9), default=(None, world.objective_seconds))
+    return max(known, key=lambda one: one[0] / max(one[1], 1e-9), default=(None, others))
 
 
 def _answering(server: ServerView) -> bool:

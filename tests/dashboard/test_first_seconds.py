@@ -151,6 +151,9 @@ def on_a_terminal(folder: Path, *arguments: str, until: bytes, blocked: str | No
             assert time.monotonic() < deadline, text[-2000:]
             if select.select([terminal], [], [], 0.2)[0]:
                 text += os.read(terminal, 65536)
+        if blocked is not None:
+            os.write(terminal, b"zzz")
+            assert not select.select([terminal], [], [], 0.3)[0], "what is typed too early is not echoed over the frame"
         return text
     finally:
         os.kill(process, 9)

@@ -111,6 +111,9 @@ def command(servers: tuple[str, ...], **options: Unpack[Options]) -> int:
     A server is an address like http://asr-1:8000; other kinds have a prefix, as `whisper-ops record --help` says. Polls
     go to the history, where charts, replay and the planner find them. `?` shows all keys, `q` leaves.
 
+    Without a server those of the history are watched (of the last day in which any was polled), else this machine's
+    GPUs and http://127.0.0.1:8000.
+
     With --once, --json or --watch nothing is recorded, and a server that could not be reached makes the exit code 3.
     """
     if options["no_color"]:
