@@ -1,8 +1,8 @@
 """`make bench-server`: what the server promises, measured on this machine. Exit code 1 when a promise is broken.
 
 Real server, real model (tiny.en), real speech; only the tests of thousands of idle connections simulate the engine.
-Names as arguments choose parts: throughput, human, idle, noise, full, faults. Load generator and server share the
-machine; for the comparison WhisperLive is installed into .venv-peers, and left out where it cannot be.
+Names as arguments choose parts: throughput, human, overload, idle, noise, full, faults. Load generator and server share
+the machine; for the comparison WhisperLive is installed into .venv-peers, and left out where it cannot be.
 """
 
 import asyncio
@@ -95,6 +95,11 @@ def throughput(folder: Path) -> Iterator[Figure]:
 def human(folder: Path) -> Iterator[Figure]:
     """The same of people who hardly pause, with whole windows beside bounded ones."""
     yield from beside.human(folder, ARGUMENTS)
+
+
+def overload(folder: Path) -> Iterator[Figure]:
+    """More streams of people than are held, and as many as are held again."""
+    yield from beside.overload(folder, ARGUMENTS)
 
 
 def idle(folder: Path) -> Iterator[Figure]:
@@ -285,6 +290,7 @@ def _overlaps(speaker: Speaker) -> int:
 PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "throughput": throughput,
     "human": human,
+    "overload": overload,
     "idle": idle,
     "noise": room_noise,
     "full": full,

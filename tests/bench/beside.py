@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+import numpy as np
 
+from capacity.load.words import score
+from capacity.speech.corpus import load
 from capacity.speech.maker import make_from
 from capacity.speech.word_times import OfflinePass
 from server.worker.windows import VARIABLE
@@ -31,6 +34,9 @@ LIMIT_SECONDS = 3.0
 PROMPTS = Path("/usr/share/asterisk/sounds/en")
 HUMAN_MINUTES, HUMAN_SECONDS = 10, 30
 HUMAN_LEVELS, WHOLE_LEVELS, HUMAN_PEER_LEVELS = "16,24,32,40", "16,24,32", "1,2,3"
+WHOLE_BATCH = "4"
+"""Rows a batch when windows were whole."""
+BEYOND = (1.2, 1.5, 2.0)
 LEAST_GAIN = 1.5
 """Of bounded windows, in streams held."""
 HELD_AT_LEAST = 14
@@ -165,21 +171,19 @@ def _against(level: Level, there: Level, *, promised: bool) -> Iterator[Figure]:
 
 def human(folder: Path, arguments: Sequence[str]) -> Iterator[Figure]:
     """People who hardly pause: today's windows, whole ones as before, and WhisperLive, one after the other."""
-    if not (PROMPTS / "vm-login.wav").is_file():
-        click.echo(f"  no recorded prompts in {PROMPTS}: make system-packages installs them")
+    speech = _people(folder)
+    if speech is None:
         return
-    corpus = folder / "human"
-    make_from(corpus, PROMPTS, HUMAN_MINUTES * 60, OfflinePass(), lambda *_: None, click.echo)
-    speech = Speech(corpus, HUMAN_SECONDS)
     mine = ours(folder, arguments, HUMAN_LEVELS, speech)
     yield from lines("human speech, bounded windows", mine, promised=False)
-    whole = ours(folder, arguments, WHOLE_LEVELS, speech, "whole")
+    whole = ours(folder, (*arguments, "--max-batch", WHOLE_BATCH), WHOLE_LEVELS, speech, "whole")
     yield from lines("human speech, whole windows", whole, promised=False)
     here, before = largest_held(mine), largest_held(whole)
     yield Figure("human speech: streams held within 3 s, whole windows", before.streams if before else 0)
     yield Figure("… bounded windows", here.streams if here else 0)
     if here and before:
         yield Figure("… times as many", here.streams / before.streams, "", LEAST_GAIN, at_least=True)
+    yield Figure("human speech, offline with 30 s of padding: word error rate", 100 * _offline(speech), "%")
     try:
         peers = theirs(folder, HUMAN_PEER_LEVELS, speech)
     except PeerError as error:
@@ -191,6 +195,53 @@ def human(folder: Path, arguments: Sequence[str]) -> Iterator[Figure]:
         yield Figure(
             f"human speech, ours at {here.streams}: streams for each of WhisperLive's", here.streams / there.streams
         )
+
+
+def overload(folder: Path, arguments: Sequence[str]) -> Iterator[Figure]:
+    """Beyond the largest load held, on one server: 1.2, 1.5 and 2 times as many streams, and then that load again."""
+    speech = _people(folder)
+    if speech is None:
+        return
+    with running_server(folder, "--max-connections-per-gpu", "512", *arguments) as server:
+
+        def measured(levels: str) -> list[Level]:
+            return _measure(server.url, "native", levels, folder / "bench.db", speech)
+
+        held = largest_held(measured(HUMAN_LEVELS))
+        if held is None:
+            click.echo(f"  not one of {HUMAN_LEVELS} streams is held here")
+            return
+        yield from lines("at the limit", [held], promised=False)
+        beyond = ",".join(str(math.ceil(times * held.streams)) for times in BEYOND)
+        yield from lines("beyond it", measured(beyond), promised=False)
+        yield from lines("and back at once", measured(str(held.streams)), promised=True)
+
+
+def _people(folder: Path) -> Speech | None:
+    """Recorded prompts joined into stretches; None where there are none on this machine."""
+    if not (PROMPTS / "vm-login.wav").is_file():
+        click.echo(f"  no recorded prompts in {PROMPTS}: make system-packages installs them")
+        return None
+    corpus = folder / "human"
+    if not corpus.exists():
+        make_from(corpus, PROMPTS, HUMAN_MINUTES * 60, OfflinePass(), lambda *_: None, click.echo)
+    return Speech(corpus, HUMAN_SECONDS)
+
+
+def _offline(speech: Speech) -> float:
+    """The share of words that are wrong when the same model hears each stretch in one go, in windows of 30 s."""
+    from faster_whisper import WhisperModel  # only where it is used: not every developer has the extra
+
+    assert speech.corpus is not None
+    model: Any = WhisperModel(str(model_folder()), device="cpu", compute_type="int8")
+    errors = words = 0
+    for clip in load(speech.corpus).clips:
+        found, _ = model.transcribe(
+            clip.samples.astype(np.float32) / 32768, language="en", beam_size=1, condition_on_previous_text=False
+        )
+        counted = score([token.word for token in clip.tokens], " ".join(part.text for part in found))
+        errors, words = errors + counted.errors, words + counted.reference
+    return errors / words
 
 
 def throughput(folder: Path, arguments: Sequence[str], levels: str = LEVELS) -> Iterator[Figure]:
