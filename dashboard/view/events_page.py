@@ -13,7 +13,7 @@ _LEAST = 20
 def events_page(world: World, width: int) -> Page:
     """Every event that is known at this moment."""
     crumbs = ("fleet", "events")
-    head = (line(Span(f" {world.trouble or world.recording or 'from the history'}", "dim")), BLANK)
+    head = (*wrapped(world.trouble or world.recording or "from the history", width, " ", "dim"), BLANK)
     if not world.events:
         return Page(crumbs=crumbs, head=head, body=(line(Span(" nothing has been noted yet", "dim")),))
     lines = []

@@ -10,7 +10,21 @@ from dashboard.view.facts import facts, gpu_facts, ordered
 from dashboard.view.filters import Filter, parse
 from dashboard.view.fleet_rows import COLUMNS, gpu_row, name_cells, reasons, server_row
 from dashboard.view.levels import lag_style
-from dashboard.view.lines import BLANK, Cell, Line, Page, Span, Style, columns_for, cut, folded, header, line, wrapped
+from dashboard.view.lines import (
+    BLANK,
+    Cell,
+    Line,
+    Page,
+    Span,
+    Style,
+    columns_for,
+    cut,
+    folded,
+    header,
+    line,
+    width_of,
+    wrapped,
+)
 from dashboard.view.world import AlertView, ServerView, World
 from whisper_ops.exporters.software import LOCAL
 from whisper_ops.formatting import counted
@@ -52,7 +66,7 @@ def fleet_page(world: World, view: FleetView, width: int, height: int = 24) -> P
     return Page(
         crumbs=("fleet",),
         head=(*_totals(world, view, width), header(columns, view.sort)),
-        body=(*body, *_alert_lines(world, width)),
+        body=(*body, *_trouble(world, view, width), *_alert_lines(world, width)),
     )
 
 
@@ -88,8 +102,14 @@ def _is_machine(server: ServerView) -> bool:
     return identity is not None and identity.software == LOCAL
 
 
+def _trouble(world: World, view: FleetView, width: int) -> list[Line]:
+    """The whole of what is wrong with the recording, below the rows, where the line above them has no room for it."""
+    whole = width_of(_notices(world, view)) <= width
+    return [] if world.trouble is None or whole else [BLANK, *wrapped(f"▲ {world.trouble}", width, " ", "warn")]
+
+
 def _notices(world: World, view: FleetView) -> Cell:
-    """What is narrowed down, and what is wrong with the recording; the events page has the whole of a long sentence."""
+    """What is narrowed down, and what is wrong with the recording."""
     spans: list[Span] = []
     if view.filter:
         spans += [Span(" filter ", "dim"), Span(view.filter, "accent"), Span("  esc clears it  ", "dim")]

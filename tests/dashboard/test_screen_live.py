@@ -82,7 +82,7 @@ def test_a_second_dashboard_on_one_history_says_who_writes(tmp_path: Path) -> No
         world = live.world()
         assert world.trouble is not None
         assert "▲" in fleet_page(world, FleetView(), 120).text
-        assert "whisper-ops dash" in fleet_page(world, FleetView(), 120).text.replace("\n", " ")
+        assert "whisper-ops dash" in " ".join(fleet_page(world, FleetView(), 120).text.split())
         live.close()
 
 
