@@ -22,6 +22,7 @@ _LATE_SECONDS = 15.0
 _MOST_LINE_BYTES = 1 << 20
 """An EndpointSlice of 100 endpoints has some 40 kB."""
 _MOST_TOKEN_BYTES = 1 << 16
+_MOST_REASON_BYTES = 1 << 16
 
 
 class KubernetesError(OSError):
@@ -116,19 +117,19 @@ class KubernetesApi:
             async with asyncio.timeout(SECONDS):
                 response = await self._http.send(request, stream=True)
             try:
+                if response.status_code != httpx.codes.OK:
+                    raise _refusal(response.status_code, await _beginning(response))
                 chunks, rest = response.aiter_raw(), b""
                 while True:
                     # Around each wait: a deadline around a yield would end whoever asks.
                     async with asyncio.timeout_at(deadline):
                         chunk = await anext(chunks, b"")
-                    *lines, rest = (rest + chunk).split(b"\n")
-                    if response.status_code != httpx.codes.OK and (not chunk or len(rest) > _MOST_LINE_BYTES):
-                        raise _refusal(response.status_code, b"".join([*lines, rest]))
-                    if len(rest) > _MOST_LINE_BYTES:
-                        raise KubernetesError(f"the API server sent an event of more than {_MOST_LINE_BYTES:,} bytes")
                     if not chunk:
                         return
-                    for line in lines if response.status_code == httpx.codes.OK else ():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    if len(rest) > _MOST_LINE_BYTES:
+                        raise KubernetesError(f"the API server sent an event of more than {_MOST_LINE_BYTES:,} bytes")
+                    for line in lines:
                         yield line
             finally:
                 await response.aclose()
@@ -149,6 +150,17 @@ class KubernetesApi:
     async def close(self) -> None:
         """Close its connections."""
         await self._http.aclose()
+
+
+async def _beginning(response: httpx.Response) -> bytes:
+    """Of an answer that says why not: as much as a reason takes."""
+    body = b""
+    async with asyncio.timeout(SECONDS):
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > _MOST_REASON_BYTES:
+                break
+    return body
 
 
 def own_namespace(account: Path = ACCOUNT) -> str:

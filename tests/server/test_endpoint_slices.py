@@ -192,6 +192,23 @@ async def test_an_api_server_that_refuses_leaves_the_members_as_they_were(
         await fleet.until(lambda: fleet.names == ["asr-2"])
 
 
+@pytest.mark.parametrize("long", [False, True])
+async def test_why_a_watch_is_refused_is_logged(
+    api: ApiServer, account: Path, caplog: pytest.LogCaptureFixture, *, long: bool
+) -> None:
+    caplog.set_level(logging.WARNING, "whisper_ops.broker")
+    api.put("asr-a", ["asr-1=10.0.0.1"])
+    api.no_watch = status(403, "Forbidden", "cannot watch" + "!" * 200_000 * long)
+    async with Following(source(api, account)) as fleet:
+        await fleet.until(lambda: "403" in caplog.text)
+        said = "no reason given" if long else "cannot watch"
+        assert f"Members: the API server answered 403: {said}; listing them again" in caplog.text
+        api.no_watch = None
+        await fleet.until(lambda: len(api.watches) > 1)
+        api.put("asr-a", ["asr-2=10.0.0.2"])
+        await fleet.until(lambda: fleet.names == ["asr-2"])
+
+
 async def test_a_fleet_keeps_its_members_while_the_api_server_is_away(api: ApiServer, account: Path) -> None:
     api.put("asr-a", ["asr-1=127.0.0.1"])
     fleet = Fleet(BrokerSettings(), source(api, account, port=8000))

@@ -59,6 +59,13 @@ def status(code: int, reason: str, message: str) -> Object:
     }  # fmt: skip
 
 
+class _Json(JSONResponse):
+    """As Go's encoder ends each: with a line feed."""
+
+    def render(self, content: Any) -> bytes:
+        return super().render(content) + b"\n"
+
+
 class ApiServer:
     """What it knows, what it was asked, and what it does wrong."""
 
@@ -71,6 +78,8 @@ class ApiServer:
         self.token = "first"
         self.broken: Object | None = None
         """Answered to everything, as a status."""
+        self.no_watch: Object | None = None
+        """Answered to watches, as a status."""
         self.page = 500
         self.lists: list[str] = []
         self.watches: list[str] = []
@@ -126,9 +135,9 @@ class ApiServer:
 
     def _refused(self, request: Request) -> Response | None:
         if request.headers.get("authorization") != f"Bearer {self.token}":
-            return JSONResponse(status(401, "Unauthorized", "Unauthorized"), 401)
+            return _Json(status(401, "Unauthorized", "Unauthorized"), 401)
         if self.broken is not None:
-            return JSONResponse(self.broken, self.broken["code"])
+            return _Json(self.broken, self.broken["code"])
         return None
 
     async def _slices(self, request: Request) -> Response:
@@ -139,6 +148,8 @@ class ApiServer:
             return self._list(request)
         since = request.query_params["resourceVersion"]
         self.watches.append(since)
+        if self.no_watch is not None:
+            return _Json(self.no_watch, self.no_watch["code"])
         if int(since) < self.oldest:
             gone = status(410, "Expired", f"too old resource version: {since} ({self.oldest})")
             return StreamingResponse(_once({"type": "ERROR", "object": gone}), media_type="application/json")
@@ -157,7 +168,7 @@ class ApiServer:
         shown = names[start : start + min(self.page, int(request.query_params["limit"]))]
         rest = len(names) - start - len(shown)
         more: Object = {"continue": str(start + len(shown)), "remainingItemCount": rest} if rest else {}
-        return JSONResponse(
+        return _Json(
             {
                 "kind": "EndpointSliceList", "apiVersion": "discovery.k8s.io/v1",
                 "metadata": {"resourceVersion": str(self.version), **more},
@@ -179,12 +190,10 @@ class ApiServer:
         if (refused := self._refused(request)) is not None:
             return refused
         if request.headers["content-type"] != "application/merge-patch+json":
-            return JSONResponse(
-                status(415, "UnsupportedMediaType", "the body of the request was of no known type"), 415
-            )
+            return _Json(status(415, "UnsupportedMediaType", "the body of the request was of no known type"), 415)
         change = await request.json()
         self.patches.append((request.path_params["name"], change))
-        return JSONResponse({"kind": "Pod", "metadata": {"name": request.path_params["name"], **change["metadata"]}})
+        return _Json({"kind": "Pod", "metadata": {"name": request.path_params["name"], **change["metadata"]}})
 
 
 async def _once(event: Object) -> AsyncIterator[bytes]:
