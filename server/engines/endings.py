@@ -36,7 +36,8 @@ def suspect(texts: "Texts", text: Text) -> Repeat | None:
 def in_question(row: Row, text: Text) -> bool:
     """Whether to find out where a text ends."""
     seconds = len(row.audio) / SAMPLE_RATE
-    return text.cut_off or (seconds >= _SPARSE_SECONDS and len(text.ids) < _SPARSE_TOKENS * seconds)
+    sparse = seconds >= _SPARSE_SECONDS and len(text.ids) < _SPARSE_TOKENS * seconds
+    return bool(text.ids) and (text.cut_off or sparse)
 
 
 def cut_loop(texts: "Texts", text: Text, repeat: Repeat, times: Times) -> None:

