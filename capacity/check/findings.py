@@ -7,6 +7,8 @@ import msgspec
 from rich import box
 from rich.table import Table
 
+from whisper_ops.formatting import counted, plural_of
+
 Answer = Literal["pass", "fail", "not applicable"]
 
 _MARKS = {"pass": "✓ pass", "fail": "✗ fail", "not applicable": "– n/a"}
@@ -43,6 +45,17 @@ def table(findings: Sequence[Finding], width: int) -> Table:
         cells = (line.figures, line.advice) if width >= _WIDE else (below,)
         rows.add_row(_MARKS[line.answer], line.check, *cells)
     return rows
+
+
+def verdict(findings: Sequence[Finding]) -> str:
+    """The answer to all of it in a sentence, for the end of the list."""
+    failed = [line.check for line in findings if line.answer == "fail"]
+    apply = sum(line.answer != "not applicable" for line in findings)
+    rest = len(findings) - apply
+    others = f"; {counted(rest, 'other')} {plural_of(rest, 'does', 'do')} not apply here" if rest else ""
+    if failed:
+        return f"{len(failed)} of {counted(apply, 'check')} failed: {', '.join(failed)}{others}."
+    return f"{counted(apply, 'check')} passed and none failed{others}."
 
 
 def body(server: str, findings: Sequence[Finding]) -> dict[str, Any]:

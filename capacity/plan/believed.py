@@ -27,6 +27,8 @@ _MOST_OFF = 0.2
 """Of all readings; more of them, and the readings follow no line."""
 _MOST_CONNECTIONS = 1e6
 _STEPS = 20
+_BEYOND = 1.05
+"""A law is drawn so far, times its limit."""
 _NOTHING = 0.01
 """What is less than this share of what a connection takes is nothing."""
 _NEAR = 0.9
@@ -46,14 +48,14 @@ def believed(row: Resource, line: Line, readings: Points, gpus: int, slots: int 
     least, most = min(load for load, _ in readings), max(load for load, _ in readings)
     if not line.grows:
         return _flat(row, line, readings, gpus, slots)
-    if _scattered(row.points, line.at):
+    reached = None if row.cap is None else line.reaches(row.cap)
+    limit, low, high = reached if reached is not None else (None, None, None)
+    if _denied(row.points, line.at, least, max((limit or 0) * _BEYOND, most)):
         return _lawless(row)
     if row.cap is not None and line.at(least) >= row.cap:
         # Whatever it was that filled it, it was not the connections.
         law = f"{figure(line.at(least), row.unit)} at {least:g} already, so this cap is no limit"
         return msgspec.structs.replace(row, law=law, curve=_curve(row, line, least, most))
-    reached = None if row.cap is None else line.reaches(row.cap)
-    limit, low, high = reached if reached is not None else (None, None, None)
     if limit is not None and limit > _MOST_CONNECTIONS:
         return _flat(row, line, readings, gpus, slots)
     return msgspec.structs.replace(
@@ -63,7 +65,7 @@ def believed(row: Resource, line: Line, readings: Points, gpus: int, slots: int 
         low=low,
         high=high,
         status="not_identifiable" if limit is None else "identified",
-        curve=_curve(row, line, least, max((limit or 0) * 1.05, most)),
+        curve=_curve(row, line, least, max((limit or 0) * _BEYOND, most)),
     )
 
 
@@ -112,7 +114,7 @@ def _flat(row: Resource, line: Line, readings: Points, gpus: int, slots: int | N
         to_do = f"; sweep up to {wanted if slots is None else min(wanted, slots)} streams" if room else ""
         return msgspec.structs.replace(row, law=f"not told yet{to_do}")
     middle = median(value for _, value in row.points)
-    if _scattered(row.points, lambda _: middle):
+    if _denied(row.points, lambda _: middle, least, most):
         return _lawless(row)
     curve = ((least, middle), (max(most, least), middle))
     return msgspec.structs.replace(row, law="does not grow with connections", curve=curve)
@@ -122,8 +124,14 @@ def _lawless(row: Resource) -> Resource:
     return msgspec.structs.replace(row, law="no law: its readings follow no line")
 
 
+def _denied(readings: Points, law: Callable[[float], float], least: float, most: float) -> bool:
+    """Whether readings follow a law nowhere, or not where it speaks."""
+    spoken_of = [(load, value) for load, value in readings if least <= load <= most]
+    return _scattered(readings, law) or _scattered(spoken_of, law)
+
+
 def _scattered(readings: Points, law: Callable[[float], float]) -> bool:
-    scale = max(abs(value) for _, value in readings)
+    scale = max((abs(value) for _, value in readings), default=0.0)
     off = sum(abs(law(load) - value) > max(_OFF_SHARE * abs(value), _OFF_SCALE * scale) for load, value in readings)
     return off > max(1, _MOST_OFF * len(readings))
 

@@ -1,5 +1,6 @@
 """Making a plan: the answer from the evidence of one key, with and its reason."""
 
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -155,7 +156,10 @@ def _measured(evidence: Evidence, levels: Sequence[LevelSeen]) -> Capacity:
     if capacity.status == "upper_bound" and capacity.first_fail != 1:
         raise UserError(words.none_passed(evidence, levels, advised(evidence, capacity)), Exit.EVIDENCE)
     crossing = between(evidence, capacity)
-    return capacity if crossing is None else msgspec.structs.replace(capacity, estimate=crossing)
+    if crossing is None:
+        return capacity
+    low, high = capacity.low or 0.0, math.inf if capacity.high is None else capacity.high
+    return msgspec.structs.replace(capacity, estimate=min(max(crossing, low), high))
 
 
 def _ranked(resources: Sequence[Resource]) -> list[Resource]:

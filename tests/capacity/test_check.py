@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from capacity.check import memory
-from capacity.check.findings import Finding, body, table
+from capacity.check.findings import Finding, body, finding, table, verdict
 from capacity.check.run import Checker, Wanted, failed
 from capacity.sweep.target import parse_target
 from tests.capacity.double import Faults, running_double
@@ -252,3 +252,10 @@ async def test_a_balancer_is_not_checked_as_if_it_were_one_server() -> None:
             await checker.run()
         assert "--through" in str(refused.value)
         assert one.empty.is_set() or not one.active
+
+
+def test_the_list_ends_with_its_verdict() -> None:
+    good, bad, none = (finding(name, answer, "", "") for name, answer in (("a", True), ("b", False), ("c", None)))
+    assert verdict([good, good]) == "2 checks passed and none failed."
+    assert verdict([good, none]) == "1 check passed and none failed; 1 other does not apply here."
+    assert verdict([good, bad, none, none]) == "1 of 2 checks failed: b; 2 others do not apply here."

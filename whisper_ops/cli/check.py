@@ -28,7 +28,7 @@ def command(
     Connections spread over GPUs, memory, set-up and accept times, health states, the refusal when full, and whether
     slots and memory come back. New users are refused while it is full: it asks first when there are any.
     """
-    from capacity.check.findings import body, table
+    from capacity.check.findings import body, table, verdict
     from capacity.check.run import Checker, Wanted, failed, look
     from capacity.check.standing import standing
     from capacity.sweep.target import parse_target
@@ -46,6 +46,7 @@ def command(
     else:
         width = console.table_width(console.data())
         console.data().print(table(findings, width), width=width)
+        console.data().print(f"\n{verdict(findings)}", width=width)
     return Exit.NO if failed(findings) else Exit.GOOD
 
 
