@@ -49,8 +49,12 @@ test-ray: $(UV) ## workers that Ray places on two nodes, in an environment of it
 	@sh requirements/ray.sh $(UV) $(PYTHON) $(RAY) || exit 0; \
 	$(RAY)/bin/pytest -q --durations 5 tests/e2e/test_ray_fleet.py
 
-test-fleet: $(VENV)/.dev ## a broker and a real nginx before several real servers: kills, drains, a full fleet, every command on it (3 minutes)
-	@$(BIN)/pytest -q --durations 5 tests/e2e/test_fleet.py tests/e2e/test_dash_fleet.py tests/e2e/test_nginx_fleet.py tests/server/test_broker.py tests/server/test_endpoint_slices.py tests/deploy
+FLEET_TESTS := tests/deploy $(addprefix tests/e2e/test_,fleet.py dash_fleet.py nginx_fleet.py whole_fleet.py) \
+	$(addprefix tests/server/test_,broker.py endpoint_slices.py lease.py cluster_scaling.py cluster_supervisor.py cluster_controller.py)
+
+test-fleet: $(VENV)/.dev ## the whole fleet: nginx, brokers, Prometheus, Ray's nodes; kills, drains, real speech, a thousand clients at once (12 minutes)
+	@$(BIN)/pytest -q --durations 5 $(FLEET_TESTS)
+	@$(MAKE) test-ray
 
 lint: $(VENV)/.dev ## formatting, lint rules and the layering of the rooms
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/lint-imports --no-cache
