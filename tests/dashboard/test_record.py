@@ -84,7 +84,7 @@ async def test_it_records_for_a_duration_and_says_what_it_did(tmp_path: Path) ->
 
 
 async def test_nobody_answering_is_exit_code_3(tmp_path: Path) -> None:
-    async with recording(tmp_path / "history.db", "http://127.0.0.1:1", "--duration", "0.8") as process:
+    async with recording(tmp_path / "history.db", "http://127.0.0.1:1", "--duration", "3") as process:
         code, _ = await ended(process)
     assert code == 3
 
