@@ -10,6 +10,9 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from whisper_ops.exporters.catalogue import metric_of
+from whisper_ops.exporters.software import WHISPER_OPS
+
 JOB = "whisper-ops"
 NAMESPACE = "WhisperOps"
 SCRAPE_FILE = "/opt/aws/amazon-cloudwatch-agent/etc/whisper-ops-prometheus.yaml"
@@ -98,7 +101,9 @@ def _declaration(prefix: str, names: Sequence[str], each: list[str]) -> dict[str
 
 
 def _alarms(limits: Limits) -> Sequence[_Alarm]:
-    streams, over = "whisper_ops_gpu_connections_active", "GreaterThanThreshold"
+    streams, lag = (metric_of(WHISPER_OPS, "gpu", figure) for figure in ("streams_active", "lag_p95_seconds"))
+    refused, slots = (metric_of(WHISPER_OPS, "server", figure) for figure in ("rejected_total", "slots"))
+    over = "GreaterThanThreshold"
     return (
         _Alarm("over-safe-limit", streams, limits.safe, 2, "Maximum", over, f"a GPU holds over {limits.safe} streams"),
         _Alarm(
@@ -106,12 +111,12 @@ def _alarms(limits: Limits) -> Sequence[_Alarm]:
             f"a GPU holds {limits.full} streams, the most that ever passed",
         ),
         _Alarm(
-            "lag-over-objective", "whisper_ops_gpu_lag_p95_seconds", limits.lag_seconds, 2, "Maximum", over,
+            "lag-over-objective", lag, limits.lag_seconds, 2, "Maximum", over,
             f"p95 lag of a GPU is over the objective of {limits.lag_seconds:g} s",
         ),
-        _Alarm("rejecting", "whisper_ops_connections_rejected_total", 0, 5, "Sum", over, "servers refuse streams"),
+        _Alarm("rejecting", refused, 0, 5, "Sum", over, "servers refuse streams"),
         _Alarm(
-            "silent", "whisper_ops_slots", 1, 3, "SampleCount", "LessThanThreshold", "no server gave any figures",
+            "silent", slots, 1, 3, "SampleCount", "LessThanThreshold", "no server gave any figures",
             "breaching",
         ),
     )  # fmt: skip

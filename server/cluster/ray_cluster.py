@@ -24,6 +24,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from server.cluster.actor import WorkerActor
 from server.cluster.spec import Description, WorkerSpec
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.telemetry.host import machine_cores
 
 log = logging.getLogger("whisper_ops.cluster")
 
@@ -76,7 +77,7 @@ class RayCluster:
     def local(cls, workers: int, host: str | None) -> "RayCluster":
         """A cluster of this machine alone, which ends with us; `host` None: at its own address."""
         more = {} if host is None else {"_node_ip_address": host}
-        cpus = max(workers, os.cpu_count() or 1)
+        cpus = max(workers, machine_cores() or 1)
         _hush()
         ray.init("local", num_cpus=cpus, object_store_memory=_STORE_BYTES, **more, **_QUIET)
         return cls()
