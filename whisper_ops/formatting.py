@@ -1,6 +1,8 @@
 """Figures as people read them, alike in every command. What was not measured is `—`, never 0."""
 
 import math
+import re
+import textwrap
 
 UNKNOWN = "—"
 
@@ -107,6 +109,15 @@ def span_of_time(value: float) -> str:
         if value >= size_of_one:
             return f"{value / size_of_one:.1f} {unit}"
     return f"{value:.0f} seconds"
+
+
+def broken(text: str, width: int) -> str:
+    """A text in lines of a terminal, broken between words; what stands in backticks is kept whole, to be copied."""
+    kept = re.sub(r"`[^`]*`", lambda found: found[0].replace(" ", "\0"), text)
+    lines = (
+        textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""] for line in kept.split("\n")
+    )
+    return "\n".join(part for parts in lines for part in parts).replace("\0", " ")
 
 
 def percent(ratio: float | None) -> str:

@@ -9,6 +9,7 @@ import gc
 import importlib
 import io
 import keyword
+import shutil
 import sys
 from contextlib import suppress
 from typing import NoReturn
@@ -19,6 +20,7 @@ from whisper_ops import __version__
 from whisper_ops.cli.streams import ReaderGone, standard_streams
 from whisper_ops.cli.strict import make_strict
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.formatting import broken
 from whisper_ops.outside import printable
 
 COMMANDS: dict[str, str] = {
@@ -162,4 +164,5 @@ def _what_it_takes(error: click.ClickException, arguments: list[str]) -> str:
 
 def _say(sentence: str) -> None:
     with suppress(OSError):  # the exit code still tells
-        click.echo(printable(sentence), err=True)
+        told = printable(sentence)
+        click.echo(broken(told, shutil.get_terminal_size().columns) if sys.stderr.isatty() else told, err=True)
