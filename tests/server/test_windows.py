@@ -1,5 +1,6 @@
 """Speech without a pause: windows of bounded length, every word once whatever the place of a seam."""
 
+import asyncio
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -109,6 +110,32 @@ def test_replayed_after_a_killed_worker_speech_without_a_pause_is_the_same(first
         client = await _said(world, first, 40.0, 0.1, [(begun + k * apart) / 10 for k in range(3)])
         words = [word for final in client.of("final") for word in final["words"]]
         assert [word["word"] for word in words] == spoken(40.0, first * WORD_SECONDS)
+        await world.close()
+
+    run(main)
+
+
+@settings(max_examples=max(1, EXAMPLES // 2), deadline=None, derandomize=True)
+@given(first=st.integers(0, 39), drop=st.integers(20, 350), away=st.integers(0, 30), words=st.booleans())
+def test_resumed_in_the_middle_of_speech_without_a_pause_it_is_the_same(
+    first: int, drop: int, away: int, words: bool
+) -> None:
+    async def main() -> None:
+        world = await World().ready()
+        client = await world.client(words=str(words).lower()).connected()
+        client.sent = first * WORD
+        await client.speak(drop / 10)
+        client.drop()
+        await client.finished()
+        await asyncio.sleep(away / 10)
+        heard = round(client.of("final")[-1]["end"] * RATE) if client.of("final") else 0
+        again = await world.client(resume=client.resume_token, offset=heard, words=str(words).lower()).connected()
+        # The server has what it had taken; the client goes on from there.
+        again.sent += first * WORD
+        await again.speak(40.0 - drop / 10)
+        await again.end()
+        assert f"{client.text} {again.text}".split() == spoken(40.0, first * WORD_SECONDS)
+        _check_partials(again)
         await world.close()
 
     run(main)
