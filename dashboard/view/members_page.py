@@ -52,7 +52,7 @@ def members_page(world: World, width: int) -> Page:
     crumbs = ("fleet", "members")
     asked = brokers(world)
     if not asked:
-        return Page(crumbs=crumbs, body=tuple(_no_broker(width)))
+        return Page(crumbs=crumbs, body=tuple(_no_broker(world, width)))
     members = seen(world)
     wanted = 3 + max(len(name) for name in (*(one.name for one in asked), *(one.said.name for one in members)))
     of_brokers, of_members = columns_for(_BROKERS, width, wanted), columns_for(_MEMBERS, width, wanted)
@@ -71,7 +71,10 @@ def member_key(member: Seen) -> str:
     return f"member {member.broker}\t{member.said.name}"
 
 
-def _no_broker(width: int) -> list[Line]:
+def _no_broker(world: World, width: int) -> list[Line]:
+    if world.mode == "replay":
+        text = "What brokers said of their servers is not recorded, only their sums; L goes back to the present."
+        return wrapped(text, width, " ")
     return [
         line(Span(" no broker is watched", "title")),
         BLANK,

@@ -101,6 +101,8 @@ def test_where_there_is_no_broker_the_page_says_what_one_is() -> None:
     text = " ".join(members_page(world(snapshot("one", NOW, (gpu(0, 1, 0.1),))), 79).text.split())
     assert "no broker is watched" in text
     assert "whisper-ops broker URL…" in text
+    past = msgspec.structs.replace(world(snapshot("one", NOW, (gpu(0, 1, 0.1),))), mode="replay")
+    assert "is not recorded, only their sums" in members_page(past, 119).text
 
 
 def test_the_row_of_a_broker_says_which_of_its_servers_are_not_well() -> None:
