@@ -182,13 +182,13 @@ def test_importing_the_frame_loads_nothing_heavy() -> None:
 
 
 def test_sparklines_begin_with_the_history(tmp_path: Path) -> None:
-    path = tmp_path / "history.db"
+    path, now = tmp_path / "history.db", time.time()
     with History.writing(path) as history:
         history.polls.add(
-            snapshot("one", NOW - 280 + 20 * step, (gpu(0, 7, 0.1 * step), gpu(1, 3, 0.05))) for step in range(13)
+            snapshot("one", now - 280 + 20 * step, (gpu(0, 7, 0.1 * step), gpu(1, 3, 0.05))) for step in range(13)
         )
     live = Live(Watch(servers=[from_argument("one=asr-1:8000"), from_argument("new=asr-2:8000")]).fleet(), None, path)
-    live.board.feed(snapshot("one", time.time(), (gpu(0, 7, 3.0), gpu(1, 3, 0.05))))
+    live.board.feed(snapshot("one", now, (gpu(0, 7, 3.0), gpu(1, 3, 0.05))))
     while live.refresh():
         pass
     server = live.world().server("one")
@@ -225,11 +225,11 @@ def test_a_span_that_fits_is_never_longer_than_the_usual_one() -> None:
 
 
 async def test_the_span_on_screen_follows_the_data_until_somebody_chooses(tmp_path: Path) -> None:
-    path = tmp_path / "history.db"
+    path, now = tmp_path / "history.db", time.time()
     with History.writing(path) as history:
-        history.polls.add(snapshot("one", NOW - 100 + second, (gpu(0, 7, 0.4),)) for second in range(100))
+        history.polls.add(snapshot("one", now - 100 + second, (gpu(0, 7, 0.4),)) for second in range(100))
     live = Live(Fleet([]), None, path)
-    live.take(snapshot("one", time.time(), (gpu(0, 7, 0.4),)))
+    live.take(snapshot("one", now, (gpu(0, 7, 0.4),)))
     app = DashApp(live, history=path)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("enter")

@@ -123,10 +123,10 @@ def test_a_handshake_that_never_comes_is_not_waited_for(server: Running) -> None
 
 
 def test_the_page_goes_where_connect_says(server: Running) -> None:
-    page = httpx.get(f"{server.url}/", verify=server.tls or True).text
-    # It goes where /connect says, which is wss here, and knows no address of its own.
-    assert "new URL(place.ws_url)" in page
-    assert "ws:" not in page
+    # Wherever /connect sends it, a page that came by https opens a socket that is encrypted too.
+    assert httpx.get(f"{server.url}/connect", verify=server.tls or True).json()["ws_url"].startswith("wss://")
+    page = httpx.get(f"{server.url}/page/server.js", verify=server.tls or True).text
+    assert 'if (location.protocol === "https:") url.protocol = "wss:"' in page
 
 
 @pytest.mark.parametrize(
