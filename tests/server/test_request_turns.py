@@ -188,7 +188,7 @@ async def _settled(began: list[str], count: int) -> None:
 
 async def test_addresses_take_turns_and_of_their_connections_those_that_were_served_least() -> None:
     requests, began = RequestTurns(Turns()), list[str]()
-    requests.spend("10.0.0.1", ADDRESS_SECONDS[1] + 0.001)
+    requests.spend("10.0.0.1", ADDRESS_SECONDS[1] + 0.05)
     for k in range(3):
         requests.take("10.0.0.1", 5.0, _noted(began, f"flood {k}"), first=False)
     requests.take("10.0.0.1", 0.0, _noted(began, "health"), first=True)
