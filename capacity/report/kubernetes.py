@@ -24,6 +24,9 @@ LEAST_REPLICAS = 2
 _SPARE = 2
 """Replicas beyond a fleet's size that was asked for: demand that grew, and pods that are being replaced."""
 _MOST_REPLICAS = 10
+_REMEMBERED = "1h"
+"""A server that cannot be scraped counts as full when it could be so lately. One that never could is still on its way:
+to count it would ask for another pod for each that starts, until there are as many as may be."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 _JOB = 'namespace="whisper-ops",job="whisper-ops-{}"'
 
@@ -102,7 +105,7 @@ def load_query(slots: int) -> str:
             f"  sum({active}{{{servers}}})",
             f'  + sum(increase({refused}{{{servers},reason=~"no_capacity|lagging"}}[1m]))',
             f'  + (sum(increase(whisper_ops_broker_refused_total{{{brokers},reason="no_capacity"}}[1m])) or vector(0))',
-            f") + {slots} * sum(1 - up{{{servers}}})",
+            f") + {slots} * sum((1 - up{{{servers}}}) * max_over_time(up{{{servers}}}[{_REMEMBERED}]))",
         ]
     )
 
@@ -195,7 +198,7 @@ spec:
         # Null is not 0: a Prometheus without figures is an error, and an error scales nothing down.
         ignoreNullValues: "false"
         # Streams, and those refused in the last minute; {headroom} headroom, {tolerance} that the autoscaler overlooks.
-        # A server that cannot be scraped counts as full: what it carries is not known.
+        # A server that can be scraped no more counts as full: what it carries is not known.
         query: |-
           {query}
 """

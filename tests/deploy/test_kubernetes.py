@@ -200,7 +200,7 @@ def test_a_plan_fills_in_the_numbers(capsys: pytest.CaptureFixture[str], db: Pat
     spec = named(manifests, "ScaledObject", "whisper-ops-server")["spec"]
     assert spec["triggers"][0]["metadata"]["threshold"] == "72"
     assert spec["maxReplicaCount"] == 9, "500 calls of 72 a GPU are 7 pods, and two more"
-    assert "+ 72 * sum(1 - up{" in spec["triggers"][0]["metadata"]["query"]
+    assert "+ 72 * sum((1 - up{" in spec["triggers"][0]["metadata"]["query"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 from capacity.report.kubernetes import load_query
 from tests.support.kubernetes import FOLDER, built, named
 from tests.support.prometheus import asked, running_prometheus
-from tests.support.servers import Running, running_server
+from tests.support.servers import Running, free_port, running_server
 
 SLOTS = 4
 QUERY = load_query(SLOTS)
@@ -63,7 +63,9 @@ class Fleet(NamedTuple):
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(running_server(tmp_path, *SIMULATED)) for _ in range(2)]
-        targets = ", ".join(f'"127.0.0.1:{server.port}"' for server in servers)
+        # The third is a pod that starts: it has an address and does not answer yet.
+        ports = [*(server.port for server in servers), free_port()]
+        targets = ", ".join(f'"127.0.0.1:{port}"' for port in ports)
         url = stack.enter_context(running_prometheus(tmp_path, _SCRAPED.format(targets=targets)))
         yield Fleet(url, servers, [stack.enter_context(connect(server.ws_url)) for server in servers for _ in range(3)])
 
@@ -71,7 +73,9 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_what_is_lost_never_looks_like_no_load(fleet: Fleet) -> None:
-    # Six streams: with headroom and the autoscaler's tolerance 7.26, which are two replicas of four.
+    fleet.until('count(up{job="whisper-ops-server"} == 0)', lambda value: value == 1)
+    # Six streams: with headroom and the autoscaler's tolerance 7.26, which are two replicas of four. Were the pod that
+    # starts taken for full each that starts would ask for another one.
     assert fleet.until(QUERY, lambda value: value == pytest.approx(7.26)) is not None
     # What was refused counts beside what is live, and is forgotten after a minute.
     with connect(fleet.servers[0].ws_url):
