@@ -12,7 +12,9 @@ QUESTIONS: tuple[tuple[str, str], ...] = (
     ("What does a word mean?", "w: every word of these screens in a line"),
 )
 
-GLYPHS = "● well  ▲ warning  ◆ critical  ✕ silent or failed  ◌ stale  ◔ starting  ▽ draining  ○ not known yet"
+GLYPHS = (
+    "● well  ▲ warning  ◆ critical or full  ✕ silent, lost or failed  ◌ stale  ◔ starting  ▽ draining  ○ not known yet"
+)
 GAUGE = "knee gauge: filled = connections now, │ = the safe limit of the plan, dots up to the most ever seen to pass"
 
 _KEYS_WIDTH, _NAME_WIDTH = 15, 29

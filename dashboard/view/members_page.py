@@ -153,7 +153,7 @@ def _member(world: World, member: Seen, columns: Sequence[Column], width: int) -
     if said.state != "silent":
         objective = world.objective_for(world.server(member.broker))
         cells |= {
-            "used": bar(f.share(said.slots_used, said.slots), _BAR, "warn" if said.slots_free == 0 else "fill"),
+            "used": bar(f.share(said.slots_used, said.slots), _BAR, "warn" if state.word == "full" else "fill"),
             "slots": cell(f.over(said.slots_used, said.slots)),
             "free": cell(f.count(said.slots_free), "title" if said.slots_free else "dim"),
             "lag": cell(f.seconds(lag_of(said)), lag_style(lag_of(said), objective)),
