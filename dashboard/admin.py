@@ -4,6 +4,7 @@ A server's own admin token opens these calls; without one they are refused there
 confirmed on screen. Imports no textual.
 """
 
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +17,10 @@ from whisper_ops.answers import MAX_REPLY_BYTES, fetch
 from whisper_ops.errors import UserError
 from whisper_ops.formatting import counted
 from whisper_ops.names import address
+from whisper_ops.outside import one_line
 
 _DEADLINE_SECONDS = 10.0
+_REASON_CHARACTERS = 300
 
 
 class Admin:
@@ -103,8 +106,16 @@ class Admin:
         if answer.status in {401, 403}:
             raise UserError(f"{server} refused the admin token ({answer.status})")
         if not httpx.codes.is_success(answer.status):
-            said = answer.body[:120].decode("utf-8", "replace")
-            raise UserError(f"{server} answered {answer.status} to {method} {path}: {said}")
+            raise UserError(f"{server} answered {answer.status}: {_reason(answer.body) or f'{method} {path}'}")
+
+
+def _reason(body: bytes) -> str:
+    """Why a server refused: the sentence of its `error` field, else the beginning of what it sent."""
+    try:
+        said = json.loads(body)["error"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        said = None
+    return one_line(said if isinstance(said, str) else body.decode("utf-8", "replace"), _REASON_CHARACTERS)
 
 
 def _of(member: str | None) -> dict[str, str] | None:

@@ -40,14 +40,16 @@ class Beside:
         self.code: int | None = None
         """Its exit code; None while it runs."""
         self._command = command
-        self._began = time.monotonic()
+        self._began: float | None = None
         self._ended: float | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._progress: Path | None = None
 
     @property
     def seconds(self) -> float:
-        """How long it has run."""
+        """How long it has run; 0 until it begins, as while it is asked whether it may."""
+        if self._began is None:
+            return 0.0
         return (self._ended if self._ended is not None else time.monotonic()) - self._began
 
     @property
@@ -72,6 +74,7 @@ class Beside:
 
     async def run(self) -> None:
         """Run it to its end; cancelled, it is ended as Ctrl-C would end it, so that nothing is left behind."""
+        self._began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="whisper-ops-") as folder:
             self._progress = Path(folder) / "progress"
             try:

@@ -19,7 +19,7 @@ from dashboard.view.knees import Knee
 from dashboard.view.world import ServerView
 from whisper_ops.console import WIDTH_VARIABLE
 from whisper_ops.errors import Exit, UserError
-from whisper_ops.formatting import counted
+from whisper_ops.formatting import counted, planned_time
 from whisper_ops.names import address
 from whisper_ops.plan_words import open_ended
 from whisper_ops.units import whole
@@ -123,11 +123,15 @@ class Actions:
         slots = view.answer.figures.slots if view.answer and view.answer.figures else None
         if slots is not None and min(count or 0 for count in counts) > slots:
             raise UserError(f"{server} has {counted(slots, 'slot')}: a sweep needs a level that fits into them")
-        lasting = ("--duration", f"{moments.length(each):g}") if each else ()
+        seconds = moments.length(each) if each else None
+        lasting = () if seconds is None else ("--duration", f"{seconds:g}")
         through = ("--connect",) if _is_broker(view) else ()
         history = ("--history", str(self._workshop.history))
         command = admin.beside("sweep", server, *through, *history, "--levels", levels, *lasting)
-        question = f"Sweep {server} with {levels} speaking clients?\n\nThey take slots, and compute, from its users."
+        long = "" if seconds is None else f", {planned_time(seconds)} each"
+        question = (
+            f"Sweep {server} with {levels} speaking clients{long}?\n\nThey take slots, and compute, from its users."
+        )
         self._beside(question, command, server, lambda: self._after_sweep(admin, server, command))
 
     def do_check(self, _: str) -> None:

@@ -1,5 +1,6 @@
 """Actions on servers: asked first, done with the admin token, told afterwards; none where one may only look."""
 
+import asyncio
 import sys
 import time
 from pathlib import Path
@@ -26,13 +27,13 @@ from whisper_ops.snapshot import Snapshot
 class Asked:
     """A server that keeps what it was asked."""
 
-    def __init__(self, status: int = 200) -> None:
+    def __init__(self, status: int = 200, body: bytes = b'{"status": "draining"}') -> None:
         self.requests: list[httpx.Request] = []
-        self.status = status
+        self.status, self.body = status, body
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        body = httpx.ByteStream(b'{"status": "draining"}')  # over a socket it comes as a stream, too
+        body = httpx.ByteStream(self.body)  # over a socket it comes as a stream, too
         return httpx.Response(self.status, stream=body)
 
 
@@ -105,6 +106,23 @@ async def test_undrain_takes_it_back() -> None:
 async def test_a_refusal_is_told(status: int, said: str) -> None:
     async with app(Asked(status)).run_test(size=(100, 30)) as pilot:
         await say(pilot, "drain")
+        await pilot.press("y")
+        assert said in await settled(pilot)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"error":"900 slots need 1028 open files"}', "asr-1 answered 422: 900 slots need 1028 open files"),
+        (b'{"error":{"code":7}}', 'asr-1 answered 422: {"error":{"code":7}}'),
+        (b"[1]", "asr-1 answered 422: [1]"),
+        (b"no\x1b[31m JSON", "asr-1 answered 422: no"),
+        (b"", "asr-1 answered 422: PUT /admin/limits"),
+    ],
+)
+async def test_why_a_server_refused_is_its_own_sentence(body: bytes, said: str) -> None:
+    async with app(Asked(422, body)).run_test(size=(80, 24)) as pilot:
+        await say(pilot, "limit 900")
         await pilot.press("y")
         assert said in await settled(pilot)
 
@@ -189,6 +207,11 @@ def test_a_server_without_a_known_address_is_a_sentence() -> None:
     ("line", "asked", "arguments"),
     [
         ("sweep 5,10", "Sweep asr-1 with 5,10 speaking clients?", ["sweep", "http://asr-1:8000/", "--levels", "5,10"]),
+        (
+            "sweep 5,10 30 s",
+            "Sweep asr-1 with 5,10 speaking clients, 30 s each?",
+            ["--levels", "5,10", "--duration", "30"],
+        ),
         ("check", "Check asr-1?", ["check", "http://asr-1:8000/", "--yes"]),
     ],
 )
@@ -243,6 +266,15 @@ async def test_a_command_is_watched_to_its_end() -> None:
         assert "level 1: passed" in await told(
             pilot, "▲ the sweep of asr-1 is done, and its answer is no: level 1: passed"
         )
+
+
+async def test_the_time_of_a_command_begins_with_it_and_not_with_its_question() -> None:
+    command = Beside("sweep of asr-1", [sys.executable, "-c", ""])
+    await asyncio.sleep(0.05)
+    assert command.seconds == 0
+    before = time.monotonic()
+    await command.run()
+    assert 0 < command.seconds <= time.monotonic() - before
 
 
 async def test_a_long_sentence_of_a_command_is_read_to_its_end() -> None:
