@@ -1,8 +1,8 @@
 """The members of a fleet in Kubernetes: the pods behind a service, as its EndpointSlices list them.
 
-They are listed once and then watched: a pod that comes is known at once. Pods that start or go are members too: what a
-server can take is asked of it, and a pod that goes still has figures; it gets nothing new. What the API server has
-forgotten (410) is listed again; while it does not answer the members known so far stay.
+They are listed once and then watched: a pod that comes is known at once, as soon as it is ready. One that was ready and
+is not any more stays a member: it may drain, and has figures; one that is told to end gets nothing new. What the API
+server has forgotten (410) is listed again; while it does not answer the members known so far stay.
 """
 
 import asyncio
@@ -42,6 +42,7 @@ class _Target(msgspec.Struct):
 
 
 class _Conditions(msgspec.Struct):
+    ready: bool | None = None
     terminating: bool | None = None
 
 
@@ -49,6 +50,10 @@ class _Endpoint(msgspec.Struct):
     addresses: tuple[str, ...] = ()
     conditions: _Conditions | None = None
     targetRef: _Target | None = None  # noqa: N815
+
+    @property
+    def is_ready(self) -> bool:
+        return self.conditions is None or self.conditions.ready is not False
 
     @property
     def is_leaving(self) -> bool:
@@ -91,6 +96,8 @@ class EndpointSlices(Membership):
         """What is known is as of then; empty: it must be listed."""
         self._watch: AsyncGenerator[bytes] | None = None
         self._failures = 0
+        self._were_ready: set[str] = set()
+        """Pods that were ready once: one that drains is not ready either, and one that fetches its image never was."""
 
     async def find(self) -> list[Place]:
         """See `Membership`."""
@@ -160,7 +167,7 @@ class EndpointSlices(Membership):
 
     def _places(self) -> Iterator[Place]:
         """A pod once: one that moves is in two slices for a while, and one of two address families always."""
-        service, seen = self._service, set[str]()
+        service, seen, ready = self._service, set[str](), set[str]()
         sni = f"{service.name}.{self._namespace}.svc" if service.scheme == "https" else None
         for one in sorted(self._slices.values(), key=lambda one: (one.addressType != "IPv4", one.metadata.name)):
             if one.addressType == "FQDN" or not one.endpoints:
@@ -173,10 +180,14 @@ class EndpointSlices(Membership):
                 at = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
                 pod = endpoint.targetRef or _Target()
                 keys = {at, pod.uid or at}
+                if not (endpoint.is_ready or endpoint.is_leaving or keys & self._were_ready):
+                    continue
+                ready |= keys
                 if not keys & seen:
                     # From when it is told to end until it says so itself a server would take streams.
                     yield Place(pod.name or at, f"{service.scheme}://{at}", sni, endpoint.is_leaving)
                 seen |= keys
+        self._were_ready = ready
 
     def _port(self, one: EndpointSlice) -> int:
         ports = {port.name: port.port for port in one.ports or () if port.port}

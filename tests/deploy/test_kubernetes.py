@@ -149,6 +149,12 @@ def test_every_command_is_one_that_the_program_takes(overlay: str) -> None:
         found.make_context(command, list(arguments))
 
 
+def test_a_pod_that_is_not_ready_is_not_said_to_be(production: list[Manifest]) -> None:
+    """EndpointSlices say `ready` of every pod behind a service with publishNotReadyAddresses."""
+    for service in of_kind(production, "Service"):
+        assert "publishNotReadyAddresses" not in service["spec"]
+
+
 def test_applying_it_again_does_not_undo_what_was_scaled(production: list[Manifest]) -> None:
     server = named(production, "Deployment", "whisper-ops-server")
     assert "replicas" not in server["spec"]

@@ -94,7 +94,6 @@ async def test_pods_are_members_by_name_and_address_each_once(api: ApiServer, ac
     members = source(api, account)
     assert await members.find() == [
         Place("asr-1", "http://10.0.0.1:8000"),
-        Place("asr-3", "http://10.0.0.3:8000"),
         Place("asr-2", "http://10.0.0.2:8000"),
         Place("asr-4", "http://[fd00::4]:8000"),
     ]
@@ -115,6 +114,25 @@ async def test_a_pod_that_comes_or_goes_is_known_at_once(api: ApiServer, account
         api.delete("asr-a")
         await fleet.until(lambda: fleet.names == ["asr-3"])
         assert len(api.lists) == 1, "all of it came through the watch"
+
+
+async def test_a_pod_is_a_member_from_when_it_is_ready_until_it_is_gone(api: ApiServer, account: Path) -> None:
+    """Not before: it has an address while its image is fetched. And still while it drains, when it is not ready."""
+    api.put("asr-a", ["!asr-1=10.0.0.1", "asr-2=10.0.0.2"])
+    async with Following(source(api, account)) as fleet:
+        await fleet.until(lambda: fleet.names == ["asr-2"] and len(api.watches) == 1)
+        api.put("asr-a", ["asr-1=10.0.0.1", "asr-2=10.0.0.2"])
+        await fleet.until(lambda: fleet.names == ["asr-1", "asr-2"])
+        api.put("asr-a", ["!asr-1=10.0.0.1", "-asr-2=10.0.0.2", "!asr-3=10.0.0.3"])
+        await fleet.until(lambda: [place.leaving for place in fleet.found] == [False, True])
+        assert fleet.names == ["asr-1", "asr-2"]
+        # It is gone, and another one has its address.
+        api.put("asr-a", ["asr-2=10.0.0.2"])
+        await fleet.until(lambda: fleet.names == ["asr-2"])
+        api.put("asr-a", ["asr-2=10.0.0.2", "!asr-4=10.0.0.1"])
+        api.put("asr-b", ["asr-5=10.0.0.5"])
+        await fleet.until(lambda: "asr-5" in fleet.names)
+        assert fleet.names == ["asr-2", "asr-5"]
 
 
 async def test_a_watch_that_ends_goes_on_where_it_was(api: ApiServer, account: Path) -> None:
