@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from capacity.report import cloudwatch
 from capacity.report.kubernetes import LEAST_REPLICAS, Cluster, scaled_object, server_patch
-from capacity.report.nginx import Proxy, render
+from capacity.report.nginx import LISTEN, Proxy, render
 from whisper_ops.addresses import parsed
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.exporters.catalogue import metric_of
@@ -46,7 +46,13 @@ class _Rule(NamedTuple):
         ]
 
 
-def emit(plan: Plan, target: Target, servers: Sequence[str] = (), mean_call_seconds: float | None = None) -> str:
+def emit(
+    plan: Plan,
+    target: Target,
+    servers: Sequence[str] = (),
+    mean_call_seconds: float | None = None,
+    listen: str | None = None,
+) -> str:
     """The configuration for one target.
 
     Args:
@@ -54,6 +60,7 @@ def emit(plan: Plan, target: Target, servers: Sequence[str] = (), mean_call_seco
         target: what is configured.
         servers: host and port of each, where it names them.
         mean_call_seconds: how long a call lasts, where it says how long one may still speak on a server that goes.
+        listen: host and port of its own, where it listens.
 
     Raises:
         UserError: the plan allows no connection at all, so there is nothing to configure (exit code 1).
@@ -69,7 +76,7 @@ def emit(plan: Plan, target: Target, servers: Sequence[str] = (), mean_call_seco
         "systemd": _systemd,
         "sysctl": _sysctl,
         "prometheus-rules": _rules,
-        "nginx": partial(_nginx, servers=servers),
+        "nginx": partial(_nginx, servers=servers, listen=listen or LISTEN),
         "kubernetes": lambda plan, limit: server_patch(_cluster(plan, limit, mean_call_seconds)).rstrip(),
         "keda": lambda plan, limit: scaled_object(_cluster(plan, limit)).rstrip(),
     }
@@ -162,12 +169,12 @@ def _rules(plan: Plan, limit: int) -> str:
     return "\n".join([*head, *(line for rule in rules for line in rule.lines())])
 
 
-def _nginx(plan: Plan, limit: int, servers: Sequence[str]) -> str:
+def _nginx(plan: Plan, limit: int, servers: Sequence[str], listen: str) -> str:
     known = servers or [_measured(plan)]
     more = (
         "" if servers else "# The server that was measured; name all of them with --upstream HOST:PORT, repeatable.\n"
     )
-    return more + render(Proxy(servers=known, slots=limit * plan.key.gpus_a_server)).rstrip()
+    return more + render(Proxy(servers=known, slots=limit * plan.key.gpus_a_server, listen=listen)).rstrip()
 
 
 def _cluster(plan: Plan, limit: int, mean_call_seconds: float | None = None) -> Cluster:

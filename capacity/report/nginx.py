@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+LISTEN = "127.0.0.1:8080"
 STATUS_PORT = 8081
 _BESIDE = 0.25
 """Connections beyond a server's slots, as a share: requests for figures, and streams that are being refused."""
@@ -23,7 +24,7 @@ class Proxy(NamedTuple):
     """Host and port of each."""
     slots: int
     """Of each server."""
-    listen: str = "127.0.0.1:8080"
+    listen: str = LISTEN
     status: str = f"127.0.0.1:{STATUS_PORT}"
 
 

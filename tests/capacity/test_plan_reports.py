@@ -166,6 +166,19 @@ def test_nginx_has_the_servers_with_the_slots_of_the_plan(capsys: pytest.Capture
         assert "--upstream" in plan(capsys, db, "--upstream", "h:1", *alone_or_else).sentence()
 
 
+def test_nginx_listens_where_it_is_told(capsys: pytest.CaptureFixture[str], db: Path) -> None:
+    nginx = ("--emit", "nginx", "--upstream", "server-1:8000")
+    assert "    listen 127.0.0.1:8080;" in plan(capsys, db, *nginx).out
+    assert "    listen 0.0.0.0:8443;" in plan(capsys, db, *nginx, "--listen", "0.0.0.0:8443").out
+    assert "    listen [::]:80;" in plan(capsys, db, *nginx, "--listen", "[::]").out
+    for wrong in ("", "0.0.0.0:99999", "h:1/path", "h:1; evil", "user@h:1"):
+        failed = plan(capsys, db, *nginx, "--listen", wrong)
+        assert failed.code == Exit.USAGE
+        assert "--listen" in failed.sentence()
+    for elsewhere in ((), ("--emit", "systemd")):
+        assert "--listen" in plan(capsys, db, "--listen", "h:1", *elsewhere).sentence()
+
+
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
 def test_nginx_accepts_its_configuration(capsys: pytest.CaptureFixture[str], db: Path, tmp_path: Path) -> None:
     (tmp_path / "ours.conf").write_text(plan(capsys, db, "--emit", "nginx", "--upstream", "127.0.0.1:8000").out)

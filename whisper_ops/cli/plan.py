@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _MEASURED = (
     "history", "prometheus", "server", "model", "gpu", "gpu_speed", "chunk", "objective", "price", "gpus_per_machine",
-    "upstream", "details",
+    "upstream", "listen", "details",
 )  # fmt: skip
 TARGETS = ("server", "systemd", "sysctl", "prometheus-rules", "nginx", "kubernetes", "keda", "cloudwatch")
 
@@ -75,6 +75,7 @@ TARGETS = ("server", "systemd", "sysctl", "prometheus-rules", "nginx", "kubernet
 )
 @click.option("--emit", type=click.Choice(TARGETS), help="Print configuration that carries the numbers instead.")
 @click.option("--upstream", multiple=True, metavar="HOST:PORT", help="A server behind nginx; repeatable.")
+@click.option("--listen", metavar="HOST:PORT", help="With --emit nginx: where it listens.  [default: 127.0.0.1:8080]")
 @click.option(
     "--host-profile",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -89,6 +90,7 @@ TARGETS = ("server", "systemd", "sysctl", "prometheus-rules", "nginx", "kubernet
     Excludes("emit", ("details",), "it prints configuration"),
     Needs("upstream", ("emit",)),
     *(Needs(option, ("prometheus",)) for option in NEED_IT),
+    Needs("listen", ("emit",)),
     Needs("gpu_speed", ("gpu",)),
     Needs("blocking", ("peak_arrivals",)),
     Needs("gpus_per_machine", ("target", "peak_arrivals")),
@@ -248,7 +250,8 @@ def _show(plan: "Plan", options: dict[str, Any], *, elsewhere: bool) -> None:
         from whisper_ops.units import length
 
         mean = None if options["mean_length"] is None else length(options["mean_length"], "--mean-length")
-        text = emit(plan, options["emit"], _upstreams(options), mean)
+        servers, listen = _proxy(options)
+        text = emit(plan, options["emit"], servers, mean, listen)
         console.data().out(text, end="", highlight=False)
     elif options["as_json"]:
         console.print_json("plan", msgspec.to_builtins(plan))
@@ -262,22 +265,25 @@ def _show(plan: "Plan", options: dict[str, Any], *, elsewhere: bool) -> None:
         show(plan, console.data(), details=options["details"], history=options["history"] if elsewhere else None)
 
 
-def _upstreams(options: dict[str, Any]) -> list[str]:
-    """Host and port of each server that was named."""
+def _proxy(options: dict[str, Any]) -> tuple[list[str], str | None]:
+    """Host and port of each server that was named, and of where nginx is to listen."""
+    for name, what in (("upstream", "a server behind nginx"), ("listen", "where nginx listens")):
+        if options[name] and options["emit"] != "nginx":
+            raise UserError(f"--{name} names {what}, and --emit {options['emit']} has none; leave it out")
+    servers = [_host_port("upstream", text) for text in options["upstream"]]
+    return servers, _host_port("listen", options["listen"]) if options["listen"] is not None else None
+
+
+def _host_port(option: str, text: str) -> str:
     from whisper_ops.addresses import parsed, shown
 
-    if options["upstream"] and options["emit"] != "nginx":
-        raise UserError(f"--upstream names a server behind nginx, and --emit {options['emit']} has none; leave it out")
-    found = []
-    for text in options["upstream"]:
-        try:
-            parts = parsed(text if "://" in text else f"http://{text}", ("http",))
-        except ValueError as error:
-            raise UserError(f"--upstream {shown(text)!r} is no server ({error}); say HOST:PORT") from error
-        if parts.username is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
-            raise UserError(f"--upstream {shown(text)!r} is more than a server; say HOST:PORT")
-        found.append(parts.netloc if parts.port else f"{parts.netloc}:80")
-    return found
+    try:
+        parts = parsed(text if "://" in text else f"http://{text}", ("http",))
+    except ValueError as error:
+        raise UserError(f"--{option} {shown(text)!r} is no address ({error}); say HOST:PORT") from error
+    if parts.username is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise UserError(f"--{option} {shown(text)!r} is more than an address; say HOST:PORT")
+    return parts.netloc if parts.port else f"{parts.netloc}:80"
 
 
 def _write(file: Path, text: str) -> None:
