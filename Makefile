@@ -15,7 +15,7 @@ RAY := .venv-ray
 # Tests beside each other: two cores carry four, since a test waits about half of its time.
 JOBS ?= 4
 
-.PHONY: help setup demo test test-slow test-torch test-ray test-chaos test-attack test-fleet lint types fmt docs pictures recording bench bench-dash bench-planner bench-server bench-gpu bench-gpu-server bench-host bench-languages bench-heard bench-history bench-sources bench-kills bench-night bench-windows clean requirements audit system-packages
+.PHONY: help setup demo test test-slow test-torch test-ray test-chaos test-attack test-fleet test-containers container-packages lint types fmt docs pictures recording bench bench-dash bench-planner bench-server bench-gpu bench-gpu-server bench-host bench-languages bench-heard bench-history bench-sources bench-kills bench-night bench-windows clean requirements audit system-packages
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ test-fleet: $(VENV)/.dev ## the whole fleet: nginx, brokers, Prometheus, Ray's n
 	@$(BIN)/pytest -q --durations 5 $(FLEET_TESTS)
 	@$(MAKE) test-ray
 
+test-containers: $(VENV)/.dev container-packages ## images built, deploy/compose.yaml started, spoken to and taken down, by podman (as root; 5 minutes, the first time 10)
+	@WHISPER_OPS_CONTAINERS=1 $(BIN)/pytest -q -s --durations 5 tests/deploy/test_containers.py
+
 lint: $(VENV)/.dev ## formatting, lint rules and the layering of the rooms
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/lint-imports --no-cache
 
@@ -77,6 +80,7 @@ docs: $(VENV)/.dev ## write docs/commands.md from the commands' own help, docs/g
 	@$(BIN)/python docs/make_history.py
 	@$(BIN)/python docs/make_dashboard.py
 	@$(BIN)/python docs/make_deploy.py
+	@$(BIN)/python docs/make_compose.py
 
 # Real parts that tests talk to: a proxy, a Prometheus with its node exporter, a terminal, recorded prompts and music.
 PROMPTS := asterisk-moh-opsound-wav $(foreach l,en es fr it ru,asterisk-core-sounds-$l asterisk-core-sounds-$l-wav)
@@ -85,6 +89,13 @@ SYSTEM_PACKAGES := chromium curl nginx-light prometheus prometheus-node-exporter
 system-packages: ## install the Debian packages that some tests use (as root; without them those tests are skipped)
 	@apt-get update -qq
 	@DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES) >/dev/null
+
+# podman without what it recommends: crun, which needs control groups of version 2, and CNI's plugins.
+CONTAINER_PACKAGES := podman runc netavark aardvark-dns iptables mmdebstrap
+
+container-packages: ## install Debian's podman for test-containers (as root)
+	@dpkg -s $(CONTAINER_PACKAGES) >/dev/null 2>&1 || { apt-get update -qq \
+	&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(CONTAINER_PACKAGES) >/dev/null; }
 
 bench: ## list the benchmarks
 	@awk -F':.*## ' '/^bench-[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -9,6 +9,8 @@ compile() {
 }
 compile pyproject.toml --extra server --extra speech --group dev -o requirements/dev.txt
 compile pyproject.toml --extra server --extra speech -c requirements/dev.txt -o requirements/demo.txt
+compile pyproject.toml --extra server -c requirements/dev.txt -o requirements/server.txt
 compile pyproject.toml -c requirements/dev.txt -o requirements/base.txt
 compile --group multilingual -o requirements/multilingual.txt
 compile pyproject.toml --extra server --extra speech --extra ray --group dev -c requirements/dev.txt -o requirements/ray.txt
+compile --group cuda -o requirements/cuda.txt
