@@ -16,6 +16,7 @@ import msgspec
 from rich.console import Console
 from rich.segment import Segment
 
+from whisper_ops.formatting import narrated
 from whisper_ops.outside import printable
 from whisper_ops.units import whole
 
@@ -73,8 +74,8 @@ def busy(what: str) -> Iterator[None]:
 
 
 def say(sentence: str) -> None:
-    """A line of narration as it is, however long; harmless when nobody listens any more."""
-    click.echo(printable(sentence), err=True)
+    """A line of narration, in the width of a terminal; harmless when nobody listens any more."""
+    click.echo(narrated(sentence), err=True)
 
 
 def print_json(schema: str, body: dict[str, Any]) -> None:

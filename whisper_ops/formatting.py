@@ -2,7 +2,11 @@
 
 import math
 import re
+import shutil
+import sys
 import textwrap
+
+from whisper_ops.outside import printable
 
 UNKNOWN = "—"
 
@@ -112,12 +116,24 @@ def span_of_time(value: float) -> str:
 
 
 def broken(text: str, width: int) -> str:
-    """A text in lines of a terminal, broken between words; what stands in backticks is kept whole, to be copied."""
+    """A text in lines of a terminal, broken between words.
+
+    What stands in backticks is kept whole, to be copied, and so is a line that is set in by four columns or more.
+    """
     kept = re.sub(r"`[^`]*`", lambda found: found[0].replace(" ", "\0"), text)
     lines = (
-        textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""] for line in kept.split("\n")
+        [line]
+        if line.startswith("    ")
+        else textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]
+        for line in kept.split("\n")
     )
     return "\n".join(part for parts in lines for part in parts).replace("\0", " ")
+
+
+def narrated(text: str) -> str:
+    """A text as stderr shows it: harmless to a terminal and in its width, whole where it goes into a pipe."""
+    told = printable(text)
+    return broken(told, shutil.get_terminal_size().columns) if sys.stderr.isatty() else told
 
 
 def percent(ratio: float | None) -> str:

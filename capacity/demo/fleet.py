@@ -69,13 +69,13 @@ class Fleet:
         """
         shape = msgspec.structs.replace(_SHAPE, seconds=_BLOCK_SECONDS)
         soak = Soak(callers, _BLOCK_SECONDS * _BLOCKS)
-        self._telling.title = f"{callers} callers, the planned limit; {name} is about to be lost"
+        self._telling.title = lost_title(callers, name)
         # What is measured while a server dies is no evidence for any plan.
         speaking = asyncio.create_task(self._sweep(soak, self._folder / "lost.db", shape))
         await asyncio.wait({speaking}, timeout=_LOST_AFTER_SECONDS)
         kill()
         left = _BLOCK_SECONDS * (_BLOCKS - 1)
-        killed = f"{name} was killed: its callers move to the others"
+        killed = killed_title(name)
         self._telling.now(killed, left)
         self._telling.say(f"  {killed}")
         return await speaking
@@ -92,3 +92,13 @@ class Fleet:
 def called(urls: Sequence[str]) -> list[str]:
     """The servers as the dashboard is to name them."""
     return [f"sim-{number}={url}" for number, url in enumerate(urls, 1)]
+
+
+def lost_title(callers: int, name: str) -> str:
+    """What goes on until a server is killed."""
+    return f"{callers} callers, the planned limit; {name} will be lost"
+
+
+def killed_title(name: str) -> str:
+    """What goes on from then."""
+    return f"{name} was killed: its callers move to the others"

@@ -20,7 +20,7 @@ class Telling:
     def __init__(
         self, caption: Show, say: Show, *, hint: str = "", prefix: str = "", clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`hint` ends every caption, `prefix` begins it."""
+        """`hint` ends every caption but a title's, `prefix` begins it."""
         self._caption = caption
         self.say = say
         self._hint = hint
@@ -52,7 +52,8 @@ class Telling:
     def tick(self) -> None:
         """A second later: the caption counts down."""
         left = self._ends_at - self._clock()
-        parts = [self._label, f"{left:.0f} s left" if left >= 0.5 else "", self._hint]
+        # A title is long, and the hint was there before: with both, 80 columns would cut the end off.
+        parts = [self._label, f"{left:.0f} s left" if left >= 0.5 else "", "" if self.title else self._hint]
         self._caption(f"{self._prefix}{', '.join(filter(None, parts))}")
 
     def progress(self, progress: Progress, snapshot: Snapshot | None) -> None:  # noqa: ARG002  # the screen shows them

@@ -1,15 +1,17 @@
 """The demo's parts: what it says and where, how much time is left for its second act, and how it ends."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from capacity.demo.fleet import GPUS, LEVELS, SERVERS, called
+from capacity.demo.fleet import GPUS, LEVELS, SERVERS, called, killed_title, lost_title
 from capacity.demo.speech import too_wide
 from capacity.demo.telling import Telling
 from capacity.load.orders import Progress
 from capacity.sweep.plans import Ask
+from dashboard.view import moments
 from tests.capacity.test_sweep_parts import level
 from whisper_ops.children import Children
 from whisper_ops.cli import demo
@@ -55,6 +57,18 @@ def test_what_is_not_measured_and_what_has_a_title_is_said_too() -> None:
     assert lines == ["32 callers, and a server is lost, 12 s"], "what is measured while a server dies is no answer"
 
 
+def test_every_caption_of_the_act_that_loses_a_server_fits_into_80_columns() -> None:
+    telling, clock, captions, _ = told("Enter opens a server")
+    telling._prefix = "SIMULATED · "
+    telling.title = lost_title(32, "sim-4")
+    telling.begin(Ask(32, "soak", hold_seconds=18.0), 1, None, 18.0)
+    telling.now(killed_title("sim-4"), 12.0)
+    clock.now += 1
+    telling.tick()
+    assert captions[-1].endswith("11 s left")
+    assert max(map(len, captions)) <= 80 - len(" ▶ ") - 1
+
+
 def test_without_a_terminal_every_line_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Children() as children:
         seen = Screen(children, tmp_path, wanted=False)
@@ -96,7 +110,8 @@ def test_on_a_machine_that_is_far_too_busy_there_is_still_time_to_measure() -> N
 def test_it_ends_with_an_address_and_three_things_to_try(
     url: str | None, recorded: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    demo._closing(url, tmp_path / "my history.db", recorded=recorded)
+    began = time.time() - 75
+    demo._closing(url, tmp_path / "my history.db", began if recorded else None)
     said = capsys.readouterr().err
     tries = [line for line in said.splitlines() if line.startswith("    ")]
     assert len(tries) == 3
@@ -104,6 +119,11 @@ def test_it_ends_with_an_address_and_three_things_to_try(
     assert ("still runs" in said) == (url is not None)
     assert f"--history '{tmp_path}/my history.db'" in said
     assert ("--replay" in said) == recorded, "there is something to replay only where the dashboard recorded it"
+    if recorded:
+        written = said.partition("--replay '")[2].partition("'")[0]
+        # Minutes pass until somebody has read all of it and types this: it must not be "so long ago".
+        later = moments.parse(written, time.time() + 600)
+        assert later == int(began)
 
 
 @pytest.mark.parametrize("levels", ["0", "1,x", "65", ""])

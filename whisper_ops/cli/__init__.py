@@ -9,7 +9,6 @@ import gc
 import importlib
 import io
 import keyword
-import shutil
 import sys
 from contextlib import suppress
 from typing import NoReturn
@@ -20,8 +19,7 @@ from whisper_ops import __version__
 from whisper_ops.cli.streams import ReaderGone, standard_streams
 from whisper_ops.cli.strict import make_strict
 from whisper_ops.errors import Exit, UserError
-from whisper_ops.formatting import broken
-from whisper_ops.outside import printable
+from whisper_ops.formatting import narrated
 
 COMMANDS: dict[str, str] = {
     "serve": "Serve streaming speech-to-text on this machine's GPUs (or its CPU), and its stats.",
@@ -164,5 +162,4 @@ def _what_it_takes(error: click.ClickException, arguments: list[str]) -> str:
 
 def _say(sentence: str) -> None:
     with suppress(OSError):  # the exit code still tells
-        told = printable(sentence)
-        click.echo(broken(told, shutil.get_terminal_size().columns) if sys.stderr.isatty() else told, err=True)
+        click.echo(narrated(sentence), err=True)

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,9 +84,10 @@ def command(
         _wait_for_speech(making)
         url = _serve(children, folder, port)
         within = measuring_seconds(time.monotonic() - began)
+        seen_from = time.time() if on_screen else None
         plan = _speech(seen, url, history, within, chosen, duration)
         kept = sys.stdin.isatty() if keep is None else keep
-        _closing(url if kept else None, history, recorded=on_screen)
+        _closing(url if kept else None, history, seen_from)
         if kept:
             _until_enter()
     return Exit.NO if plan is None or plan.max_connections_per_gpu is None else Exit.GOOD
@@ -171,8 +173,11 @@ def _serve(children: Children, folder: Path, port: int) -> str:
 # --- the end -------------------------------------------------------------------------------------------
 
 
-def _closing(url: str | None, history: Path, *, recorded: bool) -> None:
-    """Where the server can be spoken to, and three things to try; without a server, after it is started again."""
+def _closing(url: str | None, history: Path, seen_from: float | None) -> None:
+    """Where the server can be spoken to, and three things to try; without a server, after it is started again.
+
+    `seen_from` is when the dashboard began to show and record it, as people type a command when they have read it.
+    """
     name = "whisper-ops" if shutil.which("whisper-ops") else shlex.quote(str(Path(sys.argv[0])))
     named = "" if history == DEFAULT_HISTORY else f" --history {shlex.quote(str(history))}"
     if url is None:
@@ -187,12 +192,20 @@ def _closing(url: str | None, history: Path, *, recorded: bool) -> None:
     tries = [
         (f"dash {address}", "the server, live"),
         (f"plan --target 500{named}", "how many machines like this 500 calls need"),
-        (f"dash --replay '1 min ago'{named}", "what the dashboard showed, once more")
-        if recorded
+        (
+            f"dash --replay '{datetime.fromtimestamp(seen_from, UTC).astimezone():%Y-%m-%d %H:%M:%S}'{named}",
+            "what the dashboard showed, once more",
+        )
+        if seen_from is not None
         else (f"sweep {address} --search{named}", "the limit for sure, in about a quarter of an hour"),
     ]
     for arguments, what in tries:
         say(f"  {what}:\n    {name} {arguments}")
+
+
+def _moment(at: float) -> str:
+    """A time as `--replay` reads it, of this machine's clock."""
+    return f"{datetime.fromtimestamp(at, UTC).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def _until_enter() -> None:
