@@ -128,7 +128,7 @@ def test_it_ends_with_an_address_and_three_things_to_try(
 
 @pytest.mark.parametrize("levels", ["0", "1,x", "65", ""])
 def test_levels_that_cannot_be_played_are_a_sentence(levels: str) -> None:
-    with pytest.raises(UserError, match="numbers of callers up to"):
+    with pytest.raises(UserError, match="numbers of callers from 1 to"):
         demo._levels(levels)
 
 

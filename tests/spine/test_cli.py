@@ -1,9 +1,11 @@
 """The command line itself: help at once, mistakes as sentences, exit codes as promised."""
 
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import click
 import pytest
@@ -105,6 +107,22 @@ def test_a_users_mistake_is_one_sentence_and_its_code(
         run([])
     assert caught.value.code == 3
     assert capsys.readouterr().err == "whisper-ops: no server at 127.0.0.1:1; start one\n"
+
+
+def test_a_folder_of_another_user_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # As `Path.exists` raises where a folder above may not be entered; root, who may enter all, runs this test too.
+    denied = PermissionError(errno.EACCES, "Permission denied", "/home/other/.cache/whisper-ops/speech")
+    monkeypatch.setattr("capacity.speech.corpus.Path.is_dir", Mock(side_effect=denied))
+    with pytest.raises(SystemExit) as caught:
+        run(["corpus", "show", "/home/other/speech"])
+    assert caught.value.code == Exit.USAGE
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "whisper-ops: cannot use /home/other/.cache/whisper-ops/speech: permission denied; run this as"
+    )
+    assert len(said.splitlines()) == 1
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

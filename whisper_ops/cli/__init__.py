@@ -9,6 +9,7 @@ import gc
 import importlib
 import io
 import keyword
+import os
 import sys
 from contextlib import suppress
 from typing import NoReturn
@@ -129,6 +130,13 @@ def run(arguments: list[str] | None = None) -> NoReturn:
         said = io.StringIO()
         error.show(said)  # it repeats what it was given, which may be a file's name that a shell put there
         _say(said.getvalue().rstrip("\n") + _what_it_takes(error, sys.argv[1:] if arguments is None else arguments))
+        sys.exit(Exit.USAGE)
+    except PermissionError as error:
+        # Any file or folder may be another user's, as after a run under sudo: that is a mistake like others.
+        if not isinstance(error.filename, str | bytes):
+            raise
+        path = os.fsdecode(error.filename)
+        _say(f"whisper-ops: cannot use {path}: permission denied; run this as its owner, or change its rights")
         sys.exit(Exit.USAGE)
     except (click.Abort, KeyboardInterrupt):
         _say("whisper-ops: interrupted")

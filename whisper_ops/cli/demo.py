@@ -230,6 +230,6 @@ def _levels(text: str) -> list[int]:
     numbers = [whole(part, 64) for part in text.split(",")]
     if not all(numbers):
         raise UserError(
-            f"--levels {text!r} must be numbers of callers up to 64, the slots of the server, such as 1,2,4"
+            f"--levels {text!r} must be numbers of callers from 1 to 64, the slots of the server, such as 1,2,4"
         )
     return [number for number in numbers if number]

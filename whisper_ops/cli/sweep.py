@@ -469,5 +469,5 @@ def _exit_code(outcome: "Outcome") -> int:
 def _numbers(levels: str) -> list[int]:
     numbers = [whole(part, _MOST_STREAMS) for part in levels.split(",")]
     if not all(numbers):
-        raise UserError(f"--levels {levels!r} must be numbers of streams up to {_MOST_STREAMS:,}, such as 5,10,20")
+        raise UserError(f"--levels {levels!r} must be numbers of streams from 1 to {_MOST_STREAMS:,}, such as 5,10,20")
     return [number for number in numbers if number]
