@@ -15,7 +15,7 @@ RAY := .venv-ray
 # Tests beside each other: two cores carry four, since a test waits about half of its time.
 JOBS ?= 4
 
-.PHONY: help setup demo test test-slow test-torch test-ray test-chaos test-attack test-fleet test-containers container-packages lint types fmt docs pictures recording bench bench-dash bench-planner bench-server bench-gpu bench-gpu-server bench-host bench-languages bench-heard bench-history bench-sources bench-kills bench-night bench-windows clean requirements audit system-packages
+.PHONY: help setup demo test test-slow test-torch test-ray test-chaos test-attack test-neighbours test-fleet test-containers container-packages lint types fmt docs pictures recording bench bench-dash bench-planner bench-server bench-gpu bench-gpu-server bench-host bench-languages bench-heard bench-history bench-sources bench-kills bench-night bench-windows clean requirements audit system-packages
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ test-ray: $(UV) ## workers that Ray places on two nodes, in an environment of it
 
 FLEET_TESTS := tests/deploy $(addprefix tests/e2e/test_,fleet.py dash_fleet.py nginx_fleet.py whole_fleet.py) \
 	$(addprefix tests/server/test_,broker.py endpoint_slices.py lease.py cluster_scaling.py cluster_supervisor.py cluster_controller.py)
+
+test-neighbours: $(VENV)/.dev ## on a machine of its own: no level is marked of 2 × 20, and with two busy programs they are (7 minutes)
+	@WHISPER_OPS_NEIGHBOURS=full $(BIN)/pytest -q -s --timeout 500 tests/capacity/test_other_load.py
 
 test-fleet: $(VENV)/.dev ## the whole fleet: nginx, brokers, Prometheus, Ray's nodes; kills, drains, real speech, a thousand clients at once (12 minutes)
 	@$(BIN)/pytest -q --durations 5 $(FLEET_TESTS)

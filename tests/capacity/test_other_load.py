@@ -202,6 +202,7 @@ def test_two_busy_neighbours_are_seen_by_a_real_sweep(serve: Callable[..., Runni
     assert msgspec.json.encode(levels)
 
 
+_LEVELS = 20 if os.environ.get("WHISPER_OPS_NEIGHBOURS") == "full" else 5
 _QUIET = 0.10
 """What other programs may take of the machine before the first level for it to be called quiet."""
 
@@ -222,31 +223,31 @@ def _busiest() -> str:
 
 @pytest.mark.serial
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize(
     ("server", "levels"),
     [
         pytest.param(
             ("--engine", "simulated", "--devices", "sim:1", "--max-connections-per-gpu", "20"),
-            range(1, 21),
+            range(1, _LEVELS + 1),
             id="simulated",
         ),
         pytest.param(("--devices", "cpu"), range(1, 6), id="tiny.en", marks=pytest.mark.speech),
     ],
 )
-def test_without_a_neighbour_none_of_twenty_levels_is_marked(
+def test_without_a_neighbour_no_level_is_marked(
     server: tuple[str, ...], levels: Sequence[int], serve: Callable[..., Running], tmp_path: Path
 ) -> None:
     """The other half of the promise: a machine of its own is not taken for a disturbed one.
 
-    Slow: twenty levels of four seconds. On a machine that others use at the time there is nothing to be seen.
+    Five levels, and twenty in `make test-neighbours`. On a machine that others use there is nothing to be seen.
     """
     busy = psutil.cpu_percent(interval=3) / 100
     if busy > _QUIET:
         pytest.skip(f"other programs take {busy:.0%} of this machine: {_busiest()}")
     running = serve(*server)
     found: list[dict[str, object]] = []
-    for times in range(20 // len(levels)):
+    for times in range(_LEVELS // len(levels)):
         done = whisper_ops(
             *("sweep", running.url, "--levels", ",".join(map(str, levels)), "--duration", "4"),
             *("--objective", "errors<=50%", "--max-other-load", "20", "--fresh", "--json"),
@@ -257,5 +258,5 @@ def test_without_a_neighbour_none_of_twenty_levels_is_marked(
         found += json.loads(done.stdout)["levels"]
     marked = [f"{one['streams']}: {one['reason']}" for one in found if one["audit"] == "disturbed"]
     assert not marked, f"{len(marked)} of {len(found)}: {marked}; now: {_busiest()}"
-    assert len(found) >= 20
+    assert len(found) >= _LEVELS
     assert all(one["other_cpu_ratio"] is not None for one in found), "and it was looked"
