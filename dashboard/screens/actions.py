@@ -19,7 +19,7 @@ from dashboard.view.knees import Knee
 from dashboard.view.world import ServerView
 from whisper_ops.console import WIDTH_VARIABLE
 from whisper_ops.errors import Exit, UserError
-from whisper_ops.formatting import counted, planned_time
+from whisper_ops.formatting import counted, planned_time, plural_of
 from whisper_ops.names import address
 from whisper_ops.plan_words import open_ended
 from whisper_ops.units import whole
@@ -128,9 +128,10 @@ class Actions:
         through = ("--connect",) if _is_broker(view) else ()
         history = ("--history", str(self._workshop.history))
         command = admin.beside("sweep", server, *through, *history, "--levels", levels, *lasting)
+        clients = plural_of(sum(count or 0 for count in counts), "client")
         long = "" if seconds is None else f", {planned_time(seconds)} each"
         question = (
-            f"Sweep {server} with {levels} speaking clients{long}?\n\nThey take slots, and compute, from its users."
+            f"Sweep {server} with {levels} speaking {clients}{long}?\n\nThey take slots, and compute, from its users."
         )
         self._beside(question, command, server, lambda: self._after_sweep(admin, server, command))
 

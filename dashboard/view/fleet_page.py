@@ -90,9 +90,8 @@ def _first_steps(world: World, width: int) -> list[Line]:
     asked = [server for server in world.servers if not _is_machine(server)]
     if world.mode == "replay" or any(server.answer is not None or not server.silent for server in asked):
         return []
-    text = (
-        "No server has answered yet. whisper-ops serve starts one on this machine, whisper-ops demo shows everything."
-    )
+    first = "No speech server has answered yet."
+    text = f"{first} whisper-ops serve starts one on this machine, whisper-ops demo shows everything."
     return [BLANK, *wrapped(text, width, "  ", "note")]
 
 

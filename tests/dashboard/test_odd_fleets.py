@@ -90,7 +90,7 @@ def test_a_part_of_a_whole_keeps_its_digits(part: float | None, whole: float | N
 
 def test_where_nobody_ever_answered_it_says_what_to_do() -> None:
     text = " ".join(fleet_page(fleet(silence("127.0.0.1:8000", NOW)), FleetView(), 79).text.split())
-    assert "No server has answered yet" in text
+    assert "No speech server has answered yet" in text
     assert "whisper-ops serve starts one" in text
     both = fleet(silence("127.0.0.1:8000", NOW), snapshot("one", NOW, (gpu(0, 7, 0.4),)))
     assert "has answered yet" not in fleet_page(both, FleetView(), 79).text

@@ -212,6 +212,7 @@ def test_a_server_without_a_known_address_is_a_sentence() -> None:
             "Sweep asr-1 with 5,10 speaking clients, 30 s each?",
             ["--levels", "5,10", "--duration", "30"],
         ),
+        ("sweep 1 5 s", "Sweep asr-1 with 1 speaking client, 5 s each?", ["--levels", "1", "--duration", "5"]),
         ("check", "Check asr-1?", ["check", "http://asr-1:8000/", "--yes"]),
     ],
 )
