@@ -88,7 +88,7 @@ def test_as_many_words_are_right_as_offline(heard: Heard) -> None:
 
 @pytest.mark.xfail(
     strict=False,
-    reason="in one place of ten minutes live and offline differ by eight words since texts that end early go on; open why",
+    reason="in one place of ten minutes live and offline differ by eight words since early ends go on; open why",
 )
 def test_no_word_is_missing_or_said_twice_at_a_seam(heard: Heard) -> None:
     from capacity.speech.normal import equal_runs, normalise
