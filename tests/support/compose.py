@@ -97,6 +97,11 @@ class Stack:
     def _healthy(self, service: str) -> bool:
         return bool(self.health(service).get("status") == "healthy")
 
+    def answering(self) -> str:
+        """Which server answers a request that nginx is sent."""
+        answer = httpx.get(f"{self.url}/snapshot", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=15)
+        return str(answer.json()["server_id"])
+
     def wait(self, holds: Callable[[], bool], service: str, seconds: float = START_SECONDS) -> None:
         """Wait for something; fail with what the container said."""
         deadline = time.monotonic() + seconds
