@@ -1,4 +1,7 @@
-"""A load generator that is slow on purpose: every 0.3 s it does nothing for 0.15 s, as one on a busy machine would."""
+"""A load generator that is slow on purpose: now and then it does nothing for 0.2 s, as one on a busy machine would.
+
+No whole number of chunks fits between two pauses, so that some chunk is due at the beginning of one.
+"""
 
 import asyncio
 import time
@@ -9,12 +12,12 @@ from capacity.load.pace import Wheel
 
 class DrowsyWheel(Wheel):
     async def run(self) -> None:
-        asyncio.get_running_loop().call_later(0.3, self.doze)
+        asyncio.get_running_loop().call_later(0.33, self.doze)
         await super().run()
 
     def doze(self) -> None:
-        time.sleep(0.15)
-        asyncio.get_running_loop().call_later(0.3, self.doze)
+        time.sleep(0.2)
+        asyncio.get_running_loop().call_later(0.33, self.doze)
 
 
 if __name__ == "__main__":
