@@ -52,8 +52,8 @@ test-ray: $(UV) ## workers that Ray places on two nodes, in an environment of it
 FLEET_TESTS := tests/deploy $(addprefix tests/e2e/test_,fleet.py dash_fleet.py nginx_fleet.py whole_fleet.py) \
 	$(addprefix tests/server/test_,broker.py endpoint_slices.py lease.py cluster_scaling.py cluster_supervisor.py cluster_controller.py)
 
-test-neighbours: $(VENV)/.dev ## on a machine of its own: no level is marked of 2 × 20, and with two busy programs they are (7 minutes)
-	@WHISPER_OPS_NEIGHBOURS=full $(BIN)/pytest -q -s --timeout 500 tests/capacity/test_other_load.py
+test-neighbours: $(VENV)/.dev ## on a machine of its own: no level is marked of 2 × 20, and with two busy programs they are; the demo in both (12 minutes)
+	@WHISPER_OPS_NEIGHBOURS=full $(BIN)/pytest -q -s --timeout 500 tests/capacity/test_other_load.py tests/e2e/test_main_job.py::test_the_whole_demo_ends_with_a_narrow_bracket_or_says_why_not
 
 test-fleet: $(VENV)/.dev ## the whole fleet: nginx, brokers, Prometheus, Ray's nodes; kills, drains, real speech, a thousand clients at once (12 minutes)
 	@$(BIN)/pytest -q --durations 5 $(FLEET_TESTS)

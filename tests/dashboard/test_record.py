@@ -190,7 +190,7 @@ async def test_killed_again_and_again_it_loses_only_what_was_not_committed(tmp_p
     # Between a kill and the next start there is no row: the gap is a gap.
     for start in started[1:]:
         assert max(at for at in times if at < start) < start < min(at for at in times if at > start)
-        assert start - max(at for at in times if at < start) > 0.25
+        assert start - max(at for at in times if at < start) > 0.1
 
 
 async def test_alerts_reach_the_history_and_the_command(tmp_path: Path) -> None:
