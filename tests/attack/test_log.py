@@ -174,13 +174,15 @@ def test_lines_that_nobody_reads_are_counted_and_told_once_somebody_does() -> No
         writer.put(line)
         time.sleep(0.0001)
     with os.fdopen(reading, "rb") as pipe:
-        told: list[str] = []
-        for _ in range(500):
+        told = 0
+        for _ in range(1500):
             if b"lost" in (said := pipe.readline()):
-                told.append(said.decode().split()[0])
+                # A thread that got no turn loses some before the pipe is full, and says so first.
+                told += int(said.split()[0])
+            if told > 100:
                 break
             writer.put(line)
-    assert int(told[0]) > 100
+    assert told > 100
     os.close(writing)
 
 
