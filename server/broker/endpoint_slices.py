@@ -25,13 +25,13 @@ _WAITS_SECONDS = (1.0, 2.0, 5.0, 10.0)
 """Before the API server is asked again, when it did not answer."""
 
 
-class _Meta(msgspec.Struct):
+class _Meta(msgspec.Struct, rename="camel"):
     name: str = ""
-    resourceVersion: str = ""  # noqa: N815  # Kubernetes' names, here and below
+    resource_version: str = ""
 
 
-class _ListMeta(msgspec.Struct):
-    resourceVersion: str = ""  # noqa: N815
+class _ListMeta(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
     next: str = msgspec.field(name="continue", default="")
 
 
@@ -46,10 +46,10 @@ class _Conditions(msgspec.Struct):
     terminating: bool | None = None
 
 
-class _Endpoint(msgspec.Struct):
+class _Endpoint(msgspec.Struct, rename="camel"):
     addresses: tuple[str, ...] = ()
     conditions: _Conditions | None = None
-    targetRef: _Target | None = None  # noqa: N815
+    target_ref: _Target | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -65,11 +65,11 @@ class _Port(msgspec.Struct):
     port: int | None = None
 
 
-class EndpointSlice(msgspec.Struct):
+class EndpointSlice(msgspec.Struct, rename="camel"):
     """As much of one as is read."""
 
     metadata: _Meta
-    addressType: str = ""  # noqa: N815
+    address_type: str = ""
     endpoints: tuple[_Endpoint, ...] | None = None
     ports: tuple[_Port, ...] | None = None
 
@@ -148,7 +148,7 @@ class EndpointSlices(Membership):
                 break
             if len(found) > MOST_MEMBERS:
                 raise OSError(f"{self._service.name} has more than {MOST_MEMBERS:,} EndpointSlices")
-        self._slices, self._version, self._failures = found, listed.metadata.resourceVersion, 0
+        self._slices, self._version, self._failures = found, listed.metadata.resource_version, 0
 
     def _take(self, line: bytes) -> bool:
         """Whether an event changes who the members are."""
@@ -156,7 +156,7 @@ class EndpointSlices(Membership):
         if event.type == "ERROR":
             raise _decoded(event.object, Status).error()
         changed = _decoded(event.object, EndpointSlice)
-        self._version = changed.metadata.resourceVersion or self._version
+        self._version = changed.metadata.resource_version or self._version
         if event.type == "BOOKMARK":
             return False
         if event.type == "DELETED":
@@ -169,8 +169,8 @@ class EndpointSlices(Membership):
         """A pod once: one that moves is in two slices for a while, and one of two address families always."""
         service, seen, ready = self._service, set[str](), set[str]()
         sni = f"{service.name}.{self._namespace}.svc" if service.scheme == "https" else None
-        for one in sorted(self._slices.values(), key=lambda one: (one.addressType != "IPv4", one.metadata.name)):
-            if one.addressType == "FQDN" or not one.endpoints:
+        for one in sorted(self._slices.values(), key=lambda one: (one.address_type != "IPv4", one.metadata.name)):
+            if one.address_type == "FQDN" or not one.endpoints:
                 continue
             port = self._port(one)
             for endpoint in one.endpoints:
@@ -178,7 +178,7 @@ class EndpointSlices(Membership):
                 if address is None:
                     continue
                 at = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-                pod = endpoint.targetRef or _Target()
+                pod = endpoint.target_ref or _Target()
                 keys = {at, pod.uid or at}
                 if not (endpoint.is_ready or endpoint.is_leaving or keys & self._were_ready):
                     continue
