@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from capacity.report.nginx import Proxy, render
+from capacity.reports.nginx import Proxy, render
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 SERVERS = ("server-1:8000", "server-2:8000", "server-3:8000")

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from capacity.report.kubernetes import Cluster, scaled_object, server_patch
-from capacity.report.nginx import Proxy, render
+from capacity.reports.kubernetes import Cluster, scaled_object, server_patch
+from capacity.reports.nginx import Proxy, render
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 SERVERS = [f"127.0.0.1:{port}" for port in (8001, 8002, 8003)]

@@ -12,7 +12,7 @@ from typing import Any
 
 from whisper_ops.formatting import counted
 from whisper_ops.line_writer import LineWriter
-from whisper_ops.outside import one_line
+from whisper_ops.untrusted_text import one_line
 
 LOGGERS = {"whisper_ops": logging.INFO, "uvicorn.error": logging.WARNING, "": logging.WARNING}
 """Ours, and whoever else has something to say; the last is the root."""

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.segment import Segment
 
 from whisper_ops.formatting import narrated
-from whisper_ops.outside import printable
 from whisper_ops.units import whole
+from whisper_ops.untrusted_text import printable
 
 _BEYOND_ASCII = re.compile(r"[^\n -~]")
 WIDTH_VARIABLE = "WHISPER_OPS_WIDTH"

@@ -6,7 +6,7 @@ import shutil
 import sys
 import textwrap
 
-from whisper_ops.outside import printable
+from whisper_ops.untrusted_text import printable
 
 UNKNOWN = "—"
 

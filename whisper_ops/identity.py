@@ -9,8 +9,8 @@ from typing import ClassVar
 
 import msgspec
 
-from whisper_ops import outside
-from whisper_ops.exporters.software import software_id, software_name
+from whisper_ops import untrusted_text
+from whisper_ops.known_software import software_id, software_name
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,12 +25,12 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     gpu_name: str | None = None
     simulated: bool = False
 
-    TEXT_LIMIT: ClassVar[int | None] = outside.NAME_LIMIT
+    TEXT_LIMIT: ClassVar[int | None] = untrusted_text.NAME_LIMIT
     """Characters of each text; a row that holds sentences too sets none."""
 
     def __post_init__(self) -> None:
         """Names come from outside: this is the border. Each software has one id from here on."""
-        outside.cleaned(self, self.TEXT_LIMIT)
+        untrusted_text.cleaned(self, self.TEXT_LIMIT)
         if self.software is not None:
             msgspec.structs.force_setattr(self, "software", software_id(self.software))
 

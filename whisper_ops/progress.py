@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from whisper_ops.loose_json import strictly
+from whisper_ops.lenient_json import strictly
 
 VARIABLE = "WHISPER_OPS_PROGRESS"
 """Names the file."""

@@ -3,7 +3,7 @@
 import os
 import socket
 
-from whisper_ops.outside import one_line
+from whisper_ops.untrusted_text import one_line
 
 
 class Notify:

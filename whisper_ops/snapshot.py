@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from whisper_ops import outside, wire
+from whisper_ops import untrusted_text, wire
 from whisper_ops.histogram import BUCKETS, difference
 from whisper_ops.identity import Identity
 
@@ -24,7 +24,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Whatever reads figures gets names that can be shown: this is the border."""
-        outside.cleaned(self, outside.NAME_LIMIT)
+        untrusted_text.cleaned(self, untrusted_text.NAME_LIMIT)
 
 
 class ServerFigures(Figures, frozen=True, kw_only=True):
@@ -131,7 +131,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """As of figures."""
-        outside.cleaned(self, outside.SENTENCE_LIMIT)
+        untrusted_text.cleaned(self, untrusted_text.SENTENCE_LIMIT)
 
     server: str
     """The name it is known by: its address without a token, or the name given in the settings."""
@@ -281,3 +281,19 @@ def _whole(value: float | None) -> float | None:
 
 def _scaled(value: float | None, factor: float) -> float | None:
     return None if value is None else value * factor
+
+
+def completed(poll: Snapshot) -> Snapshot:
+    """With streams that are known only by GPU summed up, and those of a server that names no GPU on its only one."""
+    figures, gpus = poll.figures or ServerFigures(), poll.gpus
+    on_gpus = [gpu.streams_active for gpu in gpus if gpu.streams_active is not None]
+    if figures.streams_active is None and on_gpus:
+        figures = msgspec.structs.replace(figures, streams_active=sum(on_gpus))
+    if len(gpus) <= 1 and figures.streams_active is not None:
+        only = gpus[0] if gpus else GpuFigures(gpu_id=0)
+        streams = figures.streams_active if only.streams_active is None else only.streams_active
+        lag = figures.lag_p95_seconds if only.lag_p95_seconds is None else only.lag_p95_seconds
+        gpus = (msgspec.structs.replace(only, streams_active=streams, lag_p95_seconds=lag),)
+    if figures.gpus is None:
+        figures = msgspec.structs.replace(figures, gpus=max(len(gpus), 1))
+    return msgspec.structs.replace(poll, figures=figures, gpus=gpus)

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from whisper_ops.errors import UserError
-from whisper_ops.files import parse_toml, read_text
-from whisper_ops.typed import LINE
+from whisper_ops.text_bounds import LINE
+from whisper_ops.user_files import parse_toml, read_text
 
 S = TypeVar("S", bound=msgspec.Struct)
 

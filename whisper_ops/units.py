@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import click
 
 from whisper_ops.errors import UserError
-from whisper_ops.typed import LINE
+from whisper_ops.text_bounds import LINE
 
 Kind = Literal["time", "size", "speed", "share", "power", "temperature", "frequency", "cores"]
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from whisper_ops.exporters.software import WHISPER_OPS
-from whisper_ops.outside import cleaned
+from whisper_ops.known_software import WHISPER_OPS
+from whisper_ops.untrusted_text import cleaned
 
 SERVER_HEADER = "x-whisper-ops-server"
 """On a WebSocket's upgrade: the name of the server process that answered."""

@@ -9,7 +9,7 @@ import msgspec
 
 from capacity.tables.cells import number
 from whisper_ops.errors import UserError
-from whisper_ops.typed import short
+from whisper_ops.text_bounds import short
 from whisper_ops.units import Kind, unit_of
 
 _BETWEEN = re.compile(r"\s*(?:-|–|—|\.{2,3}|…|\bto\b)\s*")

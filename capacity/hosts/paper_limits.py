@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from capacity.hosts.amounts import Span
-from capacity.hosts.limits import (
+from capacity.hosts.host_limits import (
     CONNECTION_TRACKING,
     CPU,
     FILE_MAX,

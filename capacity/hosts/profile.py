@@ -13,7 +13,7 @@ import msgspec
 
 from capacity.hosts.amounts import CORES, COUNT, CPU, EFFICIENCY, MEMORY, SHARE, Measure, Span, is_span, span
 from whisper_ops.errors import UserError
-from whisper_ops.files import read_text
+from whisper_ops.user_files import read_text
 
 _SUFFIXES = {
     "_gb": 1e9, "_mb": 1e6, "_kb": 1e3, "_gib": 2.0**30, "_mib": 2.0**20, "_kib": 2.0**10, "_percent": 0.01,

@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from capacity.hosts.amounts import Span
-from capacity.hosts.limits import CPU, TASKS, Host, Limit
+from capacity.hosts.host_limits import CPU, TASKS, Host, Limit
 from whisper_ops.formatting import counted
 
 NEAR = 2.0

@@ -8,7 +8,7 @@ import math
 import re
 from typing import Literal, NamedTuple
 
-from whisper_ops.typed import LINE
+from whisper_ops.text_bounds import LINE
 
 Mark = Literal[".", ","]
 MARKS: tuple[Mark, Mark] = (".", ",")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from capacity.tables.cells import Mark, is_nothing, number
-from capacity.tables.marks import Numbered, decide, told
+from capacity.tables.decimal_marks import Numbered, decide, told
 from whisper_ops.errors import UserError
 
 

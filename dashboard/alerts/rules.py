@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from dashboard.alerts.figures import DERIVED, known_figure
+from dashboard.alerts.rule_figures import DERIVED, known_figure
 from whisper_ops.toml_lines import TomlFile
 
 SHIPPED = Path(__file__).with_name("shipped.toml")

@@ -17,7 +17,7 @@ from typing import Any
 import click
 import httpx
 
-from whisper_ops.outside import one_line
+from whisper_ops.untrusted_text import one_line
 
 TEMPLATE = Path(__file__).with_name("template.toml")
 ADDRESS = "https://api.runpod.io"

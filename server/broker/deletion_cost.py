@@ -11,9 +11,9 @@ import time
 from collections.abc import Sequence
 
 from server.broker.fleet import Fleet
-from server.broker.kubernetes import KubernetesApi, KubernetesError
+from server.broker.kubernetes_api import KubernetesApi, KubernetesError
 from server.broker.member import Member
-from whisper_ops.scaling import HEADROOM, KUBERNETES_TOLERANCE
+from whisper_ops.scaling_rule import HEADROOM, KUBERNETES_TOLERANCE
 
 log = logging.getLogger("whisper_ops.broker")
 

@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import msgspec
 
-from server.broker.kubernetes import GoneError, KubernetesApi, KubernetesError, Status
+from server.broker.broker_settings import Service
+from server.broker.kubernetes_api import GoneError, KubernetesApi, KubernetesError, Status
 from server.broker.membership import MOST_MEMBERS, Membership, Place
-from server.broker.settings import Service
 
 T = TypeVar("T")
 

@@ -13,12 +13,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from server.broker.broker_settings import BrokerSettings
+from server.broker.fleet_totals import Totals
 from server.broker.member import Member, NoRoomError
+from server.broker.member_readings import UnreadableMemberError
 from server.broker.membership import Membership, Place
-from server.broker.readings import UnreadableMemberError
-from server.broker.settings import BrokerSettings
-from server.broker.totals import Totals
-from server.front.clock import now
+from server.sessions.clock import now
 from whisper_ops import wire
 from whisper_ops.histogram import LatencyHistogram
 

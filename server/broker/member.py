@@ -7,13 +7,13 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from server.broker.broker_settings import BrokerSettings
+from server.broker.member_readings import UnreadableMemberError, read_connect, read_snapshot
 from server.broker.membership import Place
-from server.broker.readings import UnreadableMemberError, read_connect, read_snapshot
-from server.broker.settings import BrokerSettings
-from server.front.clock import now
-from whisper_ops import trust, wire
-from whisper_ops.answers import ACCEPTED, MAX_JSON_BYTES, MAX_REPLY_BYTES, Answer, fetch
-from whisper_ops.unreachable import why_unreachable
+from server.sessions.clock import now
+from whisper_ops import tls_trust, wire
+from whisper_ops.connection_errors import why_unreachable
+from whisper_ops.http_answers import ACCEPTED, MAX_JSON_BYTES, MAX_REPLY_BYTES, Answer, fetch
 
 log = logging.getLogger("whisper_ops.broker")
 
@@ -87,7 +87,7 @@ class Member:
             limits=httpx.Limits(max_connections=AT_ONCE + _OTHERS, max_keepalive_connections=AT_ONCE + _OTHERS),
             trust_env=False,
             transport=transport,
-            verify=trust.context(),
+            verify=tls_trust.context(),
         )
 
     # --- what it says -------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
-from server.broker.settings import Named
+from server.broker.broker_settings import Named
 
 log = logging.getLogger("whisper_ops.broker")
 

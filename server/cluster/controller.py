@@ -8,8 +8,8 @@ from typing import Protocol
 
 from server.broker.fleet import Fleet
 from server.cluster.scaling import Bounds, Scaler, Steps, Worker
-from server.cluster.spec import Description, WorkerSpec
-from server.front.clock import now
+from server.cluster.worker_spec import Description, WorkerSpec
+from server.sessions.clock import now
 from whisper_ops.formatting import counted
 
 log = logging.getLogger("whisper_ops.cluster")

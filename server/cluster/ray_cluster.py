@@ -21,8 +21,8 @@ from ray.exceptions import RayError
 from ray.util.placement_group import get_placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from server.cluster.actor import WorkerActor
-from server.cluster.spec import Description, WorkerSpec
+from server.cluster.ray_actor import WorkerActor
+from server.cluster.worker_spec import Description, WorkerSpec
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.telemetry.host import machine_cores
 

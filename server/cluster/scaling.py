@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from whisper_ops.scaling import HEADROOM, workers_wanted
+from whisper_ops.scaling_rule import HEADROOM, workers_wanted
 
 WorkerState = Literal["coming", "live", "draining", "silent"]
 

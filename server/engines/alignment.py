@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from server.engines import mel
-from server.engines.base import Row
+from server.engines.engine import Row
 
 _FRAME_SECONDS = 0.02
 

@@ -14,18 +14,18 @@ import ctranslate2
 import numpy as np
 from numpy.typing import NDArray
 
-from server.encodings import SAMPLE_RATE
-from server.engines import endings, mel
+from server.audio_formats import SAMPLE_RATE
+from server.engines import mel, text_endings
 from server.engines.alignment import Text, Timing
-from server.engines.base import EngineInfo, Hypothesis, Row
-from server.engines.encoding import Encoding
-from server.engines.kept_mel import KeptMel
-from server.engines.loops import token_cap
-from server.engines.texts import Texts
+from server.engines.batch_encoding import Encoding
+from server.engines.detokenize import Texts
+from server.engines.engine import EngineInfo, Hypothesis, Row
+from server.engines.incremental_mel import KeptMel
+from server.engines.repetition import token_cap
 
 
 class CTranslate2Engine:
-    """See `server.engines.base.Engine`."""
+    """See `server.engines.engine.Engine`."""
 
     def __init__(self, path: Path, device: str, compute_type: str, lanes: int, threads: int) -> None:
         self._path, self._device, self._lanes, self._threads = path, device, lanes, threads
@@ -55,13 +55,15 @@ class CTranslate2Engine:
 
     def decode(self, rows: Sequence[Row]) -> list[Hypothesis]:
         """See `Engine`."""
-        return self._decode(rows, endings.RESTS)
+        return self._decode(rows, text_endings.RESTS)
 
     def _decode(self, rows: Sequence[Row], rests: int) -> list[Hypothesis]:
         frames = round(rows[0].context_s * mel.FRAMES_PER_SECOND)
         features = [self._mel.features(row.stream, row.at_s, row.audio, frames) for row in rows]
         encoded = self._encode(features, rows[0].context_s)
-        languages = [endings.chosen(row, each) for row, each in zip(rows, self._probable(rows, encoded), strict=True)]
+        languages = [
+            text_endings.chosen(row, each) for row, each in zip(rows, self._probable(rows, encoded), strict=True)
+        ]
         prompts = [self._texts.prompt(code, multilingual=self._model.is_multilingual) for code, _ in languages]
         begun = [self._texts.encode(" " + row.prefix) if row.prefix else [] for row in rows]
         cap = max(token_cap(len(row.audio) / SAMPLE_RATE, code) for row, (code, _) in zip(rows, languages, strict=True))
@@ -80,17 +82,17 @@ class CTranslate2Engine:
         wanted = [
             i
             for i, (text, row) in enumerate(zip(texts, rows, strict=True))
-            if row.words or endings.in_question(row, text)
+            if row.words or text_endings.in_question(row, text)
         ]
         found = timing.of(texts, wanted)
         times = [found.get(i) for i in range(len(rows))]
         heard = [
-            endings.hypothesis(self._texts, row, text, each, language, result.no_speech_prob)
+            text_endings.hypothesis(self._texts, row, text, each, language, result.no_speech_prob)
             for row, text, each, language, result in zip(rows, texts, times, languages, results, strict=True)
         ]
         if rests:
             self._hear_rests(rows, heard, texts, rests)
-        return [endings.told(row, each) for row, each in zip(rows, heard, strict=True)]
+        return [text_endings.told(row, each) for row, each in zip(rows, heard, strict=True)]
 
     def _encode(self, features: Sequence[NDArray[np.float32]], context_s: float) -> Any:  # noqa: ANN401  # a tensor
         apart = self._device == "cpu" and self._encoding.apart(len(features))
@@ -108,20 +110,20 @@ class CTranslate2Engine:
 
     def _cut_loops(self, texts: list[Text], timing: Timing) -> None:
         """Cut off what a text says again and its sound cannot hold."""
-        repeats = [endings.suspect(self._texts, text) for text in texts]
+        repeats = [text_endings.suspect(self._texts, text) for text in texts]
         suspects = {i: repeat for i, repeat in enumerate(repeats) if repeat is not None}
         for i, times in timing.of(texts, list(suspects)).items():
-            endings.cut_loop(self._texts, texts[i], suspects[i], times)
+            text_endings.cut_loop(self._texts, texts[i], suspects[i], times)
 
     def _hear_rests(self, rows: Sequence[Row], heard: list[Hypothesis], texts: Sequence[Text], rests: int) -> None:
         """Decode what lies after the last word that was kept, where that is more than a breath."""
-        found = [endings.rest_of(row, text, h.language) for row, text, h in zip(rows, texts, heard, strict=True)]
+        found = [text_endings.rest_of(row, text, h.language) for row, text, h in zip(rows, texts, heard, strict=True)]
         over = {i: rest for i, rest in enumerate(found) if rest is not None}
         if not over:
             return
         again = self._decode([row for row, _ in over.values()], rests - 1)
         for (i, (_, begin_s)), rest in zip(over.items(), again, strict=True):
-            heard[i] = endings.joined(heard[i], rest, begin_s)
+            heard[i] = text_endings.joined(heard[i], rest, begin_s)
 
     def _probable(
         self,
@@ -133,7 +135,7 @@ class CTranslate2Engine:
         if not any(wanted):
             return [None] * len(rows)
         return [
-            endings.likely([token.strip("<|>") for token, _ in best], [p for _, p in best]) if want else None
+            text_endings.likely([token.strip("<|>") for token, _ in best], [p for _, p in best]) if want else None
             for want, best in zip(wanted, self._model.detect_language(encoded), strict=True)
         ]
 

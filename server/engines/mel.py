@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from server.encodings import SAMPLE_RATE, Samples
+from server.audio_formats import SAMPLE_RATE, Samples
 
 FFT, HOP = 400, 160
 _SILENCE = 1e-10

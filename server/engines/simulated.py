@@ -1,7 +1,7 @@
 """An engine that decodes nothing and takes a stated time for it: `T(B) = a + b·B`.
 
 It lets servers of eight GPUs be tested, demonstrated and planned on a laptop. It is labelled as simulated wherever it
-shows up. It hears the language of `whisper_ops.tones`, so audio that was lost or repeated shows in its text.
+shows up. It hears the language of `whisper_ops.tone_language`, so audio that was lost or repeated shows in its text.
 """
 
 import itertools
@@ -9,13 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from server.engines.base import EngineInfo, Hypothesis, Row, TimedWord
+from server.engines.engine import EngineInfo, Hypothesis, Row, TimedWord
 from server.settings import SimulatedLaw
-from whisper_ops.tones import heard
+from whisper_ops.tone_language import heard
 
 
 class SimulatedEngine:
-    """See `server.engines.base.Engine`. `sleep` is real by default; tests pass a virtual clock's."""
+    """See `server.engines.engine.Engine`. `sleep` is real by default; tests pass a virtual clock's."""
 
     def __init__(self, law: SimulatedLaw, sleep: Callable[[float], None] = time.sleep) -> None:
         self._law, self._sleep = law, sleep

@@ -7,7 +7,7 @@ import socket
 import sys
 
 from server import logs
-from server.worker.loop import Worker
+from server.worker.process import Worker
 
 
 async def _serve(descriptor: int) -> None:

@@ -9,7 +9,7 @@ docs/server.md has what they catch and what they cost.
 
 from math import log
 
-from server.engines.base import Hypothesis
+from server.engines.engine import Hypothesis
 
 _NO_SPEECH, _SCORE, _VOICE, _REPETITION, _BIAS = 2.3, -2.1, -3.6, 3.9, -3.4
 _LEAST_NO_SPEECH = 0.1

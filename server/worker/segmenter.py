@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from server import ipc
-from server.encodings import SAMPLE_RATE
+from server.audio_formats import SAMPLE_RATE
 from server.worker.silero import FRAME
 
 

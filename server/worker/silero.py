@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from server.engines.base import UnfitError
-from server.worker.onnx_file import Floats, read_weights
+from server.engines.engine import UnfitError
+from server.worker.onnx_weights import Floats, read_weights
 
 FRAME = 512
 """Samples a probability stands for: 32 ms."""

@@ -9,19 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from server import ipc
-from server.encodings import SAMPLE_RATE, Samples
-from server.engines.base import Hypothesis, Row, TimedWord
-from server.worker.language import SURE_SECONDS, StreamLanguage
+from server.audio_formats import SAMPLE_RATE, Samples
+from server.engines.engine import Hypothesis, Row, TimedWord
+from server.worker.decode_windows import BOUNDED, WindowRule
+from server.worker.language_detection import SURE_SECONDS, StreamLanguage
 from server.worker.no_speech import is_noise
-from server.worker.pace import Pace
+from server.worker.real_time import Pace
 from server.worker.scheduler import CONTEXTS_SECONDS, Job, context_seconds
 from server.worker.segmenter import Tuning, tuned
 from server.worker.silero import FRAME
-from server.worker.sound import Sound
+from server.worker.stream_audio import Sound
 from server.worker.transcript import Transcript
 from server.worker.utterance import Utterance, cut_at
 from server.worker.vad import Vad
-from server.worker.windows import BOUNDED, WindowRule
 
 LONGEST_SECONDS = 15.0
 """Speech without a pause is cut at a word after this long."""

@@ -3,8 +3,8 @@
 from collections import deque
 
 from server import ipc
-from server.encodings import SAMPLE_RATE
-from server.engines.base import Hypothesis
+from server.audio_formats import SAMPLE_RATE
+from server.engines.engine import Hypothesis
 from server.worker.utterance import Utterance
 
 

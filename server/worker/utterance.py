@@ -8,8 +8,8 @@ all may be words of the segment before, where speech went on without a pause: th
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from server.encodings import SAMPLE_RATE
-from server.engines.base import Hypothesis, TimedWord
+from server.audio_formats import SAMPLE_RATE
+from server.engines.engine import Hypothesis, TimedWord
 from server.worker.agreement import Agreement
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from server.encodings import Samples
+from server.audio_formats import Samples
 from server.worker.silero import CONTEXT, FRAME, HIDDEN, network
 
 STEP = 3 * FRAME

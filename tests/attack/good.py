@@ -15,7 +15,7 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from whisper_ops.tones import RATE, VOCABULARY, WORD_SECONDS, track
+from whisper_ops.tone_language import RATE, VOCABULARY, WORD_SECONDS, track
 
 WORDS = 3
 PAUSE_SECONDS = 0.7

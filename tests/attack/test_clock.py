@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from dashboard.alerts import Alert, AlertBook, Change, Rule, load_rules
-from dashboard.happenings import Happenings
-from dashboard.recorder import Recorder
-from dashboard.settings import load
+from dashboard.config import load
+from dashboard.monitoring.change_events import Happenings
+from dashboard.monitoring.recorder import Recorder
 from tests.support.servers import free_port
 from whisper_ops.history import AlertRecord, History
 from whisper_ops.snapshot import ServerFigures, Snapshot

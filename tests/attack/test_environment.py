@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.recorder import Recorder
-from dashboard.settings import load
+from dashboard.config import load
+from dashboard.monitoring.recorder import Recorder
 from tests.support.servers import free_port, running_server
-from whisper_ops.secrets import environment_for_others
+from whisper_ops.bearer_tokens import environment_for_others
 
 SECRETS = {
     "WHISPER_OPS_TOKEN": "hunter1",

@@ -26,7 +26,7 @@ from tests.attack.harness import (
     handshake,
     tcp,
 )
-from whisper_ops.tones import track
+from whisper_ops.tone_language import track
 
 FEW_DESCRIPTORS = ("prlimit", "--nofile=1024:1024")
 SECONDS = 6.0 if FULL else 1.2

@@ -13,23 +13,23 @@ from typing import Any
 import msgspec
 import pytest
 
-from dashboard import recorder as recording
-from dashboard.charting import HistoryCharts
-from dashboard.feeds import Live
-from dashboard.poller import Fleet
-from dashboard.settings import load
-from dashboard.view.chart import drawn, steps
-from dashboard.view.gpu_page import charts_of, gpu_page
-from dashboard.view.server_page import charts_of as server_charts
-from dashboard.view.world import Board
-from dashboard.writer import HistoryWriter
+from dashboard.config import load
+from dashboard.history.history_writer import HistoryWriter
+from dashboard.monitoring import recorder as recording
+from dashboard.polling.poller import Fleet
+from dashboard.replay.chart_reader import HistoryCharts
+from dashboard.replay.feed import Live
+from dashboard.tui.pages.chart import drawn, steps
+from dashboard.tui.pages.gpu_page import charts_of, gpu_page
+from dashboard.tui.pages.server_page import charts_of as server_charts
+from dashboard.world import Board
 from tests.dashboard.sockets import answering, http, listening, said, until
 from whisper_ops import wire
-from whisper_ops.bounds import possible
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import AlertRecord, ChartQuery, EventRecord, History
 from whisper_ops.history.polls import Polls
 from whisper_ops.identity import Identity
+from whisper_ops.plausible_ranges import possible
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 
 NOW = time.time() // 3600 * 3600 - 7200

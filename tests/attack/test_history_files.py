@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.writer import HistoryWriter
+from dashboard.history.history_writer import HistoryWriter
 from whisper_ops.errors import UserError
 from whisper_ops.history import History
-from whisper_ops.history.lock import WriterLock, holder_of
+from whisper_ops.history.writer_lock import WriterLock, holder_of
 
 PRECIOUS = b"precious\n" * 100
 

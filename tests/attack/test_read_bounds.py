@@ -19,26 +19,27 @@ from pathlib import Path
 
 import pytest
 
-from capacity.speech.audio import read_audio, write_wav
-from capacity.speech.corpus import find_sources
-from capacity.speech.corpus import load as load_corpus
-from capacity.speech.normal import normalise
-from capacity.speech.tones import make_tones
-from capacity.sweep import target as targets
+from capacity.corpus.audio_files import read_audio, write_wav
+from capacity.corpus.clips import find_sources
+from capacity.corpus.clips import load as load_corpus
+from capacity.corpus.normalization import normalise
+from capacity.corpus.tone_corpus import make_tones
+from capacity.loadtest import target as targets
 from capacity.tables import cells
-from dashboard.alerts import Alert, Change, notify
-from dashboard.servers import from_argument
-from dashboard.view import filters, moments
+from dashboard import time_input
+from dashboard.alerts import Alert, Change, notifications
+from dashboard.polling.server_list import from_argument
+from dashboard.tui.pages import filters
 from tests.attack.test_figures import live_polls, recorder
 from tests.dashboard.sockets import Answer, answering, http, listening, said, until
 from whisper_ops import units, wire
 from whisper_ops.errors import UserError
-from whisper_ops.exporters import past, prometheus
+from whisper_ops.exporters import prometheus_client, prometheus_history
 from whisper_ops.exporters.catalogue import ready_made
 from whisper_ops.identity import Identity
 from whisper_ops.objective import grammar
-from whisper_ops.snapshot_client.exporter_page import PrometheusSource
-from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource
+from whisper_ops.snapshot_client.exporter_source import PrometheusSource
+from whisper_ops.snapshot_client.snapshot_source import WhisperOpsSource
 from whisper_ops.snapshot_client.source import SourceError
 
 ONCE = gzip.compress(bytes(100 * 2**20), 1)
@@ -209,8 +210,8 @@ async def dripping_head(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
 
 @pytest.mark.parametrize("how", [dripping, flooding, dripping_head])
 async def test_a_hostile_webhook_stops_no_later_alert(how: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notify, "_WEBHOOK_SECONDS", 0.3)
-    monkeypatch.setattr(notify, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(notifications, "_WEBHOOK_SECONDS", 0.3)
+    monkeypatch.setattr(notifications, "_PAUSE_SECONDS", 0.01)
     calls = 0
 
     async def counted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -231,7 +232,7 @@ async def test_a_hostile_webhook_stops_no_later_alert(how: Answer, monkeypatch: 
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     async with listening(counted) as port:
-        notifier = notify.Notifier(lambda _: None, webhook=f"http://127.0.0.1:{port}")
+        notifier = notifications.Notifier(lambda _: None, webhook=f"http://127.0.0.1:{port}")
         for _ in range(2):
             notifier.put(Change("started", alert))
         running = asyncio.create_task(notifier.run())
@@ -257,8 +258,12 @@ async def test_an_import_gives_a_bomb_up() -> None:
     async with listening(answering(lambda: compressed(ONCE, "gzip"))) as port:
 
         def ask() -> None:
-            with prometheus.asked(f"http://127.0.0.1:{port}") as server:
-                list(past.polls(server, [ready_made("node")], prometheus.Window(0, 5_000, 10), Identity()))
+            with prometheus_client.asked(f"http://127.0.0.1:{port}") as server:
+                list(
+                    prometheus_history.polls(
+                        server, [ready_made("node")], prometheus_client.Window(0, 5_000, 10), Identity()
+                    )
+                )
 
         with pytest.raises(UserError, match="sent more than 32 MiB"):
             await asyncio.to_thread(ask)
@@ -271,7 +276,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "a condition": grammar.condition,
     "a stored objective": grammar.readable,
     "a filter": filters.parse,
-    "a moment": lambda text: moments.parse(text, 0.0),
+    "a moment": lambda text: time_input.parse(text, 0.0),
     "a length of time": units.seconds,
     "an amount": units.amount,
     "a rate": lambda text: units.rate(text, "--rate"),
@@ -335,7 +340,7 @@ def test_a_corpus_with_traps_is_read_without_them(tmp_path: Path) -> None:
 def test_a_sound_is_read_up_to_its_longest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
 
-    monkeypatch.setattr("capacity.speech.audio.MAX_SECONDS", 1.0)
+    monkeypatch.setattr("capacity.corpus.audio_files.MAX_SECONDS", 1.0)
     write_wav(tmp_path / "a.wav", np.ones(16_000, dtype=np.int16), 16_000)
     write_wav(tmp_path / "b.wav", np.ones(16_001, dtype=np.int16), 16_000)
     assert len(read_audio(tmp_path / "a.wav", 16_000)) == 16_000

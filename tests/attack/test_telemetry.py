@@ -9,8 +9,8 @@ from typing import Any
 import psutil
 import pytest
 
-from server.telemetry.readings import Readings
-from server.telemetry.views import Views
+from server.metrics.host_readings import Readings
+from server.metrics.snapshot_builder import Views
 from tests.server.virtual import World, run
 from tests.support.servers import free_port
 from whisper_ops.telemetry.host_meter import HostMeter
@@ -89,7 +89,7 @@ def _after(read: Callable[[Readings], None], good: int) -> Callable[[Readings], 
 
 _BROKEN = """
 import sys
-from server.front.hub import Hub
+from server.sessions.hub import Hub
 from whisper_ops.cli import main
 async def broken(hub):
     raise RuntimeError("a flaw")

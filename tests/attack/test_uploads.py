@@ -19,12 +19,12 @@ import numpy as np
 import psutil
 import pytest
 
-from server.uploads.decoder import DecodeError
+from server.uploads.file_decoder import DecodeError
 from tests.attack.harness import Siege, besieged, examples, tcp
 from tests.server.test_http import _wav
 from tests.server.test_uploads import decoded, refused
 from tests.support.media import FORMS, Form, media
-from whisper_ops.tones import VOCABULARY
+from whisper_ops.tone_language import VOCABULARY
 
 PATH = "/v1/audio/transcriptions"
 
@@ -108,8 +108,8 @@ def test_a_session_description_opens_no_socket() -> None:
 
 _SHUT_IN = """
 import ctypes, errno, os, socket, sys
-from server.uploads import child, sandbox
-child._import_all()
+from server.uploads import decode_process, sandbox
+decode_process._import_all()
 sandbox.shut_in()
 def attempt(name, work):
     try: result = work()
@@ -152,10 +152,11 @@ def test_the_decoder_is_shut_in_before_it_reads(tmp_path: Path) -> None:
 def test_even_the_playlist_demuxer_finds_nothing_in_there(canary: Path) -> None:
     """The list of containers is one wall, the process another: without the first the second holds."""
     script = (
-        "import os, av\nfrom server.uploads import child, sandbox\nchild._import_all()\n"
+        "import os, av\nfrom server.uploads import decode_process, sandbox\ndecode_process._import_all()\n"
         "%s\n"
         "try:\n"
-        "    with av.open(child.Window(0, os.lseek(0, 0, os.SEEK_END)), format='concat', options={'safe': '0'}) as c:\n"
+        "    source = decode_process.Window(0, os.lseek(0, 0, os.SEEK_END))\n"
+        "    with av.open(source, format='concat', options={'safe': '0'}) as c:\n"
         "        print(sum(f.samples for f in c.decode(audio=0)))\n"
         "except av.FFmpegError as error:\n    print('refused')\n"
     )

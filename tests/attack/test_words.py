@@ -19,24 +19,24 @@ import msgspec
 import pytest
 import yaml
 
-from capacity.clients import Failed, Refused, Shown
+from capacity.commands.plan import TARGETS
+from capacity.protocols import Failed, Refused, Shown
 from dashboard.alerts import Alert, Change, load_rules
-from dashboard.alerts.notify import Notifier
-from dashboard.app import DashApp
-from dashboard.feeds import Live
-from dashboard.poller import Fleet
-from dashboard.view.world import World
-from dashboard.widgets.sheet import Sheet
+from dashboard.alerts.notifications import Notifier
+from dashboard.polling.poller import Fleet
+from dashboard.replay.feed import Live
+from dashboard.tui.app import DashApp
+from dashboard.tui.widgets.sheet import Sheet
+from dashboard.world import World
 from tests.capacity.double import Faults, coded_corpus, running_double
 from tests.capacity.plan_history import level, written
 from tests.capacity.planner_cli import Done, whisper_ops
 from tests.dashboard.scenes import gpu, snapshot
-from whisper_ops.cli.plan import TARGETS
 from whisper_ops.history import AlertRecord, EventRecord, History
-from whisper_ops.history.export import TIMES
+from whisper_ops.history.row_export import TIMES
 from whisper_ops.identity import Identity
-from whisper_ops.outside import NAME_LIMIT, name, one_line
 from whisper_ops.snapshot import GpuFigures, Snapshot
+from whisper_ops.untrusted_text import NAME_LIMIT, name, one_line
 
 WORDS = {
     "all of it": (
@@ -329,7 +329,7 @@ async def test_every_page_of_the_screen_shows_a_hostile_name_as_text(words: str,
 
 def test_the_painter_is_the_last_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever came past every border: a string that is drawn is only text."""
-    from dashboard.view.lines import Line, Span
+    from dashboard.tui.pages.styled_lines import Line, Span
 
     sheet = Sheet()
     monkeypatch.setattr(sheet._painter, "_style", lambda *_, **__: None)

@@ -23,7 +23,7 @@ from typing import NamedTuple, TypeVar
 
 import psutil
 
-from dashboard.replay import Replay
+from dashboard.replay.replay_feed import Replay
 from tests.bench.figure import Figure
 from tests.bench.fleet import polls
 from whisper_ops.history import History

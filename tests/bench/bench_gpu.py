@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from server.engines.torch.engine import TorchEngine
+from server.engines.torch.torch_engine import TorchEngine
 from tests.bench import gpu_streams, gpu_times
 from tests.bench.figure import Figure
 from tests.bench.gpu_meter import Gpu, narrate, say

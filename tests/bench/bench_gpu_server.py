@@ -31,7 +31,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from server import devices, models
+from server import devices
+from server.commands import model_option
 from tests.bench import bench_server, beside
 from whisper_ops.telemetry.nvml import Nvml, Reading
 
@@ -76,7 +77,7 @@ def recording(into: list[list[Reading]]) -> Iterator[None]:
 
 def main(arguments: list[str]) -> int:
     """Run every part on the first GPU."""
-    model = models.find(os.environ.get("MODEL"))
+    model = model_option.find(os.environ.get("MODEL"))
     if (reason := why_not(model.path)) is not None:
         click.echo(f"bench-gpu-server: {reason}", err=True)
         return 2

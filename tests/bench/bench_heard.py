@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from capacity.speech import corpus
-from capacity.speech.normal import normalise
-from server.engines.base import Engine
+from capacity.corpus import clips as corpus
+from capacity.corpus.normalization import normalise
+from server.engines.engine import Engine
 from tests.bench.figure import Figure
 from tests.server.speaker import Speaker, longest_loss
 from tests.support import multilingual, prompts

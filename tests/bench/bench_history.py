@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dashboard.alerts import AlertBook, load_rules
-from dashboard.happenings import Happenings
-from dashboard.poller import Fleet
-from dashboard.writer import HistoryWriter
+from dashboard.history.history_writer import HistoryWriter
+from dashboard.monitoring.change_events import Happenings
+from dashboard.polling.poller import Fleet
 from tests.bench import fleet
 from tests.bench.figure import Figure
 from whisper_ops.history import ChartQuery, History
 from whisper_ops.snapshot import Snapshot
-from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource
+from whisper_ops.snapshot_client.snapshot_source import WhisperOpsSource
 
 DAY = 86_400
 HOUR = 3600.0

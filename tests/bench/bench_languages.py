@@ -22,9 +22,9 @@ import numpy as np
 from scipy.signal import resample_poly
 from whisper_normalizer.basic import BasicTextNormalizer
 
-from server.encodings import SAMPLE_RATE, Samples
-from server.engines.base import Row
+from server.audio_formats import SAMPLE_RATE, Samples
 from server.engines.ctranslate2 import CTranslate2Engine
+from server.engines.engine import Row
 from server.worker.scheduler import context_seconds, contexts_from
 
 LANGUAGES = ("en", "es", "fr", "it", "ru")

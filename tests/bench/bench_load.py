@@ -13,17 +13,17 @@ from contextlib import suppress
 import click
 import psutil
 
-from capacity.load.processes import Generators
-from capacity.speech import corpus
-from capacity.sweep.figures import pool
-from capacity.sweep.level import LoadShape, make_order
-from capacity.sweep.target import parse_target
+from capacity.corpus import clips
+from capacity.loadgen.pool import Generators
+from capacity.loadtest.aggregate import pool
+from capacity.loadtest.level import LoadShape, make_order
+from capacity.loadtest.target import parse_target
 
 
 async def measure(port: int, streams: int, seconds: float) -> None:
     target = parse_target(f"http://127.0.0.1:{port}")
-    async with Generators(corpus.default_folder()) as generators:
-        (generator,) = [c for c in psutil.Process().children() if "capacity.load.generator" in " ".join(c.cmdline())]
+    async with Generators(clips.default_folder()) as generators:
+        (generator,) = [c for c in psutil.Process().children() if "capacity.loadgen.worker" in " ".join(c.cmdline())]
         with suppress(psutil.Error, AttributeError):
             generator.cpu_affinity([0])
         order = make_order(target, LoadShape(seconds=seconds), streams, 0, time.monotonic())

@@ -16,22 +16,26 @@ import msgspec
 import numpy as np
 from scipy.special import ndtr
 
-from capacity.fit.capacity import crossings
-from capacity.fit.compete import Kind, compete
-from capacity.laws import latency, rivals, throughput
-from capacity.laws.curve import Array, Law
+from capacity.models import baselines, latency, throughput
+from capacity.models.crossing import crossings
+from capacity.models.law import Array, Law
+from capacity.models.selection import Kind, compete
 from tests.bench.planner_data import Curve, Knee, below, closed_loops, knees
 from tests.bench.planner_gauntlet import PUBLISHER, Case, blind, latencies, limits, straight, throughputs
 from whisper_ops.objective import condition
 
 SPLITS = (("the first half", 0.5, 0.10, 0.30), ("two thirds", 2 / 3, 0.03, 0.10))
 BASELINES = {
-    "last value": rivals.last_value,
-    "soft minimum": rivals.soft_minimum,
-    "USL": rivals.usl,
-    "Amdahl": rivals.amdahl,
+    "last value": baselines.last_value,
+    "soft minimum": baselines.soft_minimum,
+    "USL": baselines.usl,
+    "Amdahl": baselines.amdahl,
 }
-LATENCY_BASELINES = {"last value": rivals.last_value, "linear": rivals.linear, "exponential": rivals.exponential}
+LATENCY_BASELINES = {
+    "last value": baselines.last_value,
+    "linear": baselines.linear,
+    "exponential": baselines.exponential,
+}
 _Z = 1.2816  # half an 80 % interval in standard deviations
 _LEAST = 3  # levels to predict from, as in the product
 
@@ -151,7 +155,7 @@ def report_throughput() -> bool:
     say("other sources chose. Relative error on the unseen upper levels, median / 90th percentile:\n")
     good = True
     for one, (name, share, median, p90) in zip(scores, SPLITS, strict=True):
-        last = score(reference, share, _fitter(rivals.last_value))
+        last = score(reference, share, _fitter(baselines.last_value))
         met = bool(
             np.median(one.errors) <= min(median, float(np.median(last.errors)))
             and np.quantile(one.errors, 0.9) <= min(p90, float(np.quantile(last.errors, 0.9)))
@@ -225,7 +229,7 @@ def report_blind() -> None:
         for name, share, _, _ in SPLITS:
             curves = [curve for curve in blind(kind) if math.ceil(len(curve.loads) * share) >= _LEAST]
             one = score(curves, share, _competing(kind), logarithmic=logarithmic)
-            last = str(score(curves, share, _fitter(rivals.last_value), logarithmic=logarithmic)).split("   ")[0]
+            last = str(score(curves, share, _fitter(baselines.last_value), logarithmic=logarithmic)).split("   ")[0]
             say(f"  {kind:11}from {name:15}({len(one.errors):2} unseen)  {one}; last value {last}")
 
 

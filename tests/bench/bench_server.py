@@ -25,7 +25,7 @@ import psutil
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from capacity.speech import corpus
+from capacity.corpus import clips as corpus
 from tests.bench import beside
 from tests.bench.figure import Figure
 from tests.server.speaker import Speaker, longest_loss

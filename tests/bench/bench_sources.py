@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import psutil
 
-from dashboard.poller import Poller
-from dashboard.servers import from_argument
-from dashboard.sources.make import make
-from dashboard.writer import HistoryWriter
+from dashboard.history.history_writer import HistoryWriter
+from dashboard.polling.poller import Poller
+from dashboard.polling.server_list import from_argument
+from dashboard.polling.sources.factory import make
 from tests.bench.peer import install, model_folder, pip, running, whisperlive, whisperlivekit
 from tests.support.servers import free_port
 from whisper_ops.history import History

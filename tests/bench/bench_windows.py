@@ -14,11 +14,11 @@ from pathlib import Path
 
 import jiwer
 
-from capacity.speech import corpus
-from capacity.speech.normal import normalise
-from server.engines.base import EngineInfo, Hypothesis, Row
+from capacity.corpus import clips as corpus
+from capacity.corpus.normalization import normalise
 from server.engines.ctranslate2 import CTranslate2Engine
-from server.worker.windows import BOUNDED, WHOLE, WindowRule
+from server.engines.engine import EngineInfo, Hypothesis, Row
+from server.worker.decode_windows import BOUNDED, WHOLE, WindowRule
 from tests.support.hearing import hear
 
 RULES: dict[str, WindowRule] = {"whole": WHOLE, "bounded": BOUNDED}

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
-from capacity.load.words import score
-from capacity.speech.corpus import load
-from capacity.speech.maker import make_from
-from capacity.speech.word_times import OfflinePass
-from server.worker.windows import VARIABLE
+from capacity.corpus.clips import load
+from capacity.corpus.maker import make_from
+from capacity.corpus.word_times import OfflinePass
+from capacity.loadgen.word_latency import score
+from server.worker.decode_windows import VARIABLE
 from tests.bench.figure import Figure
 from tests.bench.peer import PeerError, install, model_folder, running, whisperlive
 from tests.support.servers import free_port, running_server

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from server.engines.torch.engine import TorchEngine
-from server.engines.torch.seam import DECODE, ENCODE
-from server.engines.torch.slots import PREPARED_PROMPTS
+from server.engines.torch.decoder_slots import PREPARED_PROMPTS
+from server.engines.torch.device_runtime import DECODE, ENCODE
+from server.engines.torch.torch_engine import TorchEngine
 from tests.bench.operations import encoder_flop
 
 

@@ -11,15 +11,15 @@ import time
 from collections.abc import Sequence
 
 from server import ipc
-from server.engines.base import Done, Engine, EngineInfo, Hypothesis, Row
-from server.worker.loop import Worker
+from server.engines.engine import Done, Engine, EngineInfo, Hypothesis, Row
+from server.worker.process import Worker
 
 _WORDS = tuple(f"word{n}" for n in range(60))
 _WORDS_PER_SECOND = 2.5
 
 
 class SleepingEngine:
-    """See `server.engines.base.RowEngine`. T(B) = `a` + `b`·B seconds, as an H200 might take for large-v3-turbo."""
+    """See `server.engines.engine.RowEngine`. T(B) = `a` + `b`·B seconds, as an H200 might take for large-v3-turbo."""
 
     def __init__(self, a: float = 0.03, b: float = 0.0012) -> None:
         self._a, self._b = a, b

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from capacity.tables.file import read
+from capacity.tables.text_rows import read
 
 DATA = Path(__file__).parent.parent / "data"
 

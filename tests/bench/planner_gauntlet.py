@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from capacity.fit.compete import Kind
-from capacity.tables.file import read
+from capacity.models.selection import Kind
+from capacity.tables.text_rows import read
 from tests.bench.planner_data import DATA, Curve, Knee, below, knees
 
 FILE, BLIND = DATA / "gauntlet.csv", DATA / "blind.csv"

@@ -12,7 +12,7 @@ import sys
 
 import click
 
-from server.front.ws import native
+from server.protocols import native
 
 _MAGIC = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 

@@ -8,14 +8,14 @@ from statistics import median
 
 from rich.console import Console
 
-from capacity.plan.believed import FILLS_UP
-from capacity.plan.terminal import show
+from capacity.planner.law_checks import FILLS_UP
+from capacity.reports.plan_terminal import show
 from whisper_ops.formatting import ago
 from whisper_ops.objective import MEASURES
 from whisper_ops.objective.findings import Missed, OtherLoad
-from whisper_ops.plan_answer import Answer, answered
-from whisper_ops.plan_document import LATENCY, POLLED_LAG, PORTS, STEP_TIME, Fleet, Plan, Resource
-from whisper_ops.plan_words import confidence, connections, limit_text, open_ended
+from whisper_ops.plan.plan_answer import Answer, answered
+from whisper_ops.plan.plan_document import LATENCY, POLLED_LAG, PORTS, STEP_TIME, Fleet, Plan, Resource
+from whisper_ops.plan.plan_sentences import confidence, connections, limit_text, open_ended
 
 _LINE = re.compile(r"^(-?[\d.,]+(?:e[+-]?\d+)?) ?(GB|%|s)? ([+−]) ([\d.,]+(?:e[+-]?\d+)?) ?(GB|%|s)? a connection$")
 

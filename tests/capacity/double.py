@@ -22,13 +22,13 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
-from capacity.speech.audio import write_wav
-from capacity.speech.corpus import RATE, TimedWord, WordTimes
+from capacity.corpus.audio_files import write_wav
+from capacity.corpus.clips import RATE, TimedWord, WordTimes
 from server import ipc
-from server.front.admission import Ticket
-from server.front.connect import described
-from server.front.hub import server_id
-from server.front.ws import native
+from server.http.connect import described
+from server.protocols import native
+from server.sessions.admission import Ticket
+from server.sessions.hub import server_id
 from whisper_ops import wire
 
 VOCABULARY = (

@@ -4,11 +4,11 @@ import random
 
 import msgspec
 
-from capacity.fleet.size import Demand
-from capacity.plan.caps import Caps
-from capacity.plan.evidence import Evidence
-from capacity.plan.key import key_of
-from capacity.plan.polls import Polled, Reading
+from capacity.fleet.sizing import Demand
+from capacity.planner.caps import Caps
+from capacity.planner.evidence import Evidence
+from capacity.planner.key import key_of
+from capacity.planner.polls import Polled, Reading
 from tests.capacity.plan_history import level, sweep
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective import DEFAULT, Objective, parse

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from capacity.sweep.held import Known
-from capacity.sweep.search import Search
-from server.engines.base import Row
+from capacity.loadtest.adaptive_level import Known
+from capacity.loadtest.search import Search
+from server.engines.engine import Row
 from server.engines.simulated import SimulatedEngine
 from server.settings import SimulatedLaw
 from whisper_ops.objective import parse

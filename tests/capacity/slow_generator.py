@@ -6,8 +6,8 @@ No whole number of chunks fits between two pauses, so that some chunk is due at 
 import asyncio
 import time
 
-from capacity.load import generator
-from capacity.load.pace import Wheel
+from capacity.loadgen import worker
+from capacity.loadgen.pacer import Wheel
 
 
 class DrowsyWheel(Wheel):
@@ -21,5 +21,5 @@ class DrowsyWheel(Wheel):
 
 
 if __name__ == "__main__":
-    vars(generator)["Wheel"] = DrowsyWheel
-    asyncio.run(generator._main())
+    vars(worker)["Wheel"] = DrowsyWheel
+    asyncio.run(worker._main())

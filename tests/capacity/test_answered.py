@@ -7,16 +7,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from capacity.load.orders import StreamResult
-from capacity.plan.build import make_plan
-from capacity.plan.evidence import Wanted
-from capacity.sweep.answered import Answered, answered, per_gpu, spread
-from capacity.sweep.readings import boil_down
+from capacity.loadgen.messages import StreamResult
+from capacity.loadtest.responding_servers import Answered, answered, per_gpu, spread
+from capacity.loadtest.samples import boil_down
+from capacity.planner.evidence import Wanted
+from capacity.planner.planner import make_plan
 from tests.capacity.plan_history import level, written
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.histogram import BUCKETS
 from whisper_ops.history import History, LevelRecord
-from whisper_ops.plan_document import Plan
+from whisper_ops.plan.plan_document import Plan
 from whisper_ops.snapshot import GpuFigures, ServerFigures, Snapshot
 
 

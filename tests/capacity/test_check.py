@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from capacity.check import memory
-from capacity.check.findings import Finding, body, finding, table, verdict
-from capacity.check.run import Checker, Wanted, failed
-from capacity.sweep.target import parse_target
+from capacity.checklist import server_memory
+from capacity.checklist.check_results import Finding, body, finding, table, verdict
+from capacity.checklist.checklist import Checker, Wanted, failed
+from capacity.loadtest.target import parse_target
 from tests.capacity.double import Faults, running_double
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.snapshot import GpuFigures, Snapshot
@@ -35,15 +35,15 @@ TIMES = ("SETUP_MEAN_SECONDS", "SETUP_EVEN_SECONDS", "ACCEPT_SECONDS", "THROUGH_
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """How long the double takes for an answer is up to what else this machine does."""
     for limit in TIMES:
-        monkeypatch.setattr(f"capacity.check.run.{limit}", 10.0)
-    monkeypatch.setattr("capacity.check.run.READING_SECONDS", 0.0)  # a double's readings are of now
+        monkeypatch.setattr(f"capacity.checklist.checklist.{limit}", 10.0)
+    monkeypatch.setattr("capacity.checklist.checklist.READING_SECONDS", 0.0)  # a double's readings are of now
 
 
 async def test_a_server_that_takes_longer_than_it_may_fails_the_lines_of_its_times(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for limit in TIMES:
-        monkeypatch.setattr(f"capacity.check.run.{limit}", -10.0)
+        monkeypatch.setattr(f"capacity.checklist.checklist.{limit}", -10.0)
     async with running_double(Faults(slots=4)) as balancer:
         findings = await check(Faults(slots=4), Wanted(through=parse_target(balancer.url)))
     for part in ("on average", "round trip", "balancer"):
@@ -122,7 +122,7 @@ async def test_what_is_not_asked_for_or_not_there_does_not_apply() -> None:
 async def test_each_fault_fails_its_own_line_and_no_other(
     faults: Faults, part: str, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("capacity.check.run.BACK_SECONDS", 1.0)
+    monkeypatch.setattr("capacity.checklist.checklist.BACK_SECONDS", 1.0)
     findings = await check(faults)
     bad = line(findings, part)
     assert bad.answer == "fail"
@@ -132,7 +132,7 @@ async def test_each_fault_fails_its_own_line_and_no_other(
 
 
 async def test_slots_that_stay_taken_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("capacity.check.run.BACK_SECONDS", 0.3)
+    monkeypatch.setattr("capacity.checklist.checklist.BACK_SECONDS", 0.3)
     findings = await check(Faults(slots=6, keeps_slots=True))
     assert line(findings, "slots are free again").answer == "fail"
 
@@ -180,8 +180,8 @@ async def test_a_server_that_is_not_there_is_exit_3() -> None:
 async def test_in_a_pipe_columns_count(monkeypatch: pytest.MonkeyPatch) -> None:
     from click.testing import CliRunner
 
+    from capacity.commands.check import command
     from whisper_ops import console
-    from whisper_ops.cli.check import command
 
     monkeypatch.setenv("COLUMNS", "80")
     console.data.cache_clear()
@@ -195,7 +195,7 @@ async def test_in_a_pipe_columns_count(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_draining_server_with_live_users_is_not_asked_about() -> None:
     from click.testing import CliRunner
 
-    from whisper_ops.cli.check import command
+    from capacity.commands.check import command
 
     async with running_double(Faults(slots=4, draining=True)) as double:
         double.active[1] = 0
@@ -207,7 +207,7 @@ async def test_a_draining_server_with_live_users_is_not_asked_about() -> None:
 async def test_it_asks_before_filling_a_server_with_live_users() -> None:
     from click.testing import CliRunner
 
-    from whisper_ops.cli.check import command
+    from capacity.commands.check import command
 
     async with running_double(Faults(slots=4)) as double:
         double.active[1] = 0
@@ -227,17 +227,17 @@ def gpus(**figures: Any) -> Snapshot:
 
 
 def test_memory_that_is_not_known_is_not_judged() -> None:
-    assert {found.answer for found in memory.headroom(gpus())} == {"not applicable"}
-    assert memory.back(gpus(), gpus()).answer == "not applicable"
+    assert {found.answer for found in server_memory.headroom(gpus())} == {"not applicable"}
+    assert server_memory.back(gpus(), gpus()).answer == "not applicable"
     # A GPU whose memory nobody reads is judged by what its worker holds, both times by the same measure.
-    leaked = memory.back(gpus(process_rss_bytes=1e9), gpus(process_rss_bytes=2e9, memory_used_bytes=1e9))
+    leaked = server_memory.back(gpus(process_rss_bytes=1e9), gpus(process_rss_bytes=2e9, memory_used_bytes=1e9))
     assert (leaked.answer, leaked.figures) == ("fail", "GPU 0: 1.00 → 2.00 GB")
-    assert memory.back(gpus(memory_used_bytes=1e9), gpus(process_rss_bytes=1e9)).answer == "not applicable"
+    assert server_memory.back(gpus(memory_used_bytes=1e9), gpus(process_rss_bytes=1e9)).answer == "not applicable"
 
 
 async def test_memory_that_comes_back_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server reads it once a second: a poll right after the disconnect still has the old figure."""
-    monkeypatch.setattr("capacity.check.run.READING_SECONDS", 0.6)
+    monkeypatch.setattr("capacity.checklist.checklist.READING_SECONDS", 0.6)
     findings = await check(Faults(slots=4, memory_late_seconds=0.5))
     assert line(findings, "memory is back").answer == "pass"
 

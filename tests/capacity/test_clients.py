@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from capacity.clients import PROTOCOLS, Client, Done, Failed, Ready, Refused, Shown
-from capacity.clients.native import NativeClient
-from capacity.clients.whisperlive import WhisperLiveClient
-from capacity.clients.whisperlivekit import WhisperLiveKitClient
+from capacity.protocols import PROTOCOLS, Client, Done, Failed, Ready, Refused, Shown
+from capacity.protocols.native import NativeClient
+from capacity.protocols.whisperlive import WhisperLiveClient
+from capacity.protocols.whisperlivekit import WhisperLiveKitClient
 from server import ipc
-from server.front.ws import native
+from server.protocols import native
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from capacity.speech import corpus, maker, word_times
-from capacity.speech.audio import read_audio, resample, write_wav
-from capacity.speech.corpus import RATE, Source, TimedWord, WordTimes, find_sources, load, tokens_of
+from capacity.corpus import clips, maker, word_times
+from capacity.corpus.audio_files import read_audio, resample, write_wav
+from capacity.corpus.clips import RATE, Source, TimedWord, WordTimes, find_sources, load, tokens_of
 from tests.capacity.double import coded_corpus
 from whisper_ops.errors import UserError
 
@@ -195,9 +195,9 @@ def test_missing_times_are_made_when_somebody_can(tmp_path: Path) -> None:
 
 def test_the_default_folder_is_the_user_s_cache_or_what_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHISPER_OPS_CORPUS", "/somewhere/else")
-    assert corpus.default_folder() == Path("/somewhere/else")
+    assert clips.default_folder() == Path("/somewhere/else")
     monkeypatch.delenv("WHISPER_OPS_CORPUS")
-    assert corpus.default_folder().name == "speech"
+    assert clips.default_folder().name == "speech"
 
 
 @pytest.mark.speech

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from capacity.demo.fleet import GPUS, LEVELS, SERVERS, called, killed_title, lost_title
-from capacity.demo.speech import too_wide
-from capacity.demo.telling import Telling
-from capacity.load.orders import Progress
-from capacity.sweep.plans import Ask
-from dashboard.view import moments
+from capacity.commands import demo
+from capacity.commands.demo_screen import Screen
+from capacity.demo.fleet_act import GPUS, LEVELS, SERVERS, called, killed_title, lost_title
+from capacity.demo.narration import Telling
+from capacity.demo.speech_act import too_wide
+from capacity.loadgen.messages import Progress
+from capacity.loadtest.strategies import Ask
+from dashboard import time_input
 from tests.capacity.test_sweep_parts import level
-from whisper_ops.children import Children
-from whisper_ops.cli import demo
-from whisper_ops.cli.demo_screen import Screen
+from whisper_ops.child_processes import Children
 from whisper_ops.errors import UserError
-from whisper_ops.plan_document import Capacity, Plan
+from whisper_ops.plan.plan_document import Capacity, Plan
 
 
 class Clock:
@@ -122,7 +122,7 @@ def test_it_ends_with_an_address_and_three_things_to_try(
     if recorded:
         written = said.partition("--replay '")[2].partition("'")[0]
         # Minutes pass until somebody has read all of it and types this: it must not be "so long ago".
-        later = moments.parse(written, time.time() + 600)
+        later = time_input.parse(written, time.time() + 600)
         assert later == int(began)
 
 

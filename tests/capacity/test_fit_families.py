@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from capacity.fit.answer import Question, answer
-from capacity.fit.capacity import Capacity
+from capacity.fit.fit_document import Question, answer
+from capacity.fit.table_capacity import Capacity
 
 LOADS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
 Curve = Callable[[float], float]

@@ -8,12 +8,12 @@ import pytest
 import simpy
 
 from capacity.fleet.erlang import blocking, slots_for
-from capacity.fleet.price import Price, read_price
-from capacity.fleet.size import Demand, size
-from capacity.fleet.trend import trend
+from capacity.fleet.growth import trend
+from capacity.fleet.prices import Price, read_price
+from capacity.fleet.sizing import Demand, size
 from whisper_ops.errors import UserError
 from whisper_ops.history import History
-from whisper_ops.history.production import daily_peaks
+from whisper_ops.history.poll_aggregates import daily_peaks
 from whisper_ops.snapshot import ServerFigures, Snapshot
 from whisper_ops.units import length, rate, share
 

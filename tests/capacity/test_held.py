@@ -7,14 +7,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from capacity.load.orders import Finished, StreamResult
-from capacity.load.words import Latency, Score
-from capacity.speech.corpus import Corpus, load
-from capacity.sweep.held import LEAST_BLOCKS, MOST_BLOCKS, Known, together
-from capacity.sweep.level import LoadShape, Measured, make_order, measured, verdict
-from capacity.sweep.plans import Ask
-from capacity.sweep.run import Options, Outcome, Sweep
-from capacity.sweep.target import parse_target
+from capacity.corpus.clips import Corpus, load
+from capacity.loadgen.messages import Finished, StreamResult
+from capacity.loadgen.word_latency import Latency, Score
+from capacity.loadtest.adaptive_level import LEAST_BLOCKS, MOST_BLOCKS, Known, together
+from capacity.loadtest.level import LoadShape, Measured, make_order, measured, verdict
+from capacity.loadtest.runner import Options, Outcome, Sweep
+from capacity.loadtest.strategies import Ask
+from capacity.loadtest.target import parse_target
 from tests.capacity.double import Faults, coded_corpus, running_double
 from tests.capacity.test_sweep import Quiet
 from whisper_ops.history import History, LevelRecord, StreamRecord
@@ -205,7 +205,7 @@ class Ran(msgspec.Struct, kw_only=True):
 
 
 async def held(
-    corpus: Corpus, faults: Faults, history: Path, generator: str = "capacity.load.generator", seconds: float = 2.0
+    corpus: Corpus, faults: Faults, history: Path, generator: str = "capacity.loadgen.worker", seconds: float = 2.0
 ) -> Ran:
     plan, options = Holding(), Options(fresh=True, generator=generator)
     shape = LoadShape(seconds=seconds, setup_seconds=3, drain_seconds=2, warm_up_seconds=0, cool_seconds=0)

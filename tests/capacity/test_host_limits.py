@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from capacity.hosts.limits import missed
-from capacity.hosts.local import Use, limits_of
+from capacity.hosts.host_limits import missed
+from capacity.hosts.local_host import Use, limits_of
 from tests.capacity.planner_cli import whisper_ops
 from whisper_ops.errors import Exit
 from whisper_ops.history import History

@@ -12,10 +12,10 @@ from tests.capacity.planner_cli import whisper_ops
 from tests.dashboard.test_source_exporters import page
 from tests.support.prometheus import running_prometheus
 from whisper_ops.errors import UserError
-from whisper_ops.exporters import past, prometheus
+from whisper_ops.exporters import prometheus_client, prometheus_history
 from whisper_ops.exporters.catalogue import KINDS, mapping_of, ready_made
 from whisper_ops.exporters.mapping import Mapping
-from whisper_ops.exporters.page import parse
+from whisper_ops.exporters.text_format import parse
 from whisper_ops.history import History
 from whisper_ops.identity import Identity
 from whisper_ops.snapshot import Snapshot
@@ -89,9 +89,9 @@ def read(
     """All polls by server."""
     now = until or time.time()
     found: dict[str, list[Snapshot]] = {}
-    with prometheus.asked(url) as asked:
-        window = prometheus.Window(now - 2 * 3600, now, STEP)
-        for poll in past.polls(asked, mappings, window, given or Identity()):
+    with prometheus_client.asked(url) as asked:
+        window = prometheus_client.Window(now - 2 * 3600, now, STEP)
+        for poll in prometheus_history.polls(asked, mappings, window, given or Identity()):
             found.setdefault(poll.server, []).append(poll)
     return found
 
@@ -143,12 +143,12 @@ def test_what_the_user_says_goes_first(url: str) -> None:
 def test_an_answer_that_is_too_large_is_asked_for_in_parts(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time()
     whole = read(url, ready_made("whisperlive"), until=now)
-    monkeypatch.setattr(prometheus, "_ANSWER_BYTES", 4_000)  # some ten moments of nine series
+    monkeypatch.setattr(prometheus_client, "_ANSWER_BYTES", 4_000)  # some ten moments of nine series
     assert read(url, ready_made("whisperlive"), until=now) == whole
     monkeypatch.undo()
-    monkeypatch.setattr(prometheus, "_MOST_POINTS", 200)
+    monkeypatch.setattr(prometheus_client, "_MOST_POINTS", 200)
     assert read(url, ready_made("whisperlive"), until=now) == whole
-    monkeypatch.setattr(prometheus, "_ANSWER_BYTES", 100)
+    monkeypatch.setattr(prometheus_client, "_ANSWER_BYTES", 100)
     with pytest.raises(UserError, match="one moment of what the mapping asks for is too much"):
         read(url, ready_made("whisperlive"))
 
@@ -185,5 +185,5 @@ def test_every_exporter_of_the_catalogue_is_valid(kind: str) -> None:
 
 
 def test_it_is_asked_for_by_http_alone() -> None:
-    with pytest.raises(UserError, match="no address of a Prometheus"), prometheus.asked("ftp://h"):
+    with pytest.raises(UserError, match="no address of a Prometheus"), prometheus_client.asked("ftp://h"):
         pass

@@ -17,11 +17,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dashboard.view.knees import knee_for
+from dashboard.planned_limits import knee_for
 from tests.bench.peer import VENV, model_folder, running, whisperlive
 from tests.support.servers import free_port, whisper_ops
 from whisper_ops.history import History
-from whisper_ops.plan_document import read
+from whisper_ops.plan.plan_document import read
 
 pytestmark = [
     pytest.mark.speech,

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from capacity.fit.compete import compete, held_out
-from capacity.laws import rivals
-from capacity.laws.latency import PACED, fit_latency
-from capacity.laws.line import fit_line
-from capacity.laws.throughput import fit_throughput
+from capacity.models import baselines
+from capacity.models.latency import PACED, fit_latency
+from capacity.models.linear import fit_line
+from capacity.models.selection import compete, held_out
+from capacity.models.throughput import fit_throughput
 from tests.bench.planner_data import closed_loops, knees
 
 LEVELS = [1, 2, 4, 8, 16, 32, 64]
@@ -22,7 +22,7 @@ def test_a_soft_minimum_is_recovered_from_all_of_its_levels() -> None:
 
 def test_rivals_reproduce_the_published_fit_of_the_cisco_data() -> None:
     curve = next(curve for curve in closed_loops() if "cisco" in curve.source)
-    law = rivals.usl(np.asarray(curve.loads), np.asarray(curve.figures))
+    law = baselines.usl(np.asarray(curve.loads), np.asarray(curve.figures))
     # Baron Schwartz' book: lambda 995.6, sigma 0.0267, kappa 0.000769, and so a peak of 12,341 near 35.
     assert law.curve(np.asarray([1.0]))[0] == pytest.approx(995.65, rel=1e-3)
     assert law.curve(np.asarray([35.0]))[0] == pytest.approx(12341, rel=2e-3)
@@ -49,7 +49,7 @@ def test_from_half_of_the_levels_the_averaged_law_beats_every_rival() -> None:
                     :, 1
                 ]
             else:
-                predicted = getattr(rivals, fit)(x[:seen], y[:seen]).curve(x[seen:])
+                predicted = getattr(baselines, fit)(x[:seen], y[:seen]).curve(x[seen:])
             found += np.abs(predicted / y[seen:] - 1).tolist()
         return float(np.median(found))
 
@@ -136,6 +136,6 @@ def test_a_line_of_memory_foresees_nothing_below_zero() -> None:
 
 def test_held_out_errors_see_only_levels_above() -> None:
     x, y = np.asarray([1.0, 2, 3, 4, 5, 6]), np.asarray([1.0, 2, 3, 4, 5, 600])
-    errors = held_out(rivals.linear, x, y)
+    errors = held_out(baselines.linear, x, y)
     assert len(errors) == 3
     assert errors[-1] == pytest.approx(0.99, abs=0.01)

@@ -6,13 +6,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from capacity.speech.corpus import load
-from capacity.speech.tones import make_tones
-from capacity.sweep.level import LoadShape
-from capacity.sweep.plans import LevelList
-from capacity.sweep.readings import Sampler, boil_down
-from capacity.sweep.run import Options, Sweep
-from capacity.sweep.target import parse_target
+from capacity.corpus.clips import load
+from capacity.corpus.tone_corpus import make_tones
+from capacity.loadtest.level import LoadShape
+from capacity.loadtest.runner import Options, Sweep
+from capacity.loadtest.samples import Sampler, boil_down
+from capacity.loadtest.strategies import LevelList
+from capacity.loadtest.target import parse_target
 from tests.capacity.test_sweep import Quiet
 from tests.dashboard.sockets import answering, http, listening, said, until
 from tests.support.servers import running_server

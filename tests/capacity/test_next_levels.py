@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from capacity.next_levels import NextLevels, Tried, ends, next_levels
-from capacity.plan.build import make_plan
-from capacity.plan.evidence import Wanted
-from capacity.plan.sweep_command import sweep_command, sweep_seconds
+from capacity.planner.evidence import Wanted
+from capacity.planner.planner import make_plan
+from capacity.planner.sweep_command import sweep_command, sweep_seconds
 from tests.capacity.plan_history import level, sweep, written
 from whisper_ops.history import History, LevelRecord
 from whisper_ops.objective import DEFAULT, parse
-from whisper_ops.plan_document import Plan
+from whisper_ops.plan.plan_document import Plan
 from whisper_ops.plan_key import Key
 from whisper_ops.snapshot import ServerFigures, Snapshot
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from capacity.plan.build import make_plan
-from capacity.plan.evidence import Wanted
+from capacity.planner.evidence import Wanted
+from capacity.planner.planner import make_plan
 from tests.support.servers import whisper_ops
 from whisper_ops.history import History
 from whisper_ops.objective.judgement import findings_of

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from capacity.sweep.target import ask, parse_target, polled, reach
-from dashboard.poller import Poller
-from dashboard.servers import from_argument
-from dashboard.sources.make import make
+from capacity.loadtest.target import ask, parse_target, polled, reach
+from dashboard.polling.poller import Poller
+from dashboard.polling.server_list import from_argument
+from dashboard.polling.sources.factory import make
 from tests.dashboard.sockets import answering_paths, http, listening, said
 from whisper_ops.snapshot import Snapshot
 

@@ -11,23 +11,23 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capacity.plan.bracket import levels_seen
-from capacity.plan.evidence import Evidence
-from capacity.plan.judged_again import judged_again
-from capacity.plan.key import key_of
-from capacity.sweep.figures import Counts, utterance_records
-from capacity.sweep.level import LoadShape, Measured, make_order, verdict
-from capacity.sweep.readings import Readings
-from capacity.sweep.target import parse_target
-from dashboard.view.knees import objective_seconds
-from dashboard.view.levels import lag_style
-from dashboard.view.plan_page import plan_page
-from dashboard.view.world import Board
+from capacity.loadtest.aggregate import Counts, utterance_records
+from capacity.loadtest.level import LoadShape, Measured, make_order, verdict
+from capacity.loadtest.samples import Readings
+from capacity.loadtest.target import parse_target
+from capacity.planner.bracket import levels_seen
+from capacity.planner.evidence import Evidence
+from capacity.planner.key import key_of
+from capacity.planner.rejudge import judged_again
+from dashboard.commands import dash
+from dashboard.planned_limits import objective_seconds
+from dashboard.tui.pages.plan_page import plan_page
+from dashboard.tui.pages.thresholds import lag_style
+from dashboard.world import Board
 from tests.capacity.plan_history import level as stored_level
 from tests.capacity.plan_history import sweep, written
 from tests.dashboard.scenes import NOW, gpu, plan_of, snapshot
 from tests.support.servers import whisper_ops
-from whisper_ops.cli import dash
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelFigures, LevelRecord
 from whisper_ops.objective import MEASURES, Objective, parse

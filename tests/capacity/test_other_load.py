@@ -13,13 +13,13 @@ import msgspec
 import psutil
 import pytest
 
-from capacity.plan.build import make_plan
-from capacity.plan.evidence import Wanted
-from capacity.sweep.figures import Counts
-from capacity.sweep.level import LoadShape, Measured, make_order, verdict
-from capacity.sweep.other_load import on_gpus, other_share
-from capacity.sweep.readings import Readings
-from capacity.sweep.target import parse_target
+from capacity.loadtest.aggregate import Counts
+from capacity.loadtest.level import LoadShape, Measured, make_order, verdict
+from capacity.loadtest.other_load import on_gpus, other_share
+from capacity.loadtest.samples import Readings
+from capacity.loadtest.target import parse_target
+from capacity.planner.evidence import Wanted
+from capacity.planner.planner import make_plan
 from tests.capacity.plan_history import level, written
 from tests.support.servers import Running, running_server, whisper_ops
 from whisper_ops.errors import Exit, UserError
@@ -27,7 +27,7 @@ from whisper_ops.history import History, LevelFigures
 from whisper_ops.objective import parse
 from whisper_ops.objective.findings import OtherLoad, encode
 from whisper_ops.objective.judgement import Baseline
-from whisper_ops.plan_answer import five_lines
+from whisper_ops.plan.plan_answer import five_lines
 from whisper_ops.snapshot import GpuFigures, HostFigures, Snapshot
 
 

@@ -10,7 +10,7 @@ from tests.support.servers import running_server
 from whisper_ops import __version__
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.identity import Identity
-from whisper_ops.planned import SAFE_LIMIT, planned_limit
+from whisper_ops.plan.plan_lookup import SAFE_LIMIT, planned_limit
 
 RUNNING = Identity(software="whisper-ops", version="1.2.0", engine="ctranslate2", model="large-v3-turbo", max_batch=16)
 
@@ -52,7 +52,7 @@ def test_a_plan_of_another_gpu_than_the_one_here_is_not_taken(
 ) -> None:
     db = planned(capsys, tmp_path / "history.db", 40)
     for names, limit in ((["H100 80GB"], 36), (["L4"], SAFE_LIMIT), ([], 36)):
-        monkeypatch.setattr("whisper_ops.planned.gpu_names", lambda names=names: names)
+        monkeypatch.setattr("whisper_ops.plan.plan_lookup.gpu_names", lambda names=names: names)
         assert planned_limit(db, RUNNING).max_connections_per_gpu == limit
 
 

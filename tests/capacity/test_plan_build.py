@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from capacity.plan import Wanted, make_plan
+from capacity.planner import Wanted, make_plan
 from tests.capacity.plan_history import OBJECTIVE, level, written
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History
 from whisper_ops.objective import read_stored, readable
 from whisper_ops.objective.judgement import measures_of
-from whisper_ops.plan_answer import five_lines
-from whisper_ops.plan_document import Plan, record_of
+from whisper_ops.plan.plan_answer import five_lines
+from whisper_ops.plan.plan_document import Plan, record_of
 
 NOW = 10_000.0
 

@@ -4,13 +4,13 @@ from contextlib import suppress
 
 import pytest
 
-from capacity.fleet.planned import with_fleet
-from capacity.plan.build import plan_from
-from capacity.plan.transfer import transferred
+from capacity.fleet.plan_with_fleet import with_fleet
+from capacity.planner.planner import plan_from
+from capacity.planner.transfer import transferred
 from tests.capacity.contradictions import contradictions
 from tests.capacity.made_up import demand, history
 from whisper_ops.errors import UserError
-from whisper_ops.plan_document import Plan
+from whisper_ops.plan.plan_document import Plan
 
 
 def planned(seed: int) -> tuple[list[Plan], int | None]:

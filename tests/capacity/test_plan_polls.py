@@ -8,14 +8,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from capacity.plan import Wanted, make_plan
-from capacity.plan.polls import Reading, change_point, read_polls
-from capacity.plan.resources import bends
+from capacity.planner import Wanted, make_plan
+from capacity.planner.polls import Reading, change_point, read_polls
+from capacity.planner.resources import bends
 from tests.capacity.plan_history import level, written
 from tests.capacity.plan_simulated import IDENTITY, SERVER, Batching, Truth, polls, truths, write_polls, write_sweep
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History
-from whisper_ops.plan_document import Plan
+from whisper_ops.plan.plan_document import Plan
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 
 TYPICAL = Truth(limit=80, base=0.3, growth=0.4, power=1)

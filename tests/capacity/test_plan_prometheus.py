@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from dashboard.replay import Replay
+from dashboard.replay.replay_feed import Replay
 from tests.capacity.plan_simulated import IDENTITY, Truth, polls, write_sweep
 from tests.capacity.planner_cli import whisper_ops
 from tests.support.prometheus import running_prometheus
-from whisper_ops.cli.remembered import remembered
+from whisper_ops.cli.prometheus_options import remembered
 from whisper_ops.errors import Exit
 from whisper_ops.history import History
 from whisper_ops.snapshot import Snapshot

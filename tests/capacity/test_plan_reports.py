@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from capacity.plan.polls import Polled
+from capacity.planner.polls import Polled
 from tests.capacity.plan_history import level, written
 from tests.capacity.plan_simulated import Truth, write_polls
 from tests.capacity.planner_cli import Done, whisper_ops

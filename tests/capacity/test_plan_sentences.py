@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from capacity.plan import Wanted, make_plan
-from capacity.plan.terminal import show
+from capacity.planner import Wanted, make_plan
+from capacity.reports.plan_terminal import show
 from tests.capacity.contradictions import contradictions
 from tests.capacity.plan_history import level, sweep, written
 from whisper_ops.errors import UserError
@@ -16,8 +16,8 @@ from whisper_ops.history import History, LevelRecord
 from whisper_ops.objective import parse
 from whisper_ops.objective.findings import OtherLoad, encode
 from whisper_ops.objective.judgement import Baseline, rejudged
-from whisper_ops.plan_answer import five_lines
-from whisper_ops.plan_document import (
+from whisper_ops.plan.plan_answer import five_lines
+from whisper_ops.plan.plan_document import (
     GPU_MEMORY,
     HOST_CPU,
     LATENCY,
@@ -25,7 +25,7 @@ from whisper_ops.plan_document import (
     Plan,
     Resource,
 )
-from whisper_ops.plan_words import confidence, limit_text, open_ended
+from whisper_ops.plan.plan_sentences import confidence, limit_text, open_ended
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 
 SETTINGS = '{"gpu_memory_total_bytes": 24e9}'

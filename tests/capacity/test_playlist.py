@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from capacity.speech.corpus import RATE, Clip, Corpus, load
-from capacity.speech.playlist import make_playlist
+from capacity.corpus.clips import RATE, Clip, Corpus, load
+from capacity.corpus.playlist import make_playlist
 from tests.capacity.double import coded_corpus
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from capacity.speech.corpus import Corpus, load
-from capacity.sweep.level import LoadShape
-from capacity.sweep.plans import LevelList
-from capacity.sweep.run import Options, Outcome, Sweep
-from capacity.sweep.target import parse_target
+from capacity.corpus.clips import Corpus, load
+from capacity.loadtest.level import LoadShape
+from capacity.loadtest.runner import Options, Outcome, Sweep
+from capacity.loadtest.strategies import LevelList
+from capacity.loadtest.target import parse_target
 from tests.capacity.double import Faults, coded_corpus, running_double
 from tests.capacity.test_sweep import Quiet
 from whisper_ops.history import History

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from capacity.sweep.plans import Ask
-from capacity.sweep.quick import NARROW, QuickSearch
-from capacity.sweep.within import SearchWithin
+from capacity.loadtest.quick_search import NARROW, QuickSearch
+from capacity.loadtest.strategies import Ask
+from capacity.loadtest.time_limit import SearchWithin
 from tests.capacity.simulation import LIMIT_SECONDS, draw, p95_latency
 
 

@@ -3,14 +3,14 @@
 import re
 from pathlib import Path
 
-from capacity.report.page import page
+from capacity.reports.html_page import page
 
 CAPACITY = Path(__file__).parents[2] / "capacity"
 
 
 def test_there_is_one_page() -> None:
     begins = [path.name for path in CAPACITY.rglob("*.py") if "<!doctype html>" in path.read_text("utf-8").lower()]
-    assert begins == ["page.py"]
+    assert begins == ["html_page.py"]
 
 
 def test_a_title_is_text_and_the_style_leaves_colours_that_a_picture_gave() -> None:

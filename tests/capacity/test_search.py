@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capacity.sweep.search import Limits, Search, Step
+from capacity.loadtest.search import Limits, Search, Step
 from tests.capacity.simulation import Law, draw, found
 
 LAWS = (

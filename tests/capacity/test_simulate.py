@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from capacity.fleet.erlang import blocking
-from capacity.fleet.simulation.answer import Answer, answer
-from capacity.fleet.simulation.run import simulate
 from capacity.fleet.simulation.scenario import DAYS, Lengths, Region, Scenario
+from capacity.fleet.simulation.simulation_result import Answer, answer
+from capacity.fleet.simulation.simulator import simulate
 from tests.capacity.plan_history import level, written
 from tests.capacity.planner_cli import whisper_ops
 from whisper_ops.errors import Exit

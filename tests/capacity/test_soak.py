@@ -7,14 +7,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from capacity.load.track import ALWAYS, Track, Window, measure
-from capacity.load.words import Spoken, Update
-from capacity.speech.corpus import Corpus, load
-from capacity.sweep import drift
-from capacity.sweep.level import LoadShape
-from capacity.sweep.plans import Soak
-from capacity.sweep.run import Options, Outcome, Sweep
-from capacity.sweep.target import parse_target
+from capacity.corpus.clips import Corpus, load
+from capacity.corpus.playlist import Spoken
+from capacity.loadgen.recording import ALWAYS, Track, Window, measure
+from capacity.loadgen.word_latency import Update
+from capacity.loadtest import drift
+from capacity.loadtest.level import LoadShape
+from capacity.loadtest.runner import Options, Outcome, Sweep
+from capacity.loadtest.strategies import Soak
+from capacity.loadtest.target import parse_target
 from tests.capacity.double import Faults, coded_corpus, running_double
 from tests.capacity.test_sweep import Quiet
 from tests.capacity.test_sweep_parts import level

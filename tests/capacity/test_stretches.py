@@ -8,16 +8,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from capacity.plan.key import differences, key_of
-from capacity.speech import maker
-from capacity.speech.audio import Samples, write_wav
-from capacity.speech.corpus import RATE, Clip, Corpus, Token, load
-from capacity.speech.pauses import quiet_runs, silent_share, trimmed
-from capacity.speech.playlist import make_playlist
-from capacity.speech.recordings import Recording, recordings
-from capacity.speech.stretches import stretches
-from capacity.speech.word_times import OfflinePass
-from capacity.sweep.outputs import check_lengths
+from capacity.corpus import maker
+from capacity.corpus.audio_files import Samples, write_wav
+from capacity.corpus.clips import RATE, Clip, Corpus, Token, load
+from capacity.corpus.pauses import quiet_runs, silent_share, trimmed
+from capacity.corpus.playlist import make_playlist
+from capacity.corpus.recordings import Recording, recordings
+from capacity.corpus.stretches import stretches
+from capacity.corpus.word_times import OfflinePass
+from capacity.loadtest.output_checks import check_lengths
+from capacity.planner.key import differences, key_of
 from tests.capacity.double import coded_corpus
 from whisper_ops.errors import UserError
 from whisper_ops.history import SweepRecord

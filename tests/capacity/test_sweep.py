@@ -12,15 +12,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from capacity.load.orders import Progress
-from capacity.speech.corpus import Corpus, load
-from capacity.sweep import audit
-from capacity.sweep import measure as sweep_measure
-from capacity.sweep.level import LoadShape
-from capacity.sweep.plans import Ask, LevelList
-from capacity.sweep.report import render
-from capacity.sweep.run import Options, Outcome, Sweep
-from capacity.sweep.target import parse_target
+from capacity.corpus.clips import Corpus, load
+from capacity.loadgen.messages import Progress
+from capacity.loadtest import audit
+from capacity.loadtest import level_runner as sweep_measure
+from capacity.loadtest.level import LoadShape
+from capacity.loadtest.runner import Options, Outcome, Sweep
+from capacity.loadtest.strategies import Ask, LevelList
+from capacity.loadtest.target import parse_target
+from capacity.reports.sweep_html import render
 from tests.capacity.double import Faults, coded_corpus, running_double
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, SweepRecord

@@ -8,19 +8,19 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from capacity.load.arrivals import offsets, ramp_seconds
-from capacity.load.follow import Follower
-from capacity.load.orders import Progress
-from capacity.load.words import Spoken
-from capacity.sweep.compare import Change, Compared, compare, table
-from capacity.sweep.hopeless import Hopeless
-from capacity.sweep.plans import LevelList, SearchPlan, Soak
-from capacity.sweep.report import render, write_report
-from capacity.sweep.run import Outcome
-from capacity.sweep.search import Limits
-from capacity.sweep.tables import json_body, level_table
-from capacity.sweep.target import parse_target
-from capacity.sweep.watch import parse_watch
+from capacity.corpus.playlist import Spoken
+from capacity.loadgen.arrivals import offsets, ramp_seconds
+from capacity.loadgen.live_lag import Follower
+from capacity.loadgen.messages import Progress
+from capacity.loadtest.compare import Change, Compared, compare, table
+from capacity.loadtest.process_watch import parse_watch
+from capacity.loadtest.result_tables import json_body, level_table
+from capacity.loadtest.runner import Outcome
+from capacity.loadtest.search import Limits
+from capacity.loadtest.stopping import Hopeless
+from capacity.loadtest.strategies import LevelList, SearchPlan, Soak
+from capacity.loadtest.target import parse_target
+from capacity.reports.sweep_html import render, write_report
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, SweepRecord, UtteranceRecord
 from whisper_ops.objective import parse

@@ -10,16 +10,16 @@ from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.frames import Close
 from websockets.http11 import Response
 
-from capacity.load.door import shut
-from capacity.load.ending import End, Ending, lost
-from capacity.load.two_step import NoTokenError
-from capacity.speech.corpus import Corpus, load
-from capacity.sweep.admission import nobody_let_in
-from capacity.sweep.level import LoadShape
-from capacity.sweep.plans import BASELINE, BASELINE_TRIES, FromOneStream, LevelList, Plan, SearchPlan
-from capacity.sweep.run import Options, Outcome, Sweep
-from capacity.sweep.search import Limits
-from capacity.sweep.target import parse_target
+from capacity.corpus.clips import Corpus, load
+from capacity.loadgen.connection import shut
+from capacity.loadgen.stream_outcome import End, Ending, lost
+from capacity.loadgen.two_step_connect import NoTokenError
+from capacity.loadtest.admission import nobody_let_in
+from capacity.loadtest.level import LoadShape
+from capacity.loadtest.runner import Options, Outcome, Sweep
+from capacity.loadtest.search import Limits
+from capacity.loadtest.strategies import BASELINE, BASELINE_TRIES, FromOneStream, LevelList, Plan, SearchPlan
+from capacity.loadtest.target import parse_target
 from tests.capacity.double import Double, Faults, coded_corpus, running_double
 from tests.capacity.test_sweep import Quiet
 from whisper_ops.errors import Exit, UserError

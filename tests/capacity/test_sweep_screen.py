@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from capacity.load.orders import Progress
-from capacity.sweep.conclusion import next_step, verdict
-from capacity.sweep.narrate import Narrator
-from capacity.sweep.picture import latency_picture
-from capacity.sweep.plans import Ask
+from capacity.loadgen.messages import Progress
+from capacity.loadtest.conclusion import next_step, verdict
+from capacity.loadtest.progress import Narrator
+from capacity.loadtest.strategies import Ask
+from capacity.loadtest.text_chart import latency_picture
 from tests.capacity.test_sweep_parts import level
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective import DEFAULT

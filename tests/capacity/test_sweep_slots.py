@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from capacity.speech.corpus import Corpus, load
-from capacity.sweep.admission import slots_of
-from capacity.sweep.level import LoadShape
-from capacity.sweep.measure import expected_seconds
-from capacity.sweep.plans import BASELINE, FromOneStream, LevelList, Plan, SearchPlan, Soak
-from capacity.sweep.run import Options, Outcome, Sweep
-from capacity.sweep.search import Limits
-from capacity.sweep.target import Target, ask, parse_target, polled
+from capacity.corpus.clips import Corpus, load
+from capacity.loadtest.admission import slots_of
+from capacity.loadtest.level import LoadShape
+from capacity.loadtest.level_runner import expected_seconds
+from capacity.loadtest.runner import Options, Outcome, Sweep
+from capacity.loadtest.search import Limits
+from capacity.loadtest.strategies import BASELINE, FromOneStream, LevelList, Plan, SearchPlan, Soak
+from capacity.loadtest.target import Target, ask, parse_target, polled
 from tests.capacity.double import Faults, coded_corpus, running_double
 from tests.capacity.test_sweep import Quiet
 from whisper_ops.errors import Exit, UserError

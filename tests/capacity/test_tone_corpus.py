@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from capacity.speech.corpus import load
-from capacity.speech.tones import make_tones
+from capacity.corpus.clips import load
+from capacity.corpus.tone_corpus import make_tones
 from tests.support.servers import running_server, whisper_ops
-from whisper_ops import tones
+from whisper_ops import tone_language
 from whisper_ops.errors import UserError
 
 LAW = ("--engine", "simulated", "--devices", "sim:2", "--sim-law", "a=0.02,b=0.005", "--max-connections-per-gpu", "4")
@@ -19,7 +19,7 @@ def test_the_corpus_is_always_the_same_and_heard_as_written(tmp_path: Path) -> N
     first, second = load(make_tones(tmp_path / "a", clips=5)), load(make_tones(tmp_path / "b", clips=5))
     assert first.content == second.content
     for clip in first.clips:
-        found = tones.heard((clip.samples / 32768).astype("float32"))
+        found = tone_language.heard((clip.samples / 32768).astype("float32"))
         assert [word.word for word in found] == clip.text.split()
         assert [word.end for word in found] == pytest.approx([token.end for token in clip.tokens], abs=0.011)
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from capacity.load.heard import Heard, heard
-from capacity.load.orders import StreamResult
-from capacity.load.words import Spoken
-from capacity.speech.corpus import load
-from capacity.speech.normal import normalise
-from capacity.sweep.transcripts import by_file, transcripts, write_transcripts
+from capacity.corpus.clips import load
+from capacity.corpus.normalization import normalise
+from capacity.corpus.playlist import Spoken
+from capacity.loadgen.messages import StreamResult
+from capacity.loadgen.utterance_text import Heard, heard
+from capacity.loadtest.transcripts import by_file, transcripts, write_transcripts
 from tests.capacity.double import coded_corpus
 
 ONE, TWO = "It's twenty-five past nine.", "The cat sat there, all day long."

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from capacity.load.door import TOKEN_KEPT
-from capacity.load.two_step import handed_out, read
-from capacity.speech.corpus import load
-from capacity.sweep.level import LoadShape
-from capacity.sweep.plans import LevelList
-from capacity.sweep.run import Options, Outcome, Sweep
-from capacity.sweep.target import parse_target
+from capacity.corpus.clips import load
+from capacity.loadgen.connection import TOKEN_KEPT
+from capacity.loadgen.two_step_connect import handed_out, read
+from capacity.loadtest.level import LoadShape
+from capacity.loadtest.runner import Options, Outcome, Sweep
+from capacity.loadtest.strategies import LevelList
+from capacity.loadtest.target import parse_target
 from tests.capacity.double import Double, Faults, coded_corpus, running_double
 from tests.capacity.test_sweep import Quiet
 from tests.dashboard.sockets import answering, http, listening

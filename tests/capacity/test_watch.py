@@ -12,9 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from capacity.sweep import containers, watch
-from capacity.sweep.watch import parse_watch, parse_watches
-from capacity.sweep.watched import watched_table
+from capacity.loadtest import container_watch, process_watch
+from capacity.loadtest.process_watch import parse_watch, parse_watches
+from capacity.loadtest.watch_summary import watched_table
 from tests.capacity.double import Faults, running_double
 from tests.support.control_groups import limited
 from whisper_ops.console import PlainConsole
@@ -33,7 +33,7 @@ def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-async def sampled(one: watch.Watch, count: int) -> None:
+async def sampled(one: process_watch.Watch, count: int) -> None:
     async with asyncio.timeout(20):
         while len(one.rows) < count:  # noqa: ASYNC110  # a list has no event
             await asyncio.sleep(0.05)
@@ -169,7 +169,7 @@ async def test_a_container_is_watched_by_its_name_and_goes_on_when_it_is_started
         await sampled(one, before + 2)
     assert "cpu_ratio" not in one.rows[before] or one.rows[before]["cpu_ratio"] >= 0
     now_is(podman, 0)
-    monkeypatch.setattr(containers, "_TRIES", 1)
+    monkeypatch.setattr(container_watch, "_TRIES", 1)
     await asyncio.wait_for(running, 20)
     assert (one.complaint or "").startswith(f"--watch replica: container there ended after {len(one.rows)} samples")
 
@@ -276,7 +276,7 @@ def printed(watched: dict[str, list[dict[str, float]]]) -> str:
 async def test_a_replica_is_watched_by_its_own_address_and_said_when_it_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watch, "_TRIES", 1)
+    monkeypatch.setattr(process_watch, "_TRIES", 1)
     async with running_double(Faults(token="secret")) as double:
         one = parse_watch(f"replica={double.url}", "secret")
         running = asyncio.create_task(one.run())

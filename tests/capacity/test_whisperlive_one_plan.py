@@ -6,17 +6,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from capacity.plan.build import make_plan
-from capacity.plan.evidence import Wanted
-from capacity.speech.corpus import load
-from capacity.sweep.level import LoadShape
-from capacity.sweep.readings import boil_down
-from capacity.sweep.record import record_for, settings_for
-from capacity.sweep.target import ask, parse_target
-from capacity.sweep.target import polled as polled_target
-from dashboard.servers import from_argument
-from dashboard.sources.make import make
-from dashboard.view.knees import knee_for
+from capacity.corpus.clips import load
+from capacity.loadtest.level import LoadShape
+from capacity.loadtest.persistence import record_for, settings_for
+from capacity.loadtest.samples import boil_down
+from capacity.loadtest.target import ask, parse_target
+from capacity.loadtest.target import polled as polled_target
+from capacity.planner.evidence import Wanted
+from capacity.planner.planner import make_plan
+from dashboard.planned_limits import knee_for
+from dashboard.polling.server_list import from_argument
+from dashboard.polling.sources.factory import make
 from tests.capacity.double import coded_corpus
 from tests.capacity.plan_history import level
 from tests.dashboard.sockets import answering, http, listening
@@ -24,7 +24,7 @@ from tests.dashboard.test_source_exporters import page
 from whisper_ops.errors import UserError
 from whisper_ops.history import History
 from whisper_ops.objective import parse
-from whisper_ops.plan_document import read, record_of
+from whisper_ops.plan.plan_document import read, record_of
 from whisper_ops.snapshot import Snapshot
 
 LOADS = (3, 4, 5, 6, 7)

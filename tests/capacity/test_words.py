@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capacity.load.words import Spoken, Update, by_clip, fates, latencies, score, score_of
+from capacity.corpus.playlist import Spoken
+from capacity.loadgen.word_latency import Update, by_clip, fates, latencies, score, score_of
 
 
 def _spoken(text: str, step: float = 1.0) -> list[Spoken]:

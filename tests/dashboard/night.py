@@ -18,17 +18,17 @@ from textual.pilot import Pilot
 from websockets.asyncio.client import ClientConnection, connect
 
 from dashboard.alerts import Rule
-from dashboard.app import DashApp
-from dashboard.feeds import Live
-from dashboard.poller import Fleet
-from dashboard.replay import Replay
-from dashboard.view.state import State
-from dashboard.view.world import AlertView
-from dashboard.writer import HistoryWriter
+from dashboard.history.history_writer import HistoryWriter
+from dashboard.polling.poller import Fleet
+from dashboard.replay.feed import Live
+from dashboard.replay.replay_feed import Replay
+from dashboard.tui.app import DashApp
+from dashboard.tui.saved_state import State
+from dashboard.world import AlertView
 from tests.server.speaker import Speaker
 from tests.support.servers import Running, free_port, running_server
-from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource
-from whisper_ops.tones import RATE, track
+from whisper_ops.snapshot_client.snapshot_source import WhisperOpsSource
+from whisper_ops.tone_language import RATE, track
 
 SIZE = (120, 40)
 SLOTS = 2

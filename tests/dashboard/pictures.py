@@ -10,9 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from dashboard.app import DashApp
-from dashboard.view.commands import COMMANDS, shown
-from dashboard.view.facts import FACTS
+from dashboard.tui.app import DashApp
+from dashboard.tui.pages.filter_fields import FACTS
+from dashboard.tui.pages.keymap import COMMANDS, shown
 from tests.dashboard.scenes import MadeCharts, Still, fleet_behind_brokers, world
 
 FOLDER = Path(__file__).parents[2] / "docs" / "pictures"

@@ -17,14 +17,14 @@ import time
 from pathlib import Path
 
 from dashboard.alerts import load_rules
-from dashboard.app import DashApp
-from dashboard.feeds import Live
-from dashboard.settings import load
-from dashboard.writer import HistoryWriter
+from dashboard.config import load
+from dashboard.history.history_writer import HistoryWriter
+from dashboard.replay.feed import Live
+from dashboard.tui.app import DashApp
 from tests.dashboard.pictures import FOLDER, without_fonts
 from tests.support.browser import asking_browser
 from tests.support.servers import Running, running_server
-from whisper_ops import voice
+from whisper_ops import speech_synthesis
 
 SERVE = (
     *("--engine", "simulated", "--devices", "sim:2", "--sim-law", "a=0.075,b=0.04", "--max-batch", "8"),
@@ -51,7 +51,7 @@ def main() -> None:
         pictures = asyncio.run(_recorded(server, history))
     for picture, svg in pictures.items():
         _write(f"{picture}.svg", svg.encode())
-    if voice.missing() or not shutil.which("chromium"):
+    if speech_synthesis.missing() or not shutil.which("chromium"):
         sys.stderr.write("page.png stays as it is: it needs the [speech] extra and chromium\n")
     else:
         _write("page.png", asyncio.run(_page()))

@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-from dashboard.charting import ChartSource, NoCharts
-from dashboard.view.chart import DEFAULT_SPAN, Chart, Charts, Series, steps
-from dashboard.view.world import AlertView, Board, SelfView, World
+from dashboard.replay.chart_reader import ChartSource, NoCharts
+from dashboard.tui.pages.chart import DEFAULT_SPAN, Chart, Charts, Series, steps
+from dashboard.world import AlertView, Board, SelfView, World
 from whisper_ops.history import EventRecord, PlanRecord
 from whisper_ops.identity import Identity
-from whisper_ops.plan_document import Plan, read_or_columns
+from whisper_ops.plan.plan_document import Plan, read_or_columns
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 from whisper_ops.wire import Member
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from dashboard.alerts import load_rules
-from dashboard.alerts.figures import DERIVED
-from dashboard.servers import KINDS
-from dashboard.settings import load as load_settings
+from dashboard.alerts.rule_figures import DERIVED
+from dashboard.config import load as load_settings
+from dashboard.polling.server_list import KINDS
 from whisper_ops.exporters.mapping import UNITS, load
 
 PAGE = (Path(__file__).parents[2] / "docs/monitoring.md").read_text("utf-8")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dashboard.alerts import Alert, Change
-from dashboard.alerts.notify import Notifier
+from dashboard.alerts.notifications import Notifier
 from tests.dashboard.sockets import answering, http, listening, until
 from whisper_ops.errors import UserError
 
@@ -71,7 +71,7 @@ async def test_a_webhook_that_refuses_is_said_once_without_its_path_and_so_is_it
 
 
 async def test_a_webhook_nobody_answers_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dashboard.alerts.notify._PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("dashboard.alerts.notifications._PAUSE_SECONDS", 0.01)
     said: list[str] = []
     async with listening(answering(lambda: b"")) as port:
         pass
@@ -98,7 +98,7 @@ async def test_a_command_gets_the_alert_but_not_the_token(tmp_path: Path, monkey
 
 
 async def test_a_command_that_fails_hangs_or_is_missing_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dashboard.alerts.notify._COMMAND_SECONDS", 0.2)
+    monkeypatch.setattr("dashboard.alerts.notifications._COMMAND_SECONDS", 0.2)
     for command, sentence in (
         ("false", "the alert command false ended with exit code 1"),
         ("sleep 60", "the alert command sleep took more than 0 s and was stopped"),

@@ -7,13 +7,13 @@ import msgspec
 import pytest
 
 from dashboard.alerts import AlertBook, Rule, load_rules
-from dashboard.alerts.family import highest
-from dashboard.alerts.figures import WARM_UP_SECONDS
-from dashboard.feeds import Live
-from dashboard.memory import alert_view
-from dashboard.poller import Fleet
-from dashboard.view.fleet_page import FleetView, fleet_page
-from dashboard.view.world import AlertView, Board
+from dashboard.alerts.rule_families import highest
+from dashboard.alerts.rule_figures import WARM_UP_SECONDS
+from dashboard.history.history_notes import alert_view
+from dashboard.polling.poller import Fleet
+from dashboard.replay.feed import Live
+from dashboard.tui.pages.fleet_page import FleetView, fleet_page
+from dashboard.world import AlertView, Board
 from whisper_ops.errors import UserError
 from whisper_ops.identity import Identity
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from dashboard.alerts import AlertBook, Rule
-from dashboard.alerts.words import ended, spread, told
-from dashboard.memory import Memory, alert_view
+from dashboard.alerts.messages import ended, spread, told
+from dashboard.history.history_notes import Memory, alert_view
 from tests.dashboard.test_alert_rules import poll
 from whisper_ops.history import AlertRecord, History
 

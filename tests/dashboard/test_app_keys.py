@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from dashboard.app import DashApp
-from dashboard.view.commands import COMMANDS, named, shown
-from dashboard.widgets.sheet import Sheet
+from dashboard.tui.app import DashApp
+from dashboard.tui.pages.keymap import COMMANDS, named, shown
+from dashboard.tui.widgets.sheet import Sheet
 from tests.dashboard.pictures import DOC, FOLDER, PICTURES, with_tables
 from tests.dashboard.scenes import Still, world
 

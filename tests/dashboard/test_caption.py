@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.app import REPAINT_SECONDS, DashApp
-from dashboard.caption import Caption
+from dashboard.tui.app import REPAINT_SECONDS, DashApp
+from dashboard.tui.caption import Caption
 from tests.dashboard.scenes import Still, world
 from tests.dashboard.test_app_keys import screen_text
 

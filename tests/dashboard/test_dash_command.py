@@ -17,12 +17,12 @@ import pytest
 from click.testing import CliRunner
 
 import dashboard
-from dashboard.feeds import Feed
+from dashboard.commands import dash as cli
+from dashboard.replay.feed import Feed
 from tests.dashboard.scenes import gpu, snapshot
 from tests.dashboard.sockets import answering, http, listening, said
 from tests.support.servers import free_port, whisper_ops
 from whisper_ops import wire
-from whisper_ops.cli import dash as cli
 from whisper_ops.history import History
 
 
@@ -110,7 +110,7 @@ async def test_an_unreadable_token_file_is_a_sentence(tmp_path: Path, url: str) 
 
 def test_scripts_need_no_textual() -> None:
     folder = Path(dashboard.__file__).parent
-    views = [f"dashboard.view.{path.stem}" for path in (folder / "view").glob("*.py")]
+    views = [f"dashboard.tui.pages.{path.stem}" for path in (folder / "view").glob("*.py")]
     modules = [f"dashboard.{path.stem}" for path in folder.glob("*.py") if path.stem != "app"]
     code = f"import sys, {', '.join([*views, *modules])}; sys.exit('textual' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

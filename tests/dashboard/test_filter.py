@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.view.facts import Fact
-from dashboard.view.filters import parse
+from dashboard.tui.pages.filter_fields import Fact
+from dashboard.tui.pages.filters import parse
 from whisper_ops.errors import UserError
 
 FACTS: dict[str, Fact] = {

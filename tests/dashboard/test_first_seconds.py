@@ -11,16 +11,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dashboard.app import DashApp
-from dashboard.charting import HistoryCharts
-from dashboard.feeds import Live
-from dashboard.known_servers import DEFAULT_URL, known_servers
-from dashboard.monitor import Monitor
-from dashboard.poller import Fleet
-from dashboard.servers import Server, from_argument
-from dashboard.settings import Watch, load
-from dashboard.view.chart import SPANS, Chart, fitting
-from dashboard.writer import HistoryWriter
+from dashboard.config import Watch, load
+from dashboard.history.history_writer import HistoryWriter
+from dashboard.monitoring.monitor import Monitor
+from dashboard.polling.default_servers import DEFAULT_URL, known_servers
+from dashboard.polling.poller import Fleet
+from dashboard.polling.server_list import Server, from_argument
+from dashboard.replay.chart_reader import HistoryCharts
+from dashboard.replay.feed import Live
+from dashboard.tui.app import DashApp
+from dashboard.tui.pages.chart import SPANS, Chart, fitting
 from tests.dashboard.scenes import gpu, silence, snapshot
 from tests.dashboard.test_app_keys import screen_text
 from tests.support.servers import free_port, whisper_ops
@@ -177,7 +177,7 @@ def test_a_mistake_that_shows_late_is_read_on_the_terminal_as_it_was(tmp_path: P
 
 
 def test_importing_the_frame_loads_nothing_heavy() -> None:
-    code = "import sys, dashboard.first_frame; sys.exit(bool({'textual', 'httpx', 'numpy'} & set(sys.modules)))"
+    code = "import sys, dashboard.tui.first_frame; sys.exit(bool({'textual', 'httpx', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.view import figures as f
-from dashboard.view.bars import knee, spark
-from dashboard.view.lines import Cell
-from dashboard.view.trend import Rate, Trend
+from dashboard import figure_text as f
+from dashboard.trend import Rate, Trend
+from dashboard.tui.pages.gauges import knee, spark
+from dashboard.tui.pages.styled_lines import Cell
 
 
 def text(cell: Cell) -> str:

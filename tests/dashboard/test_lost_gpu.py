@@ -8,21 +8,21 @@ import pynvml
 import pytest
 from click.testing import CliRunner
 
-from dashboard.happenings import Happenings
-from dashboard.poller import Poller
-from dashboard.sources.local import LocalSource
-from dashboard.view.chart import Charts
-from dashboard.view.fleet_page import FleetView, fleet_page
-from dashboard.view.gpu_page import gpu_page
-from dashboard.view.server_page import server_page
-from dashboard.view.world import Board, World
+from dashboard.monitoring.change_events import Happenings
+from dashboard.polling.poller import Poller
+from dashboard.polling.sources.local import LocalSource
+from dashboard.tui.pages.chart import Charts
+from dashboard.tui.pages.fleet_page import FleetView, fleet_page
+from dashboard.tui.pages.gpu_page import gpu_page
+from dashboard.tui.pages.server_page import server_page
+from dashboard.world import Board, World
 from tests.dashboard.sockets import answering, http, listening, said
 from tests.support.nvml import StubNvml
 from whisper_ops import wire
 from whisper_ops.cli import main
 from whisper_ops.history import History
 from whisper_ops.snapshot import Snapshot
-from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource
+from whisper_ops.snapshot_client.snapshot_source import WhisperOpsSource
 from whisper_ops.telemetry.nvml import Nvml
 
 A, B = "GPU-aaaa-1", "GPU-bbbb-2"
@@ -112,7 +112,7 @@ def test_doctor_says_which_gpu_and_why(stub: StubNvml, monkeypatch: pytest.Monke
 
 
 def test_dash_once_says_it_on_stderr(stub: StubNvml, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dashboard.sources.local.Nvml", lambda: Nvml(stub))
+    monkeypatch.setattr("dashboard.polling.sources.local.Nvml", lambda: Nvml(stub))
     result = CliRunner().invoke(main, ["dash", "local", "--once"])
     assert "local: GPU 1 cannot be read: it is lost" in result.stderr
     assert result.exit_code == 0

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.beside import Beside
-from dashboard.measured import verdict
-from dashboard.view.events_page import events_page
+from dashboard.background_command import Beside
+from dashboard.sweep_results import verdict
+from dashboard.tui.pages.events_page import events_page
 from tests.dashboard.scenes import NOW, world
 from whisper_ops.history import EventRecord, History, LevelRecord
 from whisper_ops.history.records import SweepRecord

@@ -6,15 +6,15 @@ import httpx
 import msgspec
 import pytest
 
-from dashboard.admin import Admin
-from dashboard.app import DashApp
-from dashboard.feeds import Live
-from dashboard.poller import Fleet
-from dashboard.view.fleet_page import FleetView, fleet_page
-from dashboard.view.members import seen
-from dashboard.view.members_page import members_page
-from dashboard.view.once import members_table
-from dashboard.view.world import Board, World
+from dashboard.admin_client import Admin
+from dashboard.polling.poller import Fleet
+from dashboard.replay.feed import Live
+from dashboard.tui.app import DashApp
+from dashboard.tui.pages.broker_members import seen
+from dashboard.tui.pages.fleet_page import FleetView, fleet_page
+from dashboard.tui.pages.members_page import members_page
+from dashboard.tui.pages.once_table import members_table
+from dashboard.world import Board, World
 from tests.dashboard.scenes import MEMBERS, NOW, broker, gpu, lost, member, silence, snapshot
 from tests.dashboard.test_app_keys import screen_text
 from tests.dashboard.test_screen_actions import Asked, say, settled

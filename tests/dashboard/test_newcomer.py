@@ -11,13 +11,13 @@ import msgspec
 import pytest
 from textual.pilot import Pilot
 
-from dashboard.app import DashApp
-from dashboard.feeds import Live
-from dashboard.poller import Fleet
-from dashboard.view.chart import Charts
-from dashboard.view.help_page import QUESTIONS
-from dashboard.view.server_page import server_page
-from dashboard.view.world import Board
+from dashboard.polling.poller import Fleet
+from dashboard.replay.feed import Live
+from dashboard.tui.app import DashApp
+from dashboard.tui.pages.chart import Charts
+from dashboard.tui.pages.help_page import QUESTIONS
+from dashboard.tui.pages.server_page import server_page
+from dashboard.world import Board
 from tests.dashboard.scenes import PLAN, gpu, snapshot
 from tests.dashboard.test_app_keys import screen_text
 from whisper_ops.history import History

@@ -4,14 +4,14 @@ import msgspec
 import pytest
 from textual import events
 
-from dashboard.app import DashApp
-from dashboard.view import figures as f
-from dashboard.view.alerts_page import alerts_page
-from dashboard.view.chart import Charts
-from dashboard.view.fleet_page import FleetView, fleet_page
-from dashboard.view.server_page import server_page
-from dashboard.view.world import Board, World
-from dashboard.widgets.sheet import Sheet
+from dashboard import figure_text as f
+from dashboard.tui.app import DashApp
+from dashboard.tui.pages.alerts_page import alerts_page
+from dashboard.tui.pages.chart import Charts
+from dashboard.tui.pages.fleet_page import FleetView, fleet_page
+from dashboard.tui.pages.server_page import server_page
+from dashboard.tui.widgets.sheet import Sheet
+from dashboard.world import Board, World
 from tests.dashboard.scenes import NOW, Still, gpu, silence, snapshot, world
 from tests.dashboard.test_app_keys import screen_text
 from whisper_ops.identity import Identity

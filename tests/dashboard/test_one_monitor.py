@@ -11,17 +11,17 @@ import msgspec
 import pytest
 
 from dashboard.alerts import load_rules
-from dashboard.app import DashApp
-from dashboard.feeds import Live
-from dashboard.poller import Emit, Fleet, Gone
-from dashboard.recorder import Recorder
-from dashboard.settings import Watch
-from dashboard.writer import HistoryWriter
+from dashboard.config import Watch
+from dashboard.history.history_writer import HistoryWriter
+from dashboard.monitoring.recorder import Recorder
+from dashboard.polling.poller import Emit, Fleet, Gone
+from dashboard.replay.feed import Live
+from dashboard.tui.app import DashApp
 from tests.dashboard.sockets import Answer, http, listening, said
 from whisper_ops import wire
 from whisper_ops.errors import Exit
 from whisper_ops.history import History, Retention
-from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource
+from whisper_ops.snapshot_client.snapshot_source import WhisperOpsSource
 from whisper_ops.snapshot_client.source import Source
 
 _STEPS = 30

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.discovery import DnsName
-from dashboard.poller import Fleet
-from dashboard.servers import Server, from_argument, from_host_file
-from dashboard.settings import load
-from dashboard.sources.make import make
+from dashboard.config import load
+from dashboard.polling.discovery import DnsName
+from dashboard.polling.poller import Fleet
+from dashboard.polling.server_list import Server, from_argument, from_host_file
+from dashboard.polling.sources.factory import make
 from tests.dashboard.sockets import answering, http, listening, said, until
 from whisper_ops import wire
 from whisper_ops.errors import UserError

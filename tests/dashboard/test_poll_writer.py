@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from dashboard import writer as writing
-from dashboard.memory import Memory
-from dashboard.writer import HistoryWriter
+from dashboard.history import history_writer as writing
+from dashboard.history.history_notes import Memory
+from dashboard.history.history_writer import HistoryWriter
 from whisper_ops.errors import UserError
 from whisper_ops.history import AlertRecord, EventRecord, History, SweepRecord
 from whisper_ops.snapshot import Snapshot
@@ -75,7 +75,7 @@ def test_putting_never_waits_for_the_disk(tmp_path: Path) -> None:
 def test_a_full_disk_is_said_once_and_nothing_is_lost_when_there_is_room_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dashboard.writer._RETRY_SECONDS", 0.02)
+    monkeypatch.setattr("dashboard.history.history_writer._RETRY_SECONDS", 0.02)
     path = tmp_path / "history.db"
     said: list[str] = []
     with HistoryWriter(path, said.append, flush_seconds=0.01) as writer:
@@ -98,7 +98,7 @@ def test_a_full_disk_is_said_once_and_nothing_is_lost_when_there_is_room_again(
 
 
 def test_what_waits_is_bounded_and_what_was_dropped_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dashboard.writer._WAITING_LIMIT", 10)
+    monkeypatch.setattr("dashboard.history.history_writer._WAITING_LIMIT", 10)
     path = tmp_path / "history.db"
     with HistoryWriter(path, flush_seconds=60) as writer:
         for at in range(25):
@@ -116,7 +116,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_polling_starts(tmp_path
 def test_the_second_writer_is_told_who_writes_and_takes_over_when_that_one_leaves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dashboard.writer._RETRY_SECONDS", 0.02)
+    monkeypatch.setattr("dashboard.history.history_writer._RETRY_SECONDS", 0.02)
     path = tmp_path / "history.db"
     said: list[str] = []
     first = HistoryWriter(path, command="whisper-ops record")
@@ -141,7 +141,7 @@ def test_the_second_writer_is_told_who_writes_and_takes_over_when_that_one_leave
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     code = (
-        "import sys, pathlib; from whisper_ops.history.lock import WriterLock; "
+        "import sys, pathlib; from whisper_ops.history.writer_lock import WriterLock; "
         "WriterLock(pathlib.Path(sys.argv[1]), 'whisper-ops record').try_acquire(); "
         "print('locked', flush=True); sys.stdin.read()"
     )
@@ -181,7 +181,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_is_really_full_and_really_read_only(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dashboard.writer._RETRY_SECONDS", 0.02)
+    monkeypatch.setattr("dashboard.history.history_writer._RETRY_SECONDS", 0.02)
     path, ballast = small_disk / "history.db", small_disk / "ballast"
     said: list[str] = []
     with HistoryWriter(path, said.append, flush_seconds=0.01) as writer:
@@ -208,7 +208,7 @@ def test_a_disk_that_is_really_full_and_really_read_only(small_disk: Path, monke
 def test_a_file_that_became_read_only_is_said_once_and_polling_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dashboard.writer._RETRY_SECONDS", 0.02)
+    monkeypatch.setattr("dashboard.history.history_writer._RETRY_SECONDS", 0.02)
     said: list[str] = []
     with HistoryWriter(tmp_path / "history.db", said.append, flush_seconds=0.01) as writer:
         connection(writer).execute("PRAGMA query_only = ON")

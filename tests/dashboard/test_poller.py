@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from dashboard.poller import BACKOFF_SECONDS, Fleet, Poller
+from dashboard.polling.poller import BACKOFF_SECONDS, Fleet, Poller
 from tests.dashboard.sockets import answering, http, listening, never, said, until
 from whisper_ops import wire
 from whisper_ops.snapshot import Snapshot
-from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource
+from whisper_ops.snapshot_client.snapshot_source import WhisperOpsSource
 from whisper_ops.snapshot_client.source import Remarks, SourceError
 
 
@@ -115,8 +115,8 @@ async def test_pauses_grow_with_failures_and_end_with_the_first_answer(monkeypat
             raise asyncio.CancelledError
 
     clock = SimpleNamespace(monotonic=lambda: sum(pauses), time=lambda: 1e9 + sum(pauses))
-    monkeypatch.setattr("dashboard.poller.asyncio.sleep", sleep)
-    monkeypatch.setattr("dashboard.poller.time", clock)
+    monkeypatch.setattr("dashboard.polling.poller.asyncio.sleep", sleep)
+    monkeypatch.setattr("dashboard.polling.poller.time", clock)
     source = Scripted(lambda n: SourceError("gone") if n <= 6 else None)
     with pytest.raises(asyncio.CancelledError):
         await Poller(source, interval=0.5).run(lambda _: None)
@@ -137,7 +137,7 @@ async def test_a_fault_in_a_source_is_its_own_silence_and_nothing_else() -> None
 
 
 async def test_a_restarted_server_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dashboard.poller.BACKOFF_SECONDS", (0.02, 0.04))
+    monkeypatch.setattr("dashboard.polling.poller.BACKOFF_SECONDS", (0.02, 0.04))
     answer = answering(lambda: http(wire.encode(said())))
     async with listening(answer) as port:
         poller = Poller(WhisperOpsSource(f"http://127.0.0.1:{port}"), interval=0.02)

@@ -11,16 +11,16 @@ import httpx
 import pytest
 from textual.pilot import Pilot
 
-from dashboard.admin import Admin
-from dashboard.app import DashApp
-from dashboard.feeds import Live
-from dashboard.poller import Fleet
-from dashboard.screens.confirm import Confirm
+from dashboard.admin_client import Admin
+from dashboard.polling.poller import Fleet
+from dashboard.replay.feed import Live
+from dashboard.tui.app import DashApp
+from dashboard.tui.screens.confirmation import Confirm
 from tests.dashboard.test_app_keys import screen_text
 from tests.support.servers import Running, running_server
 from whisper_ops.history import History
-from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource
-from whisper_ops.snapshot_client.web import Access
+from whisper_ops.snapshot_client.http_client import Access
+from whisper_ops.snapshot_client.snapshot_source import WhisperOpsSource
 
 TOKEN, ADMIN_TOKEN = "for-users", "for-operators"
 

@@ -9,15 +9,15 @@ import httpx
 import pytest
 from textual.pilot import Pilot
 
-from dashboard.admin import Admin
-from dashboard.app import DashApp
-from dashboard.beside import Beside
-from dashboard.feeds import Live
-from dashboard.poller import Fleet
-from dashboard.screens.confirm import Confirm
-from dashboard.screens.running import RunningPane
-from dashboard.view import state as states
-from dashboard.view.state import State
+from dashboard.admin_client import Admin
+from dashboard.background_command import Beside
+from dashboard.polling.poller import Fleet
+from dashboard.replay.feed import Live
+from dashboard.tui import saved_state as states
+from dashboard.tui.app import DashApp
+from dashboard.tui.saved_state import State
+from dashboard.tui.screens.background_pane import RunningPane
+from dashboard.tui.screens.confirmation import Confirm
 from tests.dashboard.scenes import NOW, gpu, silence, snapshot
 from tests.dashboard.test_app_keys import screen_text
 from whisper_ops.errors import UserError

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.app import DashApp
-from dashboard.charting import HistoryCharts, NoCharts
-from dashboard.feeds import Live
-from dashboard.poller import Fleet
-from dashboard.screens.base import PageScreen
-from dashboard.screens.charted import ChartedPane
-from dashboard.view import figures as f
-from dashboard.view.chart import SPANS, Chart, Charts, Series, beside, drawn, grid, steps
-from dashboard.view.lines import Line, Span, line
-from dashboard.widgets.paint import changed_regions
+from dashboard import figure_text as f
+from dashboard.polling.poller import Fleet
+from dashboard.replay.chart_reader import HistoryCharts, NoCharts
+from dashboard.replay.feed import Live
+from dashboard.tui.app import DashApp
+from dashboard.tui.pages.chart import SPANS, Chart, Charts, Series, beside, drawn, grid, steps
+from dashboard.tui.pages.styled_lines import Line, Span, line
+from dashboard.tui.screens.chart_pane import ChartedPane
+from dashboard.tui.screens.main_screen import PageScreen
+from dashboard.tui.widgets.line_styles import changed_regions
 from tests.dashboard.scenes import NOW, MadeCharts, Still, gpu, silence, snapshot, world
 from tests.dashboard.test_app_keys import screen_text
 from whisper_ops.history import ChartQuery, History

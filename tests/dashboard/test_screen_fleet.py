@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from dashboard.view.fleet_page import FleetView, fleet_page
-from dashboard.view.knees import knee_for, objective_seconds
-from dashboard.view.world import Board
+from dashboard.planned_limits import knee_for, objective_seconds
+from dashboard.tui.pages.fleet_page import FleetView, fleet_page
+from dashboard.world import Board
 from tests.dashboard.scenes import IDENTITY, NOW, board, gpu, plan_of, silence, snapshot, world
 from whisper_ops.snapshot import Snapshot
 

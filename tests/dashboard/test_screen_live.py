@@ -7,13 +7,13 @@ import msgspec
 import pytest
 
 from dashboard.alerts import Rule
-from dashboard.feeds import Cost, Live
-from dashboard.happenings import Happenings
-from dashboard.poller import Fleet
-from dashboard.view.alerts_page import alerts_page
-from dashboard.view.events_page import events_page
-from dashboard.view.fleet_page import FleetView, fleet_page
-from dashboard.writer import HistoryWriter
+from dashboard.history.history_writer import HistoryWriter
+from dashboard.monitoring.change_events import Happenings
+from dashboard.polling.poller import Fleet
+from dashboard.replay.feed import Cost, Live
+from dashboard.tui.pages.alerts_page import alerts_page
+from dashboard.tui.pages.events_page import events_page
+from dashboard.tui.pages.fleet_page import FleetView, fleet_page
 from tests.dashboard.scenes import NOW, PLAN, gpu, silence, snapshot
 from whisper_ops.history import History
 from whisper_ops.snapshot import Snapshot

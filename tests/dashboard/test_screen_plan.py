@@ -7,15 +7,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dashboard.memory import Memory
-from dashboard.view.plan_page import plan_page
-from dashboard.view.world import Board, World
+from dashboard.history.history_notes import Memory
+from dashboard.tui.pages.plan_page import plan_page
+from dashboard.world import Board, World
 from tests.capacity.plan_history import level, written
 from tests.dashboard.scenes import IDENTITY, NOW, PLAN, gpu, plan_of, silence, snapshot, world
 from tests.support.servers import whisper_ops
 from whisper_ops.history import History, PlanRecord
 from whisper_ops.identity import IDENTITY_FIELDS
-from whisper_ops.plan_document import HOST_MEMORY, LATENCY, _decoded, read
+from whisper_ops.plan.plan_document import HOST_MEMORY, LATENCY, _decoded, read
 from whisper_ops.snapshot import HostFigures
 
 

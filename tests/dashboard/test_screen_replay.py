@@ -8,18 +8,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dashboard import rewind
+from dashboard import figure_text, time_input
 from dashboard.alerts import Rule
-from dashboard.app import DashApp
-from dashboard.feeds import Live
-from dashboard.poller import Fleet
-from dashboard.replay import Replay
-from dashboard.view import figures, moments
-from dashboard.view.chart import Charts
-from dashboard.view.fleet_page import FleetView, fleet_page
-from dashboard.view.server_page import server_page
-from dashboard.view.world import Board
-from dashboard.writer import HistoryWriter
+from dashboard.history import point_in_time
+from dashboard.history.history_writer import HistoryWriter
+from dashboard.polling.poller import Fleet
+from dashboard.replay.feed import Live
+from dashboard.replay.replay_feed import Replay
+from dashboard.tui.app import DashApp
+from dashboard.tui.pages.chart import Charts
+from dashboard.tui.pages.fleet_page import FleetView, fleet_page
+from dashboard.tui.pages.server_page import server_page
+from dashboard.world import Board
 from tests.dashboard.scenes import PLAN, gpu, plan_of, silence, snapshot
 from tests.dashboard.test_app_keys import screen_text
 from whisper_ops.errors import UserError
@@ -99,7 +99,7 @@ def live(moment: float) -> Board:
 def test_replay_shows_what_the_live_screen_showed(
     recorded: Path, monkeypatch: pytest.MonkeyPatch, minute: float, few_polls: int
 ) -> None:
-    monkeypatch.setattr(rewind, "_FEW_POLLS", few_polls)
+    monkeypatch.setattr(point_in_time, "_FEW_POLLS", few_polls)
     moment = NIGHT + minute * 60
     replay = Replay(recorded, moment, clock=lambda: 0.0)
     replay.refresh()
@@ -142,7 +142,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_replay_shows_the_alerts_that_the_live_screen_showed(
     watched: Path, monkeypatch: pytest.MonkeyPatch, minute: float, few_polls: int
 ) -> None:
-    monkeypatch.setattr(rewind, "_FEW_POLLS", few_polls)
+    monkeypatch.setattr(point_in_time, "_FEW_POLLS", few_polls)
     moment = NIGHT + minute * 60
     then = Live(Fleet([]), None, None, RULES)
     for poll in night():
@@ -280,7 +280,7 @@ async def test_where_nothing_was_recorded_an_hour_ago_the_nearest_moment_is_show
         await pilot.pause()
         text = screen_text(pilot)
         assert "0.77 s" in text
-        assert f"recording begins {figures.when(born, time.time())}; shown from there" in text
+        assert f"recording begins {figure_text.when(born, time.time())}; shown from there" in text
         assert isinstance(app.feed, Replay)
         assert app.feed.at == pytest.approx(born + 1, abs=30)
 
@@ -292,13 +292,13 @@ def test_in_a_gap_the_nearest_record_is_shown_and_a_second_jump_asks_again(tmp_p
         history.polls.add([snapshot("two", born + 4000, (gpu(0, 3, 0.3),))])
     replay = Replay(path, born + 900, clock=lambda: 0.0)
     assert replay.at == born + 1
-    assert replay.take_news() == f"recording begins {figures.when(born, time.time())}; shown from there"
+    assert replay.take_news() == f"recording begins {figure_text.when(born, time.time())}; shown from there"
     assert replay.take_news() is None, "it is said once"
     replay.seek(born + 2900, asked=True)
     replay.refresh()
     assert replay.at == born + 2001
     news = replay.take_news() or ""
-    assert news.startswith(f"nothing was recorded at {figures.when(born + 2900, time.time())}; shown from ")
+    assert news.startswith(f"nothing was recorded at {figure_text.when(born + 2900, time.time())}; shown from ")
     replay.seek(born + 900)
     replay.refresh()
     assert replay.at == born + 900, "a step goes where it goes"
@@ -339,25 +339,25 @@ NOW = datetime(2026, 11, 21, 14, 3, 27, tzinfo=UTC).timestamp()  # a Saturday
     ],
 )
 def test_moments_are_read_as_people_write_them(text: str, moment: str) -> None:
-    read = datetime.fromtimestamp(moments.parse(text, NOW, UTC), UTC)
+    read = datetime.fromtimestamp(time_input.parse(text, NOW, UTC), UTC)
     assert read.strftime("%Y-%m-%d %H:%M:%S") == moment
 
 
 @pytest.mark.parametrize("text", ["", "soon", "25:00", "someday 14:00", "14:00 yesterday morning", "tuesday noon"])
 def test_what_is_no_moment_is_told_with_examples(text: str) -> None:
     with pytest.raises(UserError, match="yesterday 14:00"):
-        moments.parse(text, NOW, UTC)
+        time_input.parse(text, NOW, UTC)
 
 
 def test_the_future_cannot_be_replayed() -> None:
     with pytest.raises(UserError, match="future"):
-        moments.parse("2027-01-01", NOW, UTC)
+        time_input.parse("2027-01-01", NOW, UTC)
 
 
 def test_a_length_of_time_is_read_or_refused() -> None:
-    assert moments.length("5 min") == 300
+    assert time_input.length("5 min") == 300
     with pytest.raises(UserError, match="no length of time"):
-        moments.length("a while")
+        time_input.length("a while")
 
 
 def test_without_a_history_there_is_nothing_to_replay(tmp_path: Path) -> None:

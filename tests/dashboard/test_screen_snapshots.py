@@ -5,7 +5,7 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from textual.pilot import Pilot
 
-from dashboard.app import DashApp
+from dashboard.tui.app import DashApp
 from tests.dashboard.scenes import MadeCharts, Still, fleet_behind_brokers, world
 from tests.dashboard.test_app_keys import screen_text
 

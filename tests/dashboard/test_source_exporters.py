@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from dashboard.alerts import AlertBook, load_rules
-from dashboard.poller import Poller
+from dashboard.polling.poller import Poller
 from tests.dashboard.sockets import answering, http, listening
 from whisper_ops.exporters.catalogue import ready_made
 from whisper_ops.exporters.rates import Counters
 from whisper_ops.history import History
 from whisper_ops.snapshot import GpuFigures, Snapshot
-from whisper_ops.snapshot_client.exporter_page import PrometheusSource
+from whisper_ops.snapshot_client.exporter_source import PrometheusSource
 
 PAGES = Path(__file__).parents[1] / "data" / "exporters"
 MIB = 2**20

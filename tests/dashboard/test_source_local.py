@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from dashboard.poller import Poller
-from dashboard.servers import from_argument
-from dashboard.sources.local import LocalSource
-from dashboard.sources.make import make
+from dashboard.polling.poller import Poller
+from dashboard.polling.server_list import from_argument
+from dashboard.polling.sources.factory import make
+from dashboard.polling.sources.local import LocalSource
 from whisper_ops.snapshot_client.source import SourceError
 from whisper_ops.telemetry.nvml import Nvml, Reading
 

@@ -16,9 +16,9 @@ from whisper_ops.errors import UserError
 from whisper_ops.exporters.catalogue import ready_made
 from whisper_ops.exporters.mapping import Mapping, load
 from whisper_ops.snapshot import GpuFigures, Snapshot
-from whisper_ops.snapshot_client.exporter_page import PrometheusSource
+from whisper_ops.snapshot_client.exporter_source import PrometheusSource
 from whisper_ops.snapshot_client.source import SourceError
-from whisper_ops.snapshot_client.whisperlivekit import WhisperLiveKitSource
+from whisper_ops.snapshot_client.whisperlivekit_source import WhisperLiveKitSource
 
 DCGM = """
 # HELP DCGM_FI_DEV_SM_CLOCK SM clock frequency (in MHz).

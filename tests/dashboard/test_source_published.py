@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import pytest
 
-from dashboard.poller import Poller
-from dashboard.servers import from_argument
-from dashboard.sources.make import make
+from dashboard.polling.poller import Poller
+from dashboard.polling.server_list import from_argument
+from dashboard.polling.sources.factory import make
 from tests.dashboard.sockets import Answer, answering, http, listening, said
 from whisper_ops import wire
 from whisper_ops.exporters.catalogue import ready_made
 from whisper_ops.identity import Identity
 from whisper_ops.snapshot import GpuFigures, ServerFigures, Snapshot
-from whisper_ops.snapshot_client.exporter_page import PrometheusSource
+from whisper_ops.snapshot_client.exporter_source import PrometheusSource
 from whisper_ops.snapshot_client.source import SourceError
 
 HEALTH = {

@@ -13,10 +13,10 @@ import pytest
 from tests.dashboard.sockets import Answer, answering, broken_off, http, listening, said
 from whisper_ops import wire
 from whisper_ops.histogram import BUCKETS
-from whisper_ops.names import address
-from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource
+from whisper_ops.server_names import address
+from whisper_ops.snapshot_client.http_client import Access
+from whisper_ops.snapshot_client.snapshot_source import WhisperOpsSource
 from whisper_ops.snapshot_client.source import SourceError
-from whisper_ops.snapshot_client.web import Access
 
 
 async def read(answer: Answer, *, token: str | None = None) -> WhisperOpsSource:

@@ -3,17 +3,17 @@
 import msgspec
 import pytest
 
-from dashboard.happenings import Happenings
-from dashboard.view.chart import Charts
-from dashboard.view.fleet_page import FleetView, fleet_page
-from dashboard.view.frame import title_line
-from dashboard.view.gpu_page import charts_of as charts_of_gpu
-from dashboard.view.gpu_page import gpu_page
-from dashboard.view.lines import Page
-from dashboard.view.once import table
-from dashboard.view.plan_page import plan_page
-from dashboard.view.server_page import charts_of, server_page
-from dashboard.view.world import Board, World
+from dashboard.monitoring.change_events import Happenings
+from dashboard.tui.pages.chart import Charts
+from dashboard.tui.pages.fleet_page import FleetView, fleet_page
+from dashboard.tui.pages.frame import title_line
+from dashboard.tui.pages.gpu_page import charts_of as charts_of_gpu
+from dashboard.tui.pages.gpu_page import gpu_page
+from dashboard.tui.pages.once_table import table
+from dashboard.tui.pages.plan_page import plan_page
+from dashboard.tui.pages.server_page import charts_of, server_page
+from dashboard.tui.pages.styled_lines import Page
+from dashboard.world import Board, World
 from tests.dashboard.scenes import IDENTITY, NOW, MadeCharts, gpu, plan_of, silence, snapshot, world
 from whisper_ops.console import PlainConsole
 from whisper_ops.identity import Identity

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
-from capacity.report.cloudwatch import JOB, SCRAPE_FILE
+from capacity.reports.cloudwatch import JOB, SCRAPE_FILE
 from tests.capacity.plan_history import level, written
 from tests.capacity.planner_cli import whisper_ops
 from tests.support.programs import DEPLOY, checked, tool

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
+from server.commands.listen_options import own_port
 from server.settings import Settings
 from tests.spine.command_tree import commands
 from tests.support.programs import checked, tool
-from whisper_ops.cli.serving import own_port
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

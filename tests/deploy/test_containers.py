@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from capacity.speech import corpus
-from capacity.speech.maker import make_default
+from capacity.corpus import clips as corpus
+from capacity.corpus.maker import make_default
 from tests.server.speaker import Speaker, longest_loss
 from tests.support import containers
 from tests.support.compose import BUILD, SERVERS, TOKEN, Stack, copied_model, running_stack

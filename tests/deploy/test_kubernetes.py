@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
-from capacity.report.kubernetes import Cluster, server_patch
+from capacity.reports.kubernetes import Cluster, server_patch
 from tests.capacity.plan_history import level, written
 from tests.capacity.planner_cli import whisper_ops
 from tests.support.kubernetes import FOLDER, Manifest, built, check, named, of_kind, pods

@@ -20,7 +20,7 @@ from tests.server.virtual import loud
 from tests.support.prometheus import asked, running_prometheus
 from tests.support.servers import Running, running_server
 from whisper_ops.exporters.catalogue import ready_made
-from whisper_ops.exporters.prometheus import queries
+from whisper_ops.exporters.prometheus_client import queries
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
-from capacity.report.kubernetes import load_query
+from capacity.reports.kubernetes import load_query
 from tests.support.kubernetes import FOLDER, built, named
 from tests.support.prometheus import asked, running_prometheus
 from tests.support.servers import Running, free_port, running_server

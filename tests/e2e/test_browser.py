@@ -11,7 +11,7 @@ from tests.server.test_streams import spoken
 from tests.support.browser import Page, browser
 from tests.support.programs import nginx
 from tests.support.servers import Running, free_port, running_server
-from whisper_ops.tones import track
+from whisper_ops.tone_language import track
 
 pytestmark = pytest.mark.slow
 

@@ -11,13 +11,13 @@ import pytest
 from textual.pilot import Pilot
 from websockets.asyncio.client import connect
 
-from dashboard.admin import Admin
-from dashboard.app import DashApp
-from dashboard.feeds import Live
-from dashboard.poller import Fleet
+from dashboard.admin_client import Admin
+from dashboard.polling.poller import Fleet
+from dashboard.replay.feed import Live
+from dashboard.tui.app import DashApp
 from tests.dashboard.test_real_actions import told
 from tests.support.servers import Running, running_broker, running_server, whisper_ops
-from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource
+from whisper_ops.snapshot_client.snapshot_source import WhisperOpsSource
 
 SIMULATED = ("--engine", "simulated", "--devices", "sim:2", "--max-connections-per-gpu", "1")
 

@@ -16,7 +16,7 @@ import pytest
 from tests.server.speaker import Speaker
 from tests.support.programs import wait_for_port
 from tests.support.servers import Running, free_port, running_broker, running_server, whisper_ops
-from whisper_ops.tones import track
+from whisper_ops.tone_language import track
 
 SIMULATED = ("--engine", "simulated", "--devices", "sim:2", "--sim-law", "a=0.02,b=0.005")
 SECONDS = 8

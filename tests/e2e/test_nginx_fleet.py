@@ -14,7 +14,7 @@ from websockets.exceptions import InvalidStatus
 from tests.server.speaker import Speaker
 from tests.support.programs import nginx, tool
 from tests.support.servers import Running, free_port, running_server, whisper_ops
-from whisper_ops.tones import track
+from whisper_ops.tone_language import track
 
 SLOTS = 6
 SIMULATED = (

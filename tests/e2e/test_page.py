@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect
 
 from tests.support.browser import Page, asking_browser
 from tests.support.servers import Running, free_port, running_server
-from whisper_ops import voice
+from whisper_ops import speech_synthesis
 
 pytestmark = [pytest.mark.slow, pytest.mark.speech]
 
@@ -64,7 +64,7 @@ class Visit:
 
 @contextlib.asynccontextmanager
 async def visiting(folder: Path) -> AsyncIterator[Visit]:
-    (speech,) = voice.read_aloud([TEXT], folder / "speech")
+    (speech,) = speech_synthesis.read_aloud([TEXT], folder / "speech")
     port = free_port()
     outside = f"http://{OUTSIDE}:{port}"
     options = ("--devices", "cpu", "--max-connections-per-gpu", "1", "--sample", str(speech), "--allow-origin", outside)

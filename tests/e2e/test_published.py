@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from capacity.speech.tones import make_tones
+from capacity.corpus.tone_corpus import make_tones
 from tests.support.published import only_published
 from tests.support.servers import Running, running_server, whisper_ops
 from whisper_ops.history import History

@@ -111,10 +111,12 @@ def test_real_speech_outlives_a_killed_node(tmp_path: Path, nodes: Nodes) -> Non
 
     sound = passage(tmp_path / "speech")
     real = ("--devices", "cpu", "--max-connections-per-gpu", "4", "--worker-port", "0", "--insecure")
-    there = list(nodes.all)
-    doomed = nodes.add(cpus=1)
+    nodes.add(cpus=2)  # for the one that goes
     with cluster_of(tmp_path, nodes, "--workers", "3", engine=real) as broker:
         wait_live(broker, 3)
+        # Ray spreads as well as it can: of more machines than workers, not each has one.
+        doomed = next(node for node in nodes.all[1:] if node.servers())
+        count = len(doomed.servers())
 
         async def main() -> list[SentBy]:
             speakers = [SentBy([broker], sound=sound) for _ in range(3)]
@@ -126,14 +128,14 @@ def test_real_speech_outlives_a_killed_node(tmp_path: Path, nodes: Nodes) -> Non
             return speakers
 
         speakers = asyncio.run(main())
-        assert [len(speaker.been_at) > 1 for speaker in speakers].count(True) == 1
+        assert [len(speaker.been_at) > 1 for speaker in speakers].count(True) == count
         for speaker in speakers:
             assert speaker.done is not None, speaker.errors
             lost, differ = longest_loss(words(" ".join(SENTENCES)), speaker.words)
             assert lost < 3, speaker.words
             assert differ <= 0.15, speaker.words
         broker.wait_until("/health", lambda said: said["capacity"]["used_slots"] == 0, 30)
-    assert [process for node in there for process in node.servers()] == []
+    assert servers_of(nodes) == []
 
 
 def test_the_server_of_an_actor_that_is_killed_goes_on_and_a_killed_command_is_taken_over(

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from capacity.sweep import audit, measure
+from capacity.commands.sweep import command as sweep
+from capacity.loadtest import audit, level_runner
 from tests.support.programs import nginx, tool
 from tests.support.servers import Running, running_server, whisper_ops
-from whisper_ops.cli.sweep import command as sweep
 
 SERVERS, SLOTS = 3, 3
 SIMULATED = (
@@ -24,7 +24,7 @@ OBJECTIVE = "stable_p95<=30s, connected>=99.9%"
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """How punctual the generator is, is up to what else this machine does."""
-    for module in (audit, measure):
+    for module in (audit, level_runner):
         monkeypatch.setattr(module, "LATE_SECONDS", 30.0)
 
 

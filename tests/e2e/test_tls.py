@@ -18,7 +18,7 @@ import trustme
 from tests.server.speaker import Speaker
 from tests.server.virtual import loud
 from tests.support.servers import Running, running_server, whisper_ops
-from whisper_ops import trust
+from whisper_ops import tls_trust
 from whisper_ops.cli import run
 
 SIMULATED = ("--engine", "simulated", "--devices", "sim:2", "--max-connections-per-gpu", "2")
@@ -194,7 +194,7 @@ def test_files_that_cannot_be_are_one_sentence(
 
 
 def test_one_file_may_hold_both(files: Files) -> None:
-    from server.front.tls import server_context
+    from server.http.tls import server_context
 
     assert server_context(files.both, None).get_ca_certs() == []
 
@@ -202,7 +202,7 @@ def test_one_file_may_hold_both(files: Files) -> None:
 def test_a_file_of_authorities_that_is_none_is_one_sentence(
     files: Files, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(trust.VARIABLE, raising=False)
+    monkeypatch.delenv(tls_trust.VARIABLE, raising=False)
     for name, said in (("notes", "holds no certificate"), ("missing", "No such file")):
         with pytest.raises(SystemExit) as left:
             run(["dash", "--once", "https://127.0.0.1:1", "--ca-file", str(files.folder / name)])
@@ -210,4 +210,4 @@ def test_a_file_of_authorities_that_is_none_is_one_sentence(
         error = capsys.readouterr().err.strip()
         assert said in error
         assert len(error.splitlines()) == 1
-    monkeypatch.delenv(trust.VARIABLE, raising=False)
+    monkeypatch.delenv(tls_trust.VARIABLE, raising=False)

@@ -7,11 +7,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from server.broker.app import make_app
+from server.broker.broker_app import make_app
+from server.broker.broker_settings import BrokerSettings
 from server.broker.fleet import Fleet
 from server.broker.member import Member
 from server.broker.membership import Membership, Place
-from server.broker.settings import BrokerSettings
 from tests.server.virtual import Client, World
 
 Answer = Callable[[httpx.Request], httpx.Response | None]

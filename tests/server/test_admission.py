@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from server.front.slots import Slots
+from server.sessions.slots import Slots
 from server.settings import SimulatedLaw
 from tests.server.virtual import World, run
 

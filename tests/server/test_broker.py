@@ -10,14 +10,14 @@ import httpx
 import msgspec
 import pytest
 
-from server.broker.app import make_app
+from server.broker.broker_app import make_app
+from server.broker.broker_settings import Named
 from server.broker.fleet import Fleet
 from server.broker.membership import ListedMembers
-from server.broker.settings import Named
 from tests.server.broker_fleet import FleetWorld, Places
 from tests.server.virtual import World, run
 from whisper_ops import wire
-from whisper_ops.bounds import possible
+from whisper_ops.plausible_ranges import possible
 from whisper_ops.snapshot import from_wire
 
 ADMIN = {"Authorization": "Bearer admin"}

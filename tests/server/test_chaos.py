@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from server.front.supervisor import Patience
+from server.sessions.worker_supervisor import Patience
 from tests.server.virtual import Client, VirtualLoop, World
 
 PATIENCE = Patience(beat=4.0, decode=8.0, deaths=1000)

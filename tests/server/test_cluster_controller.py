@@ -7,9 +7,9 @@ import pytest
 
 from server.broker.fleet import Fleet
 from server.cluster.controller import LOOK_SECONDS, Controller
-from server.cluster.membership import RayMembers
+from server.cluster.ray_membership import RayMembers
 from server.cluster.scaling import Bounds
-from server.cluster.spec import Description, ServerState, WorkerSpec
+from server.cluster.worker_spec import Description, ServerState, WorkerSpec
 from tests.server.broker_fleet import FleetWorld
 from tests.server.virtual import run
 

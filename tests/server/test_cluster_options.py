@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from server.cluster.settings import ClusterSettings
-from whisper_ops.cli.cluster import _NOT_FOR_WORKERS
-from whisper_ops.cli.serve import command
+from server.cluster.cluster_settings import ClusterSettings
+from server.commands.cluster_options import _NOT_FOR_WORKERS
+from server.commands.serve import command
 
 
 def asked(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> ClusterSettings:
     """What the cluster is asked for, without one."""
     found: list[ClusterSettings] = []
-    double = ModuleType("server.cluster.run")
+    double = ModuleType("server.cluster.cluster_process")
     double.serve = lambda settings, _: found.append(settings)  # type: ignore[attr-defined]  # what the command imports
-    monkeypatch.setitem(sys.modules, "server.cluster.run", double)
+    monkeypatch.setitem(sys.modules, "server.cluster.cluster_process", double)
     ran = CliRunner().invoke(command, list(arguments))
     assert found, (ran.output, ran.exception)
     return found[0]

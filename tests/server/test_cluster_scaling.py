@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.cluster.scaling import Bounds, Scaler, Steps, Worker
-from whisper_ops.scaling import workers_wanted
+from whisper_ops.scaling_rule import workers_wanted
 
 SLOTS = 10
 NOTHING = Steps()

@@ -15,12 +15,12 @@ import httpx
 import psutil
 import pytest
 
-from server.cluster.spec import Description, WorkerSpec
+from server.cluster.server_supervisor import Supervisor
 from server.cluster.state_file import StateFile
-from server.cluster.supervisor import Supervisor
+from server.cluster.worker_spec import Description, WorkerSpec
 from tests.server.speaker import Speaker
 from whisper_ops import __version__
-from whisper_ops.tones import track
+from whisper_ops.tone_language import track
 
 LEASE = 3.0
 SPEC = WorkerSpec(

@@ -16,7 +16,7 @@ import uvicorn
 from uvicorn.server import ServerState
 from websockets.asyncio.client import ClientConnection, connect
 
-from server.front.http import HEAD_BYTES, BoundedHttp
+from server.http.bounded_http import HEAD_BYTES, BoundedHttp
 from server.settings import Settings
 from tests.server.speaker import Speaker
 from tests.server.virtual import loud
@@ -81,7 +81,7 @@ def test_the_port_of_the_environment_is_taken_and_the_command_line_goes_first(mo
         if variable is not None:
             monkeypatch.setenv("PORT", variable)
         served: list[Settings] = []
-        monkeypatch.setattr("server.front.run.serve", lambda settings, _announce, to=served: to.append(settings))
+        monkeypatch.setattr("server.http.serving.serve", lambda settings, _announce, to=served: to.append(settings))
         with pytest.raises(SystemExit) as left:
             run(["serve", *SIMULATED, *option])
         assert left.value.code == 0
@@ -221,7 +221,7 @@ def test_a_model_without_rights_is_one_sentence(
 
 
 def test_half_a_request_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.front.http.HEAD_SECONDS", 0.2)
+    monkeypatch.setattr("server.http.bounded_http.HEAD_SECONDS", 0.2)
 
     async def main() -> tuple[bytes, bytes]:
         loop = asyncio.get_running_loop()

@@ -12,18 +12,18 @@ import pytest
 import pytest_asyncio
 import trustme
 
+from server.broker.broker_settings import BrokerSettings, Service
 from server.broker.deletion_cost import ANNOTATION, DeletionCost, to_go
 from server.broker.endpoint_slices import EndpointSlices
 from server.broker.fleet import Fleet, _rank
-from server.broker.kubernetes import KubernetesApi, KubernetesError
+from server.broker.kubernetes_api import KubernetesApi, KubernetesError
 from server.broker.member import Member
 from server.broker.membership import Place
-from server.broker.settings import BrokerSettings, Service
+from server.commands.broker import _service
 from tests.capacity.planner_cli import whisper_ops
 from tests.support.api_server import ApiServer, endpoint_slice, running_api_server, status
 from tests.support.kubernetes import check
 from tests.support.servers import running_server
-from whisper_ops.cli.broker import _service
 
 SIMULATED = ("--engine", "simulated", "--devices", "sim:1", "--max-connections-per-gpu", "8")
 WHOLE = Path(__file__).parents[1] / "data/kubernetes/endpointslices.json"

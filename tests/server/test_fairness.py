@@ -6,7 +6,7 @@ import itertools
 import pytest
 
 from server.settings import SimulatedLaw
-from server.worker.pace import CREDIT_SECONDS, Pace
+from server.worker.real_time import CREDIT_SECONDS, Pace
 from server.worker.scheduler import Job, next_batch
 from tests.server.test_streams import spoken
 from tests.server.virtual import Client, World, loud, run

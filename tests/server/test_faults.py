@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from server.front.hub import Refused
+from server.sessions.hub import Refused
 from server.settings import SimulatedLaw
 from tests.server.test_streams import spoken
 from tests.server.virtual import Client, World, loud, run
@@ -265,7 +265,7 @@ def test_a_stream_whose_audio_cannot_be_handled_ends_alone(monkeypatch: pytest.M
 
 
 def test_a_client_that_never_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.front.limits.OUTBOX_LIMIT", 3)
+    monkeypatch.setattr("server.sessions.limits.OUTBOX_LIMIT", 3)
 
     async def main() -> None:
         world = await World().ready()
@@ -284,8 +284,8 @@ def test_a_client_that_never_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) 
 
 async def test_a_worker_that_cannot_even_be_started_is_tried_again_and_then_given_up() -> None:
     from server.devices import Device
-    from server.front.hub import Hub
-    from server.front.supervisor import Patience, Process
+    from server.sessions.hub import Hub
+    from server.sessions.worker_supervisor import Patience, Process
     from server.settings import Settings
 
     async def launch(theirs: object) -> Process:

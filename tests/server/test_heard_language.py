@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from server import ipc
-from server.engines.base import EngineInfo, Hypothesis, Row
-from server.worker.language import StreamLanguage
+from server.engines.engine import EngineInfo, Hypothesis, Row
+from server.worker.language_detection import StreamLanguage
 from server.worker.stream import Stream
 from server.worker.vad import LevelVad
 from tests.server.virtual import Client, FlawedEngine, World, loud, run

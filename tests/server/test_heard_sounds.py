@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.engines.base import Engine
+from server.engines.engine import Engine
 from tests.support import multilingual, prompts
 from tests.support.hearing import engine, hear
 from tests.support.sounds import KINDS, RATE, stretch

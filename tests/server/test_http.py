@@ -12,11 +12,11 @@ import msgspec
 import pytest
 from uvicorn.protocols.utils import ClientDisconnected
 
-from server.front import files
-from server.front.page import PARTS
-from server.telemetry import formats, metrics
-from server.telemetry.readings import Readings
-from server.telemetry.views import Views
+from server.http import transcriptions
+from server.http.page import PARTS
+from server.metrics import exposition, openmetrics
+from server.metrics.host_readings import Readings
+from server.metrics.snapshot_builder import Views
 from tests.server.test_streams import spoken
 from tests.server.virtual import World, loud, run
 from whisper_ops import wire
@@ -336,7 +336,7 @@ def test_a_file_that_is_none_is_named_and_a_full_server_says_when_to_come_back()
 
 def test_a_small_file_that_holds_days_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("av")
-    monkeypatch.setattr(files, "MAX_SECONDS", 3)
+    monkeypatch.setattr(transcriptions, "MAX_SECONDS", 3)
 
     async def work(world: World, http: httpx.AsyncClient) -> None:
         said = await http.post("/v1/audio/transcriptions", files={"file": ("a.wav", _wav(4.0))})
@@ -354,7 +354,7 @@ def test_a_view_costs_no_more_with_many_streams_than_its_size() -> None:
             await world.client().connected()
         views = Views(world.hub, Readings(world.hub))
         assert views.snapshot().gpu_status.total_connections == 20
-        assert len(formats.written(metrics.with_published(views.snapshot()), None)[0]) < 25_000
+        assert len(exposition.written(openmetrics.with_published(views.snapshot()), None)[0]) < 25_000
 
     serving(work, max_connections_per_gpu=20)
 

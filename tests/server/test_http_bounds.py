@@ -8,8 +8,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from server.front import http
-from server.front.http import HEAD_BYTES, BoundedHttp
+from server.http import bounded_http
+from server.http.bounded_http import HEAD_BYTES, BoundedHttp
 
 FRAME = b"POST /%s HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = FRAME + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -154,7 +154,7 @@ async def test_a_few_trailers_and_extensions_do_no_harm(port: int) -> None:
 async def test_what_is_left_of_a_body_after_its_answer_has_a_deadline(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "REST_SECONDS", 0.3)
+    monkeypatch.setattr(bounded_http, "REST_SECONDS", 0.3)
     began = asyncio.get_running_loop().time()
     said = await _say(port, FRAME % b"deaf" + b"Content-Length: 1000000\r\n\r\n", *[b"x"] * 100, pause=0.1)
     assert said.endswith(b"0 bytes")
@@ -168,7 +168,7 @@ async def test_a_body_that_comes_after_its_answer_is_thrown_away_and_the_connect
 
 
 async def test_after_an_answer_the_next_head_has_a_deadline_too(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(bounded_http, "HEAD_SECONDS", 0.3)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(FRAME % b"deaf" + b"Content-Length: 10\r\n\r\n")
     await reader.readuntil(b"0 bytes")

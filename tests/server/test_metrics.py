@@ -12,15 +12,15 @@ import pytest
 from prometheus_client import parser as text_parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
-from server.telemetry import formats
+from server.metrics import exposition
 from tests.server.test_http import serving
 from tests.server.virtual import World
 from whisper_ops import wire
 from whisper_ops.exporters.catalogue import ready_made
-from whisper_ops.exporters.page import parse
-from whisper_ops.exporters.reader import Reader
-from whisper_ops.outside import one_line
+from whisper_ops.exporters.figure_reader import Reader
+from whisper_ops.exporters.text_format import parse
 from whisper_ops.snapshot import from_wire
+from whisper_ops.untrusted_text import one_line
 
 ROOT = Path(__file__).parents[2]
 PATHS = ["/metrics", "/metrics/prometheus"]
@@ -44,8 +44,8 @@ TELEGRAF = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFam
 
 def read(answer: httpx.Response) -> dict[str, Any]:
     """The families by name, by the parser that the content type names."""
-    assert answer.headers["content-type"] in (formats.OPENMETRICS, formats.TEXT)
-    openmetrics = answer.headers["content-type"] == formats.OPENMETRICS
+    assert answer.headers["content-type"] in (exposition.OPENMETRICS, exposition.TEXT)
+    openmetrics = answer.headers["content-type"] == exposition.OPENMETRICS
     parser: Any = openmetrics_parser if openmetrics else text_parser
     return {family.name: family for family in parser.text_string_to_metric_families(answer.text)}
 
@@ -77,7 +77,7 @@ def read(answer: httpx.Response) -> dict[str, Any]:
     ],
 )
 def test_a_reader_gets_the_format_it_asks_for(accept: str | None, openmetrics: bool) -> None:
-    assert formats.prefers_openmetrics(accept or "") is openmetrics
+    assert exposition.prefers_openmetrics(accept or "") is openmetrics
 
 
 @pytest.mark.parametrize("path", PATHS)

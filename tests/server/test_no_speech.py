@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from server import ipc
-from server.engines.base import Hypothesis, Row
+from server.engines.engine import Hypothesis, Row
 from server.worker.no_speech import is_noise
 from server.worker.stream import Stream
 from server.worker.vad import LevelVad, Voice

@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from server import ipc
-from server.front.session import Audio, Session
-from server.front.supervisor import Patience
+from server.sessions.session import Audio, Session
+from server.sessions.worker_supervisor import Patience
 from tests.server.virtual import Client, VirtualLoop, World
-from whisper_ops.tones import RATE, TONE_SECONDS, VOCABULARY, WORD_SECONDS, track
+from whisper_ops.tone_language import RATE, TONE_SECONDS, VOCABULARY, WORD_SECONDS, track
 
 PATIENCE = Patience(beat=4.0, decode=30.0, longest_backoff=0.5, deaths=10**9)
 MIXES = int(os.environ.get("WHISPER_OPS_MIXES", "1000"))

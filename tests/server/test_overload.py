@@ -9,8 +9,8 @@ import itertools
 
 import pytest
 
-from server.front.limits import GIVE_UP_SECONDS, PAUSE_SECONDS
-from server.front.supervisor import Patience
+from server.sessions.limits import GIVE_UP_SECONDS, PAUSE_SECONDS
+from server.sessions.worker_supervisor import Patience
 from server.settings import SimulatedLaw
 from tests.server.test_streams import spoken
 from tests.server.virtual import Client, World, run

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server import ipc
+from server.audio_formats import Decoder
 from server.devices import Device, check_present, parse
-from server.encodings import Decoder
-from server.engines.base import TimedWord
-from server.engines.loops import loop_start
-from server.front.audio_log import AudioLog
+from server.engines.engine import TimedWord
+from server.engines.repetition import loop_start
+from server.sessions.audio_log import AudioLog
 from server.worker.agreement import Agreement, with_prefix
-from server.worker.line import Line
+from server.worker.audio_buffer import Line
 from server.worker.scheduler import Job, context_seconds, next_batch
 from server.worker.segmenter import Segmenter, Tuning, pause_seconds
 from server.worker.utterance import cut_at
@@ -273,7 +273,7 @@ async def test_messages_arrive_whole_and_in_order_however_they_are_cut() -> None
 
 
 def test_a_forced_cut_loses_nothing_when_word_times_are_useless() -> None:
-    from server.engines.base import Hypothesis
+    from server.engines.engine import Hypothesis
     from server.worker.stream import LONGEST_SECONDS, Stream
 
     class Speech:
@@ -301,7 +301,7 @@ def test_a_forced_cut_loses_nothing_when_word_times_are_useless() -> None:
 
 def test_the_soft_limit_of_open_files_is_raised_as_far_as_it_goes() -> None:
     script = (
-        "import resource; from server.front.descriptors import make_room\n"
+        "import resource; from server.connections.open_files import make_room\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 400))\n"
         "print(make_room(200), resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
         "make_room(400)"

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from server.devices import Device
-from server.front.hub import Hub
+from server.metrics.host_readings import Readings
+from server.metrics.snapshot_builder import Views
+from server.sessions.hub import Hub
 from server.settings import Settings
-from server.telemetry.readings import Readings
-from server.telemetry.views import Views
 from tests.server.virtual import World, run
 from tests.support.nvml import StubNvml
 from whisper_ops.telemetry.host_meter import HostMeter

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 from tests.bench.peer import VENV
 from tests.server.test_streams import spoken
 from tests.support.servers import Running, running_server
-from whisper_ops.tones import track
+from whisper_ops.tone_language import track
 
 SIMULATED = ("--engine", "simulated", "--devices", "sim:1", "--sim-law", "a=0.01,load=0")
 SECONDS = 3.0

@@ -9,12 +9,12 @@ from unittest.mock import MagicMock
 import pytest
 from uvicorn.server import ServerState
 
-from server.front import http
-from server.front.budgets import ADDRESS_SECONDS, ALL_SECONDS, Turns
-from server.front.connection_limits import ConnectionLimits
-from server.front.http_connections import Config, LimitedHttp
-from server.front.request_turns import ESTIMATE_SECONDS, Metered, RequestTurns
-from server.front.websocket import BoundedWebSocket
+from server.connections.budgets import ADDRESS_SECONDS, ALL_SECONDS, Turns
+from server.connections.connection_limits import ConnectionLimits
+from server.connections.request_fairness import ESTIMATE_SECONDS, Metered, RequestTurns
+from server.http import bounded_http
+from server.http.bounded_websocket import BoundedWebSocket
+from server.http.http_connections import Config, LimitedHttp
 
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
 COST_SECONDS = 0.004
@@ -105,7 +105,7 @@ async def test_requests_in_one_piece_are_answered_in_order_and_bodies_are_whole(
 async def test_no_deadline_runs_while_a_request_waits_for_its_turn(
     port: int, limits: ConnectionLimits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "HEAD_SECONDS", 0.3)  # uvicorn's own, between requests, is 1 s here
+    monkeypatch.setattr(bounded_http, "HEAD_SECONDS", 0.3)  # uvicorn's own, between requests, is 1 s here
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     rate, at_once = ADDRESS_SECONDS
     # A connection's first request, and one that comes over a connection that was kept.
@@ -117,7 +117,7 @@ async def test_no_deadline_runs_while_a_request_waits_for_its_turn(
 
 
 async def test_half_a_head_has_its_deadline_all_the_same(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(bounded_http, "HEAD_SECONDS", 0.3)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for byte in (GET % b"health")[:-1]:
         if reader.at_eof():
@@ -131,7 +131,7 @@ async def test_half_a_head_has_its_deadline_all_the_same(port: int, monkeypatch:
 async def test_what_waiting_requests_brought_is_bounded(
     port: int, limits: ConnectionLimits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.front.http_connections.MOST_UNREAD_BYTES", 1 << 20)
+    monkeypatch.setattr("server.http.http_connections.MOST_UNREAD_BYTES", 1 << 20)
     limits.requests.spend("127.0.0.1", ADDRESS_SECONDS[1] + 0.5 * ADDRESS_SECONDS[0])
     pairs = [await asyncio.open_connection("127.0.0.1", port) for _ in range(40)]
     for _, writer in pairs:

@@ -5,8 +5,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from server.engines.base import Done, EngineInfo, Hypothesis, Row, UnfitError
-from server.front.supervisor import lanes, threads
+from server.engines.engine import Done, EngineInfo, Hypothesis, Row, UnfitError
+from server.sessions.worker_supervisor import lanes, threads
 from server.settings import SimulatedLaw
 from tests.server.test_streams import spoken
 from tests.server.virtual import FlawedEngine, World, run

@@ -12,12 +12,12 @@ import httpx
 import numpy as np
 import pytest
 
-from server.front import sample
-from server.front.sample import NONE, Sample, sample_for
+from server.http import sample_audio
+from server.http.sample_audio import NONE, Sample, sample_for
 from server.settings import Settings
 from tests.server.virtual import World
 from tests.support.servers import whisper_ops
-from whisper_ops import tones, voice
+from whisper_ops import speech_synthesis, tone_language
 from whisper_ops.errors import UserError
 
 
@@ -35,7 +35,7 @@ def asked(found: Sample, *paths: str) -> list[httpx.Response]:
     from fastapi import FastAPI
 
     app = FastAPI()
-    app.include_router(sample.router(found))
+    app.include_router(sample_audio.router(found))
 
     async def main() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app)
@@ -48,8 +48,8 @@ def asked(found: Sample, *paths: str) -> list[httpx.Response]:
 def test_a_simulated_server_plays_the_words_that_it_says_it_plays() -> None:
     described, sound = asked(sample_for(settings()), "/sample", "/sample.wav")
     rate, samples = played(sound.content)
-    assert rate == tones.RATE
-    heard = [word.word for word in tones.heard((samples / np.float32(32768)).astype(np.float32))]
+    assert rate == tone_language.RATE
+    heard = [word.word for word in tone_language.heard((samples / np.float32(32768)).astype(np.float32))]
     assert described.json() == {"available": True, "kind": "tones", "text": " ".join(heard), "reason": None}
 
 
@@ -59,7 +59,7 @@ def test_a_file_is_played_as_the_server_hears_it(tmp_path: Path) -> None:
         file.setnchannels(2)
         file.setsampwidth(2)
         file.setframerate(8000)
-        file.writeframes(np.repeat(tones.track(0, 16000)[::2], 2).tobytes())
+        file.writeframes(np.repeat(tone_language.track(0, 16000)[::2], 2).tobytes())
     described, sound = asked(sample_for(settings(sample=path)), "/sample", "/sample.wav")
     assert described.json()["kind"] == "file"
     rate, samples = played(sound.content)
@@ -68,7 +68,7 @@ def test_a_file_is_played_as_the_server_hears_it(tmp_path: Path) -> None:
 
 
 def test_without_a_voice_it_is_said_that_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(voice, "missing", lambda: ["piper-tts"])
+    monkeypatch.setattr(speech_synthesis, "missing", lambda: ["piper-tts"])
     found = sample_for(settings(engine="ctranslate2"))
     assert found is NONE
     described, sound = asked(found, "/sample", "/sample.wav")
@@ -93,7 +93,7 @@ def test_a_voice_that_fails_is_an_answer_and_is_asked_again() -> None:
 
 @pytest.mark.speech
 def test_a_voice_reads_what_it_says_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sample, "VOICE_SECONDS", 110.0)  # the machine may be busy with other tests
+    monkeypatch.setattr(sample_audio, "VOICE_SECONDS", 110.0)  # the machine may be busy with other tests
     found = sample_for(settings(engine="ctranslate2"))
     described, sound = asked(found, "/sample", "/sample.wav")
     assert described.json()["kind"] == "voice"

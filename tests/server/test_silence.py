@@ -9,10 +9,10 @@ import pytest
 import uvicorn
 from websockets.asyncio.client import connect
 
-from server.front.limits import PAUSE_SECONDS
-from server.front.listening import bind
-from server.front.run import MAX_MESSAGE_BYTES
-from server.front.websocket import BoundedWebSocket
+from server.http.bounded_websocket import BoundedWebSocket
+from server.http.listening import bind
+from server.http.serving import MAX_MESSAGE_BYTES
+from server.sessions.limits import PAUSE_SECONDS
 from server.settings import SimulatedLaw
 from tests.server.test_streams import spoken
 from tests.server.virtual import Client, World, loud, run

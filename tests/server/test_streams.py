@@ -8,7 +8,7 @@ import pytest
 
 from server.settings import SimulatedLaw
 from tests.server.virtual import World, loud, run
-from whisper_ops.tones import SHORTEST_SECONDS, TONE_SECONDS, VOCABULARY, WORD_SECONDS
+from whisper_ops.tone_language import SHORTEST_SECONDS, TONE_SECONDS, VOCABULARY, WORD_SECONDS
 
 
 def spoken(seconds: float, start: float = 0.0) -> list[str]:

@@ -11,11 +11,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from server.front.addresses import party
-from server.front.admission import Admission, Refused
-from server.front.slots import Slots
+from server.connections.client_addresses import party
+from server.sessions.admission import Admission, Refused
+from server.sessions.counters import Stats
+from server.sessions.slots import Slots
 from server.settings import SimulatedLaw
-from server.telemetry.stats import Stats
 from tests.server.test_http import serving
 from tests.server.virtual import Client, VirtualLoop, World, run
 

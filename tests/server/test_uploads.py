@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
-from server.front import files
-from server.front.file_turns import FileTurns
+from server.http import transcriptions
+from server.http.file_queue import FileTurns
 from server.settings import SimulatedLaw
-from server.uploads import containers, form
-from server.uploads.decoder import DecodeError, Decoder, holder
+from server.uploads import container_formats, multipart_form
+from server.uploads.file_decoder import DecodeError, Decoder, holder
 from tests.server.test_http import _wav, serving
 from tests.server.test_streams import spoken
 from tests.server.virtual import World, loud
@@ -56,7 +56,7 @@ def test_every_listed_container_is_decoded_where_neither_file_nor_socket_can_be_
 def test_a_tag_in_another_encoding_does_no_harm() -> None:
     pytest.importorskip("av")
     sound = media(Form("mp3", "libmp3lame", 44100))
-    behind = sound[containers.tag_bytes(sound) :]
+    behind = sound[container_formats.tag_bytes(sound) :]
     title = b"\x03caf\xe9 \xff\xfe"  # declared as UTF-8, and none
     frame = b"TIT2" + struct.pack(">I", len(title)) + b"\0\0" + title
     assert len(decoded(b"ID3\x03\0\0\0\0\0" + bytes([len(frame)]) + frame + behind)) > 90_000
@@ -107,7 +107,7 @@ def test_a_file_that_claims_or_holds_too_much_is_refused() -> None:
 
 
 def test_memory_and_time_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.uploads.decoder.SILENT_SECONDS", 0.0)
+    monkeypatch.setattr("server.uploads.file_decoder.SILENT_SECONDS", 0.0)
     assert "too much time or memory" in refused(_wav(1.0))
 
 
@@ -128,7 +128,7 @@ def test_memory_and_time_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_containers_are_told_by_their_first_bytes(head: bytes, name: str | None) -> None:
-    assert containers.demuxer(head) == name
+    assert container_formats.demuxer(head) == name
 
 
 # --- the form --------------------------------------------------------------------------------------------
@@ -301,8 +301,8 @@ def test_a_form_that_is_none_is_a_sentence(name: str) -> None:
 
 
 def test_a_file_may_have_25_mib_and_no_byte_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert form.MAX_BYTES == 25 << 20
-    monkeypatch.setattr(form, "MAX_BYTES", 96_044)
+    assert multipart_form.MAX_BYTES == 25 << 20
+    monkeypatch.setattr(multipart_form, "MAX_BYTES", 96_044)
 
     async def work(world: World, http: httpx.AsyncClient) -> None:
         assert (await _post(http)).status_code == 200
@@ -360,7 +360,7 @@ def test_a_machine_that_has_nothing_left_says_so(monkeypatch: pytest.MonkeyPatch
         raise OSError(24, "Too many open files")
 
     async def work(world: World, http: httpx.AsyncClient) -> None:
-        for place in ("server.uploads.form.holder", "server.front.files.Decoder"):
+        for place in ("server.uploads.multipart_form.holder", "server.http.transcriptions.Decoder"):
             with monkeypatch.context() as patch:
                 patch.setattr(place, nothing)
                 answer = await _post(http)
@@ -384,7 +384,7 @@ def test_an_engine_that_fails_is_no_silent_hole_in_the_text() -> None:
 
 
 def test_only_a_few_files_are_in_work_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "AT_ONCE", 3)
+    monkeypatch.setattr(transcriptions, "AT_ONCE", 3)
 
     async def work(world: World, http: httpx.AsyncClient) -> None:
         most = 0
@@ -414,7 +414,7 @@ def test_files_of_one_address_keep_nobody_else_out() -> None:
         form_of_x = {"content-type": "multipart/form-data; boundary=x"}
         asking = [asyncio.create_task(http.post(PATH, content=slow(), headers=form_of_x)) for _ in range(12)]
         await asyncio.sleep(0.1)
-        assert world.hub.slots.used == files.AT_ONCE - 1
+        assert world.hub.slots.used == transcriptions.AT_ONCE - 1
         for k in range(3):
             transport = httpx.ASGITransport(world.app, client=(f"10.0.0.{k}", 1))
             async with httpx.AsyncClient(transport=transport, base_url="http://there:8000") as other:

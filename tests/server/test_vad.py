@@ -13,12 +13,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from server import ipc
-from server.encodings import Samples
-from server.engines.base import UnfitError
+from server.audio_formats import Samples
+from server.engines.engine import UnfitError
 from server.worker import silero
-from server.worker.listener import Listener
-from server.worker.loop import Worker
-from server.worker.onnx_file import read_weights
+from server.worker.batched_vad import Listener
+from server.worker.onnx_weights import read_weights
+from server.worker.process import Worker
 from server.worker.silero import FRAME
 from server.worker.stream import Stream
 from server.worker.vad import LevelVad, SileroVad, judged
@@ -194,7 +194,7 @@ def test_a_worker_whose_detector_cannot_be_used_says_so_before_any_stream_speaks
     def another() -> Any:
         raise UnfitError("the voice activity network cannot be used; install faster-whisper 1.2.1")
 
-    monkeypatch.setattr("server.worker.loop.network", another)
+    monkeypatch.setattr("server.worker.process.network", another)
     start = ipc.Start("ctranslate2", "cpu", None, "default", 1, 1, 1, 0.0, {})
     said: list[ipc.Message] = []
 

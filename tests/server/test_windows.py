@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.engines.base import Hypothesis, Row, TimedWord
-from server.engines.encoding import Encoding
+from server.engines.batch_encoding import Encoding
+from server.engines.engine import Hypothesis, Row, TimedWord
 from server.settings import SimulatedLaw
+from server.worker.decode_windows import BOUNDED, WHOLE, rule_for
 from server.worker.scheduler import Backlog
 from server.worker.utterance import Utterance
-from server.worker.windows import BOUNDED, WHOLE, rule_for
 from tests.server.test_streams import spoken
 from tests.server.virtual import Client, FlawedEngine, World, run
-from whisper_ops.tones import TONE_SECONDS, WORD_SECONDS
+from whisper_ops.tone_language import TONE_SECONDS, WORD_SECONDS
 
 RATE = 16000
 EXAMPLES = int(os.environ.get("WINDOW_EXAMPLES", "6"))

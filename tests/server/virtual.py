@@ -11,14 +11,14 @@ from typing import Any
 
 from server import ipc
 from server.devices import Device
-from server.engines.base import Engine, Hypothesis, Row
+from server.engines.engine import Engine, Hypothesis, Row
 from server.engines.simulated import SimulatedEngine
-from server.front.app import make_app
-from server.front.hub import Hub
-from server.front.supervisor import Patience, Process
+from server.http.app import make_app
+from server.sessions.hub import Hub
+from server.sessions.worker_supervisor import Patience, Process
 from server.settings import Settings, SimulatedLaw
-from server.worker.loop import Worker
-from whisper_ops.tones import track
+from server.worker.process import Worker
+from whisper_ops.tone_language import track
 
 LAW = SimulatedLaw(a_seconds=0.02, b_seconds=0.005)
 PATIENCE = Patience(beat=4.0, decode=8.0, load=30.0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dashboard.servers import from_argument
+from dashboard.polling.server_list import from_argument
 from whisper_ops.addresses import parsed, shown
 
 

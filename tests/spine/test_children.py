@@ -9,18 +9,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from whisper_ops.children import Children
+from whisper_ops.child_processes import Children
 
 PARENT = """
 import sys, time
-from whisper_ops import children
+from whisper_ops import child_processes
 # A child that would live for ever and is deaf to the polite signal, when it is told so.
 deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)" if "deaf" in sys.argv else ""
 code = "\\n".join(["import signal, time", deaf, "print('up', flush=True)", "time.sleep(600)"])
-popen = children.subprocess.Popen
-children.subprocess.Popen = lambda command, **rest: popen([command[0], "-c", code], **rest)
-children._STOP_SECONDS = 1.0
-with children.Children() as started:
+popen = child_processes.subprocess.Popen
+child_processes.subprocess.Popen = lambda command, **rest: popen([command[0], "-c", code], **rest)
+child_processes._STOP_SECONDS = 1.0
+with child_processes.Children() as started:
     child = started.start("anything")
     print(child.process.pid, flush=True)
     try:

@@ -114,7 +114,7 @@ def test_a_folder_of_another_user_is_one_sentence(
 ) -> None:
     # As `Path.exists` raises where a folder above may not be entered; root, who may enter all, runs this test too.
     denied = PermissionError(errno.EACCES, "Permission denied", "/home/other/.cache/whisper-ops/speech")
-    monkeypatch.setattr("capacity.speech.corpus.Path.is_dir", Mock(side_effect=denied))
+    monkeypatch.setattr("capacity.corpus.clips.Path.is_dir", Mock(side_effect=denied))
     with pytest.raises(SystemExit) as caught:
         run(["corpus", "show", "/home/other/speech"])
     assert caught.value.code == Exit.USAGE
@@ -135,7 +135,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 def test_only_the_screens_import_textual() -> None:
     """Recorder, pollers and alerts run on machines where nobody looks at a screen."""
     root = Path(__file__).parents[2]
-    allowed = ("dashboard/screens", "dashboard/widgets", "dashboard/app")
+    allowed = ("dashboard/tui/screens", "dashboard/tui/widgets", "dashboard/tui/app")
     modules = [
         str(path.relative_to(root).with_suffix(""))
         for room in ("whisper_ops", "dashboard", "capacity")
@@ -145,3 +145,13 @@ def test_only_the_screens_import_textual() -> None:
     plain = [m.replace(os.sep, ".") for m in modules if not m.startswith(allowed)]
     imports = "\n".join(f"import {module}" for module in plain)
     assert "textual" not in modules_after(imports)
+
+
+def test_the_spine_imports_no_room() -> None:
+    loaded = modules_after(
+        "import importlib, pkgutil, whisper_ops\n"
+        "for module in pkgutil.walk_packages(whisper_ops.__path__, 'whisper_ops.'):\n"
+        "    if not module.name.endswith('__main__'): importlib.import_module(module.name)"
+    )
+    assert "msgspec" in loaded
+    assert loaded.isdisjoint({"server", "dashboard", "capacity"})

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
+from capacity.commands.clip_progress import ClipProgress
 from whisper_ops import console
-from whisper_ops.cli.clip_progress import ClipProgress
 
 
 def test_the_first_step_says_what_is_made_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -230,7 +230,7 @@ def test_serve_and_doctor_say_the_same_inside_a_real_group(tmp_path: Path) -> No
 BUSY = """
 import time
 from server.devices import parse
-from server.front.supervisor import lanes
+from server.sessions.worker_supervisor import lanes
 from server.settings import Settings
 from whisper_ops.telemetry.host_meter import HostMeter
 meter, end = HostMeter(), time.monotonic() + 1.5

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from dashboard.alerts.figures import known_figure
-from server.telemetry.metrics import own
+from dashboard.alerts.rule_figures import known_figure
+from server.metrics.openmetrics import own
 from whisper_ops import wire
 from whisper_ops.history import History
 from whisper_ops.snapshot import GpuFigures, from_wire

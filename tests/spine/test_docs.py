@@ -71,8 +71,8 @@ def _paths() -> list[str]:
     from starlette.routing import WebSocketRoute
 
     from server.devices import Device
-    from server.front.app import make_app
-    from server.front.hub import Hub
+    from server.http.app import make_app
+    from server.sessions.hub import Hub
     from server.settings import Settings
 
     app = make_app(Hub(Settings(devices=(Device("sim", 0),), engine="simulated", model="simulated")))
@@ -83,10 +83,10 @@ def _paths() -> list[str]:
 def _broker_paths() -> list[str]:
     from starlette.routing import Route, WebSocketRoute
 
-    from server.broker.app import make_app
+    from server.broker.broker_app import make_app
+    from server.broker.broker_settings import BrokerSettings
     from server.broker.fleet import Fleet
     from server.broker.membership import ListedMembers
-    from server.broker.settings import BrokerSettings
 
     app = make_app(Fleet(BrokerSettings(members=()), ListedMembers(())))
     return sorted({route.path for route in app.routes if isinstance(route, Route | WebSocketRoute)})

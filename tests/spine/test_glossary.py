@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-import dashboard.view
-from capacity.sweep.tables import _COLUMNS as SWEEP_COLUMNS
-from dashboard.view.gpu_page import _device, _load
-from dashboard.view.lines import Column
-from dashboard.view.once import _FIGURES as ONCE_COLUMNS
-from dashboard.view.words_page import plain, words_page
+import dashboard.tui.pages
+from capacity.loadtest.result_tables import _COLUMNS as SWEEP_COLUMNS
+from dashboard.tui.pages.glossary_page import plain, words_page
+from dashboard.tui.pages.gpu_page import _device, _load
+from dashboard.tui.pages.once_table import _FIGURES as ONCE_COLUMNS
+from dashboard.tui.pages.styled_lines import Column
 from tests.dashboard.scenes import world
 from whisper_ops.glossary import GLOSSARY
 
@@ -33,7 +33,7 @@ def known() -> set[str]:
 def columns() -> set[str]:
     """The titles of every table of the dashboard."""
     found = set()
-    for module in pkgutil.iter_modules(dashboard.view.__path__, "dashboard.view."):
+    for module in pkgutil.iter_modules(dashboard.tui.pages.__path__, "dashboard.tui.pages."):
         for value in vars(importlib.import_module(module.name)).values():
             if isinstance(value, tuple):
                 found |= {column.title.strip() for column in value if isinstance(column, Column)}

@@ -13,10 +13,10 @@ import pytest
 from tests.support.servers import whisper_ops
 from whisper_ops.errors import UserError
 from whisper_ops.history import AlertRecord, EventRecord, History, PlanRecord, Retention, SweepRecord
-from whisper_ops.history.export import TIMES, rows, write
-from whisper_ops.history.inspect import info
-from whisper_ops.history.lock import WriterLock
+from whisper_ops.history.inventory import info
 from whisper_ops.history.repair import problems, repair
+from whisper_ops.history.row_export import TIMES, rows, write
+from whisper_ops.history.writer_lock import WriterLock
 from whisper_ops.identity import Identity
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from capacity.plan.key import key_of
-from capacity.plan.polls import read_polls
+from capacity.planner.key import key_of
+from capacity.planner.polls import read_polls
 from tests.capacity.plan_history import sweep
 from whisper_ops.history import History, PlanRecord, SweepRecord
 from whisper_ops.identity import IDENTITY_FIELDS, Identity, differing

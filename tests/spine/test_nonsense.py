@@ -11,7 +11,7 @@ import pytest
 
 from tests.capacity.planner_cli import whisper_ops
 from tests.spine.command_tree import commands, parameters
-from whisper_ops import files
+from whisper_ops import user_files
 from whisper_ops.cli import run
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.units import Length
@@ -29,7 +29,7 @@ TEXTS = (
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to be in, with all kinds of files that are no good."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(files, "PIPE_SECONDS", 0.05)
+    monkeypatch.setattr(user_files, "PIPE_SECONDS", 0.05)
     for variable in [name for name in os.environ if name.startswith("WHISPER_OPS_")]:
         monkeypatch.delenv(variable)
     (tmp_path / "folder").mkdir()
@@ -99,22 +99,22 @@ WITH = {
 @pytest.fixture
 def harmless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands that would go on for good end where their options are read."""
-    import capacity.speech.maker
-    import capacity.speech.word_times
-    import server.broker.run
-    import server.front.run
-    import whisper_ops.cli.demo
+    import capacity.commands.demo
+    import capacity.corpus.maker
+    import capacity.corpus.word_times
+    import server.broker.broker_process
+    import server.http.serving
 
     def stop() -> None:
         raise UserError("enough")
 
-    monkeypatch.setattr(whisper_ops.cli.demo, "_check_installed", stop)
-    monkeypatch.setattr(server.front.run, "serve", lambda *_, **__: None)
-    monkeypatch.setattr(server.broker.run, "serve", lambda *_, **__: None)
-    monkeypatch.setattr(capacity.speech.maker, "make", lambda *_: None)
-    monkeypatch.setattr(capacity.speech.maker, "make_from", lambda *_: None)
-    monkeypatch.setattr(capacity.speech.word_times, "add_times", lambda *_: None)
-    monkeypatch.setattr(capacity.speech.maker, "is_made", lambda *_: True)
+    monkeypatch.setattr(capacity.commands.demo, "_check_installed", stop)
+    monkeypatch.setattr(server.http.serving, "serve", lambda *_, **__: None)
+    monkeypatch.setattr(server.broker.broker_process, "serve", lambda *_, **__: None)
+    monkeypatch.setattr(capacity.corpus.maker, "make", lambda *_: None)
+    monkeypatch.setattr(capacity.corpus.maker, "make_from", lambda *_: None)
+    monkeypatch.setattr(capacity.corpus.word_times, "add_times", lambda *_: None)
+    monkeypatch.setattr(capacity.corpus.maker, "is_made", lambda *_: True)
 
 
 def _line(name: str, parameter: click.Parameter, value: str) -> list[str]:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from whisper_ops.plan_answer import answered, five_lines, fleet_figures
-from whisper_ops.plan_document import Capacity, Fleet, LevelSeen, Plan, Resource
+from whisper_ops.plan.plan_answer import answered, five_lines, fleet_figures
+from whisper_ops.plan.plan_document import Capacity, Fleet, LevelSeen, Plan, Resource
+from whisper_ops.plan.plan_sentences import probability
 from whisper_ops.plan_key import Key
-from whisper_ops.plan_words import probability
 
 NOW = 10_000.0
 KEY = Key(server="asr-1:8000", gpu_name="H100 80GB")

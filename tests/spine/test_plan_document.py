@@ -7,12 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from capacity.plan import Wanted, make_plan
-from capacity.report.diff import compare
+from capacity.planner import Wanted, make_plan
+from capacity.reports.plan_diff import compare
 from tests.capacity.plan_history import level, written
 from whisper_ops.history import History, PlanRecord
 from whisper_ops.history.schema import _BINDING
-from whisper_ops.plan_document import (
+from whisper_ops.plan.plan_document import (
     HOST_CPU,
     TITLES,
     Plan,
@@ -22,7 +22,7 @@ from whisper_ops.plan_document import (
     read_or_columns,
     record_of,
 )
-from whisper_ops.plan_words import confidence
+from whisper_ops.plan.plan_sentences import confidence
 
 DATA = Path(__file__).parents[1] / "data"
 OLD = PlanRecord(

@@ -7,8 +7,8 @@ import pytest
 
 from whisper_ops.history import PlanRecord
 from whisper_ops.identity import IDENTITY_FIELDS, Identity
-from whisper_ops.names import beside
-from whisper_ops.planned import plan_for
+from whisper_ops.plan.plan_lookup import plan_for
+from whisper_ops.server_names import beside
 
 RUNS = Identity(
     software="whisper-ops", version="1.2.0", engine="ctranslate2", model="large-v3-turbo", compute_type="float16",

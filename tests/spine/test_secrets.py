@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from whisper_ops.bearer_tokens import read_token
 from whisper_ops.errors import UserError
-from whisper_ops.secrets import read_token
 
 
 def test_the_file_wins_over_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

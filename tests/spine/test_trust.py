@@ -4,8 +4,8 @@ import ssl
 
 import pytest
 
-from whisper_ops import trust
-from whisper_ops.snapshot_client.web import Access, Web
+from whisper_ops import tls_trust
+from whisper_ops.snapshot_client.http_client import Access, Web
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "no_proxy", "NO_PROXY")
 
@@ -13,7 +13,7 @@ PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Notes each time the system's authorities are loaded."""
-    for name in (*PROXIES, trust.VARIABLE):
+    for name in (*PROXIES, tls_trust.VARIABLE):
         monkeypatch.delenv(name, raising=False)
     times: list[str] = []
     make = ssl.create_default_context
@@ -23,14 +23,14 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return make()
 
     monkeypatch.setattr(ssl, "create_default_context", noted)
-    trust._with.cache_clear()
+    tls_trust._with.cache_clear()
     return times
 
 
 async def test_a_plain_address_loads_no_authorities(loaded: list[str]) -> None:
     await Web("http://asr-1:8000", Access()).close()
     assert loaded == []
-    nobody = trust.context_of_client("http://asr-1:8000")
+    nobody = tls_trust.context_of_client("http://asr-1:8000")
     assert nobody.get_ca_certs() == []
     assert (nobody.verify_mode, nobody.check_hostname) == (ssl.CERT_REQUIRED, True), "nobody is believed, not everybody"
 
@@ -38,7 +38,7 @@ async def test_a_plain_address_loads_no_authorities(loaded: list[str]) -> None:
 async def test_tls_and_a_proxy_that_may_speak_it_load_them(loaded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     await Web("https://asr-1:8000", Access()).close()
     assert loaded == ["loaded"]
-    trust._with.cache_clear()
+    tls_trust._with.cache_clear()
     monkeypatch.setenv("http_proxy", "https://proxy:3128")
     await Web("http://asr-1:8000", Access()).close()
     assert loaded == ["loaded", "loaded"]

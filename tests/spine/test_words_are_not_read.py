@@ -12,14 +12,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 RENDERERS = {
-    "capacity.plan.terminal": "capacity/plan/terminal.py",
-    "capacity.plan.words": "capacity/plan/words.py",
-    "dashboard.alerts.words": "dashboard/alerts/words.py",
-    "dashboard.narrator": "dashboard/narrator.py",
+    "capacity.reports.plan_terminal": "capacity/reports/plan_terminal.py",
+    "capacity.planner.explanations": "capacity/planner/explanations.py",
+    "dashboard.alerts.messages": "dashboard/alerts/messages.py",
+    "dashboard.monitoring.progress_log": "dashboard/monitoring/progress_log.py",
     "whisper_ops.formatting": "whisper_ops/formatting.py",
     "whisper_ops.objective.findings": "whisper_ops/objective/findings.py",
-    "whisper_ops.plan_answer": "whisper_ops/plan_answer.py",
-    "whisper_ops.plan_words": "whisper_ops/plan_words.py",
+    "whisper_ops.plan.plan_answer": "whisper_ops/plan/plan_answer.py",
+    "whisper_ops.plan.plan_sentences": "whisper_ops/plan/plan_sentences.py",
 }
 """Modules that make words, whose functions return them."""
 MAKE_WORDS = {"in_words", "sentences", "said_against", "against", "reason", "sure", "told", "said", "ended", "spread",
@@ -40,10 +40,10 @@ MATCH = {"search", "match", "fullmatch", "findall", "finditer", "sub", "subn", "
 KEEP = {"lower", "upper", "casefold", "strip", "rstrip", "lstrip", "title", "capitalize", "format", "join"}
 ALLOWED = {
     ("whisper_ops/addresses.py", "in"): "what Python says of an address, which has no kinds",
-    ("server/front/tls.py", "=="): "OpenSSL's own code of a reason",
+    ("server/http/tls.py", "=="): "OpenSSL's own code of a reason",
     ("capacity/hosts/profile.py", "in"): "a file of the user's, read as TOML",
-    ("dashboard/happenings.py", "=="): "whether two GPUs have the same trouble",
-    ("dashboard/view/fleet_rows.py", "=="): "the same",
+    ("dashboard/monitoring/change_events.py", "=="): "whether two GPUs have the same trouble",
+    ("dashboard/tui/pages/fleet_rows.py", "=="): "the same",
 }
 """What looks like it and reads no words of ours."""
 
@@ -173,7 +173,7 @@ PUT_BACK = {
     "audit": 'def f(level):\n    return "never came" in level.reason',
     "admission": 'def f(said):\n    return "1008" in said or "HTTP 401" in said',
     "memory": 'def f(alert):\n    return alert.sentence.split(": ", 1)[-1]',
-    "silence": "from dashboard.alerts.words import told\ndef f(alert):\n    return told(alert).startswith('no answer')",
+    "silence": "from dashboard.alerts.messages import told\ndef f(alert):\n    return told(alert) == 'no answer'",
     "recorder": "def f(alert):\n    first = alert.sentence\n    return first.split(': ')[0]",
     "age": "def f(plan):\n    return _AGE.sub(str, plan.sure)",
     "age again": "import re\ndef f(plan):\n    words = plan.sure.lower()\n    return re.search('newest', words)",

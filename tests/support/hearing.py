@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server import ipc
-from server.engines.base import Engine, Hypothesis
 from server.engines.ctranslate2 import CTranslate2Engine
+from server.engines.engine import Engine, Hypothesis
+from server.worker.decode_windows import BOUNDED, WindowRule
 from server.worker.stream import Stream, Window
 from server.worker.vad import SileroVad
-from server.worker.windows import BOUNDED, WindowRule
 
 
 @dataclass

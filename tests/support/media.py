@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from whisper_ops.tones import track
+from whisper_ops.tone_language import track
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import sys
 import wave
 from pathlib import Path
 
-from server.encodings import Decoder, Samples
+from server.audio_formats import Decoder, Samples
 
 
 def spoken(folder: Path, *texts: str) -> list[Samples]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from capacity.report.nginx import Proxy, render
+from capacity.reports.nginx import Proxy, render
 from tests.support.servers import Running, free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

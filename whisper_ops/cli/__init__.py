@@ -1,45 +1,69 @@
-"""The command `whisper-ops`: a registry of commands, each loaded only when it is called.
+"""The command `whisper-ops`: a table of commands, each loaded only when it is called.
 
-`COMMANDS` is the one list: help, the generated docs and the completeness tests all read it. A command's module holds a
-click command named `command`; that module imports its room inside the function, so that `whisper-ops --help` stays
-instant and a planner's laptop needs no model runtime.
+`COMMANDS` is the one list: help, the generated docs and the completeness tests all read it. A command lives in the room
+whose door it opens, in a module with a click command named `command`; that module imports the rest of its room inside
+the function, so that `whisper-ops --help` stays instant and a planner's laptop needs no model runtime.
 """
 
 import gc
 import importlib
 import io
-import keyword
 import os
 import sys
 from contextlib import suppress
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import click
 
 from whisper_ops import __version__
-from whisper_ops.cli.streams import ReaderGone, standard_streams
-from whisper_ops.cli.strict import make_strict
+from whisper_ops.cli.option_checks import make_strict
+from whisper_ops.cli.standard_streams import ReaderGone, standard_streams
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.formatting import narrated
 
-COMMANDS: dict[str, str] = {
-    "serve": "Serve streaming speech-to-text on this machine's GPUs (or its CPU), and its stats.",
-    "broker": "Send the clients of several servers to one that has room, and show all of them as one server.",
-    "dash": "Watch servers live in the terminal and record what is seen.",
-    "record": "Record servers into the history without a screen, as a service.",
-    "corpus": "Make or show the speech that a load test plays.",
-    "sweep": "Measure a server with speaking clients, level by level.",
-    "check": "Verify a live server: spread, memory, set-up, health, the refusal when full, and back to empty.",
-    "fit": "Fit a scaling law to any table of load levels.",
-    "plan": "Say how many connections a GPU carries, why, and how sure that is.",
-    "simulate": "Send a day's calls through a fleet: GPUs hour by hour, refusals, latency, cost.",
-    "doctor": "Read this host's limits, what each allows, and the lines that change them.",
-    "history": "Look into the history, check it, mend it, make it smaller.",
-    "import": "Read measurements of others into the history: CSV files, Prometheus.",
-    "export": "Print the history's rows as CSV or JSON lines.",
-    "demo": "The whole of it in three minutes: a simulated fleet, then a server, callers, dashboard and plan.",
+
+class Entry(NamedTuple):
+    """Where a command is, and its one line of help."""
+
+    module: str
+    help: str
+
+
+COMMANDS: dict[str, Entry] = {
+    "serve": Entry(
+        "server.commands.serve", "Serve streaming speech-to-text on this machine's GPUs (or its CPU), and its stats."
+    ),
+    "broker": Entry(
+        "server.commands.broker",
+        "Send the clients of several servers to one that has room, and show all of them as one server.",
+    ),
+    "dash": Entry("dashboard.commands.dash", "Watch servers live in the terminal and record what is seen."),
+    "record": Entry("dashboard.commands.record", "Record servers into the history without a screen, as a service."),
+    "corpus": Entry("capacity.commands.corpus", "Make or show the speech that a load test plays."),
+    "sweep": Entry("capacity.commands.sweep", "Measure a server with speaking clients, level by level."),
+    "check": Entry(
+        "capacity.commands.check",
+        "Verify a live server: spread, memory, set-up, health, the refusal when full, and back to empty.",
+    ),
+    "fit": Entry("capacity.commands.fit", "Fit a scaling law to any table of load levels."),
+    "plan": Entry("capacity.commands.plan", "Say how many connections a GPU carries, why, and how sure that is."),
+    "simulate": Entry(
+        "capacity.commands.simulate", "Send a day's calls through a fleet: GPUs hour by hour, refusals, latency, cost."
+    ),
+    "doctor": Entry(
+        "capacity.commands.doctor", "Read this host's limits, what each allows, and the lines that change them."
+    ),
+    "history": Entry("whisper_ops.cli.history", "Look into the history, check it, mend it, make it smaller."),
+    "import": Entry(
+        "capacity.commands.import_", "Read measurements of others into the history: CSV files, Prometheus."
+    ),
+    "export": Entry("whisper_ops.cli.export", "Print the history's rows as CSV or JSON lines."),
+    "demo": Entry(
+        "capacity.commands.demo",
+        "The whole of it in three minutes: a simulated fleet, then a server, callers, dashboard and plan.",
+    ),
 }
-"""Name and one line of help, in the order of a first day."""
+"""By name, in the order of a first day."""
 
 
 CALLED_ELSEWHERE = {
@@ -65,17 +89,14 @@ class LazyGroup(click.Group):
     """A group that imports a command's module when the command is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        """Every command, in the registry's order."""
+        """Every command, in the table's order."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import and return a command; None for a name that is not in the registry."""
+        """Import and return a command; None for a name that is not in the table."""
         if cmd_name not in COMMANDS:
             return None
-        # A command may be called like a word of Python's own, a module may not.
-        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
-        module = importlib.import_module(f"whisper_ops.cli.{name}")
-        command = module.command
+        command = importlib.import_module(COMMANDS[cmd_name].module).command
         assert isinstance(command, click.Command)
         make_strict(command)
         return command
@@ -95,9 +116,9 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """List the commands from the registry, importing none of them."""
+        """List the commands from the table, importing none of them."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -7,7 +7,7 @@ from typing import Literal
 import click
 
 from whisper_ops.cli.options import history_option
-from whisper_ops.cli.times import Moment
+from whisper_ops.cli.time_options import Moment
 from whisper_ops.console import say
 from whisper_ops.errors import Exit
 from whisper_ops.formatting import counted
@@ -36,7 +36,7 @@ def command(
     sweep, level, stream, plan, event, alert. docs/history.md explains every column.
     """
     from whisper_ops.history import History
-    from whisper_ops.history.export import rows, write
+    from whisper_ops.history.row_export import rows, write
 
     with History.reading(history) as opened:
         count = write(rows(opened, table, since=since, until=until, server=server), sys.stdout, kind)

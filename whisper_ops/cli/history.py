@@ -12,7 +12,7 @@ from whisper_ops.errors import Exit, UserError
 from whisper_ops.formatting import counted, size
 
 if TYPE_CHECKING:
-    from whisper_ops.history.inspect import Info
+    from whisper_ops.history.inventory import Info
 
 
 @click.group()
@@ -28,7 +28,7 @@ def info(history: Path, as_json: bool) -> int:
     import msgspec
 
     from whisper_ops.history import History
-    from whisper_ops.history.inspect import info as look
+    from whisper_ops.history.inventory import info as look
 
     with History.reading(history) as opened:
         found = look(opened)
@@ -43,7 +43,7 @@ def info(history: Path, as_json: bool) -> int:
 @history_option
 def check(history: Path) -> int:
     """Look for damage; exit code 1 when there is some. Takes a while on a large file."""
-    from whisper_ops.history.files import open_for_reading
+    from whisper_ops.history.opening import open_for_reading
     from whisper_ops.history.repair import problems
 
     if history.exists() and not (found := problems(history)):
@@ -63,9 +63,9 @@ def check(history: Path) -> int:
 @click.option("--force", is_flag=True, help="Make a new file even when no damage is found.")
 def repair(history: Path, force: bool) -> int:
     """Move a damaged history aside and make a new one of everything that can be read. Nothing is deleted."""
-    from whisper_ops.history.lock import WriterLock
     from whisper_ops.history.repair import is_sqlite, problems
     from whisper_ops.history.repair import repair as mend
+    from whisper_ops.history.writer_lock import WriterLock
 
     if not history.exists():
         raise UserError(f"there is no history at {history}")
@@ -89,7 +89,7 @@ def repair(history: Path, force: bool) -> int:
 @history_option
 def vacuum(history: Path) -> int:
     """Give space that deleted rows left back to the disk. Needs as much free space as the history holds."""
-    from whisper_ops.history.files import give_space_back
+    from whisper_ops.history.opening import give_space_back
 
     if not history.exists():
         raise UserError(f"there is no history at {history}")

@@ -6,8 +6,8 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from whisper_ops import trust
-from whisper_ops.files import check_database
+from whisper_ops import tls_trust
+from whisper_ops.user_files import check_database
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,15 +41,15 @@ def json_option(function: F) -> F:
 
 def _believe(_context: click.Context, _option: click.Parameter, path: Path | None) -> None:
     if path is not None:
-        trust.believe(path)
+        tls_trust.believe(path)
 
 
 def ca_option(function: F) -> F:
-    """`--ca-file PATH`, else WHISPER_OPS_CA_FILE; nothing is handed on, as `whisper_ops.trust` remembers it."""
+    """`--ca-file PATH`, else WHISPER_OPS_CA_FILE; nothing is handed on, as `whisper_ops.tls_trust` remembers it."""
     return click.option(
         "--ca-file",
         type=click.Path(path_type=Path),
-        envvar=trust.VARIABLE,
+        envvar=tls_trust.VARIABLE,
         show_envvar=True,
         expose_value=False,
         callback=_believe,

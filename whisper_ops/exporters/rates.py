@@ -3,9 +3,9 @@
 import math
 from collections.abc import Hashable, Iterable
 
-from whisper_ops.counting import risen
+from whisper_ops.counter_delta import risen
 from whisper_ops.exporters.mapping import rated
-from whisper_ops.exporters.page import Page, Series
+from whisper_ops.exporters.text_format import Page, Series
 
 
 class Counters:

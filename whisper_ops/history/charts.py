@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from whisper_ops.bounds import column_bound
 from whisper_ops.history.rollup import HOUR, KINDS, MINUTE, kept_since
+from whisper_ops.plausible_ranges import column_bound
 
 _TIERS = (("hour", HOUR), ("minute", MINUTE), ("raw", 0.0))
 

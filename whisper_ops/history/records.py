@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from whisper_ops.identity import Identity
-from whisper_ops.outside import cleaned
+from whisper_ops.untrusted_text import cleaned
 
 SweepState = Literal["running", "done", "interrupted", "failed"]
 Audit = Literal["valid", "provisional", "invalid", "disturbed"]
@@ -195,7 +195,7 @@ class PlanRecord(RanRecord, frozen=True, kw_only=True):
     first_fail: int | None = None
     binding_resource: str | None = None
     binding_kind: str | None = None
-    """The same as data: a kind of `whisper_ops.plan_document`."""
+    """The same as data: a kind of `whisper_ops.plan.plan_document`."""
     reason: str
     body: str
     """The whole plan, as the JSON that `plan --json` prints."""

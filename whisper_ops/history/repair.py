@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from whisper_ops.formatting import counted
-from whisper_ops.history.files import open_for_writing
+from whisper_ops.history.opening import open_for_writing
 
 _LOGS = ("", "-wal", "-shm")
 

@@ -6,8 +6,6 @@ from typing import Any
 
 import msgspec
 
-from whisper_ops.bounds import possible
-from whisper_ops.history.facts import FactReader
 from whisper_ops.history.samples import (
     GPU,
     GPU_COLUMNS,
@@ -19,7 +17,9 @@ from whisper_ops.history.samples import (
     SERVER_FACTS,
     decode_counts,
 )
+from whisper_ops.history.slowly_changing import FactReader
 from whisper_ops.identity import Identity
+from whisper_ops.plausible_ranges import possible
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 
 

@@ -8,8 +8,8 @@ deleted polls of that minute is what came late added to what is there, and delet
 import sqlite3
 from typing import NamedTuple
 
-from whisper_ops.bounds import column_bound
 from whisper_ops.history.schema import BUCKET_COLUMNS, GPU_METRICS, HOST_METRICS, SERVER_METRICS
+from whisper_ops.plausible_ranges import column_bound
 
 MINUTE = 60.0
 HOUR = 3600.0

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from whisper_ops.bounds import possible
 from whisper_ops.histogram import BUCKETS
-from whisper_ops.history.facts import FactStore, Kind
+from whisper_ops.history.slowly_changing import FactStore, Kind
 from whisper_ops.identity import Identity
+from whisper_ops.plausible_ranges import possible
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 
 MINUTE = 60.0

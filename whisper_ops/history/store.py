@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from whisper_ops.history.database import Database
-from whisper_ops.history.files import open_for_reading, open_for_writing
+from whisper_ops.history.opening import open_for_reading, open_for_writing
 from whisper_ops.history.plans import Plans
 from whisper_ops.history.polls import Polls
 from whisper_ops.history.sweeps import Sweeps

@@ -4,7 +4,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from whisper_ops.loose_json import strictly
+from whisper_ops.lenient_json import strictly
 from whisper_ops.objective.grammar import MEASURES, amount
 
 

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from whisper_ops.errors import UserError
-from whisper_ops.typed import short
+from whisper_ops.text_bounds import short
 
 DEFAULT = "stable_p95<=2s, first_p95<=1s, connected>=99.9%, errors<=0.1%, wer<=+1.5"
 

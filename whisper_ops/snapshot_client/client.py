@@ -6,18 +6,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
-from whisper_ops.bounds import possible
 from whisper_ops.exporters.mapping import Mapping
-from whisper_ops.exporters.software import WHISPER_OPS, WHISPERLIVEKIT
-from whisper_ops.names import address
+from whisper_ops.known_software import WHISPER_OPS, WHISPERLIVEKIT
+from whisper_ops.plausible_ranges import possible
+from whisper_ops.server_names import address
 from whisper_ops.snapshot import Snapshot
-from whisper_ops.snapshot_client.asking import AskingSource, Kind
-from whisper_ops.snapshot_client.exporter_page import PrometheusSource
-from whisper_ops.snapshot_client.published_endpoints import PublishedSource
-from whisper_ops.snapshot_client.snapshot_endpoint import WhisperOpsSource
+from whisper_ops.snapshot_client.detection import AskingSource, Kind
+from whisper_ops.snapshot_client.exporter_source import PrometheusSource
+from whisper_ops.snapshot_client.http_client import Access
+from whisper_ops.snapshot_client.published_source import PublishedSource
+from whisper_ops.snapshot_client.snapshot_source import WhisperOpsSource
 from whisper_ops.snapshot_client.source import Source, SourceError
-from whisper_ops.snapshot_client.web import Access
-from whisper_ops.snapshot_client.whisperlivekit import WhisperLiveKitSource
+from whisper_ops.snapshot_client.whisperlivekit_source import WhisperLiveKitSource
 
 _Endpoint: TypeAlias = type[WhisperOpsSource | PublishedSource | WhisperLiveKitSource]
 _ENDPOINTS: dict[str, tuple[_Endpoint, str]] = {

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import psutil
 
-from whisper_ops.counting import risen
+from whisper_ops.counter_delta import risen
 from whisper_ops.telemetry.control_groups import NO_LIMIT, ControlGroups
 
 _SHORTEST_SECONDS = 0.05

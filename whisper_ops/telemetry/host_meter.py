@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 import psutil
 
-from whisper_ops.counting import risen
+from whisper_ops.counter_delta import risen
 from whisper_ops.snapshot import HostFigures
 from whisper_ops.telemetry import host
 from whisper_ops.telemetry.control_groups import ControlGroups

@@ -3,8 +3,8 @@
 import time
 from typing import Any, NamedTuple
 
-from whisper_ops.outside import one_line
 from whisper_ops.telemetry.nvml_errors import LOST, NO_SUCH_FIGURE, code, explained, raise_if_driver_gone
+from whisper_ops.untrusted_text import one_line
 from whisper_ops.wire import DeviceReadings
 
 THROTTLES = {

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from whisper_ops.scaling import HEADROOM
+from whisper_ops.scaling_rule import HEADROOM
 
 Balancer = Literal["least_loaded", "random", "blind", "pack"]
 Lengths = Literal["exponential", "steady", "lognormal"]

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from server.encodings import Samples
+from server.audio_formats import Samples
 from server.engines.mel import FFT, FRAMES_PER_SECOND, HOP, fill, filters, sounding_frames, whole_frames
-from server.engines.torch.seam import Seam
+from server.engines.torch.device_runtime import Seam
 
 _SILENCE = -10.0
 """The logarithm of Whisper's smallest power."""

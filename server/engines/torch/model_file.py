@@ -9,7 +9,7 @@ import struct
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from server.engines.base import UnfitError
+from server.engines.engine import UnfitError
 
 TYPES = ("float32", "int8", "int16", "int32", "float16", "bfloat16")
 _BYTES = (4, 1, 2, 4, 2, 2)

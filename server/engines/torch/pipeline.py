@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from server.engines.torch.decode_rows import Work
+from server.engines.torch.decoder_slots import Slots
+from server.engines.torch.device_runtime import DECODE, ENCODE, Event, Pending, Seam, out_of_memory
 from server.engines.torch.features import Features
-from server.engines.torch.rows import Work
-from server.engines.torch.seam import DECODE, ENCODE, Event, Pending, Seam, out_of_memory
-from server.engines.torch.slots import Slots
 
 log = logging.getLogger("whisper_ops.worker")
 

@@ -19,7 +19,7 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from server.engines.torch.seam import DECODE, ENCODE
+from server.engines.torch.device_runtime import DECODE, ENCODE
 
 CAPTURE_BEGIN = inspect.signature(torch.cuda.CUDAGraph.capture_begin)
 REAL = {

@@ -13,12 +13,12 @@ from functools import cache
 import numpy as np
 import torch
 
-from server.engines.base import Done, EngineInfo, Hypothesis, Row
+from server.engines.engine import Done, EngineInfo, Hypothesis, Row
 from server.engines.simulated import _said
 from server.engines.torch import weights
-from server.engines.torch.engine import TorchEngine
-from server.engines.torch.host_seam import HostSeam
+from server.engines.torch.cpu_runtime import HostSeam
 from server.engines.torch.shapes import Shape
+from server.engines.torch.torch_engine import TorchEngine
 from server.settings import SimulatedLaw
 from tests.server.virtual import FlawedEngine, Hang
 

@@ -12,14 +12,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the [torch] extra")
 
-from server.engines.base import Hypothesis, Row, UnfitError  # noqa: E402
+from server.engines.engine import Hypothesis, Row, UnfitError  # noqa: E402
 from server.engines.torch import weights  # noqa: E402
-from server.engines.torch.cuda_seam import CudaSeam  # noqa: E402
-from server.engines.torch.engine import TorchEngine  # noqa: E402
-from server.engines.torch.model import Model  # noqa: E402
-from server.engines.torch.seam import DECODE, ENCODE  # noqa: E402
+from server.engines.torch.cuda_runtime import CudaSeam  # noqa: E402
+from server.engines.torch.decoder_slots import CUDA_BATCHES, PROMPTS, Slots, Tokens  # noqa: E402
+from server.engines.torch.device_runtime import DECODE, ENCODE  # noqa: E402
 from server.engines.torch.shapes import PUBLISHED, TEXT_POSITIONS, Shape  # noqa: E402
-from server.engines.torch.slots import CUDA_BATCHES, PROMPTS, Slots, Tokens  # noqa: E402
+from server.engines.torch.torch_engine import TorchEngine  # noqa: E402
+from server.engines.torch.whisper_model import Model  # noqa: E402
 from server.worker.scheduler import CONTEXTS_SECONDS  # noqa: E402
 from tests.bench import gpu_times  # noqa: E402
 from tests.server.torch.cuda_double import FakeCuda, copies  # noqa: E402
@@ -90,7 +90,7 @@ def test_every_shape_is_captured(fake: FakeCuda, kind: str) -> None:
 
 def _engine(monkeypatch: pytest.MonkeyPatch, max_batch: int = 8, most_graphs: int = 100_000) -> TorchEngine:
     monkeypatch.setattr(weights, "at_random", lambda shape, device, dtype: _weights(TURBO, dtype))
-    monkeypatch.setattr("server.engines.torch.slots.PREPARED_PROMPTS", (4,))
+    monkeypatch.setattr("server.engines.torch.decoder_slots.PREPARED_PROMPTS", (4,))
     return TorchEngine("random:large-v3-turbo", "cuda:0", "default", max_batch, 1, _seam(most_graphs))
 
 

@@ -11,10 +11,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the [torch] extra")
 
-from server.engines.base import UnfitError  # noqa: E402
-from server.engines.torch.cuda_seam import CudaSeam  # noqa: E402
-from server.engines.torch.engine import seam_for  # noqa: E402
-from server.engines.torch.seam import DECODE, ENCODE  # noqa: E402
+from server.engines.engine import UnfitError  # noqa: E402
+from server.engines.torch.cuda_runtime import CudaSeam  # noqa: E402
+from server.engines.torch.device_runtime import DECODE, ENCODE  # noqa: E402
+from server.engines.torch.torch_engine import seam_for  # noqa: E402
 from tests.server.torch.cuda_double import FakeCuda  # noqa: E402
 
 

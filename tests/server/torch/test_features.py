@@ -5,11 +5,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the [torch] extra")
 
-from server.encodings import Samples  # noqa: E402
+from server.audio_formats import Samples  # noqa: E402
 from server.engines import mel  # noqa: E402
+from server.engines.torch.cpu_runtime import HostSeam  # noqa: E402
+from server.engines.torch.device_runtime import ENCODE  # noqa: E402
 from server.engines.torch.features import Features  # noqa: E402
-from server.engines.torch.host_seam import HostSeam  # noqa: E402
-from server.engines.torch.seam import ENCODE  # noqa: E402
 from tests.server.torch.toy import sound  # noqa: E402
 
 FRAMES = 400

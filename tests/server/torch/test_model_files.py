@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.engines.loops import LONGEST_TEXT, token_cap
-from server.engines.torch import choice, model_file, safetensors_file
+from server.engines.repetition import LONGEST_TEXT, token_cap
+from server.engines.torch import model_choice, model_file, safetensors_file
 from server.engines.torch.model_file import ModelFileError
 from server.engines.torch.shapes import PUBLISHED
 from tests.bench.operations import encoder_flop
@@ -59,10 +59,10 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else(
 def test_quantized_models_and_other_versions_are_named_with_the_way_out(tmp_path: Path) -> None:
     int8 = model_bin(Given({"decoder/embeddings/weight": np.zeros((4, 4), np.int8)}, {}))
     with pytest.raises(UserError, match=r"holds int8 weights.*--engine ctranslate2"):
-        choice.check_folder(_written(tmp_path, int8).parent)
+        model_choice.check_folder(_written(tmp_path, int8).parent)
     old = model_bin(Given(TENSORS, {}), version=5)
     with pytest.raises(UserError, match=r"format 5.*convert the model again"):
-        choice.check_folder(_written(tmp_path, old).parent)
+        model_choice.check_folder(_written(tmp_path, old).parent)
 
 
 def test_safetensors_are_read_and_broken_ones_refused(tmp_path: Path) -> None:
@@ -81,18 +81,18 @@ def test_safetensors_are_read_and_broken_ones_refused(tmp_path: Path) -> None:
 
 def test_a_folder_of_another_kind_or_with_a_file_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"config\.json is missing"):
-        choice.check_folder(tmp_path)
+        model_choice.check_folder(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(UserError, match="type llama"):
-        choice.check_folder(tmp_path)
+        model_choice.check_folder(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "whisper"}))
     with pytest.raises(UserError, match=r"model\.safetensors is missing"):
-        choice.check_folder(tmp_path)
+        model_choice.check_folder(tmp_path)
     index = {"weight_map": {"a": "../../etc/passwd"}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(UserError, match="passwd is missing"):
-        choice.check_folder(tmp_path)
+        model_choice.check_folder(tmp_path)
 
 
 def test_a_text_may_be_as_long_as_its_language_needs() -> None:
@@ -103,10 +103,10 @@ def test_a_text_may_be_as_long_as_its_language_needs() -> None:
 
 
 def test_random_weights_have_a_published_models_shape_or_none() -> None:
-    assert choice.random_shape("random:large-v3-turbo") == PUBLISHED["large-v3-turbo"]
-    assert choice.random_shape("small") is None
+    assert model_choice.random_shape("random:large-v3-turbo") == PUBLISHED["large-v3-turbo"]
+    assert model_choice.random_shape("small") is None
     with pytest.raises(UserError, match="large-v3-turbo"):
-        choice.random_shape("random:huge")
+        model_choice.random_shape("random:huge")
 
 
 def test_an_encode_costs_what_the_design_counts_with() -> None:

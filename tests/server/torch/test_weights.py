@@ -9,11 +9,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the [torch] extra")
 
-from server.engines.torch import budget, weights  # noqa: E402
-from server.engines.torch.model import Model  # noqa: E402
+from server.engines.torch import memory_budget, weights  # noqa: E402
 from server.engines.torch.model_file import ModelFileError  # noqa: E402
 from server.engines.torch.shapes import PUBLISHED  # noqa: E402
 from server.engines.torch.weights import Weights  # noqa: E402
+from server.engines.torch.whisper_model import Model  # noqa: E402
 from tests.server.torch.files import Given, hugging_face, model_bin, write_hugging_face  # noqa: E402
 from tests.server.torch.toy import SHAPE  # noqa: E402
 
@@ -95,21 +95,21 @@ def test_a_folder_without_a_tensor_is_named(tmp_path: Path) -> None:
 
 def test_memory_is_planned_and_what_does_not_fit_is_refused_in_a_sentence() -> None:
     turbo = PUBLISHED["large-v3-turbo"]
-    roomy = budget.plan(turbo, 1.6e9, 2, 64, 1024, 139e9, "cuda:0")
+    roomy = memory_budget.plan(turbo, 1.6e9, 2, 64, 1024, 139e9, "cuda:0")
     assert roomy.slots == 192
     assert roomy.total < 139e9
-    tight = budget.plan(turbo, 1.6e9, 2, 64, 1024, 19e9, "cuda:0")
+    tight = memory_budget.plan(turbo, 1.6e9, 2, 64, 1024, 19e9, "cuda:0")
     assert 64 <= tight.slots < 192
     assert tight.total <= 19e9
     assert "192 slots of 39.9 MB" in str(roomy)
     # Graphs and CUDA's libraries take memory of their own.
-    assert budget.plan(turbo, 1.6e9, 2, 64, 1024, 139e9, "cuda:0", 512).total - roomy.total > 0.5e9
+    assert memory_budget.plan(turbo, 1.6e9, 2, 64, 1024, 139e9, "cuda:0", 512).total - roomy.total > 0.5e9
     with pytest.raises(
         RuntimeError, match=r"batches of 64 need .* GB and cuda:0 has 14\.0 GB free; say --max-batch \d+"
     ) as no:
-        budget.plan(turbo, 1.6e9, 2, 64, 1024, 14e9, "cuda:0")
+        memory_budget.plan(turbo, 1.6e9, 2, 64, 1024, 14e9, "cuda:0")
     # What it advises, it takes.
     advised = int(str(no.value).split("--max-batch ")[1].split(",")[0])
-    assert budget.plan(turbo, 1.6e9, 2, advised, 1024, 14e9, "cuda:0").slots >= advised
+    assert memory_budget.plan(turbo, 1.6e9, 2, advised, 1024, 14e9, "cuda:0").slots >= advised
     with pytest.raises(RuntimeError, match=r"say a smaller model"):
-        budget.plan(turbo, 1.6e9, 2, 64, 1024, 2e9, "cuda:0")
+        memory_budget.plan(turbo, 1.6e9, 2, 64, 1024, 2e9, "cuda:0")

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from server.encodings import Samples
-from server.engines.base import Hypothesis, Row
+from server.audio_formats import Samples
+from server.engines.engine import Hypothesis, Row
 from server.engines.torch import weights
+from server.engines.torch.cpu_runtime import HostSeam
+from server.engines.torch.decode_rows import Work
+from server.engines.torch.decoder_slots import Slots, Tokens
 from server.engines.torch.features import Features
-from server.engines.torch.host_seam import HostSeam
-from server.engines.torch.model import Model
 from server.engines.torch.pipeline import Pipeline
-from server.engines.torch.rows import Work
 from server.engines.torch.shapes import Shape
-from server.engines.torch.slots import Slots, Tokens
+from server.engines.torch.whisper_model import Model
 
 SHAPE = Shape(mels=80, width=32, heads=2, encoder_layers=1, decoder_layers=2, vocabulary=61)
 TOKENS = Tokens(eot=60, sot=59, no_speech=58, suppressed=(7, 8), suppressed_first=(60, 9), languages=())

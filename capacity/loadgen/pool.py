@@ -1,0 +1,149 @@
+"""The generator processes of a load test, seen from the load test."""
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from capacity.loadgen.messages import Block, Broke, Finished, LevelOrder, Load, Loaded, Progress, Run, Stop, Up
+from whisper_ops.errors import UserError
+from whisper_ops.framing import frame, read_frame
+
+_STOP_SECONDS = 10.0
+_decoder = msgspec.msgpack.Decoder(Up)
+
+
+class Generators:
+    """A number of generator processes that hold the same corpus. Use as an async context manager."""
+
+    def __init__(self, folder: Path, count: int = 1, module: str = "capacity.loadgen.worker") -> None:
+        self._folder = folder
+        self._module = module  # tests put one in that is slow on purpose
+        self._wanted = count
+        self._processes: list[Process] = []
+
+    async def __aenter__(self) -> Self:
+        await self.grow(self._wanted)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.close()
+        for process in self._processes:
+            try:
+                await asyncio.wait_for(process.wait(), 5)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+
+    def __len__(self) -> int:
+        return len(self._processes)
+
+    async def grow(self, count: int) -> None:
+        """Have at least `count` processes; UserError when one cannot start."""
+        fresh = [await self._start() for _ in range(count - len(self._processes))]
+        self._processes.extend(fresh)
+        for process in fresh:
+            _tell(process, Load(str(self._folder)))
+        for process in fresh:
+            match await _hear(process):
+                case Loaded():
+                    continue
+                case Broke(reason):
+                    raise UserError(reason)
+                case other:
+                    raise UserError(f"a load generator did not start: {other!r}")
+
+    async def run(self, level: LevelOrder, on_progress: Callable[[Progress], None]) -> list[Finished]:
+        """Run a level, its streams dealt out among the processes.
+
+        When cancelled, the streams are ended properly first.
+        """
+        return await self.run_blocks(level, on_progress, lambda _number, _parts: None)
+
+    async def run_blocks(
+        self,
+        level: LevelOrder,
+        on_progress: Callable[[Progress], None],
+        on_block: Callable[[int, Sequence[Finished]], None],
+    ) -> list[Finished]:
+        """The same for a level in blocks: each but the last is given to `on_block` as soon as all measured it."""
+        count = min(len(self._processes), max(1, len(level.streams)))
+        used = self._processes[:count]
+        seen: dict[int, Progress] = {}
+        blocks: dict[int, list[Finished]] = {}
+
+        def heard(number: int, said: Progress | Block) -> None:
+            if isinstance(said, Progress):
+                seen[number] = said
+                on_progress(_sum(list(seen.values())))
+                return
+            parts = blocks.setdefault(said.number, [])
+            parts.append(said.part)
+            if len(parts) == count:
+                on_block(said.number, blocks.pop(said.number))
+
+        for number, process in enumerate(used):
+            _tell(process, Run(msgspec.structs.replace(level, streams=level.streams[number::count])))
+        waiting = asyncio.gather(*(_finished(process, number, heard) for number, process in enumerate(used)))
+        try:
+            return list(await asyncio.shield(waiting))
+        except asyncio.CancelledError:
+            self.stop()
+            await asyncio.wait({waiting}, timeout=_STOP_SECONDS)
+            raise
+
+    def stop(self) -> None:
+        """End the running level early; `run` then returns what was measured until then."""
+        for process in self._processes:
+            _tell(process, Stop())
+
+    async def _start(self) -> Process:
+        # A session of its own: Ctrl-C is for the load test, which then asks for what was measured.
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", self._module, stdin=PIPE, stdout=PIPE, start_new_session=True
+        )
+
+
+def _tell(process: Process, message: object) -> None:
+    assert process.stdin is not None
+    process.stdin.write(frame(msgspec.msgpack.encode(message)))
+
+
+async def _hear(process: Process) -> Up:
+    assert process.stdout is not None
+    body = await read_frame(process.stdout)
+    return Broke("a load generator process ended unexpectedly") if body is None else _decoder.decode(body)
+
+
+async def _finished(process: Process, number: int, heard: Callable[[int, Progress | Block], None]) -> Finished:
+    while True:
+        match await _hear(process):
+            case Finished() as finished:
+                return finished
+            case Progress() | Block() as said:
+                heard(number, said)
+            case Broke(reason):
+                raise UserError(reason)
+
+
+def _sum(parts: Sequence[Progress]) -> Progress:
+    behind = [p.behind_p50_seconds for p in parts if p.behind_p50_seconds is not None]
+    return Progress(
+        ready=sum(p.ready for p in parts),
+        live=sum(p.live for p in parts),
+        ended=sum(p.ended for p in parts),
+        failed=sum(p.failed for p in parts),
+        texts=sum(p.texts for p in parts),
+        behind_p50_seconds=median(behind) if behind else None,
+        late_max_seconds=max(p.late_max_seconds for p in parts),
+    )

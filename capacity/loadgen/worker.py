@@ -1,0 +1,174 @@
+"""A generator process: `python -m capacity.loadgen.worker` takes orders on stdin and answers on stdout.
+
+A process of its own, so that the live table, the polls of the server and the measuring of words never disturb the pace.
+Frames (`whisper_ops.framing`) hold MessagePack. End of stdin ends the process: it never outlives the load test.
+"""
+
+import asyncio
+import gc
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+import msgspec
+
+from capacity.corpus import clips as corpora
+from capacity.corpus.clips import Corpus
+from capacity.corpus.normalization import normalise
+from capacity.loadgen.messages import (
+    Block,
+    Broke,
+    Down,
+    Finished,
+    LevelOrder,
+    Load,
+    Loaded,
+    Progress,
+    Run,
+    Stop,
+    StreamResult,
+    Up,
+)
+from capacity.loadgen.pacer import Wheel
+from capacity.loadgen.recording import HAIR, MARGIN_SECONDS
+from capacity.loadgen.stream import Speaker
+from capacity.loadgen.stream_slots import Seats
+from whisper_ops.errors import UserError
+from whisper_ops.framing import frame, read_frame
+
+_LATE_TEXT_SECONDS = 10.0
+"""How long the text of a block's last words may take to be counted in it."""
+_decoder = msgspec.msgpack.Decoder(Down)
+
+
+class Generator:
+    """Runs levels as it is told."""
+
+    def __init__(self, reader: asyncio.StreamReader, write: Callable[[bytes], object]) -> None:
+        self._reader = reader
+        self._write = write
+        self._corpus: Corpus | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._measured = 0
+        """How many blocks of the level were measured."""
+
+    async def serve(self) -> None:
+        """Take orders until there are no more."""
+        while (body := await read_frame(self._reader)) is not None:
+            match _decoder.decode(body):
+                case Load(folder):
+                    self._load(Path(folder))
+                case Run(level):
+                    self._running = asyncio.create_task(self._run(level))
+                case Stop():
+                    if self._running is not None:
+                        self._running.cancel()
+        if self._running is not None:
+            self._running.cancel()
+
+    def _tell(self, message: Up) -> None:
+        self._write(frame(msgspec.msgpack.encode(message)))
+
+    def _load(self, folder: Path) -> None:
+        try:
+            self._corpus = corpora.load(folder)
+        except UserError as error:
+            self._tell(Broke(str(error)))
+            return
+        normalise("the first call builds the tables")
+        self._tell(Loaded())
+
+    async def _run(self, level: LevelOrder) -> None:
+        assert self._corpus is not None, "a corpus is loaded before a level is run"
+        self._measured = 0
+        wheel = Wheel()
+        turning = asyncio.create_task(wheel.run())
+        seats = Seats(level, self._corpus, wheel)
+        lives = [asyncio.create_task(seats.sit(order)) for order in level.streams]
+        telling = asyncio.create_task(self._report(seats))
+        usage = _Usage()
+        blocks = asyncio.create_task(self._blocks(level, seats, usage))
+        gc.freeze()
+        gc.disable()  # a full collection with hundreds of streams takes longer than a chunk
+        try:
+            await asyncio.wait(lives)
+        except asyncio.CancelledError:
+            for life in lives:
+                life.cancel()
+            await asyncio.wait(lives)
+        finally:
+            gc.enable()
+            for task in (telling, turning, blocks):
+                task.cancel()
+        self._tell(usage.finished(self._measured, _make(seats.measured(self._measured, last=True))))
+
+    async def _blocks(self, level: LevelOrder, seats: Seats, usage: "_Usage") -> None:
+        """Measure each block but the last when its text had time to come, beside the streams."""
+        while level.block_seconds and seats.window(self._measured).until < level.window_until - HAIR:
+            until = seats.window(self._measured).until
+            await asyncio.sleep(max(0.0, until + min(_LATE_TEXT_SECONDS, level.block_seconds / 2) - time.monotonic()))
+            making = seats.measured(self._measured, last=False)
+            results = await asyncio.to_thread(_make, making)
+            self._tell(Block(self._measured, usage.finished(self._measured, results)))
+            self._measured += 1
+            seats.forget(until - MARGIN_SECONDS)
+            gc.collect()  # hours without would fill memory; what is frozen is not looked at
+
+    async def _report(self, seats: Seats) -> None:
+        while True:
+            await asyncio.sleep(1)
+            self._tell(_progress(seats.now))
+
+
+class _Usage:
+    """CPU and wall time since the block before."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.monotonic(), time.process_time()
+
+    def finished(self, number: int, results: Sequence[StreamResult]) -> Finished:
+        """What is told of a block; the next one counts from now."""
+        cpu, wall = time.process_time() - self._cpu, time.monotonic() - self._wall
+        self._wall, self._cpu = time.monotonic(), time.process_time()
+        return Finished(tuple(results), cpu, wall, number)
+
+
+def _make(making: Sequence[Callable[[], StreamResult]]) -> list[StreamResult]:
+    return [make() for make in making]
+
+
+def _progress(speakers: Sequence[Speaker]) -> Progress:
+    now = time.monotonic()
+    behind = [late for s in speakers if (late := s.behind(now)) is not None]
+    return Progress(
+        ready=sum(s.is_ready for s in speakers),
+        live=sum(s.is_live for s in speakers),
+        ended=sum(s.is_ready and not s.is_live for s in speakers),
+        failed=sum(s.has_failed for s in speakers),
+        texts=sum(s.updates for s in speakers),
+        behind_p50_seconds=median(behind) if behind else None,
+        late_max_seconds=max((s.last_lateness for s in speakers), default=0.0),
+    )
+
+
+async def _main() -> None:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    # Nothing but frames may reach the pipe.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    def write(data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[out.write(view) :]
+
+    await Generator(reader, write).serve()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())

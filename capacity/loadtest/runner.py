@@ -1,0 +1,303 @@
+"""A sweep: level after level on one server, each stored as soon as it ended, so that nothing measured is ever lost."""
+
+import asyncio
+import sqlite3
+import time
+from contextlib import AbstractAsyncContextManager, aclosing
+from functools import partial
+
+import msgspec
+
+from capacity.corpus.clips import Corpus
+from capacity.loadtest import drift
+from capacity.loadtest.adaptive_level import LEAST_BLOCKS
+from capacity.loadtest.admission import nobody_let_in, reach_open, slots_of
+from capacity.loadtest.aggregate import latency_records, utterance_records
+from capacity.loadtest.conclusion import verdict as verdict_of
+from capacity.loadtest.level import LoadShape, Measured, stream_records, verdict, wall_seconds
+from capacity.loadtest.level_details import Detail, details, stored_baseline
+from capacity.loadtest.level_runner import Means, Measurer, expected_seconds, seconds_of
+from capacity.loadtest.observer import Watcher
+from capacity.loadtest.other_load import MOST_SHARE, on_gpus, other_share
+from capacity.loadtest.persistence import encoded, record_for, settings_for
+from capacity.loadtest.process_watch import Watch
+from capacity.loadtest.resume import Settings, find, running_beside, usable
+from capacity.loadtest.samples import busy_share
+from capacity.loadtest.strategies import FromOneStream, Plan, Soak
+from capacity.loadtest.target import Target
+from capacity.loadtest.transcripts import Transcript, transcripts
+from capacity.loadtest.warm_up import Probed
+from whisper_ops.errors import Exit, UserError
+from whisper_ops.formatting import counted
+from whisper_ops.history import History, LevelRecord, SweepRecord
+from whisper_ops.history.records import SweepState
+from whisper_ops.objective import Objective
+from whisper_ops.objective.judgement import Baseline, is_baseline
+from whisper_ops.snapshot import Snapshot
+
+_WARM_STREAMS = 2
+"""Together they warm up batches as well."""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """A sweep as it ended, whether it went through or not."""
+
+    sweep_id: int
+    sweep: SweepRecord
+    levels: tuple[LevelRecord, ...]
+    state: SweepState
+    reason: str | None
+    said: str | None = None
+    """What the plan has to say, such as a search's bracket."""
+    gone: bool = False
+    """Whether it ended because the server could not be reached any more."""
+    transcripts: tuple[Transcript, ...] = ()
+    """What the streams that were measured now got, when their text is kept."""
+    details: tuple[Detail, ...] = ()
+    """What was stored behind the levels, for pictures; whoever measured them."""
+    watched: dict[str, list[dict[str, float]]] = {}
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How a sweep goes about it."""
+
+    processes: int | None = None
+    """Generator processes; None: as many as it takes."""
+    fresh: bool = False
+    """Never go on with an interrupted sweep."""
+    plan_line: str = ""
+    """The plan as one line: what makes two commands the same."""
+    watch: tuple[Watch, ...] = ()
+    generator: str = "capacity.loadgen.worker"
+    """The module that a generator process runs."""
+
+
+class Sweep:
+    """Runs a plan's levels and keeps them.
+
+    The history is written in between, when no stream runs and nothing else waits for the event loop; so Ctrl-C can
+    never come in the middle of it.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        target: Target,
+        corpus: Corpus,
+        shape: LoadShape,
+        objective: Objective,
+        watcher: Watcher,
+        options: Options | None = None,
+    ) -> None:
+        self._history = history
+        self._target = target
+        self._corpus = corpus
+        self._shape = shape
+        self._objective = objective
+        self._watcher = watcher
+        self._options = options or Options()
+        self._baseline = Baseline()
+        self._transcripts: list[Transcript] = []
+        self._levels: list[LevelRecord] = []
+        self._sweep_id = 0
+        self._settings: Settings
+
+    async def run(self, plan: Plan) -> Outcome:
+        """Measure what the plan asks for, one stream first when the objective counts from it.
+
+        A server that dies ends the sweep with what it has; so does cancelling.
+
+        Raises:
+            UserError: the server cannot be reached or drains to begin with (exit 3), has fewer slots than the streams
+                that were asked for by name, or the same sweep is running.
+        """
+        first = await reach_open(self._target)
+        self._warn_of_other_load(first)
+        await self._fit(plan, first)
+        self._settings = settings_for(self._options.plan_line, self._shape, first, self._target.address)
+        asking = FromOneStream(plan, self._knows_one_stream) if self._objective.needs_baseline else plan
+        sweep = self._begin(first, asking)
+        state: SweepState = "failed"
+        reason: str | None = "the load test broke"
+        gone = False
+        try:
+            async with self._measurer() as measurer:
+                await self._all(measurer, asking, (first.figures and first.figures.gpus) or 1)
+            state, reason = "done", None
+        except asyncio.CancelledError:
+            goes_on = "" if isinstance(plan, Soak) else "; the same command goes on from here"
+            state, reason = "interrupted", f"stopped before its end{goes_on}"
+        except UserError as error:
+            state, reason, gone = "failed", str(error), error.code == Exit.UNREACHABLE
+        finally:
+            self._finish(state, reason or self._said(plan))
+        return Outcome(
+            sweep_id=self._sweep_id,
+            sweep=msgspec.structs.replace(
+                sweep, state=state, reason=reason, finished_at=time.time(), settings=encoded(self._settings)
+            ),
+            levels=tuple(self._levels),
+            state=state,
+            reason=reason,
+            said=self._said(plan),
+            gone=gone,
+            transcripts=tuple(self._transcripts),
+            details=details(self._history, self._sweep_id, self._levels),
+            watched=self._watched,
+        )
+
+    def _warn_of_other_load(self, first: Snapshot) -> None:
+        share = other_share([first], 0.0)
+        if share is not None and share > MOST_SHARE:
+            self._watcher.note(
+                f"other programs take {share:.0%} of the processors of {self._target.name} before the first level; "
+                "stop them, or what is measured is with them"
+            )
+
+        gpu = on_gpus([first])
+        if gpu is not None:
+            took = "" if gpu.share is None else f" and take {gpu.share:.0%} of it"
+            self._watcher.note(
+                f"other programs are on a GPU of {self._target.name}{took}: {', '.join(gpu.programs)}; "
+                "stop them, or what is measured is with them"
+            )
+
+    async def _fit(self, plan: Plan, first: Snapshot) -> None:
+        """Nothing is learnt from streams that only find the server full."""
+        slots = await slots_of(self._target, first, plan.most)
+        if slots is not None and (said := plan.fit(slots)) is not None:
+            self._watcher.note(f"{self._target.name}: {said}")
+
+    def _said(self, plan: Plan) -> str | None:
+        soaked = isinstance(plan, Soak) and self._levels
+        return drift.said(self._levels, self._watched) if soaked else plan.outcome or verdict_of(self._levels)
+
+    @property
+    def _watched(self) -> dict[str, list[dict[str, float]]]:
+        return {watch.name: watch.rows for watch in self._options.watch}
+
+    def _begin(self, first: Snapshot, plan: Plan) -> SweepRecord:
+        sweep = record_for(self._target, self._corpus, self._shape, self._objective, first, self._settings)
+        for other in running_beside(self._history, sweep):
+            self._watcher.note(f"{other} loads {sweep.server} too: each of them measures the load of both")
+        before = None if self._options.fresh else find(self._history, sweep)
+        if before is None:
+            self._sweep_id = self._history.sweeps.start(sweep)
+            return sweep
+        self._sweep_id = before.id
+        self._history.sweeps.resume(before.id, sweep.settings)
+        done = usable(self._history.sweeps.levels(before.id))
+        self._watcher.note(f"going on with sweep {before.id}: {counted(len(done), 'level')} measured already")
+        for level in done:
+            if not self._baseline.measures and is_baseline(level):
+                self._baseline = stored_baseline(self._history, level)
+            plan.told(level.streams, level.passed, long=self._is_long(level), busy=busy_share(level))
+            self._levels.append(level)
+            self._watcher.end(level)
+        return before.sweep
+
+    def _measurer(self) -> AbstractAsyncContextManager[Measurer]:
+        means = Means(
+            target=self._target,
+            shape=self._shape,
+            objective=self._objective,
+            progress=self._watcher.progress,
+            note=self._watcher.note,
+            processes=self._options.processes,
+            watch=self._options.watch,
+        )
+        return Measurer.ready(means, self._corpus.folder, self._options.generator)
+
+    async def _all(self, measurer: Measurer, plan: Plan, gpus: int) -> None:
+        number = len(self._levels)
+        self._watcher.expect(expected_seconds(plan, self._shape, warm_up=True))
+        if (ask := plan.next()) is not None and self._shape.warm_up_seconds:
+            await self._warm_up(measurer, max(gpus, min(_WARM_STREAMS, ask.streams)))
+        while (ask := plan.next()) is not None:
+            number += 1
+            left = None if plan.left is None else plan.left + (ask.at_most_seconds is not None)
+            whole = msgspec.structs.replace(self._shape, seconds=seconds_of(ask, self._shape))
+            self._watcher.expect(expected_seconds(plan, self._shape))
+            self._watcher.begin(ask, number, left, wall_seconds(ask.streams, whole))
+            repeats = partial(self._repeats, ask.streams)
+            async with aclosing(measurer.measure(ask, repeats, self._baseline)) as measurements:
+                async for measured, answers in measurements:
+                    level = self._keep(measured)
+                    if answers:
+                        plan.told(ask.streams, level.passed, long=ask.long, busy=busy_share(level))
+                        await self._go_on(measured)
+            if self._levels[-1].passed is False and plan.next() is not None and self._shape.cool_seconds:
+                await self._cool_down(measurer)
+
+    def _repeats(self, streams: int) -> int:
+        return sum(level.streams == streams for level in self._levels)
+
+    async def _go_on(self, measured: Measured) -> None:
+        """Raises when the server is gone, drains, or has let in nobody since the sweep began."""
+        if not any(level.connected for level in self._levels):
+            raise await nobody_let_in(
+                self._target, measured.counts.first_error, wants_token=measured.counts.wants_token
+            )
+        if measured.figures.failed or measured.figures.refused:
+            await reach_open(self._target)
+
+    async def _warm_up(self, measurer: Measurer, streams: int) -> None:
+        self._watcher.pause("warming up", self._shape.warm_up_seconds)
+        probed = await measurer.probe(streams, self._shape.warm_up_seconds)
+        self._settings = msgspec.structs.replace(self._settings, warm_up=probed)
+        self._history.sweeps.set_settings(self._sweep_id, encoded(self._settings))
+        if not probed.let_in:
+            raise await nobody_let_in(self._target, probed.error, wants_token=probed.wants_token)
+        self._watcher.note(_said_of(probed, "warmed up in", "of warming up"))
+
+    async def _cool_down(self, measurer: Measurer) -> None:
+        """After a missed level: until a stream that is not measured gets its text in time."""
+        self._watcher.pause("waiting for the server to recover", self._shape.cool_seconds)
+        probed = await measurer.probe(1, self._shape.cool_seconds)
+        if not probed.let_in:
+            await reach_open(self._target)
+        self._watcher.note(_said_of(probed, "the server recovered in", "of waiting"))
+
+    def _knows_one_stream(self) -> bool:
+        return bool(self._baseline.measures)
+
+    def _keep(self, measured: Measured) -> LevelRecord:
+        if not self._baseline.measures and is_baseline(measured.record(self._sweep_id)):
+            self._baseline = Baseline(measured.measures, measured.counts.clip_errors)
+        level = verdict(measured, self._objective, self._baseline, self._sweep_id, self._shape.most_other_load)
+        if self._shape.keep_text:
+            self._transcripts += transcripts(measured.streams, measured.repeat, measured.results, self._corpus)
+        self._levels.append(level)
+        self._watcher.end(level)
+        self._store(level, measured)
+        return level
+
+    def _store(self, level: LevelRecord, measured: Measured) -> None:
+        streams = stream_records(measured)
+        utterances, latencies = utterance_records(measured.counts), latency_records(measured.results)
+        try:
+            self._history.sweeps.add_level(level, streams, utterances, latencies)
+        except sqlite3.Error as error:
+            raise UserError(
+                f"the history {self._history.path} cannot be written: {error}; the last level is shown, and not kept"
+            ) from error
+
+    def _finish(self, state: SweepState, reason: str | None) -> None:
+        try:
+            self._history.sweeps.finish(self._sweep_id, state, time.time(), reason)
+        except sqlite3.Error:
+            if state != "failed":  # else it was said already why
+                raise
+
+    def _is_long(self, level: LevelRecord) -> bool:
+        return level.duration_seconds > self._shape.seconds * (1 + LEAST_BLOCKS) / 2
+
+
+def _said_of(probed: Probed, good: str, waited: str) -> str:
+    """How a probe went: what it took, or what kept the text from coming in time."""
+    if probed.in_time:
+        return f"{good} {probed.seconds:.0f} s"
+    if not probed.let_in:
+        return f"the server did not let a stream in: {probed.error or 'it gave no answer'}"
+    why = probed.error or ("it is slow" if probed.text_after_seconds else "no text came")
+    return f"after {probed.seconds:.0f} s {waited} text does not come in time yet: {why}"

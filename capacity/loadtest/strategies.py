@@ -1,0 +1,294 @@
+"""Which level comes next: a list, a search, or the same one for hours. A plan is told every answer, stored ones too."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from capacity.loadtest.conclusion import bracket_in_words
+from capacity.loadtest.search import Limits, Search
+from capacity.loadtest.time_estimates import BASELINE_SECONDS
+from whisper_ops.errors import Exit, UserError
+from whisper_ops.formatting import counted
+
+BASELINE = "baseline"
+"""The purpose of a level of one stream that others are compared with."""
+BASELINE_TRIES = 2
+"""A stream that gives no word error rate twice will not do so later."""
+_FIRST_GUESS = 4
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """A level to measure, and what for, in a word or two."""
+
+    streams: int
+    purpose: str
+    long: bool = False
+    """Hold it until its answer is known."""
+    hold_seconds: float | None = None
+    """Hold the streams so long, in blocks that are measured each; None: a single level."""
+    at_most_seconds: float | None = None
+    """No longer than this, however long levels are."""
+
+
+class Plan(Protocol):
+    """What a sweep wants to know."""
+
+    def next(self) -> Ask | None:
+        """The level to measure now; None when there is nothing more."""
+        ...
+
+    def told(self, streams: int, passed: bool | None, *, long: bool, busy: float | None = None) -> None:
+        """Take an answer; None: the level could not be used. `busy`: the share of the server that it took."""
+        ...
+
+    def fit(self, slots: int) -> str | None:
+        """Ask for no more streams than the server takes at once; what to say where that changes something.
+
+        Raises:
+            UserError: more was asked for by name.
+        """
+        ...
+
+    @property
+    def expected(self) -> tuple[Ask, ...]:
+        """The levels that are to come, as far as is known now."""
+        ...
+
+    @property
+    def most(self) -> int:
+        """The most streams that it may ask for."""
+        ...
+
+    @property
+    def left(self) -> int | None:
+        """How many levels may follow; None when nobody knows."""
+        ...
+
+    @property
+    def outcome(self) -> str | None:
+        """What there is to say in the end, beside the levels."""
+        ...
+
+
+class FromOneStream:
+    """Another plan, whose levels count from one stream: that is asked for first, while `known` says no.
+
+    Where the plan has no level of one stream itself, it is a short one, and no answer to what the plan asks.
+    """
+
+    def __init__(self, plan: Plan, known: Callable[[], bool]) -> None:
+        self._plan = plan
+        self._known = known
+        self._tries = 0
+
+    def next(self) -> Ask | None:
+        """See `Plan`.
+
+        Raises:
+            UserError: one stream was tried often enough, whatever kept it from being measured (exit 1).
+        """
+        ask = self._plan.next()
+        if ask is None or ask.streams == 1 or self._known():
+            return ask
+        if self._tries >= BASELINE_TRIES:
+            raise UserError(
+                f"one stream gave no word error rate in {self._tries} tries, and the objective counts from it; mend "
+                "that first, or leave `wer<=+…` out of --objective",
+                Exit.NO,
+            )
+        return self._baseline()
+
+    def _baseline(self) -> Ask:
+        alone = all(ask.streams != 1 for ask in self._plan.expected)
+        return Ask(1, BASELINE, at_most_seconds=BASELINE_SECONDS if alone else None)
+
+    def told(self, streams: int, passed: bool | None, *, long: bool, busy: float | None = None) -> None:
+        """See `Plan`."""
+        self._tries += streams == 1
+        self._plan.told(streams, passed, long=long, busy=busy)
+
+    def fit(self, slots: int) -> str | None:
+        """See `Plan`."""
+        return self._plan.fit(slots)
+
+    @property
+    def expected(self) -> tuple[Ask, ...]:
+        """See `Plan`: with the one stream."""
+        asks = self._plan.expected
+        needed = asks and asks[0].streams != 1 and not self._known() and self._tries < BASELINE_TRIES
+        if not needed:
+            return asks
+        baseline = self._baseline()
+        rest = asks if baseline.at_most_seconds is not None else tuple(ask for ask in asks if ask.streams != 1)
+        return (baseline, *rest)
+
+    @property
+    def most(self) -> int:
+        """See `Plan`."""
+        return self._plan.most
+
+    @property
+    def left(self) -> int | None:
+        """See `Plan`: the levels of the other one."""
+        return self._plan.left
+
+    @property
+    def outcome(self) -> str | None:
+        """See `Plan`."""
+        return self._plan.outcome
+
+
+class LevelList:
+    """Levels as given, each measured once; what was stored before is not measured again."""
+
+    def __init__(self, levels: Sequence[int], *, usual: bool = False) -> None:
+        """`usual`: nobody asked for these by name, so that a small server gets fewer."""
+        self._left = list(levels)
+        self._usual = usual
+
+    def next(self) -> Ask | None:
+        """See `Plan`."""
+        return Ask(self._left[0], "") if self._left else None
+
+    def told(self, streams: int, passed: bool | None, *, long: bool, busy: float | None = None) -> None:  # noqa: ARG002  # any answer will do
+        """See `Plan`."""
+        if streams in self._left:
+            self._left.remove(streams)
+
+    def fit(self, slots: int) -> str | None:
+        """See `Plan`: of the usual levels those that fit, and the full server."""
+        if self.most <= slots:
+            return None
+        if not self._usual:
+            beyond = ",".join(str(level) for level in self._left if level > slots)
+            raise _beyond(f"--levels {beyond}", slots)
+        self._left = [*(level for level in self._left if level < slots), slots]
+        return f"it has {counted(slots, 'slot')}, so the levels are {', '.join(map(str, self._left))}"
+
+    @property
+    def expected(self) -> tuple[Ask, ...]:
+        """See `Plan`."""
+        return tuple(Ask(streams, "") for streams in self._left)
+
+    @property
+    def most(self) -> int:
+        """See `Plan`."""
+        return max(self._left, default=0)
+
+    @property
+    def left(self) -> int | None:
+        """See `Plan`."""
+        return len(self._left)
+
+    @property
+    def outcome(self) -> str | None:
+        """See `Plan`."""
+        return None
+
+
+class SearchPlan:
+    """The search for the knee."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.search = Search(limits=limits)
+        self._slots: int | None = None
+
+    def next(self) -> Ask | None:
+        """See `Plan`."""
+        step = self.search.next()
+        return None if step is None else Ask(step.streams, step.step, long=step.long)
+
+    def told(self, streams: int, passed: bool | None, *, long: bool, busy: float | None = None) -> None:  # noqa: ARG002  # it leaps and bisects
+        """See `Plan`."""
+        self.search = self.search.told(streams, passed, long=long)
+
+    def fit(self, slots: int) -> str | None:
+        """See `Plan`."""
+        if self.most <= slots:
+            return None
+        self._slots = slots
+        limits = msgspec.structs.replace(self.search.limits, most_streams=slots)
+        self.search = msgspec.structs.replace(self.search, limits=limits)
+        return f"it has {counted(slots, 'slot')}, and the search goes no higher"
+
+    @property
+    def expected(self) -> tuple[Ask, ...]:
+        """See `Plan`: were the limit in the middle of what is known."""
+        low, high = self.search.best_passing or 0, self.search.lowest_failing
+        limit = max(2 * low, _FIRST_GUESS) if high is None else math.sqrt(max(low, 1) * high)
+        search, asks = self.search, list[Ask]()
+        while (step := search.next()) is not None:
+            asks.append(Ask(step.streams, step.step, long=step.long))
+            search = search.told(step.streams, step.streams <= limit, long=step.long)
+        return tuple(asks)
+
+    @property
+    def most(self) -> int:
+        """See `Plan`."""
+        return self.search.limits.most_streams
+
+    @property
+    def left(self) -> int | None:
+        """See `Plan`: at most the rest of the budget."""
+        return self.search.limits.levels - self.search.measured
+
+    @property
+    def outcome(self) -> str | None:
+        """See `Plan`."""
+        low, high = self.search.best_passing, self.search.lowest_failing
+        if high is None and low is not None and low == self._slots:
+            return f"{bracket_in_words(low, high)}: that is every slot of the server"
+        return f"{bracket_in_words(low, high)}; {self.search.stop_reason or 'stopped before it was resolved'}"
+
+
+class Soak:
+    """One number of streams, held for hours."""
+
+    def __init__(self, streams: int, seconds: float) -> None:
+        self._streams = streams
+        self._seconds = seconds
+        self._begun = False
+
+    def next(self) -> Ask | None:
+        """See `Plan`."""
+        return None if self._begun else Ask(self._streams, "soak", hold_seconds=self._seconds)
+
+    def told(self, streams: int, passed: bool | None, *, long: bool, busy: float | None = None) -> None:  # noqa: ARG002  # any answer will do
+        """See `Plan`: a block was measured."""
+        self._begun = self._begun or streams == self._streams
+
+    def fit(self, slots: int) -> str | None:
+        """See `Plan`."""
+        if self._streams > slots:
+            raise _beyond(f"--levels {self._streams}", slots)
+        return None
+
+    @property
+    def expected(self) -> tuple[Ask, ...]:
+        """See `Plan`."""
+        ask = self.next()
+        return () if ask is None else (ask,)
+
+    @property
+    def most(self) -> int:
+        """See `Plan`."""
+        return self._streams
+
+    @property
+    def left(self) -> int | None:
+        """See `Plan`."""
+        return None
+
+    @property
+    def outcome(self) -> str | None:
+        """See `Plan`."""
+        return None
+
+
+def _beyond(option: str, slots: int) -> UserError:
+    return UserError(
+        f"{option}: the server has {counted(slots, 'slot')}, and more streams would only be refused; "
+        f"ask for {slots} at most, or give it more slots (serve --max-connections-per-gpu)"
+    )

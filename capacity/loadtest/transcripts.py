@@ -1,0 +1,92 @@
+"""What each stream got for each utterance, beside what was said: in the JSON by sound file, in a folder by stream."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from capacity.corpus.clips import Clip, Corpus
+from capacity.loadgen.messages import StreamResult
+from capacity.loadgen.utterance_text import Heard
+from whisper_ops.errors import UserError
+
+
+class Said(msgspec.Struct, frozen=True):
+    """One utterance of a stream."""
+
+    file: str
+    """Its sound file, below the corpus's folder."""
+    said: str
+    shown: str
+
+
+class Transcript(msgspec.Struct, frozen=True):
+    """What one stream of a level said and got."""
+
+    streams: int
+    repeat: int
+    number: int
+    outcome: str
+    utterances: tuple[Said, ...]
+    said: str
+    """All of it, normalised: what the word errors are counted from."""
+    shown: str
+
+
+def transcripts(streams: int, repeat: int, results: Iterable[StreamResult], corpus: Corpus) -> list[Transcript]:
+    """The texts of a level, apart from all else that was measured: a soak has hundreds of levels."""
+    clips = {clip.name: clip for clip in corpus.clips}
+    return [
+        Transcript(
+            streams,
+            repeat,
+            result.number,
+            result.outcome,
+            tuple(_said(one, clips) for one in result.heard),
+            result.reference or "",
+            result.text or "",
+        )
+        for result in results
+    ]
+
+
+def _said(one: Heard, clips: Mapping[str, Clip]) -> Said:
+    clip = clips.get(one.clip)
+    if clip is None:
+        return Said(one.clip, one.said, one.shown)
+    # Of an utterance that was broken off only the words that were sent.
+    return Said(clip.file or clip.name, clip.text if one.words == len(clip.tokens) else one.said, one.shown)
+
+
+def by_file(found: Sequence[Transcript]) -> dict[str, list[dict[str, Any]]]:
+    """Every utterance of every stream, under its sound file."""
+    files: dict[str, list[dict[str, Any]]] = {}
+    for one in found:
+        where = {"streams": one.streams, "repeat": one.repeat, "stream": one.number, "outcome": one.outcome}
+        for utterance in one.utterances:
+            row = {**where, "said": utterance.said, "shown": utterance.shown}
+            files.setdefault(utterance.file, []).append(row)
+    return {file: files[file] for file in sorted(files)}
+
+
+def write_transcripts(found: Sequence[Transcript], folder: Path) -> int:
+    """Write `STREAMS-REPEAT-NUMBER.txt` for every stream measured now; returns how many.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for one in found:
+            name = f"{one.streams:04}-{one.repeat}-{one.number:04}.txt"
+            (folder / name).write_text(_page(one), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write transcripts to {folder}: {error.strerror or error}") from error
+    return len(found)
+
+
+def _page(one: Transcript) -> str:
+    head = f"said: {one.said}\nshown: {one.shown}\noutcome: {one.outcome}\n"
+    parts = (f"\n{part.file}\n  said: {part.said}\n  shown: {part.shown}\n" for part in one.utterances)
+    return head + "".join(parts)

@@ -1,0 +1,103 @@
+"""The native protocol of whisper-ops (docs/api.md): `/ws`, 16-bit sound up, JSON down."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import msgspec
+
+from capacity.corpus.audio_files import Samples
+from capacity.protocols.protocol import Done, Event, Failed, Message, Ready, Refused, Shown
+from whisper_ops.known_software import WHISPER_OPS
+
+_REFUSALS = frozenset({"no_capacity", "draining", "lagging", "too_many_connections"})
+"""Codes of a server that does not take this stream now, and says so."""
+
+
+class _Said(msgspec.Struct):
+    """Every field that any native message has; `type` says which count."""
+
+    type: str
+    segment: int = 0
+    text: str = ""
+    gpu_id: int | None = None
+    connection_id: str | None = None
+    server_id: str | None = None
+    total_gpus: int | None = None
+    code: str = ""
+    message: str = ""
+
+
+class NativeClient:
+    """One native stream. Finals are committed in the order of their segments; partials are the tail."""
+
+    software: ClassVar[str] = WHISPER_OPS
+    path: ClassVar[str] = "/ws"
+    flushes_tail: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._decoder = msgspec.json.Decoder(_Said)
+        self._next: int | None = None
+        """The segment to be committed next; the first one heard of begins."""
+        self._finals: dict[int, str] = {}
+        self._partials: dict[int, str] = {}
+
+    def query(self) -> dict[str, str]:
+        """16 kHz and 16 bits are the protocol's defaults."""
+        return {}
+
+    def hello(self) -> Sequence[Message]:
+        """The server speaks first."""
+        return ()
+
+    def audio(self, samples: Samples) -> bytes:
+        """Little-endian 16-bit samples."""
+        return samples.astype("<i2", copy=False).tobytes()
+
+    def ending(self) -> Sequence[Message]:
+        """Ask for the tail."""
+        return ('{"type":"end"}',)
+
+    def read(self, message: Message) -> Event | None:
+        """Read one server message."""
+        try:
+            said = self._decoder.decode(message)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return Failed(f"not a message of the native protocol: {_excerpt(message)}")
+        event: Event | None
+        match said.type:
+            case "ready":
+                event = Ready(said.gpu_id, said.connection_id, said.server_id, said.total_gpus)
+            case "partial" | "final":
+                event = self._text(said)
+            case "error":
+                event = (Refused if said.code in _REFUSALS else Failed)(said.message or said.code)
+            case "done":
+                event = Done()
+            case "status" | "draining" | "warning":
+                event = None
+            case _:
+                event = Failed(f"not a message of the native protocol: {_excerpt(message)}")
+        return event
+
+    def _text(self, said: _Said) -> Shown:
+        if self._next is None:
+            self._next = said.segment
+        if said.type == "partial":
+            if said.segment not in self._finals and said.segment >= self._next:
+                self._partials[said.segment] = said.text
+            return self._shown([])
+        self._finals[said.segment] = said.text
+        self._partials.pop(said.segment, None)
+        committed = []
+        while self._next in self._finals:
+            committed.append(self._finals.pop(self._next))
+            self._next += 1
+        return self._shown(committed)
+
+    def _shown(self, committed: list[str]) -> Shown:
+        waiting = {**self._partials, **self._finals}
+        return Shown(" ".join(committed), " ".join(waiting[k] for k in sorted(waiting)))
+
+
+def _excerpt(message: Message) -> str:
+    return repr(message[:60])

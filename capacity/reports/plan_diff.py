@@ -1,0 +1,95 @@
+"""What changed between two stored plans, and why: their keys, their evidence, their limits."""
+
+import math
+
+import msgspec
+
+from whisper_ops.history import PlanRecord
+from whisper_ops.identity import IDENTITY_FIELDS
+from whisper_ops.plan.plan_document import Plan, Resource, read
+
+_KEYS = ("server", *IDENTITY_FIELDS, "objective")
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One thing that differs."""
+
+    what: str
+    before: str
+    after: str
+
+
+class Diff(msgspec.Struct, frozen=True, kw_only=True):
+    """All that differs between two plans, and the sentence that says why the answer moved."""
+
+    before: int | None
+    after: int | None
+    why: str
+    changes: tuple[Change, ...]
+
+
+def compare(before: PlanRecord, after: PlanRecord) -> Diff:
+    """Compare two plans.
+
+    Raises:
+        UserError: a stored plan cannot be read.
+    """
+    old, new = read(before), read(after)
+    keys = [_change(name, getattr(before, name), getattr(after, name)) for name in _KEYS]
+    answer = [
+        _change("connections a GPU", before.max_connections_per_gpu, after.max_connections_per_gpu),
+        _change("last pass", before.last_pass, after.last_pass),
+        _change("first fail", before.first_fail, after.first_fail),
+        _change("binding resource", before.binding_resource, after.binding_resource),
+        _change("provisional", before.provisional, after.provisional),
+    ]
+    limits = [
+        _change(f"limit of {name}", _limit(old, kind), _limit(new, kind))
+        for kind, name in sorted((_kinds(old) | _kinds(new)).items(), key=lambda found: found[1])
+    ]
+    evidence = [_change("levels measured", len(old.levels), len(new.levels))]
+    known = tuple(change for change in (*answer, *keys, *evidence, *limits) if change is not None)
+    return Diff(
+        before=before.max_connections_per_gpu,
+        after=after.max_connections_per_gpu,
+        why=_why(before, after, [change.what for change in keys if change is not None], known),
+        changes=known,
+    )
+
+
+def _why(before: PlanRecord, after: PlanRecord, keys: list[str], changes: tuple[Change, ...]) -> str:
+    if not changes:
+        return "nothing changed"
+    if keys:
+        return f"something else was measured: {', '.join(keys)} changed, so the numbers are not of one law"
+    if read(before).binding_kind != read(after).binding_kind:
+        return f"{after.binding_resource} binds now, where {before.binding_resource} did: {after.reason}"
+    if before.max_connections_per_gpu == after.max_connections_per_gpu:
+        return "the answer stands; there is more evidence for it" if changes else "nothing changed"
+    return f"new evidence moved the limit: {after.reason}"
+
+
+def _change(what: str, before: object, after: object) -> Change | None:
+    return None if before == after else Change(what, _text(before), _text(after))
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "—"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _kind(resource: Resource) -> str:
+    """Its kind; its name where another version knew a kind that this one does not."""
+    return resource.kind or resource.name
+
+
+def _kinds(plan: Plan) -> dict[str, str]:
+    return {_kind(resource): resource.name for resource in plan.resources}
+
+
+def _limit(plan: Plan, kind: str) -> int | None:
+    found = next((resource for resource in plan.resources if _kind(resource) == kind), None)
+    return None if found is None or found.limit is None else math.floor(found.limit + 1e-9)

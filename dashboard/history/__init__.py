@@ -1,0 +1,1 @@
+"""What the dashboard writes into the history and reads out of it."""

@@ -1,0 +1,60 @@
+"""The planned limit of a server: the newest plan that was measured on what this server runs."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from whisper_ops.objective import read_stored
+from whisper_ops.plan.plan_document import Plan
+from whisper_ops.plan.plan_lookup import plan_for
+from whisper_ops.server_names import plain
+from whisper_ops.snapshot import Snapshot
+
+DEFAULT_OBJECTIVE_SECONDS = 2.0
+"""The p95 lag above which words come too late, where no plan names another."""
+
+
+class Knee(msgspec.Struct, frozen=True, kw_only=True):
+    """How many connections a server may hold by its plan, and how far measurements went."""
+
+    safe: int
+    """The recommended limit over all GPUs of the server."""
+    seen: int | None
+    """The largest load over all GPUs that met the objective; None: the plan names none."""
+    per_gpu: int
+    objective_seconds: float
+    plan: Plan
+
+    @property
+    def provisional(self) -> bool:
+        """Whether an end of its interval rests on a level too short to be sure of."""
+        return self.plan.provisional
+
+
+def knee_for(snapshot: Snapshot, plans: Sequence[Plan], address: str | None = None) -> Knee | None:
+    """The knee of a server by the plan that is its own (see `plan_for`); None where nothing was planned for it.
+
+    `address`: that of a server with another name, under which it may have been measured.
+    """
+    identity = snapshot.identity
+    if identity is None:
+        return None
+    own = {plain(name) for name in (snapshot.server, address) if name is not None}
+    mine = [plan for plan in plans if plain(plan.server or "") in own]
+    chosen = plan_for(mine, identity) or plan_for(plans, identity, address or snapshot.server)
+    if chosen is None or chosen.max_connections_per_gpu is None:
+        return None
+    gpus = (snapshot.figures.gpus if snapshot.figures else None) or len(snapshot.gpus) or 1
+    return Knee(
+        safe=chosen.max_connections_per_gpu * gpus,
+        seen=None if chosen.capacity.last_pass is None else chosen.capacity.last_pass * gpus,
+        per_gpu=chosen.max_connections_per_gpu,
+        objective_seconds=objective_seconds(chosen.objective),
+        plan=chosen,
+    )
+
+
+def objective_seconds(objective: str) -> float:
+    """The p95 lag that an objective such as `stable_p95_seconds<=2,…` allows; the default where it names none."""
+    most = read_stored(objective).most_lag
+    return DEFAULT_OBJECTIVE_SECONDS if most is None else most

@@ -1,0 +1,1 @@
+"""Polling: which servers, how often, through which source."""

@@ -1,0 +1,1 @@
+"""Feeds of the screens: live pollers, or the past out of the history."""

@@ -1,0 +1,50 @@
+"""What a sweep that ran beside the dashboard found, from the history that it was kept in. Imports no textual."""
+
+import sqlite3
+from pathlib import Path
+
+from whisper_ops.errors import UserError
+from whisper_ops.formatting import counted
+from whisper_ops.history import History, LevelRecord
+from whisper_ops.server_names import plain
+
+
+def verdict(path: Path, server: str) -> str | None:
+    """Which levels of the last sweep of a server passed, and why the first other one did not; blocks.
+
+    None where nothing was measured, or the history cannot be read.
+    """
+    try:
+        with History.reading(path) as history:
+            own = [stored.id for stored in history.sweeps.every() if plain(stored.sweep.server) == plain(server)]
+            levels = history.sweeps.levels(own[-1]) if own else []
+    except (UserError, sqlite3.Error):
+        return None
+    return _said(levels) if levels else None
+
+
+def _said(levels: list[LevelRecord]) -> str:
+    passed = [level for level in levels if level.passed]
+    missed = [level for level in levels if level.passed is False]
+    silent = [level for level in levels if level.passed is None]
+    parts = []
+    if passed:
+        parts.append(f"{counted(max(level.streams for level in passed), 'stream')} passed")
+    if missed:
+        first = _least(missed)
+        lead = counted(first.streams, "stream")
+        parts.append(f"{lead} did not{_why(first)}" if passed else f"no level passed, the least of {lead}{_why(first)}")
+    if silent:
+        # A level that was disturbed, or too short, or whose generator was late, says neither yes nor no.
+        first = _least(silent)
+        lead = f"{counted(first.streams, 'stream')} gave no answer" if passed or missed else "no level gave an answer"
+        parts.append(f"{lead}{_why(first)}")
+    return "; ".join(parts)
+
+
+def _least(levels: list[LevelRecord]) -> LevelRecord:
+    return min(levels, key=lambda level: level.streams)
+
+
+def _why(level: LevelRecord) -> str:
+    return f": {level.reason}" if level.reason else ""

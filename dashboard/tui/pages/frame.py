@@ -1,0 +1,86 @@
+"""The first and the last line of every screen: where one is, and what one can do from here."""
+
+from dashboard import figure_text as f
+from dashboard.device_names import devices_counted
+from dashboard.tui.pages.keymap import COMMANDS, Command, shown
+from dashboard.tui.pages.styled_lines import Cell, Line, Span, cut, width_of
+from dashboard.world import World
+from whisper_ops.formatting import counted
+
+_ALWAYS = ("help", "quit")
+_IN_HELP = {"help": "close", "quit": "close"}
+"""What these do there: they close it."""
+_MODES: dict[str, Span] = {
+    "live": Span("● live", "ok"),
+    "paused": Span("‖ paused", "warn", "pause"),
+    "replay": Span("◀ replay", "note"),
+}
+
+
+def title_line(world: World, crumbs: tuple[str, ...], width: int) -> Line:
+    """Breadcrumbs at the left; the moment, the mode and what the dashboard itself costs at the right."""
+    where: list[Span] = [Span(" whisper-ops ", "accent")]
+    for i, crumb in enumerate(crumbs):
+        last = i == len(crumbs) - 1
+        where += [
+            Span(" › " if i else "  ", "dim"),
+            Span(crumb, "title" if last else "label", None if last else "back"),
+        ]
+    status = _status(world)
+    keep = 3 if any(server.simulated for server in world.servers) else 2
+    while len(status) > keep and width_of(where) + width_of(status) + 1 > width:
+        status.pop()
+    spare = max(1, width - width_of(where) - width_of(status))
+    return Line(cut((*where, Span(" " * spare), *status), width))
+
+
+def _status(world: World) -> list[Span]:
+    """The pieces of the right side, those that may be left out last."""
+    when = f.moment(world.now) if world.mode == "replay" else f.clock(world.now)
+    pieces = [Span(f"{when}  "), _MODES[world.mode]]
+    if any(server.simulated for server in world.servers):
+        pieces[1:] = [_MODES[world.mode], Span(" simulated" if _all_simulated(world) else " partly simulated", "note")]
+    if world.mode == "replay":
+        pieces.append(Span(f" {world.speed:g}x " if world.speed else " stopped ", "dim"))
+    answered = [server.answer for server in world.servers if server.answer]
+    gpus = f" · {devices_counted(gpu for answer in answered for gpu in answer.gpus)}" if answered else ""
+    pieces.append(Span(f"  {counted(len(world.servers), 'server')}{gpus} ", "dim"))
+    if world.mode != "replay":
+        poll = f"· poll {world.interval:g} s"
+        if world.itself.poll_p95_seconds is not None:
+            poll += f" in {f.milliseconds(world.itself.poll_p95_seconds)}"
+        pieces.append(Span(f"{poll} ", "dim"))
+        if world.itself.cpu_ratio is not None:
+            pieces.append(Span(f"· self {f.percent(world.itself.cpu_ratio)} cpu ", "dim"))
+    return pieces
+
+
+def _all_simulated(world: World) -> bool:
+    return all(server.simulated for server in world.servers if server.answer is not None)
+
+
+def caption_line(text: str, width: int) -> Line:
+    """What is going on, in somebody else's words."""
+    return Line(cut((Span(" ▶ ", "note"), Span(text, "title")), width))
+
+
+def footer_line(page: str, width: int, message: str = "", *, replaying: bool = False) -> Line:
+    """The commands that belong to the footer and work here, as many as there is room for."""
+    if message:
+        return Line(cut((Span(f" {message}", "note"),), width))
+    offered = [c for c in COMMANDS if c.footer is not None and c.works_on(page, replaying=replaying)]
+    # Help and the way out are always there; in a replay its own keys come before the others.
+    always = [command for command in offered if command.name in _ALWAYS]
+    room = width - 1 - sum(width_of(_key(command, page)) for command in always)
+    kept = []
+    for command in sorted(offered, key=lambda command: not (replaying and command.group == "replay")):
+        if command not in always and width_of(_key(command, page)) <= room:
+            room -= width_of(_key(command, page))
+            kept.append(command)
+    order = [always[0], *kept, *always[1:]] if always else kept
+    return Line((Span(" "), *(span for command in order for span in _key(command, page))))
+
+
+def _key(command: Command, page: str) -> Cell:
+    word = _IN_HELP.get(command.name, command.footer) if page in ("help", "words") else command.footer
+    return (Span(shown(command.keys[0]), "key", command.name), Span(f" {word}  ", "dim", command.name))

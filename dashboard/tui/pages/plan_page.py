@@ -1,0 +1,251 @@
+"""The plan: the limit, why it is that, what the law expected beside what is seen now, and what if a server is lost."""
+
+from collections.abc import Sequence
+
+from dashboard import figure_text as f
+from dashboard.tui.pages.filter_fields import most, ordered
+from dashboard.tui.pages.fleet_rows import GAUGE_CELLS, name_cells
+from dashboard.tui.pages.gauges import knee
+from dashboard.tui.pages.styled_lines import (
+    BLANK,
+    Cell,
+    Column,
+    Line,
+    Page,
+    Span,
+    cell,
+    columns_for,
+    header,
+    line,
+    row,
+    wrapped,
+)
+from dashboard.tui.pages.thresholds import slots_style
+from dashboard.world import ServerView, World
+from whisper_ops.plan.plan_answer import five_lines
+from whisper_ops.plan.plan_document import (
+    DESCRIPTORS,
+    GPU_BUSY,
+    GPU_MEMORY,
+    HOST_CPU,
+    HOST_MEMORY,
+    LATENCY,
+    POLLED_LAG,
+    SERVER_CORE,
+    Plan,
+    Resource,
+)
+from whisper_ops.plan.plan_sentences import limit_text, open_ended, result
+from whisper_ops.server_names import plain
+from whisper_ops.snapshot import GpuFigures, HostFigures
+
+_SERVERS = (
+    Column(key="server", title="   server", width=14, grows=True),
+    Column(key="gauge", title="now │safe│ seen", width=GAUGE_CELLS, at=66),
+    Column(key="now", title="now", width=6, align="right"),
+    Column(key="safe", title="safe", width=7, align="right"),
+    Column(key="room", title="room", width=6, align="right"),
+    Column(key="lost", title="if it is lost", width=22, at=90),
+)
+_RESOURCES = (
+    Column(key="name", title=" what can run out", width=20),
+    Column(key="limit", title="limit", width=11, align="right"),
+    Column(key="now", title="now", width=10, align="right", at=72),
+    Column(key="expected", title="expected", width=10, align="right", at=86),
+    Column(key="cap", title="cap", width=12, align="right", at=100),
+    Column(key="law", title="law", width=14, grows=True),
+)
+
+
+def plan_page(world: World, name: str | None, width: int) -> Page:
+    """The plan of the server `name`, or of the one nearest to its limit; and all servers' room."""
+    planned = [server for server in world.servers if server.knee is not None]
+    crumbs = ("fleet", "plan") if name is None else ("fleet", name, "plan")
+    if not planned:
+        return Page(crumbs=crumbs, body=tuple(_no_plan(width)))
+    about = next((server for server in planned if server.name == name), None) or max(planned, key=_fullness)
+    columns = columns_for(_SERVERS, width, name_cells(world))
+    body = [
+        *_borrowed(world, name, about, width),
+        *_answer(world, about, width),
+        BLANK,
+        *_resources(about, width),
+        BLANK,
+        header(columns),
+        *(_server_row(world, server, columns) for server in ordered(world, "state")),
+        *_fleet_lines(planned, width),
+    ]
+    return Page(crumbs=crumbs, body=tuple(body))
+
+
+def _borrowed(world: World, asked: str | None, about: ServerView, width: int) -> list[Line]:
+    """That the server that was asked about has no plan, before the figures of another one."""
+    if asked is None or asked == about.name:
+        return []
+    server = world.server(asked)
+    kind = ": none was made for what it runs" if server is not None and server.answer is not None else ""
+    text = f"{asked} has no plan{kind}. This is the plan of {about.name}:"
+    return [*wrapped(text, width, " ", "warn"), BLANK]
+
+
+def _no_plan(width: int) -> list[Line]:
+    return [
+        line(Span(" no measured limit", "title"), Span(" for any server here", "dim")),
+        BLANK,
+        *wrapped(
+            ":sweep   here measures the server under the cursor with speaking clients, level by level, plans from "
+            "that, and offers to set the limit",
+            width,
+            "   ",
+        ),
+        BLANK,
+        *wrapped(
+            "In a shell the same are `whisper-ops sweep URL` and `whisper-ops plan`. Plans are read from the history; "
+            "they show here within half a minute.",
+            width,
+            " ",
+            "dim",
+        ),
+    ]
+
+
+def _answer(world: World, server: ServerView, width: int) -> list[Line]:
+    assert server.knee is not None
+    plan = server.knee.plan
+    answer, why, *after = five_lines(plan, world.now)
+    lines = [
+        *wrapped(answer, width, " ", "warn" if plan.provisional else "title"),
+        *wrapped(f"for {server.name}, measured on {_measured_on(server, plan)} "
+                 f"{f.duration(world.now - plan.created_at)} ago", width, " ", "dim"),
+        *wrapped(why, width, " "),
+    ]  # fmt: skip
+    for text in after:
+        lines += wrapped(text, width, " ", "dim")
+    if plan.levels:
+        lines += wrapped("Levels: " + " · ".join(f"{seen.streams} {result(seen)}" for seen in plan.levels), width, " ")
+    if plan.tiers:
+        lines += wrapped(" · ".join(f"{tier.name} {tier.connections}" for tier in plan.tiers), width, " ", "note")
+    return lines
+
+
+def _measured_on(server: ServerView, plan: Plan) -> str:
+    """Where a plan was measured; of the server itself not by another of its names."""
+    own = {plain(name) for name in (server.name, server.address) if name is not None}
+    return "it" if plain(plan.server) in own else plan.server
+
+
+def _resources(server: ServerView, width: int) -> list[Line]:
+    assert server.knee is not None
+    plan = server.knee.plan
+    if not plan.resources:
+        return []
+    columns = columns_for(_RESOURCES, width)
+    return [header(columns), *(_resource_row(resource, server, plan, columns) for resource in plan.resources)]
+
+
+def _resource_row(resource: Resource, server: ServerView, plan: Plan, columns: Sequence[Column]) -> Line:
+    binds = resource is plan.binds and not open_ended(plan)
+    load = most(float(gpu.streams_active) for gpu in _gpus(server) if gpu.streams_active is not None)
+    expected = None if load is None else resource.expected(load)
+    cells: dict[str, Cell] = {
+        "name": (Span(" ◀ " if binds else "   ", "warn"), Span(resource.name, "title" if binds else "")),
+        "limit": cell(limit_text(resource), "title" if binds else ""),
+        "now": cell(_lag_of(resource) + _shown(resource, _now(resource, server))),
+        "expected": cell(_shown(resource, expected), "dim"),
+        "cap": cell(resource.cap_text, "dim"),
+        "law": cell(resource.fix or resource.law, "note" if resource.fix else "dim"),
+    }
+    return row(columns, cells)
+
+
+def _lag_of(resource: Resource) -> str:
+    """That a figure is the server's lag, where the law is of the latency of words, which only a load test measures."""
+    return "lag " if resource.kind == LATENCY else ""
+
+
+def _now(resource: Resource, server: ServerView) -> float | None:
+    """What is seen now of a resource, in its unit: the figure that its law is of, where the dashboard reads it."""
+    if server.answer is None or server.answer.figures is None or server.silent:
+        return None
+    gpus, host, said = server.answer.gpus, server.answer.host or HostFigures(), server.answer.figures
+    seen: dict[str, float | None] = {
+        LATENCY: said.lag_p95_seconds,
+        POLLED_LAG: said.lag_p95_seconds,
+        GPU_BUSY: _times(most(gpu.busy_ratio for gpu in gpus), 100),
+        GPU_MEMORY: _times(most(gpu.memory_used_bytes for gpu in gpus), 1e-9),
+        SERVER_CORE: _times(host.front_cpu_ratio, 100),
+        HOST_CPU: _times(host.cpu_ratio, 100),
+        HOST_MEMORY: _times(host.process_rss_bytes, 1e-9),
+        DESCRIPTORS: host.open_descriptors,
+    }
+    return seen.get(resource.kind)
+
+
+def _shown(resource: Resource, figure: float | None) -> str:
+    """A figure of a resource in its unit."""
+    if figure is None:
+        return f.UNKNOWN
+    if resource.unit == "s":
+        return f.seconds(figure)
+    return f"{f.number(figure)} {resource.unit}" if resource.unit in {"%", "GB"} else f.count(figure)
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def _gpus(server: ServerView) -> tuple[GpuFigures, ...]:
+    return server.answer.gpus if server.answer and not server.silent else ()
+
+
+def _server_row(world: World, server: ServerView, columns: Sequence[Column]) -> Line:
+    plan, now = server.knee, _connected(server)
+    cells: dict[str, Cell] = {"server": (Span("   "), Span(server.name, "title")), "now": cell(f.count(now))}
+    if plan is None:
+        cells["gauge"] = cell("no limit yet", "dim")
+        return row(columns, cells, key=f"server {server.name}")
+    room = None if now is None else plan.safe - now
+    cells |= {
+        "gauge": knee(now, plan.safe, plan.seen, GAUGE_CELLS, slots_style(now, plan.safe)),
+        "safe": cell(f"{'~' * plan.provisional}{f.count(plan.safe)}"),
+        "room": cell(f.count(room), "bad" if room is not None and room < 0 else ""),
+        "lost": _if_lost(world, server),
+    }
+    return row(columns, cells, key=f"server {server.name}")
+
+
+def _if_lost(world: World, lost: ServerView) -> Cell:
+    """What happens when this server goes: its connections must find room on the others within their safe limits."""
+    now = _connected(lost)
+    if now is None:
+        return cell("it is lost already", "dim")
+    others = [other for other in world.servers if other.name != lost.name and _connected(other) is not None]
+    if not others:
+        return cell("no other server", "bad" if now else "dim")
+    room = [max(0, other.knee.safe - (_connected(other) or 0)) for other in others if other.knee is not None]
+    if not room:
+        return cell(f"{f.UNKNOWN} others have no limit", "dim")
+    if sum(room) >= now:
+        return cell(f"● fits, {sum(room) - now} to spare", "ok")
+    return cell(f"▲ {now - sum(room)} find no room", "bad")
+
+
+def _fleet_lines(planned: Sequence[ServerView], width: int) -> list[Line]:
+    answering = [server for server in planned if _connected(server) is not None]
+    safe = [server.knee.safe for server in answering if server.knee]
+    if not safe:
+        return [BLANK, *wrapped("fleet: no server with a plan answers", width, " ")]
+    now = sum(_connected(server) or 0 for server in answering)
+    servers = f.counted(len(safe), "answering server")
+    lost = f"; with the largest of them lost it carries {sum(safe) - max(safe)}" if len(safe) > 1 else ""
+    return [BLANK, *wrapped(f"fleet: {now} of {sum(safe)} safe on {servers} with a plan{lost}", width, " ")]
+
+
+def _connected(server: ServerView) -> int | None:
+    if server.silent or server.answer is None or server.answer.figures is None:
+        return None
+    return server.answer.figures.streams_active
+
+
+def _fullness(server: ServerView) -> float:
+    return (_connected(server) or 0) / max(1, server.knee.safe if server.knee else 1)

@@ -1,0 +1,243 @@
+"""One server: its lag and what it is made of, its GPUs, its counts, the machine under it, and its charts."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from dashboard import figure_text as f
+from dashboard.device_names import device, noun
+from dashboard.tui.pages.chart import Chart, Charts, grid, height_for
+from dashboard.tui.pages.filter_fields import memory_share
+from dashboard.tui.pages.fleet_page import alert_line
+from dashboard.tui.pages.fleet_rows import reasons, short_name
+from dashboard.tui.pages.gauges import knee
+from dashboard.tui.pages.server_states import gpu_state, server_state
+from dashboard.tui.pages.styled_lines import (
+    BLANK,
+    Cell,
+    Column,
+    Line,
+    Page,
+    Span,
+    cell,
+    columns_for,
+    folded,
+    header,
+    line,
+    row,
+    width_of,
+    wrapped,
+)
+from dashboard.tui.pages.thresholds import busy_style, lag_style, memory_style, slots_style, temperature_style
+from dashboard.world import ServerView, World
+from whisper_ops.history import ChartQuery
+from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
+
+_COLUMNS = (
+    Column(key="gpu", title="   GPU", width=9, grows=True),
+    Column(key="state", title="state", width=9, at=76),
+    Column(key="streams", title="streams", width=8, align="right"),
+    Column(key="fill", title="fill", width=5, align="right", at=66),
+    Column(key="busy", title="busy", width=5, align="right"),
+    Column(key="memory", title="memory", width=11, align="right"),
+    Column(key="lag", title="lag p95", width=8, align="right"),
+    Column(key="temp", title="temp", width=6, align="right"),
+    Column(key="power", title="power", width=9, align="right", at=98),
+    Column(key="clock", title="clock", width=8, align="right", at=106),
+    Column(key="throttle", title="throttle", width=12, at=116),
+)
+
+
+_WIDE, _ROOMY, _MIDDLE = 148, 100, 76
+"""From these widths on all of the lag, all of the counts, and each half of the lag stand in one line."""
+_HEAD_LINES = 2
+"""Kept for the reason that a server is not well, so that one that comes or goes moves nothing."""
+
+
+def server_page(world: World, name: str, charts: Charts, width: int, height: int = 24) -> Page:
+    """The page of the server `name` for a sheet of that size."""
+    server = world.server(name)
+    crumbs = ("fleet", name)
+    if server is None:
+        return Page(crumbs=crumbs, body=(line(Span(f" nothing is known of {name} at this moment", "dim")),))
+    answer = server.answer
+    head = [_state_line(world, server, width), *reasons(world, server, width)]
+    if answer is None or answer.figures is None:
+        return Page(crumbs=crumbs, head=tuple(head))
+    if server.silent:
+        head.append(line(Span(f" what follows was said {f.duration(world.now - answer.at)} ago", "warn")))
+    head += [BLANK] * (_HEAD_LINES - len(head))
+    said = answer.figures
+    columns = columns_for(_columns(answer.gpus), width)
+    above = [
+        *_lag_lines(world, server, answer, width),
+        *_connection_lines(server, said, width),
+        BLANK,
+        header(columns),
+        *(_gpu_row(world, server, gpu, columns) for gpu in answer.gpus),
+        BLANK,
+        *(alert_line(alert, width) for alert in server.alerts),
+        *([BLANK] if server.alerts else []),
+    ]
+    below = [BLANK, *_host_lines(answer.host, width)]
+    shown = charts_of(world, name)
+    room = height - len(head) - len(above) - len(below)
+    body = [*above, *grid(shown, charts, width, height_for(len(shown), width, room)), *below]
+    return Page(crumbs=crumbs, head=tuple(head), body=tuple(body))
+
+
+def _columns(gpus: Sequence[GpuFigures]) -> tuple[Column, ...]:
+    """Those of these devices: a processor has no power or clock of its own to show."""
+    if noun(gpus) == "GPU":
+        return _COLUMNS
+    named = msgspec.structs.replace(_COLUMNS[0], title="   CPU")
+    return (named, *(column for column in _COLUMNS[1:] if column.key not in _OF_CARDS))
+
+
+_OF_CARDS = {"temp", "power", "clock", "throttle"}
+
+
+def charts_of(world: World, name: str) -> tuple[Chart, ...]:
+    """The charts of a server's page."""
+    server = world.server(name)
+    objective = world.objective_for(server)
+    safe = server.knee.safe if server and server.knee else None
+    slots = server.answer.figures.slots if server and server.answer and server.answer.figures else None
+    carrier = noun(server.answer.gpus if server and server.answer else ())
+    hottest = Chart(
+        title="hottest GPU",
+        query=ChartQuery(server=name, metric="temperature_celsius", kind="gpu"),
+        show=f.celsius,
+        top=90.0,
+        limit=87.0,
+    )
+    processor = Chart(title="processor", query=ChartQuery(server=name, metric="cpu_ratio", kind="host"), show=f.percent)
+    return (
+        Chart(title="lag p95", query=ChartQuery(server=name, metric="lag_p95_seconds"), show=f.seconds, top=objective,
+              limit=objective),
+        Chart(title="connections", query=ChartQuery(server=name, metric="streams_active"), show=f.count,
+              top=float(safe or slots or 1), limit=safe),
+        Chart(title="busiest GPU" if carrier == "GPU" else "engine busy",
+              query=ChartQuery(server=name, metric="busy_ratio", kind="gpu"), show=f.percent),
+        hottest if carrier == "GPU" else processor,
+    )  # fmt: skip
+
+
+def _state_line(world: World, server: ServerView, width: int) -> Line:
+    state = server_state(server, world)
+    spans = [Span(" "), *state.cell, Span("  ")]
+    mark = (Span("  simulated", "note"),) * server.simulated
+    answer = server.answer
+    if answer is not None:
+        identity = answer.identity
+        parts = [] if identity is None else [identity.software_title, identity.model_title]
+        if answer.figures is not None and answer.figures.started_at is not None:
+            parts.append(f"up {f.duration(answer.at - answer.figures.started_at)}")
+        if answer.host is not None:
+            parts.append(f"{f.cores(answer.host.cpu_count)}, {f.size(answer.host.memory_total_bytes)}")
+        spans.append(Span(_joined(parts, width - width_of(spans) - width_of(mark)), "dim"))
+    return line(*spans, *mark)
+
+
+def _joined(parts: Sequence[str], width: int) -> str:
+    """As many parts, from the first on, as there is room for: none is cut in its middle."""
+    kept = [part for part in parts if part]
+    while len(kept) > 1 and len(" · ".join(kept)) > width:
+        kept.pop()
+    return " · ".join(kept)
+
+
+def _lag_lines(world: World, server: ServerView, answer: Snapshot, width: int) -> list[Line]:
+    """The lag and what it is made of: waiting for the engine, computing, and the cadence of partials."""
+    said = answer.figures
+    assert said is not None
+    objective = world.objective_for(server)
+    late = max(answer.gpus, key=lambda gpu: gpu.lag_p95_seconds or 0.0, default=None)
+    lag = said.lag_p95_seconds
+    spans: list[Span | str] = [
+        " lag p95 ", Span(f.seconds(lag), lag_style(lag, objective) or "title"), Span(f" of {objective:g} s", "dim"),
+    ]  # fmt: skip
+    queue, compute = (late.queue_wait_p95_seconds, late.compute_p95_seconds) if late is not None else (None, None)
+    if lag is not None and queue is not None and compute is not None:
+        rest = max(0.0, lag - queue - compute)
+        spans.append(f" ≈ queue {queue:.2f} + compute {compute:.2f} + cadence {rest:.2f}")
+    more: tuple[Span | str, ...] = (
+        " p50 ", f.seconds(said.lag_p50_seconds), "   p99 ", f.seconds(said.lag_p99_seconds),
+        "   finals p95 ", f.seconds(said.final_p95_seconds),
+        "   partials every ", f.seconds(said.partial_interval_seconds),
+    )  # fmt: skip
+    # How many lines it takes is a matter of the width alone: figures that grow by a digit move no table.
+    if width >= _WIDE:
+        return [line(*spans, "   ", *more)]
+    halves = [part for part in (line(*spans), line(*more)) for part in folded(part, width)]
+    return _steady(halves, 2 if width >= _MIDDLE else 4)
+
+
+def _steady(lines: Sequence[Line], least: int) -> list[Line]:
+    return [*lines, *[BLANK] * (least - len(lines))]
+
+
+def _connection_lines(server: ServerView, said: ServerFigures, width: int) -> list[Line]:
+    plan = server.knee
+    spans: list[Span | str] = [" connections "]
+    if plan is None:
+        spans += [Span(f"{f.count(said.streams_active)} / {f.count(said.slots)} slots", "title"),
+                  Span(" · no measured limit: type :sweep", "dim")]  # fmt: skip
+    else:
+        spans += [
+            *knee(said.streams_active, plan.safe, plan.seen, 20, slots_style(said.streams_active, plan.safe)),
+            Span(f" {f.count(said.streams_active)} of {'~' * plan.provisional}{f.count(plan.safe)} safe", "title"),
+            Span(f", {f.count(plan.seen)} seen to pass, {f.count(said.slots)} slots", "dim"),
+        ]  # fmt: skip
+    speaking = f"speaking {f.count(said.streams_speaking)}"
+    there = (f"   {speaking}", "") if width >= _ROOMY else ("", f"{speaking} · ")
+    counts = (
+        f"done {f.count(said.completed_total)} · failed {f.count(said.failed_total)} · refused "
+        f"{f.count(said.rejected_total)} ({f.count(server.rejects_per_minute)}/min) · set-up mean "
+        f"{f.milliseconds(said.setup_mean_seconds)}, "
+        f"{f.milliseconds(said.setup_min_seconds)} to {f.milliseconds(said.setup_max_seconds)}"
+    )
+    lines = [*folded(line(*spans, there[0]), width), *wrapped(there[1] + counts, width, " ")]
+    return _steady(lines, 2 if width >= _ROOMY else 3 if width >= _MIDDLE else 5)
+
+
+def _gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequence[Column]) -> Line:
+    objective = world.objective_for(server)
+    safe = server.knee.per_gpu if server.knee else gpu.slots
+    state, memory = gpu_state(gpu, server, world), memory_share(gpu)
+    throttled = gpu.throttle_reasons or None
+    cells: dict[str, Cell] = {
+        "gpu": (Span(f" {state.glyph} ", state.style), *_named(gpu)),
+        "state": cell(state.word, state.style),
+        "streams": cell(f"{f.count(gpu.streams_active)}/{f.count(safe)}",
+                        slots_style(gpu.streams_active, safe, "") if safe is not None else ""),
+        "fill": cell(f.number(gpu.batch_fill_mean)),
+        "busy": cell(f.percent(gpu.busy_ratio), busy_style(gpu.busy_ratio)),
+        "memory": cell(f.size_of(gpu.memory_used_bytes, gpu.memory_total_bytes), memory_style(memory)),
+        "lag": cell(f.seconds(gpu.lag_p95_seconds), lag_style(gpu.lag_p95_seconds, objective)),
+        "temp": cell(f.celsius(gpu.temperature_celsius), temperature_style(gpu.temperature_celsius)),
+        "power": cell(f.watts_of(gpu.power_watts, gpu.power_limit_watts)),
+        "clock": cell(f.hertz(gpu.sm_clock_hertz)),
+        "throttle": cell(f.UNKNOWN if throttled is None else throttled, "warn" if throttled else "dim"),
+    }  # fmt: skip
+    return row(columns, cells, key=f"gpu {gpu.gpu_id} {server.name}")
+
+
+def _named(gpu: GpuFigures) -> Cell:
+    if gpu.is_cpu:
+        return (Span(device(gpu)),)
+    return (Span(f"{gpu.gpu_id}"), Span(f"  {short_name(gpu.name)}", "dim"))
+
+
+def _host_lines(host: HostFigures | None, width: int) -> list[Line]:
+    if host is None:
+        return [line(Span(" nothing is known of the machine", "dim"))]
+    free = f.share(host.memory_available_bytes, host.memory_total_bytes)
+    text = (
+        f"host {host.hostname or f.UNKNOWN}: cpu {f.percent(host.cpu_ratio)} of {f.cores(host.cpu_count)}, "
+        f"front {f.percent(host.front_cpu_ratio)} of its core, memory {f.size(host.memory_available_bytes)} free "
+        f"({f.percent(free)}), server {f.size(host.process_rss_bytes)} in {f.number(host.process_cpu_ratio)} cores, "
+        f"descriptors {f.count(host.open_descriptors)} of {f.count(host.descriptors_soft_limit)}, "
+        f"sockets {f.count(host.sockets)}, threads {f.count(host.threads)}"
+    )
+    return wrapped(text, width, " ", "dim")

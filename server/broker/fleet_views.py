@@ -1,0 +1,174 @@
+"""The fleet in the shapes of one server, so that whatever reads a server reads a fleet.
+
+A member that does not answer adds no slots and no streams; its GPUs stand as failed, with the reason. What a draining
+member holds counts, what it has free does not.
+"""
+
+import time
+from collections.abc import Iterable
+
+import msgspec
+
+from server.broker.fleet import Fleet
+from server.broker.fleet_hosts import together
+from server.broker.member import Member
+from whisper_ops import __version__, wire
+
+_NO_FIGURES = dict.fromkeys(
+    (
+        "total_memory_gb", "allocated_memory_gb", "free_memory_gb", "utilization_percent", "gpu_utilization_percent",
+        "temperature_celsius", "power_watts", "sm_clock_hertz", "throttle_reasons", "other_processes",
+        "other_busy_ratio", "speaking_streams",
+        "batch_fill_mean", "queue_wait_seconds_p95", "compute_seconds_p95", "busy_ratio", "audio_seconds_per_second",
+        "lag_seconds_p95", "process_rss_bytes", "process_cpu_ratio", "engine_allocated_gb", "engine_reserved_gb",
+    )
+)  # fmt: skip
+
+
+class FleetViews:
+    """Answers of the endpoints, over one fleet."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._numbers: dict[tuple[str, int], int] = {}
+        """Of each member's GPUs in the whole fleet: they stay while the member does."""
+
+    # --- parts --------------------------------------------------------------------------------------
+
+    def _answering(self) -> list[tuple[Member, wire.ServerSnapshot]]:
+        members = self._fleet.counted()
+        return [(one, one.said) for one in members if one.said is not None and one.state != "silent"]
+
+    def streams(self) -> tuple[int, int]:
+        """Streams that are live, and the most there can be: cheaply, as each client is told."""
+        answering = self._answering()
+        active = sum(said.performance.active_connections for _, said in answering)
+        return active, sum(_capacity(member, said)[0] for member, said in answering)
+
+    def health(self) -> wire.Health:
+        """`GET /health`."""
+        answering = self._answering()
+        capacities = [_capacity(member, said) for member, said in answering]
+        total, used = sum(total for total, _ in capacities), sum(used for _, used in capacities)
+        performances = [said.performance for _, said in answering]
+        gpus = [gpu for _, said in answering for gpu in said.gpu_status.gpus]
+        return wire.Health(
+            status=self._status(total, used),
+            timestamp=time.time(),
+            capacity=wire.SlotCapacity(
+                total_slots=total,
+                used_slots=used,
+                available_slots=max(0, total - used),
+                utilization_percent=round(100 * used / total, 2) if total else 0.0,
+            ),
+            gpus=wire.GpuCount(
+                total=len(self._gpus()), with_connections=sum(gpu.active_connections > 0 for gpu in gpus)
+            ),
+            performance=wire.HealthPerformance(
+                total_completed_connections=self.performance().total_completed_connections,
+                active_connections=sum(one.active_connections for one in performances),
+            ),
+        )
+
+    def _status(self, total: int, used: int) -> wire.HealthStatus:
+        members = self._fleet.counted()
+        states = [member.state for member in members]
+        if self._fleet.draining or (states and set(states) <= {"draining", "silent"} and "draining" in states):
+            return "draining"
+        if "live" not in states:
+            return "starting"
+        share = used / total if total else 1.0
+        if share > 0.9:
+            return "critical"
+        worse = "silent" in states or any(
+            member.said is not None and gpu.state == "failed" for member in members for gpu in _gpus_of(member)
+        )
+        return "degraded" if share >= 0.7 or worse else "healthy"
+
+    def _gpus(self) -> list[wire.GpuEntry]:
+        entries = []
+        members = self._fleet.counted()
+        known = {(member.place.url, gpu.gpu_id) for member in members for gpu in _gpus_of(member)}
+        self._numbers = {key: number for key, number in self._numbers.items() if key in known}
+        for member in members:
+            for gpu in _gpus_of(member):
+                number = self._number(member.place.url, gpu.gpu_id)
+                entries.append(msgspec.structs.replace(_as_it_is(member, gpu), gpu_id=number, server=member.name))
+        return sorted(entries, key=lambda entry: entry.gpu_id)[: wire.MAX_GPUS]
+
+    def _number(self, member: str, gpu_id: int) -> int:
+        number = self._numbers.get((member, gpu_id))
+        if number is None:
+            taken = set(self._numbers.values())
+            number = next(free for free in range(len(taken) + 1) if free not in taken)
+            self._numbers[member, gpu_id] = number
+        return number
+
+    def gpu_status(self) -> wire.GpuStatus:
+        """`GET /gpu-status`."""
+        statuses = [said.gpu_status for _, said in self._answering()]
+        gpus = self._gpus()
+        return wire.GpuStatus(
+            total_gpus=len(gpus),
+            total_connections=sum(status.total_connections for status in statuses),
+            max_connections_per_gpu=max((status.max_connections_per_gpu for status in statuses), default=0),
+            gpus=tuple(gpus),
+            reading_error=next((status.reading_error for status in statuses if status.reading_error), None),
+        )
+
+    def performance(self) -> wire.Performance:
+        """`GET /performance`."""
+        live = [said.performance for _, said in self._answering()]
+        return self._fleet.totals.performance(live, self._fleet.refused)
+
+    def engine(self) -> wire.Engine:
+        """What runs the model, where all run the same; else all of it by name, which is a key of its own."""
+        engines = [said.engine for _, said in self._answering()]
+        if not engines:
+            return wire.Engine(name="unknown", model="unknown")
+        batches = {engine.max_batch for engine in engines}
+        return wire.Engine(
+            name=_joined(engine.name for engine in engines),
+            model=_joined(engine.model for engine in engines),
+            compute_type=_joined(engine.compute_type for engine in engines) or None,
+            max_batch=batches.pop() if len(batches) == 1 else None,
+            simulated=any(engine.simulated for engine in engines),
+            languages=_joined(engine.languages for engine in engines) or None,
+        )
+
+    def snapshot(self) -> wire.ServerSnapshot:
+        """`GET /snapshot`."""
+        answering = self._answering()
+        return wire.ServerSnapshot(
+            health=self.health(),
+            gpu_status=self.gpu_status(),
+            performance=self.performance(),
+            host=together([said.host for _, said in answering]),
+            engine=self.engine(),
+            version=_joined(said.version for _, said in answering) or __version__,
+            started_at=self._fleet.started_at,
+            server_id=self._fleet.broker_id,
+            members=tuple(member.as_wire() for member in self._fleet.members.values()),
+        )
+
+
+def _capacity(member: Member, said: wire.ServerSnapshot) -> tuple[int, int]:
+    """Total and used slots."""
+    capacity = said.health.capacity
+    used = capacity.used_slots
+    return (used if member.state == "draining" else capacity.total_slots), used
+
+
+def _gpus_of(member: Member) -> tuple[wire.GpuEntry, ...]:
+    return member.said.gpu_status.gpus if member.said is not None else ()
+
+
+def _as_it_is(member: Member, gpu: wire.GpuEntry) -> wire.GpuEntry:
+    if member.state != "silent":
+        return gpu
+    gone = msgspec.structs.replace(gpu, state="failed", active_connections=0, connection_ids=(), **_NO_FIGURES)
+    return msgspec.structs.replace(gone, reading_error=f"{member.name} does not answer: {member.error}")
+
+
+def _joined(names: Iterable[str | None]) -> str:
+    return " + ".join(sorted({name for name in names if name}))

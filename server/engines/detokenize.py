@@ -1,0 +1,94 @@
+"""Tokens made into text and timed words: what every Whisper engine does alike."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+
+from server.engines.engine import TimedWord
+from server.engines.repetition import loop_start, plain
+from server.languages import NAMES
+
+
+class Texts:
+    """The tokenizer of a model's folder, and what the engines ask of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._tokenizer: Any = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.eot = self.id("<|endoftext|>")
+
+    def id(self, token: str) -> int:
+        """The number of a token.
+
+        Raises:
+            KeyError: the tokenizer has none of that name.
+        """
+        found = self._tokenizer.token_to_id(token)
+        if found is None:
+            raise KeyError(token)
+        return int(found)
+
+    def has(self, token: str) -> bool:
+        """Whether there is such a token."""
+        return self._tokenizer.token_to_id(token) is not None
+
+    def languages(self, *, multilingual: bool) -> tuple[str, ...]:
+        """The codes of the languages that a row may name."""
+        return tuple(code for code in NAMES if self.has(f"<|{code}|>")) if multilingual else ("en",)
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text, without special ones."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of tokens."""
+        return str(self._tokenizer.decode(list(ids)))
+
+    def prompt(self, language: str, *, multilingual: bool) -> list[int]:
+        """What Whisper's decoder begins with."""
+        start = [self.id("<|startoftranscript|>")]
+        if multilingual:
+            start += [self.id(f"<|{language}|>"), self.id("<|transcribe|>")]
+        return [*start, self.id("<|notimestamps|>")]
+
+    def said(self, sequence: Sequence[int]) -> list[int]:
+        """The text tokens of a result."""
+        return [i for i in sequence if i < self.eot]
+
+    def parts(self, ids: Sequence[int]) -> list[str]:
+        """The tokens as plain parts of the text; empty for a mere sign."""
+        return [plain(self.decode([i])) for i in ids]
+
+    def kept(self, sequence: Sequence[int]) -> list[int]:
+        """The text tokens of a result, without what looks like a loop at their end."""
+        ids = self.said(sequence)
+        words = self.decode(ids).split()
+        kept = loop_start(words)
+        while kept < len(words) and len(self.decode(ids).split()) > kept:
+            ids.pop()
+        return ids
+
+    def timed(
+        self, ids: Sequence[int], first_frame: dict[int, int], chances: Sequence[float], length_s: float
+    ) -> tuple[TimedWord, ...]:
+        """Tokens put together into words, which begin with a space.
+
+        Args:
+            ids: the text's tokens.
+            first_frame: for a token's place, the encoder frame (20 ms) where it begins.
+            chances: the probability of each token.
+            length_s: seconds of the window.
+        """
+        if not ids:
+            return ()
+        starts = [first_frame.get(i, 0) * 0.02 for i in range(len(ids))] + [length_s]
+        heads = [i for i, token in enumerate(ids) if not i or self.decode([token]).startswith(" ")]
+        words: list[TimedWord] = []
+        for head, after in zip(heads, [*heads[1:], len(ids)], strict=True):
+            text = self.decode(ids[head:after]).strip()
+            if text:
+                chance = float(np.mean(list(chances[head:after]) or [0.0]))
+                words.append(TimedWord(text, starts[head], starts[after], chance))
+        return tuple(words)

@@ -1,0 +1,118 @@
+"""The seam of a CPU: nothing overlaps, and every rule is checked."""
+
+import contextlib
+import os
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from server.engines.torch.device_runtime import DECODE, MOST_GRAPHS, Event, Memory, Pending, Tensor
+from server.engines.torch.graph_cache import GraphCache
+
+
+class _Arrived:
+    def __init__(self, data: NDArray[np.float32]) -> None:
+        self._data = data
+
+    def get(self) -> NDArray[np.float32]:
+        return self._data
+
+
+class _Past:
+    def query(self) -> bool:
+        return True
+
+    def synchronize(self) -> None:
+        pass
+
+
+class HostSeam:
+    """See `Seam`."""
+
+    gpu, uncaptured = False, 0
+
+    def __init__(self, threads: int = 1, most_graphs: int = MOST_GRAPHS) -> None:
+        torch.set_num_threads(threads)
+        self.device = torch.device("cpu")
+        self._graphs = GraphCache(most_graphs)
+        self._lane: str | None = None
+
+    @property
+    def graphs(self) -> int:
+        """See `Seam`."""
+        return len(self._graphs)
+
+    def bind(self) -> None:
+        """See `Seam`."""
+
+    def replay(self, key: Hashable, fn: Callable[..., None], buffers: Sequence[Tensor], lane: str = DECODE) -> None:
+        """See `Seam`."""
+        self._in(lane)
+        graph = self._graphs.get(lane, key, buffers)
+        if graph is None:
+            # As a graph does, a later call runs what was captured, on the buffers of that time, whatever is handed in.
+            graph = partial(fn, *buffers)
+            # As a capture is rehearsed: what must not be run twice shows here.
+            graph()
+            self._graphs.put(lane, key, buffers, graph)
+        graph()
+
+    def _in(self, lane: str | None = None) -> None:
+        """On a GPU it would go to another stream than those that wait for it."""
+        if self._lane is None or lane not in (None, self._lane):
+            raise RuntimeError(f"this is done in the lane {self._lane} and belongs into {lane or 'one'}")
+
+    def upload(self, target: Tensor, source: NDArray[Any]) -> None:
+        """See `Seam`."""
+        self._in()
+        target.copy_(torch.from_numpy(source))
+
+    def download(self, source: Tensor) -> Pending:
+        """See `Seam`."""
+        self._in()
+        return _Arrived(source.clone().numpy())
+
+    @contextlib.contextmanager
+    def lane(self, name: str) -> Iterator[None]:
+        """See `Seam`."""
+        before, self._lane = self._lane, name
+        try:
+            yield
+        finally:
+            self._lane = before
+
+    def mark(self) -> Event:
+        """See `Seam`."""
+        self._in()
+        return _Past()
+
+    def wait(self, event: Event | None) -> None:  # noqa: ARG002  # it is past
+        """See `Seam`."""
+        self._in()
+
+    def memory(self) -> Memory:
+        """See `Seam`."""
+        try:
+            import psutil  # noqa: PLC0415  # not on a machine with nothing but torch
+        except ModuleNotFoundError:
+            page = os.sysconf("SC_PAGE_SIZE")
+            return Memory(0.0, 0.0, *(float(page * os.sysconf(f"SC_{what}_PAGES")) for what in ("AVPHYS", "PHYS")))
+        from whisper_ops.telemetry import host  # noqa: PLC0415  # needs psutil
+
+        here, own = host.memory(), float(psutil.Process().memory_info().rss)
+        return Memory(own, own, float(here.available), float(here.total))
+
+    def shrink(self) -> None:
+        """See `Seam`."""
+        self._graphs.clear()
+
+    def settle(self) -> None:
+        """See `Seam`."""
+
+    def alive(self) -> bool:
+        """See `Seam`."""
+        return True

@@ -1,0 +1,266 @@
+"""The decoder's static slots: keys and values of the rows in work, and the four things that are run on them.
+
+A slot holds one row: its own keys and values, and those of its window. Rows join by `admit` (their whole prompt in one
+pass) and advance by `step`, each at its own place. Every function here may be captured: it reads and writes static
+buffers of a few sizes only, and may be run again on the same input.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from server.engines.torch.device_runtime import DECODE, ENCODE, Pending, Seam
+from server.engines.torch.shapes import AUDIO_POSITIONS, TEXT_POSITIONS, Shape
+from server.engines.torch.whisper_model import Model
+
+Tensor = Any
+CUDA_BATCHES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+"""Rows that a captured batch may have; a smaller one is filled up."""
+PROMPTS = (1, 4, 8, 16, 32, 64, 128, 256, TEXT_POSITIONS)
+TEXTS = (32, 64, 128, 256, TEXT_POSITIONS)
+PREPARED_FRAMES, PREPARED_PROMPTS = (400, 600, 800), (4, 16, 32)
+"""Shapes that are captured before anybody waits for them: windows of up to 7 s, and few settled words."""
+CONTEXTS = (200, 300, 400, 500, 750, 1000, AUDIO_POSITIONS)
+"""Encoder positions that a step reads."""
+
+
+def bucket(sizes: Sequence[int], size: int) -> int:
+    """The smallest that is enough."""
+    return next((each for each in sizes if each >= size), size)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The few tokens that the device has to know."""
+
+    eot: int
+    sot: int
+    no_speech: int
+    suppressed: tuple[int, ...]
+    suppressed_first: tuple[int, ...]
+    languages: tuple[int, ...]
+
+
+def slot_size(shape: Shape, itemsize: int) -> int:
+    """Bytes of one slot."""
+    return shape.decoder_layers * 2 * shape.width * (TEXT_POSITIONS + AUDIO_POSITIONS) * itemsize
+
+
+def staging_size(shape: Shape, rows: int, itemsize: int) -> int:
+    """Bytes of the buffers that a batch goes through on its way into the slots."""
+    return (
+        rows
+        * itemsize
+        * (
+            shape.decoder_layers * 2 * shape.width * (AUDIO_POSITIONS + TEXT_POSITIONS)
+            + shape.mels * 2 * AUDIO_POSITIONS
+        )
+    )
+
+
+class Slots:
+    """See the module. Sizes: `count` slots, `rows` in a batch that is admitted."""
+
+    def __init__(self, model: Model, seam: Seam, tokens: Tokens, count: int, rows: int) -> None:
+        self.count, self.rows = count, rows
+        self._model, self._seam, self._tokens = model, seam, tokens
+        device, dtype = seam.device, model.dtype
+        # A GPU replays captured shapes; a CPU has none to capture, and would only compute the filling.
+        captured = [b for b in CUDA_BATCHES if b < max(count, rows)] + [max(count, rows)]
+        self.batches = tuple(captured) if seam.gpu else tuple(range(1, max(count, rows) + 1))
+        layers, heads, head = model.shape.decoder_layers, model.shape.heads, model.shape.head
+        # One slot more than is given out: what fills up an admitted batch goes there.
+        self.own = torch.zeros((layers, 2, count + 1, heads, TEXT_POSITIONS, head), device=device, dtype=dtype)
+        self.cross = torch.zeros((layers, 2, count + 1, heads, AUDIO_POSITIONS, head), device=device, dtype=dtype)
+        # One tensor, so that a step that fails has moved both or none.
+        self._at = torch.zeros((2, count + 1), dtype=torch.int64, device=device)
+        self.newest, self.positions = self._at[0], self._at[1]
+        self.lengths = torch.ones(count + 1, dtype=torch.int64, device=device)
+        self._mel = torch.zeros(rows * model.shape.mels * 2 * AUDIO_POSITIONS, device=device, dtype=dtype)
+        staged = layers * 2 * rows * model.shape.width
+        self._staged = torch.zeros(staged * AUDIO_POSITIONS, device=device, dtype=dtype)
+        self._prompted = torch.zeros(staged * TEXT_POSITIONS, device=device, dtype=dtype)
+        self._prompt = torch.zeros(rows * TEXT_POSITIONS, dtype=torch.int64, device=device)
+        # Of each row of an admitted batch: its slot, its prompt's length, whether its text begins here.
+        self._joining = torch.zeros((3, rows), dtype=torch.int64, device=device)
+        self._joined = torch.zeros((3, rows), device=device)
+        self._stepped = torch.zeros((2, count + 1), device=device)
+        self._next = torch.zeros((2, count + 1), dtype=torch.int64, device=device)
+        self._found = torch.zeros((rows, max(1, len(tokens.languages))), device=device)
+        self._never = self._mask(tokens.suppressed)
+        self._never_first = self._mask(tokens.suppressed_first)
+        self._languages = torch.tensor(tokens.languages or (0,), device=device)
+
+    def _mask(self, tokens: Sequence[int]) -> Tensor:
+        mask = torch.zeros(self._model.shape.vocabulary, device=self._seam.device)
+        mask[torch.tensor(tokens, dtype=torch.int64, device=mask.device)] = float("-inf")
+        return mask
+
+    def prepare(self, frames: Sequence[int] = PREPARED_FRAMES, prompts: Sequence[int] = PREPARED_PROMPTS) -> None:
+        """Capture the shapes that short windows need, so that no stream waits for it. No row may be in."""
+        self._seam.settle()
+        for length in frames:
+            for size in self.batches:
+                if size <= self.rows:
+                    self._rehearse(size, length, prompts)
+                if size <= self.count:
+                    with self._seam.lane(DECODE):
+                        self.step(size, 0, length // 2)
+        self._seam.settle()
+
+    def _rehearse(self, size: int, frames: int, prompts: Sequence[int]) -> None:
+        mel = torch.zeros((size, self._model.shape.mels, frames), device=self._seam.device, dtype=self._model.dtype)
+        with self._seam.lane(ENCODE):
+            self.encode(mel)
+            encoded = self._seam.mark()
+        with self._seam.lane(DECODE):
+            self._seam.wait(encoded)
+            for length in prompts:
+                self.admit([self.count] * size, [[self._tokens.sot] * length] * size, [True] * size, frames // 2)
+        self._seam.settle()
+
+    # --- encode -------------------------------------------------------------------------------------
+
+    def encode(self, mel: Tensor) -> None:
+        """Bring features [B, mels, T] into the staging buffer, in the encoder's lane."""
+        rows, mels, frames = mel.shape
+        size = bucket(self.batches, rows)
+        target = self._mel[: size * mels * frames].view(size, mels, frames)
+        target[:rows].copy_(mel)
+        target[rows:].zero_()
+        cross = self._staging(size, frames // 2)
+        self._seam.replay(("encode", size, frames), self._encode, (target, cross), ENCODE)
+
+    def _encode(self, mel: Tensor, cross: Tensor) -> None:
+        self._model.write_cross(self._model.encode(mel), cross)
+
+    def _staging(self, size: int, context: int) -> Tensor:
+        shape = self._model.shape
+        sizes = (shape.decoder_layers, 2, size, shape.heads, context, shape.head)
+        return self._staged[: int(np.prod(sizes))].view(sizes)
+
+    # --- languages ----------------------------------------------------------------------------------
+
+    def languages(self, rows: int, context: int) -> Pending:
+        """How probable each of `Tokens.languages` is of each staged row: [B, languages]."""
+        size = bucket(self.batches, rows)
+        buffers = self._staging(size, context), self._found[:size]
+        self._seam.replay(("language", size, context), self._detect, buffers)
+        return self._seam.download(self._found[:rows])
+
+    def _detect(self, cross: Tensor, found: Tensor) -> None:
+        start = torch.full((cross.shape[2], 1), self._tokens.sot, device=cross.device)
+        logits = self._model.logits(self._model.prompt(start, cross)[:, 0])
+        found.copy_(logits[:, self._languages].softmax(-1))
+
+    # --- admit --------------------------------------------------------------------------------------
+
+    def admit(
+        self, slots: Sequence[int], prompts: Sequence[Sequence[int]], fresh: Sequence[bool], context: int
+    ) -> Pending:
+        """Let the staged rows join with their prompts. Answers [3, B]: first token, its log probability, no speech.
+
+        Args:
+            slots: where each row goes.
+            prompts: the tokens that each begins with.
+            fresh: whether its text begins after the prompt, not within it.
+            context: encoder positions of each staged row.
+        """
+        rows = len(slots)
+        size, longest = bucket(self.batches, rows), bucket(PROMPTS, max(len(prompt) for prompt in prompts))
+        told = np.zeros((3, size), np.int64)
+        told[0] = self.count
+        told[1] = 1
+        told[:, :rows] = slots, [len(prompt) for prompt in prompts], fresh
+        text = np.full((size, longest), self._tokens.eot, np.int64)
+        for line, prompt in zip(text, prompts, strict=False):
+            line[: len(prompt)] = prompt
+        tokens = self._prompt[: size * longest].view(size, longest)
+        joining, joined = self._joining[:, :size], self._joined[:, :size]
+        self._seam.upload(tokens, text)
+        self._seam.upload(joining, told)
+        shape = self._model.shape
+        sizes = (shape.decoder_layers, 2, size, shape.heads, longest, shape.head)
+        own = self._prompted[: int(np.prod(sizes))].view(sizes)
+        buffers = tokens, joining, self._staging(size, context), own, joined
+        self._seam.replay(("admit", size, longest, context), self._admit, buffers)
+        return self._seam.download(joined[:, :rows])
+
+    def _admit(self, tokens: Tensor, joining: Tensor, cross: Tensor, own: Tensor, joined: Tensor) -> None:
+        slots, lengths, fresh = joining.unbind(0)
+        hidden = self._model.prompt(tokens, cross, own)
+        length, context = own.shape[4], cross.shape[4]
+        # Nothing of the slot's last row stays: where a row's mask hides it, not even a NaN may stand.
+        self.own[:, :, :, :, length:].index_fill_(2, slots, 0.0)
+        self.cross[:, :, :, :, context:].index_fill_(2, slots, 0.0)
+        self.own[:, :, :, :, :length].index_copy_(2, slots, own)
+        self.cross[:, :, :, :, :context].index_copy_(2, slots, cross)
+        every = torch.arange(len(slots), device=slots.device)
+        ends = hidden[torch.stack((every, every)), torch.stack((lengths - 1, torch.zeros_like(lengths)))]
+        last, first = self._model.logits(ends).unbind(0)
+        never = self._never + torch.where(fresh.bool()[:, None], self._never_first, 0.0)
+        token, chance = _chosen(last + never)
+        silent = first.softmax(-1)[:, self._tokens.no_speech]
+        joined.copy_(torch.stack((token.float(), chance, silent)))
+        self.newest.index_copy_(0, slots, token)
+        self.positions.index_copy_(0, slots, lengths)
+        self.lengths.index_fill_(0, slots, context)
+
+    # --- step ---------------------------------------------------------------------------------------
+
+    def step(self, rows: int, position: int, context: int) -> Pending:
+        """Advance the first `rows` slots by a token. Answers [2, rows]: token and log probability.
+
+        Args:
+            rows: every slot in work is among the first so many.
+            position: the furthest place at which a row's newest token stands.
+            context: the most encoder positions that a row has.
+        """
+        size = min(bucket(self.batches, rows), self.count)
+        text, heard = bucket(TEXTS, position + 1), bucket(CONTEXTS, context)
+        state = self.newest[:size], self.positions[:size], self.lengths[:size]
+        own, cross = self.own[:, :, :size, :, :text], self.cross[:, :, :size, :, :heard]
+        stepped, following = self._stepped[:, :size], self._next[:, :size]
+        self._seam.replay(("step", size, text, heard), self._step, (*state, own, cross, stepped, following))
+        told = self._seam.download(stepped[:, :rows])
+        # Not within the step, which may be run twice; and last, as what fails before it is done again.
+        self._at[:, :size].copy_(following)
+        return told
+
+    def _step(
+        self,
+        newest: Tensor,
+        positions: Tensor,
+        lengths: Tensor,
+        own: Tensor,
+        cross: Tensor,
+        stepped: Tensor,
+        following: Tensor,
+    ) -> None:
+        hidden = self._model.step(newest, positions, own, cross, lengths)
+        token, chance = _chosen(self._model.logits(hidden) + self._never)
+        stepped.copy_(torch.stack((token.float(), chance)))
+        following.copy_(torch.stack((token, (positions + 1).clamp_max(TEXT_POSITIONS - 1))))
+
+    # --- times of words -----------------------------------------------------------------------------
+
+    def aligned(self, slot: int, tokens: Sequence[int], context: int) -> tuple[Pending, Pending]:
+        """What a slot's row says again: chance of each next token [P], and its heads' attention [heads, P, C]."""
+        said = torch.zeros((1, len(tokens)), dtype=torch.int64, device=self._seam.device)
+        self._seam.upload(said, np.array([tokens], np.int64))
+        hidden, weights = self._model.aligned(said, self.cross[:, :, slot : slot + 1, :, :context])
+        # Only text: a word's chance is not that of another language's token.
+        chances = self._model.logits(hidden)[0, :, : self._tokens.eot].softmax(-1)
+        after = said[0].roll(-1).clamp_max(self._tokens.eot - 1)
+        picked = chances.gather(1, after[:, None])[:, 0].contiguous()
+        return self._seam.download(picked), self._seam.download(weights[0].softmax(-1).contiguous())
+
+
+def _chosen(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The likeliest token of each row, and its log probability: NaN where the row's numbers are."""
+    chances = logits.log_softmax(-1)
+    token = logits.argmax(-1)
+    return token, chances.gather(-1, token[:, None])[:, 0]

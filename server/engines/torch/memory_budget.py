@@ -1,0 +1,82 @@
+"""What the engine will take of a device's memory, said before it takes it; and how many slots there can be."""
+
+from dataclasses import dataclass
+
+from server.engines.engine import UnfitError
+from server.engines.torch.decoder_slots import slot_size, staging_size
+from server.engines.torch.features import Features
+from server.engines.torch.shapes import AUDIO_POSITIONS, Shape
+from whisper_ops.formatting import size
+
+_RESERVE = 0.05
+"""Of the device, left to its driver and to what we did not count."""
+_GRAPH, _LIBRARIES = 1e6, 0.2e9
+"""A graph's own bytes, and what CUDA's libraries take to work in: a cuBLAS of each lane and thread."""
+_ACTIVATIONS = 2 * 14
+"""Tensors of an encoder layer's input size that are alive at once, its four times wider middle included; twice, as a
+captured shape has its own and was rehearsed before."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bytes, and what follows from them."""
+
+    weights: float
+    slot: float
+    buffers: float
+    """Features, the way into the slots, and what an encode needs meanwhile; graphs take their working memory here."""
+    slots: int
+    free: float
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.weights + self.slot * self.slots + self.buffers
+
+    def __str__(self) -> str:
+        return (
+            f"{size(self.weights)} of weights, {self.slots} slots of {self.slot / 1e6:.1f} MB, "
+            f"{size(self.buffers)} of buffers and graphs: {size(self.total)} of {size(self.free)} free"
+        )
+
+
+def plan(
+    shape: Shape, weights: float, itemsize: int, rows: int, streams: int, free: float, device: str, graphs: int = 0
+) -> Budget:
+    """How the memory will be used: three slots a row of a batch, as far as they fit.
+
+    Args:
+        shape: the model's.
+        weights: their bytes.
+        itemsize: bytes a number.
+        rows: the most in a batch.
+        streams: windows whose frames are kept.
+        free: bytes that the device has for the engine, the weights included.
+        device: its name.
+        graphs: how many may be held; none on a CPU.
+
+    Raises:
+        UnfitError: not even one batch fits; the message is a sentence for the user.
+    """
+    slot = slot_size(shape, itemsize)
+
+    def fits(batch: int) -> tuple[float, int]:
+        """Bytes of buffers, and slots that are left room for, with so many rows a batch."""
+        activations = batch * AUDIO_POSITIONS * shape.width * _ACTIVATIONS * itemsize
+        logits = 2 * 3 * batch * shape.vocabulary * 4
+        held = staging_size(shape, batch, itemsize) + Features.size(shape.mels, streams)
+        captured = graphs * _GRAPH + _LIBRARIES if graphs else 0.0
+        buffers = held + activations + logits + captured
+        room = free * (1 - _RESERVE) - weights - buffers - slot
+        return buffers, min(3 * batch, int(room // slot))
+
+    buffers, slots = fits(rows)
+    if slots < rows:
+        need = (weights + buffers + slot * (rows + 1)) / (1 - _RESERVE)
+        smaller = next((batch for batch in range(rows - 1, 0, -1) if fits(batch)[1] >= batch), None)
+        way = f"say --max-batch {smaller}, or" if smaller else "say a smaller model or --compute-type, or"
+        raise UnfitError(
+            f"the model does not fit: batches of {rows} need {size(need)} and {device} has {size(free)} free; "
+            f"{way} end what else uses the device"
+        )
+    return Budget(weights, slot, buffers, slots, free)

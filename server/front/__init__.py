@@ -1,1 +1,0 @@
-"""The front process: HTTP, WebSockets, admission, sessions, and the supervision of the workers."""

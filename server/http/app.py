@@ -1,0 +1,103 @@
+"""The application: HTTP endpoints, WebSockets and the tasks behind them, put together around one hub."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket
+
+from server.http import admin, page, routes, sample_audio, transcriptions
+from server.http.disconnects import Departures
+from server.http.request_gate import Gate
+from server.metrics.host_readings import Readings
+from server.metrics.snapshot_builder import Views
+from server.protocols.native import NativeConnection
+from server.protocols.protocol import Conversation
+from server.protocols.realtime import RealtimeConnection
+from server.protocols.whisperlive import WhisperLiveConnection
+from server.protocols.whisperlivekit import LiveKitConnection
+from server.sessions.hub import Hub
+from whisper_ops import __version__
+
+log = logging.getLogger("whisper_ops.server")
+
+
+DIALECTS: dict[str, type[Conversation]] = {
+    "/ws": NativeConnection,
+    "/asr": LiveKitConnection,
+    "/v1/realtime": RealtimeConnection,
+    "/": WhisperLiveConnection,
+}
+"""Where each protocol is spoken."""
+
+
+def _endpoint(hub: Hub, dialect: type[Conversation]) -> Callable[[WebSocket], Awaitable[None]]:
+    async def serve(socket: WebSocket) -> None:
+        await dialect(hub, socket).run()
+
+    return serve
+
+
+def make_app(hub: Hub, played: sample_audio.Sample | None = None) -> FastAPI:
+    """The application over one hub; its lifespan runs the workers. `played`: what the page may play."""
+    readings = Readings(hub)
+    views = Views(hub, readings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(hub.run()), asyncio.create_task(readings.run())]
+        for task in tasks:
+            task.add_done_callback(lambda task: _end_with(task, hub))
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    # FastAPI's own pages fetch scripts from elsewhere; ours is in `page`.
+    app = FastAPI(title="whisper-ops server", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+
+    app.include_router(routes.router(hub, views))
+    app.include_router(admin.router(hub))
+    app.include_router(transcriptions.router(hub))
+    app.include_router(sample_audio.router(played or sample_audio.NONE))
+    app.router.routes.extend(page.routes(page.PAGES))
+    for path, dialect in DIALECTS.items():
+        app.router.routes.append(WebSocketRoute(path, _endpoint(hub, dialect)))
+    app.add_middleware(Gate, settings=hub.settings, is_ticket=hub.admission.knows, pages=page.PAGES)
+    if hub.settings.allow_origins:
+        # Outermost: a browser asks whether it may ask before it shows its token.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=hub.settings.allow_origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["authorization", "content-type"],
+        )
+    app.add_middleware(Departures)
+    _describe(app)
+    return app
+
+
+def _end_with(task: "asyncio.Task[None]", hub: Hub) -> None:
+    """A server without its hub would accept streams and do nothing: better it ends, and is started again."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("The server ends: a part of it failed", exc_info=error)
+        hub.fail(f"a part of the server failed ({type(error).__name__}); the log has the details")
+
+
+def _describe(app: FastAPI) -> None:
+    """Put the wire types' schemas into /docs, where the endpoints refer to them."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = plain()
+        document.setdefault("components", {}).setdefault("schemas", {}).update(routes.COMPONENTS)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the schema

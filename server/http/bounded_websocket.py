@@ -1,0 +1,204 @@
+"""uvicorn's WebSocket, within budgets, for clients that we make wait and for those that leave.
+
+What a client sends is taken in small pieces, so that no other waits long for its turn; one that sends more frames or
+bytes than it may is read more slowly; one that floods is ended with 1008 and told why (see `budgets`).
+
+While a stream is too far behind its socket is not read, and the answers to our pings lie unread behind its audio. They
+say nothing about the client then, and a client is not dead that still sends.
+"""
+
+import asyncio
+import time
+from typing import cast
+
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
+
+from server.connections.budgets import TURN_SECONDS, Spending
+from server.connections.connection_limits import ConnectionLimits, unread
+
+LINGER_SECONDS = 0.5
+"""A socket that we end stays open so long, unread, for our last word to arrive."""
+_LEAST_PIECE, _LARGEST_PIECE = 512, 64 << 10
+_MANY_FRAMES = 16
+
+
+class BoundedWebSocket(WebSocketsSansIOProtocol):
+    """See the module."""
+
+    _heard_at = 0.0
+    _over = False
+    _closed_by_us = False
+    _frames_seen = 0
+    _piece = 4096
+    """Bytes taken at once: fewer where they hold many frames."""
+    _again: asyncio.Handle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        self._held = bytearray()
+        self._spending = Spending.new()
+        self.connection_limits: ConnectionLimits = getattr(self.config, "connection_limits", ConnectionLimits())
+        self.connection_limits.admit(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._over = True
+        self._held.clear()
+        if self._again is not None:
+            self._again.cancel()
+        self.connection_limits.release(self)
+        super().connection_lost(exc)
+
+    # --- what it brings -----------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        self._heard_at = self.loop.time()
+        if self._over:
+            return
+        self._held += data
+        if self._again is None:
+            self._turn()
+
+    def _turn(self) -> None:
+        """Take what was brought, piece by piece, for as long as a turn lasts and the budgets allow."""
+        self._again = None
+        began = time.perf_counter()
+        while self._held and not self._over:
+            wait = self._spending.wait(self.loop.time())
+            if wait or time.perf_counter() - began > TURN_SECONDS:
+                self.transport.pause_reading()
+                self._again = self.loop.call_later(wait, self._turn)
+                return
+            self._take()
+        if not self.read_paused and not self._over and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def _take(self) -> None:
+        piece = bytes(memoryview(self._held)[: self._piece])
+        del self._held[: self._piece]
+        before = self._frames_seen
+        self._spending.bytes.take(len(piece), self.loop.time())
+        super().data_received(piece)
+        many = self._frames_seen - before > _MANY_FRAMES
+        self._piece = max(_LEAST_PIECE, self._piece // 4) if many else min(_LARGEST_PIECE, self._piece * 2)
+
+    def _affords(self, size: int, *, control: bool = False) -> bool:
+        """Whether a frame is still within the budgets; if not, the connection ends."""
+        self._frames_seen += 1
+        if self._over:
+            return False
+        reason = self._spending.frame(size, self.loop.time(), control=control)
+        if reason is not None:
+            self.connection_limits.flooded["control" if control else "frames"] += not self.close_sent
+            self._end(reason)
+        return reason is None
+
+    def _end(self, reason: str) -> None:
+        self._over = True
+        self._held.clear()
+        self.stop_keepalive()
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1008, "reason": reason})
+        if not self.close_sent and not self.transport.is_closing():
+            self.conn.data_to_send()  # pongs: nobody needs them any more
+            self.conn.fail(1008, reason)
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+        self.transport.pause_reading()
+        self.close_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def handle_text(self, event: Frame) -> None:
+        """See `WebSocketsSansIOProtocol`."""
+        if self._affords(len(event.data)):
+            super().handle_text(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        """See `WebSocketsSansIOProtocol`."""
+        if self._affords(len(event.data)):
+            super().handle_bytes(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        """See `WebSocketsSansIOProtocol`."""
+        if self._affords(len(event.data)):
+            super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        """See `WebSocketsSansIOProtocol`. Whoever does not read what we send gets no more answers to pings."""
+        if self._affords(0, control=True):
+            if self.writable.is_set():
+                super().handle_ping()
+            else:
+                self.conn.data_to_send()
+
+    def handle_pong(self, event: Frame) -> None:
+        """See `WebSocketsSansIOProtocol`."""
+        if self._affords(len(event.data), control=True):
+            super().handle_pong(event)
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """See ASGI.
+
+        Raises:
+            ClientDisconnected: the client closed, or was given up, while the application was about to say something.
+        """
+        # uvicorn calls that a fault of the application as long as the transport is there.
+        if self.close_sent and not self._closed_by_us:
+            raise ClientDisconnected
+        # Whoever hangs up just before the upgrade is not upgraded, and uvicorn would blame us for the next word.
+        if not self.handshake_complete and self.initial_response is None and self.transport.is_closing():
+            raise ClientDisconnected
+        self._closed_by_us = self._closed_by_us or message["type"] == "websocket.close"
+        try:
+            await super().send(message)
+        except RuntimeError as error:
+            # uvloop, of a client that hung up before it was answered.
+            if "write_eof" not in str(error):
+                raise
+            raise ClientDisconnected from error
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """See `WebSocketsSansIOProtocol`, which begins to read again here."""
+        message = await super().receive()
+        if (self._again is not None or self._over) and not self.transport.is_closing():
+            self.transport.pause_reading()
+        return message
+
+    # --- our pings ----------------------------------------------------------------------------------
+
+    def keepalive_timeout(self) -> None:
+        """A ping was not answered in time; uvicorn calls this."""
+        if not self.read_paused and self._again is None and self._heard_at <= self.ping_sent_at:
+            super().keepalive_timeout()
+            return
+        self.pong_timer = self.pending_ping_payload = None
+        self.schedule_ping()
+
+    # --- counted by `connection_limits` until it has a slot ---------------------------------------------------
+
+    async def run_asgi(self) -> None:
+        """See `WebSocketsSansIOProtocol`. The application says when the client has a slot."""
+        extensions = cast("dict[str, object]", self.scope["extensions"])
+        extensions["whisper_ops.seated"] = self.seated
+        await super().run_asgi()
+
+    def seated(self) -> None:
+        """It has a slot: slots have a bound of their own."""
+        self.connection_limits.release(self)
+
+    @property
+    def address(self) -> str:
+        """See `Slotless`."""
+        return self.client[0] if self.client else ""
+
+    @property
+    def idle(self) -> bool:
+        """See `Slotless`."""
+        return self.handshake_complete and not unread(self.transport.get_extra_info("socket").fileno())
+
+    def turn_away(self) -> None:
+        """See `Slotless`."""
+        self._end("too many connections without a stream")

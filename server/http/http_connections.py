@@ -1,0 +1,197 @@
+"""HTTP connections: they hold no slot, so their number is limited, and their requests begin in turns."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from server.connections.budgets import WEBSOCKET_SECONDS
+from server.connections.connection_limits import MOST_UNREAD_BYTES, ConnectionLimits, unread
+from server.connections.request_fairness import ESTIMATE_SECONDS, Metered
+from server.http.bounded_http import BoundedHttp
+
+_BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 32\r\n\r\n"
+    b'{"error":"too many connections"}'
+)
+
+
+_PIECE = 256
+"""Bytes taken at once while a request may begin in them: few whole ones fit."""
+
+
+class Config(uvicorn.Config):
+    """uvicorn's configuration, and the limits of its connections."""
+
+    connection_limits: ConnectionLimits
+
+
+class LimitedHttp(BoundedHttp):
+    """See the module."""
+
+    _advance_seconds = 0.0
+    """Spent for a request that has not begun to be answered."""
+    _body_left: int | None = None
+    """Bytes of the newest request's body that are still to come; None: unknown."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        self._limits: ConnectionLimits = getattr(self.config, "connection_limits", ConnectionLimits())
+        self._early = bytearray()
+        self._served = 0.0
+        self._answering, self.app = self.app, self._metered
+        self._limits.admit(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._limits.release(self)
+        self._limits.unread_bytes -= len(self._early)
+        self._early.clear()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        self._early += data
+        self._limits.unread_bytes += len(data)
+        if self._limits.unread_bytes > MOST_UNREAD_BYTES:
+            self._limits.turned_away += 1
+            self.turn_away()
+            return
+        if not self._answered:
+            self._go_on()
+        elif len(self._early) == len(data):
+            self.transport.pause_reading()
+            self._take_turn(self._begin)
+
+    def _take_turn(self, begin: Callable[[], None]) -> None:
+        """Once it has come ESTIMATE_SECONDS are spent; no deadline runs until then."""
+
+        def now() -> None:
+            self._advance_seconds = ESTIMATE_SECONDS
+            self._start_clocks()
+            begin()
+            if self._answered or self.transport.is_closing():
+                self._give_back()
+
+        self._stop_clocks()
+        requests = self._limits.requests
+        self._served = requests.served(self.address, self._served)
+        requests.take(self.address, self._served, now, first=cast("Any", self.cycle) is None)
+
+    def _begin(self) -> None:
+        """Read what may be a request."""
+        began = time.thread_time()
+        self._read_on()
+        if self.transport.get_protocol() is self:  # handshakes of WebSockets have their own price
+            self._spend(time.thread_time() - began)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """See `HttpToolsProtocol`. A request that came in one piece with the one before has a turn of its own."""
+        start = partial(super()._start_asgi_task, cycle, app)
+        if self._advance_seconds:
+            start()
+        else:
+            self._take_turn(start)
+
+    def _read_on(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+            self._go_on()
+
+    def _give_back(self) -> None:
+        advance, self._advance_seconds = self._advance_seconds, 0.0
+        self._limits.requests.spend(self.address, -advance)
+
+    def _spend(self, seconds: float) -> None:
+        self._served += seconds
+        self._limits.requests.spend(self.address, seconds)
+
+    async def _metered(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application. What it takes is paid by whoever asked."""
+        self._give_back()
+        await Metered(self._answering(scope, receive, send), self._spend)
+
+    def _go_on(self) -> None:
+        """Take what was brought, up to the end of a request: the next one waits until that is answered."""
+        while self._early and (size := self._wanted()):
+            data = bytes(self._early[:size])
+            del self._early[:size]
+            self._limits.unread_bytes -= len(data)
+            super().data_received(data)
+        if self._early and not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def _wanted(self) -> int:
+        """Bytes that may be taken at once: none while a request that was read is not answered."""
+        if self.pipeline or self.transport.is_closing() or self.transport.get_protocol() is not self:
+            return 0
+        if self._answered:
+            return _PIECE
+        if self._over:
+            return 0
+        return _PIECE if self._body_left is None else max(1, self._body_left)
+
+    def on_response_complete(self) -> None:
+        """See `BoundedHttp`, which begins to read again here."""
+        super().on_response_complete()
+        if self._early and not self.transport.is_closing():
+            self.transport.pause_reading()
+            if self._answered:
+                self._take_turn(self._begin)
+            elif not self.pipeline:
+                self.loop.call_soon(self._read_on)  # the body of the request that begins now
+
+    def on_message_begin(self) -> None:
+        """See `BoundedHttp`."""
+        super().on_message_begin()
+        self._limits.heard_from(self)
+
+    def on_headers_complete(self) -> None:
+        """See `BoundedHttp`."""
+        super().on_headers_complete()
+        said = dict(self.headers)
+        self._body_left = None if b"transfer-encoding" in said else int(said.get(b"content-length", 0))
+
+    def on_body(self, body: bytes) -> None:
+        """See `BoundedHttp`."""
+        if self._body_left is not None:
+            self._body_left -= len(body)
+        super().on_body(body)
+
+    def handle_websocket_upgrade(self) -> None:
+        """See `HttpToolsProtocol`; the WebSocket is counted by itself."""
+        self._limits.requests.spend(self.address, WEBSOCKET_SECONDS)
+        self._limits.release(self)
+        super().handle_websocket_upgrade()
+
+    @property
+    def _answered(self) -> bool:
+        cycle: Any = self.cycle
+        return cycle is None or bool(cycle.response_complete)
+
+    # --- counted by `connection_limits` ------------------------------------------------------------------
+
+    @property
+    def address(self) -> str:
+        """See `Slotless`."""
+        return self.client[0] if self.client else ""
+
+    @property
+    def idle(self) -> bool:
+        """See `Slotless`."""
+        return self._answered and not self._early and not unread(self.transport.get_extra_info("socket").fileno())
+
+    def turn_away(self) -> None:
+        """See `Slotless`."""
+        if not self.transport.is_closing():
+            first: Any = self.cycle
+            self.transport.write(b"" if first else _BUSY)
+            self.transport.close()

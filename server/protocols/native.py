@@ -1,0 +1,224 @@
+"""`/ws`: the native protocol."""
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from server import ipc
+from server.audio_formats import BYTES_PER_SAMPLE, MAX_RATE, MIN_RATE
+from server.languages import LanguageError
+from server.protocols.protocol import CLOSE_CODES, Bad, Conversation, bad
+from server.request_parsing import UnreadableError, flag, read_json, whole
+from server.sessions.hub import Refused
+from server.sessions.session import Audio, Session
+
+
+class Said(msgspec.Struct, forbid_unknown_fields=True):
+    """A text message of the client."""
+
+    type: Literal["flush", "keepalive", "end", "language"]
+    language: str | UnsetType | None = UNSET
+
+
+LONGEST_SECONDS = 100 * 86400
+"""No stream is longer: what is counted in samples stays exact in seconds."""
+
+
+class NativeConnection(Conversation):
+    """One client of `/ws`."""
+
+    resumable = True
+    parameters = frozenset(
+        {"language", "sample_rate", "encoding", "words", "ticket", "resume", "offset", "idle", "token"}
+    )
+
+    async def hello(self) -> tuple[Audio, int]:
+        """See `Conversation`."""
+        await self.status("connected", "Connected")
+        query = dict(self.socket.query_params)
+        audio, offset = read_audio(query), whole(query.get("offset", "0"), "offset")
+        if offset > LONGEST_SECONDS * audio.sample_rate:
+            raise Bad("bad_request", f"offset {offset} is beyond {LONGEST_SECONDS // 86400} days of audio")
+        return audio, offset
+
+    async def status(self, state: str, message: str, gpu_id: int | None = None) -> None:
+        """See `Conversation`."""
+        await self.send(status(state, message, self.elapsed_ms, gpu_id))
+
+    async def ready(self, session: Session) -> None:
+        """See `Conversation`."""
+        await self.send(
+            ready(
+                session.connection_id,
+                session.gpu_id,
+                server_id=self.hub.server_id,
+                total_gpus=len(self.hub.slots.gpus),
+                setup_time_ms=self.elapsed_ms,
+                resume_token=session.resume_token,
+                received_samples=session.received_samples,
+                language=self.hub.language_of(session),
+            )
+        )
+
+    async def heard(self, session: Session, message: dict[str, Any]) -> None:
+        """See `Conversation`."""
+        data = message.get("bytes")
+        if data is not None:
+            await self.listen(session, data)
+            return
+        try:
+            said = read_json(message.get("text") or "", Said)
+        except UnreadableError as error:
+            raise bad(error, "cannot read the message (say flush, keepalive, language or end)") from error
+        if (said.type == "language") != (said.language is not UNSET):
+            raise Bad("bad_request", "a message of type language has the field language, and no other has")
+        if said.language is not UNSET:
+            self._speak(session, said.language)
+        elif said.type == "flush":
+            self.hub.flush(session)
+        elif said.type == "end":
+            await self._end(session)
+        # A keepalive is a sign of life, as every message.
+
+    def _speak(self, session: Session, language: str | None) -> None:
+        try:
+            self.hub.speak(session, language)
+        except LanguageError as error:
+            raise Bad("bad_request", str(error), "language") from error
+
+    async def _end(self, session: Session) -> None:
+        if rest := session.dangling_bytes:
+            message = f"the last {rest} bytes are no whole {session.audio.encoding} sample, and were dropped"
+            await self.send({"type": "warning", "code": "bad_audio", "message": message})
+        self.hub.end(session)
+
+    async def say(self, session: Session, message: ipc.Message) -> bool:
+        """See `Conversation`."""
+        match message:
+            case ipc.Partial():
+                await self.send(partial(message, session.lag_s))
+            case ipc.Final():
+                await self.send(final(message))
+            case ipc.Undecoded():
+                await self.send(undecoded(message))
+            case ipc.Draining():
+                await self.send(draining(message))
+            case ipc.Done():
+                await self.send(done(message))
+                await self.close(1000)
+                return True
+            case ipc.Fault():
+                await self._fail(message.code, message.reason)
+                return True
+        return False
+
+    async def refuse(self, refusal: Refused) -> None:
+        """See `Conversation`."""
+        await self._fail(refusal.code, refusal.message, retry_after_s=refusal.retry_after_s)
+
+    async def complain(self, bad: Bad) -> None:
+        """See `Conversation`."""
+        await self._fail(bad.code, bad.message)
+
+    async def _fail(self, code: str, message: str, **extra: float) -> None:
+        await self.send(failed(code, message, **extra))
+        await self.close(CLOSE_CODES.get(code, 1011), message)
+
+
+def status(state: str, message: str, elapsed_ms: float, gpu_id: int | None = None) -> dict[str, Any]:
+    """The JSON fields of a step."""
+    said = {"type": "status", "state": state, "message": message, "elapsed_ms": elapsed_ms}
+    return said if gpu_id is None else said | {"gpu_id": gpu_id}
+
+
+def ready(
+    connection_id: str,
+    gpu_id: int,
+    *,
+    server_id: str,
+    total_gpus: int,
+    setup_time_ms: float,
+    resume_token: str,
+    received_samples: int = 0,
+    language: str | None = None,
+) -> dict[str, Any]:
+    """The JSON fields of the stream's beginning."""
+    return {
+        "type": "ready",
+        "message": "Ready to transcribe",
+        "connection_id": connection_id,
+        "gpu_id": gpu_id,
+        "server_id": server_id,
+        "total_gpus": total_gpus,
+        "setup_time_ms": setup_time_ms,
+        "resume_token": resume_token,
+        "received_samples": received_samples,
+        "language": language,
+    }
+
+
+def failed(code: str, message: str, **extra: float) -> dict[str, Any]:
+    """The JSON fields of an error."""
+    return {"type": "error", "code": code, "message": message, **extra}
+
+
+def done(message: ipc.Done) -> dict[str, Any]:
+    """The JSON fields of the end."""
+    return {"type": "done", "audio_s": round(message.audio_s, 3), "segments": message.segments}
+
+
+def partial(message: ipc.Partial, lag_s: float) -> dict[str, Any]:
+    """The JSON fields of a partial."""
+    return {
+        "type": "partial",
+        "segment": message.segment,
+        "text": message.text,
+        "stable_chars": message.stable_chars,
+        "start": round(message.start, 3),
+        "end": round(message.end, 3),
+        "lag_s": round(lag_s, 3),
+    }
+
+
+def final(message: ipc.Final) -> dict[str, Any]:
+    """The JSON fields of a final."""
+    fields: dict[str, Any] = {
+        "type": "final",
+        "segment": message.segment,
+        "text": message.text,
+        "start": round(message.start, 3),
+        "end": round(message.end, 3),
+        "language": message.language,
+    }
+    return fields if message.words is None else fields | {"words": message.words}
+
+
+def undecoded(message: ipc.Undecoded) -> dict[str, Any]:
+    """The JSON fields of a notice that speech has no text; the stream goes on."""
+    start, end = round(message.start, 3), round(message.end, 3)
+    fields = {"segment": message.segment, "start": start, "end": end}
+    return {"type": "warning", "code": "decode_failed", "message": ipc.undecoded_sentence(message), **fields}
+
+
+def draining(message: ipc.Draining) -> dict[str, Any]:
+    """The JSON fields of a notice that the server ends."""
+    fields: dict[str, Any] = {"type": "draining", "deadline_s": round(message.deadline_s, 1)}
+    return fields | ({"reconnect_url": message.reconnect_url} if message.reconnect_url else {})
+
+
+def read_audio(query: dict[str, str]) -> Audio:
+    """What the query string says of the audio.
+
+    Raises:
+        Bad: an encoding or a rate that is not taken.
+        UnreadableError: a value of another kind.
+        LanguageError: a language that nobody knows.
+    """
+    encoding = query.get("encoding", "pcm_s16le")
+    if encoding not in BYTES_PER_SAMPLE:
+        raise Bad("bad_request", f"encoding {encoding!r} is not known; say {', '.join(BYTES_PER_SAMPLE)}")
+    rate = whole(query.get("sample_rate", "16000"), "sample_rate")
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise Bad("bad_request", f"sample_rate {rate} is not between {MIN_RATE} and {MAX_RATE}")
+    return Audio(rate, encoding, query.get("language"), flag(query.get("words", "false"), "words"))

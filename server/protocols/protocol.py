@@ -1,0 +1,370 @@
+"""What every dialect shares: accept, allocate, wait for the model, then listen and answer until one side ends it.
+
+A dialect says how it greets, how it reads a message, and how it words what a worker heard. Accepting comes first, then
+allocation, then loading; each step is told to the client as it happens, in dialects that have a word for it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections import deque
+from typing import Any
+
+from starlette.responses import JSONResponse
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from server import ipc
+from server.auth import subprotocol
+from server.connections import budgets
+from server.connections.budgets import Budget
+from server.languages import LanguageError
+from server.request_parsing import UnreadableError, check_names
+from server.sessions import limits
+from server.sessions.clock import now
+from server.sessions.hub import Hub, Refused
+from server.sessions.session import Audio, Outbox, Session
+from whisper_ops import wire
+
+log = logging.getLogger("whisper_ops.server")
+
+CLOSE_CODES = {
+    "no_capacity": 1013,
+    "draining": 1013,
+    "drained": 1001,
+    "lagging": 1013,
+    "too_many_connections": 1013,
+    "overloaded": 1013,
+    "too_many_messages": 1008,
+    "bad_request": 1003,
+    "bad_audio": 1003,
+    "bad_json": 1007,
+    "idle_timeout": 1001,
+    "session_timeout": 1001,
+    "gpu_failed": 1011,
+    "server_fault": 1011,
+}
+
+HELLO_SECONDS = 30.0
+"""A client has so long to say what it wants. Until then it holds no slot, but a file descriptor."""
+_EARLY_BYTES = 1 << 20
+"""So much is kept of what a client says while its model loads; then its socket is no longer read."""
+
+
+class Bad(Exception):  # noqa: N818  # it becomes a message and a close code, not a traceback
+    """The client said something that cannot be understood, or asked for something that is not offered."""
+
+    def __init__(self, code: str, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.param = code, message, param
+
+
+def bad(error: UnreadableError, what: str = "") -> Bad:
+    """The complaint about something unreadable."""
+    message = f"{what}: {error}" if what else str(error)
+    return Bad("bad_json" if error.malformed else "bad_request", message, error.param)
+
+
+def told_on_upgrade(hub: Hub, connection_id: str) -> list[tuple[bytes, bytes]]:
+    """Who answered, for clients of any dialect: behind a balancer nobody else can tell them."""
+    told = {wire.SERVER_HEADER: hub.server_id, wire.GPUS_HEADER: str(len(hub.slots.gpus))}
+    told[wire.CONNECTION_HEADER] = connection_id
+    return [(name.encode(), value.encode("latin-1", "replace")) for name, value in told.items()]
+
+
+class _Left(Exception):  # noqa: N818  # it is the client's right
+    """The client left before its stream began."""
+
+
+class Conversation:
+    """One client. Subclasses are the dialects."""
+
+    resumable = False
+    """Whether a client of this dialect can come back after a drop, and say that it is there while it is silent."""
+    parameters: frozenset[str] | None = None
+    """Query parameters that mean something; another one is refused. None: the original reads none."""
+
+    def __init__(self, hub: Hub, socket: WebSocket) -> None:
+        self.hub, self.socket = hub, socket
+        self.id = secrets.token_hex(6)
+        self.address = socket.client.host if socket.client else ""
+        self._began = now()
+        self._admitted = False
+        self._ticket = socket.query_params.get("ticket")
+        self._early: deque[dict[str, Any]] = deque()
+        """What the client said while its model was loading."""
+        self._outbox: Outbox | None = None
+        self._messages, self._short = Budget(budgets.SILENT_MESSAGES), Budget(budgets.SHORT_MESSAGES)
+        self._sound = Budget(budgets.SOUND)
+        self._handled = 0
+
+    @property
+    def elapsed_ms(self) -> float:
+        """Since the connection began."""
+        return round((now() - self._began) * 1000, 1)
+
+    async def send(self, message: Any) -> None:  # noqa: ANN401  # whatever JSON holds
+        """Send a JSON message."""
+        await self.socket.send({"type": "websocket.send", "text": wire.encode(message).decode()})
+
+    async def close(self, code: int, reason: str = "") -> None:
+        """Close; a close frame holds at most 123 bytes of reason."""
+        await self.socket.close(code, reason.encode()[:120].decode(errors="ignore"))
+
+    # --- what a dialect says ------------------------------------------------------------------------
+
+    async def hello(self) -> tuple[Audio, int]:
+        """Say hello and learn what audio comes, and from which sample.
+
+        Raises:
+            Bad: it is none that is taken.
+        """
+        raise NotImplementedError
+
+    async def status(self, state: str, message: str, gpu_id: int | None = None) -> None:
+        """A step is taken. Most dialects have no word for it."""
+
+    async def ready(self, session: Session) -> None:
+        """The stream may begin."""
+
+    async def heard(self, session: Session, message: dict[str, Any]) -> None:
+        """Take one message of the client: pass on its audio, or do what it says."""
+        raise NotImplementedError
+
+    async def say(self, session: Session, message: ipc.Message) -> bool:
+        """Tell the client what came out of its stream. True: that was the last word, and the socket is closed."""
+        raise NotImplementedError
+
+    async def refuse(self, refusal: Refused) -> None:
+        """There is no slot."""
+        raise NotImplementedError
+
+    async def complain(self, bad: Bad) -> None:
+        """The client cannot be understood, before its stream began."""
+        raise NotImplementedError
+
+    # --- life ---------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve the client until one side ends it. One that is gone in the middle of our sentence is no fault."""
+        try:
+            await self._run()
+        except WebSocketDisconnect:
+            log.info("Connection %s: left before it was told all", self.id)
+
+    async def _run(self) -> None:
+        try:
+            # A client that comes back has its slot.
+            if self.hub.settings.when_full == "503" and self._known() is None:
+                self._admit()
+        except Refused as refusal:
+            await self._deny(refusal)
+            return
+        chosen = subprotocol(self.socket.scope.get("subprotocols", []))
+        try:
+            await self.socket.accept(chosen, told_on_upgrade(self.hub, self.id))
+            log.info("Connection %s: WebSocket accepted (%.0fms)", self.id, self.elapsed_ms)
+            await self._converse()
+        except Refused as refusal:
+            await self.refuse(refusal)
+        except Bad as complaint:
+            await self.complain(complaint)
+        except _Left:
+            log.info("Connection %s: left before it was ready", self.id)
+        except WebSocketDisconnect:
+            log.info("Connection %s: the client is gone", self.id)
+        except LanguageError as error:
+            await self.complain(Bad("bad_request", str(error), "language"))
+        except UnreadableError as error:
+            await self.complain(bad(error))
+        finally:
+            self.hub.admission.came(self._ticket)
+            self.hub.leave_unopened(self.id)
+
+    def _known(self) -> Session | None:
+        """The session that the client comes back to; None when it is a new one."""
+        token = self.socket.query_params.get("resume") if self.resumable else None
+        return self.hub.resumable(token) if token else None
+
+    def _admit(self) -> None:
+        if not self._admitted:
+            self.hub.admit(self.id, self.address, self._ticket)
+            self._admitted = True
+
+    async def _deny(self, refusal: Refused) -> None:
+        body = {"type": "error", "code": refusal.code, "message": refusal.message}
+        headers = {"Retry-After": f"{refusal.retry_after_s:.0f}"}
+        await self.socket.send_denial_response(JSONResponse(body, 503, headers))
+
+    async def _converse(self) -> None:
+        if self.parameters is not None:
+            check_names(self.socket.query_params, self.parameters | self.hub.settings.routing_parameters)
+        # Whoever was let in before the upgrade holds a slot already, as if by a ticket.
+        seconds = min(HELLO_SECONDS, self.hub.settings.ticket_seconds) if self._admitted else HELLO_SECONDS
+        try:
+            audio, offset = await asyncio.wait_for(self.hello(), seconds)
+        except TimeoutError as error:
+            raise Bad("idle_timeout", f"no first message for {seconds:g} s") from error
+        idle_seconds = self._idle_seconds()
+        token = self.socket.query_params.get("resume", "")
+        if self._known() is not None and (known := self.hub.resume(token, offset)):
+            self.hub.admission.came(self._ticket)
+            self.hub.leave_unopened(self.id)
+            self.id = known.connection_id
+            known.idle_seconds = idle_seconds
+            log.info("Connection %s: resumed", self.id)
+            await self._serve(known)
+            return
+        await self._allocate()
+        session = self.hub.open(self.id, audio, address=self.address, offset=offset)
+        session.idle_seconds = idle_seconds
+        self.hub.stats.set_up(self.elapsed_ms)
+        await self._serve(session)
+
+    def _idle_seconds(self) -> float:
+        asked = self.socket.query_params.get("idle")
+        try:
+            return limits.idle_seconds(asked, self.hub.settings, keeps_alive=self.resumable)
+        except ValueError as error:
+            raise Bad("bad_request", str(error)) from error
+
+    async def _allocate(self) -> None:
+        await self.status("allocating_gpu", "Allocating GPU…")
+        began = now()
+        self._admit()
+        gpu_id = self.hub.slots.gpu_of(self.id)
+        assert gpu_id is not None
+        elapsed_ms = (now() - began) * 1000
+        # Two forms of one fact: people grep for either.
+        log.info("Allocated GPU %d to connection %s (%.0fms)", gpu_id, self.id, elapsed_ms)
+        log.info("Connection %s: GPU %d allocated (%.0fms)", self.id, gpu_id, elapsed_ms)
+        await self.status("loading_model", f"Loading models on GPU {gpu_id}…", gpu_id)
+        await self._until_ready(gpu_id)
+        log.info("Connection %s: TranscriptionEngine loaded (%.0fms)", self.id, self.elapsed_ms)
+
+    async def _until_ready(self, gpu_id: int) -> None:
+        """Wait for the model. A client that leaves meanwhile gives its slot back at once.
+
+        Raises:
+            Refused: the GPU failed, and no other has room.
+            _Left: the client did not wait.
+        """
+        if self.hub.worker_is_ready(gpu_id):
+            return
+        ready, leaving = asyncio.create_task(self.hub.wait_ready(self.id)), asyncio.create_task(self._leaves())
+        try:
+            await asyncio.wait({ready, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not ready.done():
+                raise _Left
+            await ready
+        finally:
+            ready.cancel()
+            leaving.cancel()
+            await asyncio.wait({ready, leaving})
+
+    async def _leaves(self) -> None:
+        """Return when the client is gone; what it says before is kept for later."""
+        size = 0
+        while size < _EARLY_BYTES:
+            message = dict(await self.socket.receive())
+            if message["type"] == "websocket.disconnect":
+                self._early.append(message)
+                return
+            size += len(message.get("bytes") or message.get("text") or "") + 64
+            self._early.append(message)
+        await asyncio.Event().wait()
+
+    async def _receive(self) -> dict[str, Any]:
+        return self._early.popleft() if self._early else dict(await self.socket.receive())
+
+    async def _serve(self, session: Session) -> None:
+        if (seated := self.socket.scope["extensions"].get("whisper_ops.seated")) is not None:
+            seated()
+        outbox = self._outbox = session.outbox
+        clean = False
+        try:
+            await self.ready(session)
+            log.info("Connection %s: Ready to transcribe (%.0fms)", self.id, self.elapsed_ms)
+            writer = asyncio.create_task(self._write(session))
+            try:
+                clean = await self._read(session)
+            except Bad as complaint:
+                session.break_off(complaint.code, complaint.message)
+                clean = True
+                await writer
+            finally:
+                writer.cancel()
+        finally:
+            # A send into a socket that is gone ends here too, as does our own shutdown.
+            self._park_or_close(session, outbox, clean=clean)
+
+    def _park_or_close(self, session: Session, outbox: Outbox, *, clean: bool) -> None:
+        if session.outbox is not outbox:
+            return  # the client came back over another socket while this one was still dying
+        if self.resumable and not clean and not session.done and self.hub.settings.resume_seconds:
+            self.hub.park(session)
+        else:
+            self.hub.close(session, failed=not clean and not session.done)
+
+    async def _read(self, session: Session) -> bool:
+        """Take what the client sends until it is gone. Whether it left cleanly."""
+        while True:
+            message = await self._receive()
+            if message["type"] == "websocket.disconnect":
+                # uvicorn gives a reason only with a close frame; a dropped connection has none.
+                return "reason" in message
+            if session.outbox is not self._outbox:
+                await self._make_way()
+                return False
+            before = session.received_s
+            if self._takes(session):
+                session.heard_at = now()
+                await self.heard(session, message)
+            await self._count(session.received_s - before)
+
+    async def _count(self, sound_s: float) -> None:
+        """A message was handled. What one read brought may be many: others have their turn between them.
+
+        Raises:
+            Bad: there were too many that brought no sound.
+        """
+        if not sound_s and not self._messages.take(1, now()):
+            self.hub.connection_limits.flooded["messages"] += 1
+            most = budgets.SILENT_MESSAGES[0]
+            raise Bad("too_many_messages", f"too many messages without sound; at most {most:.0f} a second")
+        if sound_s < budgets.SHORT_SECONDS:
+            self._short.take(1, now())
+        self._handled += 1
+        wait = self._short.wait(now())
+        if wait or self._handled % budgets.MESSAGES_IN_A_TURN == 0:
+            await asyncio.sleep(wait)
+
+    def _takes(self, session: Session) -> bool:
+        """Whether what this socket brings still belongs to the stream: it may have gone on over another one."""
+        return not session.done and session.outbox is self._outbox
+
+    async def _write(self, session: Session) -> None:
+        outbox = session.outbox
+        with contextlib.suppress(WebSocketDisconnect):  # whoever reads notices, too
+            while (message := await outbox.get()) is not None:
+                if await self.say(session, message):
+                    return
+            if session.outbox is not outbox:
+                await self._make_way()
+
+    async def _make_way(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it may be closed already
+            await self.close(1001, "The stream goes on over another connection")
+
+    async def listen(self, session: Session, data: bytes) -> None:
+        """Pass on audio, and wait when the stream is too far behind. A message may end within a sample."""
+        for piece in limits.pieces(session.whole(data), session.audio):
+            if wait := self._sound.wait(now()):
+                await asyncio.sleep(wait)
+            await limits.room(session, self.hub.stats)
+            if session.ended or not self._takes(session):
+                return
+            before = session.received_s
+            self.hub.hear(session, piece)
+            self._sound.take(session.received_s - before, now())
+        await limits.room(session, self.hub.stats)

@@ -1,0 +1,280 @@
+"""OpenAI's Realtime protocol for transcription, at `/v1/realtime`: the GA event names, of which clients use these.
+
+Deltas only ever append, so they carry what has become stable; the rest comes with the final. With `turn_detection`
+(the default) each utterance is an item; with `turn_detection: null` an item is what the client commits.
+"""
+
+import itertools
+import secrets
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from server import ipc
+from server.languages import LanguageError
+from server.protocols.protocol import CLOSE_CODES, Bad, Conversation
+from server.protocols.realtime_events import (
+    Append,
+    ClientEvent,
+    Commit,
+    EventError,
+    Update,
+    Wanted,
+    read_event,
+    sound,
+)
+from server.sessions.hub import Hub, Refused
+from server.sessions.session import Audio, Session
+
+T = TypeVar("T")
+
+_IN_WORDS = {"format": "audio format", "rate": "sample rate", "detection": "turn detection"}
+
+
+class RealtimeConnection(Conversation):
+    """One Realtime client."""
+
+    def __init__(self, hub: Hub, socket: WebSocket) -> None:
+        super().__init__(hub, socket)
+        self._session_id = f"sess_{self.id}"
+        self._events = itertools.count(1)
+        self._wanted = Wanted()
+        self._first: ClientEvent | None = None
+        """What the client began with."""
+        self._item: str | None = None
+        self._previous: str | None = None
+        self._segment = -1
+        self._sent = 0
+        self._finals: list[ipc.Final] = []
+        self._committed: list[str] = []
+
+    async def hello(self) -> tuple[Audio, int]:
+        """See `Conversation`. Audio that comes before any `session.update` is taken as the default format."""
+        await self._emit("session.created", session=self._described())
+        while self._first is None:
+            message = await self.socket.receive()
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(message["code"])
+            await self._begin_with(dict(message))
+        wanted = self._wanted
+        return Audio(wanted.rate, wanted.encoding, wanted.language, turns=wanted.detection.turns()), 0
+
+    async def _begin_with(self, message: dict[str, Any]) -> None:
+        """Read one event before the stream begins; what cannot be taken is answered, and the next one is awaited."""
+        try:
+            event = read_event(message)
+            if isinstance(event, Update):
+                self._wanted = self._updated(event)
+            elif isinstance(event, Append):
+                self._complaining(event, lambda: sound(event))
+            self._first = event
+        except EventError as error:
+            await self._error(error.complaint, error.event_id)
+
+    def _updated(self, event: Update) -> Wanted:
+        """What is wanted after an update.
+
+        Raises:
+            EventError: something of it is not offered.
+        """
+
+        def update() -> Wanted:
+            wanted = self._wanted.updated(event.session)
+            self.hub.check_language(wanted.language)
+            return wanted
+
+        return self._complaining(event, update)
+
+    @staticmethod
+    def _complaining(event: ClientEvent, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except Bad as complaint:
+            raise EventError(complaint, event.event_id) from complaint
+        except LanguageError as error:
+            unknown = Bad("bad_request", str(error), "session.audio.input.transcription.language")
+            raise EventError(unknown, event.event_id) from error
+
+    def _described(self) -> dict[str, Any]:
+        return {
+            "id": self._session_id,
+            "object": "realtime.transcription_session",
+            "type": "transcription",
+            "audio": self._wanted.described(self.hub.settings.model),
+        }
+
+    @property
+    def _manual(self) -> bool:
+        return self._wanted.manual
+
+    # --- from the client ----------------------------------------------------------------------------
+
+    async def ready(self, session: Session) -> None:
+        """See `Conversation`."""
+        first = self._first
+        if isinstance(first, Update):
+            await self._emit("session.updated", session=self._described())
+        elif first is not None:
+            await self._obey(session, first)
+
+    async def heard(self, session: Session, message: dict[str, Any]) -> None:
+        """See `Conversation`. What cannot be understood is answered with an error; the stream goes on."""
+        try:
+            await self._obey(session, read_event(message))
+        except EventError as error:
+            await self._error(error.complaint, error.event_id)
+
+    async def _obey(self, session: Session, event: ClientEvent) -> None:
+        match event:
+            case Append():
+                await self.listen(session, self._complaining(event, lambda: sound(event)))
+            case Commit():
+                await self._commit(session)
+            case Update():
+                wanted = self._updated(event)
+                self._complaining(event, lambda: _check_change(self._wanted, wanted))
+                if wanted.language != self._wanted.language:
+                    self.hub.speak(session, wanted.language)
+                self._wanted = wanted
+                await self._emit("session.updated", session=self._described())
+
+    async def _commit(self, session: Session) -> None:
+        if self._manual:
+            previous = self._committed[-1] if self._committed else self._previous
+            item, self._item = self._item or _new_item(), None
+            self._committed.append(item)
+            await self._emit("input_audio_buffer.committed", item_id=item, previous_item_id=previous)
+        self.hub.flush(session)
+
+    def _begin(self) -> str:
+        """The item that text belongs to now: the oldest that was committed and has not all its text, else the next."""
+        if self._committed:
+            return self._committed[0]
+        if self._item is None:
+            self._item = _new_item()
+        return self._item
+
+    # --- to the client ------------------------------------------------------------------------------
+
+    async def say(self, session: Session, message: ipc.Message) -> bool:  # noqa: ARG002  # the dialect's hook
+        """See `Conversation`."""
+        match message:
+            case ipc.Partial(text=""):
+                await self._taken_back(message)
+            case ipc.Partial():
+                await self._started(message.segment, message.start)
+                await self._delta(message.text[: message.stable_chars])
+            case ipc.Final():
+                await self._started(message.segment, message.start)
+                await self._delta(message.text)
+                self._finals.append(message)
+                self._sent = 0
+                if not self._manual:
+                    await self._stopped(message.end)
+                    await self._complete()
+                    self._item = None
+            case ipc.Undecoded():
+                await self._failed(message)
+            case ipc.Flushed() if self._manual and self._committed:
+                await self._complete()
+                self._committed.pop(0)
+            case ipc.Fault():
+                await self._error(Bad(message.code, message.reason))
+                await self.close(CLOSE_CODES.get(message.code, 1011), message.reason)
+                return True
+        return False
+
+    async def _taken_back(self, message: ipc.Partial) -> None:
+        """What was shown is no speech: an item that began ends without text, as OpenAI's do."""
+        if not self._manual and message.segment == self._segment:
+            await self._stopped(message.end)
+            await self._complete()
+            self._item, self._segment = None, -1
+
+    async def _failed(self, message: ipc.Undecoded) -> None:
+        """Speech has no text: the item that it is part of is told of it, after whatever text there was."""
+        item = self._begin() if self._manual or message.segment != self._segment else self._item or self._previous
+        if not self._manual and item != self._previous:
+            await self._started(message.segment, message.start)
+            await self._stopped(message.end)
+            self._item, self._previous = None, item
+            self._segment = -1  # the next text bears the same number
+        error = {"type": "server_error", "code": "decode_failed", "message": ipc.undecoded_sentence(message)}
+        kind = "conversation.item.input_audio_transcription.failed"
+        await self._emit(kind, item_id=item, content_index=0, error={**error, "param": None})
+
+    async def _stopped(self, end: float) -> None:
+        item = self._begin()
+        await self._emit("input_audio_buffer.speech_stopped", audio_end_ms=round(end * 1000), item_id=item)
+        await self._emit("input_audio_buffer.committed", item_id=item, previous_item_id=self._previous)
+
+    async def _started(self, segment: int, start: float) -> None:
+        if segment == self._segment:
+            return
+        self._segment, self._sent = segment, 0
+        item = self._begin()
+        if self._manual:
+            if self._finals:
+                await self._text(" ")
+        else:
+            await self._emit("input_audio_buffer.speech_started", audio_start_ms=round(start * 1000), item_id=item)
+
+    async def _delta(self, text: str) -> None:
+        new, self._sent = text[self._sent :], max(self._sent, len(text))
+        if new:
+            await self._text(new)
+
+    async def _text(self, delta: str) -> None:
+        kind = "conversation.item.input_audio_transcription.delta"
+        await self._emit(kind, item_id=self._begin(), content_index=0, delta=delta)
+
+    async def _complete(self) -> None:
+        item, transcript = self._begin(), " ".join(final.text for final in self._finals)
+        content = [{"type": "input_audio", "transcript": None}]
+        added = {"id": item, "type": "message", "status": "completed", "role": "user", "content": content}
+        await self._emit("conversation.item.added", previous_item_id=self._previous, item=added)
+        # Of speech: what was silent is not decoded either.
+        seconds = round(sum(final.end - final.start for final in self._finals), 3)
+        await self._emit(
+            "conversation.item.input_audio_transcription.completed",
+            item_id=item,
+            content_index=0,
+            transcript=transcript,
+            usage={"type": "duration", "seconds": seconds},
+        )
+        self._previous, self._finals = item, []
+
+    async def _emit(self, kind: str, **fields: Any) -> None:  # noqa: ANN401  # whatever JSON holds
+        await self.send({"type": kind, "event_id": f"event_{next(self._events)}", **fields})
+
+    async def _error(self, bad: Bad, event_id: str | None = None) -> None:
+        kind = "server_error" if bad.code == "server_fault" else "invalid_request_error"
+        error: dict[str, str | None] = {"type": kind, "code": bad.code, "message": bad.message}
+        error |= {"param": bad.param, "event_id": event_id}
+        await self._emit("error", error=error)
+
+    async def refuse(self, refusal: Refused) -> None:
+        """See `Conversation`."""
+        await self._error(Bad(refusal.code, refusal.message))
+        await self.close(1013, refusal.message)
+
+    async def complain(self, bad: Bad) -> None:
+        """See `Conversation`."""
+        await self._error(bad)
+        await self.close(CLOSE_CODES[bad.code], bad.message)
+
+
+def _new_item() -> str:
+    return f"item_{secrets.token_hex(8)}"
+
+
+def _check_change(before: Wanted, after: Wanted) -> None:
+    """Let through what can change in the middle of a stream.
+
+    Raises:
+        Bad: the worker decodes by it already.
+    """
+    for name in ("format", "rate", "detection"):
+        if getattr(before, name) != getattr(after, name):
+            raise Bad("bad_request", f"the {_IN_WORDS[name]} cannot change once the stream has begun")

@@ -1,0 +1,204 @@
+"""What an OpenAI Realtime client says: its events, and what its `session.update` asks for.
+
+Strict, since a field that is read and not honoured would be silence.
+"""
+
+import base64
+import binascii
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from server import languages
+from server.audio_formats import MAX_RATE, MIN_RATE
+from server.protocols.protocol import Bad, bad
+from server.request_parsing import UnreadableError, read_json
+from server.sessions.turn_detection import ServerVad
+
+DEFAULT_RATE = 24000
+_RATES = {"audio/pcm": DEFAULT_RATE, "audio/pcmu": 8000}
+_ENCODINGS = {"audio/pcm": "pcm_s16le", "audio/pcmu": "mulaw"}
+_MESSAGES = ("session.update", "input_audio_buffer.append", "input_audio_buffer.commit")
+
+
+class Format(msgspec.Struct, forbid_unknown_fields=True):
+    """What the audio is."""
+
+    type: Literal["audio/pcm", "audio/pcmu"] = "audio/pcm"
+    rate: Annotated[int, Meta(ge=MIN_RATE, le=MAX_RATE)] | None = None
+
+
+class Transcription(msgspec.Struct, forbid_unknown_fields=True):
+    """What is wanted of it. The model is the server's own, as `session.updated` says."""
+
+    model: str | None = None
+    language: str | UnsetType | None = UNSET
+    prompt: str | None = None
+
+
+class TurnDetection(ServerVad, forbid_unknown_fields=True, frozen=True):
+    """What else a turn does is for conversations: here no response is made, and none interrupted."""
+
+    create_response: bool | None = None
+    interrupt_response: bool | None = None
+    idle_timeout_ms: None = None
+
+    def alone(self) -> ServerVad:
+        """What is left of it here."""
+        return ServerVad("server_vad", self.threshold, self.prefix_padding_ms, self.silence_duration_ms)
+
+
+class Input(msgspec.Struct, forbid_unknown_fields=True):
+    """`session.audio.input`."""
+
+    format: Format | None = None
+    transcription: Transcription | None = None
+    turn_detection: TurnDetection | UnsetType | None = UNSET
+    noise_reduction: None = None
+
+
+class AudioPart(msgspec.Struct, forbid_unknown_fields=True):
+    """`session.audio`."""
+
+    input: Input = msgspec.field(default_factory=Input)
+
+
+class Asked(msgspec.Struct, forbid_unknown_fields=True):
+    """`session`."""
+
+    type: Literal["transcription"] = "transcription"
+    audio: AudioPart = msgspec.field(default_factory=AudioPart)
+    include: Annotated[list[str], Meta(max_length=0)] | None = None
+
+
+class Event(msgspec.Struct, tag_field="type", forbid_unknown_fields=True):
+    """An event of the client."""
+
+    event_id: Annotated[str, Meta(max_length=512)] | None = None
+
+
+class Update(Event, tag="session.update", kw_only=True):
+    """How the session shall be."""
+
+    session: Asked
+
+
+class Append(Event, tag="input_audio_buffer.append", kw_only=True):
+    """Audio, in base64."""
+
+    audio: str
+
+
+class Commit(Event, tag="input_audio_buffer.commit"):
+    """What was sent is one item."""
+
+
+ClientEvent = Update | Append | Commit
+
+
+class EventError(Exception):
+    """An event that cannot be taken, and its own name for itself, if it has one."""
+
+    def __init__(self, complaint: Bad, event_id: str | None) -> None:
+        super().__init__(complaint.message)
+        self.complaint, self.event_id = complaint, event_id
+
+
+def read_event(message: dict[str, Any]) -> ClientEvent:
+    """One event out of an ASGI message.
+
+    Raises:
+        EventError: it is none, or none that is taken.
+    """
+    data = message.get("text") or message.get("bytes") or b""
+    try:
+        return read_json(data, ClientEvent)  # type: ignore[arg-type]  # a union of structs is a type to msgspec
+    except UnreadableError as error:
+        complaint = bad(error, "cannot read the event")
+        if error.malformed:
+            raise EventError(complaint, None) from error
+        kind, event_id = _envelope(data)
+        if kind is not None and kind not in _MESSAGES:
+            complaint = Bad(
+                "bad_request", f"events of type {kind[:64]!r} are not taken; say {', '.join(_MESSAGES)}", "type"
+            )
+        raise EventError(complaint, event_id) from error
+
+
+def _envelope(data: bytes | str) -> tuple[str | None, str | None]:
+    """The type and the id of an event that has anything else wrong."""
+    try:
+        said = read_json(data, dict[str, Any])
+    except UnreadableError:
+        return None, None
+    kind, event_id = said.get("type"), said.get("event_id")
+    return kind if isinstance(kind, str) else None, event_id[:512] if isinstance(event_id, str) else None
+
+
+def sound(event: Append) -> bytes:
+    """The audio of an event.
+
+    Raises:
+        Bad: it is no base64.
+    """
+    try:
+        return base64.b64decode(event.audio, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Bad("bad_audio", f"the audio is no base64: {error}", "audio") from error
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How a session is: what its client asked for so far. `manual`: an item is what the client commits."""
+
+    format: Literal["audio/pcm", "audio/pcmu"] = "audio/pcm"
+    rate: int = DEFAULT_RATE
+    language: str | None = None
+    detection: ServerVad = field(default_factory=ServerVad)
+    manual: bool = False
+
+    def described(self, model: str) -> dict[str, Any]:
+        """`session.audio`, as the server understood it."""
+        turns: dict[str, Any] | None = None
+        if not self.manual:
+            asked = self.detection
+            turns = {k: v for k, v in msgspec.to_builtins(asked).items() if v is not None}
+        form = {"type": self.format, "rate": self.rate}
+        wanted = {"model": model, "language": self.language}
+        return {"input": {"format": form, "transcription": wanted, "turn_detection": turns}}
+
+    @property
+    def encoding(self) -> str:
+        """Of `server.audio_formats`."""
+        return _ENCODINGS[self.format]
+
+    def updated(self, asked: Asked) -> "Wanted":
+        """The same with what an update names; what it leaves out stays as it was.
+
+        Raises:
+            Bad: something of it is not offered.
+        """
+        given, wanted = asked.audio.input, self
+        if (form := given.format) is not None:
+            wanted = replace(wanted, format=form.type, rate=form.rate or _RATES[form.type])
+        if (text := given.transcription) is not None:
+            if text.prompt:
+                raise Bad(
+                    "bad_request", "a prompt is not offered; leave it out", "session.audio.input.transcription.prompt"
+                )
+            if text.language is not UNSET:
+                wanted = replace(wanted, language=_language(text.language))
+        if (turns := given.turn_detection) is not UNSET:
+            wanted = replace(wanted, manual=turns is None)
+            if turns is not None:
+                wanted = replace(wanted, detection=turns.alone())
+        return wanted
+
+
+def _language(text: str | None) -> str | None:
+    try:
+        return languages.read(text)
+    except languages.LanguageError as error:
+        raise Bad("bad_request", str(error), "session.audio.input.transcription.language") from error

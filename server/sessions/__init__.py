@@ -1,0 +1,1 @@
+"""Sessions of live streams: admission, slots, the hub between clients and workers, drain and leases."""

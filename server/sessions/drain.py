@@ -1,0 +1,73 @@
+"""Leaving in good order: nobody is admitted, everybody is told where to go, and what is left in the end is ended."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+
+from server import ipc
+from server.sessions.clock import now
+from server.sessions.session import Session
+from server.settings import Settings
+
+
+class Draining:
+    """A server's draining, over its sessions. `on`: whether it drains now."""
+
+    def __init__(self, settings: Settings, sessions: Mapping[int, Session]) -> None:
+        self.on = False
+        self._settings, self._sessions = settings, sessions
+        self._reconnect_url = settings.reconnect_url
+        self._ends = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self._left = asyncio.Event()
+
+    def begin(self, reconnect_url: str | None = None, seconds: float | None = None) -> None:
+        """Tell every client; streams that have not ended after `seconds` (None: as the server was told) are ended.
+
+        Once more with another address or other seconds, it is told to everybody again; else the time goes on.
+        """
+        url = reconnect_url or self._settings.reconnect_url
+        if self.on and url == self._reconnect_url and seconds is None:
+            return
+        self._reconnect_url = url
+        if not self.on or seconds is not None:
+            if self._task is not None:
+                self._task.cancel()
+            self.on = True
+            length = self._settings.drain_seconds if seconds is None else seconds
+            self._ends = now() + length
+            self._task = asyncio.get_running_loop().create_task(self._end_streams(length))
+        for session in self._sessions.values():
+            self.tell(session)
+
+    def tell(self, session: Session) -> None:
+        """Queue the notice for a client; nothing when there is none to give."""
+        if self.on:
+            session.outbox.put(ipc.Draining(max(0.0, self._ends - now()), self._reconnect_url))
+
+    def call_off(self) -> None:
+        """Admit again."""
+        self.on = False
+        if self._task is not None:
+            self._task.cancel()
+
+    def left(self) -> None:
+        """A session ended."""
+        self._left.set()
+
+    async def over(self) -> None:
+        """Wait until every stream has ended or was ended, or it was called off."""
+        while (task := self._task) is not None and not task.done():
+            await asyncio.wait({task})
+
+    async def _end_streams(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._emptied(), seconds)
+        for session in self._sessions.values():
+            session.break_off("drained", "The server has ended; connect to another one")
+        await asyncio.sleep(0.2)  # for the word to leave
+
+    async def _emptied(self) -> None:
+        while self._sessions:
+            await self._left.wait()
+            self._left.clear()

@@ -1,0 +1,350 @@
+"""The front process's centre: sessions, slots and workers, and what happens when one of them goes.
+
+Every decision is made on the event loop without waiting in between, so none can be interrupted half-way.
+"""
+
+import asyncio
+import itertools
+import logging
+import os
+import secrets
+import socket
+import time
+from dataclasses import replace
+
+from server import ipc, languages
+from server.connections.connection_limits import ConnectionLimits
+from server.sessions import limits
+from server.sessions.admission import Admission, Refused, Ticket, log_refusal
+from server.sessions.clock import now
+from server.sessions.counters import Stats
+from server.sessions.drain import Draining
+from server.sessions.engine_stats import EngineFigures
+from server.sessions.lease import Lease
+from server.sessions.session import Audio, Outbox, Session
+from server.sessions.slots import Slots
+from server.sessions.worker_supervisor import Launch, Patience, WorkerProcess, spawn
+from server.settings import Settings
+from whisper_ops.wire import HealthStatus
+
+__all__ = ["Hub", "Refused"]
+
+log = logging.getLogger("whisper_ops.server")
+
+
+def server_id(port: int) -> str:
+    """A name that no other server process has: replicas may share a host name, and behind a balancer an address."""
+    host = os.environ.get("RUNPOD_POD_ID") or socket.gethostname()
+    return f"{host}:{port}-{secrets.token_hex(3)}"
+
+
+class Hub:
+    """See the module. `run` must be running for anything to move."""
+
+    def __init__(self, settings: Settings, patience: Patience | None = None, launch: Launch = spawn) -> None:
+        self.settings = settings
+        self.started_at = time.time()
+        self.server_id = server_id(settings.port)
+        self.slots = Slots(len(settings.devices), settings.max_connections_per_gpu, settings.placement)
+        self.workers = [
+            WorkerProcess(i, device, settings, self, patience, launch) for i, device in enumerate(settings.devices)
+        ]
+        self.figures = [EngineFigures() for _ in settings.devices]
+        self.sessions: dict[int, Session] = {}
+        self.stats = Stats()
+        self.draining = Draining(settings, self.sessions)
+        self.lease = Lease(settings, self.draining, self.sessions, self.fail)
+        self.admission = Admission(settings, self.slots, self.stats, self._closed)
+        self.connection_limits = ConnectionLimits()
+        self.hopeless: str | None = None
+        """Why no GPU can serve: each failed before any had a model. Then the server ends, and says this."""
+        self._served = False
+        self._numbers = itertools.count(1)
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Run the workers and the once-a-second bookkeeping until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for worker in self.workers:
+                group.create_task(worker.run())
+            group.create_task(self._every_second())
+
+    async def _every_second(self) -> None:
+        loop = asyncio.get_running_loop()
+        tick = loop.time()
+        while True:
+            tick = max(tick + 1.0, loop.time())
+            await asyncio.sleep(tick - loop.time())
+            self._end_overdue()
+            self.lease.look()
+            self.stats.turn([s.lag_s for s in self.sessions.values() if not s.done])
+            for gpu_id, figures in enumerate(self.figures):
+                figures.turn([s.lag_s for s in self.sessions.values() if s.gpu_id == gpu_id and not s.done])
+            intervals = [f.partial_interval_s for f in self.figures if f.partial_interval_s is not None]
+            self.stats.interval_s = sum(intervals) / len(intervals) if intervals else None
+
+    # --- admission ----------------------------------------------------------------------------------
+
+    def admit(self, connection_id: str, address: str, ticket: str | None = None) -> int:
+        """See `Admission`."""
+        return self.admission.admit(connection_id, address, ticket)
+
+    def ticket(self, address: str) -> Ticket:
+        """See `Admission`."""
+        return self.admission.ticket(address)
+
+    def _closed(self) -> Refused | None:
+        """Why nobody is admitted now, whoever asks."""
+        if self.draining.on:
+            return Refused("draining", "The server is draining; connect to another one")
+        if self.lease.has_lapsed:
+            return Refused("draining", "The server has lost its supervisor; connect to another one")
+        limit, lag = self.settings.lag_objective_seconds, self.stats.lag.quantiles(0.95)[0]
+        if limit and self.sessions and lag is not None and lag > limit:
+            return Refused("lagging", f"The server is behind by {lag:.1f} s; try again soon")
+        return None
+
+    def worker_is_ready(self, gpu_id: int) -> bool:
+        """Whether the model of a GPU is in memory."""
+        return self.slots.gpus[gpu_id].state == "ready"
+
+    async def wait_ready(self, connection_id: str) -> None:
+        """Wait until the model of the GPU that a connection holds a slot of is in memory.
+
+        Raises:
+            Refused: the GPU failed, and no other has room.
+        """
+        while (gpu_id := self.slots.gpu_of(connection_id)) is not None and not self.worker_is_ready(gpu_id):
+            failed = self.slots.gpus[gpu_id].state == "failed"
+            if failed and self.slots.reserve(connection_id, avoid=gpu_id) is None:
+                refusal = Refused("gpu_failed", f"GPU {gpu_id} failed: {self.workers[gpu_id].reason}")
+                log_refusal(f"Connection {connection_id}", refusal)
+                raise refusal
+            if not failed:
+                await self._changed.wait()
+
+    def fail(self, reason: str) -> None:
+        """The server cannot go on, and ends as failed."""
+        self.hopeless = self.hopeless or reason
+
+    def _announce(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    # --- sessions -----------------------------------------------------------------------------------
+
+    def open(self, connection_id: str, audio: Audio, *, address: str, offset: int = 0) -> Session:
+        """Begin a session on the slot that `connection_id` reserved.
+
+        Raises:
+            LanguageError: the model does not know the language that is asked for.
+        """
+        self.check_language(audio.language)
+        gpu_id = self.slots.gpu_of(connection_id)
+        assert gpu_id is not None
+        session = Session(next(self._numbers), connection_id, audio, address=address, offset=offset)
+        session.gpu_id = gpu_id
+        self.slots.activate(connection_id)
+        self.sessions[session.number] = session
+        if self.worker_is_ready(gpu_id):
+            self.workers[gpu_id].send(session.opening())
+        return session
+
+    def check_language(self, code: str | None) -> None:
+        """Whether the model, once it is loaded, can be asked for a language.
+
+        Raises:
+            LanguageError: it cannot.
+        """
+        loaded = next((worker.loaded for worker in self.workers if worker.loaded), None)
+        if loaded is not None:
+            languages.check(code, loaded.codes, self.settings.model)
+
+    def hear(self, session: Session, data: bytes) -> None:
+        """Pass on audio of whole samples."""
+        session.hear(data)
+        if self.worker_is_ready(session.gpu_id):
+            self.workers[session.gpu_id].send(ipc.Audio(session.number, data))
+
+    def flush(self, session: Session) -> None:
+        """Ask for a final of what was spoken so far."""
+        session.flush()
+        if self.worker_is_ready(session.gpu_id):
+            self.workers[session.gpu_id].send(ipc.Flush(session.number))
+
+    def speak(self, session: Session, language: str | None) -> None:
+        """From the next text on a stream is in this language; None: in what it sounds like.
+
+        Raises:
+            LanguageError: there is no such language, or the model does not know it.
+        """
+        audio = replace(session.audio, language=language)
+        self.check_language(audio.language)
+        session.audio = audio
+        if self.worker_is_ready(session.gpu_id):
+            self.workers[session.gpu_id].send(ipc.Language(session.number, audio.language))
+
+    def language_of(self, session: Session) -> str | None:
+        """What a stream is in: as its client said, as a model that knows English only must, or as it was heard."""
+        loaded = self.workers[session.gpu_id].loaded
+        only = "en" if loaded is not None and loaded.languages == "en" else None
+        return session.audio.language or only or session.spoke
+
+    def end(self, session: Session) -> None:
+        """No more audio comes; `Done` will follow."""
+        session.ended = True
+        if self.worker_is_ready(session.gpu_id):
+            self.workers[session.gpu_id].send(ipc.End(session.number))
+
+    def close(self, session: Session, *, failed: bool = False) -> None:
+        """Forget a session and free its slot. Doing it twice does nothing."""
+        if self.sessions.pop(session.number, None) is None:
+            return
+        session.outbox.close()
+        self.draining.left()
+        self.workers[session.gpu_id].send(ipc.Close(session.number))
+        self.leave(session.connection_id)
+        stats = self.stats
+        stats.failed += failed
+        stats.completed += not failed
+        stats.duration_s.add(now() - session.began)
+        stats.chunks.add(session.chunks)
+        stats.texts.add(session.texts)
+        stats.misplaced += session.misplaced
+
+    def park(self, session: Session) -> None:
+        """A client dropped: hold its session and slot for a while, in case it resumes."""
+        if session.number in self.sessions:
+            outbox, seconds = session.outbox, self.settings.resume_seconds
+            asyncio.get_running_loop().call_later(seconds, self._expire, session, outbox)
+
+    def _expire(self, session: Session, outbox: Outbox) -> None:
+        # A client that resumed has another outbox by now.
+        if session.outbox is outbox:
+            self.close(session, failed=not session.done)
+
+    def resume(self, token: str, offset: int) -> Session | None:
+        """The session of a resume token, with what the client lacks queued; None when it is not known here."""
+        session = self.resumable(token)
+        if session is not None:
+            session.reattach(offset)
+            self.draining.tell(session)
+            self.stats.resumed += 1
+        return session
+
+    def resumable(self, token: str) -> Session | None:
+        """The session of a resume token; None when it is not known here."""
+        for session in self.sessions.values():
+            if secrets.compare_digest(session.resume_token.encode(), token.encode()):
+                return session
+        return None
+
+    def _end_overdue(self) -> None:
+        for session in list(self.sessions.values()):
+            if not limits.reads(session):
+                self.close(session, failed=True)
+            limits.end_unparted(session)
+            if (why := limits.overdue(session, self.settings)) is not None:
+                session.part(*why)
+                self.end(session)
+
+    def leave_unopened(self, connection_id: str) -> None:
+        """Free what a connection holds that never became a session."""
+        if not any(session.connection_id == connection_id for session in self.sessions.values()):
+            self.leave(connection_id)
+
+    def leave(self, connection_id: str) -> None:
+        """Free whatever a connection holds."""
+        gpu_id = self.admission.leave(connection_id)
+        if gpu_id is not None:
+            log.info("Released GPU %d from connection %s", gpu_id, connection_id)
+
+    # --- workers ------------------------------------------------------------------------------------
+
+    def worker_ready(self, gpu_id: int, loaded: ipc.Loaded) -> None:
+        """See `supervisor.Owner`: streams that waited for this worker begin, or go on where a dead one left them."""
+        log.info("Worker of GPU %d is ready: model loaded in %.0f ms", gpu_id, loaded.load_s * 1000)
+        if loaded.memory is not None:
+            log.info("Memory of GPU %d: %s", gpu_id, loaded.memory)
+        self._served = True
+        self.slots.gpus[gpu_id].state = "ready"
+        for session in self.sessions.values():
+            if session.gpu_id == gpu_id:
+                self._play(session)
+        self._announce()
+
+    def worker_lost(self, gpu_id: int, *, failed: bool) -> None:
+        """See `supervisor.Owner`: its streams go to another device with room, else they wait for the new worker."""
+        self.slots.gpus[gpu_id].state = "failed" if failed else "starting"
+        self.figures[gpu_id].forget()
+        if failed:
+            self.admission.lost(gpu_id)
+        for session in [s for s in self.sessions.values() if s.gpu_id == gpu_id]:
+            self._move(session, gpu_id, failed=failed)
+        if all(gpu.state == "failed" for gpu in self.slots.gpus) and not self._served:
+            self.hopeless = f"no worker could be started on any device: {self.workers[gpu_id].reason}"
+        self._announce()
+
+    def _move(self, session: Session, lost: int, *, failed: bool) -> None:
+        room = any(g.state == "ready" and g.used < g.limit for g in self.slots.gpus if g.gpu_id != lost)
+        target = self.slots.reserve(session.connection_id, avoid=lost) if room or failed else None
+        if target is not None:
+            self.slots.activate(session.connection_id)
+            session.gpu_id = target
+            log.warning("Connection %s: moved from GPU %d to GPU %d", session.connection_id, lost, target)
+            if self.worker_is_ready(target):
+                self._play(session)
+        elif failed:
+            session.break_off("server_fault", f"GPU {lost} failed")
+
+    def _play(self, session: Session) -> None:
+        """Open a session at its worker and play the audio that no final covers."""
+        if session.done:
+            return
+        for message in session.replay():
+            self.workers[session.gpu_id].send(message)
+
+    def worker_said(self, gpu_id: int, message: ipc.Message) -> None:
+        """See `supervisor.Owner`."""
+        match message:
+            case ipc.Partial() | ipc.Final() | ipc.Flushed() | ipc.Undecoded() | ipc.Done():
+                session = self.sessions.get(message.stream)
+                if session is not None and session.gpu_id == gpu_id:
+                    if isinstance(message, ipc.Final):
+                        self.stats.final.observe([message.delay_s])
+                    session.tell(message)
+            case ipc.Progress():
+                for number, covered_s, settled_s in message.rows:
+                    if (session := self.sessions.get(number)) is not None and session.gpu_id == gpu_id:
+                        session.moved(covered_s, settled_s)
+            case ipc.Fault():
+                if (session := self.sessions.get(message.stream)) is not None:
+                    session.break_off(message.code, message.reason)
+            case ipc.Beat():
+                self.figures[gpu_id].add(message)
+
+    # --- state --------------------------------------------------------------------------------------
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether no stream is taken any more: it drains, or its lease ran out."""
+        return self.draining.on or self.lease.has_lapsed
+
+    @property
+    def status(self) -> HealthStatus:
+        """The word of `/health`."""
+        states = [gpu.state for gpu in self.slots.gpus]
+        used, total = self.slots.used, self.slots.total
+        if self.is_leaving:
+            return "draining"
+        if "ready" not in states and "starting" in states:
+            return "starting"
+        share = used / total if total else 1.0
+        if share > 0.9:
+            return "critical"
+        return "degraded" if share >= 0.7 or "failed" in states else "healthy"
+
+    @property
+    def ready(self) -> bool:
+        """Whether an orchestrator should send streams here. A full server is ready."""
+        return not self.is_leaving and any(gpu.state == "ready" for gpu in self.slots.gpus)

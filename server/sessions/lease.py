@@ -1,0 +1,67 @@
+"""A server on a lease takes streams only while its supervisor says, again and again, that it is still there.
+
+What places servers on machines may die, hang or be cut off, and then start others in their place: a server that went on
+taking streams would be one that nobody counts. So a lease that runs out closes the door and nothing else: who is on the
+air stays. The door opens when the lease is renewed; without that the server ends with its last stream, or, when it has
+been an orphan for too long, drains and ends.
+"""
+
+import logging
+from collections.abc import Callable, Sized
+
+from server.sessions.clock import now
+from server.sessions.drain import Draining
+from server.settings import Settings
+
+log = logging.getLogger("whisper_ops.server")
+
+
+class Lease:
+    """See the module. `end` is told why the server ends."""
+
+    def __init__(self, settings: Settings, draining: Draining, sessions: Sized, end: Callable[[str], None]) -> None:
+        self._seconds, self._orphan_seconds = settings.lease_seconds, settings.orphan_seconds
+        self._draining, self._sessions, self._end = draining, sessions, end
+        self._renewed_at: float | None = None
+        """None: it begins with the first look."""
+        self._told = False
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether this server has one at all."""
+        return self._seconds > 0
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts from one renewal."""
+        return self._seconds
+
+    @property
+    def has_lapsed(self) -> bool:
+        """Whether it ran out."""
+        return self.is_asked_for and self._silence > self._seconds
+
+    @property
+    def _silence(self) -> float:
+        """Since the supervisor's last word, in seconds."""
+        return now() - self._renewed_at if self._renewed_at is not None else 0.0
+
+    def renew(self) -> None:
+        """The supervisor is there."""
+        if self._told:
+            log.warning("Lease: renewed after %.0f s; streams are taken again", self._silence)
+        self._renewed_at, self._told = now(), False
+
+    def look(self) -> None:
+        """Once a second: what must follow from a lease that has run out."""
+        if self._renewed_at is None:
+            self._renewed_at = now()
+        if not self.has_lapsed:
+            return
+        if not self._told:
+            self._told = True
+            log.warning("Lease: ran out; no more streams are taken, %d go on", len(self._sessions))
+        if not self._sessions:
+            self._end(f"its lease was not renewed for {self._silence:.0f} s and no stream is left")
+        elif self._silence - self._seconds > self._orphan_seconds:
+            self._draining.begin()

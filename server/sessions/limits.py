@@ -1,0 +1,96 @@
+"""How long, how idle and how far behind a session may be."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Iterator
+
+from server.audio_formats import BYTES_PER_SAMPLE
+from server.sessions.clock import now
+from server.sessions.counters import Stats
+from server.sessions.session import OUTBOX_LIMIT, Audio, Session
+from server.settings import Settings
+
+log = logging.getLogger("whisper_ops.server")
+
+PAUSE_SECONDS = 60.0
+"""With so much audio uncovered the server stops reading a socket."""
+GIVE_UP_SECONDS = 90.0
+"""With so much the session ends as overloaded."""
+PARTING_SECONDS = 30.0
+"""So long may the tail of a stream that we end take."""
+IDLE_LAG_SECONDS = 1.0
+"""With more uncovered, whoever is silent may be waiting for us: back-pressure, or a file's next part."""
+
+
+PIECE_SECONDS = 1.0
+"""Audio is taken from a message in pieces of this length, each when there is room: a message may hold minutes."""
+
+
+def pieces(data: bytes, audio: Audio) -> Iterator[bytes]:
+    """A message's audio, cut for `room`; an empty message is a piece too."""
+    step = max(1, int(PIECE_SECONDS * audio.sample_rate)) * BYTES_PER_SAMPLE[audio.encoding]
+    return (data[at : at + step] for at in range(0, max(1, len(data)), step))
+
+
+async def room(session: Session, stats: Stats) -> None:
+    """Back-pressure: wait while too much of a session's audio is uncovered; beyond a limit, end it."""
+    if session.lag_s <= PAUSE_SECONDS:
+        session.pausing = False
+        return
+    stats.paused += not session.pausing
+    session.pausing = True
+    began = now()
+    while session.lag_s > PAUSE_SECONDS and not session.done:
+        # What the client says while we do not read is uncovered as well.
+        if session.lag_s + now() - began > GIVE_UP_SECONDS:
+            stats.overloaded += 1
+            session.break_off("overloaded", f"more than {GIVE_UP_SECONDS:.0f} s of audio wait for text")
+            return
+        await asyncio.sleep(0.1)
+
+
+def idle_seconds(asked: str | None, settings: Settings, *, keeps_alive: bool) -> float:
+    """How long a client may say nothing: what it asks for, else what its protocol gets. 0: for ever.
+
+    Raises:
+        ValueError: it is no time that can be had; the message says which can.
+    """
+    most = max(settings.max_idle_seconds, settings.idle_seconds)
+    if asked is None:
+        return settings.idle_seconds if keeps_alive or not settings.idle_seconds else most
+    if not re.fullmatch(r"[0-9]{1,7}(\.[0-9]{1,3})?", asked, re.ASCII) or not 1 <= float(asked) <= max(1.0, most):
+        raise ValueError(f"idle {asked[:20]!r} is not a number of seconds from 1 to {most:g}")
+    return float(asked)
+
+
+def overdue(session: Session, settings: Settings) -> tuple[str, str] | None:
+    """Whether a session ends because its client said nothing for too long, or because it lasted too long.
+
+    Returns:
+        The code and the reason to tell the client; None when it may go on.
+    """
+    if session.ended or session.done:
+        return None
+    # A client that waits until we have caught up is not idle.
+    waits = session.lag_s > IDLE_LAG_SECONDS
+    idle, longest = session.idle_seconds, settings.session_seconds
+    if idle and not waits and now() - session.heard_at > idle:
+        return "idle_timeout", f"Nothing was said for {idle:g} s"
+    if longest and now() - session.began > longest:
+        return "session_timeout", f"A session lasts at most {longest:g} s"
+    return None
+
+
+def end_unparted(session: Session) -> None:
+    """End a session whose tail should have been decoded by now."""
+    if session.parting is not None and now() - session.parting_at > PARTING_SECONDS:
+        session.break_off(session.parting.code, session.parting.reason)
+
+
+def reads(session: Session) -> bool:
+    """Whether a client takes what it is told; one that does not would fill our memory."""
+    if len(session.outbox) <= OUTBOX_LIMIT:
+        return True
+    log.warning("Connection %s: does not read; given up", session.connection_id)
+    return False

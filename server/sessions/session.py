@@ -1,0 +1,269 @@
+"""A client's session in the front process: which worker has it, what it sent, what it is still to be told.
+
+A session outlives its socket: after an abnormal drop it is held for a while and may be resumed. It also outlives its
+worker: the audio that no final covers is kept, and played to the next one.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from server import ipc, languages
+from server.audio_formats import BYTES_PER_SAMPLE, SAMPLE_RATE
+from server.sessions.audio_log import AudioLog
+from server.sessions.clock import now
+
+log = logging.getLogger("whisper_ops.server")
+
+_FINALS_KEPT = 256
+"""Finals that can be sent again to a client that resumes."""
+OUTBOX_LIMIT = 2048
+"""Messages a client may leave unread before it is given up."""
+_TOLERANCE_SECONDS = 0.01
+"""What a resampler may still hold of a stream: no more may two counts of its length differ."""
+_OFFSET_SECONDS = 0.001
+"""Clients are told positions in whole milliseconds, and say the end of their last final with no more."""
+
+
+@dataclass(frozen=True)
+class Audio:
+    """What a client said its audio is, and what it wants back.
+
+    The language may be given as any client writes it; it becomes Whisper's code here, whatever the dialect.
+
+    Raises:
+        LanguageError: there is no such language.
+    """
+
+    sample_rate: int = 16000
+    encoding: str = "pcm_s16le"
+    language: str | None = None
+    words: bool = False
+    turns: ipc.Turns | None = None
+
+    def __post_init__(self) -> None:
+        """The one door that every language comes through."""
+        object.__setattr__(self, "language", languages.read(self.language))
+
+
+class Outbox:
+    """Messages on their way to one client. A newer partial takes the place of an unsent one."""
+
+    __slots__ = ("_items", "_wake", "closed")
+
+    def __init__(self) -> None:
+        self._items: deque[ipc.Message] = deque()
+        self._wake = asyncio.Event()
+        self.closed = False
+
+    def put(self, message: ipc.Message) -> None:
+        """Queue a message."""
+        last = self._items[-1] if self._items else None
+        if isinstance(message, ipc.Partial | ipc.Final) and isinstance(last, ipc.Partial):
+            self._items.pop()
+        self._items.append(message)
+        self._wake.set()
+
+    def close(self) -> None:
+        """Let `get` return None once everything is taken."""
+        self.closed = True
+        self._wake.set()
+
+    async def get(self) -> ipc.Message | None:
+        """The next message; None when closed and empty."""
+        while not self._items:
+            if self.closed:
+                return None
+            self._wake.clear()
+            await self._wake.wait()
+        return self._items.popleft()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+class Session:
+    """One admitted stream. Times are seconds of the stream unless they say otherwise."""
+
+    def __init__(self, number: int, connection_id: str, audio: Audio, *, address: str = "", offset: int = 0) -> None:
+        self.number, self.connection_id, self.audio, self.address = number, connection_id, audio, address
+        self.resume_token = secrets.token_urlsafe(16)
+        self.gpu_id = -1
+        self.began = now()
+        self.heard_at = self.began
+        """When the client last said anything."""
+        self.idle_seconds = 0.0
+        """How long it may say nothing; 0: for ever."""
+        self.parting: ipc.Fault | None = None
+        """Why we end it, to be said after its last final."""
+        self.parting_at = 0.0
+        self.log = AudioLog(BYTES_PER_SAMPLE[audio.encoding], offset)
+        self.origin = offset
+        self.covered_s = self.settled_s = offset / audio.sample_rate
+        self.misplaced = 0
+        """Positions of a worker that lie outside of what was sent. None may."""
+        self.flushes: deque[int] = deque()
+        """Where a client asked for a final and no worker has answered yet, in its samples."""
+        self.pausing = False
+        self.next_segment = 0
+        self.ended = False
+        self.done = False
+        self.chunks = 0
+        self.texts = 0
+        self._carried = b""
+        self.outbox = Outbox()
+        self.finals: deque[ipc.Final] = deque(maxlen=_FINALS_KEPT)
+        self.spoke: str | None = None
+        """The language of its newest final."""
+        self.last: ipc.Done | ipc.Fault | None = None
+        """What ended it, to be said again to a client that resumes."""
+
+    @property
+    def received_samples(self) -> int:
+        """Samples received so far, at the client's rate, counted from the stream's start."""
+        return self.log.end
+
+    @property
+    def received_s(self) -> float:
+        """Audio received so far, in seconds."""
+        return self.log.end / self.audio.sample_rate
+
+    @property
+    def lag_s(self) -> float:
+        """The headline figure: audio received that is neither in a text nor judged silent, in seconds."""
+        return self.received_s - self.covered_s
+
+    def opening(self) -> ipc.Open:
+        """The message that opens this session at a worker, at the audio not yet settled."""
+        audio = self.audio
+        start_s = self._settled_sample() / audio.sample_rate
+        return ipc.Open(
+            self.number,
+            audio.sample_rate,
+            audio.encoding,
+            audio.language,
+            audio.words,
+            start_s,
+            self.next_segment,
+            audio.turns,
+            self.spoke,
+            self.received_s - start_s,
+        )
+
+    def replay(self) -> Iterator[ipc.Message]:
+        """All that a worker must be told to go on: `opening`, the audio after it, and what was asked for where."""
+        yield self.opening()
+        at = self._settled_sample()
+        for position in self.flushes:
+            yield from self._audio(at, position)
+            yield ipc.Flush(self.number)
+            at = max(at, position)
+        yield from self._audio(at, self.log.end)
+        if self.ended:
+            yield ipc.End(self.number)
+
+    def _audio(self, begin: int, end: int) -> Iterator[ipc.Audio]:
+        return (ipc.Audio(self.number, chunk) for chunk in self.log.replay(begin, end))
+
+    def _settled_sample(self) -> int:
+        return max(self.log.begin, self._sample(self.settled_s))
+
+    def _sample(self, position_s: float) -> int:
+        """The client's sample at a worker's position, which is a whole number of samples at 16 kHz."""
+        return round(position_s * SAMPLE_RATE) * self.audio.sample_rate // SAMPLE_RATE
+
+    def whole(self, data: bytes) -> bytes:
+        """A chunk with what the one before left over, without what is no whole sample yet: that waits for the next."""
+        size = BYTES_PER_SAMPLE[self.audio.encoding]
+        rest = (len(self._carried) + len(data)) % size
+        if not rest and not self._carried:
+            return data
+        both = self._carried + data
+        self._carried = both[len(both) - rest :]
+        return both[: len(both) - rest]
+
+    @property
+    def dangling_bytes(self) -> int:
+        """Bytes of a sample whose rest has not come."""
+        return len(self._carried)
+
+    def hear(self, data: bytes) -> None:
+        """Keep a chunk that is about to go to the worker."""
+        self.log.append(data)
+        self.chunks += 1
+
+    def flush(self) -> None:
+        """Keep in mind that a final was asked for here."""
+        self.flushes.append(self.log.end)
+
+    def moved(self, covered_s: float, settled_s: float) -> None:
+        """The worker got so far.
+
+        A position that it cannot have got to is counted and not believed: audio would be given up for it, and a lag
+        that is clamped to zero would hide it.
+        """
+        if max(covered_s, settled_s) > self.received_s + 1e-6:
+            self._misplace(f"at {max(covered_s, settled_s):.3f} s")
+            return
+        self.covered_s = max(self.covered_s, covered_s)
+        if settled_s > self.settled_s:
+            self.settled_s = settled_s
+            self.log.settle(self._sample(settled_s))
+
+    def tell(self, message: ipc.Message) -> None:
+        """Take a text from the worker and pass it on."""
+        match message:
+            case ipc.Partial():
+                self.texts += 1
+                self.moved(message.covered_s, 0.0)
+            case ipc.Final():
+                if message.segment < self.next_segment:
+                    return
+                self.texts += 1
+                self.next_segment = message.segment + 1
+                self.finals.append(message)
+                self.spoke = message.language or self.spoke
+                self.moved(message.covered_s, message.settled_s)
+            case ipc.Flushed():
+                if self.flushes:
+                    self.flushes.popleft()
+            case ipc.Done():
+                if abs(message.audio_s - self.received_s) > _TOLERANCE_SECONDS:
+                    self._misplace(f"of {message.audio_s:.3f} s in all")
+                message = ipc.Done(self.number, self.received_s, message.segments)
+                self.done = True
+                self.last = message = self.parting or message
+        self.outbox.put(message)
+
+    def _misplace(self, where: str) -> None:
+        if not self.misplaced:
+            said = "Connection %s: its worker tells %s, and %.3f s were sent; that is a fault of this server"
+            log.error(said, self.connection_id, where, self.received_s)
+        self.misplaced += 1
+
+    def part(self, code: str, reason: str) -> None:
+        """End it once its tail is decoded: what a client said is heard, however it stopped."""
+        self.parting, self.parting_at = ipc.Fault(self.number, code, reason), now()
+
+    def break_off(self, code: str, reason: str) -> None:
+        """End it with an error, told to the client."""
+        if not self.done:
+            self.done = True
+            self.last = ipc.Fault(self.number, code, reason)
+            self.outbox.put(self.last)
+
+    def reattach(self, offset: int) -> None:
+        """A client came back that has every final up to `offset` samples: queue what it lacks, none twice."""
+        self.outbox.close()
+        self.outbox = Outbox()
+        self._carried = b""  # it begins again at a whole sample
+        self.heard_at = now()
+        offset_s = (offset + 0.5) / self.audio.sample_rate
+        for final in self.finals:
+            if final.end > offset_s + _OFFSET_SECONDS:
+                self.outbox.put(final)
+        if self.last is not None:
+            self.outbox.put(self.last)

@@ -1,0 +1,247 @@
+"""One worker process a device, watched: started, listened to, ended when it hangs, and started again.
+
+Backoff doubles from half a second to half a minute. A worker that dies five times without having served for half a
+minute in between is in a crash loop: its device has failed, and stays so until an operator restarts the server.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+from server import ipc
+from server.devices import Device
+from server.settings import Settings
+from server.worker.decode_windows import VARIABLE
+from whisper_ops.bearer_tokens import environment_for_others
+from whisper_ops.telemetry.host import whole_cores
+
+log = logging.getLogger("whisper_ops.server")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a worker may be silent, in seconds, and how its restarts are spaced."""
+
+    beat: float = 10.0
+    decode: float = 60.0
+    load: float = 600.0
+    first_backoff: float = 0.5
+    longest_backoff: float = 30.0
+    proven: float = 30.0
+    """A worker that served this long has ended a crash loop."""
+    deaths: int = 5
+
+
+class Owner(Protocol):
+    """Who is told what becomes of a worker."""
+
+    def worker_ready(self, gpu_id: int, loaded: ipc.Loaded) -> None:
+        """It can take streams."""
+
+    def worker_lost(self, gpu_id: int, *, failed: bool) -> None:
+        """It is gone; `failed`: and will not come back."""
+
+    def worker_said(self, gpu_id: int, message: ipc.Message) -> None:
+        """It sent a text, a report or a fault."""
+
+
+class Process(Protocol):
+    """What the supervisor needs of a worker's process; `asyncio.subprocess.Process` is one."""
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+        ...
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended."""
+        ...
+
+    def kill(self) -> None:
+        """End it now."""
+
+    async def wait(self) -> int:
+        """Wait for its end."""
+        ...
+
+
+Launch = Callable[[socket.socket], Awaitable[Process]]
+"""Starts a worker that talks over its end of a socket pair, and takes that end over."""
+
+
+async def spawn(theirs: socket.socket, *, log_json: bool = False) -> Process:
+    """Start a worker as a process of its own: never forked, as CUDA does not survive a fork."""
+    with theirs:
+        command = (sys.executable, "-m", "server.worker", str(theirs.fileno()), "json" if log_json else "plain")
+        # OpenMP's default would be a thread a core in each of several lanes.
+        environment = {**environment_for_others(), "OMP_NUM_THREADS": "1"}
+        if rule := os.environ.get(VARIABLE):
+            environment[VARIABLE] = rule
+        return await asyncio.create_subprocess_exec(
+            *command, pass_fds=[theirs.fileno()], env=environment, stdin=asyncio.subprocess.DEVNULL
+        )
+
+
+class WorkerProcess:
+    """The worker of one device, across its restarts."""
+
+    def __init__(
+        self,
+        gpu_id: int,
+        device: Device,
+        settings: Settings,
+        owner: Owner,
+        patience: Patience | None = None,
+        launch: "Launch | None" = None,
+    ) -> None:
+        self.gpu_id, self.device = gpu_id, device
+        self.restarts = 0
+        self.pid: int | None = None
+        self.loaded: ipc.Loaded | None = None
+        self.beat: ipc.Beat | None = None
+        self.reason: str | None = None
+        self._unfit = False
+        self._settings, self._owner, self._patience = settings, owner, patience or Patience()
+        self._launch = launch or spawn
+        self._channel: ipc.Channel | None = None
+        self._gone = asyncio.Event()
+        self._heard = 0.0
+
+    def send(self, message: ipc.Message) -> None:
+        """Send to the worker; without one it goes nowhere."""
+        if self._channel is not None:
+            self._channel.send(message)
+
+    def _has_loaded(self) -> bool:
+        # A method: what a callback changes while we wait is invisible to the type checker.
+        return self.loaded is not None
+
+    async def run(self) -> None:
+        """Keep a worker alive until cancelled, or until it has failed for good."""
+        deaths = 0
+        while True:
+            served = await self._try_life()
+            deaths = 1 if served >= self._patience.proven else deaths + 1
+            failed = self._unfit or deaths >= self._patience.deaths
+            log.error("Worker of GPU %d is gone (%s), death %d in a row", self.gpu_id, self.reason, deaths)
+            self._owner.worker_lost(self.gpu_id, failed=failed)
+            if failed:
+                why = "its worker cannot serve there" if self._unfit else "its worker keeps dying"
+                log.error("GPU %d failed: %s; its slots are taken away", self.gpu_id, why)
+                return
+            self.restarts += 1
+            patience = self._patience
+            await asyncio.sleep(min(patience.first_backoff * 2 ** (deaths - 1), patience.longest_backoff))
+
+    async def _try_life(self) -> float:
+        try:
+            return await self._life()
+        except OSError as error:  # no descriptors, no memory: a death like another, and worth another try
+            self.reason = f"it cannot be started: {error}"
+            return 0.0
+
+    async def _life(self) -> float:
+        """One worker from start to end. Returns how long it served, in seconds."""
+        self.loaded = self.beat = self.reason = None
+        self._gone.clear()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        channel = ipc.Channel(ipc.ToFront, self._receive, self._gone.set)
+        loop = asyncio.get_running_loop()
+        process = await self._launch(theirs)
+        self.pid = process.pid
+        ready_at = None
+        try:
+            await loop.create_connection(lambda: channel, sock=ours)
+            self._channel = channel
+            channel.send(self._start_message())
+            self._heard = loop.time()
+            while not self._gone.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._gone.wait(), self._patience.beat / 10)
+                if ready_at is None and self._has_loaded():
+                    ready_at = loop.time()
+                self._end_if_hung(process, loop.time())
+        finally:
+            self._channel = self.pid = None
+            channel.close()
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await asyncio.shield(process.wait())
+        self._explain(process.returncode)
+        return loop.time() - (ready_at or loop.time())
+
+    def _explain(self, code: int | None) -> None:
+        self.reason = self.reason or f"exit code {code}"
+
+    def _start_message(self) -> ipc.Start:
+        settings = self._settings
+        return ipc.Start(
+            engine=settings.engine,
+            device=self.device.name if self.device.kind != "sim" else "sim",
+            model_path=str(settings.model_path) if settings.model_path else settings.model,
+            compute_type=settings.compute_type,
+            max_batch=settings.max_batch,
+            lanes=lanes(settings),
+            threads=threads(settings),
+            min_context_s=settings.min_context_seconds,
+            law={k: float(v) for k, v in asdict(settings.law).items()},
+            vad="level" if settings.engine == "simulated" else "silero",
+        )
+
+    def _receive(self, message: ipc.Message) -> None:
+        self._heard = asyncio.get_running_loop().time()
+        match message:
+            case ipc.Loaded():
+                self.loaded = message
+                self._owner.worker_ready(self.gpu_id, message)
+            case ipc.Broken():
+                self.reason, self._unfit = message.reason, message.unfit
+                self._gone.set()
+            case ipc.Beat():
+                self.beat = message
+                self._owner.worker_said(self.gpu_id, message)
+            case _:
+                self._owner.worker_said(self.gpu_id, message)
+
+    def _end_if_hung(self, process: Process, now: float) -> None:
+        patience = self._patience
+        silent = now - self._heard
+        if silent > (patience.beat if self.loaded else patience.load):
+            self.reason = f"no heartbeat for {silent:.0f} s"
+        elif self.beat is not None and self.beat.decoding_s > patience.decode:
+            self.reason = f"one batch has taken {self.beat.decoding_s:.0f} s"
+        else:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        self._gone.set()
+
+
+def lanes(settings: Settings) -> int:
+    """Decoding threads of a worker: the cores shared out among CPU devices; one for a GPU.
+
+    Measured on two cores with tiny.en int8: two lanes of one thread take 57 ms of a core a row in batches of four,
+    one lane of two threads 86 ms, as the threads wait for each other at every layer.
+    """
+    if settings.engine == "torch":
+        # One batch is encoded while the next one is put together; its rows are decoded side by side anyway.
+        return 2
+    return _cores_each(settings) if any(device.kind == "cpu" for device in settings.devices) else 1
+
+
+def threads(settings: Settings) -> int:
+    """Threads of one lane's arithmetic. torch's engine has one thread that computes, so that takes all cores."""
+    return _cores_each(settings) if settings.engine == "torch" else 1
+
+
+def _cores_each(settings: Settings) -> int:
+    """Cores for each CPU device."""
+    return max(1, whole_cores() // max(1, sum(device.kind == "cpu" for device in settings.devices)))

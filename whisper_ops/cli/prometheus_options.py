@@ -1,0 +1,85 @@
+"""A Prometheus in place of recorded polls: its options, and a history of what it remembers while it is read."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from whisper_ops import console
+from whisper_ops.history import History
+from whisper_ops.identity import Identity
+from whisper_ops.snapshot import Snapshot
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_BATCH = 2000
+NEED_IT = ("since", "step", "mappings", "token_file", "ca_file")
+"""Options that mean something only with --prometheus."""
+_OPTIONS = (
+    click.option("--from", "since", default="7d", show_default=True, metavar="7d", help="How far back to read."),
+    click.option("--step", default="60s", show_default=True, metavar="60s", help="How far apart moments are."),
+    click.option(
+        "--mapping",
+        "mappings",
+        multiple=True,
+        metavar="KIND|FILE",
+        help="What exported it: a kind such as whisper-ops, whisperlive, vllm, dcgm or node, or a mapping file of your "
+        "own (docs/monitoring.md); repeat to put together.",
+    ),
+)
+
+
+def window_options(function: F) -> F:
+    """What of a Prometheus is read."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def polls(options: dict[str, Any], identity: Identity) -> Iterable[Snapshot]:
+    """What the Prometheus of `--prometheus` remembers, in the order of time. `identity` goes before what it says."""
+    from whisper_ops.bearer_tokens import read_token
+    from whisper_ops.exporters.catalogue import mapping_of
+    from whisper_ops.exporters.prometheus_client import Window
+    from whisper_ops.exporters.prometheus_polls import snapshots
+    from whisper_ops.units import length
+
+    now = time.time()
+    wanted = Window(now - length(options["since"], "--from"), now, length(options["step"], "--step"))
+    chosen = [mapping_of(named) for named in options["mappings"] or ("whisper-ops",)]
+    return snapshots(options["prometheus"], chosen, wanted, identity, read_token(options["token_file"]))
+
+
+def store(history: History, found: Iterable[Snapshot]) -> int:
+    """Write batch by batch, so that a year of polls needs no year of memory; how many there were."""
+    count, batch = 0, []
+    for snapshot in found:
+        batch.append(snapshot)
+        count += 1
+        if len(batch) == _BATCH:
+            history.polls.add(batch)
+            batch = []
+    history.polls.add(batch)
+    return count
+
+
+@contextmanager
+def remembered(options: dict[str, Any]) -> Iterator[Path]:
+    """The history; with `--prometheus` another one for a while: its sweeps and plans, and the polls that are there."""
+    from whisper_ops.history.copy_measurements import copy_measured
+
+    history: Path = options["history"]
+    if options["prometheus"] is None:
+        yield history
+        return
+    with tempfile.TemporaryDirectory(prefix="whisper-ops-") as folder:
+        path = Path(folder) / "history.db"
+        with console.busy(f"reading {options['prometheus']}"), History.writing(path) as made:
+            if history.exists():
+                copy_measured(history, made)
+            store(made, polls(options, Identity()))
+        yield path

@@ -1,0 +1,355 @@
+"""A plan: what the planner writes, the history keeps, `plan --json` prints, and every screen and report reads.
+
+The types are that JSON, so a field here is a promise there: fields may be added, and none may change its meaning.
+`read` is the one reader, also of what earlier versions stored; what they did not say has its default. What is decided
+by (which resource binds, how a level went) are kinds and figures; texts are for people, and nothing reads them back.
+"""
+
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from whisper_ops.errors import UserError
+from whisper_ops.history import PlanRecord
+from whisper_ops.identity import IDENTITY_FIELDS, Identity
+from whisper_ops.lenient_json import strictly
+from whisper_ops.objective.findings import AnyFinding
+from whisper_ops.plan_key import Key
+
+SCHEMA = "whisper-ops/plan/1"
+
+Status: TypeAlias = Literal["identified", "lower_bound", "upper_bound", "not_identifiable"]
+"""How well a limit is known: between two levels; only from below; only from above; not at all."""
+
+LATENCY = "latency"
+POLLED_LAG = "polled_lag"
+STEP_TIME = "step_time"
+GPU_BUSY = "gpu_busy"
+GPU_MEMORY = "gpu_memory"
+SERVER_CORE = "server_core"
+HOST_CPU = "host_cpu"
+HOST_MEMORY = "host_memory"
+SETUP_TIME = "setup_time"
+DESCRIPTORS = "descriptors"
+PORTS = "ports"
+CONNECTION_TRACKING = "connection_tracking"
+NETWORK = "network"
+SPEED = "speed"
+TITLES = {
+    LATENCY: "latency objective",
+    POLLED_LAG: "lag p95 (polls)",
+    STEP_TIME: "GPU step time",
+    GPU_BUSY: "GPU busy",
+    GPU_MEMORY: "GPU memory",
+    SERVER_CORE: "server core",
+    HOST_CPU: "host CPU",
+    HOST_MEMORY: "host memory",
+    SETUP_TIME: "set-up time",
+    DESCRIPTORS: "descriptors",
+    PORTS: "ports at a proxy",
+    CONNECTION_TRACKING: "connection tracking",
+    NETWORK: "network",
+    SPEED: "latency objective, by speed",
+}
+"""Kinds of resources, and what people call them."""
+_ON_A_PROCESSOR = {GPU_BUSY: "worker busy", STEP_TIME: "step time"}
+"""The same of a processor that stands in for a GPU."""
+_KINDS = {title: kind for kind, title in TITLES.items()}
+"""Of documents that were stored before resources had kinds."""
+
+
+class LevelSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """One level as the plan judged it, over all its repeats."""
+
+    streams: int
+    streams_per_gpu: float = 0.0
+    repeats: int = 0
+    passes: int = 0
+    audit: str = ""
+    """The best audit among the repeats that count."""
+    left_out: int = 0
+    """Repeats that were invalid, and so say nothing."""
+    stable_p95_seconds: float | None = None
+    reason: str = ""
+    findings: tuple[AnyFinding, ...] = ()
+    """The reason as data; empty where an older version measured the level."""
+    achieved_concurrency: float = 0.0
+    duration_seconds: float = 0.0
+    chance: float | None = None
+    """That it passes when it is run again, 0 to 1; None: nothing counts, or an older version did not say."""
+
+
+class Capacity(msgspec.Struct, frozen=True, kw_only=True):
+    """Connections on one GPU within the objective: between the last level that passed and the first that failed."""
+
+    last_pass: int | None = None
+    first_fail: int | None = None
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    status: Status = "not_identifiable"
+    reason: str = ""
+
+
+class Resource(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that can run out: its law, its cap and the connections a GPU it allows."""
+
+    kind: str = ""
+    """Of `TITLES`; empty: another version's, which this one does not know."""
+    name: str = ""
+    """What people call it."""
+    law: str = ""
+    """The law in words, or why there is none."""
+    unit: str = ""
+    """Of its figures: `s`, `%`, `GB` or nothing for things that are counted."""
+    cap: float | None = None
+    cap_text: str = ""
+    limit: float | None = None
+    low: float | None = None
+    high: float | None = None
+    evidence: str = ""
+    status: Status = "not_identifiable"
+    fix: str | None = None
+    """The line of configuration that lifts it."""
+    points: tuple[tuple[float, float], ...] = ()
+    """(connections a GPU, figure) as measured."""
+    curve: tuple[tuple[float, float], ...] = ()
+    """(connections a GPU, figure) as the law says."""
+
+    def __post_init__(self) -> None:
+        """Whichever of kind and name was given says the other."""
+        _set(self, "kind", self.kind or _KINDS.get(self.name, ""))
+        _set(self, "name", self.name or TITLES.get(self.kind, self.kind))
+
+    def expected(self, load: float) -> float | None:
+        """What the law expects at a load, between the points of its curve; None beyond them."""
+        for (x0, y0), (x1, y1) in pairwise(self.curve):
+            if x0 <= load <= x1:
+                return y0 + (y1 - y0) * ((load - x0) / (x1 - x0) if x1 > x0 else 0)
+        return None
+
+
+class Tier(msgspec.Struct, frozen=True, kw_only=True):
+    """A way to run, in the words operators use."""
+
+    name: str
+    connections: int
+    cut: str = ""
+    """How it was cut."""
+    stability: str = ""
+    expected: dict[str, float] = {}
+    """Figures that the laws expect at that load, by the resources' names; a figure without a law is left out."""
+
+
+class Busy(msgspec.Struct, frozen=True):
+    """What the streams of the first level that failed were waiting for."""
+
+    kind: str
+    """Of `TITLES`."""
+    share: float
+    """Of its time, 0 to 1."""
+
+
+class Fleet(msgspec.Struct, frozen=True, kw_only=True):
+    """The smallest fleet for a demand."""
+
+    calls: int
+    """Calls that must fit at once."""
+    per_gpu: int
+    gpus: int
+    machines: int
+    spare_machines: int
+    slots: int
+    """Calls that fit with every machine up."""
+    slots_after_loss: int
+    offered: float | None = None
+    """Erlangs."""
+    most_blocking: float | None = None
+    """The share of calls that may be refused, where `calls` follows from it and from the erlangs."""
+    blocking: float | None = None
+    """Share of calls refused with every machine up."""
+    blocking_after_loss: float | None = None
+    price_per_hour: float | None = None
+    price_per_audio_hour: float | None = None
+    """At the load that is asked for, each call counted for the time it is connected."""
+    currency: str | None = None
+
+
+class Trend(msgspec.Struct, frozen=True, kw_only=True):
+    """Daily peaks of live connections, how fast they grow, and when they meet the limit."""
+
+    days: int
+    peak: float
+    """The highest day so far."""
+    per_day: float
+    """Connections a day."""
+    limit: float
+    until: float | None = None
+    """Days from the last one until the limit; None when the peaks do not grow, or not within ten years."""
+    low: float | None = None
+    high: float | None = None
+    """Ends of the 80 % interval; `high` is None when the growth may be none at all."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer, its reason, and how sure it is."""
+
+    created_at: float = 0.0
+    server: str = ""
+    key: Key = Key()
+    objective: str = ""
+    simulated: bool = False
+    provisional: bool = False
+    max_connections_per_gpu: int | None = None
+    safe_limit: int | None = None
+    """What the recommendation is cut from: the lowest limit."""
+    cut: str = ""
+    """How the recommendation was cut from the limit."""
+    reason: str = ""
+    waits_for: Busy | None = None
+    """What was busy where the objective was missed first; None: nothing that was measured."""
+    sure: str = ""
+    """How sure that was when the plan was made; `plan_words.confidence` says how sure it is now."""
+    next_test: str = ""
+    """What to measure next, with the command to paste where there is one."""
+    next_step: str = ""
+    """The same without the command."""
+    next_command: str = ""
+    """The command alone; empty: there is none to paste, or an older version did not say."""
+    next_levels: tuple[int, ...] = ()
+    """The levels of `next_test`, in streams on the whole server; empty: no level says more, or an older version."""
+    next_seconds: float | None = None
+    """How long each of them is to last."""
+    binding_kind: str = ""
+    """Of `TITLES`; empty: none, or one that this version does not know."""
+    binding_resource: str | None = None
+    runner_up_kind: str = ""
+    runner_up: str | None = None
+    capacity: Capacity = Capacity()
+    resources: tuple[Resource, ...] = ()
+    tiers: tuple[Tier, ...] = ()
+    levels: tuple[LevelSeen, ...] = ()
+    newest_evidence_at: float | None = None
+    other_keys: tuple[str, ...] = ()
+    """What else was measured and left out, since laws of different keys are never mixed."""
+    notes: tuple[str, ...] = ()
+    fleet: Fleet | None = None
+    """The fleet that was asked for."""
+    trend: Trend | None = None
+    """Where daily peaks are going; None with fewer days than a trend needs."""
+    transferred_from: str | None = None
+    """The GPU that was measured, where this plan is for another one; None: this one was."""
+    polled_peak: float = 0.0
+    """The most connections on one GPU that ordinary polls ever saw."""
+    polled_seconds: float = 0.0
+    """How long those polls lasted."""
+
+    def __post_init__(self) -> None:
+        """Whichever of kind and name was given says the other."""
+        for kind, name in (("binding_kind", "binding_resource"), ("runner_up_kind", "runner_up")):
+            given: str = getattr(self, kind)
+            _set(self, kind, given or _KINDS.get(getattr(self, name) or "", ""))
+            _set(self, name, getattr(self, name) or TITLES.get(getattr(self, kind)))
+
+    @property
+    def identity(self) -> Identity:
+        """What ran, by which a server finds its plan."""
+        return self.key.identity
+
+    def resource(self, kind: str) -> Resource | None:
+        """The resource of a kind; None where the plan has none."""
+        return next((resource for resource in self.resources if kind and resource.kind == kind), None)
+
+    @property
+    def binds(self) -> Resource | None:
+        """What runs out first."""
+        return self.resource(self.binding_kind)
+
+    @property
+    def next_to_bind(self) -> Resource | None:
+        """What runs out after that."""
+        return self.resource(self.runner_up_kind)
+
+
+def titled(resource: Resource, key: Key) -> Resource:
+    """The resource with a name that fits what carries the connections."""
+    name = None if key.carrier == "GPU" else _ON_A_PROCESSOR.get(resource.kind)
+    return resource if name is None else msgspec.structs.replace(resource, name=name)
+
+
+class UnreadablePlanError(UserError):
+    """A stored plan is none that this version can read."""
+
+
+def encoded(plan: Plan) -> str:
+    """A plan as the history keeps it."""
+    return msgspec.json.encode({"schema": SCHEMA, **msgspec.to_builtins(plan)}).decode()
+
+
+def record_of(plan: Plan) -> PlanRecord:
+    """The plan as a row of the history."""
+    return PlanRecord(
+        **msgspec.structs.asdict(plan.identity),
+        created_at=plan.created_at,
+        server=plan.server,
+        objective=plan.objective,
+        provisional=plan.provisional,
+        max_connections_per_gpu=plan.max_connections_per_gpu,
+        last_pass=plan.capacity.last_pass,
+        first_fail=plan.capacity.first_fail,
+        binding_resource=plan.binding_resource,
+        binding_kind=plan.binding_kind or None,
+        reason=plan.reason,
+        body=encoded(plan),
+    )
+
+
+def read(record: PlanRecord) -> Plan:
+    """The plan that a row holds. The columns go first: they are what plans are chosen by.
+
+    Raises:
+        UnreadablePlanError: it cannot be read.
+    """
+    try:
+        return _with_columns(_decoded(record.body), record)
+    except msgspec.MsgspecError as error:
+        raise UnreadablePlanError(f"the stored plan of {record.server} cannot be read: {error}") from error
+
+
+def read_or_columns(record: PlanRecord) -> Plan:
+    """The same; of a plan that cannot be read what its columns say, which is the limit and why."""
+    try:
+        return read(record)
+    except UnreadablePlanError:
+        return _with_columns(Plan(), record)
+
+
+@lru_cache(maxsize=256)
+def _decoded(body: str) -> Plan:
+    """Screens are painted twice a second, and a plan is tens of kilobytes."""
+    return strictly(body, Plan)
+
+
+def _with_columns(plan: Plan, record: PlanRecord) -> Plan:
+    ran: dict[str, Any] = {name: getattr(record, name) for name in IDENTITY_FIELDS}
+    server = record.server or ""
+    return msgspec.structs.replace(
+        plan,
+        created_at=record.created_at,
+        server=server,
+        key=msgspec.structs.replace(plan.key, **ran, server=server, objective=record.objective),
+        objective=record.objective,
+        simulated=record.simulated,
+        provisional=record.provisional,
+        max_connections_per_gpu=record.max_connections_per_gpu,
+        reason=record.reason,
+        binding_kind=record.binding_kind or "",
+        binding_resource=record.binding_resource,
+        capacity=msgspec.structs.replace(plan.capacity, last_pass=record.last_pass, first_fail=record.first_fail),
+    )
+
+
+def _set(struct: msgspec.Struct, field: str, value: object) -> None:
+    msgspec.structs.force_setattr(struct, field, value)
