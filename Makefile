@@ -33,13 +33,14 @@ test-slow: $(VENV)/.multilingual ## the tests that need real time: minutes of sp
 	@$(BIN)/pytest -q --durations 10 -m slow
 
 test-chaos: $(VENV)/.dev ## ten virtual minutes of clients and workers that come, go, stall and die; the memory after
-	@WHISPER_OPS_CHAOS_SECONDS=600 $(BIN)/pytest -q -s --timeout 900 tests/server/test_chaos.py tests/server/test_chaos_memory.py
+	@WHISPER_OPS_CHAOS_SECONDS=600 $(BIN)/pytest -q -s --timeout 900 tests/server/scenarios/test_chaos.py tests/server/scenarios/test_chaos_memory.py
 
 test-attack: $(VENV)/.dev ## attacks on a real server beside four clients that behave, at length, with counts (make test-slow runs a short form)
 	@WHISPER_OPS_ATTACK=full $(BIN)/pytest -q -s --timeout 900 tests/attack
 
 # The default engine's own tests of dialects, faults, chaos, overload and speech, run on torch's.
-TORCH_TESTS := tests/server/torch $(addprefix tests/server/test_,$(addsuffix .py,streams dialects faults chaos overload speech))
+TORCH_TESTS := tests/server/engines/torch tests/server/protocols/test_dialects.py \
+	$(addprefix tests/server/scenarios/test_,$(addsuffix .py,streams faults chaos overload speech))
 
 test-torch: $(UV) ## the torch engine, in an environment of its own; one line says so where torch cannot be had (3 minutes)
 	@sh requirements/torch.sh $(UV) $(PYTHON) $(TORCH) || exit 0; \
@@ -50,10 +51,10 @@ test-ray: $(UV) ## workers that Ray places on two nodes, in an environment of it
 	$(RAY)/bin/pytest -q --durations 5 tests/e2e/test_ray_fleet.py
 
 FLEET_TESTS := tests/deploy $(addprefix tests/e2e/test_,fleet.py dash_fleet.py nginx_fleet.py whole_fleet.py) \
-	$(addprefix tests/server/test_,broker.py endpoint_slices.py lease.py cluster_scaling.py cluster_supervisor.py cluster_controller.py)
+	tests/server/broker tests/server/cluster tests/server/sessions/test_lease.py
 
 test-neighbours: $(VENV)/.dev ## on a machine of its own: no level is marked of 2 × 20, and with two busy programs they are; the demo in both (12 minutes)
-	@WHISPER_OPS_NEIGHBOURS=full $(BIN)/pytest -q -s --timeout 500 tests/capacity/test_other_load.py tests/e2e/test_main_job.py::test_the_whole_demo_ends_with_a_narrow_bracket_or_says_why_not
+	@WHISPER_OPS_NEIGHBOURS=full $(BIN)/pytest -q -s --timeout 500 tests/capacity/loadtest/test_other_load.py tests/e2e/test_main_job.py::test_the_whole_demo_ends_with_a_narrow_bracket_or_says_why_not
 
 test-fleet: $(VENV)/.dev ## the whole fleet: nginx, brokers, Prometheus, Ray's nodes; kills, drains, real speech, a thousand clients at once (12 minutes)
 	@$(BIN)/pytest -q --durations 5 $(FLEET_TESTS)
@@ -107,7 +108,7 @@ bench-dash: $(VENV)/.dev ## the dashboard over 100 servers of 8 GPUs: CPU, memor
 	@$(BIN)/python -m tests.bench.bench_dash
 
 bench-night: $(VENV)/.dev ## servers crash, fill up and restart under the dashboard, and the replay is held against it (6 minutes)
-	@WHISPER_OPS_NIGHT=300 $(BIN)/pytest -q -s --timeout 1200 -k long_night tests/dashboard/test_recorded_night.py
+	@WHISPER_OPS_NIGHT=300 $(BIN)/pytest -q -s --timeout 1200 -k long_night tests/dashboard/scenarios/test_recorded_night.py
 
 bench-history: $(VENV)/.dev ## the history: bytes a day, rows a second, charts, the CPU of polling 100 servers (1.5 minutes)
 	@$(BIN)/python -m tests.bench.bench_history
@@ -116,7 +117,7 @@ bench-sources: $(VENV)/.dev ## real WhisperLive and WhisperLiveKit polled while 
 	@$(BIN)/python -m tests.bench.bench_sources
 
 bench-kills: $(VENV)/.dev ## 200 SIGKILLs of the recorder while it writes (6 to 10 minutes)
-	@WHISPER_OPS_KILLS=200 $(BIN)/pytest -q -s --timeout 1200 -k killed_again tests/dashboard/test_record.py
+	@WHISPER_OPS_KILLS=200 $(BIN)/pytest -q -s --timeout 1200 -k killed_again tests/dashboard/commands/test_record.py
 
 bench-rows: $(VENV)/.dev ## planning from ten million rows of history: seconds and memory (1 minute, 1 GB of disk)
 	@PYTHONPATH=. $(BIN)/python tests/bench/bench_rows.py

@@ -25,7 +25,7 @@ Aim = Literal[
 ]
 
 
-class Tried(msgspec.Struct, frozen=True):
+class TriedLevel(msgspec.Struct, frozen=True):
     """What is known of one number of streams."""
 
     passed: bool
@@ -55,7 +55,7 @@ class NextLevels(msgspec.Struct, frozen=True, kw_only=True):
         return _REPEATS if self.aim == "repeat" else 1
 
 
-def next_levels(tried: Mapping[int, Tried], slots: int | None = None, gpus: int = 1) -> NextLevels:
+def next_levels(tried: Mapping[int, TriedLevel], slots: int | None = None, gpus: int = 1) -> NextLevels:
     """What to measure next.
 
     Args:
@@ -79,14 +79,14 @@ def undisturbed(levels: Collection[int], slots: int | None = None) -> NextLevels
     return NextLevels(aim="undisturbed", levels=tuple(again[:_MOST_AGAIN] or [1]))
 
 
-def ends(tried: Mapping[int, Tried]) -> tuple[int | None, int | None]:
+def ends(tried: Mapping[int, TriedLevel]) -> tuple[int | None, int | None]:
     """The last level that passed and the first that failed; a pass above a failure is luck."""
     fail = min((streams for streams, one in tried.items() if not one.passed), default=None)
     last = max((n for n, one in tried.items() if one.passed and (fail is None or n < fail)), default=None)
     return last, fail
 
 
-def _between(last: int, fail: int, tried: Mapping[int, Tried], gpus: int) -> NextLevels:
+def _between(last: int, fail: int, tried: Mapping[int, TriedLevel], gpus: int) -> NextLevels:
     """Closing in on a limit that has two ends."""
     tight = fail - last <= max(gpus, round(_TIGHT * last))
     if fail > _WIDE * last and not tight:
@@ -112,7 +112,7 @@ def _above(last: int, firm: bool, slots: int | None, gpus: int) -> NextLevels:
     return NextLevels(aim="more_slots", levels=(slots,), seconds=_HOLD_SECONDS if firm else MINUTE)
 
 
-def _below(fail: int | None, tried: Mapping[int, Tried], slots: int | None, gpus: int) -> NextLevels:
+def _below(fail: int | None, tried: Mapping[int, TriedLevel], slots: int | None, gpus: int) -> NextLevels:
     """Where nothing passed yet, or nothing gave an answer."""
     if fail is None:
         return NextLevels(aim="find_pass", levels=_within((gpus, 2 * gpus), slots))

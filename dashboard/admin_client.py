@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from dashboard.background_command import Beside
+from dashboard.background_command import BackgroundCommand
 from whisper_ops import tls_trust
 from whisper_ops.errors import UserError
 from whisper_ops.formatting import counted
@@ -70,10 +70,10 @@ class Admin:
         if self._token is None:
             raise UserError("this needs the admin token: --admin-token-file, or WHISPER_OPS_ADMIN_TOKEN")
 
-    def beside(self, command: str, server: str, *arguments: str) -> Beside:
+    def beside(self, command: str, server: str, *arguments: str) -> BackgroundCommand:
         """A whisper-ops command about a server, in a process of its own; it bears the same token as the polls."""
         token = self._tokens.get(server)
-        return Beside(
+        return BackgroundCommand(
             f"{command} of {server}",
             [sys.executable, "-m", "whisper_ops", command, self.url(server), *arguments],
             {"WHISPER_OPS_TOKEN": token} if token else None,
@@ -84,10 +84,10 @@ class Admin:
         """Whether there is an admin token; without one every call is refused."""
         return self._token is not None
 
-    def plan(self, server: str, history: Path) -> Beside:
+    def plan(self, server: str, history: Path) -> BackgroundCommand:
         """The plan from what was measured of a server, in a process of its own."""
         words = ["plan", "--history", str(history), "--server", address(self.url(server))]
-        return Beside(f"plan of {server}", [sys.executable, "-m", "whisper_ops", *words])
+        return BackgroundCommand(f"plan of {server}", [sys.executable, "-m", "whisper_ops", *words])
 
     async def _call(self, method: str, server: str, path: str, body: Mapping[str, int | str] | None = None) -> None:
         url = self.url(server)

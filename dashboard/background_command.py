@@ -26,7 +26,7 @@ _LINES_KEPT = 2000
 _GRACE_SECONDS = 10.0
 
 
-class Beside:
+class BackgroundCommand:
     """One command in a process of its own, what it said, and how it ended."""
 
     def __init__(self, title: str, command: list[str], environment: Mapping[str, str] | None = None) -> None:

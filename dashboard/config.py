@@ -7,8 +7,8 @@ import msgspec
 
 from dashboard.polling.default_servers import UNNAMED, described, known_servers
 from dashboard.polling.discovery import DnsName
-from dashboard.polling.poller import DEADLINE_SECONDS, INTERVAL_SECONDS, Fleet
-from dashboard.polling.server_list import DEFAULT_CONFIG, Server, gather
+from dashboard.polling.poller import DEADLINE_SECONDS, INTERVAL_SECONDS, Pollers
+from dashboard.polling.server_list import DEFAULT_CONFIG, ServerEntry, gather
 from dashboard.polling.sources.factory import make
 from whisper_ops.errors import UserError
 from whisper_ops.history import Retention
@@ -20,14 +20,14 @@ from whisper_ops.toml_lines import TomlFile
 DAY = 86400.0
 
 
-class Poll(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PollTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[poll]: how often servers are asked."""
 
     interval_seconds: float = INTERVAL_SECONDS
     deadline_seconds: float = DEADLINE_SECONDS
 
 
-class Keep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RetentionTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[history]: how long each tier is kept."""
 
     raw_days: float = 3
@@ -60,11 +60,11 @@ class AlertTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """A file beside this one, read on top of the shipped rules."""
 
 
-class Watch(msgspec.Struct, frozen=True, kw_only=True):
+class WatchConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a dashboard or a recorder is started with."""
 
-    servers: list[Server]
-    poll: Poll = Poll()
+    servers: list[ServerEntry]
+    poll: PollTable = PollTable()
     retention: Retention = Retention()
     alerts: Path | None = None
     """A file of alert rules; None: those that are shipped."""
@@ -74,13 +74,13 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
     remembered: bool = True
     """See `Known`."""
 
-    def fleet(self) -> Fleet:
+    def fleet(self) -> Pollers:
         """The pollers, not running yet.
 
         Raises:
             UserError: a token or a mapping cannot be read.
         """
-        fleet = Fleet(
+        fleet = Pollers(
             [make(server, self.token) for server in self.servers if not server.replicas],
             [DnsName(server, self._maker(server)) for server in self.servers if server.replicas],
             interval=self.poll.interval_seconds,
@@ -92,7 +92,7 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
         }
         return fleet
 
-    def _maker(self, server: Server) -> Callable[[str], Source]:
+    def _maker(self, server: ServerEntry) -> Callable[[str], Source]:
         return lambda address: make(server, self.token, address)
 
 
@@ -105,7 +105,7 @@ def load(
     alerts: Path | None = None,
     token: str | None = None,
     history: Path | None = None,
-) -> Watch:
+) -> WatchConfig:
     """What to watch: the command line's words before those of `config` (whisper-ops.toml when it is there).
 
     Where neither names a server it is those of `history`, else this machine and a server on it; without a `history`
@@ -116,10 +116,10 @@ def load(
     """
     file = _file(config)
     tables = {} if file is None else file.tables
-    poll, keep = Poll(), Keep()
+    poll, keep = PollTable(), RetentionTable()
     if file is not None:
-        poll = file.struct(tables.get("poll", {}), Poll, "poll")
-        keep = file.struct(tables.get("history", {}), Keep, "history")
+        poll = file.struct(tables.get("poll", {}), PollTable, "poll")
+        keep = file.struct(tables.get("history", {}), RetentionTable, "history")
         alerts = alerts or _rules(file)
     try:
         retention = keep.retention()
@@ -136,7 +136,7 @@ def load(
         servers, chosen, remembered = known.servers, known.said, known.remembered
     else:
         servers = gather(arguments, hosts, file)
-    return Watch(
+    return WatchConfig(
         servers=servers,
         poll=poll,
         retention=retention,

@@ -14,7 +14,7 @@ DEFAULT_OBJECTIVE_SECONDS = 2.0
 """The p95 lag above which words come too late, where no plan names another."""
 
 
-class Knee(msgspec.Struct, frozen=True, kw_only=True):
+class PlannedLimit(msgspec.Struct, frozen=True, kw_only=True):
     """How many connections a server may hold by its plan, and how far measurements went."""
 
     safe: int
@@ -31,7 +31,7 @@ class Knee(msgspec.Struct, frozen=True, kw_only=True):
         return self.plan.provisional
 
 
-def knee_for(snapshot: Snapshot, plans: Sequence[Plan], address: str | None = None) -> Knee | None:
+def knee_for(snapshot: Snapshot, plans: Sequence[Plan], address: str | None = None) -> PlannedLimit | None:
     """The knee of a server by the plan that is its own (see `plan_for`); None where nothing was planned for it.
 
     `address`: that of a server with another name, under which it may have been measured.
@@ -45,7 +45,7 @@ def knee_for(snapshot: Snapshot, plans: Sequence[Plan], address: str | None = No
     if chosen is None or chosen.max_connections_per_gpu is None:
         return None
     gpus = (snapshot.figures.gpus if snapshot.figures else None) or len(snapshot.gpus) or 1
-    return Knee(
+    return PlannedLimit(
         safe=chosen.max_connections_per_gpu * gpus,
         seen=None if chosen.capacity.last_pass is None else chosen.capacity.last_pass * gpus,
         per_gpu=chosen.max_connections_per_gpu,

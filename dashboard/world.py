@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from dashboard.planned_limits import DEFAULT_OBJECTIVE_SECONDS, Knee, knee_for
+from dashboard.planned_limits import DEFAULT_OBJECTIVE_SECONDS, PlannedLimit, knee_for
 from dashboard.trend import Rate, Trend
 from whisper_ops.history import EventRecord
 from whisper_ops.plan.plan_document import Plan
@@ -59,7 +59,7 @@ class ServerView(msgspec.Struct, frozen=True, kw_only=True):
     lag: tuple[float | None, ...] = ()
     gpu_lag: tuple[GpuTrend, ...] = ()
     rejects_per_minute: float | None = None
-    knee: Knee | None = None
+    knee: PlannedLimit | None = None
     alerts: tuple[AlertView, ...] = ()
 
     @property
@@ -121,7 +121,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
         return min((s.knee.objective_seconds for s in self.servers if s.knee), default=DEFAULT_OBJECTIVE_SECONDS)
 
 
-class Reading(NamedTuple):
+class PolledFigures(NamedTuple):
     """What a server's sparkline and rates need of one poll."""
 
     at: float
@@ -185,7 +185,7 @@ class Board:
         """A server that is polled no more has no row any more."""
         self._slots.pop(server, None)
 
-    def recall(self, newest: Snapshot, answer: Snapshot, readings: Iterable[Reading]) -> None:
+    def recall(self, newest: Snapshot, answer: Snapshot, readings: Iterable[PolledFigures]) -> None:
         """Take all polls of a server at once: its newest, its last answer, and in their order what trends need."""
         slot = self._slots[newest.server] = _Slot()
         slot.newest, slot.answer = newest, answer
@@ -246,7 +246,7 @@ class Board:
             alerts=alerts,
         )
 
-    def _knee(self, name: str, slot: _Slot) -> Knee | None:
+    def _knee(self, name: str, slot: _Slot) -> PlannedLimit | None:
         knee = None if slot.answer is None else knee_for(slot.answer, self.plans, self.addresses.get(name))
         if knee is None or self.asked_seconds is None:
             return knee

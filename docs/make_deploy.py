@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
-from capacity.reports.kubernetes import Cluster, scaled_object, server_patch
+from capacity.reports.kubernetes import KubernetesFigures, scaled_object, server_patch
 from capacity.reports.nginx import Proxy, render
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 SERVERS = [f"127.0.0.1:{port}" for port in (8001, 8002, 8003)]
-CLUSTER = Cluster(slots=64, gpus=1, lag_seconds=2)
+CLUSTER = KubernetesFigures(slots=64, gpus=1, lag_seconds=2)
 HEAD = "# An example: {}. `whisper-ops plan --emit {}` writes it with the numbers of a plan.\n"
 FILES = {
     "nginx/whisper-ops.conf": HEAD.format("three servers of 64 slots", "nginx")

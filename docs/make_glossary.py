@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from whisper_ops.glossary import GLOSSARY, Term
+from whisper_ops.glossary import GLOSSARY, GlossaryTerm
 
 PAGE = Path(__file__).with_name("glossary.md")
 _INTRODUCTION = """\
@@ -20,11 +20,11 @@ def page() -> str:
     return "\n".join([_INTRODUCTION, *(_section(title, terms) for title, terms in GLOSSARY.items())])
 
 
-def _section(title: str, terms: tuple[Term, ...]) -> str:
+def _section(title: str, terms: tuple[GlossaryTerm, ...]) -> str:
     return "\n".join([f"## {title}\n", *(f"- **{term.name}**{_titles(term)}: {term.meaning}" for term in terms), ""])
 
 
-def _titles(term: Term) -> str:
+def _titles(term: GlossaryTerm) -> str:
     return f" ({', '.join(f'`{title}`' for title in term.titles)})" if term.titles else ""
 
 

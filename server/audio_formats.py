@@ -44,7 +44,7 @@ _READERS: dict[str, Callable[[bytes], Samples]] = {
 }
 
 
-class Decoder:
+class AudioDecoder:
     """Turns one stream's bytes into samples; keeps the resampler's state between chunks.
 
     All samples of a stream are as many as its length holds whole ones of at 16 kHz: not one more, so that no position

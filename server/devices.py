@@ -14,7 +14,7 @@ DeviceKind = Literal["cpu", "cuda", "sim"]
 
 
 @dataclass(frozen=True)
-class Device:
+class WorkerDevice:
     """One device that gets one worker process. `index` counts devices of its kind from 0."""
 
     kind: DeviceKind
@@ -26,7 +26,7 @@ class Device:
         return "cpu" if self.kind == "cpu" else f"{self.kind}:{self.index}"
 
 
-def parse(text: str, *, simulated: bool = False, torch: bool = False) -> tuple[Device, ...]:
+def parse(text: str, *, simulated: bool = False, torch: bool = False) -> tuple[WorkerDevice, ...]:
     """Read `auto`, `cpu,cpu`, `cuda:0,cuda:2` or, for the simulated engine, `sim:8` (eight devices).
 
     Raises:
@@ -34,7 +34,7 @@ def parse(text: str, *, simulated: bool = False, torch: bool = False) -> tuple[D
     """
     if text == "auto":
         return _simulated(1) if simulated else _found(torch=torch)
-    devices: list[Device] = []
+    devices: list[WorkerDevice] = []
     for part in (part.strip() for part in text.split(",")):
         devices.extend(_one(part, text, len(devices)))
     if any((d.kind == "sim") != simulated for d in devices):
@@ -44,7 +44,7 @@ def parse(text: str, *, simulated: bool = False, torch: bool = False) -> tuple[D
     return tuple(devices)
 
 
-def check_present(devices: Sequence[Device], *, torch: bool = False) -> None:
+def check_present(devices: Sequence[WorkerDevice], *, torch: bool = False) -> None:
     """See that the engine can use every GPU that was named, before a worker dies of it again and again.
 
     Raises:
@@ -64,24 +64,24 @@ def check_present(devices: Sequence[Device], *, torch: bool = False) -> None:
         )
 
 
-def _one(part: str, text: str, position: int) -> tuple[Device, ...]:
+def _one(part: str, text: str, position: int) -> tuple[WorkerDevice, ...]:
     kind, _, number = part.partition(":")
     if part == "cpu":
-        return (Device("cpu", position),)
+        return (WorkerDevice("cpu", position),)
     if kind == "cuda" and number.isdecimal():
-        return (Device("cuda", int(number)),)
+        return (WorkerDevice("cuda", int(number)),)
     if kind == "sim" and number.isdecimal() and 1 <= int(number) <= 64:
         return _simulated(int(number))
     raise UserError(f"--devices {text}: {part!r} is no device; say auto, cpu, cuda:0 or, simulated, sim:1 to sim:64")
 
 
-def _simulated(count: int) -> tuple[Device, ...]:
-    return tuple(Device("sim", i) for i in range(count))
+def _simulated(count: int) -> tuple[WorkerDevice, ...]:
+    return tuple(WorkerDevice("sim", i) for i in range(count))
 
 
-def _found(*, torch: bool) -> tuple[Device, ...]:
+def _found(*, torch: bool) -> tuple[WorkerDevice, ...]:
     count = _cuda_devices(torch=torch)
-    return tuple(Device("cuda", i) for i in range(count)) or (Device("cpu", 0),)
+    return tuple(WorkerDevice("cuda", i) for i in range(count)) or (WorkerDevice("cpu", 0),)
 
 
 _ASK_TORCH = "import torch; print(torch.cuda.device_count())"

@@ -38,7 +38,7 @@ class Start(Message, tag=1):
     """A stream's text is renewed this often when the engine keeps up."""
 
 
-class Turns(msgspec.Struct, array_like=True, frozen=True, gc=False):
+class TurnSettings(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Where a client wants its utterances cut; None: where the server does. Times in seconds."""
 
     speech: float | None = None
@@ -59,14 +59,14 @@ class Open(Message, tag=2):
     words: bool
     start_s: float
     segment: int
-    turns: Turns | None = None
+    turns: TurnSettings | None = None
     spoke: str | None = None
     """The language that it was in, as far as it was heard elsewhere, where its client gave none."""
     replayed_s: float = 0.0
     """Audio that follows at once because it came before: it is late already."""
 
 
-class Audio(Message, tag=3):
+class AudioMessage(Message, tag=3):
     """Audio as the client sent it."""
 
     stream: int
@@ -79,7 +79,7 @@ class Flush(Message, tag=4):
     stream: int
 
 
-class End(Message, tag=5):
+class EndOfAudio(Message, tag=5):
     """No more audio will come: decode the tail, then say Done."""
 
     stream: int
@@ -157,7 +157,7 @@ class Final(Message, tag=23):
     """How probable that is by its sound, where nobody had said it."""
 
 
-class Progress(Message, tag=24):
+class StreamProgress(Message, tag=24):
     """For each stream that moved on without text: (stream, covered_s, settled_s)."""
 
     rows: list[tuple[int, float, float]]
@@ -185,7 +185,7 @@ class Fault(Message, tag=26):
     reason: str
 
 
-class Beat(Message, tag=27):
+class Heartbeat(Message, tag=27):
     """Sent each second: the worker is alive, and this is what it did since the last one."""
 
     decoding_s: float
@@ -220,15 +220,15 @@ def undecoded_sentence(said: Undecoded) -> str:
     return f"the speech from {said.start:.2f} to {said.end:.2f} s could not be decoded; its text may be missing"
 
 
-class Draining(Message, tag=40):
+class DrainNotice(Message, tag=40):
     """Only within the front process: this server ends in `deadline_s`; go elsewhere."""
 
     deadline_s: float
     reconnect_url: str | None = None
 
 
-ToWorker = Start | Open | Audio | Flush | End | Close | Language
-ToFront = Loaded | Broken | Partial | Final | Progress | Flushed | Done | Fault | Undecoded | Beat
+ToWorker = Start | Open | AudioMessage | Flush | EndOfAudio | Close | Language
+ToFront = Loaded | Broken | Partial | Final | StreamProgress | Flushed | Done | Fault | Undecoded | Heartbeat
 
 
 class Channel(asyncio.Protocol):

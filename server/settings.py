@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
-from server.devices import Device
+from server.devices import WorkerDevice
 from whisper_ops.addresses import parsed
 
 EngineName = Literal["ctranslate2", "torch", "simulated"]
@@ -38,7 +38,7 @@ class SimulatedLaw:
 class Settings:
     """Everything `whisper-ops serve` can be told, checked. Times are in seconds."""
 
-    devices: tuple[Device, ...]
+    devices: tuple[WorkerDevice, ...]
     engine: EngineName = "ctranslate2"
     model: str
     """The name shown; never a path of this machine."""

@@ -18,7 +18,7 @@ def body_bytes(header: bytes) -> int:
     return int(_LENGTH.unpack(header)[0])
 
 
-class Reader(Protocol):
+class FrameReader(Protocol):
     """What is read from; `asyncio.StreamReader` is one. A process that decodes one file need not import asyncio."""
 
     async def readexactly(self, count: int, /) -> bytes:
@@ -26,7 +26,7 @@ class Reader(Protocol):
         ...
 
 
-async def read_frame(reader: Reader) -> bytes | None:
+async def read_frame(reader: FrameReader) -> bytes | None:
     """The next message; None at the end, and of one that was cut off."""
     try:
         return await reader.readexactly(body_bytes(await reader.readexactly(HEADER_BYTES)))

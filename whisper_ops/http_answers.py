@@ -24,7 +24,7 @@ ACCEPTED = "gzip, deflate"
 """What to ask for, and all that is decoded."""
 
 
-class Answer(NamedTuple):
+class HttpAnswer(NamedTuple):
     """What came back, whole and decoded."""
 
     status: int
@@ -53,7 +53,7 @@ async def fetch(
     limit: int = MAX_BYTES,
     seconds: float = SECONDS,
     **asked: Any,  # noqa: ANN401  # what httpx takes: json, params, headers
-) -> Answer:
+) -> HttpAnswer:
     """Ask, and read the answer to its end.
 
     Raises:
@@ -64,7 +64,7 @@ async def fetch(
 
 async def fetch_request(
     client: httpx.AsyncClient, request: httpx.Request, *, limit: int = MAX_BYTES, seconds: float | None = SECONDS
-) -> Answer:
+) -> HttpAnswer:
     """As `fetch`, of a request that is made already; `seconds` None where the caller has a deadline."""
     try:
         async with asyncio.timeout(seconds):
@@ -77,7 +77,7 @@ async def fetch_request(
                 await response.aclose()
     except TimeoutError as error:
         raise httpx.ReadTimeout(f"gave no whole answer within {seconds:g} s", request=request) from error
-    return Answer(response.status_code, body.whole(), response.headers)
+    return HttpAnswer(response.status_code, body.whole(), response.headers)
 
 
 async def status_of(client: httpx.AsyncClient, method: str, url: str, *, seconds: float, **asked: Any) -> int:  # noqa: ANN401  # as fetch
@@ -98,7 +98,7 @@ async def status_of(client: httpx.AsyncClient, method: str, url: str, *, seconds
 
 def fetch_now(
     client: httpx.Client, path: str, params: Mapping[str, Any], *, limit: int = MAX_BYTES, seconds: float = 60.0
-) -> Answer:
+) -> HttpAnswer:
     """As `fetch`, for who has no event loop; the client's own timeout bounds each piece of the answer.
 
     Raises:
@@ -111,7 +111,7 @@ def fetch_now(
             body.add(chunk)
             if time.monotonic() > deadline:
                 raise httpx.ReadTimeout(f"gave no whole answer within {seconds:g} s", request=response.request)
-    return Answer(response.status_code, body.whole(), response.headers)
+    return HttpAnswer(response.status_code, body.whole(), response.headers)
 
 
 class _Body:

@@ -23,11 +23,11 @@ _GB = 1e9
 _MS = 1e-3
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
+class PublishedPart(msgspec.Struct, frozen=True, kw_only=True):
     """A part of an answer."""
 
 
-class Capacity(Part, frozen=True, kw_only=True):
+class PublishedCapacity(PublishedPart, frozen=True, kw_only=True):
     """Slots."""
 
     total_slots: int | None = None
@@ -35,29 +35,29 @@ class Capacity(Part, frozen=True, kw_only=True):
     available_slots: int | None = None
 
 
-class GpuCount(Part, frozen=True, kw_only=True):
+class PublishedGpuCount(PublishedPart, frozen=True, kw_only=True):
     """GPUs."""
 
     total: int | None = None
 
 
-class Connections(Part, frozen=True, kw_only=True):
+class PublishedConnections(PublishedPart, frozen=True, kw_only=True):
     """What `/health` repeats of `/performance`."""
 
     total_completed_connections: int | None = None
     active_connections: int | None = None
 
 
-class Health(Part, frozen=True, kw_only=True):
+class PublishedHealth(PublishedPart, frozen=True, kw_only=True):
     """`GET /health`. Its `capacity` is what tells this kind of server from others."""
 
-    capacity: Capacity
+    capacity: PublishedCapacity
     status: str | None = None
-    gpus: GpuCount = GpuCount()
-    performance: Connections = Connections()
+    gpus: PublishedGpuCount = PublishedGpuCount()
+    performance: PublishedConnections = PublishedConnections()
 
 
-class Gpu(Part, frozen=True, kw_only=True):
+class PublishedGpu(PublishedPart, frozen=True, kw_only=True):
     """A GPU of `GET /gpu-status`; the second half is newer than the guide, and read where it is there."""
 
     gpu_id: int | None = None
@@ -74,51 +74,51 @@ class Gpu(Part, frozen=True, kw_only=True):
     power_watts: float | None = None
 
 
-class GpuStatus(Part, frozen=True, kw_only=True):
+class PublishedGpuStatus(PublishedPart, frozen=True, kw_only=True):
     """`GET /gpu-status`."""
 
     total_gpus: int | None = None
     total_connections: int | None = None
     max_connections_per_gpu: int | None = None
-    gpus: Annotated[tuple[Gpu, ...], msgspec.Meta(max_length=MAX_GPUS)] = ()
+    gpus: Annotated[tuple[PublishedGpu, ...], msgspec.Meta(max_length=MAX_GPUS)] = ()
 
 
-class Averages(Part, frozen=True, kw_only=True):
+class PublishedAverages(PublishedPart, frozen=True, kw_only=True):
     """Of completed connections."""
 
     setup_time_ms: float | None = None
 
 
-class Extremes(Part, frozen=True, kw_only=True):
+class PublishedExtremes(PublishedPart, frozen=True, kw_only=True):
     """Of completed connections."""
 
     slowest_setup_ms: float | None = None
     fastest_setup_ms: float | None = None
 
 
-class Performance(Part, frozen=True, kw_only=True):
+class PublishedPerformance(PublishedPart, frozen=True, kw_only=True):
     """`GET /performance`."""
 
     total_completed_connections: int | None = None
     active_connections: int | None = None
-    averages: Averages = Averages()
-    extremes: Extremes = Extremes()
+    averages: PublishedAverages = PublishedAverages()
+    extremes: PublishedExtremes = PublishedExtremes()
 
 
-class Said(msgspec.Struct, frozen=True, kw_only=True):
+class PublishedAnswers(msgspec.Struct, frozen=True, kw_only=True):
     """What one poll brought."""
 
-    health: Health
-    gpu_status: GpuStatus = GpuStatus()
-    performance: Performance = Performance()
+    health: PublishedHealth
+    gpu_status: PublishedGpuStatus = PublishedGpuStatus()
+    performance: PublishedPerformance = PublishedPerformance()
     remark: Loose | None = None
     """What was loose about it."""
 
 
-P = TypeVar("P", bound=Part)
+P = TypeVar("P", bound=PublishedPart)
 
 
-async def ask(get: Get) -> Said | None:
+async def ask(get: Get) -> PublishedAnswers | None:
     """Poll once. None: this is no such server.
 
     Raises:
@@ -128,13 +128,13 @@ async def ask(get: Get) -> Said | None:
     if body is None:
         return None
     try:
-        health, remark = decode(body, Health)
+        health, remark = decode(body, PublishedHealth)
     except OtherShapeError:
         return None
     gpu_body, performance_body = await asyncio.gather(get("/gpu-status"), get("/performance"))
-    gpu_status, odd_gpus = _part(gpu_body, GpuStatus())
-    performance, odd_performance = _part(performance_body, Performance())
-    return Said(
+    gpu_status, odd_gpus = _part(gpu_body, PublishedGpuStatus())
+    performance, odd_performance = _part(performance_body, PublishedPerformance())
+    return PublishedAnswers(
         health=health,
         gpu_status=gpu_status,
         performance=performance,
@@ -146,7 +146,7 @@ def _part(body: bytes | None, nothing: P) -> tuple[P, Loose | None]:
     return (nothing, None) if body is None else decode(body, type(nothing))
 
 
-def snapshot(server: str, at: float, poll_seconds: float, said: Said) -> Snapshot:
+def snapshot(server: str, at: float, poll_seconds: float, said: PublishedAnswers) -> Snapshot:
     """A poll in base units."""
     names = sorted({gpu.name for gpu in said.gpu_status.gpus if gpu.name})
     return Snapshot(
@@ -159,7 +159,7 @@ def snapshot(server: str, at: float, poll_seconds: float, said: Said) -> Snapsho
     )
 
 
-def _figures(said: Said) -> ServerFigures:
+def _figures(said: PublishedAnswers) -> ServerFigures:
     health, status, performance = said.health, said.gpu_status, said.performance
     slots, free = health.capacity.total_slots, health.capacity.available_slots
     gpus = _first(status.total_gpus, health.gpus.total, len(status.gpus) or None)
@@ -185,7 +185,7 @@ def _figures(said: Said) -> ServerFigures:
     )
 
 
-def _gpu(number: int, gpu: Gpu, status: GpuStatus) -> GpuFigures:
+def _gpu(number: int, gpu: PublishedGpu, status: PublishedGpuStatus) -> GpuFigures:
     total, used = gpu.total_memory_gb, gpu.allocated_memory_gb
     if used is None and total is not None and gpu.free_memory_gb is not None:
         used = total - gpu.free_memory_gb

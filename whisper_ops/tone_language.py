@@ -40,7 +40,7 @@ Samples: TypeAlias = npt.NDArray[np.int16]
 Floats: TypeAlias = npt.NDArray[np.float32]
 
 
-class Heard(NamedTuple):
+class HeardTones(NamedTuple):
     """A word and its times, in seconds from the start of the sound."""
 
     word: str
@@ -67,7 +67,7 @@ def sound(words: Sequence[int]) -> Samples:
     return np.concatenate([track(number * length, length) for number in words])
 
 
-def heard(audio: Floats) -> list[Heard]:
+def heard(audio: Floats) -> list[HeardTones]:
     """The words in a sound, by pitch, from the crossings of zero.
 
     Args:
@@ -80,13 +80,13 @@ def heard(audio: Floats) -> list[Heard]:
     loud = np.abs(thin[: frames * _FRAME]).reshape(frames, _FRAME).mean(axis=1) > _SILENT
     edges = np.flatnonzero(np.diff(np.concatenate(([False], loud, [False]))))
     crossings = np.concatenate(([0], np.cumsum(np.diff(np.signbit(thin)))))
-    words: list[Heard] = []
+    words: list[HeardTones] = []
     for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
         words += _segment(begin * _FRAME / _EAR, end * _FRAME / _EAR, crossings)
     return words
 
 
-def _segment(start: float, end: float, crossings: npt.NDArray[np.int64]) -> list[Heard]:
+def _segment(start: float, end: float, crossings: npt.NDArray[np.int64]) -> list[HeardTones]:
     seconds = end - start
     if seconds < SHORTEST_SECONDS:
         return []
@@ -96,5 +96,7 @@ def _segment(start: float, end: float, crossings: npt.NDArray[np.int64]) -> list
     number = round((pitch - _LOWEST_HERTZ) / _STEP_HERTZ)
     if seconds > WORD_SECONDS or not 0 <= number < len(VOCABULARY):
         count = max(1, int(seconds / WORD_SECONDS))
-        return [Heard(UNKNOWN, start + k * seconds / count, start + (k + 1) * seconds / count) for k in range(count)]
-    return [Heard(VOCABULARY[number], start, end)]
+        return [
+            HeardTones(UNKNOWN, start + k * seconds / count, start + (k + 1) * seconds / count) for k in range(count)
+        ]
+    return [HeardTones(VOCABULARY[number], start, end)]

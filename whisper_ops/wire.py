@@ -269,7 +269,7 @@ class Host(Wire, frozen=True, kw_only=True):
     network_send_bytes_per_second: float | None = None
 
 
-class Engine(Wire, frozen=True, kw_only=True):
+class EngineEntry(Wire, frozen=True, kw_only=True):
     """What runs the model: the keys of a scaling law. Laws of different keys are never mixed."""
 
     name: str
@@ -315,7 +315,7 @@ class ServerSnapshot(Wire, frozen=True, kw_only=True):
     gpu_status: GpuStatus
     performance: Performance
     host: Host
-    engine: Engine
+    engine: EngineEntry
     version: str
     started_at: float | None = None
     """When the server started, UTC epoch seconds."""

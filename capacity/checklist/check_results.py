@@ -16,7 +16,7 @@ _WIDE = 140
 """Characters in which four columns are easy to read."""
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the list."""
 
     check: str
@@ -26,13 +26,13 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """What to do; empty when there is nothing to do."""
 
 
-def finding(check: str, good: bool | None, figures: str, advice: str) -> Finding:
+def finding(check: str, good: bool | None, figures: str, advice: str) -> CheckResult:
     """A line from a measured answer; None: it does not apply here, and the advice says why."""
     answer: Answer = "not applicable" if good is None else "pass" if good else "fail"
-    return Finding(check=check, answer=answer, figures=figures, advice="" if good else advice)
+    return CheckResult(check=check, answer=answer, figures=figures, advice="" if good else advice)
 
 
-def table(findings: Sequence[Finding], width: int) -> Table:
+def table(findings: Sequence[CheckResult], width: int) -> Table:
     """The list for people, in `width` characters: where they are few, what to do stands below the figures."""
     rows = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     rows.add_column("answer", no_wrap=True)
@@ -47,7 +47,7 @@ def table(findings: Sequence[Finding], width: int) -> Table:
     return rows
 
 
-def verdict(findings: Sequence[Finding]) -> str:
+def verdict(findings: Sequence[CheckResult]) -> str:
     """The answer to all of it in a sentence, for the end of the list."""
     failed = [line.check for line in findings if line.answer == "fail"]
     apply = sum(line.answer != "not applicable" for line in findings)
@@ -58,7 +58,7 @@ def verdict(findings: Sequence[Finding]) -> str:
     return f"{counted(apply, 'check')} passed and none failed{others}."
 
 
-def body(server: str, findings: Sequence[Finding]) -> dict[str, Any]:
+def body(server: str, findings: Sequence[CheckResult]) -> dict[str, Any]:
     """The body of `whisper-ops/check/1`."""
     return {
         "server": server,

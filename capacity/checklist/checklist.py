@@ -10,9 +10,9 @@ from statistics import mean, median
 import msgspec
 
 from capacity.checklist import server_memory
-from capacity.checklist.check_results import Finding, finding
-from capacity.checklist.probe_connections import Guest, arrive, hold, round_trip_seconds, speaking
-from capacity.checklist.server_state import Standing, not_judged, standing
+from capacity.checklist.check_results import CheckResult, finding
+from capacity.checklist.probe_connections import ProbeConnection, arrive, hold, round_trip_seconds, speaking
+from capacity.checklist.server_state import ReportedState, not_judged, standing
 from capacity.loadtest.target import Target, ask, polled, reach, with_protocol
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.formatting import counted
@@ -45,7 +45,7 @@ _HOLD = "a connection lives as long as wanted"
 Say = Callable[[str], None]
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What is checked beside the list."""
 
     through: Target | None = None
@@ -74,18 +74,18 @@ async def look(target: Target) -> tuple[ServerFigures, Snapshot]:
 class Checker:
     """One run of the list. `say` is told what is being done."""
 
-    def __init__(self, target: Target, wanted: Wanted, say: Say) -> None:
+    def __init__(self, target: Target, wanted: CheckRequest, say: Say) -> None:
         self._target = target
         self._wanted = wanted
         self._say = say
-        self._guests: list[Guest] = []
+        self._guests: list[ProbeConnection] = []
         self._states: list[tuple[int, str, str | None]] = []
         self._spreads: list[tuple[int, int]] = []
         self._servers: set[str] = set()
         self._behind: set[str | None] = set()
         """Servers behind a broker, and the broker."""
 
-    async def run(self) -> list[Finding]:
+    async def run(self) -> list[CheckResult]:
         """Every line of the list, in its order.
 
         Raises:
@@ -180,7 +180,7 @@ class Checker:
                 return snapshot, seconds if slots_seconds is None else slots_seconds
             await asyncio.sleep(0.1)
 
-    def _one_server(self, *said: Guest | Snapshot) -> None:
+    def _one_server(self, *said: ProbeConnection | Snapshot) -> None:
         """Slots, GPUs and states are one server's: behind a balancer the list would mix several.
 
         Raises:
@@ -197,12 +197,12 @@ class Checker:
                 "at its own address, and the balancer with --through URL"
             )
 
-    def _inside(self) -> list[Guest]:
+    def _inside(self) -> list[ProbeConnection]:
         return [guest for guest in self._guests if guest.ready_seconds is not None]
 
     # --- judging -------------------------------------------------------------------------------------
 
-    def _spread(self, full: Snapshot, stands: Standing) -> Finding:
+    def _spread(self, full: Snapshot, stands: ReportedState) -> CheckResult:
         left = [gpu for gpu in full.gpus if gpu.state != "failed"]
         if len(left) < 2:
             why = stands.reason or f"{len(left)} GPU"
@@ -214,7 +214,7 @@ class Checker:
         worst = max((spread for _, spread in self._spreads), default=0)
         return finding(_SPREAD, worst <= 1, f"{shown}; at most {worst} apart", "use --placement least_loaded")
 
-    def _setup(self) -> list[Finding]:
+    def _setup(self) -> list[CheckResult]:
         seconds = [guest.ready_seconds for guest in self._inside() if guest.ready_seconds is not None]
         if not seconds:
             fault = next((g.fault or g.refusal for g in self._guests if g.fault or g.refusal), "no slot was free")
@@ -235,7 +235,7 @@ class Checker:
             ),
         ]
 
-    def _health(self, stands: Standing) -> Finding:
+    def _health(self, stands: ReportedState) -> CheckResult:
         if stands.failed:
             return finding(_HEALTH, None, stands.reason or "", "a server with a failed GPU is degraded at any load")
         shown = "; ".join(f"{used} slots: {said}" for used, _, said in self._states)
@@ -243,7 +243,7 @@ class Checker:
         wanted = ", ".join(f"{state} at {used}" for used, state, _ in self._states)
         return finding(_HEALTH, good, shown, f"by the share of slots it should be {wanted}")
 
-    def _accept(self, trip: float) -> Finding:
+    def _accept(self, trip: float) -> CheckResult:
         seconds = [guest.open_seconds for guest in self._guests if guest.open_seconds is not None]
         if not seconds:
             return finding(_ACCEPT, False, "no connection was opened", "see the server's log")
@@ -255,7 +255,7 @@ class Checker:
             "the front process is busy: look at front_cpu_ratio, and run one server per group of GPUs",
         )
 
-    async def _through(self) -> Finding:
+    async def _through(self) -> CheckResult:
         name, through = _THROUGH, self._wanted.through
         if through is None:
             return finding(name, None, "no --through", "name the balancer's address with --through URL")
@@ -271,7 +271,7 @@ class Checker:
             "it holds up upgrades: let clients ask /connect and go to the direct address",
         )
 
-    async def _hold(self) -> Finding:
+    async def _hold(self) -> CheckResult:
         name, seconds = _HOLD, self._wanted.hold_seconds
         if not seconds:
             return finding(name, None, "no --hold", "try with --hold 6m whether a proxy cuts connections")
@@ -310,7 +310,7 @@ def _state(share: float) -> str:
     return "healthy" if share < 0.7 else "degraded" if share <= 0.9 else "critical"
 
 
-def _refused(guest: Guest, total: int) -> Finding:
+def _refused(guest: ProbeConnection, total: int) -> CheckResult:
     if guest.refusal:
         return finding(_refusal(total), True, guest.refusal, "")
     said = guest.fault or "it was let in"
@@ -319,7 +319,7 @@ def _refused(guest: Guest, total: int) -> Finding:
     )
 
 
-def _slots_back(used: int, after: Snapshot, seconds: float) -> Finding:
+def _slots_back(used: int, after: Snapshot, seconds: float) -> CheckResult:
     now = after.figures.slots_used if after.figures else None
     return finding(
         _SLOTS_BACK,
@@ -343,6 +343,6 @@ def _ms(seconds: float) -> str:
     return f"{seconds * 1e3:.0f} ms"
 
 
-def failed(findings: Sequence[Finding]) -> bool:
+def failed(findings: Sequence[CheckResult]) -> bool:
     """Whether any line failed."""
     return any(line.answer == "fail" for line in findings)

@@ -10,7 +10,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
 from capacity.loadtest.target import Target, with_protocol
-from capacity.protocols import PROTOCOLS, Client, Failed, Ready, Refused
+from capacity.protocols import PROTOCOLS, Client, StreamFailed, StreamReady, StreamRefused
 from whisper_ops import tls_trust
 from whisper_ops.known_software import WHISPERLIVEKIT
 
@@ -25,7 +25,7 @@ _SILENCE = bytes(3200)
 _STEP_SECONDS = 0.1
 
 
-class Guest(msgspec.Struct, kw_only=True):
+class ProbeConnection(msgspec.Struct, kw_only=True):
     """One connection, let in or not."""
 
     connection: ClientConnection | None = None
@@ -48,10 +48,10 @@ class Guest(msgspec.Struct, kw_only=True):
                 await asyncio.wait_for(self.connection.close(), 5)
 
 
-async def arrive(target: Target, url: str | None = None, seconds: float = DEADLINE_SECONDS) -> Guest:
+async def arrive(target: Target, url: str | None = None, seconds: float = DEADLINE_SECONDS) -> ProbeConnection:
     """Connect and wait until the server is ready; what goes wrong is in the guest."""
     headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
-    guest, client = Guest(), PROTOCOLS[target.protocol]()
+    guest, client = ProbeConnection(), PROTOCOLS[target.protocol]()
     to = _with_query(url or target.ws, client.query())
     began = time.monotonic()
     try:
@@ -110,25 +110,25 @@ def _with_query(url: str, query: dict[str, str]) -> str:
     return urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, urlencode(query)]))))
 
 
-async def _until_ready(guest: Guest, connection: ClientConnection, client: Client) -> None:
+async def _until_ready(guest: ProbeConnection, connection: ClientConnection, client: Client) -> None:
     while True:
         match client.read(await connection.recv()):
-            case Ready(gpu_id, _, server_id):
+            case StreamReady(gpu_id, _, server_id):
                 guest.gpu_id, guest.server_id = gpu_id, server_id
                 return
-            case Refused(reason):
+            case StreamRefused(reason):
                 guest.refusal = reason
-            case Failed(reason):
+            case StreamFailed(reason):
                 guest.fault = reason
 
 
-async def _unless_shown_out(guest: Guest, connection: ClientConnection, client: Client) -> None:
+async def _unless_shown_out(guest: ProbeConnection, connection: ClientConnection, client: Client) -> None:
     """Wait whether the refusal comes after the greeting; raises ConnectionClosed then."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_GREETING_SECONDS):
             while True:
                 match client.read(await connection.recv()):
-                    case Refused(reason) | Failed(reason):
+                    case StreamRefused(reason) | StreamFailed(reason):
                         guest.fault = reason
 
 
@@ -147,7 +147,7 @@ async def round_trip_seconds(target: Target, times: int = 5) -> float:
     return min(seconds)
 
 
-async def hold(guest: Guest, seconds: float) -> float | None:
+async def hold(guest: ProbeConnection, seconds: float) -> float | None:
     """Send silence in real time for so long; the age in seconds at which somebody cut the connection, else None."""
     connection = guest.connection
     assert connection is not None

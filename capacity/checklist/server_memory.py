@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from capacity.checklist.check_results import Finding, finding
+from capacity.checklist.check_results import CheckResult, finding
 from whisper_ops.snapshot import GpuFigures, Snapshot
 
 BACK_SHARE = 0.05
@@ -21,7 +21,7 @@ _DOCTOR = "see `whisper-ops doctor` on its machine"
 Measure = Literal["memory_used_bytes", "process_rss_bytes"]
 
 
-def used(full: Snapshot) -> Finding:
+def used(full: Snapshot) -> CheckResult:
     """Whether every GPU that has streams holds something in memory."""
     busy = [gpu for gpu in full.gpus if gpu.streams_active and _own(gpu) is not None]
     if not busy:
@@ -31,7 +31,7 @@ def used(full: Snapshot) -> Finding:
     return finding(USED, all(_own(gpu) for gpu in busy), shown, advice)
 
 
-def headroom(full: Snapshot) -> list[Finding]:
+def headroom(full: Snapshot) -> list[CheckResult]:
     """Whether a full server leaves room: fragments, a longer batch and a driver's own needs come on top."""
     known = [
         (_who(gpu), gpu.memory_used_bytes, gpu.memory_total_bytes)
@@ -57,7 +57,7 @@ def headroom(full: Snapshot) -> list[Finding]:
     ]
 
 
-def back(before: Snapshot, after: Snapshot) -> Finding:
+def back(before: Snapshot, after: Snapshot) -> CheckResult:
     """Whether what the connections took was given back."""
     pairs = _pairs(before, after)
     if not pairs:

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from capacity.checklist.check_results import Finding, finding
+from capacity.checklist.check_results import CheckResult, finding
 from whisper_ops.snapshot import GpuFigures, Snapshot
 
 _TITLE = "the server and every GPU take streams"
 _MEND = "find its fault in the server's log and in /gpu-status, and start the server again"
 
 
-class Standing(msgspec.Struct, frozen=True):
+class ReportedState(msgspec.Struct, frozen=True):
     """Read from the parts of one `/snapshot` that are `/health` and `/gpu-status`."""
 
     shut: str | None
@@ -23,7 +23,7 @@ class Standing(msgspec.Struct, frozen=True):
         """Everything that is wrong, in a few words; None: nothing is."""
         return "; ".join(filter(None, [self.shut, *(_failure(gpu) for gpu in self.failed)])) or None
 
-    def line(self, snapshot: Snapshot) -> Finding:
+    def line(self, snapshot: Snapshot) -> CheckResult:
         """The top of the list."""
         ready = sum(gpu.state == "ready" for gpu in snapshot.gpus)
         status = snapshot.figures.status if snapshot.figures is not None else None
@@ -42,16 +42,16 @@ class Standing(msgspec.Struct, frozen=True):
         return _MEND
 
 
-def standing(snapshot: Snapshot) -> Standing:
+def standing(snapshot: Snapshot) -> ReportedState:
     """Read it from the first poll."""
     failed = tuple(gpu for gpu in snapshot.gpus if gpu.state == "failed")
     status = snapshot.figures.status if snapshot.figures is not None else None
     if status in {"draining", "starting"}:
-        return Standing(f"the server is {status}", failed)
-    return Standing("no GPU takes streams" if failed and len(failed) == len(snapshot.gpus) else None, failed)
+        return ReportedState(f"the server is {status}", failed)
+    return ReportedState("no GPU takes streams" if failed and len(failed) == len(snapshot.gpus) else None, failed)
 
 
-def not_judged(checks: Sequence[str], reason: str) -> list[Finding]:
+def not_judged(checks: Sequence[str], reason: str) -> list[CheckResult]:
     """These lines, each with the reason why it says nothing now."""
     return [finding(check, None, reason, "") for check in checks]
 

@@ -29,13 +29,13 @@ def command(
     slots and memory come back. New users are refused while it is full: it asks first when there are any.
     """
     from capacity.checklist.check_results import body, table, verdict
-    from capacity.checklist.checklist import Checker, Wanted, failed, look
+    from capacity.checklist.checklist import Checker, CheckRequest, failed, look
     from capacity.checklist.server_state import standing
     from capacity.loadtest.target import parse_target
 
     token = read_token(token_file)
     target = parse_target(url, token=token)
-    wanted = Wanted(through=parse_target(through, token=token) if through else None, hold_seconds=hold or 0.0)
+    wanted = CheckRequest(through=parse_target(through, token=token) if through else None, hold_seconds=hold or 0.0)
     figures, first = asyncio.run(look(target))
     if figures.slots_used and not yes and standing(first).shut is None:
         _ask(target.name, figures.slots_used)

@@ -16,7 +16,7 @@ import click
 
 from capacity.commands.demo_fleet import fleet
 from capacity.commands.demo_programs import free_ports, go_on, ready, show_plan, step
-from capacity.commands.demo_screen import Screen
+from capacity.commands.demo_screen import DemoScreen
 from whisper_ops.child_processes import Child, Children
 from whisper_ops.cli.options import DEFAULT_HISTORY, history_option
 from whisper_ops.console import narration, say
@@ -75,7 +75,7 @@ def command(
     chosen = tuple(_levels(levels)) if levels is not None else ()
     on_screen = sys.stdin.isatty() and sys.stdout.isatty() if screen is None else screen
     with tempfile.TemporaryDirectory(prefix="whisper-ops-demo-") as name, Children() as children:
-        folder, seen = Path(name), Screen(children, Path(name), wanted=on_screen)
+        folder, seen = Path(name), DemoScreen(children, Path(name), wanted=on_screen)
         making = _make_speech(children, folder) if acts != "fleet" else None
         if acts != "speech":
             fleet(seen, folder)
@@ -103,15 +103,15 @@ def measuring_seconds(elapsed: float) -> float:
 
 
 def _speech(
-    seen: Screen, url: str, history: Path, within: float, levels: tuple[int, ...], seconds: float
+    seen: DemoScreen, url: str, history: Path, within: float, levels: tuple[int, ...], seconds: float
 ) -> "Plan | None":
     """Real callers on this machine, and the plan from them; None where too little could be measured for one."""
     from capacity.corpus.clips import default_folder
-    from capacity.demo.narration import Telling
+    from capacity.demo.narration import DemoNarration
     from capacity.demo.speech_act import measure, other_load, plan, too_wide
 
     seen.open([url], history)
-    telling = Telling(seen.caption, seen.say, hint="Enter opens the server")
+    telling = DemoNarration(seen.caption, seen.say, hint="Enter opens the server")
     telling.now("the callers get ready")
     outcome = asyncio.run(
         measure(url, default_folder(), history, telling, within=within, levels=levels, seconds=seconds)

@@ -6,22 +6,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capacity.commands.demo_programs import free_ports, go_on, ready, show_plan, step
-from capacity.commands.demo_screen import Screen
+from capacity.commands.demo_screen import DemoScreen
 from whisper_ops.child_processes import Child, Children
 from whisper_ops.console import narration, say
 from whisper_ops.errors import UserError
 
 if TYPE_CHECKING:
-    from capacity.demo.fleet_act import Fleet
+    from capacity.demo.fleet_act import DemoFleet
     from whisper_ops.plan.plan_document import Plan
 
 _READY_SECONDS = 30.0
 
 
-def fleet(seen: Screen, folder: Path) -> None:
+def fleet(seen: DemoScreen, folder: Path) -> None:
     """The simulated fleet, for some forty seconds; on a machine that is too busy to start it, a sentence."""
-    from capacity.demo.fleet_act import GPUS, SERVE, SERVERS, Fleet, called
-    from capacity.demo.narration import Telling
+    from capacity.demo.fleet_act import GPUS, SERVE, SERVERS, DemoFleet, called
+    from capacity.demo.narration import DemoNarration
 
     history = folder / "simulated.db"
     step("1/2", f"a fleet of {SERVERS * GPUS} SIMULATED GPUs in {SERVERS} servers: loaded, planned, and a server lost")
@@ -39,8 +39,8 @@ def fleet(seen: Screen, folder: Path) -> None:
             seen.say(f"  left out: this machine is too busy to start the fleet within {_READY_SECONDS:.0f} s")
             return
         seen.open(called(urls[:-1]), history)
-        telling = Telling(seen.caption, seen.say, prefix="SIMULATED · ", hint="Enter opens a server")
-        plan, trouble = asyncio.run(_play(Fleet(urls[-1], folder, history, telling), servers[-1]))
+        telling = DemoNarration(seen.caption, seen.say, prefix="SIMULATED · ", hint="Enter opens a server")
+        plan, trouble = asyncio.run(_play(DemoFleet(urls[-1], folder, history, telling), servers[-1]))
         seen.close()
     if plan is not None:
         show_plan(plan, None, following=False)
@@ -48,7 +48,7 @@ def fleet(seen: Screen, folder: Path) -> None:
         say(f"  this act ended early: {trouble}")
 
 
-async def _play(fleet: "Fleet", last: Child) -> tuple["Plan | None", str | None]:
+async def _play(fleet: "DemoFleet", last: Child) -> tuple["Plan | None", str | None]:
     """Load it, plan it, and kill the last of its servers. What goes wrong here is no reason to leave out act 2."""
     from capacity.demo.fleet_act import GPUS, SERVERS
 

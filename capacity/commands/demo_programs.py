@@ -10,7 +10,7 @@ from whisper_ops.console import data, say
 from whisper_ops.errors import Exit, UserError
 
 if TYPE_CHECKING:
-    from capacity.loadtest.runner import Outcome
+    from capacity.loadtest.runner import SweepOutcome
     from whisper_ops.plan.plan_document import Plan
 
 
@@ -19,7 +19,7 @@ def step(number: str, words: str) -> None:
     say(f"demo {number}  {words}")
 
 
-def go_on(outcome: "Outcome") -> None:
+def go_on(outcome: "SweepOutcome") -> None:
     """Ctrl-C ends the demo, and not only the load test, which keeps what it has."""
     if outcome.state == "interrupted":
         raise KeyboardInterrupt

@@ -7,7 +7,7 @@ from whisper_ops.child_processes import Child, Children
 from whisper_ops.console import CAPTION_VARIABLE, say
 
 
-class Screen:
+class DemoScreen:
     """The dashboard while it is open; lines before and after it, and once somebody has left it with `q`."""
 
     def __init__(self, children: Children, folder: Path, *, wanted: bool) -> None:

@@ -51,14 +51,14 @@ def command(  # an argument an option, as click calls it
 
     from capacity.hosts.accelerator import read_accelerator
     from capacity.hosts.host_limits import missed
-    from capacity.hosts.local_host import Use, limits_of
+    from capacity.hosts.local_host import HostUse, limits_of
     from capacity.hosts.profile_writer import written
     from capacity.reports.host_terminal import show
     from whisper_ops.telemetry.host import established_connections, file_max, machine_cores
     from whisper_ops.telemetry.host_meter import HostMeter, machine
 
     figures = machine(HostMeter()) if server is None else _reported(history, server)
-    use = Use(chunk_seconds=chunk, proxied=proxy)
+    use = HostUse(chunk_seconds=chunk, proxied=proxy)
     if profile:
         here = {"file_max": file_max(), "established": established_connections()} if server is None else {}
         console.data().out(written(figures, use, **here), end="", highlight=False)

@@ -51,7 +51,7 @@ def command(  # noqa: PLR0913, PLR0917  # an argument an option, as click calls 
     """
     import msgspec
 
-    from capacity.fit.fit_document import Question, answer, document, refused
+    from capacity.fit.fit_document import FitRequest, answer, document, refused
     from capacity.models.selection import LEAST_LEVELS
     from capacity.reports.fit_terminal import show
 
@@ -66,7 +66,7 @@ def command(  # noqa: PLR0913, PLR0917  # an argument an option, as click calls 
             "by": _names(by),
             "decimal": None if decimal is None else MARKS[decimal],
         },
-        Question,
+        FitRequest,
     )
     try:
         fits = answer(file, question)

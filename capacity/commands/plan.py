@@ -185,11 +185,11 @@ def _make(options: dict[str, Any]) -> "Plan":
 
     from capacity.fleet.growth import trend
     from capacity.fleet.plan_with_fleet import with_fleet
-    from capacity.planner import Wanted, make_plan
+    from capacity.planner import EvidenceRequest, make_plan
     from whisper_ops.history.poll_aggregates import daily_peaks
 
     names = ("server", "model", "gpu", "gpu_speed", "objective")
-    wanted = Wanted(**{name: options[name] for name in names}, chunk_seconds=options["chunk"])
+    wanted = EvidenceRequest(**{name: options[name] for name in names}, chunk_seconds=options["chunk"])
     with History.reading(options["history"]) as opened:
         plan = make_plan(opened, wanted, time.time())
         peaks = sorted(daily_peaks(opened, plan.server).items())

@@ -22,8 +22,8 @@ from whisper_ops.units import Length, whole
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from capacity.loadtest.runner import Outcome, Sweep
-    from capacity.loadtest.strategies import Plan
+    from capacity.loadtest.runner import Sweep, SweepOutcome
+    from capacity.loadtest.strategies import Strategy
 
 _MOST_STREAMS = 100_000
 _COMPLAINTS = 5
@@ -173,7 +173,7 @@ def run(
     """
     from capacity.corpus import clips
     from capacity.loadtest.output_checks import check_lengths
-    from capacity.loadtest.progress import Narrator
+    from capacity.loadtest.progress import SweepProgress
     from capacity.loadtest.runner import Sweep
     from capacity.loadtest.target import speech_for
     from whisper_ops.history import History
@@ -194,7 +194,7 @@ def run(
     for line in (*_left_out(speech.unreadable), check_lengths(speech, max(shape.seconds, held) + shape.settle_seconds)):
         if line is not None:
             _say(narration, line)
-    with History.writing(history) as store, Narrator(narration, given["objective"]) as narrator:
+    with History.writing(history) as store, SweepProgress(narration, given["objective"]) as narrator:
         sweep = Sweep(store, target, speech, shape, objective, narrator, options)
         outcome = asyncio.run(_until_interrupted(sweep, plan))
     for complaint in filter(None, (watch.complaint for watch in options.watch)):
@@ -239,20 +239,20 @@ def compare(a: int, b: int, worse_by: float, history: Path, as_json: bool) -> in
     return Exit.NO if compared.worse else Exit.GOOD
 
 
-def _plan(given: dict[str, Any], *, usual: bool) -> tuple["Plan", Any]:
+def _plan(given: dict[str, Any], *, usual: bool) -> tuple["Strategy", Any]:
     from capacity.loadtest.process_watch import parse_watches
-    from capacity.loadtest.runner import Options
-    from capacity.loadtest.search import Limits
+    from capacity.loadtest.runner import SweepOptions
+    from capacity.loadtest.search import SearchLimits
     from capacity.loadtest.strategies import LevelList, SearchPlan, Soak
 
-    plan: Plan
+    plan: Strategy
     levels = _numbers(given["levels"])
     if given["search"] and given["soak"]:
         raise UserError("--search and --soak exclude each other; search first, then soak at the level found")
     if given["search"] and given["within"]:
         plan, line = _within(given), f"search within {given['within']:g}s"
     elif given["search"]:
-        limits = Limits(
+        limits = SearchLimits(
             tolerance=given["tolerance"] / 100, levels=given["max_levels"], most_streams=given["max_streams"]
         )
         plan, line = SearchPlan(limits), f"search {limits}"
@@ -263,13 +263,13 @@ def _plan(given: dict[str, Any], *, usual: bool) -> tuple["Plan", Any]:
     else:
         plan, line = LevelList(levels, usual=usual), f"levels {levels}"
     watch = parse_watches(given["watch"], read_token(given["token_file"]))
-    options = Options(
+    options = SweepOptions(
         processes=given["processes"], fresh=given["fresh"] or bool(given["soak"]), plan_line=line, watch=watch
     )
     return plan, options
 
 
-def _within(given: dict[str, Any]) -> "Plan":
+def _within(given: dict[str, Any]) -> "Strategy":
     from capacity.loadtest.quick_search import QuickSearch
     from capacity.loadtest.time_limit import SearchWithin
 
@@ -305,7 +305,7 @@ def _target(url: str, given: dict[str, Any]) -> Any:  # noqa: ANN401  # a Target
     return parse_target(url, given["protocol"], two_step=given["two_step"], token=token, metrics=given["metrics"])
 
 
-async def _until_interrupted(sweep: "Sweep", plan: "Plan") -> "Outcome":
+async def _until_interrupted(sweep: "Sweep", plan: "Strategy") -> "SweepOutcome":
     """Ctrl-C, a polite kill and a closed terminal end the sweep with what it has; a second Ctrl-C ends it at once."""
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(sweep.run(plan))
@@ -364,12 +364,12 @@ class _Extras(NamedTuple):
         if self.transcripts is not None:
             check_transcripts(self.transcripts)
 
-    def write(self, outcome: "Outcome") -> UserError | None:
+    def write(self, outcome: "SweepOutcome") -> UserError | None:
         """Write them. What could not be written is to be said when the results were: they must not be lost for it."""
         failed = [str(error) for kind in (self._report, self._texts, self._results) if (error := kind(outcome))]
         return UserError("; ".join(failed)) if failed else None
 
-    def _report(self, outcome: "Outcome") -> UserError | None:
+    def _report(self, outcome: "SweepOutcome") -> UserError | None:
         from capacity.reports.sweep_html import write_report
 
         if self.html is None:
@@ -381,7 +381,7 @@ class _Extras(NamedTuple):
         _say(console.narration(), f"report: {self.html}")
         return None
 
-    def _texts(self, outcome: "Outcome") -> UserError | None:
+    def _texts(self, outcome: "SweepOutcome") -> UserError | None:
         from capacity.loadtest.transcripts import write_transcripts
 
         if self.transcripts is None:
@@ -393,7 +393,7 @@ class _Extras(NamedTuple):
         _say(console.narration(), f"transcripts: {counted(count, 'file')} in {self.transcripts}")
         return None
 
-    def _results(self, outcome: "Outcome") -> UserError | None:
+    def _results(self, outcome: "SweepOutcome") -> UserError | None:
         from capacity.loadtest.result_tables import json_body
 
         if self.output is None:
@@ -406,7 +406,7 @@ class _Extras(NamedTuple):
         return None
 
 
-def _print_results(outcome: "Outcome", history: Path, *, as_json: bool) -> int:
+def _print_results(outcome: "SweepOutcome", history: Path, *, as_json: bool) -> int:
     try:
         return _report(outcome, as_json=as_json)
     except BrokenPipeError:
@@ -418,7 +418,7 @@ def _print_results(outcome: "Outcome", history: Path, *, as_json: bool) -> int:
         ) from error
 
 
-def _report(outcome: "Outcome", *, as_json: bool) -> int:
+def _report(outcome: "SweepOutcome", *, as_json: bool) -> int:
     from capacity.loadtest.result_tables import json_body, level_table, placement
     from capacity.loadtest.watch_summary import watched_table
 
@@ -439,7 +439,7 @@ def _report(outcome: "Outcome", *, as_json: bool) -> int:
     return _exit_code(outcome)
 
 
-def _say_what_is_next(outcome: "Outcome", server: str, history: Path) -> None:
+def _say_what_is_next(outcome: "SweepOutcome", server: str, history: Path) -> None:
     """Where it was saved, and the next command to type."""
     from capacity.loadtest.conclusion import next_step
     from capacity.loadtest.resume import settings
@@ -458,7 +458,7 @@ def _say(where: "Console", sentence: str) -> None:
     where.print(sentence, soft_wrap=not where.is_terminal)
 
 
-def _exit_code(outcome: "Outcome") -> int:
+def _exit_code(outcome: "SweepOutcome") -> int:
     if outcome.state == "interrupted":
         return Exit.INTERRUPTED
     if outcome.state == "failed":

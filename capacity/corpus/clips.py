@@ -44,7 +44,7 @@ def pause_seconds(clip_seconds: float, duty_cycle: float) -> float:
     return max(clip_seconds * (1 - duty_cycle) / duty_cycle, PAUSE_SECONDS)
 
 
-class TimedWord(msgspec.Struct, frozen=True):
+class ClipWord(msgspec.Struct, frozen=True):
     """A word as written, and when it is spoken: seconds from the clip's start."""
 
     word: str
@@ -56,7 +56,7 @@ class WordTimes(msgspec.Struct, frozen=True):
     """`NAME.words.json`: the offline pass that found the times, and the times."""
 
     source: str
-    words: tuple[TimedWord, ...]
+    words: tuple[ClipWord, ...]
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -102,7 +102,7 @@ class Corpus(msgspec.Struct, frozen=True):
         return None if share is None else round(share, 3)
 
 
-class Source(msgspec.Struct, frozen=True):
+class CorpusSource(msgspec.Struct, frozen=True):
     """A sound file with its transcript, not yet read."""
 
     audio: Path
@@ -127,7 +127,7 @@ def named_folder() -> Path | None:
     return Path(named) if named else None
 
 
-def find_sources(folder: Path) -> list[Source]:
+def find_sources(folder: Path) -> list[CorpusSource]:
     """Every sound file below `folder`, in the order of names; those without a transcript with a complaint.
 
     Raises:
@@ -143,11 +143,11 @@ def find_sources(folder: Path) -> list[Source]:
         )
     for audio in _sounds(folder):
         if audio not in found:
-            found[audio] = Source(audio, "", f"{audio} has no transcript; put {audio.stem}.txt beside it")
+            found[audio] = CorpusSource(audio, "", f"{audio} has no transcript; put {audio.stem}.txt beside it")
     return [found[audio] for audio in sorted(found)]
 
 
-def load(folder: Path, on_times: Callable[[list[Source]], None] | None = None) -> Corpus:
+def load(folder: Path, on_times: Callable[[list[CorpusSource]], None] | None = None) -> Corpus:
     """Read a corpus. A file that cannot be read is left out and named in `unreadable`.
 
     Args:
@@ -178,7 +178,7 @@ def load(folder: Path, on_times: Callable[[list[Source]], None] | None = None) -
     return Corpus(folder, tuple(clips), digest.hexdigest()[:12], tuple(unreadable))
 
 
-def tokens_of(text: str, words: tuple[TimedWord, ...]) -> tuple[Token, ...]:
+def tokens_of(text: str, words: tuple[ClipWord, ...]) -> tuple[Token, ...]:
     """The normalised words of a text with the ends of the written words they come from.
 
     Normalisation joins and splits words ("twenty five" is 25, "I'm" is "i am"): what has no counterpart of its own ends
@@ -196,7 +196,7 @@ def tokens_of(text: str, words: tuple[TimedWord, ...]) -> tuple[Token, ...]:
     return tuple(Token(word, end) for word, end in zip(wanted, ends, strict=True) if end is not None)
 
 
-def _read(source: Source, folder: Path) -> Clip:
+def _read(source: CorpusSource, folder: Path) -> Clip:
     if source.complaint:
         raise UserError(source.complaint)
     samples = read_audio(source.audio, RATE)
@@ -207,7 +207,7 @@ def _read(source: Source, folder: Path) -> Clip:
     return Clip(str(file.with_suffix("")), source.text, samples, tokens_of(source.text, times.words), str(file))
 
 
-def _times(source: Source, seconds: float, folder: Path) -> WordTimes:
+def _times(source: CorpusSource, seconds: float, folder: Path) -> WordTimes:
     path = source.times_path
     make = f"`whisper-ops corpus make --times {folder}`"
     if not path.exists():
@@ -228,7 +228,7 @@ def _times(source: Source, seconds: float, folder: Path) -> WordTimes:
     return times
 
 
-def _sources(folder: Path) -> Iterator[Source]:
+def _sources(folder: Path) -> Iterator[CorpusSource]:
     yield from _ljspeech(folder)
     for listing in sorted(folder.rglob("*.trans.txt")):
         yield from _librispeech(listing)
@@ -243,21 +243,21 @@ def _sounds(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _AUDIO and path.is_file())
 
 
-def _beside(audio: Path, path: Path) -> Source:
+def _beside(audio: Path, path: Path) -> CorpusSource:
     try:
         return _source(audio, _text(path, _TEXT_BYTES), path)
     except (OSError, UnicodeDecodeError) as error:
-        return Source(audio, "", f"cannot read the text {path}: {_why(error)}")
+        return CorpusSource(audio, "", f"cannot read the text {path}: {_why(error)}")
 
 
-def _source(audio: Path, text: str, found_in: Path) -> Source:
+def _source(audio: Path, text: str, found_in: Path) -> CorpusSource:
     # Of "[music]" normalisation leaves nothing, and of "..." the dots.
     complaint = (
         ""
         if any(map(str.isalnum, "".join(normalise(text))))
         else f"the text of {audio.name} in {found_in} has no words"
     )
-    return Source(audio, text.strip(), complaint)
+    return CorpusSource(audio, text.strip(), complaint)
 
 
 def _text(path: Path, limit: int) -> str:
@@ -284,7 +284,7 @@ def _lines(listing: Path) -> list[str]:
         raise UserError(f"cannot read the transcripts {listing}: {_why(error)}") from error
 
 
-def _ljspeech(folder: Path) -> Iterator[Source]:
+def _ljspeech(folder: Path) -> Iterator[CorpusSource]:
     listing = folder / "metadata.csv"
     if not listing.exists():
         return
@@ -296,7 +296,7 @@ def _ljspeech(folder: Path) -> Iterator[Source]:
             yield _source(audio, texts[-1], listing)
 
 
-def _librispeech(listing: Path) -> Iterator[Source]:
+def _librispeech(listing: Path) -> Iterator[CorpusSource]:
     for line in _lines(listing):
         name, _, text = line.partition(" ")
         for suffix in _AUDIO:

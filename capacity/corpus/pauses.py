@@ -18,14 +18,14 @@ PAUSE_SECONDS = 0.2
 """A shorter silence is part of speaking: the closure of a consonant, a breath that nobody notices."""
 
 
-class Run(NamedTuple):
+class Silence(NamedTuple):
     """A stretch of silence, in samples."""
 
     start: int
     end: int
 
 
-def quiet_runs(samples: Samples, rate: int, least_seconds: float = PAUSE_SECONDS) -> list[Run]:
+def quiet_runs(samples: Samples, rate: int, least_seconds: float = PAUSE_SECONDS) -> list[Silence]:
     """The silences of a recording that last so long at least."""
     step = round(_FRAME_SECONDS * rate)
     count = len(samples) // step
@@ -35,9 +35,9 @@ def quiet_runs(samples: Samples, rate: int, least_seconds: float = PAUSE_SECONDS
     power = np.mean(frames**2, axis=1)
     quiet = power < np.quantile(power, _LOUD) * 10 ** (-_QUIETER_DB / 10)
     edges = np.flatnonzero(np.diff(np.concatenate(([0], quiet.astype(np.int8), [0]))))
-    runs = [Run(int(a) * step, int(b) * step) for a, b in edges.reshape(-1, 2)]
+    runs = [Silence(int(a) * step, int(b) * step) for a, b in edges.reshape(-1, 2)]
     # What is left after the last whole frame goes with it.
-    runs = [Run(run.start, len(samples)) if run.end == count * step else run for run in runs]
+    runs = [Silence(run.start, len(samples)) if run.end == count * step else run for run in runs]
     return [run for run in runs if run.end - run.start >= least_seconds * rate]
 
 

@@ -21,7 +21,7 @@ _LEAST_SECONDS = 10.0
 """A shorter part of it is not worth its while."""
 
 
-class Spoken(NamedTuple):
+class SpokenWord(NamedTuple):
     """A normalised word of the reference, and when it had been said and sent, on the monotonic clock."""
 
     word: str
@@ -32,7 +32,7 @@ class Spoken(NamedTuple):
     """Which in the stream's order that utterance is: a long stream says one more than once."""
 
 
-class Part(msgspec.Struct, frozen=True):
+class PlaylistPart(msgspec.Struct, frozen=True):
     """A clip, or a silence when it is None, from a sample of the stream on."""
 
     start: int
@@ -43,7 +43,7 @@ class Part(msgspec.Struct, frozen=True):
 class Playlist(msgspec.Struct, frozen=True):
     """The parts of one stream, without gaps."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[PlaylistPart, ...]
 
     @property
     def samples(self) -> int:
@@ -68,7 +68,7 @@ class Playlist(msgspec.Struct, frozen=True):
         if held:
             yield np.concatenate(pending)
 
-    def spoken(self, started: float, chunk_seconds: float, first_turn: int = 0) -> list[Spoken]:
+    def spoken(self, started: float, chunk_seconds: float, first_turn: int = 0) -> list[SpokenWord]:
         """Every word, due when the chunk that holds its end was meant to be sent.
 
         Args:
@@ -86,7 +86,7 @@ class Playlist(msgspec.Struct, frozen=True):
                     break
                 end = part.start / RATE + min(token.end, part.length / RATE)
                 chunks = math.ceil(end / chunk_seconds - _HAIR)
-                words.append(Spoken(token.word, started + chunks * chunk_seconds, clip.name, turn))
+                words.append(SpokenWord(token.word, started + chunks * chunk_seconds, clip.name, turn))
         return words
 
 
@@ -102,7 +102,7 @@ def make_playlist(clips: tuple[Clip, ...], first: int, seconds: float, duty_cycl
         duty_cycle: the share of the time in which somebody speaks, 0 to 1; 1 leaves only short pauses.
     """
     total = int(seconds * RATE)
-    parts: list[Part] = []
+    parts: list[PlaylistPart] = []
     at = 0
     order = [clips[(first + k) % len(clips)] for k in range(len(clips))]
     while True:
@@ -114,14 +114,14 @@ def make_playlist(clips: tuple[Clip, ...], first: int, seconds: float, duty_cycl
         length = len(clip.samples)
         if length > total - at:
             length = quiet_end(clip.samples, RATE, total - at)
-        parts.append(Part(at, length, clip))
+        parts.append(PlaylistPart(at, length, clip))
         at += length
         pause = min(_pause(clip, duty_cycle), total - at)
         if pause > 0:
-            parts.append(Part(at, pause, None))
+            parts.append(PlaylistPart(at, pause, None))
             at += pause
     if at < total:
-        parts.append(Part(at, total - at, None))
+        parts.append(PlaylistPart(at, total - at, None))
     assert all(a.start + a.length == b.start for a, b in pairwise(parts))
     return Playlist(tuple(parts))
 

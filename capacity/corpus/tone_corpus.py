@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from capacity.corpus.audio_files import write_wav
-from capacity.corpus.clips import RATE, TimedWord, WordTimes
+from capacity.corpus.clips import RATE, ClipWord, WordTimes
 from whisper_ops.errors import UserError
 from whisper_ops.tone_language import TONE_SECONDS, VOCABULARY, WORD_SECONDS, sound
 
@@ -53,5 +53,5 @@ def _utterance(stem: Path, numbers: list[int]) -> tuple[Path, Path, Path]:
 
 def _times(numbers: list[int]) -> WordTimes:
     starts = [round(k * WORD_SECONDS, 3) for k in range(len(numbers))]
-    words = (TimedWord(VOCABULARY[n], at, round(at + TONE_SECONDS, 3)) for n, at in zip(numbers, starts, strict=True))
+    words = (ClipWord(VOCABULARY[n], at, round(at + TONE_SECONDS, 3)) for n, at in zip(numbers, starts, strict=True))
     return WordTimes(_SOURCE, tuple(words))

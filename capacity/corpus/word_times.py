@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from capacity.corpus.audio_files import Samples, read_audio
-from capacity.corpus.clips import RATE, Source, TimedWord, WordTimes
+from capacity.corpus.clips import RATE, ClipWord, CorpusSource, WordTimes
 from capacity.corpus.normalization import equal_runs, normalise
 from whisper_ops.errors import UserError
 
@@ -30,7 +30,7 @@ class OfflinePass(NamedTuple):
     language: str = "en"
 
 
-def add_times(sources: Sequence[Source], progress: Progress, offline: OfflinePass | None = None) -> None:
+def add_times(sources: Sequence[CorpusSource], progress: Progress, offline: OfflinePass | None = None) -> None:
     """Find when each word is spoken, and keep it beside the sound as `NAME.words.json`.
 
     Clips are heard several at a time: Whisper always computes 30 s, however short a clip is. A clip that cannot be read
@@ -51,7 +51,7 @@ def add_times(sources: Sequence[Source], progress: Progress, offline: OfflinePas
         for source, samples in window:
             seconds = len(samples) / RATE
             inside = [w for w in heard if start - 0.4 <= (w.start + w.end) / 2 < start + seconds + 0.4]
-            moved = [TimedWord(w.word, w.start - start, w.end - start) for w in inside]
+            moved = [ClipWord(w.word, w.start - start, w.end - start) for w in inside]
             times = WordTimes(name, align(source.text, moved, seconds))
             heard_words += _alike(source.text, moved)
             words += len(times.words)
@@ -69,7 +69,7 @@ def add_times(sources: Sequence[Source], progress: Progress, offline: OfflinePas
         )
 
 
-def align(text: str, heard: Sequence[TimedWord], seconds: float) -> tuple[TimedWord, ...]:
+def align(text: str, heard: Sequence[ClipWord], seconds: float) -> tuple[ClipWord, ...]:
     """Give each written word the time of its heard counterpart; words heard otherwise share the time between.
 
     Args:
@@ -90,17 +90,17 @@ def align(text: str, heard: Sequence[TimedWord], seconds: float) -> tuple[TimedW
         step = max(0.0, last - first) / max(1, after - before - 1)
         for k in range(before + 1, after):
             times[k] = (first + step * (k - before - 1), first + step * (k - before))
-    return tuple(TimedWord(word, round(times[k][0], 3), round(times[k][1], 3)) for k, word in enumerate(written))
+    return tuple(ClipWord(word, round(times[k][0], 3), round(times[k][1], 3)) for k, word in enumerate(written))
 
 
-def _alike(text: str, heard: Sequence[TimedWord]) -> int:
+def _alike(text: str, heard: Sequence[ClipWord]) -> int:
     """How many of the written words were heard."""
     written = tuple("".join(normalise(word)) for word in text.split())
     return sum(length for _, _, length in equal_runs(written, tuple("".join(normalise(w.word)) for w in heard)))
 
 
-def _windows(sources: Sequence[Source]) -> list[list[tuple[Source, Samples]]]:
-    windows: list[list[tuple[Source, Samples]]] = []
+def _windows(sources: Sequence[CorpusSource]) -> list[list[tuple[CorpusSource, Samples]]]:
+    windows: list[list[tuple[CorpusSource, Samples]]] = []
     room = 0.0
     for source in sources:
         if source.complaint:
@@ -138,9 +138,9 @@ def _model(offline: OfflinePass) -> tuple[Any, str]:
     return model, name
 
 
-def _heard(model: Any, sound: Samples, language: str) -> list[TimedWord]:  # noqa: ANN401  # faster-whisper has no annotations
+def _heard(model: Any, sound: Samples, language: str) -> list[ClipWord]:  # noqa: ANN401  # faster-whisper has no annotations
     floats = sound.astype(np.float32) / 32768
     segments, _ = model.transcribe(
         floats, language=language, beam_size=1, word_timestamps=True, condition_on_previous_text=False
     )
-    return [TimedWord(w.word.strip(), float(w.start), float(w.end)) for s in segments for w in s.words or ()]
+    return [ClipWord(w.word.strip(), float(w.start), float(w.end)) for s in segments for w in s.words or ()]

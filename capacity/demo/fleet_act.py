@@ -9,12 +9,12 @@ import msgspec
 
 from capacity.corpus.clips import Corpus, load
 from capacity.corpus.tone_corpus import make_tones
-from capacity.demo.narration import Telling
+from capacity.demo.narration import DemoNarration
 from capacity.loadtest.level import LoadShape
-from capacity.loadtest.runner import Options, Outcome, Sweep
-from capacity.loadtest.strategies import LevelList, Plan, Soak
+from capacity.loadtest.runner import Sweep, SweepOptions, SweepOutcome
+from capacity.loadtest.strategies import LevelList, Soak, Strategy
 from capacity.loadtest.target import parse_target
-from capacity.planner.evidence import Wanted
+from capacity.planner.evidence import EvidenceRequest
 from capacity.planner.planner import make_plan
 from whisper_ops.history import History
 from whisper_ops.objective import parse
@@ -36,10 +36,10 @@ _BLOCK_SECONDS, _BLOCKS = 4.0, 3
 _LOST_AFTER_SECONDS = 4.0
 
 
-class Fleet:
+class DemoFleet:
     """Servers that run already, and what is done with them."""
 
-    def __init__(self, broker: str, folder: Path, history: Path, telling: Telling) -> None:
+    def __init__(self, broker: str, folder: Path, history: Path, telling: DemoNarration) -> None:
         """`broker` is the fleet's one address; `history` is where the dashboard looks for a plan."""
         self._target = parse_target(broker, two_step=True)
         self._folder = folder
@@ -47,7 +47,7 @@ class Fleet:
         self._telling = telling
         self._corpus: Corpus | None = None
 
-    async def measure(self) -> Outcome:
+    async def measure(self) -> SweepOutcome:
         """Load it beyond its knee."""
         return await self._sweep(LevelList(LEVELS), self._history, _SHAPE)
 
@@ -58,11 +58,11 @@ class Fleet:
             UserError: too little was measured for a plan.
         """
         with History.writing(self._history) as history:
-            plan = make_plan(history, Wanted(), time.time())
+            plan = make_plan(history, EvidenceRequest(), time.time())
             history.plans.add(record_of(plan))
         return plan
 
-    async def lose(self, callers: int, name: str, kill: Callable[[], None]) -> Outcome:
+    async def lose(self, callers: int, name: str, kill: Callable[[], None]) -> SweepOutcome:
         """Let callers speak, and call `kill` in the midst of it: who is cut off comes back on another server.
 
         `name` is what the killed one is called.
@@ -80,11 +80,11 @@ class Fleet:
         self._telling.say(f"  {killed}")
         return await speaking
 
-    async def _sweep(self, plan: Plan, history: Path, shape: LoadShape) -> Outcome:
+    async def _sweep(self, plan: Strategy, history: Path, shape: LoadShape) -> SweepOutcome:
         if self._corpus is None:
             self._corpus = load(await asyncio.to_thread(make_tones, self._folder / "tones"))
         with History.writing(history) as store:
-            options = Options(processes=1, fresh=True)
+            options = SweepOptions(processes=1, fresh=True)
             sweep = Sweep(store, self._target, self._corpus, shape, _OBJECTIVE, self._telling, options)
             return await sweep.run(plan)
 

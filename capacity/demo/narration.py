@@ -3,10 +3,10 @@
 import time
 from collections.abc import Callable
 
-from capacity.loadgen.messages import Progress
+from capacity.loadgen.messages import LoadProgress
 from capacity.loadtest.conclusion import against
 from capacity.loadtest.result_tables import verdict_text
-from capacity.loadtest.strategies import Ask
+from capacity.loadtest.strategies import LevelRequest
 from whisper_ops.formatting import counted
 from whisper_ops.history import LevelRecord
 from whisper_ops.snapshot import Snapshot
@@ -14,7 +14,7 @@ from whisper_ops.snapshot import Snapshot
 Show = Callable[[str], None]
 
 
-class Telling:
+class DemoNarration:
     """A `Watcher` of a load test: every sentence goes to `say`, what is going on this second to `caption`."""
 
     def __init__(
@@ -34,7 +34,7 @@ class Telling:
     def expect(self, seconds: float) -> None:
         """The whole run has a deadline of its own."""
 
-    def begin(self, ask: Ask, number: int, left: int | None, seconds: float) -> None:
+    def begin(self, ask: LevelRequest, number: int, left: int | None, seconds: float) -> None:
         """A level begins."""
         of = "" if left is None else f" of {max(number, number + left - 1)}"
         self.now(self.title or f"level {number}{of}: {counted(ask.streams, 'caller')}", seconds)
@@ -56,7 +56,7 @@ class Telling:
         parts = [self._label, f"{left:.0f} s left" if left >= 0.5 else "", "" if self.title else self._hint]
         self._caption(f"{self._prefix}{', '.join(filter(None, parts))}")
 
-    def progress(self, progress: Progress, snapshot: Snapshot | None) -> None:  # noqa: ARG002  # the screen shows them
+    def progress(self, progress: LoadProgress, snapshot: Snapshot | None) -> None:  # noqa: ARG002  # the screen shows them
         """A second later."""
         self.tick()
 

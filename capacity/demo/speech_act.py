@@ -4,14 +4,14 @@ import time
 from pathlib import Path
 
 from capacity.corpus.clips import load
-from capacity.demo.narration import Telling
+from capacity.demo.narration import DemoNarration
 from capacity.loadtest.level import LoadShape
 from capacity.loadtest.quick_search import NARROW
-from capacity.loadtest.runner import Options, Outcome, Sweep
-from capacity.loadtest.strategies import LevelList, Plan
+from capacity.loadtest.runner import Sweep, SweepOptions, SweepOutcome
+from capacity.loadtest.strategies import LevelList, Strategy
 from capacity.loadtest.target import parse_target
 from capacity.loadtest.time_limit import SearchWithin
-from capacity.planner.evidence import Wanted
+from capacity.planner.evidence import EvidenceRequest
 from capacity.planner.planner import make_plan
 from whisper_ops.history import History
 from whisper_ops.objective import DEFAULT, parse
@@ -22,19 +22,26 @@ from whisper_ops.plan.plan_document import record_of
 
 
 async def measure(
-    url: str, corpus: Path, history: Path, telling: Telling, *, within: float, levels: tuple[int, ...], seconds: float
-) -> Outcome:
+    url: str,
+    corpus: Path,
+    history: Path,
+    telling: DemoNarration,
+    *,
+    within: float,
+    levels: tuple[int, ...],
+    seconds: float,
+) -> SweepOutcome:
     """Measure the server, in the given time, or at the given levels where there are any.
 
     Other load is said and counts: a busy machine shows the product all the same.
     """
-    plan: Plan = LevelList(levels) if levels else SearchWithin(within, seconds)
+    plan: Strategy = LevelList(levels) if levels else SearchWithin(within, seconds)
     shape = LoadShape(
         seconds=seconds, setup_seconds=10.0, drain_seconds=5.0, warm_up_seconds=8.0, cool_seconds=5.0,
         most_other_load=1.0,
     )  # fmt: skip
     with History.writing(history) as store:
-        options = Options(processes=1, fresh=True, plan_line="demo")
+        options = SweepOptions(processes=1, fresh=True, plan_line="demo")
         sweep = Sweep(store, parse_target(url), load(corpus), shape, parse(DEFAULT), telling, options)
         return await sweep.run(plan)
 
@@ -46,12 +53,12 @@ def plan(history: Path, server: str) -> Planned:
         UserError: too little was measured for a plan.
     """
     with History.writing(history) as store:
-        made = make_plan(store, Wanted(server=server), time.time())
+        made = make_plan(store, EvidenceRequest(server=server), time.time())
         store.plans.add(record_of(made))
     return made
 
 
-def other_load(outcome: Outcome) -> float:
+def other_load(outcome: SweepOutcome) -> float:
     """The largest share of the machine that other programs took at a level; 0 where none took much."""
     found = (finding for level in outcome.levels for finding in findings_of(level))
     return max((finding.share for finding in found if isinstance(finding, OtherLoad)), default=0.0)

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from capacity.fit.table_capacity import Capacity, ceiling, no_objective, within
-from capacity.fit.table_levels import Columns, Level, Levels, read_levels
+from capacity.fit.table_capacity import FittedCapacity, ceiling, no_objective, within
+from capacity.fit.table_levels import Columns, TableLevel, TableLevels, read_levels
 from capacity.models.latency import DEFAULT_PRIOR, PACED, fit_latency
 from capacity.models.law import Law, Reciprocal
 from capacity.models.selection import LEAST_LEVELS, Chosen, Kind, compete
@@ -17,13 +17,13 @@ from capacity.tables.cells import Mark
 from capacity.tables.table import Table
 from capacity.tables.text_rows import read
 from whisper_ops.errors import Exit, UserError
-from whisper_ops.objective import Term, condition
+from whisper_ops.objective import ObjectiveTerm, condition
 
 _CLOSED_LOOP = re.compile(r"concurren|thread|worker|task|client|process|in.?flight|vus?\b", re.IGNORECASE)
 """A column of these is a number of requests in flight, each sent when the one before is answered."""
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
+class FitRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked of a file."""
 
     load: str
@@ -52,7 +52,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     scores: dict[str, float | None]
     predictions: tuple[Prediction, ...]
-    capacity: Capacity
+    capacity: FittedCapacity
     levels: int
     unit: str | None = None
     left_out: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     points: tuple[tuple[float, float], ...] = ()
 
 
-def answer(path: Path, question: Question) -> list[Fit]:
+def answer(path: Path, question: FitRequest) -> list[Fit]:
     """Answer for every curve of a file, one without `by`.
 
     Raises:
@@ -75,7 +75,7 @@ def answer(path: Path, question: Question) -> list[Fit]:
     return [_group(table.where(key), question, key) for key in table.keys(question.by)]
 
 
-def _group(table: Table, question: Question, key: dict[str, str]) -> Fit:
+def _group(table: Table, question: FitRequest, key: dict[str, str]) -> Fit:
     """One curve of several: a curve without enough evidence says so and does not stop the others."""
     try:
         return _one(table, question, key)
@@ -85,15 +85,15 @@ def _group(table: Table, question: Question, key: dict[str, str]) -> Fit:
         return refused(str(error), question, key)
 
 
-def refused(reason: str, question: Question, key: dict[str, str] | None = None) -> Fit:
+def refused(reason: str, question: FitRequest, key: dict[str, str] | None = None) -> Fit:
     """The answer that says why there is none."""
-    nothing = Capacity(
+    nothing = FittedCapacity(
         last_pass=None, first_fail=None, estimate=None, low=None, high=None, status="not_identifiable", reason=reason
     )
     return Fit(model=None, scores={}, predictions=(), capacity=nothing, levels=0, unit=question.unit, key=key or {})
 
 
-def _one(table: Table, question: Question, key: dict[str, str]) -> Fit:
+def _one(table: Table, question: FitRequest, key: dict[str, str]) -> Fit:
     unit = _unit(table, question)
     objective = None if question.objective is None else condition(question.objective, unit)
     judged = question.metric if objective is None else objective.column
@@ -116,7 +116,7 @@ def _one(table: Table, question: Question, key: dict[str, str]) -> Fit:
     )
 
 
-def _unit(table: Table, question: Question) -> str | None:
+def _unit(table: Table, question: FitRequest) -> str | None:
     """The unit of the figure: as its cells or its column state, else as it was asked."""
     stated = table.unit(question.metric)
     if stated and question.unit and stated.lower() != question.unit.lower():
@@ -124,7 +124,7 @@ def _unit(table: Table, question: Question) -> str | None:
     return question.unit or stated
 
 
-def _predictions(chosen: Chosen, found: Levels, question: Question) -> tuple[Prediction, ...]:
+def _predictions(chosen: Chosen, found: TableLevels, question: FitRequest) -> tuple[Prediction, ...]:
     if len(found.levels) < LEAST_LEVELS or not question.predict:
         return ()
     band = chosen.law.band(list(question.predict), noise=True)
@@ -135,7 +135,9 @@ def _predictions(chosen: Chosen, found: Levels, question: Question) -> tuple[Pre
     )
 
 
-def _capacity(chosen: Chosen, found: Levels, question: Question, objective: Term | None) -> Capacity:
+def _capacity(
+    chosen: Chosen, found: TableLevels, question: FitRequest, objective: ObjectiveTerm | None
+) -> FittedCapacity:
     if objective is None:
         return ceiling(chosen.shape, found.levels) if question.kind == "throughput" else no_objective()
     levels = found.levels
@@ -149,7 +151,7 @@ def _capacity(chosen: Chosen, found: Levels, question: Question, objective: Term
     return within(_judging(levels, objective, question.load), levels, objective)
 
 
-def _judging(levels: Sequence[Level], objective: Term, load: str) -> Law:
+def _judging(levels: Sequence[TableLevel], objective: ObjectiveTerm, load: str) -> Law:
     """The law that says where the objective is left.
 
     What must stay below a bound is read as a latency; what must stay above one, and falls, as a latency upside down.
@@ -163,7 +165,7 @@ def _judging(levels: Sequence[Level], objective: Term, load: str) -> Law:
     return fit_throughput(loads, figures)
 
 
-def _too_few(table: Table, found: Levels, key: dict[str, str]) -> str:
+def _too_few(table: Table, found: TableLevels, key: dict[str, str]) -> str:
     where = ", ".join(f"{column} {value}" for column, value in key.items())
     what = f"{table.path}{f' ({where})' if where else ''}"
     levels = "no usable load level" if not found.levels else f"one load level ({found.loads[0]:g})"
@@ -171,7 +173,7 @@ def _too_few(table: Table, found: Levels, key: dict[str, str]) -> str:
     return f"{what} has {levels}; a fit needs two for a capacity and {LEAST_LEVELS} for predictions{more}"
 
 
-def document(fits: Sequence[Fit], question: Question) -> dict[str, object]:
+def document(fits: Sequence[Fit], question: FitRequest) -> dict[str, object]:
     """The body of the JSON: the one fit, or one a group under `groups` when the question has `by`."""
     bodies = [msgspec.to_builtins(fit) for fit in fits]
     if question.by:

@@ -5,12 +5,12 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from capacity.fit.table_levels import Level
+from capacity.fit.table_levels import TableLevel
 from capacity.models.crossing import crossings
 from capacity.models.law import Array, Law, Reciprocal
-from capacity.models.throughput import Throughput
+from capacity.models.throughput import ThroughputLaw
 from whisper_ops.formatting import counted
-from whisper_ops.objective import Term
+from whisper_ops.objective import ObjectiveTerm
 
 Status = Literal["identified", "lower_bound", "upper_bound", "not_identifiable"]
 
@@ -32,7 +32,7 @@ _FULL = (0.90, 0.95, 0.99)
 """Shares of the highest throughput at which the low end, the middle and the high end of a ceiling's load are read."""
 
 
-class Capacity(msgspec.Struct, frozen=True, kw_only=True):
+class FittedCapacity(msgspec.Struct, frozen=True, kw_only=True):
     """Loads between which the limit lies; None where nothing is known."""
 
     last_pass: float | None
@@ -44,7 +44,7 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-def noise(law: Law, levels: tuple[Level, ...], *, collapses: bool = False) -> str | None:
+def noise(law: Law, levels: tuple[TableLevel, ...], *, collapses: bool = False) -> str | None:
     """Why the figures do not follow the load, None when they do or when they are too few or too steady to say.
 
     A throughput that `collapses` falls faster than any law here; then only ups and downs are noise.
@@ -56,7 +56,7 @@ def noise(law: Law, levels: tuple[Level, ...], *, collapses: bool = False) -> st
     if spread <= _STEADY:
         return None
     fitted = np.log(np.maximum(law.band([level.load for level in levels], noise=False)[:, 1], 1e-12))
-    rises = not isinstance(law, Throughput)
+    rises = not isinstance(law, ThroughputLaw)
     direction = -1.0 if isinstance(law, Reciprocal) else 1.0
     least, most_wrong = _NOISE_LATENCY if rises else _NOISE_THROUGHPUT
     if len(levels) >= _MANY:  # a trend shows through scatter, which then also goes the wrong way half of the time
@@ -80,13 +80,13 @@ def _wrong_way(figures: Array, *, rises: bool) -> float:
     return min(float(down[:peak].sum() + up[peak:].sum()) for peak in range(len(steps) + 1)) / total
 
 
-def within(law: Law, levels: tuple[Level, ...], objective: Term) -> Capacity:
+def within(law: Law, levels: tuple[TableLevel, ...], objective: ObjectiveTerm) -> FittedCapacity:
     """The load up to which an objective is met."""
     levels, since = _from_first_pass(levels, objective)
     last, fail = _bracket(levels, objective)
-    why = noise(law, levels, collapses=isinstance(law, Throughput))
+    why = noise(law, levels, collapses=isinstance(law, ThroughputLaw))
     if why is not None:
-        return Capacity(
+        return FittedCapacity(
             last_pass=last, first_fail=fail, estimate=None, low=None, high=None, status="not_identifiable", reason=why
         )
     low, estimate, high = crossings(law, levels[0].load, levels[-1].load, objective)
@@ -94,7 +94,7 @@ def within(law: Law, levels: tuple[Level, ...], objective: Term) -> Capacity:
         raise AssertionError("levels without an answer")
     if last is None:
         assert fail is not None
-        return Capacity(
+        return FittedCapacity(
             last_pass=None, first_fail=fail, estimate=None, low=None, high=fail, status="upper_bound",
             reason=_missed_everywhere(levels, objective, fail),
         )  # fmt: skip
@@ -103,19 +103,19 @@ def within(law: Law, levels: tuple[Level, ...], objective: Term) -> Capacity:
         # The law may narrow the bracket, but the bracket was measured, and what was measured lies inside.
         low = last if low is None else min(max(low, last), between)
         high = fail if high is None else max(min(high, fail), between)
-        return Capacity(
+        return FittedCapacity(
             last_pass=last, first_fail=fail, estimate=between, low=low, high=high, status="identified",
             reason=f"{objective} is met at {last:g} and missed at {fail:g}{since}",
         )  # fmt: skip
     if not objective.at_most and levels[-1].figure >= levels[0].figure:  # it rises away from its bound
-        return Capacity(
+        return FittedCapacity(
             last_pass=last, first_fail=None, estimate=None, low=last, high=None, status="lower_bound",
             reason=f"{objective} is met up to {last:g}, the highest load, and still grows{since}",
         )  # fmt: skip
     return _unreached(objective, last, levels, (low, estimate, high))
 
 
-def _from_first_pass(levels: tuple[Level, ...], objective: Term) -> tuple[tuple[Level, ...], str]:
+def _from_first_pass(levels: tuple[TableLevel, ...], objective: ObjectiveTerm) -> tuple[tuple[TableLevel, ...], str]:
     """A floor that low loads cannot reach, such as a throughput, is held from the first load that reaches it."""
     if objective.at_most:
         return levels, ""
@@ -125,7 +125,7 @@ def _from_first_pass(levels: tuple[Level, ...], objective: Term) -> tuple[tuple[
     return levels[passing[0] :], f"; loads under {levels[passing[0]].load:g} are too low to reach it"
 
 
-def _missed_everywhere(levels: tuple[Level, ...], objective: Term, fail: float) -> str:
+def _missed_everywhere(levels: tuple[TableLevel, ...], objective: ObjectiveTerm, fail: float) -> str:
     if objective.at_most:
         return f"even the lowest load, {fail:g}, misses {objective}"
     best = max(levels, key=lambda level: level.figure)
@@ -133,11 +133,11 @@ def _missed_everywhere(levels: tuple[Level, ...], objective: Term, fail: float) 
 
 
 def _unreached(
-    objective: Term,
+    objective: ObjectiveTerm,
     last: float,
-    levels: tuple[Level, ...],
+    levels: tuple[TableLevel, ...],
     ends: tuple[float | None, float | None, float | None],
-) -> Capacity:
+) -> FittedCapacity:
     """No level missed the objective: the limit is above, and the law may say how far."""
     low, estimate, high = ends
     low = last if low is None else max(low, last)
@@ -145,58 +145,58 @@ def _unreached(
     high = None if high is None else max(high, low)
     tight = high is not None and high <= _TIGHT * low and len(levels) >= 3 and last >= _NEAR * high
     if tight:
-        return Capacity(
+        return FittedCapacity(
             last_pass=last, first_fail=None, estimate=estimate, low=low, high=high, status="identified",
             reason=f"no load missed {objective}, but up to {last:g} the law grows so that it will by {high:.0f}",
         )  # fmt: skip
-    return Capacity(
+    return FittedCapacity(
         last_pass=last, first_fail=None, estimate=estimate, low=low, high=high, status="lower_bound",
         reason=f"every load up to {last:g} meets {objective}; what is above is extrapolated from "
         + counted(len(levels), "level"),
     )  # fmt: skip
 
 
-def ceiling(law: Law, levels: tuple[Level, ...]) -> Capacity:
+def ceiling(law: Law, levels: tuple[TableLevel, ...]) -> FittedCapacity:
     """The load from which more load brings no more throughput, when no objective is given."""
     last = levels[-1].load
     why = noise(law, levels)
     if why is not None:
         return _unknown(why, last)
     if abs(levels[-1].figure / levels[0].figure - 1) < _STEADY and levels[-1].load > 2 * levels[0].load:
-        return Capacity(
+        return FittedCapacity(
             last_pass=None, first_fail=None, estimate=None, low=None, high=levels[0].load, status="upper_bound",
             reason=f"throughput is the same at every load from {levels[0].load:g} on: its ceiling is reached below",
         )  # fmt: skip
-    bent = law.bent() if isinstance(law, Throughput) else 0.0
+    bent = law.bent() if isinstance(law, ThroughputLaw) else 0.0
     first, final = levels[0], levels[-1]
     growth = np.log(final.figure / first.figure) / np.log(final.load / first.load) if final.load > first.load else 1.0
     if bent < 0.5 or growth > 0.97:
-        return Capacity(
+        return FittedCapacity(
             last_pass=last, first_fail=None, estimate=None, low=last, high=None, status="lower_bound",
             reason=f"throughput still grows with the load at {last:g}, the highest measured: its ceiling is above",
         )  # fmt: skip
     grid = np.geomspace(first.load, last * 4, _STEPS)
     middle = law.band(grid.tolist(), noise=False)[:, 1]
     low, estimate, high = (float(grid[int(np.argmax(middle >= share * middle.max()))]) for share in _FULL)
-    return Capacity(
+    return FittedCapacity(
         last_pass=None, first_fail=None, estimate=estimate, low=low, high=high, status="identified",
         reason=f"from {estimate:.3g} on, more load brings no more than 5 % more throughput",
     )  # fmt: skip
 
 
-def _unknown(reason: str, last: float) -> Capacity:
+def _unknown(reason: str, last: float) -> FittedCapacity:
     del last
-    return Capacity(
+    return FittedCapacity(
         last_pass=None, first_fail=None, estimate=None, low=None, high=None, status="not_identifiable", reason=reason
     )
 
 
-def no_objective() -> Capacity:
+def no_objective() -> FittedCapacity:
     """What can be said of a limit when nobody said what must hold."""
     return _unknown("no objective was given; name one with --objective, such as COLUMN<=500", 0.0)
 
 
-def _between(levels: tuple[Level, ...], objective: Term, last: float, fail: float) -> float:
+def _between(levels: tuple[TableLevel, ...], objective: ObjectiveTerm, last: float, fail: float) -> float:
     """Where the line between the two levels, on logarithmic scales, meets the bound."""
     figures = {level.load: level.figure for level in levels}
     low, high, bound = (max(value, 1e-12) for value in (figures[last], figures[fail], objective.limit))
@@ -204,7 +204,7 @@ def _between(levels: tuple[Level, ...], objective: Term, last: float, fail: floa
     return float(last * (fail / last) ** min(max(share, 0.0), 1.0)) if last > 0 else float(last + share * (fail - last))
 
 
-def _bracket(levels: tuple[Level, ...], objective: Term) -> tuple[float | None, float | None]:
+def _bracket(levels: tuple[TableLevel, ...], objective: ObjectiveTerm) -> tuple[float | None, float | None]:
     """Last pass and first fail; a load whose repeats disagree has failed, and a pass above a fail does not count."""
     met = {level.load: all(objective.met(value) for value in level.judged) for level in levels}
     fail = min((load for load, passed in met.items() if not passed), default=None)

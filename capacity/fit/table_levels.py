@@ -18,7 +18,7 @@ _JUMP = 300.0
 """A latency or a memory figure that falls by more than this from one level to the next was written in another unit."""
 
 
-class Level(msgspec.Struct, frozen=True):
+class TableLevel(msgspec.Struct, frozen=True):
     """One load, the median of its figures, and every figure of the objective's column."""
 
     load: float
@@ -26,10 +26,10 @@ class Level(msgspec.Struct, frozen=True):
     judged: tuple[float, ...]
 
 
-class Levels(msgspec.Struct, frozen=True):
+class TableLevels(msgspec.Struct, frozen=True):
     """Levels in rising order, and what was left out and why."""
 
-    levels: tuple[Level, ...]
+    levels: tuple[TableLevel, ...]
     left_out: tuple[str, ...]
 
     @property
@@ -53,7 +53,7 @@ class Columns(msgspec.Struct, frozen=True):
     """Whether a load or a figure of 0 cannot enter the law, as with laws on a log scale."""
 
 
-def read_levels(table: Table, columns: Columns) -> Levels:
+def read_levels(table: Table, columns: Columns) -> TableLevels:
     """Read the levels of one curve.
 
     Raises:
@@ -77,12 +77,12 @@ def read_levels(table: Table, columns: Columns) -> Levels:
     if short and len(kept) <= len(loads) / 2:
         raise UserError(_refusal(table, len(short), short[max(short)]), Exit.EVIDENCE)
     levels = tuple(
-        Level(load, median(figure for figure, _ in found), tuple(answer for _, answer in found))
+        TableLevel(load, median(figure for figure, _ in found), tuple(answer for _, answer in found))
         for load, found in sorted(kept.items())
     )
     if columns.positive:
         _refuse_jumps(table, columns, levels)
-    return Levels(levels, tuple(left_out))
+    return TableLevels(levels, tuple(left_out))
 
 
 def _refusal(table: Table, short: int, example: str) -> str:
@@ -134,7 +134,7 @@ def _cell(table: Table, index: int, column: str) -> str:
     return table.cell(table.rows[index], column)
 
 
-def _refuse_jumps(table: Table, columns: Columns, levels: Sequence[Level]) -> None:
+def _refuse_jumps(table: Table, columns: Columns, levels: Sequence[TableLevel]) -> None:
     for one, other in pairwise(levels):
         if one.figure > _JUMP * other.figure:
             raise UserError(

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import msgspec
 
 from capacity.models.linear import fit_line
-from whisper_ops.plan.plan_document import Trend
+from whisper_ops.plan.plan_document import DemandTrend
 
 LEAST_DAYS = 4
 _DAY = 86400.0
 _FAR_DAYS = 3650.0
 
 
-def trend(peaks: Sequence[tuple[float, float]], limit: float) -> Trend | None:
+def trend(peaks: Sequence[tuple[float, float]], limit: float) -> DemandTrend | None:
     """The trend of daily peaks towards a limit; None below `LEAST_DAYS` days."""
     if len(peaks) < LEAST_DAYS:
         return None
@@ -20,7 +20,9 @@ def trend(peaks: Sequence[tuple[float, float]], limit: float) -> Trend | None:
     line = fit_line(days, tops)
     if line is None:
         return None
-    made = Trend(days=len(peaks), peak=max(tops), per_day=line.slope, limit=limit, until=None, low=None, high=None)
+    made = DemandTrend(
+        days=len(peaks), peak=max(tops), per_day=line.slope, limit=limit, until=None, low=None, high=None
+    )
     reached = line.reaches(limit)
     if reached is None or reached[0] - days[-1] > _FAR_DAYS:
         return made
@@ -33,7 +35,7 @@ def trend(peaks: Sequence[tuple[float, float]], limit: float) -> Trend | None:
     return msgspec.structs.replace(made, until=until, low=low, high=high)
 
 
-def in_words(trend: Trend) -> str:
+def in_words(trend: DemandTrend) -> str:
     """One sentence."""
     if trend.until is None:
         return f"Trend: daily peaks (highest {trend.peak:.0f}) do not grow towards {trend.limit:.0f}."

@@ -7,7 +7,7 @@ import msgspec
 from capacity.fleet.erlang import blocking, slots_for
 from capacity.fleet.prices import Price
 from whisper_ops.errors import UserError
-from whisper_ops.plan.plan_document import Fleet
+from whisper_ops.plan.plan_document import PlannedFleet
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +29,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
         return self.arrivals_per_second * self.mean_length_seconds
 
 
-def size(demand: Demand, per_gpu: int, price: Price | None = None) -> Fleet:
+def size(demand: Demand, per_gpu: int, price: Price | None = None) -> PlannedFleet:
     """The smallest fleet for a demand, at `per_gpu` calls a GPU.
 
     Raises:
@@ -46,7 +46,7 @@ def size(demand: Demand, per_gpu: int, price: Price | None = None) -> Fleet:
     offered = demand.offered
     hour = None if price is None else price.per_gpu_hour * gpus
     carried = calls if offered is None else offered * (1 - blocking(offered, slots))
-    return Fleet(
+    return PlannedFleet(
         calls=calls,
         per_gpu=per_gpu,
         gpus=gpus,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from whisper_ops.telemetry.nvml import Nvml, Reading
+from whisper_ops.telemetry.nvml import GpuReading, Nvml
 
 LIBRARIES = ("cublas", "cudnn")
 
@@ -53,7 +53,7 @@ def _advice(nvml: Nvml, missing: list[str]) -> list[str]:
     return []
 
 
-def _unreadable(number: int, gpu: Reading) -> str:
+def _unreadable(number: int, gpu: GpuReading) -> str:
     what = " ".join(part for part in (gpu.name, gpu.uuid) if part)
     return f"GPU {number}{f' ({what})' if what else ''} cannot be read: {gpu.error}"
 

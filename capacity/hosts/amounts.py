@@ -22,31 +22,31 @@ ENDS = {
 _LEAST, _MOST = 1e-9, 1e18
 
 
-class Span(msgspec.Struct, frozen=True):
+class AmountRange(msgspec.Struct, frozen=True):
     """An amount that is not known to the digit: its least, what is planned with, and its most."""
 
     low: float
     typical: float
     high: float
 
-    def __add__(self, other: "Span") -> "Span":
-        return Span(self.low + other.low, self.typical + other.typical, self.high + other.high)
+    def __add__(self, other: "AmountRange") -> "AmountRange":
+        return AmountRange(self.low + other.low, self.typical + other.typical, self.high + other.high)
 
-    def times(self, factor: float) -> "Span":
+    def times(self, factor: float) -> "AmountRange":
         """So many times as much."""
-        return Span(self.low * factor, self.typical * factor, self.high * factor)
+        return AmountRange(self.low * factor, self.typical * factor, self.high * factor)
 
     @property
     def is_exact(self) -> bool:
         """Whether there is nothing between its ends."""
         return self.low == self.high
 
-    def whole(self) -> "Span":
+    def whole(self) -> "AmountRange":
         """As a count: what is planned with is rounded up."""
-        return Span(self.low, float(math.ceil(self.typical - 1e-9)), self.high)
+        return AmountRange(self.low, float(math.ceil(self.typical - 1e-9)), self.high)
 
 
-class Measure(NamedTuple):
+class AmountKind(NamedTuple):
     """What an amount may be in."""
 
     kinds: tuple[Kind, ...]
@@ -62,15 +62,17 @@ class Measure(NamedTuple):
     """What to do instead, where more than `most` was said."""
 
 
-MEMORY = Measure(("size",), '"25 MB" or "53 GiB"', bare_from=1024, readings="bytes, or MB or GB")
-CPU = Measure(("share", "cores"), '"5 %" of a core or "0.05 cores"', bare_to=1, readings="cores, or per cent of a core")
-CORES = Measure(("cores",), "24")
-COUNT = Measure((), "28231")
-EFFICIENCY = Measure(
+MEMORY = AmountKind(("size",), '"25 MB" or "53 GiB"', bare_from=1024, readings="bytes, or MB or GB")
+CPU = AmountKind(
+    ("share", "cores"), '"5 %" of a core or "0.05 cores"', bare_to=1, readings="cores, or per cent of a core"
+)
+CORES = AmountKind(("cores",), "24")
+COUNT = AmountKind((), "28231")
+EFFICIENCY = AmountKind(
     ("share",), '"90 %" or 0.9', most=1,
     over="where calls wait and more of them fit, say duty in [per_call], the share of a call in which it works",
 )  # fmt: skip
-SHARE = Measure(("share",), '"60 %" or 0.6', bare_to=1, readings="times the whole, or per cent", most=1)
+SHARE = AmountKind(("share",), '"60 %" or 0.6', bare_to=1, readings="times the whole, or per cent", most=1)
 
 
 def is_span(value: object) -> bool:
@@ -78,7 +80,7 @@ def is_span(value: object) -> bool:
     return isinstance(value, Mapping) and bool(value) and all(_end(key) is not None for key in value)
 
 
-def span(where: str, value: object, measure: Measure, factor: float = 1.0) -> Span:
+def span(where: str, value: object, measure: AmountKind, factor: float = 1.0) -> AmountRange:
     """Read an amount.
 
     Args:
@@ -95,7 +97,7 @@ def span(where: str, value: object, measure: Measure, factor: float = 1.0) -> Sp
     typical = _one(where, parts["typical"], measure, factor) if "typical" in parts else (low + high) / 2
     if not low <= typical <= high:
         raise UserError(f"{where} is {value!r}, whose ends are out of order; write the least first")
-    return Span(low, typical, high)
+    return AmountRange(low, typical, high)
 
 
 def _parts(where: str, value: object) -> dict[str, object]:
@@ -131,7 +133,7 @@ def _end(key: object) -> str | None:
     return next((end for end, names in ENDS.items() if str(key).lower() in names), None)
 
 
-def _one(where: str, value: object, measure: Measure, factor: float) -> float:
+def _one(where: str, value: object, measure: AmountKind, factor: float) -> float:
     """One end in base units."""
     amount = _in_base_units(where, value, measure, factor)
     if amount < 0:
@@ -145,7 +147,7 @@ def _one(where: str, value: object, measure: Measure, factor: float) -> float:
     return amount
 
 
-def _in_base_units(where: str, value: object, measure: Measure, factor: float) -> float:
+def _in_base_units(where: str, value: object, measure: AmountKind, factor: float) -> float:
     bare, unit = _read(where, value, measure)
     if unit:
         known = unit_of(unit)
@@ -160,7 +162,7 @@ def _in_base_units(where: str, value: object, measure: Measure, factor: float) -
     return bare * factor
 
 
-def _read(where: str, value: object, measure: Measure) -> tuple[float, str]:
+def _read(where: str, value: object, measure: AmountKind) -> tuple[float, str]:
     """The number and its unit as they were written."""
     if isinstance(value, str):
         found = number(value)
@@ -175,6 +177,6 @@ def _read(where: str, value: object, measure: Measure) -> tuple[float, str]:
         return math.inf, ""
 
 
-def _no_amount(where: str, value: object, measure: Measure) -> UserError:
+def _no_amount(where: str, value: object, measure: AmountKind) -> UserError:
     kind = "a number with a unit" if measure.kinds else "a plain number"
     return UserError(f"{where} is {value!r}, which is not {kind}; write it as in {measure.example}")

@@ -45,7 +45,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
-class Host(msgspec.Struct, frozen=True, kw_only=True):
+class HostLimits(msgspec.Struct, frozen=True, kw_only=True):
     """A host's limits and what follows from them."""
 
     limits: tuple[Limit, ...]
@@ -102,7 +102,7 @@ def sysctl_line(name: str, value: object) -> tuple[str, ...]:
     return ("# in /etc/sysctl.d/90-whisper-ops.conf, then sysctl --system", f"{name} = {value}")
 
 
-def summary(host: Host) -> list[str]:
+def summary(host: HostLimits) -> list[str]:
     """The answer in two or three sentences."""
     first, after = host.first, host.after_fixes
     if first is None:
@@ -117,12 +117,12 @@ def summary(host: Host) -> list[str]:
     return lines
 
 
-def missed(host: Host, wanted: int) -> list[Limit]:
+def missed(host: HostLimits, wanted: int) -> list[Limit]:
     """The limits that do not allow `wanted` connections."""
     return [limit for limit in host.limits if limit.allows is not None and limit.allows < wanted]
 
 
-def document(host: Host) -> dict[str, object]:
+def document(host: HostLimits) -> dict[str, object]:
     """The body of a host's JSON."""
     return {
         "limits": msgspec.to_builtins(host.limits),

@@ -13,7 +13,7 @@ from capacity.hosts.host_limits import (
     SOFT_DESCRIPTORS,
     TASKS,
     UNLIMITED_DESCRIPTORS,
-    Host,
+    HostLimits,
     Limit,
     descriptor_lines,
     share_of,
@@ -34,7 +34,7 @@ _BURST = 128
 """Connections that may arrive at once; a backlog below it loses some of them."""
 
 
-class Use(msgspec.Struct, frozen=True, kw_only=True):
+class HostUse(msgspec.Struct, frozen=True, kw_only=True):
     """How the machine will be used."""
 
     chunk_seconds: float = 0.1
@@ -42,7 +42,7 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a proxy on this machine stands between clients and server, with a connection and a port each."""
 
 
-def limits_of(host: HostFigures, use: Use, machine_cores: int | None = None) -> Host:
+def limits_of(host: HostFigures, use: HostUse, machine_cores: int | None = None) -> HostLimits:
     """What a host's figures allow, resource by resource.
 
     `machine_cores`: of the whole machine, whose the load is, where the host is a container with fewer.
@@ -55,10 +55,10 @@ def limits_of(host: HostFigures, use: Use, machine_cores: int | None = None) -> 
         *_tables(host),
         *_backlogs(host),
     ]
-    return Host(limits=tuple(limits), notes=_notes(host, machine_cores))
+    return HostLimits(limits=tuple(limits), notes=_notes(host, machine_cores))
 
 
-def _descriptors(host: HostFigures, use: Use) -> list[Limit]:
+def _descriptors(host: HostFigures, use: HostUse) -> list[Limit]:
     each = 2 if use.proxied else 1
     soft, hard = host.descriptors_soft_limit, host.descriptors_hard_limit
     limits = []
@@ -102,7 +102,7 @@ def _memory(host: HostFigures) -> list[Limit]:
     ]
 
 
-def _front(use: Use) -> list[Limit]:
+def _front(use: HostUse) -> list[Limit]:
     frames = 1 / use.chunk_seconds
     fast, slow = (frames * seconds for seconds in FRAME_SECONDS)
     return [
@@ -116,7 +116,7 @@ def _front(use: Use) -> list[Limit]:
     ]
 
 
-def _ports(host: HostFigures, use: Use) -> list[Limit]:
+def _ports(host: HostFigures, use: HostUse) -> list[Limit]:
     low, high = host.port_range_low, host.port_range_high
     if low is None or high is None:
         return []

@@ -6,31 +6,31 @@ from typing import Literal
 
 import msgspec
 
-from capacity.hosts.amounts import Span
-from capacity.hosts.host_limits import CPU, PORTS, RAM, Host, Limit, share_of
+from capacity.hosts.amounts import AmountRange
+from capacity.hosts.host_limits import CPU, PORTS, RAM, HostLimits, Limit, share_of
 from capacity.hosts.paper_limits import limits_of, raised
 from capacity.hosts.profile import Profile
-from capacity.hosts.verdicts import Verdict, Waiting, verdict
+from capacity.hosts.verdicts import ProcessorShare, Verdict, verdict
 from capacity.tiers import RECOMMENDED, cut, tiers
 
 LOADS = (100, 200, 500, 1000, 2000)
 _IN_BYTES = {"memory_total": "memory_total_bytes", "memory_free": "memory_free_bytes"}
 
 
-class Use(msgspec.Struct, frozen=True, kw_only=True):
+class ResourceUse(msgspec.Struct, frozen=True, kw_only=True):
     """What calls use of one resource and leave of it, in base units; a negative rest is what is missing."""
 
     name: str
-    used: Span
+    used: AmountRange
     there_is: float
     free: float
 
 
-class Load(msgspec.Struct, frozen=True, kw_only=True):
+class CallLoad(msgspec.Struct, frozen=True, kw_only=True):
     """One number of calls."""
 
     connections: int
-    uses: tuple[Use, ...]
+    uses: tuple[ResourceUse, ...]
     short: tuple[str, ...]
     """What does not allow so many, planned with typical amounts and with settings raised."""
     settings: tuple[str, ...]
@@ -48,7 +48,7 @@ class HostTier(msgspec.Struct, frozen=True, kw_only=True):
     stability: str
     cpu_cores: float | None = None
     cpu_ratio: float | None = None
-    cpu_cores_waiting: Span | None = None
+    cpu_cores_waiting: AmountRange | None = None
     """Where calls wait as much as was said."""
     memory_bytes: float | None = None
     memory_in_use_bytes: float | None = None
@@ -68,12 +68,12 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     """All that follows from a profile."""
 
     profile: Profile
-    host: Host
+    host: HostLimits
     reach: int
     """The calls that verdicts and settings are for: the most that the binding resource may carry."""
-    waiting: Waiting | None
+    waiting: ProcessorShare | None
     verdicts: tuple[Verdict, ...]
-    loads: tuple[Load, ...]
+    loads: tuple[CallLoad, ...]
     current: HostTier | None
     tiers: tuple[HostTier, ...]
     tiers_after_fixes: tuple[HostTier, ...]
@@ -86,10 +86,10 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
 
 def analyse(profile: Profile, target: int | None = None, survive: int = 0) -> Analysis:
     """Everything that follows from a profile; with `target`, the calls that must fit at once, on how many machines."""
-    host = Host(limits=tuple(limits_of(profile)))
+    host = HostLimits(limits=tuple(limits_of(profile)))
     waiting = _waiting(profile, host)
     reach = _reach(host, waiting)
-    host = Host(limits=tuple(raised(host.limits, profile, reach)))
+    host = HostLimits(limits=tuple(raised(host.limits, profile, reach)))
     verdicts = tuple(verdict(limit, host, waiting, reach) for limit in host.limits)
     after = host.after_fixes
     numbers = sorted({*LOADS, *([target] if target else [])})
@@ -109,29 +109,29 @@ def analyse(profile: Profile, target: int | None = None, survive: int = 0) -> An
     )
 
 
-def _waiting(profile: Profile, host: Host) -> Waiting | None:
+def _waiting(profile: Profile, host: HostLimits) -> ProcessorShare | None:
     cpu = next((limit for limit in host.limits if limit.name == CPU), None)
     if profile.duty is None or cpu is None or cpu.allows is None:
         return None
     duty = profile.duty
     cores, each = (profile.cores or 0) * profile.efficiency, profile.takes["cpu"].total.typical
-    return Waiting(duty=duty, low=share_of(cores, each * duty.high), high=share_of(cores, each * duty.low))
+    return ProcessorShare(duty=duty, low=share_of(cores, each * duty.high), high=share_of(cores, each * duty.low))
 
 
-def _reach(host: Host, waiting: Waiting | None) -> int:
+def _reach(host: HostLimits, waiting: ProcessorShare | None) -> int:
     after = host.after_fixes
     carried = 0 if after is None else after.allows or 0
     with_waiting = waiting.high if waiting is not None and after is not None and after.name == CPU else 0
     return max(carried, with_waiting)
 
 
-def _load(profile: Profile, host: Host, waiting: Waiting | None, number: int) -> Load:
+def _load(profile: Profile, host: HostLimits, waiting: ProcessorShare | None, number: int) -> CallLoad:
     missing = [limit for limit in host.ranked if (limit.allows or 0) < number]
     short = tuple(limit.name for limit in missing if not (limit.configured and limit.fix))
     carried = ""
     if short == (CPU,) and waiting is not None:
         carried = "fits" if number <= waiting.low else "may fit" if number <= waiting.high else ""
-    return Load(
+    return CallLoad(
         connections=number,
         uses=tuple(_uses(profile, number)),
         short=short,
@@ -140,7 +140,7 @@ def _load(profile: Profile, host: Host, waiting: Waiting | None, number: int) ->
     )
 
 
-def _uses(profile: Profile, number: int) -> list[Use]:
+def _uses(profile: Profile, number: int) -> list[ResourceUse]:
     descriptors = profile.descriptors_soft if profile.descriptors_hard is None else profile.descriptors_hard
     cores = None if profile.cores is None else profile.cores * profile.efficiency
     found = []
@@ -154,11 +154,13 @@ def _uses(profile: Profile, number: int) -> list[Use]:
             continue
         each = profile.takes[key].total
         used = each.times(number)
-        found.append(Use(name=name, used=used, there_is=there_is, free=there_is - used.typical))
+        found.append(ResourceUse(name=name, used=used, there_is=there_is, free=there_is - used.typical))
     return found
 
 
-def _tiers(profile: Profile, host: Host, limit: Limit | None, waiting: Waiting | None) -> tuple[HostTier, ...]:
+def _tiers(
+    profile: Profile, host: HostLimits, limit: Limit | None, waiting: ProcessorShare | None
+) -> tuple[HostTier, ...]:
     if limit is None or not limit.allows:
         return ()
     upper, above = _upper(host, limit, waiting)
@@ -166,7 +168,7 @@ def _tiers(profile: Profile, host: Host, limit: Limit | None, waiting: Waiting |
     return tuple(_tier(profile, tier.name, tier.connections, tier.cut, tier.stability) for tier in made)
 
 
-def _upper(host: Host, limit: Limit, waiting: Waiting | None) -> tuple[int | None, str]:
+def _upper(host: HostLimits, limit: Limit, waiting: ProcessorShare | None) -> tuple[int | None, str]:
     """The upper end of what a limit allows, which no other resource may deny, and how it comes about."""
     if limit is not host.after_fixes:
         return None, ""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from capacity.hosts.amounts import Span
+from capacity.hosts.amounts import AmountRange
 from capacity.hosts.host_limits import (
     CONNECTION_TRACKING,
     CPU,
@@ -139,7 +139,7 @@ def wanted(name: str, profile: Profile, reach: int) -> int:
     return 1 << math.ceil(math.log2(needed))
 
 
-def span_text(value: Span, key: str) -> str:
+def span_text(value: AmountRange, key: str) -> str:
     """`25 MB (15 to 30)`: what is planned with, and the ends."""
     if value.is_exact:
         return amount(value.typical, key)

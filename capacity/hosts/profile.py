@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from capacity.hosts.amounts import CORES, COUNT, CPU, EFFICIENCY, MEMORY, SHARE, Measure, Span, is_span, span
+from capacity.hosts.amounts import CORES, COUNT, CPU, EFFICIENCY, MEMORY, SHARE, AmountKind, AmountRange, is_span, span
 from whisper_ops.errors import UserError
 from whisper_ops.user_files import read_text
 
@@ -22,39 +22,39 @@ _SUFFIXES = {
 _MOST_NAME = 60
 
 
-class Field(NamedTuple):
+class ProfileField(NamedTuple):
     """A key of a profile: every name it may have, the one it is documented by first, and what it is measured in."""
 
     names: tuple[str, ...]
-    measure: Measure
+    measure: AmountKind
 
 
 HOST = {
-    "cores": Field(("cores", "cpu_count", "cpus", "cpu_cores"), CORES),
-    "memory_total": Field(("memory_total", "total_memory", "ram_total"), MEMORY),
-    "memory_free": Field(("memory_free", "free_memory", "ram_free", "memory_available"), MEMORY),
-    "memory": Field(("memory", "ram"), MEMORY),
-    "connections_now": Field(
+    "cores": ProfileField(("cores", "cpu_count", "cpus", "cpu_cores"), CORES),
+    "memory_total": ProfileField(("memory_total", "total_memory", "ram_total"), MEMORY),
+    "memory_free": ProfileField(("memory_free", "free_memory", "ram_free", "memory_available"), MEMORY),
+    "memory": ProfileField(("memory", "ram"), MEMORY),
+    "connections_now": ProfileField(
         ("connections_now", "connections_today", "connections", "calls_now", "calls_today"), COUNT
     ),
-    "ports": Field(("ports", "ephemeral_ports"), COUNT),
-    "port_range": Field(("port_range", "ip_local_port_range"), COUNT),
-    "descriptors_soft": Field(("descriptors_soft", "descriptors_soft_limit", "nofile_soft", "soft"), COUNT),
-    "descriptors_hard": Field(("descriptors_hard", "descriptors_hard_limit", "nofile_hard", "hard"), COUNT),
-    "file_max": Field(("file_max", "fs_file_max"), COUNT),
-    "somaxconn": Field(("somaxconn", "net_core_somaxconn"), COUNT),
-    "syn_backlog": Field(("syn_backlog", "tcp_max_syn_backlog"), COUNT),
-    "tasks_max": Field(("tasks_max", "tasksmax", "threads_max", "pids_max"), COUNT),
-    "conntrack_max": Field(("conntrack_max", "nf_conntrack_max"), COUNT),
-    "efficiency": Field(("efficiency", "cpu_efficiency"), EFFICIENCY),
+    "ports": ProfileField(("ports", "ephemeral_ports"), COUNT),
+    "port_range": ProfileField(("port_range", "ip_local_port_range"), COUNT),
+    "descriptors_soft": ProfileField(("descriptors_soft", "descriptors_soft_limit", "nofile_soft", "soft"), COUNT),
+    "descriptors_hard": ProfileField(("descriptors_hard", "descriptors_hard_limit", "nofile_hard", "hard"), COUNT),
+    "file_max": ProfileField(("file_max", "fs_file_max"), COUNT),
+    "somaxconn": ProfileField(("somaxconn", "net_core_somaxconn"), COUNT),
+    "syn_backlog": ProfileField(("syn_backlog", "tcp_max_syn_backlog"), COUNT),
+    "tasks_max": ProfileField(("tasks_max", "tasksmax", "threads_max", "pids_max"), COUNT),
+    "conntrack_max": ProfileField(("conntrack_max", "nf_conntrack_max"), COUNT),
+    "efficiency": ProfileField(("efficiency", "cpu_efficiency"), EFFICIENCY),
 }
 CALL = {
-    "memory": Field(("memory", "ram"), MEMORY),
-    "cpu": Field(("cpu", "cores", "core", "cpu_ratio"), CPU),
-    "descriptors": Field(("descriptors", "nofile", "files"), COUNT),
-    "ports": Field(("ports",), COUNT),
-    "tasks": Field(("tasks", "threads"), COUNT),
-    "duty": Field(("duty", "duty_cycle", "duty_factor"), SHARE),
+    "memory": ProfileField(("memory", "ram"), MEMORY),
+    "cpu": ProfileField(("cpu", "cores", "core", "cpu_ratio"), CPU),
+    "descriptors": ProfileField(("descriptors", "nofile", "files"), COUNT),
+    "ports": ProfileField(("ports",), COUNT),
+    "tasks": ProfileField(("tasks", "threads"), COUNT),
+    "duty": ProfileField(("duty", "duty_cycle", "duty_factor"), SHARE),
 }
 _PER_CALL = ("per_call", "per_connection", "call", "connection", "each")
 _TITLES = ("name", "title", "comment")
@@ -65,19 +65,19 @@ class Cause(msgspec.Struct, frozen=True):
     """One reason why a call takes something, and how much."""
 
     name: str
-    takes: Span
+    takes: AmountRange
 
 
-class Takes(msgspec.Struct, frozen=True):
+class CallCost(msgspec.Struct, frozen=True):
     """What one call takes of one thing, cause by cause; one cause without a name where none was said."""
 
     causes: tuple[Cause, ...]
     count: bool = False
 
     @property
-    def total(self) -> Span:
+    def total(self) -> AmountRange:
         """All causes together."""
-        found = sum((cause.takes for cause in self.causes), Span(0.0, 0.0, 0.0))
+        found = sum((cause.takes for cause in self.causes), AmountRange(0.0, 0.0, 0.0))
         return found.whole() if self.count else found
 
 
@@ -99,9 +99,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     conntrack_max: float | None = None
     efficiency: float = 1.0
     """The share of the cores' time in which they do work for calls."""
-    duty: Span | None = None
+    duty: AmountRange | None = None
     """The share of a call in which it needs its processor time; the rest of the call it waits."""
-    takes: dict[str, Takes] = {}
+    takes: dict[str, CallCost] = {}
 
 
 def read_profile(path: Path) -> Profile:
@@ -138,8 +138,8 @@ def _host(path: Path, said: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-def _takes(path: Path, call: Mapping[str, Any]) -> tuple[dict[str, Takes], Span | None]:
-    takes: dict[str, Takes] = {}
+def _takes(path: Path, call: Mapping[str, Any]) -> tuple[dict[str, CallCost], AmountRange | None]:
+    takes: dict[str, CallCost] = {}
     duty = None
     for field, where, value, measure, factor in _fields(path, call, CALL):
         if field == "duty":
@@ -154,7 +154,7 @@ def _takes(path: Path, call: Mapping[str, Any]) -> tuple[dict[str, Takes], Span 
             Cause(str(name), span(f"{where}.{name}" if name else where, said, measure, factor))
             for name, said in causes.items()
         )
-        takes[field] = Takes(read, count=measure is COUNT)
+        takes[field] = CallCost(read, count=measure is COUNT)
         if takes[field].total.low <= 0:
             raise UserError(f"{where}: a call that takes 0 of it takes nothing; leave it out of [per_call]")
     return {field: takes[field] for field in CALL if field in takes}, duty
@@ -186,8 +186,8 @@ def _section(path: Path, said: dict[str, Any], names: tuple[str, ...]) -> dict[s
 
 
 def _fields(
-    path: Path, said: Mapping[str, Any], fields: dict[str, Field]
-) -> Iterator[tuple[str, str, Any, Measure, float]]:
+    path: Path, said: Mapping[str, Any], fields: dict[str, ProfileField]
+) -> Iterator[tuple[str, str, Any, AmountKind, float]]:
     """Every key that was said: the field it means, where it stands, its value, its measure, the factor of its unit."""
     seen: dict[str, str] = {}
     known = {alias: field for field, (aliases, _) in fields.items() for alias in aliases}
@@ -207,7 +207,7 @@ def _fields(
         yield field, f"{path}: {key}", value, fields[field].measure, factor
 
 
-def _exact(where: str, value: Span) -> float:
+def _exact(where: str, value: AmountRange) -> float:
     if not value.is_exact:
         raise UserError(f"{where} is a range, and what a host has is one amount; say the least")
     return value.low

@@ -1,10 +1,10 @@
 """This machine as a host profile: its readings, and what a connection of this product takes, to be mended by hand."""
 
-from capacity.hosts.local_host import AUDIO_BYTES, FRAME_SECONDS, FRONT_BYTES, Use
+from capacity.hosts.local_host import AUDIO_BYTES, FRAME_SECONDS, FRONT_BYTES, HostUse
 from whisper_ops.snapshot import HostFigures
 
 
-def written(host: HostFigures, use: Use, *, file_max: int | None = None, established: int | None = None) -> str:
+def written(host: HostFigures, use: HostUse, *, file_max: int | None = None, established: int | None = None) -> str:
     """The profile as TOML; what is not known is left out."""
     name = "".join(letter for letter in host.hostname or "" if letter.isalnum() or letter in "-._")[:60]
     said: list[tuple[str, object]] = [

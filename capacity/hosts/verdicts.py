@@ -4,8 +4,8 @@ from typing import Literal
 
 import msgspec
 
-from capacity.hosts.amounts import Span
-from capacity.hosts.host_limits import CPU, TASKS, Host, Limit
+from capacity.hosts.amounts import AmountRange
+from capacity.hosts.host_limits import CPU, TASKS, HostLimits, Limit
 from whisper_ops.formatting import counted
 
 NEAR = 2.0
@@ -16,10 +16,10 @@ TASKS_A_CALL = 4
 Standing = Literal["binding", "possible", "not limiting"]
 
 
-class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+class ProcessorShare(msgspec.Struct, frozen=True, kw_only=True):
     """What the processor carries where a call needs it for a share of its time only."""
 
-    duty: Span
+    duty: AmountRange
     low: int
     high: int
 
@@ -32,13 +32,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-def verdict(limit: Limit, host: Host, waiting: Waiting | None, reach: int) -> Verdict:
+def verdict(limit: Limit, host: HostLimits, waiting: ProcessorShare | None, reach: int) -> Verdict:
     """The verdict on one limit, for `reach` calls."""
     standing, why = _standing(limit, host, waiting, reach)
     return Verdict(name=limit.name, standing=standing, why=why)
 
 
-def _standing(limit: Limit, host: Host, waiting: Waiting | None, reach: int) -> tuple[Standing, str]:
+def _standing(limit: Limit, host: HostLimits, waiting: ProcessorShare | None, reach: int) -> tuple[Standing, str]:
     first, after = host.first, host.after_fixes
     if limit is after:
         when = "" if limit is first else ", once the settings are raised"

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from capacity.importers.figure_names import Source, in_base_units, parse_map
+from capacity.importers.figure_names import FigureSource, in_base_units, parse_map
 from capacity.planner.rejudge import answerable
 from capacity.tables.littles_law import not_held
 from capacity.tables.table import Table
@@ -24,7 +24,7 @@ _WORDS = 200
 _HELD = 0.95
 
 
-def parse_level_map(entries: tuple[str, ...]) -> dict[str, Source]:
+def parse_level_map(entries: tuple[str, ...]) -> dict[str, FigureSource]:
     """Read `level.FIELD=COLUMN[:UNIT]` entries; UserError for what a level does not have."""
     known = {
         f"level.{field.name}"
@@ -42,7 +42,9 @@ def parse_level_map(entries: tuple[str, ...]) -> dict[str, Source]:
     return {figure.removeprefix("level."): source for figure, source in found.items()}
 
 
-def levels(table: Table, sources: dict[str, Source], objective: str, started_at: float) -> tuple[LevelRecord, ...]:
+def levels(
+    table: Table, sources: dict[str, FigureSource], objective: str, started_at: float
+) -> tuple[LevelRecord, ...]:
     """The rows as levels, audited as far as they tell, and judged by the objective.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from capacity.importers.figure_names import Moment, Source, in_base_units
+from capacity.importers.figure_names import FigureSource, ImportedPoll, in_base_units
 from capacity.tables.table import Table
 from capacity.tables.time_columns import times
 from whisper_ops.errors import UserError
@@ -15,7 +15,7 @@ Key = tuple[str, float]
 
 
 def snapshots(
-    table: Table, sources: dict[str, Source], server: str, identity: Identity, by: str | None = None
+    table: Table, sources: dict[str, FigureSource], server: str, identity: Identity, by: str | None = None
 ) -> Iterator[Snapshot]:
     """The rows as polls; with `by`, the column whose values tell servers apart.
 
@@ -33,7 +33,7 @@ def snapshots(
     at = times(table, sources["at"].column, sources["at"].unit or None)
     gpus = in_base_units(table, _GPU, sources[_GPU]) if _GPU in sources else [0.0] * len(table.rows)
     numbers = {figure: in_base_units(table, figure, source) for figure, source in figures.items()}
-    moments: dict[Key, Moment] = {}
+    moments: dict[Key, ImportedPoll] = {}
     seen: dict[tuple[Key, int], int] = {}
     for index, row in enumerate(table.rows):
         key: Key = (f"{server}/{table.cell(row, by)}" if by else server, at[index])
@@ -44,7 +44,7 @@ def snapshots(
                 f"column numbers the GPUs with --map {_GPU}=COLUMN, or which tells servers apart with --by COLUMN"
             )
         seen[key, gpu] = row.line
-        moment = moments.setdefault(key, Moment.empty())
+        moment = moments.setdefault(key, ImportedPoll.empty())
         for figure, values in numbers.items():
             value = values[index]
             if value is not None:

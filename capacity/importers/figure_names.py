@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from capacity.tables.table import Figure, Table
+from capacity.tables.table import Table, TableFigure
 from capacity.tables.time_columns import UNITS as TIME_UNITS
 from whisper_ops.errors import UserError
 from whisper_ops.exporters.mapping import FIGURES
@@ -20,7 +20,7 @@ _OVER_ONE = ("process_cpu_ratio", "wer_ratio")
 """Shares that may be over 1: of one core by a process of many threads, and of words that were not said."""
 
 
-class Source(msgspec.Struct, frozen=True):
+class FigureSource(msgspec.Struct, frozen=True):
     """Where a figure comes from, and the unit its bare numbers are in; '' where that was not said."""
 
     column: str
@@ -38,13 +38,13 @@ def known_figures() -> list[str]:
     ]
 
 
-def parse_map(entries: tuple[str, ...], known: Collection[str], what: str) -> dict[str, Source]:
+def parse_map(entries: tuple[str, ...], known: Collection[str], what: str) -> dict[str, FigureSource]:
     """Read `FIGURE=COLUMN[:UNIT]` entries; `what` names what the known figures belong to.
 
     Raises:
         UserError: an entry is not of that form, names a figure or a unit that does not exist, or a figure twice.
     """
-    found: dict[str, Source] = {}
+    found: dict[str, FigureSource] = {}
     for entry in entries:
         figure, equals, rest = entry.partition("=")
         column, _, unit = rest.rpartition(":")
@@ -59,11 +59,11 @@ def parse_map(entries: tuple[str, ...], known: Collection[str], what: str) -> di
             )
         if figure in found:
             raise UserError(f"--map names {figure} twice, with {found[figure].column} and with {column}; keep one")
-        found[figure] = Source(column, unit)
+        found[figure] = FigureSource(column, unit)
     return found
 
 
-def in_base_units(table: Table, figure: str, source: Source) -> list[float | None]:
+def in_base_units(table: Table, figure: str, source: FigureSource) -> list[float | None]:
     """A figure's column in base units.
 
     The unit is the one that a cell states or that stands over the column, else the one of --map, else the one in the
@@ -87,7 +87,7 @@ def in_base_units(table: Table, figure: str, source: Source) -> list[float | Non
     return found
 
 
-def _factor(where: str, figure: str, source: Source, stated: str) -> float:
+def _factor(where: str, figure: str, source: FigureSource, stated: str) -> float:
     """What brings a number to the figure's base unit."""
     kind = kind_of(figure)
     written = stated or source.unit or _in_name(source.column, kind)
@@ -109,7 +109,7 @@ def _in_name(column: str, kind: Kind | None) -> str:
     return word if kind is not None and unit is not None and unit.kind == kind else ""
 
 
-def _checked(where: str, figure: str, value: float, cell: Figure, source: Source) -> float:
+def _checked(where: str, figure: str, value: float, cell: TableFigure, source: FigureSource) -> float:
     if value < 0:
         raise UserError(f"{where}, which cannot be below 0")
     if value > _MOST:
@@ -125,7 +125,7 @@ def _checked(where: str, figure: str, value: float, cell: Figure, source: Source
     return value
 
 
-class Moment(msgspec.Struct):
+class ImportedPoll(msgspec.Struct):
     """Figures of one server at one moment, while they are put together."""
 
     server: dict[str, float]
@@ -133,7 +133,7 @@ class Moment(msgspec.Struct):
     gpus: dict[int, dict[str, float]]
 
     @classmethod
-    def empty(cls) -> "Moment":
+    def empty(cls) -> "ImportedPoll":
         """Nothing known yet."""
         return cls({}, {}, {})
 

@@ -7,9 +7,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI, WebSocketException
 
 from capacity.loadgen.messages import LevelOrder
-from capacity.loadgen.stream_outcome import Ending
-from capacity.loadgen.two_step_connect import NoRoomError, NoTokenError, handed_out
-from capacity.protocols import Client, Ready
+from capacity.loadgen.stream_outcome import StreamOutcome
+from capacity.loadgen.two_step_connect import NoTokenError, ServerFullError, handed_out
+from capacity.protocols import Client, StreamReady
 from whisper_ops import tls_trust, wire
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -64,7 +64,7 @@ def connecting(to: Address, seconds: float) -> connect:
     )
 
 
-def told_on_upgrade(connection: ClientConnection) -> Ready:
+def told_on_upgrade(connection: ClientConnection) -> StreamReady:
     """What the answer to the upgrade says of who answered; a whisper-ops server says it in every dialect."""
     headers = connection.response.headers if connection.response is not None else {}
 
@@ -73,24 +73,24 @@ def told_on_upgrade(connection: ClientConnection) -> Ready:
         return text if 0 < len(text) <= _LONGEST_NAME and text.isprintable() else None
 
     gpus = headers.get(wire.GPUS_HEADER, "")
-    return Ready(
+    return StreamReady(
         connection_id=name(wire.CONNECTION_HEADER),
         server_id=name(wire.SERVER_HEADER),
         total_gpus=int(gpus) if gpus.isdecimal() and 0 < len(gpus) <= 4 else None,
     )
 
 
-def shut(error: Exception, seconds: float) -> Ending:
+def shut(error: Exception, seconds: float) -> StreamOutcome:
     """What it means that a stream did not get in, given so many seconds for it."""
     match error:
         case InvalidStatus():
             code = error.response.status_code
             outcome = "refused" if code in {429, 503} else "failed"
-            return Ending(outcome, f"HTTP {code} instead of a WebSocket", wants_token=code == _UNAUTHORIZED)
+            return StreamOutcome(outcome, f"HTTP {code} instead of a WebSocket", wants_token=code == _UNAUTHORIZED)
         case NoTokenError():
-            return Ending("failed", str(error), wants_token=True)
-        case NoRoomError():
-            return Ending("refused", str(error))
+            return StreamOutcome("failed", str(error), wants_token=True)
+        case ServerFullError():
+            return StreamOutcome("refused", str(error))
         case TimeoutError():
-            return Ending("failed", f"no connection in {seconds:g} s")
-    return Ending("failed", tls_trust.untrusted("the server", error) or f"cannot connect: {error}")
+            return StreamOutcome("failed", f"no connection in {seconds:g} s")
+    return StreamOutcome("failed", tls_trust.untrusted("the server", error) or f"cannot connect: {error}")

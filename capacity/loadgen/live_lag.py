@@ -8,17 +8,17 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from capacity.corpus.normalization import normalise
-from capacity.corpus.playlist import Spoken
+from capacity.corpus.playlist import SpokenWord
 
 _GRAM = 2
 """So many words in a row are looked for: a revised last word must not hide the place."""
 _TAIL_WORDS = 6
 
 
-class Follower:
+class LiveLag:
     """Follows one stream. Words are looked for from now backwards, never before the place found last."""
 
-    def __init__(self, spoken: Sequence[Spoken]) -> None:
+    def __init__(self, spoken: Sequence[SpokenWord]) -> None:
         self._words = [word.word for word in spoken]
         self._due = [word.due for word in spoken]
         self._place = 0

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from capacity.loadgen.utterance_text import Heard
-from capacity.loadgen.word_latency import Latency, Score
+from capacity.loadgen.utterance_text import UtteranceText
+from capacity.loadgen.word_latency import WordLatency, WordScore
 
 
 class StreamOrder(msgspec.Struct, frozen=True):
@@ -64,8 +64,8 @@ class StreamResult(msgspec.Struct, frozen=True, kw_only=True):
     live_seconds: float = 0.0
     """Sound sent inside the window."""
     speech_words: int = 0
-    latencies: tuple[Latency, ...] = ()
-    score: Score = Score(0, 0, 0, 0, 0)
+    latencies: tuple[WordLatency, ...] = ()
+    score: WordScore = WordScore(0, 0, 0, 0, 0)
     clip_errors: dict[str, tuple[int, int]] = {}
     """Word errors and words of each utterance."""
     partials: int = 0
@@ -73,13 +73,13 @@ class StreamResult(msgspec.Struct, frozen=True, kw_only=True):
     bytes_sent: int = 0
     lateness: tuple[float, ...] = ()
     """Of every chunk, in seconds."""
-    heard: tuple[Heard, ...] = ()
+    heard: tuple[UtteranceText, ...] = ()
     """What came back for each utterance, where texts are kept."""
     text: str | None = None
     reference: str | None = None
 
 
-class Progress(msgspec.Struct, frozen=True, tag=True):
+class LoadProgress(msgspec.Struct, frozen=True, tag=True):
     """How a process is doing, about once a second."""
 
     ready: int
@@ -103,38 +103,38 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
     """Of the last block."""
 
 
-class Block(msgspec.Struct, frozen=True, tag=True):
+class BlockOrder(msgspec.Struct, frozen=True, tag=True):
     """A piece of a long level, measured while its streams go on."""
 
     number: int
     part: Finished
 
 
-class Broke(msgspec.Struct, frozen=True, tag=True):
+class GeneratorFailed(msgspec.Struct, frozen=True, tag=True):
     """The process cannot do what it was told, in one sentence."""
 
     reason: str
 
 
-class Load(msgspec.Struct, frozen=True, tag=True):
+class ReadCorpus(msgspec.Struct, frozen=True, tag=True):
     """Read a corpus."""
 
     folder: str
 
 
-class Loaded(msgspec.Struct, frozen=True, tag=True):
+class CorpusRead(msgspec.Struct, frozen=True, tag=True):
     """The corpus was read."""
 
 
-class Run(msgspec.Struct, frozen=True, tag=True):
+class RunLevel(msgspec.Struct, frozen=True, tag=True):
     """Run a level."""
 
     level: LevelOrder
 
 
-class Stop(msgspec.Struct, frozen=True, tag=True):
+class StopLevel(msgspec.Struct, frozen=True, tag=True):
     """End the running level now; what was measured is reported."""
 
 
-Down = Load | Run | Stop
-Up = Loaded | Progress | Block | Finished | Broke
+Down = ReadCorpus | RunLevel | StopLevel
+Up = CorpusRead | LoadProgress | BlockOrder | Finished | GeneratorFailed

@@ -17,7 +17,7 @@ _BURST = 32
 """How many chunks may go out before the loop gets to read what came in."""
 
 
-class Wheel:
+class Pacer:
     """A heap of due times. `run` belongs in a task of its own; the streams' senders must not block."""
 
     def __init__(self) -> None:

@@ -11,7 +11,18 @@ from typing import Self
 
 import msgspec
 
-from capacity.loadgen.messages import Block, Broke, Finished, LevelOrder, Load, Loaded, Progress, Run, Stop, Up
+from capacity.loadgen.messages import (
+    BlockOrder,
+    CorpusRead,
+    Finished,
+    GeneratorFailed,
+    LevelOrder,
+    LoadProgress,
+    ReadCorpus,
+    RunLevel,
+    StopLevel,
+    Up,
+)
 from whisper_ops.errors import UserError
 from whisper_ops.framing import frame, read_frame
 
@@ -53,17 +64,17 @@ class Generators:
         fresh = [await self._start() for _ in range(count - len(self._processes))]
         self._processes.extend(fresh)
         for process in fresh:
-            _tell(process, Load(str(self._folder)))
+            _tell(process, ReadCorpus(str(self._folder)))
         for process in fresh:
             match await _hear(process):
-                case Loaded():
+                case CorpusRead():
                     continue
-                case Broke(reason):
+                case GeneratorFailed(reason):
                     raise UserError(reason)
                 case other:
                     raise UserError(f"a load generator did not start: {other!r}")
 
-    async def run(self, level: LevelOrder, on_progress: Callable[[Progress], None]) -> list[Finished]:
+    async def run(self, level: LevelOrder, on_progress: Callable[[LoadProgress], None]) -> list[Finished]:
         """Run a level, its streams dealt out among the processes.
 
         When cancelled, the streams are ended properly first.
@@ -73,17 +84,17 @@ class Generators:
     async def run_blocks(
         self,
         level: LevelOrder,
-        on_progress: Callable[[Progress], None],
+        on_progress: Callable[[LoadProgress], None],
         on_block: Callable[[int, Sequence[Finished]], None],
     ) -> list[Finished]:
         """The same for a level in blocks: each but the last is given to `on_block` as soon as all measured it."""
         count = min(len(self._processes), max(1, len(level.streams)))
         used = self._processes[:count]
-        seen: dict[int, Progress] = {}
+        seen: dict[int, LoadProgress] = {}
         blocks: dict[int, list[Finished]] = {}
 
-        def heard(number: int, said: Progress | Block) -> None:
-            if isinstance(said, Progress):
+        def heard(number: int, said: LoadProgress | BlockOrder) -> None:
+            if isinstance(said, LoadProgress):
                 seen[number] = said
                 on_progress(_sum(list(seen.values())))
                 return
@@ -93,7 +104,7 @@ class Generators:
                 on_block(said.number, blocks.pop(said.number))
 
         for number, process in enumerate(used):
-            _tell(process, Run(msgspec.structs.replace(level, streams=level.streams[number::count])))
+            _tell(process, RunLevel(msgspec.structs.replace(level, streams=level.streams[number::count])))
         waiting = asyncio.gather(*(_finished(process, number, heard) for number, process in enumerate(used)))
         try:
             return list(await asyncio.shield(waiting))
@@ -105,7 +116,7 @@ class Generators:
     def stop(self) -> None:
         """End the running level early; `run` then returns what was measured until then."""
         for process in self._processes:
-            _tell(process, Stop())
+            _tell(process, StopLevel())
 
     async def _start(self) -> Process:
         # A session of its own: Ctrl-C is for the load test, which then asks for what was measured.
@@ -122,23 +133,23 @@ def _tell(process: Process, message: object) -> None:
 async def _hear(process: Process) -> Up:
     assert process.stdout is not None
     body = await read_frame(process.stdout)
-    return Broke("a load generator process ended unexpectedly") if body is None else _decoder.decode(body)
+    return GeneratorFailed("a load generator process ended unexpectedly") if body is None else _decoder.decode(body)
 
 
-async def _finished(process: Process, number: int, heard: Callable[[int, Progress | Block], None]) -> Finished:
+async def _finished(process: Process, number: int, heard: Callable[[int, LoadProgress | BlockOrder], None]) -> Finished:
     while True:
         match await _hear(process):
             case Finished() as finished:
                 return finished
-            case Progress() | Block() as said:
+            case LoadProgress() | BlockOrder() as said:
                 heard(number, said)
-            case Broke(reason):
+            case GeneratorFailed(reason):
                 raise UserError(reason)
 
 
-def _sum(parts: Sequence[Progress]) -> Progress:
+def _sum(parts: Sequence[LoadProgress]) -> LoadProgress:
     behind = [p.behind_p50_seconds for p in parts if p.behind_p50_seconds is not None]
-    return Progress(
+    return LoadProgress(
         ready=sum(p.ready for p in parts),
         live=sum(p.live for p in parts),
         ended=sum(p.ended for p in parts),

@@ -8,26 +8,28 @@ from websockets.exceptions import ConnectionClosed
 
 from capacity.loadgen.messages import LevelOrder
 from capacity.loadgen.recording import MARGIN_SECONDS, Track
-from capacity.loadgen.stream_outcome import End, lost
-from capacity.loadgen.word_latency import Update
-from capacity.protocols import Client, Done, Failed, Ready, Refused, Shown
+from capacity.loadgen.stream_outcome import StreamEnd, lost
+from capacity.loadgen.word_latency import TextUpdate
+from capacity.protocols import Client, StreamDone, StreamFailed, StreamReady, StreamRefused, TextShown
 
 _REMEMBERED = 200
 """Characters of committed text that following the stream needs."""
 _WORDS_A_SECOND = 5.0
 
 
-class Ear:
+class Receiver:
     """Listens to one connection."""
 
-    def __init__(self, level: LevelOrder, client: Client, track: Track, end: End, spoken_out: asyncio.Event) -> None:
+    def __init__(
+        self, level: LevelOrder, client: Client, track: Track, end: StreamEnd, spoken_out: asyncio.Event
+    ) -> None:
         self._level = level
         self._client = client
         self._track = track
         self._end = end
         self._spoken_out = spoken_out
         self._committed = ""  # the end of it
-        self.ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
+        self.ready: asyncio.Future[StreamReady] = asyncio.get_running_loop().create_future()
         """Done when the server takes sound."""
         self.changes = 0
         """How many times the text changed."""
@@ -40,8 +42,8 @@ class Ear:
         return f"{self._committed} {self._last.tail}"
 
     @property
-    def _last(self) -> Update:
-        return self._track.updates[-1] if self._track.updates else Update(0.0, "", "")
+    def _last(self) -> TextUpdate:
+        return self._track.updates[-1] if self._track.updates else TextUpdate(0.0, "", "")
 
     async def listen(self, connection: ClientConnection) -> None:
         """Until the connection closes, or the text is complete."""
@@ -60,21 +62,21 @@ class Ear:
 
     def _read(self, message: str | bytes, at: float) -> None:
         match self._client.read(message):
-            case Ready() as ready:
+            case StreamReady() as ready:
                 if not self.ready.done():
                     self.ready.set_result(ready)
-            case Shown(committed, tail):
-                self._show(Update(at, committed, tail))
-            case Refused(reason):
+            case TextShown(committed, tail):
+                self._show(TextUpdate(at, committed, tail))
+            case StreamRefused(reason):
                 self._end.set("refused", reason)
-            case Failed(reason):
+            case StreamFailed(reason):
                 self._end.set("failed", reason)
-            case Done():
+            case StreamDone():
                 self._closed_well()
             case None:
                 return
 
-    def _show(self, update: Update) -> None:
+    def _show(self, update: TextUpdate) -> None:
         if self._level.block_seconds:
             # A server that sends all it ever heard again and again would fill memory in hours.
             most = int(_WORDS_A_SECOND * (2 * self._level.block_seconds + MARGIN_SECONDS))

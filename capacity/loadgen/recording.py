@@ -2,11 +2,11 @@
 
 import msgspec
 
-from capacity.corpus.playlist import Spoken
-from capacity.loadgen.word_latency import Latency, Score, Update, by_clip, fates, latencies, score_of
+from capacity.corpus.playlist import SpokenWord
+from capacity.loadgen.word_latency import TextUpdate, WordLatency, WordScore, by_clip, fates, latencies, score_of
 
 
-class Window(msgspec.Struct, frozen=True):
+class MeasuredWindow(msgspec.Struct, frozen=True):
     """A span of the monotonic clock, in seconds; `since` belongs to it and `until` does not."""
 
     since: float
@@ -16,7 +16,7 @@ class Window(msgspec.Struct, frozen=True):
         return self.since <= at < self.until
 
 
-ALWAYS = Window(float("-inf"), float("inf"))
+ALWAYS = MeasuredWindow(float("-inf"), float("inf"))
 HAIR = 1e-6
 """Seconds by which sums of chunks may miss the time they stand for."""
 MARGIN_SECONDS = 30.0
@@ -26,8 +26,8 @@ MARGIN_SECONDS = 30.0
 class Track(msgspec.Struct):
     """What was said, sent and shown, in the order it came. A stream of many hours forgets what was measured."""
 
-    spoken: list[Spoken] = []
-    updates: list[Update] = []
+    spoken: list[SpokenWord] = []
+    updates: list[TextUpdate] = []
     sent: list[float] = []
     """When each chunk went out."""
     lateness: list[float] = []
@@ -61,14 +61,14 @@ class Track(msgspec.Struct):
 class Found(msgspec.Struct, frozen=True):
     """A stream's measures over a window."""
 
-    latencies: tuple[Latency, ...]
-    score: Score
+    latencies: tuple[WordLatency, ...]
+    score: WordScore
     clip_errors: dict[str, tuple[int, int]]
     words_said: int
     """In the window, heard or not."""
 
 
-def measure(track: Track, window: Window, scored: Window) -> Found:
+def measure(track: Track, window: MeasuredWindow, scored: MeasuredWindow) -> Found:
     """Measure what was kept of a stream.
 
     Args:

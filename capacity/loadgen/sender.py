@@ -11,11 +11,11 @@ from websockets.protocol import State
 from capacity.corpus.audio_files import Samples
 from capacity.corpus.clips import RATE, Corpus
 from capacity.corpus.playlist import make_playlist
-from capacity.loadgen.live_lag import Follower
+from capacity.loadgen.live_lag import LiveLag
 from capacity.loadgen.messages import LevelOrder, StreamOrder
-from capacity.loadgen.pacer import Wheel
+from capacity.loadgen.pacer import Pacer
 from capacity.loadgen.recording import HAIR, Track
-from capacity.loadgen.stream_outcome import End
+from capacity.loadgen.stream_outcome import StreamEnd
 from capacity.protocols import Client
 
 REEL_SECONDS = 300.0
@@ -24,10 +24,10 @@ _STUCK_SECONDS = 60.0
 """So much unsent sound in our own buffer means that the server stopped reading."""
 
 
-class Voice:
+class Sender:
     """Speaks into one connection, and notes in the track what it said and when each chunk went out."""
 
-    def __init__(self, order: StreamOrder, level: LevelOrder, corpus: Corpus, track: Track, end: End) -> None:
+    def __init__(self, order: StreamOrder, level: LevelOrder, corpus: Corpus, track: Track, end: StreamEnd) -> None:
         self._order = order
         self._level = level
         self._corpus = corpus
@@ -39,10 +39,10 @@ class Voice:
         self.bytes = 0
         self.is_out = asyncio.Event()
         """Set when all is said, or the stream ended."""
-        self.follower: Follower | None = None
+        self.follower: LiveLag | None = None
         """Of what is being said now."""
 
-    def speak(self, connection: ClientConnection, client: Client, wheel: Wheel) -> None:
+    def speak(self, connection: ClientConnection, client: Client, wheel: Pacer) -> None:
         """Begin; the wheel does the rest."""
         self.begun = time.monotonic()
         self._chunks = self._reels()
@@ -60,7 +60,7 @@ class Voice:
             seconds = max(1, math.ceil(min(left, REEL_SECONDS) / chunk - HAIR)) * chunk
             playlist = make_playlist(self._corpus.clips, clip, seconds, duty)
             self._track.spoken += playlist.spoken(at, chunk, clip)
-            self.follower = Follower(self._track.spoken)
+            self.follower = LiveLag(self._track.spoken)
             yield from playlist.chunks(round(chunk * RATE))
             at += seconds
             clip += sum(part.clip is not None for part in playlist.parts)

@@ -15,13 +15,13 @@ from websockets.exceptions import ConnectionClosed
 from capacity.corpus.clips import Corpus
 from capacity.loadgen.connection import SHUT, address, connecting, shut, told_on_upgrade
 from capacity.loadgen.messages import LevelOrder, StreamOrder, StreamResult
-from capacity.loadgen.pacer import Wheel
-from capacity.loadgen.receiver import Ear
-from capacity.loadgen.recording import ALWAYS, HAIR, Track, Window
-from capacity.loadgen.sender import Voice
-from capacity.loadgen.stream_outcome import End, Ending, lost
+from capacity.loadgen.pacer import Pacer
+from capacity.loadgen.receiver import Receiver
+from capacity.loadgen.recording import ALWAYS, HAIR, MeasuredWindow, Track
+from capacity.loadgen.sender import Sender
+from capacity.loadgen.stream_outcome import StreamEnd, StreamOutcome, lost
 from capacity.loadgen.stream_result import Remains
-from capacity.protocols import PROTOCOLS, Client, Ready
+from capacity.protocols import PROTOCOLS, Client, StreamReady
 
 _SETTLED_SECONDS = 3.0
 """Text that is complete and has not changed for this long after the end of the sound will not change."""
@@ -29,23 +29,23 @@ _GIVEN_UP_SECONDS = 10.0
 """Where words are missing: a server that is behind may take long from one text to the next."""
 
 
-class Speaker:
+class LoadStream:
     """One stream of a level. `run` never raises for what a server does; the result says it."""
 
-    def __init__(self, order: StreamOrder, level: LevelOrder, corpus: Corpus, wheel: Wheel) -> None:
+    def __init__(self, order: StreamOrder, level: LevelOrder, corpus: Corpus, wheel: Pacer) -> None:
         self._order = order
         self._level = level
         self._wheel = wheel
         self._client: Client = PROTOCOLS[level.protocol]()
         self._track = Track()
-        self._end = End()
-        self._voice = Voice(order, level, corpus, self._track, self._end)
-        self._ear = Ear(level, self._client, self._track, self._end, self._voice.is_out)
+        self._end = StreamEnd()
+        self._voice = Sender(order, level, corpus, self._track, self._end)
+        self._ear = Receiver(level, self._client, self._track, self._end, self._voice.is_out)
         self._connect_seconds: float | None = None
         self._ready_seconds: float | None = None
         self._ended_at: float | None = None
         self._replica: str | None = None
-        self._upgrade = Ready()
+        self._upgrade = StreamReady()
         """What the answer to the upgrade said."""
 
     # --- what the live table reads -------------------------------------------------------------------
@@ -96,10 +96,10 @@ class Speaker:
         try:
             ending = await self._live(began)
         except asyncio.CancelledError:
-            ending = Ending("stopped")
+            ending = StreamOutcome("stopped")
         self._end.set(*ending)
 
-    async def _live(self, began: float) -> Ending:
+    async def _live(self, began: float) -> StreamOutcome:
         seconds = self._level.setup_seconds
         try:
             to = await address(self._level, self._client)
@@ -111,7 +111,7 @@ class Speaker:
         except SHUT as error:
             return shut(error, seconds)
 
-    async def _converse(self, connection: ClientConnection, began: float) -> Ending:
+    async def _converse(self, connection: ClientConnection, began: float) -> StreamOutcome:
         reader = asyncio.create_task(self._ear.listen(connection))
         try:
             for message in self._client.hello():
@@ -121,7 +121,7 @@ class Speaker:
             if self._end.waited.done():
                 return self._end.waited.result()
             if not self._ear.ready.done():
-                return Ending("failed", f"not ready in {self._level.setup_seconds:g} s")
+                return StreamOutcome("failed", f"not ready in {self._level.setup_seconds:g} s")
             self._ready_seconds, self._end.remark = time.monotonic() - began, None
             self._voice.speak(connection, self._client, self._wheel)
             spoken = asyncio.ensure_future(self._voice.is_out.wait())
@@ -133,7 +133,7 @@ class Speaker:
         finally:
             reader.cancel()
 
-    async def _finish(self, connection: ClientConnection) -> Ending:
+    async def _finish(self, connection: ClientConnection) -> StreamOutcome:
         self._ended_at = time.monotonic()
         deadline = self._ended_at + self._level.drain_seconds
         if not self._client.flushes_tail:
@@ -144,8 +144,8 @@ class Speaker:
         if self._end.waited.done():
             return self._end.waited.result()
         if not self._client.flushes_tail:
-            return Ending("done")
-        return Ending("failed", f"no end of text {self._level.drain_seconds:g} s after the sound")
+            return StreamOutcome("done")
+        return StreamOutcome("failed", f"no end of text {self._level.drain_seconds:g} s after the sound")
 
     async def _settle(self, ended_at: float, deadline: float) -> None:
         follower = self._voice.follower
@@ -158,7 +158,7 @@ class Speaker:
 
     # --- its measurement -----------------------------------------------------------------------------
 
-    def lived_in(self, window: Window) -> bool:
+    def lived_in(self, window: MeasuredWindow) -> bool:
         """Whether it was there in any of the time."""
         return self._order.start_at < window.until and (self._end.at is None or self._end.at >= window.since)
 
@@ -166,7 +166,7 @@ class Speaker:
         """Drop what was measured."""
         self._track.forget(before)
 
-    def measured(self, window: Window, scored: Window = ALWAYS) -> Callable[[], StreamResult]:
+    def measured(self, window: MeasuredWindow, scored: MeasuredWindow = ALWAYS) -> Callable[[], StreamResult]:
         """What measures the stream as it is now, to be called when there is time, from any thread.
 
         Args:
@@ -176,14 +176,16 @@ class Speaker:
         remains = self._remains(scored)
         return lambda: remains.result(window, scored)
 
-    def _remains(self, scored: Window) -> Remains:
+    def _remains(self, scored: MeasuredWindow) -> Remains:
         # After a cut only what was sent can have been heard.
         sound = self._track.chunks_sent * self._level.chunk_seconds
         track = self._track.until(self._voice.begun + sound + HAIR)
-        ending = Ending("done")
+        ending = StreamOutcome("done")
         if self._end.at is not None and (self._end.at in scored or self._end.at < scored.since):
             ending = self._end.ending or ending
-        ready = self._ear.ready.result() if self._ear.ready.done() and not self._ear.ready.cancelled() else Ready()
+        ready = (
+            self._ear.ready.result() if self._ear.ready.done() and not self._ear.ready.cancelled() else StreamReady()
+        )
         return Remains(
             number=self._order.number,
             track=track,

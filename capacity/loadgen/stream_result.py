@@ -3,8 +3,8 @@
 import msgspec
 
 from capacity.loadgen.messages import StreamResult
-from capacity.loadgen.recording import Track, Window, measure
-from capacity.loadgen.stream_outcome import Ending
+from capacity.loadgen.recording import MeasuredWindow, Track, measure
+from capacity.loadgen.stream_outcome import StreamOutcome
 from capacity.loadgen.utterance_text import heard
 
 
@@ -13,7 +13,7 @@ class Remains(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     track: Track
-    ending: Ending
+    ending: StreamOutcome
     chunk_seconds: float
     keep_text: bool
     bytes_a_chunk: float
@@ -27,7 +27,7 @@ class Remains(msgspec.Struct, frozen=True, kw_only=True):
     tail_seconds: float | None
     """From the end of the sound to the last text."""
 
-    def result(self, window: Window, scored: Window) -> StreamResult:
+    def result(self, window: MeasuredWindow, scored: MeasuredWindow) -> StreamResult:
         """Measure it.
 
         Args:
@@ -38,7 +38,7 @@ class Remains(msgspec.Struct, frozen=True, kw_only=True):
         found = measure(track, window, scored)
         ending = self.ending
         if ending.outcome == "done" and track.spoken and not text:
-            ending = Ending("silent", "not a word came back")
+            ending = StreamOutcome("silent", "not a word came back")
         sent = [at for at in track.sent if at in scored]
         shown = [update for update in track.updates if update.at in scored]
         return StreamResult(

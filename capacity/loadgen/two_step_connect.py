@@ -12,7 +12,7 @@ _LONGEST = 2048
 _MOST_BYTES = 64 << 10
 
 
-class NoRoomError(ConnectionError):
+class ServerFullError(ConnectionError):
     """Every server that `/connect` knows is full."""
 
 
@@ -47,7 +47,7 @@ async def handed_out(url: str, headers: dict[str, str], seconds: float) -> Hande
         ) as http:
             answer = await fetch(http, "GET", url, limit=_MOST_BYTES, seconds=seconds)
         if answer.status in (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS):
-            raise NoRoomError(f"/connect answered HTTP {answer.status}: no room")
+            raise ServerFullError(f"/connect answered HTTP {answer.status}: no room")
         if answer.status == httpx.codes.UNAUTHORIZED:
             raise NoTokenError("/connect answered HTTP 401")
         if answer.status != httpx.codes.OK:

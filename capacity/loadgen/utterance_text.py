@@ -7,10 +7,10 @@ import msgspec
 from rapidfuzz.distance import Levenshtein
 
 from capacity.corpus.normalization import normalise
-from capacity.corpus.playlist import Spoken
+from capacity.corpus.playlist import SpokenWord
 
 
-class Heard(msgspec.Struct, frozen=True):
+class UtteranceText(msgspec.Struct, frozen=True):
     """One utterance of a stream."""
 
     clip: str
@@ -23,21 +23,21 @@ class Heard(msgspec.Struct, frozen=True):
     """What came back for it, as it was written."""
 
 
-def heard(spoken: Sequence[Spoken], text: str) -> tuple[Heard, ...]:
+def heard(spoken: Sequence[SpokenWord], text: str) -> tuple[UtteranceText, ...]:
     """Every utterance in the order it was said. Words too many belong to the utterance of the word before them."""
     written = text.split()
     places = _places(spoken, written)
-    found: list[Heard] = []
+    found: list[UtteranceText] = []
     at = 0
     for (_, clip), group in groupby(spoken, key=lambda word: (word.turn, word.clip)):
         words = [word.word for word in group]
         shown = [word for word, place in zip(written, places, strict=True) if at <= place < at + len(words)]
-        found.append(Heard(clip, len(words), " ".join(words), " ".join(shown)))
+        found.append(UtteranceText(clip, len(words), " ".join(words), " ".join(shown)))
         at += len(words)
     return tuple(found)
 
 
-def _places(spoken: Sequence[Spoken], written: Sequence[str]) -> list[int]:
+def _places(spoken: Sequence[SpokenWord], written: Sequence[str]) -> list[int]:
     """For each written word, which said word it stands for, by edit-distance alignment of the normalised words."""
     # Normalising word by word keeps what belongs together; of some words, such as "um", nothing is left.
     tokens = [(token, k) for k, word in enumerate(written) for token in normalise(word)]

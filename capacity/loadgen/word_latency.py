@@ -11,13 +11,13 @@ import jiwer
 import msgspec
 
 from capacity.corpus.normalization import equal_runs, normalise
-from capacity.corpus.playlist import Spoken
+from capacity.corpus.playlist import SpokenWord
 
 _SLACK = 4
 """How many words beyond its own length a tail is compared with: it may have lost a few that come back later."""
 
 
-class Update(NamedTuple):
+class TextUpdate(NamedTuple):
     """A change of what a listener sees, at a time on the monotonic clock, in seconds."""
 
     at: float
@@ -25,7 +25,7 @@ class Update(NamedTuple):
     tail: str
 
 
-class Latency(msgspec.Struct, frozen=True):
+class WordLatency(msgspec.Struct, frozen=True):
     """One word's latencies in seconds; it was said at `due`, on the monotonic clock."""
 
     due: float
@@ -33,7 +33,7 @@ class Latency(msgspec.Struct, frozen=True):
     stable: float
 
 
-class Score(msgspec.Struct, frozen=True):
+class WordScore(msgspec.Struct, frozen=True):
     """How a stream's text compares with what was said: word counts, as jiwer counts them."""
 
     reference: int
@@ -48,16 +48,16 @@ class Score(msgspec.Struct, frozen=True):
         return self.substitutions + self.deletions + self.insertions
 
 
-def score(reference: Sequence[str], text: str) -> Score:
+def score(reference: Sequence[str], text: str) -> WordScore:
     """Compare a whole transcript with the normalised words that were said."""
     heard = normalise(text)
     if not reference or not heard:
-        return Score(len(reference), 0, 0, len(reference), 0 if reference else len(heard))
+        return WordScore(len(reference), 0, 0, len(reference), 0 if reference else len(heard))
     found = jiwer.process_words(" ".join(reference), " ".join(heard))
-    return Score(len(reference), found.hits, found.substitutions, found.deletions, found.insertions)
+    return WordScore(len(reference), found.hits, found.substitutions, found.deletions, found.insertions)
 
 
-class Fate(NamedTuple):
+class WordAlignment(NamedTuple):
     """What became of a word that was said: heard, heard otherwise or missing, and words too many before it."""
 
     substituted: int
@@ -70,11 +70,11 @@ class Fate(NamedTuple):
         return sum(self)
 
 
-def fates(spoken: Sequence[Spoken], text: str) -> list[Fate]:
+def fates(spoken: Sequence[SpokenWord], text: str) -> list[WordAlignment]:
     """What became of each word, by jiwer's alignment; words too many behind the last count for the last."""
     heard = normalise(text)
     if not spoken or not heard:
-        return [Fate(0, 1, 0)] * len(spoken)
+        return [WordAlignment(0, 1, 0)] * len(spoken)
     counts = [[0, 0, 0] for _ in spoken]
     found = jiwer.process_words(" ".join(word.word for word in spoken), " ".join(heard))
     for chunk in found.alignments[0]:
@@ -83,16 +83,16 @@ def fates(spoken: Sequence[Spoken], text: str) -> list[Fate]:
         elif chunk.type != "equal":
             for at in range(chunk.ref_start_idx, chunk.ref_end_idx):
                 counts[at][chunk.type == "delete"] += 1
-    return [Fate(*count) for count in counts]
+    return [WordAlignment(*count) for count in counts]
 
 
-def score_of(found: Sequence[Fate]) -> Score:
+def score_of(found: Sequence[WordAlignment]) -> WordScore:
     """Some words' fates as counts."""
     substituted, missing, inserted = (sum(fate[k] for fate in found) for k in range(3))
-    return Score(len(found), len(found) - substituted - missing, substituted, missing, inserted)
+    return WordScore(len(found), len(found) - substituted - missing, substituted, missing, inserted)
 
 
-def by_clip(found: Iterable[tuple[Spoken, Fate]]) -> dict[str, tuple[int, int]]:
+def by_clip(found: Iterable[tuple[SpokenWord, WordAlignment]]) -> dict[str, tuple[int, int]]:
     """Word errors and words of each utterance; a word too many counts where it was inserted."""
     clips: dict[str, tuple[int, int]] = {}
     for word, fate in found:
@@ -101,7 +101,7 @@ def by_clip(found: Iterable[tuple[Spoken, Fate]]) -> dict[str, tuple[int, int]]:
     return clips
 
 
-def latencies(spoken: Sequence[Spoken], updates: Sequence[Update]) -> list[Latency]:
+def latencies(spoken: Sequence[SpokenWord], updates: Sequence[TextUpdate]) -> list[WordLatency]:
     """Latencies of every word that was said and appears, right, in the end.
 
     First shown: when the word first stood at its place. Stable: when it was shown there and never changed again.
@@ -113,14 +113,14 @@ def latencies(spoken: Sequence[Spoken], updates: Sequence[Update]) -> list[Laten
             first, stable = shown.first[at + k], shown.stable[at + k]
             if first is not None and stable is not None:
                 due = spoken[said + k].due
-                found.append(Latency(due, first - due, stable - due))
+                found.append(WordLatency(due, first - due, stable - due))
     return found
 
 
 class _Board:
     """Replays updates against the words that stood in the end."""
 
-    def __init__(self, updates: Sequence[Update]) -> None:
+    def __init__(self, updates: Sequence[TextUpdate]) -> None:
         pieces = [normalise(update.committed) for update in updates]
         words = [word for piece in pieces for word in piece]
         words += normalise(updates[-1].tail) if updates else ()

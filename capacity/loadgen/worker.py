@@ -19,23 +19,23 @@ from capacity.corpus import clips as corpora
 from capacity.corpus.clips import Corpus
 from capacity.corpus.normalization import normalise
 from capacity.loadgen.messages import (
-    Block,
-    Broke,
+    BlockOrder,
+    CorpusRead,
     Down,
     Finished,
+    GeneratorFailed,
     LevelOrder,
-    Load,
-    Loaded,
-    Progress,
-    Run,
-    Stop,
+    LoadProgress,
+    ReadCorpus,
+    RunLevel,
+    StopLevel,
     StreamResult,
     Up,
 )
-from capacity.loadgen.pacer import Wheel
+from capacity.loadgen.pacer import Pacer
 from capacity.loadgen.recording import HAIR, MARGIN_SECONDS
-from capacity.loadgen.stream import Speaker
-from capacity.loadgen.stream_slots import Seats
+from capacity.loadgen.stream import LoadStream
+from capacity.loadgen.stream_slots import StreamSlots
 from whisper_ops.errors import UserError
 from whisper_ops.framing import frame, read_frame
 
@@ -59,11 +59,11 @@ class Generator:
         """Take orders until there are no more."""
         while (body := await read_frame(self._reader)) is not None:
             match _decoder.decode(body):
-                case Load(folder):
+                case ReadCorpus(folder):
                     self._load(Path(folder))
-                case Run(level):
+                case RunLevel(level):
                     self._running = asyncio.create_task(self._run(level))
-                case Stop():
+                case StopLevel():
                     if self._running is not None:
                         self._running.cancel()
         if self._running is not None:
@@ -76,17 +76,17 @@ class Generator:
         try:
             self._corpus = corpora.load(folder)
         except UserError as error:
-            self._tell(Broke(str(error)))
+            self._tell(GeneratorFailed(str(error)))
             return
         normalise("the first call builds the tables")
-        self._tell(Loaded())
+        self._tell(CorpusRead())
 
     async def _run(self, level: LevelOrder) -> None:
         assert self._corpus is not None, "a corpus is loaded before a level is run"
         self._measured = 0
-        wheel = Wheel()
+        wheel = Pacer()
         turning = asyncio.create_task(wheel.run())
-        seats = Seats(level, self._corpus, wheel)
+        seats = StreamSlots(level, self._corpus, wheel)
         lives = [asyncio.create_task(seats.sit(order)) for order in level.streams]
         telling = asyncio.create_task(self._report(seats))
         usage = _Usage()
@@ -105,19 +105,19 @@ class Generator:
                 task.cancel()
         self._tell(usage.finished(self._measured, _make(seats.measured(self._measured, last=True))))
 
-    async def _blocks(self, level: LevelOrder, seats: Seats, usage: "_Usage") -> None:
+    async def _blocks(self, level: LevelOrder, seats: StreamSlots, usage: "_Usage") -> None:
         """Measure each block but the last when its text had time to come, beside the streams."""
         while level.block_seconds and seats.window(self._measured).until < level.window_until - HAIR:
             until = seats.window(self._measured).until
             await asyncio.sleep(max(0.0, until + min(_LATE_TEXT_SECONDS, level.block_seconds / 2) - time.monotonic()))
             making = seats.measured(self._measured, last=False)
             results = await asyncio.to_thread(_make, making)
-            self._tell(Block(self._measured, usage.finished(self._measured, results)))
+            self._tell(BlockOrder(self._measured, usage.finished(self._measured, results)))
             self._measured += 1
             seats.forget(until - MARGIN_SECONDS)
             gc.collect()  # hours without would fill memory; what is frozen is not looked at
 
-    async def _report(self, seats: Seats) -> None:
+    async def _report(self, seats: StreamSlots) -> None:
         while True:
             await asyncio.sleep(1)
             self._tell(_progress(seats.now))
@@ -140,10 +140,10 @@ def _make(making: Sequence[Callable[[], StreamResult]]) -> list[StreamResult]:
     return [make() for make in making]
 
 
-def _progress(speakers: Sequence[Speaker]) -> Progress:
+def _progress(speakers: Sequence[LoadStream]) -> LoadProgress:
     now = time.monotonic()
     behind = [late for s in speakers if (late := s.behind(now)) is not None]
-    return Progress(
+    return LoadProgress(
         ready=sum(s.is_ready for s in speakers),
         live=sum(s.is_live for s in speakers),
         ended=sum(s.is_ready and not s.is_live for s in speakers),

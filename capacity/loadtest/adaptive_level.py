@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from capacity.loadgen.messages import Finished, StreamResult
-from capacity.loadgen.word_latency import Score
+from capacity.loadgen.word_latency import WordScore
 from capacity.loadtest.level import Measured, measured
 from capacity.models.linear import fit_series
-from whisper_ops.objective import Objective, Term
+from whisper_ops.objective import Objective, ObjectiveTerm
 from whisper_ops.objective.findings import Unsettled
 from whisper_ops.objective.judgement import missed
 from whisper_ops.objective.word_errors import pooled
@@ -28,7 +28,7 @@ MOST_BLOCKS = 20
 """Where ten leave it open which side of the objective a level is on."""
 
 
-class Known:
+class KnownAnswer:
     """Watches the blocks of one held level."""
 
     def __init__(self, objective: Objective, one_stream: Mapping[str, float | None]) -> None:
@@ -60,7 +60,7 @@ class Known:
         self._sides = [self._side(term, whole) for term in self._terms]
         return False in self._sides or all(self._sides) or len(self._blocks) >= MOST_BLOCKS
 
-    def _side(self, term: Term, whole: Mapping[str, float | None]) -> bool | None:
+    def _side(self, term: ObjectiveTerm, whole: Mapping[str, float | None]) -> bool | None:
         """Whether the condition is met and would surely be, is missed and would be (False), or nobody knows (None)."""
         values = {n: value for n, block in enumerate(self._blocks) if (value := block.get(term.name)) is not None}
         line = fit_series(list(values), list(values.values()))
@@ -118,7 +118,7 @@ def _whole(pieces: Sequence[StreamResult]) -> StreamResult:
         live_seconds=sum(piece.live_seconds for piece in pieces),
         speech_words=sum(piece.speech_words for piece in pieces),
         latencies=tuple(word for piece in pieces for word in piece.latencies),
-        score=Score(*map(sum, zip(*(msgspec.structs.astuple(piece.score) for piece in pieces), strict=True))),
+        score=WordScore(*map(sum, zip(*(msgspec.structs.astuple(piece.score) for piece in pieces), strict=True))),
         clip_errors=dict(pooled(*(piece.clip_errors for piece in pieces))),
         partials=sum(piece.partials for piece in pieces),
         finals=sum(piece.finals for piece in pieces),

@@ -14,7 +14,7 @@ from whisper_ops.history import LevelFigures, StreamRecord, UtteranceRecord, Wor
 from whisper_ops.objective.word_errors import pooled
 
 
-class Counts(msgspec.Struct, frozen=True, kw_only=True):
+class StreamCounts(msgspec.Struct, frozen=True, kw_only=True):
     """What the audit needs beside the figures."""
 
     asked: int
@@ -28,7 +28,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """Word errors and words of each utterance, over all streams."""
 
 
-def pool(level: LevelOrder, parts: Sequence[Finished]) -> tuple[LevelFigures, Counts]:
+def pool(level: LevelOrder, parts: Sequence[Finished]) -> tuple[LevelFigures, StreamCounts]:
     """Put the streams of all processes together."""
     streams = [stream for part in parts for stream in part.results]
     window = max(1e-9, level.window_until - level.window_from)
@@ -67,7 +67,7 @@ def pool(level: LevelOrder, parts: Sequence[Finished]) -> tuple[LevelFigures, Co
         gpu_spread=spread([s for s in streams if s.ready_seconds is not None]),
     )
     troubled = next((s for s in streams if s.error), None)
-    counts = Counts(
+    counts = StreamCounts(
         asked=len(level.streams),
         speech_words=sum(s.speech_words for s in streams),
         first_error=None if troubled is None else troubled.error,
@@ -105,7 +105,7 @@ def stream_record(stream: StreamResult) -> StreamRecord:
     )
 
 
-def utterance_records(counts: Counts) -> list[UtteranceRecord]:
+def utterance_records(counts: StreamCounts) -> list[UtteranceRecord]:
     """The rows of a level's utterances."""
     return [
         UtteranceRecord(clip=clip, words=words, errors=wrong) for clip, (wrong, words) in counts.clip_errors.items()

@@ -7,7 +7,7 @@ figures are no evidence, and yet the answer is known: it does not carry this loa
 
 import msgspec
 
-from capacity.loadtest.aggregate import Counts
+from capacity.loadtest.aggregate import StreamCounts
 from whisper_ops.history import LevelFigures
 from whisper_ops.history.records import Audit
 from whisper_ops.objective.findings import (
@@ -43,7 +43,7 @@ class Audited(msgspec.Struct, frozen=True):
 
 def audit(
     figures: LevelFigures,
-    counts: Counts,
+    counts: StreamCounts,
     seconds: float,
     missing_alone: float | None,
     stopped: StoppedEarly | None = None,
@@ -79,7 +79,7 @@ def audit(
     return Audited("provisional" if any(f is not other for f in short) else "valid", tuple(short))
 
 
-def _server_fault(figures: LevelFigures, counts: Counts, missing_alone: float) -> AnyFinding | None:
+def _server_fault(figures: LevelFigures, counts: StreamCounts, missing_alone: float) -> AnyFinding | None:
     if figures.achieved_concurrency < CONCURRENCY_SHARE * counts.asked - _DUE:
         return NotLive(figures.achieved_concurrency, counts.asked, counts.first_error)
     missing, reference = figures.missing_words, figures.reference_words

@@ -26,7 +26,7 @@ _CADENCE = 0.25
 """A server that shows fewer partials looks faster on other counts; beyond this share they cannot be compared."""
 
 
-class Change(msgspec.Struct, frozen=True):
+class LevelChange(msgspec.Struct, frozen=True):
     """One figure of one level in both sweeps."""
 
     streams: int
@@ -50,12 +50,12 @@ class Change(msgspec.Struct, frozen=True):
         return self.figure.removesuffix("_seconds").removesuffix("_ratio")
 
 
-class Compared(msgspec.Struct, frozen=True, kw_only=True):
+class SweepComparison(msgspec.Struct, frozen=True, kw_only=True):
     """The verdict, with everything it rests on."""
 
     a: int
     b: int
-    changes: tuple[Change, ...]
+    changes: tuple[LevelChange, ...]
     limit_a: int | None
     limit_b: int | None
     reasons: tuple[str, ...]
@@ -73,7 +73,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
         return {**msgspec.structs.asdict(self), "worse": self.worse}
 
 
-def compare(history: History, a: int, b: int, worse_by: float) -> Compared:
+def compare(history: History, a: int, b: int, worse_by: float) -> SweepComparison:
     """Compare sweep `b` with sweep `a`.
 
     Args:
@@ -104,7 +104,7 @@ def compare(history: History, a: int, b: int, worse_by: float) -> Compared:
     lost = tuple(n for n in both if levels_a[n].passed and not levels_b[n].passed)
     reasons = [f"{c.name} at {c.streams}: {_show(c.a, c.figure)} → {_show(c.b, c.figure)}" for c in changes if c.worse]
     reasons += [f"{counted(n, 'stream')} passed before, and fail" for n in lost]
-    return Compared(
+    return SweepComparison(
         a=a,
         b=b,
         changes=tuple(changes),
@@ -115,7 +115,7 @@ def compare(history: History, a: int, b: int, worse_by: float) -> Compared:
     )
 
 
-def table(compared: Compared, width: int = UNLIMITED) -> Group:
+def table(compared: SweepComparison, width: int = UNLIMITED) -> Group:
     """The comparison for people: a row a figure, and below it what cannot be told, and the verdict.
 
     Args:
@@ -129,7 +129,7 @@ def table(compared: Compared, width: int = UNLIMITED) -> Group:
     return Group(rows, *map(Text, _doubts(compared)), Text(limits), Text(_verdict(compared)))
 
 
-def _rows(compared: Compared, heads: Sequence[str], cells: Callable[[str, str], list[str]]) -> Table:
+def _rows(compared: SweepComparison, heads: Sequence[str], cells: Callable[[str, str], list[str]]) -> Table:
     rows = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in ("streams", "figure", *heads, ""):
         rows.add_column(column, justify="left" if column in {"figure", ""} else "right", no_wrap=True)
@@ -140,25 +140,25 @@ def _rows(compared: Compared, heads: Sequence[str], cells: Callable[[str, str], 
     return rows
 
 
-def _doubts(compared: Compared) -> list[str]:
+def _doubts(compared: SweepComparison) -> list[str]:
     """Each level has its own number of words; that they are few is said once."""
-    sharing: dict[int | None, list[Change]] = {}
+    sharing: dict[int | None, list[LevelChange]] = {}
     for change in compared.changes:
         if change.open:
             sharing.setdefault(change.words_enough, []).append(change)
     return [_doubt(changes, enough) for enough, changes in sharing.items()]
 
 
-def _doubt(changes: Sequence[Change], enough: int | None) -> str:
+def _doubt(changes: Sequence[LevelChange], enough: int | None) -> str:
     words = counted(changes[0].words, "word") if len(changes) == 1 else "the words"
     return f"? {_named(changes)}: {words} are too few to tell" + (f", {enough} would" if enough else "")
 
 
-def _verdict(compared: Compared) -> str:
+def _verdict(compared: SweepComparison) -> str:
     """The numbers stand in the table."""
     if not compared.worse:
         return "✓ not worse"
-    worse: dict[str, list[Change]] = {}
+    worse: dict[str, list[LevelChange]] = {}
     for change in compared.changes:
         if change.worse:
             worse.setdefault(change.figure, []).append(change)
@@ -168,7 +168,7 @@ def _verdict(compared: Compared) -> str:
     return f"✗ worse: {'; '.join(parts)}"
 
 
-def _named(changes: Sequence[Change]) -> str:
+def _named(changes: Sequence[LevelChange]) -> str:
     return f"{changes[0].name} at {_list([str(change.streams) for change in changes])}"
 
 
@@ -210,17 +210,17 @@ def _limit(levels: dict[int, LevelRecord]) -> int | None:
     return max((n for n, level in levels.items() if level.passed and (failing is None or n < failing)), default=None)
 
 
-def _change(a: LevelRecord, b: LevelRecord, figure: str, worse_by: float, excess: Excess | None) -> Change | None:
+def _change(a: LevelRecord, b: LevelRecord, figure: str, worse_by: float, excess: Excess | None) -> LevelChange | None:
     one, other = getattr(a, figure), getattr(b, figure)
     if one is None or other is None or not (is_evidence(a.audit) and is_evidence(b.audit)):
         return None
     margin = max(worse_by * one, _NOISE.get(figure, _NOISE_SECONDS))
     if figure != "wer_ratio" or excess is None:
-        return Change(a.streams, figure, one, other, other > one + margin)
+        return LevelChange(a.streams, figure, one, other, other > one + margin)
     answer = excess.beyond(margin)
     if answer == "open":
-        return Change(a.streams, figure, one, other, False, sum(excess.words), excess.words_to_tell(margin))
-    return Change(a.streams, figure, one, other, answer == "yes")
+        return LevelChange(a.streams, figure, one, other, False, sum(excess.words), excess.words_to_tell(margin))
+    return LevelChange(a.streams, figure, one, other, answer == "yes")
 
 
 def _show(value: float, figure: str) -> str:

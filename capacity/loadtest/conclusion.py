@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from capacity.next_levels import NextLevels, Tried, ends, next_levels
+from capacity.next_levels import NextLevels, TriedLevel, ends, next_levels
 from whisper_ops.formatting import counted
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective.findings import speaks_against
@@ -75,14 +75,14 @@ def _list(advice: NextLevels) -> str:
     return ",".join(map(str, advice.levels))
 
 
-def _tried(levels: Sequence[LevelRecord]) -> dict[int, Tried]:
+def _tried(levels: Sequence[LevelRecord]) -> dict[int, TriedLevel]:
     """What gave an answer; a level that failed once did not pass."""
-    found: dict[int, Tried] = {}
+    found: dict[int, TriedLevel] = {}
     for level in levels:
         if level.passed is not None:
             before = found.get(level.streams)
             passed = level.passed and (before is None or before.passed)
-            found[level.streams] = Tried(passed=passed, firm=level.audit != "provisional")
+            found[level.streams] = TriedLevel(passed=passed, firm=level.audit != "provisional")
     return found
 
 

@@ -9,7 +9,7 @@ import re
 import subprocess
 from collections.abc import Sequence
 
-from capacity.loadtest.process_usage import GpuReader, Reading
+from capacity.loadtest.process_usage import GpuReader, ProcessUsage
 from whisper_ops.errors import UserError
 from whisper_ops.telemetry.control_groups import ControlGroups, GroupUse
 from whisper_ops.untrusted_text import one_line
@@ -40,7 +40,7 @@ class ContainerWatch:
         self._groups = ControlGroups(process=str(pid))
         _need(self._groups, f"{engine} container {name}", pid)
 
-    async def read(self) -> Reading | None:
+    async def read(self) -> ProcessUsage | None:
         """What it uses; None when it has ended, and was not started again within some seconds."""
         for attempt in range(_TRIES):
             if attempt:
@@ -48,7 +48,7 @@ class ContainerWatch:
             use = self._groups.use()
             if isinstance(use, GroupUse):
                 gpu = await self._gpus.read(self._groups.processes())
-                return Reading(use.cpu_seconds, use.memory_bytes, gpu)
+                return ProcessUsage(use.cpu_seconds, use.memory_bytes, gpu)
             await asyncio.to_thread(self._again)
         return None
 

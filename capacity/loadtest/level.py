@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from capacity.loadgen.arrivals import LEAD_SECONDS, SETTLE_SECONDS, level_seconds, offsets, ramp_seconds
-from capacity.loadgen.messages import Finished, LevelOrder, Progress, StreamOrder, StreamResult
+from capacity.loadgen.messages import Finished, LevelOrder, LoadProgress, StreamOrder, StreamResult
 from capacity.loadgen.pool import Generators
-from capacity.loadtest.aggregate import Counts, pool, stream_record
+from capacity.loadtest.aggregate import StreamCounts, pool, stream_record
 from capacity.loadtest.audit import audit
 from capacity.loadtest.other_load import MOST_SHARE, OwnCost, generator_cores, on_gpus
 from capacity.loadtest.responding_servers import answered, spread
-from capacity.loadtest.samples import Readings, Sampler, boil_down
-from capacity.loadtest.stopping import Hopeless
+from capacity.loadtest.samples import LevelSamples, Sampler, boil_down
+from capacity.loadtest.stopping import StopRule
 from capacity.loadtest.target import Target
 from whisper_ops.history import LevelFigures, LevelRecord, StreamRecord
 from whisper_ops.objective import Objective
@@ -51,8 +51,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float
     seconds: float
     figures: LevelFigures
-    counts: Counts
-    readings: Readings
+    counts: StreamCounts
+    readings: LevelSamples
     order: LevelOrder
     parts: tuple[Finished, ...]
     snapshots: tuple[Snapshot, ...]
@@ -138,17 +138,17 @@ async def run_level(
     streams: int,
     repeat: int,
     objective: Objective,
-    on_progress: Callable[[Progress, Snapshot | None], None],
+    on_progress: Callable[[LoadProgress, Snapshot | None], None],
 ) -> Measured:
     """Put `streams` streams on the server and measure; stop early when there is no hope left."""
     order = make_order(target, shape, streams, repeat, time.monotonic())
     sampler = Sampler(target)
     sampling, own = asyncio.create_task(sampler.run()), OwnCost()
 
-    hopeless = Hopeless(streams, objective)
+    hopeless = StopRule(streams, objective)
     stopped: list[tuple[float, StoppedEarly]] = []
 
-    def heard(progress: Progress) -> None:
+    def heard(progress: LoadProgress) -> None:
         on_progress(progress, sampler.latest)
         reason = hopeless.seen(progress)
         if reason and not stopped:

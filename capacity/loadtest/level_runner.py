@@ -8,17 +8,17 @@ from pathlib import Path
 
 import msgspec
 
-from capacity.loadgen.messages import Progress
+from capacity.loadgen.messages import LoadProgress
 from capacity.loadgen.pool import Generators
-from capacity.loadtest.adaptive_level import LEAST_BLOCKS, MOST_BLOCKS, Known, together
+from capacity.loadtest.adaptive_level import LEAST_BLOCKS, MOST_BLOCKS, KnownAnswer, together
 from capacity.loadtest.audit import LATE_SECONDS
 from capacity.loadtest.level import LoadShape, Measured, run_level, verdict, wall_seconds
-from capacity.loadtest.process_watch import Watch
+from capacity.loadtest.process_watch import ProcessWatch
 from capacity.loadtest.soak import hold
-from capacity.loadtest.strategies import Ask, Plan
+from capacity.loadtest.strategies import LevelRequest, Strategy
 from capacity.loadtest.target import Target
 from capacity.loadtest.time_estimates import BETWEEN_SECONDS, USUAL_BLOCKS, WARM_UP_SECONDS
-from capacity.loadtest.warm_up import Probed, probe
+from capacity.loadtest.warm_up import WarmUpResult, probe
 from whisper_ops.objective import Objective
 from whisper_ops.objective.judgement import Baseline, is_evidence
 from whisper_ops.snapshot import Snapshot
@@ -36,11 +36,11 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
     target: Target
     shape: LoadShape
     objective: Objective
-    progress: Callable[[Progress, Snapshot | None], None]
+    progress: Callable[[LoadProgress, Snapshot | None], None]
     note: Callable[[str], None]
     processes: int | None = None
     """Generator processes; None: as many as it takes."""
-    watch: tuple[Watch, ...] = ()
+    watch: tuple[ProcessWatch, ...] = ()
 
 
 class Measurer:
@@ -58,7 +58,7 @@ class Measurer:
             yield cls(means, generators)
 
     async def measure(
-        self, ask: Ask, repeats: Callable[[], int], baseline: Baseline
+        self, ask: LevelRequest, repeats: Callable[[], int], baseline: Baseline
     ) -> AsyncGenerator[tuple[Measured, bool], None]:
         """Yield what was measured, and whether it answers what was asked.
 
@@ -83,7 +83,7 @@ class Measurer:
                 )
                 await self._generators.grow(count)
 
-    async def probe(self, streams: int, seconds: float) -> Probed:
+    async def probe(self, streams: int, seconds: float) -> WarmUpResult:
         """Let streams that are not measured speak until their text comes in time."""
         means = self._means
         behind = max(_IN_TIME_SECONDS, means.objective.limit("stable_p95") or 0.0)
@@ -91,7 +91,7 @@ class Measurer:
             self._generators, means.target, means.shape, streams, behind, means.progress, at_most_seconds=seconds
         )
 
-    async def _level(self, ask: Ask, repeat: int, baseline: Baseline) -> Measured:
+    async def _level(self, ask: LevelRequest, repeat: int, baseline: Baseline) -> Measured:
         means = self._means
         if ask.long:
             return await self._held(ask.streams, repeat, baseline)
@@ -102,7 +102,7 @@ class Measurer:
 
     async def _held(self, streams: int, repeat: int, baseline: Baseline) -> Measured:
         """Until nothing more is to be learnt."""
-        objective, known = self._means.objective, Known(self._means.objective, baseline.measures)
+        objective, known = self._means.objective, KnownAnswer(self._means.objective, baseline.measures)
         blocks: list[Measured] = []
         whole: Measured | None = None
         async with aclosing(self._blocks(streams, MOST_BLOCKS * self._means.shape.seconds, repeat)) as held:
@@ -143,14 +143,14 @@ class Measurer:
                 task.cancel()
 
 
-def seconds_of(ask: Ask, shape: LoadShape) -> float:
+def seconds_of(ask: LevelRequest, shape: LoadShape) -> float:
     """How long the streams of a level are live, at most."""
     if ask.hold_seconds is not None:
         return ask.hold_seconds
     return min(shape.seconds * (MOST_BLOCKS if ask.long else 1), ask.at_most_seconds or math.inf)
 
 
-def expected_seconds(plan: Plan, shape: LoadShape, *, warm_up: bool = False) -> float:
+def expected_seconds(plan: Strategy, shape: LoadShape, *, warm_up: bool = False) -> float:
     """How long the rest of a sweep takes, about; with `warm_up` before its first level."""
     total = WARM_UP_SECONDS if warm_up and shape.warm_up_seconds else 0.0
     for ask in plan.expected:

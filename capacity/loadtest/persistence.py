@@ -8,7 +8,7 @@ import msgspec
 
 from capacity.corpus.clips import Corpus
 from capacity.loadtest.level import LoadShape
-from capacity.loadtest.resume import Settings
+from capacity.loadtest.resume import ResumeSettings
 from capacity.loadtest.target import Target
 from whisper_ops.history import SweepRecord
 from whisper_ops.identity import Identity
@@ -17,7 +17,7 @@ from whisper_ops.snapshot import Snapshot
 
 
 def record_for(
-    target: Target, corpus: Corpus, shape: LoadShape, objective: Objective, first: Snapshot, settings: Settings
+    target: Target, corpus: Corpus, shape: LoadShape, objective: Objective, first: Snapshot, settings: ResumeSettings
 ) -> SweepRecord:
     """The row of a sweep that begins now, of a server whose first poll was `first`."""
     runs = first.identity or Identity()
@@ -37,10 +37,10 @@ def record_for(
     )
 
 
-def settings_for(plan_line: str, shape: LoadShape, first: Snapshot, address: str | None = None) -> Settings:
+def settings_for(plan_line: str, shape: LoadShape, first: Snapshot, address: str | None = None) -> ResumeSettings:
     """What must be the same to go on, and the caps that the server names."""
     memories = [gpu.memory_total_bytes for gpu in first.gpus if gpu.memory_total_bytes is not None]
-    return Settings(
+    return ResumeSettings(
         plan=plan_line,
         level_seconds=shape.seconds,
         pid=os.getpid(),
@@ -53,6 +53,6 @@ def settings_for(plan_line: str, shape: LoadShape, first: Snapshot, address: str
     )
 
 
-def encoded(settings: Settings) -> str:
+def encoded(settings: ResumeSettings) -> str:
     """As the history keeps them."""
     return msgspec.json.encode(settings).decode()

@@ -11,7 +11,7 @@ _GPU_SECONDS = 2.0
 UNKNOWN = GpuUse(None, None)
 
 
-class Reading(NamedTuple):
+class ProcessUsage(NamedTuple):
     """CPU seconds used so far, or cores in use now; memory in bytes; and what is used of the GPUs."""
 
     cpu_seconds: float | None

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import psutil
 
 from capacity.loadtest.container_watch import ENGINES, ContainerWatch
-from capacity.loadtest.process_usage import GpuReader, Reading
+from capacity.loadtest.process_usage import GpuReader, ProcessUsage
 from capacity.loadtest.target import Target, ask, asked, parse_target
 from whisper_ops.errors import UserError
 from whisper_ops.formatting import counted
@@ -25,7 +25,7 @@ _TRIES = 5
 """Polls that a busy server may miss."""
 
 
-class Watch:
+class ProcessWatch:
     """One thing that is watched.
 
     `rows` holds a sample a second: at (UTC epoch), cpu_ratio (cores), memory_bytes, and where they are known gpu_ratio
@@ -36,7 +36,7 @@ class Watch:
         self,
         name: str,
         what: str,
-        read: Callable[[], Awaitable[Reading | None]],
+        read: Callable[[], Awaitable[ProcessUsage | None]],
         close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.name = name
@@ -72,7 +72,7 @@ class Watch:
                 await self._close()
 
 
-def _row(last: Reading, reading: Reading, seconds: float) -> dict[str, float]:
+def _row(last: ProcessUsage, reading: ProcessUsage, seconds: float) -> dict[str, float]:
     cpu = reading.cpu_ratio
     # A count that fell belongs to others: a child that ended took its time along, a container was started again.
     if last.cpu_seconds is not None and reading.cpu_seconds is not None and reading.cpu_seconds >= last.cpu_seconds:
@@ -86,13 +86,13 @@ def _row(last: Reading, reading: Reading, seconds: float) -> dict[str, float]:
     return {"at": time.time(), **{name: value for name, value in known.items() if value is not None}}
 
 
-def parse_watches(texts: Sequence[str], token: str | None = None) -> tuple[Watch, ...]:
+def parse_watches(texts: Sequence[str], token: str | None = None) -> tuple[ProcessWatch, ...]:
     """Read every `--watch`; `token` is for replicas that are asked.
 
     Raises:
         UserError: one cannot be read, or two have the same name.
     """
-    found: dict[str, Watch] = {}
+    found: dict[str, ProcessWatch] = {}
     for text in texts:
         watch = parse_watch(text, token)
         if watch.name in found:
@@ -101,7 +101,7 @@ def parse_watches(texts: Sequence[str], token: str | None = None) -> tuple[Watch
     return tuple(found.values())
 
 
-def parse_watch(text: str, token: str | None = None) -> Watch:
+def parse_watch(text: str, token: str | None = None) -> ProcessWatch:
     """Read what to watch.
 
     `NAME=PID`, `NAME=CGROUP` (a path below /sys/fs/cgroup), `NAME=podman:CONTAINER`, `NAME=docker:CONTAINER` or
@@ -118,29 +118,29 @@ def parse_watch(text: str, token: str | None = None) -> Watch:
         )
     if "://" in what:
         replica = _Replica(parse_target(what, token=token))
-        return Watch(name, what, replica.read, replica.close)
+        return ProcessWatch(name, what, replica.read, replica.close)
     engine, colon, container = what.partition(":")
     if colon and engine in ENGINES:
         try:
             found = ContainerWatch(engine, container)
         except UserError as error:
             raise UserError(f"--watch {text!r}: {error}", error.code) from error
-        return Watch(name, found.what, found.read)
+        return ProcessWatch(name, found.what, found.read)
     if what.isascii() and what.isdigit():
         process = _process(int(what))
         if process is None or _family(process) is None:
             raise UserError(
                 f"--watch {text!r}: there is no process {what}, or it has ended; give the id of a running one"
             )
-        return Watch(name, f"process {what}", _Process(process).read)
+        return ProcessWatch(name, f"process {what}", _Process(process).read)
     group = what.removeprefix(str(control_groups.ROOT)).strip("/")
     if _group(group) is None:
         raise UserError(f"--watch {text!r}: there is no control group {group} that tells its processor time and memory")
 
-    async def read() -> Reading | None:
+    async def read() -> ProcessUsage | None:
         return _group(group)
 
-    return Watch(name, f"control group {group}", read)
+    return ProcessWatch(name, f"control group {group}", read)
 
 
 class _Process:
@@ -150,7 +150,7 @@ class _Process:
         self._parent = parent
         self._gpus = GpuReader()
 
-    async def read(self) -> Reading | None:
+    async def read(self) -> ProcessUsage | None:
         family = _family(self._parent)
         if family is None:
             return None
@@ -165,7 +165,7 @@ class _Replica:
         self._target = target
         self._source: Source | None = None
 
-    async def read(self) -> Reading | None:
+    async def read(self) -> ProcessUsage | None:
         if self._source is None:
             self._source = asked(self._target)
         for _ in range(_TRIES):
@@ -180,14 +180,14 @@ class _Replica:
         self._source = None
 
 
-def _said(snapshot: Snapshot) -> Reading | None:
+def _said(snapshot: Snapshot) -> ProcessUsage | None:
     host = snapshot.host
     if host is None or host.process_rss_bytes is None:
         return None
     ratios = [gpu.gpu_ratio for gpu in snapshot.gpus if gpu.gpu_ratio is not None]
     held = [gpu.memory_used_bytes for gpu in snapshot.gpus if gpu.memory_used_bytes is not None and gpu.uuid]
     use = GpuUse(sum(ratios) if ratios else None, sum(held) if held else None)
-    return Reading(None, host.process_rss_bytes, use, host.process_cpu_ratio)
+    return ProcessUsage(None, host.process_rss_bytes, use, host.process_cpu_ratio)
 
 
 def _process(pid: int) -> psutil.Process | None:
@@ -197,7 +197,7 @@ def _process(pid: int) -> psutil.Process | None:
         return None
 
 
-def _family(parent: psutil.Process) -> tuple[set[int], Reading] | None:
+def _family(parent: psutil.Process) -> tuple[set[int], ProcessUsage] | None:
     try:
         # By its start as well: another process may get its number.
         if not parent.is_running():
@@ -213,9 +213,9 @@ def _family(parent: psutil.Process) -> tuple[set[int], Reading] | None:
         except psutil.Error:
             continue  # a child that ended in between
         cpu += times.user + times.system
-    return ({process.pid for process in family}, Reading(cpu, memory)) if memory else None
+    return ({process.pid for process in family}, ProcessUsage(cpu, memory)) if memory else None
 
 
-def _group(path: str) -> Reading | None:
+def _group(path: str) -> ProcessUsage | None:
     use = control_groups.group_use(path, control_groups.ROOT)
-    return None if use is None else Reading(use.cpu_seconds, use.memory_bytes)
+    return None if use is None else ProcessUsage(use.cpu_seconds, use.memory_bytes)

@@ -11,9 +11,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from capacity.loadgen.messages import Progress
+from capacity.loadgen.messages import LoadProgress
 from capacity.loadtest.result_tables import verdict_text
-from capacity.loadtest.strategies import Ask
+from capacity.loadtest.strategies import LevelRequest
 from capacity.loadtest.text_chart import latency_picture
 from whisper_ops.formatting import counted, duration, planned_time
 from whisper_ops.history import LevelRecord
@@ -35,8 +35,8 @@ _OTHER_LINES = 7
 _LONGEST_BAR = 40
 
 
-class Narrator:
-    """A `capacity.loadtest.observer.Watcher` for people. Use as a context manager."""
+class SweepProgress:
+    """A `capacity.loadtest.observer.SweepObserver` for people. Use as a context manager."""
 
     def __init__(self, console: Console, objective: str = "", clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
@@ -71,7 +71,7 @@ class Narrator:
         """How long it goes on from now."""
         self._whole_ends_at = self._clock() + seconds
 
-    def begin(self, ask: Ask, number: int, left: int | None, seconds: float) -> None:
+    def begin(self, ask: LevelRequest, number: int, left: int | None, seconds: float) -> None:
         """A level begins."""
         streams = counted(ask.streams, "stream")
         about = {"within": "about "}.get(ask.purpose, "up to " if ask.purpose in _SEARCHING else "")
@@ -90,7 +90,7 @@ class Narrator:
         self._part(0.0)
         self._say(f"{what} (up to {at_most_seconds:.0f} s)")
 
-    def progress(self, progress: Progress, snapshot: Snapshot | None) -> None:
+    def progress(self, progress: LoadProgress, snapshot: Snapshot | None) -> None:
         """A second later."""
         parts = [f"{progress.live} speaking"]
         if progress.behind_p50_seconds is not None:

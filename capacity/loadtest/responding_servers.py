@@ -14,7 +14,7 @@ import msgspec
 from whisper_ops.snapshot import Snapshot
 
 
-class Placed(Protocol):
+class StreamPlacement(Protocol):
     """Where a stream was, as far as it was told."""
 
     @property
@@ -30,7 +30,7 @@ class Placed(Protocol):
         """Host and port that `/connect` handed out."""
 
 
-class Answered(msgspec.Struct, frozen=True):
+class RespondingServers(msgspec.Struct, frozen=True):
     """The servers of a level, each with the number of its GPUs; None: it did not say."""
 
     gpus_of: Mapping[str, int | None] = {}
@@ -48,12 +48,12 @@ class Answered(msgspec.Struct, frozen=True):
         return sum(known) if counts and len(known) == len(counts) else None
 
 
-def server_of(stream: Placed) -> str | None:
+def server_of(stream: StreamPlacement) -> str | None:
     """The server that took a stream; None: nobody knows."""
     return stream.server_id or stream.replica
 
 
-def answered(streams: Iterable[tuple[Placed, int | None]], snapshots: Sequence[Snapshot]) -> Answered:
+def answered(streams: Iterable[tuple[StreamPlacement, int | None]], snapshots: Sequence[Snapshot]) -> RespondingServers:
     """Who answered.
 
     Args:
@@ -70,7 +70,7 @@ def answered(streams: Iterable[tuple[Placed, int | None]], snapshots: Sequence[S
         elif snapshot.server_id is not None:
             said = snapshot.figures.gpus if snapshot.figures else None
             found[snapshot.server_id] = found.get(snapshot.server_id) or said
-    return Answered(found)
+    return RespondingServers(found)
 
 
 def by_server(snapshots: Sequence[Snapshot]) -> list[list[Snapshot]]:
@@ -81,7 +81,7 @@ def by_server(snapshots: Sequence[Snapshot]) -> list[list[Snapshot]]:
     return list(groups.values())
 
 
-def per_gpu(streams: Iterable[Placed]) -> dict[str, int]:
+def per_gpu(streams: Iterable[StreamPlacement]) -> dict[str, int]:
     """Streams on each GPU, by its name: `GPU 0`, or with its server where there are several."""
     placed = [(server_of(stream), stream.gpu_id) for stream in streams if stream.gpu_id is not None]
     several = len({server for server, _ in placed}) > 1
@@ -90,7 +90,7 @@ def per_gpu(streams: Iterable[Placed]) -> dict[str, int]:
     return {f"{server or '?'} GPU {gpu}" if several else f"GPU {gpu}": counts[server, gpu] for server, gpu in order}
 
 
-def spread(streams: Iterable[Placed], gpus: int | None = None) -> int | None:
+def spread(streams: Iterable[StreamPlacement], gpus: int | None = None) -> int | None:
     """Most streams on a GPU minus fewest; None where GPUs are not known.
 
     `gpus`: how many there are, so that those without a stream count.

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from capacity.loadtest.responding_servers import per_gpu, server_of
-from capacity.loadtest.runner import Outcome
+from capacity.loadtest.runner import SweepOutcome
 from capacity.loadtest.transcripts import by_file
 from capacity.loadtest.watch_summary import summary
 from whisper_ops.console import PlainConsole
@@ -92,7 +92,7 @@ def _who(streams: Sequence[str], of: int) -> str:
     return "all levels" if len(streams) == of > 1 else f"at {', '.join(dict.fromkeys(streams))}"
 
 
-def placement(outcome: Outcome) -> str | None:
+def placement(outcome: SweepOutcome) -> str | None:
     """Where the streams of the largest level were, when more than one server answered; else None."""
     last = outcome.details[-1] if outcome.details else None
     servers = {server_of(stream) for stream in last.results} - {None} if last else set()
@@ -103,7 +103,7 @@ def placement(outcome: Outcome) -> str | None:
     return f"{len(servers)} servers answered; of {last.streams} streams {where}"
 
 
-def json_body(outcome: Outcome) -> dict[str, Any]:
+def json_body(outcome: SweepOutcome) -> dict[str, Any]:
     """The body of `whisper-ops/sweep/1`."""
     return {
         "sweep_id": outcome.sweep_id,

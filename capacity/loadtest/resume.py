@@ -7,7 +7,7 @@ import time
 import msgspec
 import psutil
 
-from capacity.loadtest.warm_up import Probed
+from capacity.loadtest.warm_up import WarmUpResult
 from whisper_ops.errors import UserError
 from whisper_ops.history import History, LevelRecord, Stored, SweepRecord
 from whisper_ops.identity import differing
@@ -19,7 +19,7 @@ _FRESH_SECONDS = 24 * 3600.0
 _SAME = ("server", "gpus", "protocol", "chunk_seconds", "duty_cycle", "arrivals", "corpus", "pause_share", "objective")
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class ResumeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`SweepRecord.settings`: what must be the same to go on, and the caps a plan needs beside the levels."""
 
     plan: str
@@ -33,7 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     address: str | None = None
     """How the server is written on a command line; None: by its name."""
     host: dict[str, object] | None = None
-    warm_up: Probed | None = None
+    warm_up: WarmUpResult | None = None
     """How the server was warmed up before the first level; None: it was not."""
 
 
@@ -74,10 +74,10 @@ def usable(levels: list[LevelRecord]) -> list[LevelRecord]:
     return levels[:-1] if levels and not is_evidence(levels[-1].audit) else levels
 
 
-def settings(sweep: SweepRecord) -> Settings | None:
+def settings(sweep: SweepRecord) -> ResumeSettings | None:
     """The settings of a sweep; None when another version wrote them otherwise."""
     try:
-        return strictly(sweep.settings, Settings)
+        return strictly(sweep.settings, ResumeSettings)
     except msgspec.DecodeError:
         return None
 
@@ -86,5 +86,5 @@ def _same(one: SweepRecord, other: SweepRecord) -> bool:
     return not differing(one, other) and all(getattr(one, name) == getattr(other, name) for name in _SAME)
 
 
-def _runs(there: Settings) -> bool:
+def _runs(there: ResumeSettings) -> bool:
     return there.host_name == socket.gethostname() and there.pid != os.getpid() and psutil.pid_exists(there.pid)

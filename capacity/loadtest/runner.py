@@ -17,16 +17,16 @@ from capacity.loadtest.conclusion import verdict as verdict_of
 from capacity.loadtest.level import LoadShape, Measured, stream_records, verdict, wall_seconds
 from capacity.loadtest.level_details import Detail, details, stored_baseline
 from capacity.loadtest.level_runner import Means, Measurer, expected_seconds, seconds_of
-from capacity.loadtest.observer import Watcher
+from capacity.loadtest.observer import SweepObserver
 from capacity.loadtest.other_load import MOST_SHARE, on_gpus, other_share
 from capacity.loadtest.persistence import encoded, record_for, settings_for
-from capacity.loadtest.process_watch import Watch
-from capacity.loadtest.resume import Settings, find, running_beside, usable
+from capacity.loadtest.process_watch import ProcessWatch
+from capacity.loadtest.resume import ResumeSettings, find, running_beside, usable
 from capacity.loadtest.samples import busy_share
-from capacity.loadtest.strategies import FromOneStream, Plan, Soak
+from capacity.loadtest.strategies import FromOneStream, Soak, Strategy
 from capacity.loadtest.target import Target
-from capacity.loadtest.transcripts import Transcript, transcripts
-from capacity.loadtest.warm_up import Probed
+from capacity.loadtest.transcripts import StreamTranscript, transcripts
+from capacity.loadtest.warm_up import WarmUpResult
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.formatting import counted
 from whisper_ops.history import History, LevelRecord, SweepRecord
@@ -39,7 +39,7 @@ _WARM_STREAMS = 2
 """Together they warm up batches as well."""
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class SweepOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """A sweep as it ended, whether it went through or not."""
 
     sweep_id: int
@@ -51,14 +51,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What the plan has to say, such as a search's bracket."""
     gone: bool = False
     """Whether it ended because the server could not be reached any more."""
-    transcripts: tuple[Transcript, ...] = ()
+    transcripts: tuple[StreamTranscript, ...] = ()
     """What the streams that were measured now got, when their text is kept."""
     details: tuple[Detail, ...] = ()
     """What was stored behind the levels, for pictures; whoever measured them."""
     watched: dict[str, list[dict[str, float]]] = {}
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class SweepOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a sweep goes about it."""
 
     processes: int | None = None
@@ -67,7 +67,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Never go on with an interrupted sweep."""
     plan_line: str = ""
     """The plan as one line: what makes two commands the same."""
-    watch: tuple[Watch, ...] = ()
+    watch: tuple[ProcessWatch, ...] = ()
     generator: str = "capacity.loadgen.worker"
     """The module that a generator process runs."""
 
@@ -86,8 +86,8 @@ class Sweep:
         corpus: Corpus,
         shape: LoadShape,
         objective: Objective,
-        watcher: Watcher,
-        options: Options | None = None,
+        watcher: SweepObserver,
+        options: SweepOptions | None = None,
     ) -> None:
         self._history = history
         self._target = target
@@ -95,14 +95,14 @@ class Sweep:
         self._shape = shape
         self._objective = objective
         self._watcher = watcher
-        self._options = options or Options()
+        self._options = options or SweepOptions()
         self._baseline = Baseline()
-        self._transcripts: list[Transcript] = []
+        self._transcripts: list[StreamTranscript] = []
         self._levels: list[LevelRecord] = []
         self._sweep_id = 0
-        self._settings: Settings
+        self._settings: ResumeSettings
 
-    async def run(self, plan: Plan) -> Outcome:
+    async def run(self, plan: Strategy) -> SweepOutcome:
         """Measure what the plan asks for, one stream first when the objective counts from it.
 
         A server that dies ends the sweep with what it has; so does cancelling.
@@ -131,7 +131,7 @@ class Sweep:
             state, reason, gone = "failed", str(error), error.code == Exit.UNREACHABLE
         finally:
             self._finish(state, reason or self._said(plan))
-        return Outcome(
+        return SweepOutcome(
             sweep_id=self._sweep_id,
             sweep=msgspec.structs.replace(
                 sweep, state=state, reason=reason, finished_at=time.time(), settings=encoded(self._settings)
@@ -162,13 +162,13 @@ class Sweep:
                 "stop them, or what is measured is with them"
             )
 
-    async def _fit(self, plan: Plan, first: Snapshot) -> None:
+    async def _fit(self, plan: Strategy, first: Snapshot) -> None:
         """Nothing is learnt from streams that only find the server full."""
         slots = await slots_of(self._target, first, plan.most)
         if slots is not None and (said := plan.fit(slots)) is not None:
             self._watcher.note(f"{self._target.name}: {said}")
 
-    def _said(self, plan: Plan) -> str | None:
+    def _said(self, plan: Strategy) -> str | None:
         soaked = isinstance(plan, Soak) and self._levels
         return drift.said(self._levels, self._watched) if soaked else plan.outcome or verdict_of(self._levels)
 
@@ -176,7 +176,7 @@ class Sweep:
     def _watched(self) -> dict[str, list[dict[str, float]]]:
         return {watch.name: watch.rows for watch in self._options.watch}
 
-    def _begin(self, first: Snapshot, plan: Plan) -> SweepRecord:
+    def _begin(self, first: Snapshot, plan: Strategy) -> SweepRecord:
         sweep = record_for(self._target, self._corpus, self._shape, self._objective, first, self._settings)
         for other in running_beside(self._history, sweep):
             self._watcher.note(f"{other} loads {sweep.server} too: each of them measures the load of both")
@@ -208,7 +208,7 @@ class Sweep:
         )
         return Measurer.ready(means, self._corpus.folder, self._options.generator)
 
-    async def _all(self, measurer: Measurer, plan: Plan, gpus: int) -> None:
+    async def _all(self, measurer: Measurer, plan: Strategy, gpus: int) -> None:
         number = len(self._levels)
         self._watcher.expect(expected_seconds(plan, self._shape, warm_up=True))
         if (ask := plan.next()) is not None and self._shape.warm_up_seconds:
@@ -293,7 +293,7 @@ class Sweep:
         return level.duration_seconds > self._shape.seconds * (1 + LEAST_BLOCKS) / 2
 
 
-def _said_of(probed: Probed, good: str, waited: str) -> str:
+def _said_of(probed: WarmUpResult, good: str, waited: str) -> str:
     """How a probe went: what it took, or what kept the text from coming in time."""
     if probed.in_time:
         return f"{good} {probed.seconds:.0f} s"

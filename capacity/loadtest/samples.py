@@ -18,7 +18,7 @@ _ENGINE_SECONDS = 10.0
 """A server says how busy its engine was, and how full its batches, over so long (`server.sessions.engine_stats`)."""
 
 
-class Readings(msgspec.Struct, frozen=True, kw_only=True):
+class LevelSamples(msgspec.Struct, frozen=True, kw_only=True):
     """The columns of a level that come from the server; means over the window, None where it does not say."""
 
     server_lag_p95_seconds: float | None = None
@@ -73,10 +73,10 @@ class Sampler:
         return [snapshot for at, snapshot in self._polled if snapshot.state == "live" and since <= at < until]
 
 
-def boil_down(snapshots: Sequence[Snapshot], own_cores: float = 0.0) -> Readings:
+def boil_down(snapshots: Sequence[Snapshot], own_cores: float = 0.0) -> LevelSamples:
     """One level's readings from the polls of its window; `own_cores` is what the load test took meanwhile."""
     if not snapshots:
-        return Readings()
+        return LevelSamples()
     gpus = [gpu for snapshot in snapshots for gpu in snapshot.gpus]
     hosts = [snapshot.host for snapshot in snapshots if snapshot.host is not None]
     fullest = max((g for g in gpus if g.memory_used_bytes is not None), key=_memory, default=None)
@@ -93,7 +93,7 @@ def boil_down(snapshots: Sequence[Snapshot], own_cores: float = 0.0) -> Readings
     one_server = len(by_server(snapshots)) == 1  # a GPU of another server is not in the same answer
     polled = snapshots if one_server else ()
     spreads = [max(busy) - min(busy) for s in polled if (busy := [g.streams_active or 0 for g in s.gpus])]
-    return Readings(
+    return LevelSamples(
         server_lag_p95_seconds=_lag(snapshots),
         server_busy_ratio=engine(lambda g: g.busy_ratio),
         server_gpu_ratio=gpu(lambda g: g.gpu_ratio),

@@ -29,7 +29,7 @@ _FLATTERY = 0.97
 """The middle of short answers is so much too high, about: what passes for a minute and not for ten."""
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class SearchLimits(msgspec.Struct, frozen=True, kw_only=True):
     """When a search may stop."""
 
     tolerance: float = 0.15
@@ -39,14 +39,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     most_streams: int = 10_000
 
 
-class Answer(msgspec.Struct, frozen=True):
+class SearchAnswer(msgspec.Struct, frozen=True):
     """What one measurement of a level said; `long` ones were held until it was known and outweigh the others."""
 
     passed: bool
     long: bool = False
 
 
-class Next(msgspec.Struct, frozen=True):
+class SearchStep(msgspec.Struct, frozen=True):
     """A level to measure."""
 
     streams: int
@@ -61,8 +61,8 @@ class Next(msgspec.Struct, frozen=True):
 class Search(msgspec.Struct, frozen=True, kw_only=True):
     """Everything measured so far. `told` returns a new search; nothing is changed in place."""
 
-    limits: Limits = Limits()
-    answers: Mapping[int, tuple[Answer, ...]] = {}
+    limits: SearchLimits = SearchLimits()
+    answers: Mapping[int, tuple[SearchAnswer, ...]] = {}
     """For each level its answers in the order they came."""
     unusable: int = 0
     """Levels that gave no answer, counted against the budget."""
@@ -116,24 +116,24 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
         """The search after one more answer; None: the level was invalid and says nothing."""
         if passed is None:
             return msgspec.structs.replace(self, unusable=self.unusable + 1)
-        answers = {**self.answers, streams: (*self.answers.get(streams, ()), Answer(passed, long))}
+        answers = {**self.answers, streams: (*self.answers.get(streams, ()), SearchAnswer(passed, long))}
         return msgspec.structs.replace(self, answers=answers)
 
-    def next(self) -> Next | None:
+    def next(self) -> SearchStep | None:
         """The level to measure now; None when the search is over."""
         if self.stop_reason is not None:
             return None
         low, high = self._edges()
         held = self._edges(held=True)
         if held != (None, None) and not self._far_above(held, low, high):
-            return Next(self._beyond(*held), "hold")
+            return SearchStep(self._beyond(*held), "hold")
         if high is None:
             tried = max(self.answers, default=0)
             factor = _FIRST_LEAP if len(self.answers) == 1 else _LEAP
-            return Next(min(self.limits.most_streams, tried * factor) if tried else self.limits.first, "leap")
+            return SearchStep(min(self.limits.most_streams, tried * factor) if tried else self.limits.first, "leap")
         if not self._within(low, high, _LOCATED):
-            return Next(_middle(low or 0, high), "bisect")
-        return Next(self._first_post(low, high), "hold")
+            return SearchStep(_middle(low or 0, high), "bisect")
+        return SearchStep(self._first_post(low, high), "hold")
 
     def _first_post(self, low: int | None, high: int) -> int:
         """The lower of two levels a tolerance apart, around the middle of what short levels left."""

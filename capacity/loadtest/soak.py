@@ -8,12 +8,12 @@ from contextlib import suppress
 
 import msgspec
 
-from capacity.loadgen.messages import Finished, LevelOrder, Progress
+from capacity.loadgen.messages import Finished, LevelOrder, LoadProgress
 from capacity.loadgen.pool import Generators
 from capacity.loadtest.level import LoadShape, Measured, make_order, measured, stopped_by
 from capacity.loadtest.other_load import OwnCost, generator_cores
 from capacity.loadtest.samples import Sampler
-from capacity.loadtest.stopping import Hopeless
+from capacity.loadtest.stopping import StopRule
 from capacity.loadtest.target import Target
 from whisper_ops.objective import Objective
 from whisper_ops.objective.findings import StoppedEarly
@@ -27,7 +27,7 @@ async def hold(
     streams: int,
     seconds: float,
     objective: Objective,
-    on_progress: Callable[[Progress, Snapshot | None], None],
+    on_progress: Callable[[LoadProgress, Snapshot | None], None],
     seed: int = 0,
 ) -> AsyncGenerator[Measured, None]:
     """Hold `streams` for `seconds` in blocks of `shape.seconds`, each given out as soon as it was measured.
@@ -39,11 +39,11 @@ async def hold(
     whole = msgspec.structs.replace(shape, seconds=blocks * shape.seconds)
     order = make_order(target, whole, streams, seed, time.monotonic())
     order = msgspec.structs.replace(order, block_seconds=shape.seconds)
-    sampler, hopeless, own = Sampler(target), Hopeless(streams, objective), OwnCost()
+    sampler, hopeless, own = Sampler(target), StopRule(streams, objective), OwnCost()
     found: asyncio.Queue[Measured | None] = asyncio.Queue()
     stopped: list[StoppedEarly] = []
 
-    def heard(progress: Progress) -> None:
+    def heard(progress: LoadProgress) -> None:
         on_progress(progress, sampler.latest)
         if not stopped and (reason := hopeless.seen(progress)):
             stopped.append(reason)

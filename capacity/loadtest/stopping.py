@@ -1,6 +1,6 @@
 """Stopping a level whose answer is known: nobody learns more from a minute of a server that drowns."""
 
-from capacity.loadgen.messages import Progress
+from capacity.loadgen.messages import LoadProgress
 from whisper_ops.objective import Objective
 from whisper_ops.objective.findings import StoppedEarly
 
@@ -10,7 +10,7 @@ _IN_A_ROW = 5
 """Reports, one a second: a pause of the server is not its end."""
 
 
-class Hopeless:
+class StopRule:
     """Watches one level. `seen` answers with the reason once there is no hope left."""
 
     def __init__(self, streams: int, objective: Objective) -> None:
@@ -20,7 +20,7 @@ class Hopeless:
         self._late = 0
         self._broken = 0
 
-    def seen(self, progress: Progress) -> StoppedEarly | None:
+    def seen(self, progress: LoadProgress) -> StoppedEarly | None:
         """The reason to stop now; None to go on."""
         self._broken = self._broken + 1 if progress.failed * 2 > self._streams else 0
         if self._broken >= _IN_A_ROW:

@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from capacity.loadtest.conclusion import bracket_in_words
-from capacity.loadtest.search import Limits, Search
+from capacity.loadtest.search import Search, SearchLimits
 from capacity.loadtest.time_estimates import BASELINE_SECONDS
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.formatting import counted
@@ -19,7 +19,7 @@ BASELINE_TRIES = 2
 _FIRST_GUESS = 4
 
 
-class Ask(msgspec.Struct, frozen=True):
+class LevelRequest(msgspec.Struct, frozen=True):
     """A level to measure, and what for, in a word or two."""
 
     streams: int
@@ -32,10 +32,10 @@ class Ask(msgspec.Struct, frozen=True):
     """No longer than this, however long levels are."""
 
 
-class Plan(Protocol):
+class Strategy(Protocol):
     """What a sweep wants to know."""
 
-    def next(self) -> Ask | None:
+    def next(self) -> LevelRequest | None:
         """The level to measure now; None when there is nothing more."""
         ...
 
@@ -52,7 +52,7 @@ class Plan(Protocol):
         ...
 
     @property
-    def expected(self) -> tuple[Ask, ...]:
+    def expected(self) -> tuple[LevelRequest, ...]:
         """The levels that are to come, as far as is known now."""
         ...
 
@@ -78,13 +78,13 @@ class FromOneStream:
     Where the plan has no level of one stream itself, it is a short one, and no answer to what the plan asks.
     """
 
-    def __init__(self, plan: Plan, known: Callable[[], bool]) -> None:
+    def __init__(self, plan: Strategy, known: Callable[[], bool]) -> None:
         self._plan = plan
         self._known = known
         self._tries = 0
 
-    def next(self) -> Ask | None:
-        """See `Plan`.
+    def next(self) -> LevelRequest | None:
+        """See `Strategy`.
 
         Raises:
             UserError: one stream was tried often enough, whatever kept it from being measured (exit 1).
@@ -100,22 +100,22 @@ class FromOneStream:
             )
         return self._baseline()
 
-    def _baseline(self) -> Ask:
+    def _baseline(self) -> LevelRequest:
         alone = all(ask.streams != 1 for ask in self._plan.expected)
-        return Ask(1, BASELINE, at_most_seconds=BASELINE_SECONDS if alone else None)
+        return LevelRequest(1, BASELINE, at_most_seconds=BASELINE_SECONDS if alone else None)
 
     def told(self, streams: int, passed: bool | None, *, long: bool, busy: float | None = None) -> None:
-        """See `Plan`."""
+        """See `Strategy`."""
         self._tries += streams == 1
         self._plan.told(streams, passed, long=long, busy=busy)
 
     def fit(self, slots: int) -> str | None:
-        """See `Plan`."""
+        """See `Strategy`."""
         return self._plan.fit(slots)
 
     @property
-    def expected(self) -> tuple[Ask, ...]:
-        """See `Plan`: with the one stream."""
+    def expected(self) -> tuple[LevelRequest, ...]:
+        """See `Strategy`: with the one stream."""
         asks = self._plan.expected
         needed = asks and asks[0].streams != 1 and not self._known() and self._tries < BASELINE_TRIES
         if not needed:
@@ -126,17 +126,17 @@ class FromOneStream:
 
     @property
     def most(self) -> int:
-        """See `Plan`."""
+        """See `Strategy`."""
         return self._plan.most
 
     @property
     def left(self) -> int | None:
-        """See `Plan`: the levels of the other one."""
+        """See `Strategy`: the levels of the other one."""
         return self._plan.left
 
     @property
     def outcome(self) -> str | None:
-        """See `Plan`."""
+        """See `Strategy`."""
         return self._plan.outcome
 
 
@@ -148,17 +148,17 @@ class LevelList:
         self._left = list(levels)
         self._usual = usual
 
-    def next(self) -> Ask | None:
-        """See `Plan`."""
-        return Ask(self._left[0], "") if self._left else None
+    def next(self) -> LevelRequest | None:
+        """See `Strategy`."""
+        return LevelRequest(self._left[0], "") if self._left else None
 
     def told(self, streams: int, passed: bool | None, *, long: bool, busy: float | None = None) -> None:  # noqa: ARG002  # any answer will do
-        """See `Plan`."""
+        """See `Strategy`."""
         if streams in self._left:
             self._left.remove(streams)
 
     def fit(self, slots: int) -> str | None:
-        """See `Plan`: of the usual levels those that fit, and the full server."""
+        """See `Strategy`: of the usual levels those that fit, and the full server."""
         if self.most <= slots:
             return None
         if not self._usual:
@@ -168,44 +168,44 @@ class LevelList:
         return f"it has {counted(slots, 'slot')}, so the levels are {', '.join(map(str, self._left))}"
 
     @property
-    def expected(self) -> tuple[Ask, ...]:
-        """See `Plan`."""
-        return tuple(Ask(streams, "") for streams in self._left)
+    def expected(self) -> tuple[LevelRequest, ...]:
+        """See `Strategy`."""
+        return tuple(LevelRequest(streams, "") for streams in self._left)
 
     @property
     def most(self) -> int:
-        """See `Plan`."""
+        """See `Strategy`."""
         return max(self._left, default=0)
 
     @property
     def left(self) -> int | None:
-        """See `Plan`."""
+        """See `Strategy`."""
         return len(self._left)
 
     @property
     def outcome(self) -> str | None:
-        """See `Plan`."""
+        """See `Strategy`."""
         return None
 
 
 class SearchPlan:
     """The search for the knee."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: SearchLimits) -> None:
         self.search = Search(limits=limits)
         self._slots: int | None = None
 
-    def next(self) -> Ask | None:
-        """See `Plan`."""
+    def next(self) -> LevelRequest | None:
+        """See `Strategy`."""
         step = self.search.next()
-        return None if step is None else Ask(step.streams, step.step, long=step.long)
+        return None if step is None else LevelRequest(step.streams, step.step, long=step.long)
 
     def told(self, streams: int, passed: bool | None, *, long: bool, busy: float | None = None) -> None:  # noqa: ARG002  # it leaps and bisects
-        """See `Plan`."""
+        """See `Strategy`."""
         self.search = self.search.told(streams, passed, long=long)
 
     def fit(self, slots: int) -> str | None:
-        """See `Plan`."""
+        """See `Strategy`."""
         if self.most <= slots:
             return None
         self._slots = slots
@@ -214,29 +214,29 @@ class SearchPlan:
         return f"it has {counted(slots, 'slot')}, and the search goes no higher"
 
     @property
-    def expected(self) -> tuple[Ask, ...]:
-        """See `Plan`: were the limit in the middle of what is known."""
+    def expected(self) -> tuple[LevelRequest, ...]:
+        """See `Strategy`: were the limit in the middle of what is known."""
         low, high = self.search.best_passing or 0, self.search.lowest_failing
         limit = max(2 * low, _FIRST_GUESS) if high is None else math.sqrt(max(low, 1) * high)
-        search, asks = self.search, list[Ask]()
+        search, asks = self.search, list[LevelRequest]()
         while (step := search.next()) is not None:
-            asks.append(Ask(step.streams, step.step, long=step.long))
+            asks.append(LevelRequest(step.streams, step.step, long=step.long))
             search = search.told(step.streams, step.streams <= limit, long=step.long)
         return tuple(asks)
 
     @property
     def most(self) -> int:
-        """See `Plan`."""
+        """See `Strategy`."""
         return self.search.limits.most_streams
 
     @property
     def left(self) -> int | None:
-        """See `Plan`: at most the rest of the budget."""
+        """See `Strategy`: at most the rest of the budget."""
         return self.search.limits.levels - self.search.measured
 
     @property
     def outcome(self) -> str | None:
-        """See `Plan`."""
+        """See `Strategy`."""
         low, high = self.search.best_passing, self.search.lowest_failing
         if high is None and low is not None and low == self._slots:
             return f"{bracket_in_words(low, high)}: that is every slot of the server"
@@ -251,39 +251,39 @@ class Soak:
         self._seconds = seconds
         self._begun = False
 
-    def next(self) -> Ask | None:
-        """See `Plan`."""
-        return None if self._begun else Ask(self._streams, "soak", hold_seconds=self._seconds)
+    def next(self) -> LevelRequest | None:
+        """See `Strategy`."""
+        return None if self._begun else LevelRequest(self._streams, "soak", hold_seconds=self._seconds)
 
     def told(self, streams: int, passed: bool | None, *, long: bool, busy: float | None = None) -> None:  # noqa: ARG002  # any answer will do
-        """See `Plan`: a block was measured."""
+        """See `Strategy`: a block was measured."""
         self._begun = self._begun or streams == self._streams
 
     def fit(self, slots: int) -> str | None:
-        """See `Plan`."""
+        """See `Strategy`."""
         if self._streams > slots:
             raise _beyond(f"--levels {self._streams}", slots)
         return None
 
     @property
-    def expected(self) -> tuple[Ask, ...]:
-        """See `Plan`."""
+    def expected(self) -> tuple[LevelRequest, ...]:
+        """See `Strategy`."""
         ask = self.next()
         return () if ask is None else (ask,)
 
     @property
     def most(self) -> int:
-        """See `Plan`."""
+        """See `Strategy`."""
         return self._streams
 
     @property
     def left(self) -> int | None:
-        """See `Plan`."""
+        """See `Strategy`."""
         return None
 
     @property
     def outcome(self) -> str | None:
-        """See `Plan`."""
+        """See `Strategy`."""
         return None
 
 

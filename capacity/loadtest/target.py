@@ -18,7 +18,7 @@ from whisper_ops.addresses import parsed, shown
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.exporters import catalogue
 from whisper_ops.exporters.catalogue import ready_made
-from whisper_ops.http_answers import MAX_JSON_BYTES, Answer, UnreadableAnswer
+from whisper_ops.http_answers import MAX_JSON_BYTES, HttpAnswer, UnreadableAnswer
 from whisper_ops.snapshot import Snapshot
 from whisper_ops.snapshot_client.client import exporter, poll, source_of, until_left
 from whisper_ops.snapshot_client.http_client import Access, Web
@@ -199,7 +199,7 @@ def needs_token(target: Target) -> UserError:
     return UserError(f"{target.name} {said}: give it with --token-file FILE or WHISPER_OPS_TOKEN", Exit.UNREACHABLE)
 
 
-def _challenge(answer: Answer) -> str:
+def _challenge(answer: HttpAnswer) -> str:
     return str(answer.headers.get("www-authenticate", "")).lower()
 
 

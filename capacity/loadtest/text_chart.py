@@ -6,7 +6,7 @@ from rich.text import Text
 
 from whisper_ops.formatting import seconds
 from whisper_ops.history import LevelRecord
-from whisper_ops.objective import Term, read_stored
+from whisper_ops.objective import ObjectiveTerm, read_stored
 
 _HEAD = "streams"
 _USUAL = "stable_p95_seconds"
@@ -36,17 +36,17 @@ def latency_picture(levels: Sequence[LevelRecord], objective: str, width: int, r
     return [_head(bar, at, term), *(_row(level, getattr(level, column), bar, at, top) for level in shown)]
 
 
-def _decides(levels: Sequence[LevelRecord], objective: str) -> Term | None:
+def _decides(levels: Sequence[LevelRecord], objective: str) -> ObjectiveTerm | None:
     terms = [term for term in read_stored(objective).durations if not term.relative and term.limit > 0]
 
-    def nearest(term: Term) -> float:
+    def nearest(term: ObjectiveTerm) -> float:
         shares = [value / term.limit for level in levels if (value := getattr(level, term.column)) is not None]
         return max(shares, default=0.0)
 
     return max(terms, key=nearest, default=None)
 
 
-def _head(bar: int, at: int | None, term: Term | None) -> Text:
+def _head(bar: int, at: int | None, term: ObjectiveTerm | None) -> Text:
     title = "stable p95" if term is None else term.name.replace("_", " ")
     if at is None or term is None:
         return Text(f"{_HEAD}  {title}", style="dim")

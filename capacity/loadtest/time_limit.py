@@ -9,7 +9,7 @@ import msgspec
 from capacity.loadgen.arrivals import level_seconds
 from capacity.loadtest.conclusion import bracket_in_words
 from capacity.loadtest.quick_search import NARROW, QuickSearch
-from capacity.loadtest.strategies import Ask
+from capacity.loadtest.strategies import LevelRequest
 from capacity.loadtest.time_estimates import BETWEEN_SECONDS
 from whisper_ops.formatting import counted, planned_time
 
@@ -41,7 +41,7 @@ class SearchWithin:
         self._slots: int | None = None
         self._over = False
 
-    def next(self) -> Ask | None:
+    def next(self) -> LevelRequest | None:
         """See `Plan`: None also where no level fits into the time that is left."""
         streams = None if self._over else self.search.next()
         if streams is None:
@@ -50,7 +50,7 @@ class SearchWithin:
         if seconds is None:
             self._over = True
             return None
-        return Ask(streams, _PURPOSE, at_most_seconds=seconds)
+        return LevelRequest(streams, _PURPOSE, at_most_seconds=seconds)
 
     @property
     def left_seconds(self) -> float:
@@ -84,14 +84,14 @@ class SearchWithin:
         return f"it has {counted(slots, 'slot')}, and the search goes no higher"
 
     @property
-    def expected(self) -> tuple[Ask, ...]:
+    def expected(self) -> tuple[LevelRequest, ...]:
         """See `Plan`: were the limit in the middle of what is known."""
-        search, left, asks = self.search, self.left_seconds, list[Ask]()
+        search, left, asks = self.search, self.left_seconds, list[LevelRequest]()
         while not self._over and (streams := search.next()) is not None:
             seconds = self._lasting(search, left)
             if seconds is None:
                 break
-            asks.append(Ask(streams, _PURPOSE, at_most_seconds=seconds))
+            asks.append(LevelRequest(streams, _PURPOSE, at_most_seconds=seconds))
             left -= seconds + _overhead(streams)
             search = search.told(streams, streams <= _guess(self.search))
         return tuple(asks)

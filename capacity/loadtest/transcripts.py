@@ -8,11 +8,11 @@ import msgspec
 
 from capacity.corpus.clips import Clip, Corpus
 from capacity.loadgen.messages import StreamResult
-from capacity.loadgen.utterance_text import Heard
+from capacity.loadgen.utterance_text import UtteranceText
 from whisper_ops.errors import UserError
 
 
-class Said(msgspec.Struct, frozen=True):
+class UtteranceTranscript(msgspec.Struct, frozen=True):
     """One utterance of a stream."""
 
     file: str
@@ -21,24 +21,24 @@ class Said(msgspec.Struct, frozen=True):
     shown: str
 
 
-class Transcript(msgspec.Struct, frozen=True):
+class StreamTranscript(msgspec.Struct, frozen=True):
     """What one stream of a level said and got."""
 
     streams: int
     repeat: int
     number: int
     outcome: str
-    utterances: tuple[Said, ...]
+    utterances: tuple[UtteranceTranscript, ...]
     said: str
     """All of it, normalised: what the word errors are counted from."""
     shown: str
 
 
-def transcripts(streams: int, repeat: int, results: Iterable[StreamResult], corpus: Corpus) -> list[Transcript]:
+def transcripts(streams: int, repeat: int, results: Iterable[StreamResult], corpus: Corpus) -> list[StreamTranscript]:
     """The texts of a level, apart from all else that was measured: a soak has hundreds of levels."""
     clips = {clip.name: clip for clip in corpus.clips}
     return [
-        Transcript(
+        StreamTranscript(
             streams,
             repeat,
             result.number,
@@ -51,15 +51,17 @@ def transcripts(streams: int, repeat: int, results: Iterable[StreamResult], corp
     ]
 
 
-def _said(one: Heard, clips: Mapping[str, Clip]) -> Said:
+def _said(one: UtteranceText, clips: Mapping[str, Clip]) -> UtteranceTranscript:
     clip = clips.get(one.clip)
     if clip is None:
-        return Said(one.clip, one.said, one.shown)
+        return UtteranceTranscript(one.clip, one.said, one.shown)
     # Of an utterance that was broken off only the words that were sent.
-    return Said(clip.file or clip.name, clip.text if one.words == len(clip.tokens) else one.said, one.shown)
+    return UtteranceTranscript(
+        clip.file or clip.name, clip.text if one.words == len(clip.tokens) else one.said, one.shown
+    )
 
 
-def by_file(found: Sequence[Transcript]) -> dict[str, list[dict[str, Any]]]:
+def by_file(found: Sequence[StreamTranscript]) -> dict[str, list[dict[str, Any]]]:
     """Every utterance of every stream, under its sound file."""
     files: dict[str, list[dict[str, Any]]] = {}
     for one in found:
@@ -70,7 +72,7 @@ def by_file(found: Sequence[Transcript]) -> dict[str, list[dict[str, Any]]]:
     return {file: files[file] for file in sorted(files)}
 
 
-def write_transcripts(found: Sequence[Transcript], folder: Path) -> int:
+def write_transcripts(found: Sequence[StreamTranscript], folder: Path) -> int:
     """Write `STREAMS-REPEAT-NUMBER.txt` for every stream measured now; returns how many.
 
     Raises:
@@ -86,7 +88,7 @@ def write_transcripts(found: Sequence[Transcript], folder: Path) -> int:
     return len(found)
 
 
-def _page(one: Transcript) -> str:
+def _page(one: StreamTranscript) -> str:
     head = f"said: {one.said}\nshown: {one.shown}\noutcome: {one.outcome}\n"
     parts = (f"\n{part.file}\n  said: {part.said}\n  shown: {part.shown}\n" for part in one.utterances)
     return head + "".join(parts)

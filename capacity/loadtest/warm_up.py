@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from capacity.loadgen.messages import Progress
+from capacity.loadgen.messages import LoadProgress
 from capacity.loadgen.pool import Generators
 from capacity.loadtest.level import LoadShape, make_order
 from capacity.loadtest.target import Target
@@ -21,7 +21,7 @@ _SEED = 3
 _DRAIN_SECONDS = 2.0
 
 
-class Probed(msgspec.Struct, frozen=True):
+class WarmUpResult(msgspec.Struct, frozen=True):
     """How it went."""
 
     streams: int
@@ -45,10 +45,10 @@ async def probe(
     shape: LoadShape,
     streams: int,
     behind_seconds: float,
-    on_progress: Callable[[Progress, Snapshot | None], None],
+    on_progress: Callable[[LoadProgress, Snapshot | None], None],
     *,
     at_most_seconds: float,
-) -> Probed:
+) -> WarmUpResult:
     """Let `streams` speak until their text is no more than `behind_seconds` behind, `at_most_seconds` long."""
     began = time.monotonic()
     patient = msgspec.structs.replace(
@@ -58,7 +58,7 @@ async def probe(
     text_after: list[float] = []
     in_time = 0
 
-    def heard(progress: Progress) -> None:
+    def heard(progress: LoadProgress) -> None:
         nonlocal in_time
         on_progress(progress, None)
         seconds = time.monotonic() - began
@@ -73,7 +73,7 @@ async def probe(
 
     results = [stream for part in await generators.run(order, heard) for stream in part.results]
     troubled = next((stream for stream in results if stream.error), None)
-    return Probed(
+    return WarmUpResult(
         streams=streams,
         seconds=round(time.monotonic() - began, 1),
         text_after_seconds=round(text_after[0], 1) if text_after else None,

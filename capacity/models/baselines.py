@@ -12,7 +12,7 @@ _Z = 1.2816  # the normal quantile of an 80 % interval
 _LEAST_SCATTER = 0.02
 
 
-class Single(msgspec.Struct, frozen=True):
+class BaselineLaw(msgspec.Struct, frozen=True):
     """A law fitted by itself, with an interval from its relative residuals."""
 
     name: str
@@ -26,34 +26,34 @@ class Single(msgspec.Struct, frozen=True):
         return np.stack([middle / factor, middle, middle * factor], axis=1)
 
 
-def last_value(x: Array, y: Array) -> Single:  # noqa: ARG001  # every fitter takes both
+def last_value(x: Array, y: Array) -> BaselineLaw:  # noqa: ARG001  # every fitter takes both
     """Whatever the last level showed."""
     last = float(y[-1])
     change = float(np.std(np.diff(np.log(np.maximum(y, 1e-12))))) if len(y) > 2 else 0.1
-    return Single("last value", lambda n: np.full(len(n), last), max(change, _LEAST_SCATTER))
+    return BaselineLaw("last value", lambda n: np.full(len(n), last), max(change, _LEAST_SCATTER))
 
 
-def linear(x: Array, y: Array) -> Single:
+def linear(x: Array, y: Array) -> BaselineLaw:
     """A straight line by least squares of relative errors."""
     weights = 1 / np.maximum(np.abs(y), 1e-12)
     base, slope = np.linalg.lstsq(np.stack([weights, weights * x], axis=1), np.ones(len(x)), rcond=None)[0]
     return _with_scatter("linear", lambda n: np.maximum(base + slope * n, 1e-12), x, y)
 
 
-def exponential(x: Array, y: Array) -> Single:
+def exponential(x: Array, y: Array) -> BaselineLaw:
     """`a · exp(b N)`: a line on a logarithmic scale."""
     slope, base = np.polyfit(x, np.log(y), 1)
     return _with_scatter("exponential", lambda n: np.exp(np.minimum(base + slope * n, 700.0)), x, y)
 
 
-def power(x: Array, y: Array) -> Single:
+def power(x: Array, y: Array) -> BaselineLaw:
     """`a · N^b`: a line on two logarithmic scales; processor time of servers that batch grows so."""
     n, figures = np.log(np.maximum(x[x > 0], 1e-12)), np.log(np.maximum(y[x > 0], 1e-12))
     slope, base = np.polyfit(n, figures, 1) if len(n) > 1 else (0.0, float(np.log(max(y[-1], 1e-12))))
     return _with_scatter("power law", lambda n: np.exp(base + slope * np.log(np.maximum(n, 1e-12))), x, y)
 
 
-def usl(x: Array, y: Array) -> Single:
+def usl(x: Array, y: Array) -> BaselineLaw:
     """Gunther's universal scalability law `λN / (1 + σ(N−1) + κN(N−1))`."""
 
     def law(p: Array, n: Array) -> Array:
@@ -62,7 +62,7 @@ def usl(x: Array, y: Array) -> Single:
     return _fitted("USL", law, [_slope(x, y), 0.01, 1e-4], [0, 0, 0], [np.inf, 1, 1], x, y)
 
 
-def amdahl(x: Array, y: Array) -> Single:
+def amdahl(x: Array, y: Array) -> BaselineLaw:
     """Amdahl's law: the USL without the cost of coherence."""
 
     def law(p: Array, n: Array) -> Array:
@@ -71,7 +71,7 @@ def amdahl(x: Array, y: Array) -> Single:
     return _fitted("Amdahl", law, [_slope(x, y), 0.01], [0, 0], [np.inf, 1], x, y)
 
 
-def soft_minimum(x: Array, y: Array) -> Single:
+def soft_minimum(x: Array, y: Array) -> BaselineLaw:
     """`((λN)^−q + C^−q)^(−1/q)`: the smaller of a line and a ceiling, with a soft corner."""
 
     def law(p: Array, n: Array) -> Array:
@@ -94,7 +94,7 @@ def _fitted(
     high: list[float],
     x: Array,
     y: Array,
-) -> Single:
+) -> BaselineLaw:
     """Least squares on figures, as the published baselines do it, in a unit in which they are about 1."""
     unit = float(np.median(y))
 
@@ -110,6 +110,6 @@ def _fitted(
     return _with_scatter(name, curve, x, y)
 
 
-def _with_scatter(name: str, curve: Callable[[Array], Array], x: Array, y: Array) -> Single:
+def _with_scatter(name: str, curve: Callable[[Array], Array], x: Array, y: Array) -> BaselineLaw:
     gaps = np.log(np.maximum(curve(x), 1e-12)) - np.log(np.maximum(y, 1e-12))
-    return Single(name, curve, max(float(np.sqrt(np.mean(gaps**2))), _LEAST_SCATTER))
+    return BaselineLaw(name, curve, max(float(np.sqrt(np.mean(gaps**2))), _LEAST_SCATTER))

@@ -24,7 +24,7 @@ _USUAL_STEP, _LARGEST_STEP = 1.0, 2.8
 _LOOP_SHARPNESS = np.array([1.0, 2.0, 4.0, 8.0])
 
 
-class Prior(msgspec.Struct, frozen=True, kw_only=True):
+class LatencyPrior(msgspec.Struct, frozen=True, kw_only=True):
     """What is expected of a latency curve before it is seen; the bench chooses it on publishers it does not score."""
 
     knee: float = 0.7
@@ -40,17 +40,17 @@ class Prior(msgspec.Struct, frozen=True, kw_only=True):
     long as the test lasts, which no level before it can tell."""
 
 
-DEFAULT_PRIOR = Prior()
-PACED = Prior(closed_loop=0.01)
+DEFAULT_PRIOR = LatencyPrior()
+PACED = LatencyPrior(closed_loop=0.01)
 """For streams that keep their pace whatever the server does: five levels of a closed loop outweigh it."""
 
 
-class Latency(msgspec.Struct, frozen=True):
+class LatencyLaw(msgspec.Struct, frozen=True):
     """A posterior over latency curves."""
 
     shapes: Shapes
     grid: tuple[Array, Array, Array, Array]
-    prior: Prior
+    prior: LatencyPrior
     last_load: float
     name: str = QUEUEING
 
@@ -65,14 +65,14 @@ class Latency(msgspec.Struct, frozen=True):
         return np.exp(logs)
 
 
-def fit_latency(loads: Sequence[float], figures: Sequence[float], prior: Prior = DEFAULT_PRIOR) -> Latency:
+def fit_latency(loads: Sequence[float], figures: Sequence[float], prior: LatencyPrior = DEFAULT_PRIOR) -> LatencyLaw:
     """Fit the averaged law to levels with positive loads, rising, and positive figures."""
     x, y = np.asarray(loads, float), np.asarray(figures, float)
     grid, log_prior = _grid(x, prior)
     shapes = weigh(_features(x, grid), y, log_prior, scatter=prior.scatter, trust=3.0, counts=np.ones_like(x))
     kept = shapes.kept
     kept_grid = (grid[0][kept], grid[1][kept], grid[2][kept], grid[3][kept])
-    return Latency(shapes, kept_grid, prior, float(x.max()))
+    return LatencyLaw(shapes, kept_grid, prior, float(x.max()))
 
 
 def _step(x: Array) -> float:
@@ -81,7 +81,7 @@ def _step(x: Array) -> float:
     return min(float(np.log(x[-1] / below[-1])), _LARGEST_STEP) if len(below) else _USUAL_STEP
 
 
-def _grid(x: Array, prior: Prior) -> tuple[tuple[Array, Array, Array, Array], Array]:
+def _grid(x: Array, prior: LatencyPrior) -> tuple[tuple[Array, Array, Array, Array], Array]:
     """Shapes as (knee, growth, power, cliff); a closed loop has growth 0 and its sharpness in the power."""
     last = float(x[-1])
     expected = prior.knee + prior.step * _step(x)

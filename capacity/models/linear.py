@@ -21,7 +21,7 @@ _MOST_ALIKE = 0.9
 """Lag-one correlation beyond which the widening is no longer believed: it is estimated from few readings."""
 
 
-class Line(msgspec.Struct, frozen=True):
+class LinearLaw(msgspec.Struct, frozen=True):
     """`base + slope * load`, with the figures that its intervals need."""
 
     base: float
@@ -86,7 +86,7 @@ class Line(msgspec.Struct, frozen=True):
         return total, centre, around, student_t.quantile(total - 2, (1 + coverage) / 2) * self.sigma
 
 
-def fit_line(loads: Sequence[float], figures: Sequence[float]) -> Line | None:
+def fit_line(loads: Sequence[float], figures: Sequence[float]) -> LinearLaw | None:
     """Fit a line robustly (Huber's weights); None below three different loads.
 
     One reading far off, such as one taken while a model was still loading, bends it very little.
@@ -109,7 +109,7 @@ def fit_line(loads: Sequence[float], figures: Sequence[float]) -> Line | None:
     return _line(x, y, weights, base, slope)
 
 
-def fit_series(times: Sequence[float], figures: Sequence[float]) -> Line | None:
+def fit_series(times: Sequence[float], figures: Sequence[float]) -> LinearLaw | None:
     """Fit a line through one load's readings in the order of time, by least squares; None below three times.
 
     A bad minute counts in full: it is no mistake of the reading. The errors of neighbouring readings are alike (a slow
@@ -125,10 +125,10 @@ def fit_series(times: Sequence[float], figures: Sequence[float]) -> Line | None:
     return msgspec.structs.replace(line, sigma=line.sigma * _widening(y - base - slope * x))
 
 
-def _line(x: np.ndarray, y: np.ndarray, weights: np.ndarray, base: float, slope: float) -> Line:
+def _line(x: np.ndarray, y: np.ndarray, weights: np.ndarray, base: float, slope: float) -> LinearLaw:
     residuals = y - base - slope * x
     sigma = float(np.sqrt((weights * residuals**2).sum() / max(float(weights.sum()) - 2, 1.0)))
-    return Line(base, slope, sigma, tuple(x.tolist()), tuple(weights.tolist()))
+    return LinearLaw(base, slope, sigma, tuple(x.tolist()), tuple(weights.tolist()))
 
 
 def _widening(residuals: np.ndarray) -> float:

@@ -23,7 +23,7 @@ _FALLS = np.array([0.0, 0.05, 0.15, 0.30])
 _FALL_WEIGHTS = np.array([0.5, 0.3, 0.15, 0.05])
 
 
-class Prior(msgspec.Struct, frozen=True, kw_only=True):
+class ThroughputPrior(msgspec.Struct, frozen=True, kw_only=True):
     """What is expected of a throughput curve before it is seen; the bench chooses it on sources it does not score."""
 
     knee: float = -0.5
@@ -50,14 +50,14 @@ class Prior(msgspec.Struct, frozen=True, kw_only=True):
     least_climb: float = 0.05
 
 
-DEFAULT_PRIOR = Prior()
+DEFAULT_PRIOR = ThroughputPrior()
 
 
-class Throughput(msgspec.Struct, frozen=True):
+class ThroughputLaw(msgspec.Struct, frozen=True):
     """A posterior over throughput curves."""
 
     shapes: Shapes
-    prior: Prior
+    prior: ThroughputPrior
     knees: Array
     sharpness: Array
     falls: Array
@@ -87,7 +87,9 @@ class Throughput(msgspec.Struct, frozen=True):
         return float(self.shapes.weights[self.knees < self.last_load].sum())
 
 
-def fit_throughput(loads: Sequence[float], figures: Sequence[float], prior: Prior = DEFAULT_PRIOR) -> Throughput:
+def fit_throughput(
+    loads: Sequence[float], figures: Sequence[float], prior: ThroughputPrior = DEFAULT_PRIOR
+) -> ThroughputLaw:
     """Fit the averaged law to levels with positive loads and figures, one figure a load, in rising order."""
     x, y = np.asarray(loads, float), np.asarray(figures, float)
     knees, sharpness, falls, log_prior = _grid(x[-1], prior)
@@ -95,7 +97,7 @@ def fit_throughput(loads: Sequence[float], figures: Sequence[float], prior: Prio
     shapes = weigh(_features(x, knees, sharpness, falls), y, log_prior, scatter=prior.scatter, trust=2.0, counts=counts)
     kept = shapes.kept
     last, growth = (float(x[-1]), float(y[-1])), _growth(x, y)
-    return Throughput(shapes, prior, knees[kept], sharpness[kept], falls[kept], *last, growth)
+    return ThroughputLaw(shapes, prior, knees[kept], sharpness[kept], falls[kept], *last, growth)
 
 
 def _growth(x: Array, y: Array) -> float:
@@ -104,7 +106,7 @@ def _growth(x: Array, y: Array) -> float:
     return float(np.clip(np.log(y[-1] / y[-2]) / np.log(x[-1] / x[-2]), 0.0, 1.0))
 
 
-def _grid(last: float, prior: Prior) -> tuple[Array, Array, Array, Array]:
+def _grid(last: float, prior: ThroughputPrior) -> tuple[Array, Array, Array, Array]:
     sharp = _habit(prior.knee, prior.knee_spread, prior.sharpness, prior.sharpness_spread)
     soft = _habit(prior.soft_knee, prior.soft_knee_spread, prior.soft_sharpness, prior.soft_sharpness_spread)
     both = (1 - prior.soft) * sharp + prior.soft * soft

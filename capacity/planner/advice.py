@@ -1,6 +1,6 @@
 """The levels that a plan advises to measure next, from its evidence."""
 
-from capacity.next_levels import NextLevels, Tried, next_levels, undisturbed
+from capacity.next_levels import NextLevels, TriedLevel, next_levels, undisturbed
 from capacity.planner.evidence import Evidence
 from capacity.planner.queue_causes import disturbed
 from whisper_ops.plan.plan_document import Capacity
@@ -17,7 +17,7 @@ def advised(evidence: Evidence, capacity: Capacity) -> NextLevels:
         wanted = {max(round(around * share) * gpus, gpus) for share in _AROUND}
         return NextLevels(aim="find_failure", levels=tuple(sorted({min(n, slots or n) for n in wanted})))
     tried = {
-        streams: Tried(
+        streams: TriedLevel(
             passed=all(level.passed for level in levels),
             firm=all(level.audit != "provisional" for level in levels),
             repeats=len(levels),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from capacity.models.linear import Line, fit_line
+from capacity.models.linear import LinearLaw, fit_line
 from capacity.planner.evidence import Evidence
 from whisper_ops.plan.plan_document import STEP_TIME, Resource
 
@@ -48,7 +48,7 @@ def step_resource(evidence: Evidence, bound: float | None) -> Resource | None:
     return _limited(base, (bound - step / 2) * most / step, min(line.spread(most) / step, 0.9))
 
 
-def _law(points: Sequence[tuple[float, float]]) -> Line | None:
+def _law(points: Sequence[tuple[float, float]]) -> LinearLaw | None:
     """A step's time by its rows; a step without rows takes no less than nothing, whatever a line through them says."""
     fills, steps = zip(*points, strict=True)
     line = fit_line(fills, steps)

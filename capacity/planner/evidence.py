@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from capacity.planner.key import UncountedError, key_of, key_of_polls
-from capacity.planner.polls import Polled, read_polls
+from capacity.planner.polls import PollEvidence, read_polls
 from capacity.planner.rejudge import judged_again
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, poll_aggregates
@@ -14,7 +14,7 @@ from whisper_ops.objective import DEFAULT, parse
 from whisper_ops.plan_key import Key
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class EvidenceRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Which evidence is asked for; None asks for nothing in particular."""
 
     server: str | None = None
@@ -55,7 +55,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     levels: tuple[LevelRecord, ...]
     settings: str = "{}"
     other_keys: tuple[Key, ...] = ()
-    polled: Polled = Polled()
+    polled: PollEvidence = PollEvidence()
 
     @property
     def slots(self) -> int | None:
@@ -107,7 +107,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         return {streams: _best(levels) for streams, levels in found.items()}
 
 
-def gather(history: History, wanted: Wanted) -> Evidence:
+def gather(history: History, wanted: EvidenceRequest) -> Evidence:
     """The levels of the key that was measured last, among those that match; else the polls of what ran last.
 
     Raises:
@@ -142,7 +142,7 @@ def gather(history: History, wanted: Wanted) -> Evidence:
     return Evidence(key=judged_by, levels=levels, settings=settings[key], other_keys=others, polled=polled)
 
 
-def _from_polls(history: History, by_key: dict[Key, list[LevelRecord]], wanted: Wanted) -> Evidence:
+def _from_polls(history: History, by_key: dict[Key, list[LevelRecord]], wanted: EvidenceRequest) -> Evidence:
     """What ordinary production says where no level was measured."""
     every: list[Key] = []
     objective = _canonical(wanted.objective or DEFAULT)
@@ -151,14 +151,14 @@ def _from_polls(history: History, by_key: dict[Key, list[LevelRecord]], wanted: 
         if key not in every:
             every.append(key)
     found = [key for key in every if wanted.matches(key)]
-    polled = read_polls(history, found[0]) if found else Polled()
+    polled = read_polls(history, found[0]) if found else PollEvidence()
     if polled.peak <= 0:
         measured = [key for key, levels in by_key.items() if levels]
         raise UserError(_nothing(history, [*measured, *every], wanted), Exit.EVIDENCE)
     return Evidence(key=found[0], levels=(), other_keys=tuple(found[1:]), polled=polled)
 
 
-def _nothing(history: History, known: Iterable[Key], wanted: Wanted) -> str:
+def _nothing(history: History, known: Iterable[Key], wanted: EvidenceRequest) -> str:
     names = sorted({f"{key.server} ({key.model or 'unknown model'}, {key.device})" for key in known})
     if not names or not str(wanted):
         return (

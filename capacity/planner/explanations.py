@@ -12,11 +12,11 @@ from whisper_ops.formatting import counted, planned_time, times
 from whisper_ops.objective import readable
 from whisper_ops.objective.findings import AnyFinding, OtherLoad, in_words, speaks_against
 from whisper_ops.objective.judgement import findings_of
-from whisper_ops.plan.plan_document import HOST_CPU, SERVER_CORE, STEP_TIME, Busy, Capacity, LevelSeen
+from whisper_ops.plan.plan_document import HOST_CPU, SERVER_CORE, STEP_TIME, Capacity, LevelSeen, QueueCauses
 from whisper_ops.plan_key import Key
 
 
-def reason(evidence: Evidence, capacity: Capacity, waits_for: Busy | None) -> str:
+def reason(evidence: Evidence, capacity: Capacity, waits_for: QueueCauses | None) -> str:
     """Why the limit is where it is."""
     objective = readable(evidence.key.objective)
     if not evidence.levels:
@@ -183,7 +183,7 @@ def _spread_in_words(evidence: Evidence) -> list[str]:
     return told
 
 
-def waits_for_text(busy: Busy | None, key: Key) -> str:
+def waits_for_text(busy: QueueCauses | None, key: Key) -> str:
     """Which processor was busy when the objective was missed."""
     if busy is None:
         return ""

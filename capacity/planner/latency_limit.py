@@ -8,22 +8,22 @@ import msgspec
 import numpy as np
 
 from capacity.models.crossing import crossings
-from capacity.models.latency import PACED, Prior, fit_latency
+from capacity.models.latency import PACED, LatencyPrior, fit_latency
 from capacity.models.law import Law
 from capacity.planner.evidence import Evidence
 from capacity.planner.gpu_shares import carried
-from capacity.planner.polls import Polled
+from capacity.planner.polls import PollEvidence
 from capacity.planner.queue_causes import failed_first
 from whisper_ops.formatting import counted
 from whisper_ops.history import LevelRecord
-from whisper_ops.objective import MEASURES, Term, read_stored
+from whisper_ops.objective import MEASURES, ObjectiveTerm, read_stored
 from whisper_ops.objective.findings import AnyFinding, Missed, StoppedEarly, TextMissing, WordErrors, speaks_against
 from whisper_ops.objective.judgement import findings_of, is_evidence, measures_of
 from whisper_ops.plan.plan_document import LATENCY, POLLED_LAG, STEP_TIME, Capacity, Resource
 from whisper_ops.plan.plan_sentences import connections
 from whisper_ops.student_t import normal_below
 
-_FROM_POLLS = Prior(knee=1.1, step=0.0, knee_spread=1.0, closed_loop=0.01)
+_FROM_POLLS = LatencyPrior(knee=1.1, step=0.0, knee_spread=1.0, closed_loop=0.01)
 """Production runs far below its limit as often as near it, so polls are read without the habits of load tests."""
 _GROWN = 1.15
 """Lag that grew by less than this over all loads seen says nothing about where it will explode."""
@@ -35,7 +35,7 @@ _NEAR = 0.4
 """Loads of this share of a limit must have been seen before it is believed."""
 
 
-def binding_condition(evidence: Evidence, capacity: Capacity) -> Term | None:
+def binding_condition(evidence: Evidence, capacity: Capacity) -> ObjectiveTerm | None:
     """The latency that sets the limit: what the first failing level misses most, else what is nearest its bound."""
     levels = [level for repeats in evidence.repeats().values() for level in repeats if is_evidence(level.audit)]
     conditions = [term for term in read_stored(evidence.key.objective).durations if not term.relative]
@@ -153,7 +153,7 @@ def between(evidence: Evidence, capacity: Capacity) -> float | None:
     return float(last * (fail / last) ** min(max(float(share), 0.0), 1.0))
 
 
-def polled_lag(polled: Polled, bound: float | None) -> Resource | None:
+def polled_lag(polled: PollEvidence, bound: float | None) -> Resource | None:
     """The law of the lag that the server itself reports, from polls; None where they hold no lag."""
     points = [(n, v) for n, v in polled.points("server_lag_p95_seconds") if n > 0 and v > 0]
     if len(points) < 3:
@@ -180,8 +180,8 @@ def polled_lag(polled: Polled, bound: float | None) -> Resource | None:
     )
 
 
-def _at_most(seconds: float) -> Term:
-    return Term("lag", at_most=True, limit=seconds, relative=False, written=f"lag<={seconds:g}")
+def _at_most(seconds: float) -> ObjectiveTerm:
+    return ObjectiveTerm("lag", at_most=True, limit=seconds, relative=False, written=f"lag<={seconds:g}")
 
 
 def _points(levels: Sequence[LevelRecord], name: str | None, gpus: int) -> list[tuple[float, float]]:
@@ -210,7 +210,7 @@ def tightest_latency(known: Sequence[Resource]) -> list[Resource]:
     return [limit for limit in known if limit is not wider]
 
 
-def merged(limits: Sequence[Resource], polled: Polled, noun: str = "GPU") -> Capacity:
+def merged(limits: Sequence[Resource], polled: PollEvidence, noun: str = "GPU") -> Capacity:
     """The capacity that polls alone allow: the minimum over the laws, and whether it is known well enough to answer.
 
     A limit is never raised on evidence that was not near it: loads of at least half of it must have been seen.

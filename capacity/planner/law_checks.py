@@ -10,7 +10,7 @@ from statistics import median
 
 import msgspec
 
-from capacity.models.linear import Line
+from capacity.models.linear import LinearLaw
 from whisper_ops.plan.plan_document import CONNECTION_TRACKING, DESCRIPTORS, GPU_MEMORY, HOST_MEMORY, PORTS, Resource
 from whisper_ops.plan.plan_sentences import connections
 
@@ -35,7 +35,7 @@ _NEAR = 0.9
 """Readings from this share of a level's load on are readings at that level."""
 
 
-def believed(row: Resource, line: Line, readings: Points, gpus: int, slots: int | None) -> Resource:
+def believed(row: Resource, line: LinearLaw, readings: Points, gpus: int, slots: int | None) -> Resource:
     """A resource with the law that may be shown of the line through its readings, and with the limit by it.
 
     Args:
@@ -104,7 +104,7 @@ def _denies(row: Resource, last_pass: int) -> bool:
     return row.cap is None or any(load >= _NEAR * last_pass and value > row.cap for load, value in row.points)
 
 
-def _flat(row: Resource, line: Line, readings: Points, gpus: int, slots: int | None) -> Resource:
+def _flat(row: Resource, line: LinearLaw, readings: Points, gpus: int, slots: int | None) -> Resource:
     """What cannot be told from a figure that stays where it is; or may yet meet its cap, for all that is known."""
     least, most = min(load for load, _ in readings), max(load for load, _ in readings)
     far = _FAR * most
@@ -136,14 +136,14 @@ def _scattered(readings: Points, law: Callable[[float], float]) -> bool:
     return off > max(1, _MOST_OFF * len(readings))
 
 
-def _curve(row: Resource, line: Line, least: float, most: float) -> tuple[tuple[float, float], ...]:
+def _curve(row: Resource, line: LinearLaw, least: float, most: float) -> tuple[tuple[float, float], ...]:
     """The law over the loads that were read, and on to its limit; never below nothing or over all there is."""
     top = 100.0 if row.unit == "%" else math.inf
     loads = [least + (most - least) * step / _STEPS for step in range(_STEPS + 1)]
     return tuple((load, min(max(line.at(load), 0.0), top)) for load in loads)
 
 
-def law_in_words(line: Line, unit: str) -> str:
+def law_in_words(line: LinearLaw, unit: str) -> str:
     """`12.4 GB + 0.168 GB a connection`."""
     if line.base < -_NOTHING * line.slope:
         return f"{figure(line.slope, unit)} a connection, less {figure(-line.base, unit)}"

@@ -10,13 +10,13 @@ from capacity.planner.advice import advised
 from capacity.planner.batch_law import step_resource
 from capacity.planner.bracket import bracket, chance_to_pass, levels_seen, shown
 from capacity.planner.caps import Caps, read_caps
-from capacity.planner.evidence import Evidence, Wanted, gather
+from capacity.planner.evidence import Evidence, EvidenceRequest, gather
 from capacity.planner.host_allowances import allowances, binding
 from capacity.planner.key import differences
 from capacity.planner.latency_limit import between, foreseen, latency_resource, merged, polled_lag, tightest_latency
 from capacity.planner.law_checks import FILLS_UP, held_against, held_by_polls
 from capacity.planner.queue_causes import waited_for
-from capacity.planner.resources import RULES, Rule, resource
+from capacity.planner.resources import RULES, ResourceRule, resource
 from capacity.planner.transfer import transferred
 from capacity.tiers import RECOMMENDED, cut, tiers
 from whisper_ops.errors import Exit, UserError
@@ -29,10 +29,10 @@ from whisper_ops.plan.plan_document import (
     PORTS,
     STEP_TIME,
     TITLES,
-    Busy,
     Capacity,
     LevelSeen,
     Plan,
+    QueueCauses,
     Resource,
     Tier,
     titled,
@@ -41,7 +41,7 @@ from whisper_ops.plan.plan_sentences import confidence, limit_text
 from whisper_ops.plan_key import Key
 
 
-def make_plan(history: History, wanted: Wanted, now: float) -> Plan:
+def make_plan(history: History, wanted: EvidenceRequest, now: float) -> Plan:
     """Plan from the newest key in `history` that matches; for a GPU that was not measured, from what carries over.
 
     Raises:
@@ -56,7 +56,7 @@ def make_plan(history: History, wanted: Wanted, now: float) -> Plan:
     return plan_from(evidence, _caps(history, evidence), now)
 
 
-def _for_another_gpu(history: History, wanted: Wanted, gpu: str, now: float) -> Plan:
+def _for_another_gpu(history: History, wanted: EvidenceRequest, gpu: str, now: float) -> Plan:
     evidence = gather(history, msgspec.structs.replace(wanted, gpu=None))
     caps = _caps(history, evidence)
     return transferred(plan_from(evidence, caps, now), evidence, caps, gpu, wanted.gpu_speed)
@@ -143,7 +143,7 @@ def _limits(evidence: Evidence, caps: Caps, levels: tuple[LevelSeen, ...]) -> tu
     return capacity, resources
 
 
-def _rules(key: Key) -> tuple[Rule, ...]:
+def _rules(key: Key) -> tuple[ResourceRule, ...]:
     """What can run out; the memory of a processor that stands in for a GPU is the host's, with a row of its own."""
     return RULES if key.gpu_name is None or key.carrier == "GPU" else tuple(r for r in RULES if r.kind != GPU_MEMORY)
 
@@ -168,7 +168,7 @@ def _ranked(resources: Sequence[Resource]) -> list[Resource]:
     return sorted(known, key=lambda resource: resource.low if resource.low is not None else resource.limit or 0)
 
 
-def _in_line(capacity: Capacity, ranked: Sequence[Resource], waits_for: Busy | None) -> tuple[str, str]:
+def _in_line(capacity: Capacity, ranked: Sequence[Resource], waits_for: QueueCauses | None) -> tuple[str, str]:
     """The kinds of what binds and of what binds after that; empty where there is none.
 
     What the streams waited for at the first level that failed is no second thing: it is why the objective was missed.

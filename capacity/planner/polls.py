@@ -16,7 +16,7 @@ import numpy as np
 from capacity.models.linear import fit_line
 from whisper_ops.formatting import span_of_time
 from whisper_ops.history import History, poll_aggregates
-from whisper_ops.history.poll_aggregates import GPU_FIGURES, SERVER_FIGURES, Ran
+from whisper_ops.history.poll_aggregates import GPU_FIGURES, SERVER_FIGURES, RunPeriod
 from whisper_ops.identity import differing
 from whisper_ops.plan_key import Key
 from whisper_ops.plausible_ranges import bound
@@ -29,7 +29,7 @@ _SPLIT_GAIN = 0.5
 _SPLIT_SHIFT = 0.10
 
 
-class Reading(msgspec.Struct, frozen=True):
+class PolledMean(msgspec.Struct, frozen=True):
     """The mean of a figure at one number of streams in one window."""
 
     at: float
@@ -37,10 +37,10 @@ class Reading(msgspec.Struct, frozen=True):
     value: float
 
 
-class Polled(msgspec.Struct, frozen=True, kw_only=True):
+class PollEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """What polls of one identity say: readings by figure, the most streams ever seen, and the time they span."""
 
-    readings: dict[str, list[Reading]] = {}
+    readings: dict[str, list[PolledMean]] = {}
     peak: float = 0.0
     """The most streams on one GPU (or on the server, divided by its GPUs)."""
     seconds: float = 0.0
@@ -65,7 +65,7 @@ class Polled(msgspec.Struct, frozen=True, kw_only=True):
         return [(load, median(values)) for load, values in sorted(by_load.items()) if len(values) >= least]
 
 
-def read_polls(history: History, key: Key) -> Polled:
+def read_polls(history: History, key: Key) -> PollEvidence:
     """The polls of a key's server while it ran exactly what the key says. Restarts and other versions are left out."""
     spans = [
         run._replace(since=ends[0], until=ends[1] + 1e-3)
@@ -74,8 +74,8 @@ def read_polls(history: History, key: Key) -> Polled:
     ]
     total = sum(span.until - span.since for span in spans)
     if not spans:
-        return Polled()
-    readings: dict[str, list[Reading]] = {}
+        return PollEvidence()
+    readings: dict[str, list[PolledMean]] = {}
     peak, full = 0.0, False
     for since, until, server_id in _windows(spans, total):
         peak = max(peak, *_gpu_window(history, server_id, since, until, readings), 0.0)
@@ -83,7 +83,7 @@ def read_polls(history: History, key: Key) -> Polled:
         peak, full = max(peak, loads), full or was_full
     kept, notes = _after_changes(readings)
     last = poll_aggregates.last_live_poll(history, key.server, math.inf)
-    return Polled(
+    return PollEvidence(
         readings=kept,
         peak=peak,
         seconds=total,
@@ -94,7 +94,7 @@ def read_polls(history: History, key: Key) -> Polled:
     )
 
 
-def _windows(spans: Sequence[Ran], total: float) -> Iterator[tuple[float, float, int]]:
+def _windows(spans: Sequence[RunPeriod], total: float) -> Iterator[tuple[float, float, int]]:
     step = max(total / _WINDOWS, _WINDOW_SECONDS)
     for span in spans:
         since = span.since
@@ -104,7 +104,7 @@ def _windows(spans: Sequence[Ran], total: float) -> Iterator[tuple[float, float,
 
 
 def _gpu_window(
-    history: History, server_id: int, since: float, until: float, readings: dict[str, list[Reading]]
+    history: History, server_id: int, since: float, until: float, readings: dict[str, list[PolledMean]]
 ) -> list[float]:
     loads = []
     for load in poll_aggregates.gpu_loads(history, server_id, since, until):
@@ -114,7 +114,7 @@ def _gpu_window(
 
 
 def _server_window(
-    history: History, server_id: int, since: float, until: float, gpus: int, readings: dict[str, list[Reading]]
+    history: History, server_id: int, since: float, until: float, gpus: int, readings: dict[str, list[PolledMean]]
 ) -> tuple[float, bool]:
     most, full = 0.0, False
     for load in poll_aggregates.server_loads(history, server_id, since, until):
@@ -124,16 +124,16 @@ def _server_window(
 
 
 def _keep(
-    readings: dict[str, list[Reading]], row: dict[str, float | None], figures: dict[str, str], at: float, load: float
+    readings: dict[str, list[PolledMean]], row: dict[str, float | None], figures: dict[str, str], at: float, load: float
 ) -> None:
     for figure, column in figures.items():
         value = row[figure]
         # What an older version let into the history may be no figure at all, and spoils the mean it is in.
         if value is not None and bound(column.rpartition(".")[2]).holds(value):
-            readings.setdefault(figure, []).append(Reading(at, load, float(value)))
+            readings.setdefault(figure, []).append(PolledMean(at, load, float(value)))
 
 
-def _after_changes(readings: dict[str, list[Reading]]) -> tuple[dict[str, list[Reading]], tuple[str, ...]]:
+def _after_changes(readings: dict[str, list[PolledMean]]) -> tuple[dict[str, list[PolledMean]], tuple[str, ...]]:
     """Readings after the last change of behaviour, and a note where there was one.
 
     Lag, memory and busy time are looked at: what changes one of them changed the server.
@@ -147,7 +147,7 @@ def _after_changes(readings: dict[str, list[Reading]]) -> tuple[dict[str, list[R
     return kept, ("the server behaves differently since a moment in its polls; only what came after is used",)
 
 
-def change_point(readings: Sequence[Reading]) -> float | None:
+def change_point(readings: Sequence[PolledMean]) -> float | None:
     """When a figure began to follow another law; None when one law explains all of it.
 
     Every split is tried: a line before and a line after must leave half of the misfit (absolute, so that outliers do
@@ -174,7 +174,7 @@ def change_point(readings: Sequence[Reading]) -> float | None:
     return None if best is None else best[1]
 
 
-def _misfit(readings: Sequence[Reading]) -> tuple[float, float, float] | None:
+def _misfit(readings: Sequence[PolledMean]) -> tuple[float, float, float] | None:
     """Mean absolute residual, base and slope of the robust line; None with too few loads."""
     line = fit_line([r.load for r in readings], [r.value for r in readings]) if len(readings) >= 8 else None
     if line is None:

@@ -4,7 +4,7 @@ from capacity.planner.evidence import Evidence
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective.findings import OtherLoad
 from whisper_ops.objective.judgement import findings_of
-from whisper_ops.plan.plan_document import HOST_CPU, SERVER_CORE, STEP_TIME, Busy, Capacity
+from whisper_ops.plan.plan_document import HOST_CPU, SERVER_CORE, STEP_TIME, Capacity, QueueCauses
 
 _BUSY = 0.9
 """From this share on, a processor that does one thing at a time is what the streams wait for."""
@@ -28,7 +28,7 @@ def disturbed(evidence: Evidence) -> bool:
     return any(isinstance(finding, OtherLoad) for level in failed_first(evidence) for finding in findings_of(level))
 
 
-def waited_for(evidence: Evidence, capacity: Capacity) -> Busy | None:
+def waited_for(evidence: Evidence, capacity: Capacity) -> QueueCauses | None:
     """What was busy where the objective was missed first; None: nothing that was measured, or it was never missed."""
     if capacity.status != "identified" or not evidence.levels:
         return None
@@ -43,4 +43,4 @@ def waited_for(evidence: Evidence, capacity: Capacity) -> Busy | None:
             shares[STEP_TIME if finding.gpu else HOST_CPU] = None  # not the server's doing
     known = {kind: share for kind, share in shares.items() if share is not None and share >= _BUSY}
     kind = max(known, key=lambda kind: known[kind], default=None)
-    return None if kind is None else Busy(kind, known[kind])
+    return None if kind is None else QueueCauses(kind, known[kind])

@@ -27,7 +27,7 @@ _KEEP_FREE = 0.90
 """The share of a processor or of memory that a plan uses; the rest is for what was not in the test."""
 
 
-class Rule(msgspec.Struct, frozen=True):
+class ResourceRule(msgspec.Struct, frozen=True):
     """How to read one resource from levels. `scale` turns base units into the unit that is shown."""
 
     kind: str
@@ -46,13 +46,13 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 RULES = (
-    Rule(GPU_BUSY, "server_busy_ratio", True, "%", 100.0, lambda _: 1.0, 0.95, straight_only=True),
-    Rule(GPU_MEMORY, "gpu_memory_used_bytes", True, "GB", 1 / _GB, lambda caps: caps.gpu_memory_bytes, 0.95),
-    Rule(SERVER_CORE, "front_cpu_ratio", False, "%", 100.0, lambda _: 1.0),
-    Rule(HOST_CPU, "host_cpu_ratio", False, "%", 100.0, lambda _: 1.0),
-    Rule(HOST_MEMORY, "server_rss_bytes", False, "GB", 1 / _GB, lambda caps: caps.host.memory_total_bytes),
-    Rule(SETUP_TIME, "ready_p50_seconds", False, "s", 1.0, lambda _: None, 1.0),
-    Rule(
+    ResourceRule(GPU_BUSY, "server_busy_ratio", True, "%", 100.0, lambda _: 1.0, 0.95, straight_only=True),
+    ResourceRule(GPU_MEMORY, "gpu_memory_used_bytes", True, "GB", 1 / _GB, lambda caps: caps.gpu_memory_bytes, 0.95),
+    ResourceRule(SERVER_CORE, "front_cpu_ratio", False, "%", 100.0, lambda _: 1.0),
+    ResourceRule(HOST_CPU, "host_cpu_ratio", False, "%", 100.0, lambda _: 1.0),
+    ResourceRule(HOST_MEMORY, "server_rss_bytes", False, "GB", 1 / _GB, lambda caps: caps.host.memory_total_bytes),
+    ResourceRule(SETUP_TIME, "ready_p50_seconds", False, "s", 1.0, lambda _: None, 1.0),
+    ResourceRule(
         DESCRIPTORS,
         "server_descriptors",
         False,
@@ -65,7 +65,7 @@ RULES = (
 )
 
 
-def measured(levels: Sequence[LevelRecord], rule: Rule, gpus: int) -> list[tuple[float, float]]:
+def measured(levels: Sequence[LevelRecord], rule: ResourceRule, gpus: int) -> list[tuple[float, float]]:
     """The readings of a resource as (connections a GPU, figure in the unit shown)."""
     points = []
     for level in levels:
@@ -77,7 +77,7 @@ def measured(levels: Sequence[LevelRecord], rule: Rule, gpus: int) -> list[tuple
     return points
 
 
-def resource(evidence: Evidence, caps: Caps, rule: Rule) -> Resource:
+def resource(evidence: Evidence, caps: Caps, rule: ResourceRule) -> Resource:
     """The law of one resource from valid levels and polls; without enough of them, what was measured and no limit."""
     gpus = evidence.key.gpus
     points = measured(evidence.counted, rule, gpus)
@@ -121,7 +121,7 @@ def _evidence(levels: int, loads: int, span: str) -> str:
     return " + ".join(parts)
 
 
-def _unfitted(rule: Rule, points: list[tuple[float, float]], valid: int, cap: float | None) -> Resource:
+def _unfitted(rule: ResourceRule, points: list[tuple[float, float]], valid: int, cap: float | None) -> Resource:
     if not points:
         law, evidence = "not measured", ""
     else:
@@ -143,7 +143,7 @@ def _unfitted(rule: Rule, points: list[tuple[float, float]], valid: int, cap: fl
     )
 
 
-def _cap_text(rule: Rule, cap: float | None) -> str:
+def _cap_text(rule: ResourceRule, cap: float | None) -> str:
     if cap is None:
         return "not known"
     if rule.share < 1:

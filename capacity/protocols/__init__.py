@@ -1,13 +1,23 @@
 """The dialects that the load test speaks, one small class each; adding one is a page of code (docs/load-test.md)."""
 
 from capacity.protocols.native import NativeClient
-from capacity.protocols.protocol import Client, Done, Event, Failed, Ready, Refused, Shown
+from capacity.protocols.protocol import Client, Event, StreamDone, StreamFailed, StreamReady, StreamRefused, TextShown
 from capacity.protocols.whisperlive import WhisperLiveClient
 from capacity.protocols.whisperlivekit import WhisperLiveKitClient
 from whisper_ops.errors import UserError
 from whisper_ops.known_software import WHISPERLIVE, WHISPERLIVEKIT
 
-__all__ = ["PROTOCOLS", "Client", "Done", "Event", "Failed", "Ready", "Refused", "Shown", "check_protocol"]
+__all__ = [
+    "PROTOCOLS",
+    "Client",
+    "Event",
+    "StreamDone",
+    "StreamFailed",
+    "StreamReady",
+    "StreamRefused",
+    "TextShown",
+    "check_protocol",
+]
 
 PROTOCOLS: dict[str, type[Client]] = {
     "native": NativeClient,

@@ -6,7 +6,7 @@ from typing import ClassVar
 import msgspec
 
 from capacity.corpus.audio_files import Samples
-from capacity.protocols.protocol import Done, Event, Failed, Message, Ready, Refused, Shown
+from capacity.protocols.protocol import Event, Message, StreamDone, StreamFailed, StreamReady, StreamRefused, TextShown
 from whisper_ops.known_software import WHISPER_OPS
 
 _REFUSALS = frozenset({"no_capacity", "draining", "lagging", "too_many_connections"})
@@ -62,24 +62,24 @@ class NativeClient:
         try:
             said = self._decoder.decode(message)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return Failed(f"not a message of the native protocol: {_excerpt(message)}")
+            return StreamFailed(f"not a message of the native protocol: {_excerpt(message)}")
         event: Event | None
         match said.type:
             case "ready":
-                event = Ready(said.gpu_id, said.connection_id, said.server_id, said.total_gpus)
+                event = StreamReady(said.gpu_id, said.connection_id, said.server_id, said.total_gpus)
             case "partial" | "final":
                 event = self._text(said)
             case "error":
-                event = (Refused if said.code in _REFUSALS else Failed)(said.message or said.code)
+                event = (StreamRefused if said.code in _REFUSALS else StreamFailed)(said.message or said.code)
             case "done":
-                event = Done()
+                event = StreamDone()
             case "status" | "draining" | "warning":
                 event = None
             case _:
-                event = Failed(f"not a message of the native protocol: {_excerpt(message)}")
+                event = StreamFailed(f"not a message of the native protocol: {_excerpt(message)}")
         return event
 
-    def _text(self, said: _Said) -> Shown:
+    def _text(self, said: _Said) -> TextShown:
         if self._next is None:
             self._next = said.segment
         if said.type == "partial":
@@ -94,9 +94,9 @@ class NativeClient:
             self._next += 1
         return self._shown(committed)
 
-    def _shown(self, committed: list[str]) -> Shown:
+    def _shown(self, committed: list[str]) -> TextShown:
         waiting = {**self._partials, **self._finals}
-        return Shown(" ".join(committed), " ".join(waiting[k] for k in sorted(waiting)))
+        return TextShown(" ".join(committed), " ".join(waiting[k] for k in sorted(waiting)))
 
 
 def _excerpt(message: Message) -> str:

@@ -9,7 +9,7 @@ from capacity.corpus.audio_files import Samples
 from whisper_ops.untrusted_text import SENTENCE_LIMIT, cleaned
 
 
-class Ready(msgspec.Struct, frozen=True):
+class StreamReady(msgspec.Struct, frozen=True):
     """The server takes audio now."""
 
     gpu_id: int | None = None
@@ -20,7 +20,7 @@ class Ready(msgspec.Struct, frozen=True):
     """How many GPUs that server has."""
 
 
-class Shown(msgspec.Struct, frozen=True):
+class TextShown(msgspec.Struct, frozen=True):
     """What a listener sees after a message."""
 
     committed: str
@@ -33,7 +33,7 @@ class Shown(msgspec.Struct, frozen=True):
         cleaned(self)
 
 
-class Refused(msgspec.Struct, frozen=True):
+class StreamRefused(msgspec.Struct, frozen=True):
     """The server has no room for this stream."""
 
     reason: str
@@ -43,7 +43,7 @@ class Refused(msgspec.Struct, frozen=True):
         cleaned(self, SENTENCE_LIMIT)
 
 
-class Failed(msgspec.Struct, frozen=True):
+class StreamFailed(msgspec.Struct, frozen=True):
     """The server says that something went wrong, or answers nonsense."""
 
     reason: str
@@ -53,11 +53,11 @@ class Failed(msgspec.Struct, frozen=True):
         cleaned(self, SENTENCE_LIMIT)
 
 
-class Done(msgspec.Struct, frozen=True):
+class StreamDone(msgspec.Struct, frozen=True):
     """The last text has come; the server would close now."""
 
 
-Event: TypeAlias = Ready | Shown | Refused | Failed | Done
+Event: TypeAlias = StreamReady | TextShown | StreamRefused | StreamFailed | StreamDone
 Message: TypeAlias = str | bytes
 
 
@@ -90,5 +90,5 @@ class Client(Protocol):
         ...
 
     def read(self, message: Message) -> Event | None:
-        """What a message means; None when it changes nothing. Anything not of the dialect is `Failed`."""
+        """What a message means; None when it changes nothing. Anything not of the dialect is `StreamFailed`."""
         ...

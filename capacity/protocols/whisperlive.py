@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from capacity.corpus.audio_files import Samples
-from capacity.protocols.protocol import Done, Event, Failed, Message, Ready, Refused, Shown
+from capacity.protocols.protocol import Event, Message, StreamDone, StreamFailed, StreamReady, StreamRefused, TextShown
 from whisper_ops.known_software import WHISPERLIVE
 
 _HAIR = 0.01
@@ -72,16 +72,16 @@ class WhisperLiveClient:
         try:
             said = self._decoder.decode(message)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return Failed(f"not a message of WhisperLive: {message[:60]!r}")
+            return StreamFailed(f"not a message of WhisperLive: {message[:60]!r}")
         if said.status == "WAIT":
-            return Refused(f"the server is full; it says to wait {said.message} minutes")
+            return StreamRefused(f"the server is full; it says to wait {said.message} minutes")
         if said.status == "ERROR":
-            return Failed(str(said.message))
+            return StreamFailed(str(said.message))
         if said.message == "SERVER_READY":
-            return Ready()
+            return StreamReady()
         if said.message == "DISCONNECT":
             # Other servers that speak it say so too when they have heard the end of the sound.
-            return Done() if self._said_all else Failed("the server ended the session: its time is over")
+            return StreamDone() if self._said_all else StreamFailed("the server ended the session: its time is over")
         return None if said.segments is None else self._shown(said.segments)
 
     def _shown(self, segments: list[_Segment]) -> Event:
@@ -96,5 +96,5 @@ class WhisperLiveClient:
                 else:
                     tail.append(segment.text.strip())
         except ValueError:
-            return Failed(f"not the time of a segment: {segments[-1].start!r}")
-        return Shown(" ".join(committed), " ".join(tail))
+            return StreamFailed(f"not the time of a segment: {segments[-1].start!r}")
+        return TextShown(" ".join(committed), " ".join(tail))

@@ -6,7 +6,7 @@ from typing import ClassVar
 import msgspec
 
 from capacity.corpus.audio_files import Samples
-from capacity.protocols.protocol import Done, Event, Failed, Message, Ready, Shown
+from capacity.protocols.protocol import Event, Message, StreamDone, StreamFailed, StreamReady, TextShown
 from whisper_ops.known_software import WHISPERLIVEKIT
 
 _SILENCE = -2
@@ -58,15 +58,15 @@ class WhisperLiveKitClient:
         try:
             said = self._decoder.decode(message)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return Failed(f"not a message of WhisperLiveKit: {message[:60]!r}")
+            return StreamFailed(f"not a message of WhisperLiveKit: {message[:60]!r}")
         match said.type:
             case "config":
-                return Ready()
+                return StreamReady()
             case "ready_to_stop":
-                return Done()
+                return StreamDone()
         if said.error:
-            return Failed(said.error)
+            return StreamFailed(said.error)
         if said.lines is None:
             return None
         texts = [line.text for line in said.lines if line.text and line.speaker != _SILENCE]
-        return Shown("", " ".join([*texts, said.buffer_transcription or ""]).strip())
+        return TextShown("", " ".join([*texts, said.buffer_transcription or ""]).strip())

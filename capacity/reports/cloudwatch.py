@@ -33,7 +33,7 @@ OF_GPUS = (
 _UNITS = {"lag_p95_seconds": "Seconds", "memory_used_bytes": "Bytes"}
 
 
-class Limits(NamedTuple):
+class AlarmLimits(NamedTuple):
     """What the alarms say."""
 
     safe: int
@@ -55,7 +55,7 @@ class _Alarm(NamedTuple):
     """What no sample means: nothing to compare, or `breaching`."""
 
 
-def render(origin: Sequence[str], limits: Limits) -> str:
+def render(origin: Sequence[str], limits: AlarmLimits) -> str:
     """JSON. The agent reads what it knows and leaves `whisper_ops` be, which has the plan and the alarms."""
     whole: dict[str, Any] = {
         "whisper_ops": {"plan": list(origin), "alarms": [_written(alarm) for alarm in _alarms(limits)]},
@@ -100,7 +100,7 @@ def _declaration(prefix: str, names: Sequence[str], each: list[str]) -> dict[str
     }
 
 
-def _alarms(limits: Limits) -> Sequence[_Alarm]:
+def _alarms(limits: AlarmLimits) -> Sequence[_Alarm]:
     streams, lag = (metric_of(WHISPER_OPS, "gpu", figure) for figure in ("streams_active", "lag_p95_seconds"))
     refused, slots = (metric_of(WHISPER_OPS, "server", figure) for figure in ("rejected_total", "slots"))
     over = "GreaterThanThreshold"

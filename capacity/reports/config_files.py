@@ -6,7 +6,7 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 from capacity.reports import cloudwatch
-from capacity.reports.kubernetes import LEAST_REPLICAS, Cluster, scaled_object, server_patch
+from capacity.reports.kubernetes import LEAST_REPLICAS, KubernetesFigures, scaled_object, server_patch
 from capacity.reports.nginx import LISTEN, Proxy, render
 from whisper_ops.addresses import parsed
 from whisper_ops.errors import Exit, UserError
@@ -69,7 +69,7 @@ def emit(
         raise UserError("the plan allows not one connection, so there is no configuration to print", Exit.NO)
     if target == "cloudwatch":  # JSON, which has no comments
         full = plan.capacity.last_pass or plan.max_connections_per_gpu
-        limits = cloudwatch.Limits(plan.max_connections_per_gpu, full, _objective(plan))
+        limits = cloudwatch.AlarmLimits(plan.max_connections_per_gpu, full, _objective(plan))
         return cloudwatch.render([one_line(line) for line in _origin(plan)], limits)
     makers: dict[Target, Callable[[Plan, int], str]] = {
         "server": _server,
@@ -177,9 +177,9 @@ def _nginx(plan: Plan, limit: int, servers: Sequence[str], listen: str) -> str:
     return more + render(Proxy(servers=known, slots=limit * plan.key.gpus_a_server, listen=listen)).rstrip()
 
 
-def _cluster(plan: Plan, limit: int, mean_call_seconds: float | None = None) -> Cluster:
+def _cluster(plan: Plan, limit: int, mean_call_seconds: float | None = None) -> KubernetesFigures:
     gpus, fleet = plan.key.gpus_a_server, plan.fleet
-    return Cluster(
+    return KubernetesFigures(
         slots=limit,
         gpus=gpus,
         lag_seconds=_objective(plan),

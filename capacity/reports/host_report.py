@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from capacity.hosts.host_limits import CPU, PORTS, RAM, Limit, summary
-from capacity.hosts.paper_host import Analysis, HostTier, Load, Use
+from capacity.hosts.paper_host import Analysis, CallLoad, HostTier, ResourceUse
 from capacity.hosts.paper_limits import amount, span_text
-from capacity.hosts.profile import Takes
+from capacity.hosts.profile import CallCost
 from capacity.reports.sections import Report, Section
 from whisper_ops.formatting import counted
 
@@ -81,7 +81,7 @@ def _costs(analysis: Analysis) -> Section:
     )
 
 
-def _caused(takes: Takes, key: str, name: str) -> str:
+def _caused(takes: CallCost, key: str, name: str) -> str:
     return next((span_text(cause.takes, key) for cause in takes.causes if cause.name == name), _NOTHING)
 
 
@@ -122,13 +122,13 @@ def _loads(analysis: Analysis) -> Section:
     )
 
 
-def _use(use: Use) -> str:
+def _use(use: ResourceUse) -> str:
     key, unit = {RAM: ("memory", ""), CPU: ("count", " cores")}.get(use.name, ("count", ""))
     rest = f"{amount(use.free, key)} free" if use.free >= 0 else f"{amount(-use.free, key)} short"
     return f"{amount(use.used.typical, key)}{unit} used, {rest}"
 
 
-def _with_waiting(analysis: Analysis, load: Load) -> tuple[str, ...]:
+def _with_waiting(analysis: Analysis, load: CallLoad) -> tuple[str, ...]:
     cpu = next((use for use in load.uses if use.name == CPU), None)
     if analysis.waiting is None or cpu is None:
         return ()
@@ -136,7 +136,7 @@ def _with_waiting(analysis: Analysis, load: Load) -> tuple[str, ...]:
     return (f"{duty.low * cpu.used.typical:.3g} to {duty.high * cpu.used.typical:.3g} cores",)
 
 
-def _result(load: Load) -> str:
+def _result(load: CallLoad) -> str:
     after = f", with {' and '.join(load.settings)} raised" if load.settings else ""
     if not load.short:
         return f"fits{after}"

@@ -3,11 +3,11 @@
 from rich.console import Console
 from rich.table import Table
 
-from capacity.hosts.host_limits import Host, Limit, summary
+from capacity.hosts.host_limits import HostLimits, Limit, summary
 from whisper_ops.plan.plan_document import Tier
 
 
-def show(host: Host, console: Console) -> None:
+def show(host: HostLimits, console: Console) -> None:
     """Print what limits first, the table of every limit, tiers and the lines that raise what can be raised."""
     for line in summary(host):
         console.print(line, soft_wrap=not console.is_terminal, markup=False)
@@ -26,7 +26,7 @@ def show(host: Host, console: Console) -> None:
         console.print(f"note: {note}", soft_wrap=not console.is_terminal, markup=False)
 
 
-def _table(host: Host) -> Table:
+def _table(host: HostLimits) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("resource", "there is", "a connection takes"):
         table.add_column(name)
@@ -41,7 +41,7 @@ def _allows(limit: Limit) -> str:
     return "—" if limit.allows is None else f"{limit.allows:,}"
 
 
-def _mark(limit: Limit, host: Host) -> str:
+def _mark(limit: Limit, host: HostLimits) -> str:
     if limit is host.first:
         return "◀ binds first"
     return limit.note

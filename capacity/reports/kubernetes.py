@@ -31,7 +31,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 _JOB = 'namespace="whisper-ops",job="whisper-ops-{}"'
 
 
-class Cluster(NamedTuple):
+class KubernetesFigures(NamedTuple):
     """What a plan says of a fleet in a cluster. A replica is one server in one pod."""
 
     slots: int
@@ -60,7 +60,7 @@ class Cluster(NamedTuple):
         return min(max(math.ceil(_CALLS_LEFT * self.mean_call_seconds), _SHORTEST_SECONDS), _LONGEST_SECONDS)
 
 
-def server_patch(cluster: Cluster) -> str:
+def server_patch(cluster: KubernetesFigures) -> str:
     """A patch of deploy/kubernetes/base: slots, drain and grace period of the server's pods.
 
     It says no number of replicas, which is the autoscaler's: applied again it would undo what was scaled.
@@ -84,7 +84,7 @@ def _model(name: str | None) -> str:
     return f'            - {{name: MODEL, value: "{name}"}}\n'
 
 
-def _drain_reason(cluster: Cluster) -> str:
+def _drain_reason(cluster: KubernetesFigures) -> str:
     mean, drain = cluster.mean_call_seconds, cluster.drain_seconds
     if mean is None:
         return f"Nobody said how long calls last (--mean-length 6min): they have {drain} s to end."
@@ -110,7 +110,7 @@ def load_query(slots: int) -> str:
     )
 
 
-def scaled_object(cluster: Cluster) -> str:
+def scaled_object(cluster: KubernetesFigures) -> str:
     """The ScaledObject of the servers."""
     most = cluster.most if cluster.most is not None else max(_MOST_REPLICAS, cluster.least)
     said = (

@@ -11,7 +11,7 @@ from whisper_ops.plan.plan_document import Plan, Resource, read
 _KEYS = ("server", *IDENTITY_FIELDS, "objective")
 
 
-class Change(msgspec.Struct, frozen=True):
+class PlanChange(msgspec.Struct, frozen=True):
     """One thing that differs."""
 
     what: str
@@ -19,16 +19,16 @@ class Change(msgspec.Struct, frozen=True):
     after: str
 
 
-class Diff(msgspec.Struct, frozen=True, kw_only=True):
+class PlanDiff(msgspec.Struct, frozen=True, kw_only=True):
     """All that differs between two plans, and the sentence that says why the answer moved."""
 
     before: int | None
     after: int | None
     why: str
-    changes: tuple[Change, ...]
+    changes: tuple[PlanChange, ...]
 
 
-def compare(before: PlanRecord, after: PlanRecord) -> Diff:
+def compare(before: PlanRecord, after: PlanRecord) -> PlanDiff:
     """Compare two plans.
 
     Raises:
@@ -49,7 +49,7 @@ def compare(before: PlanRecord, after: PlanRecord) -> Diff:
     ]
     evidence = [_change("levels measured", len(old.levels), len(new.levels))]
     known = tuple(change for change in (*answer, *keys, *evidence, *limits) if change is not None)
-    return Diff(
+    return PlanDiff(
         before=before.max_connections_per_gpu,
         after=after.max_connections_per_gpu,
         why=_why(before, after, [change.what for change in keys if change is not None], known),
@@ -57,7 +57,7 @@ def compare(before: PlanRecord, after: PlanRecord) -> Diff:
     )
 
 
-def _why(before: PlanRecord, after: PlanRecord, keys: list[str], changes: tuple[Change, ...]) -> str:
+def _why(before: PlanRecord, after: PlanRecord, keys: list[str], changes: tuple[PlanChange, ...]) -> str:
     if not changes:
         return "nothing changed"
     if keys:
@@ -69,8 +69,8 @@ def _why(before: PlanRecord, after: PlanRecord, keys: list[str], changes: tuple[
     return f"new evidence moved the limit: {after.reason}"
 
 
-def _change(what: str, before: object, after: object) -> Change | None:
-    return None if before == after else Change(what, _text(before), _text(after))
+def _change(what: str, before: object, after: object) -> PlanChange | None:
+    return None if before == after else PlanChange(what, _text(before), _text(after))
 
 
 def _text(value: object) -> str:

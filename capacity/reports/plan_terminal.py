@@ -12,7 +12,7 @@ from capacity.planner.explanations import against
 from whisper_ops.console import table_width
 from whisper_ops.formatting import counted
 from whisper_ops.objective import readable
-from whisper_ops.plan.plan_answer import Answer, answered, fleet_figures
+from whisper_ops.plan.plan_answer import PlanSummary, answered, fleet_figures
 from whisper_ops.plan.plan_document import LevelSeen, Plan, Resource
 from whisper_ops.plan.plan_sentences import limit_text, open_ended, result
 
@@ -84,7 +84,7 @@ def relevant(plan: Plan, known: Sequence[Resource]) -> list[Resource]:
     return [row for row in known if row in first or (row.limit is not None and (row.low or row.limit) <= near)]
 
 
-def _answer(said: Answer, console: Console) -> None:
+def _answer(said: PlanSummary, console: Console) -> None:
     """Five lines. On a terminal the command has a line of its own, which can be copied as it is."""
     whole = not console.is_terminal
     *lines, last = said.lines

@@ -6,19 +6,19 @@ from rich.table import Table
 
 from capacity.fleet.erlang import blocking
 from capacity.fleet.simulation.scenario import Scenario
-from capacity.fleet.simulation.simulation_result import Answer, HourOfDay
+from capacity.fleet.simulation.simulation_result import HourOfDay, SimulationResult
 from whisper_ops.formatting import counted
 from whisper_ops.plan.plan_document import Plan
 
 
-def show(scenario: Scenario, answer: Answer, plan: Plan | None, out: Console) -> None:
+def show(scenario: Scenario, answer: SimulationResult, plan: Plan | None, out: Console) -> None:
     """Print it."""
     for line in [*_answer(scenario, answer), *_basis(scenario, plan)]:
         out.print(line, soft_wrap=True, markup=False, highlight=False)
     out.print(_table(answer))
 
 
-def _answer(scenario: Scenario, answer: Answer) -> list[str]:
+def _answer(scenario: Scenario, answer: SimulationResult) -> list[str]:
     money = ""
     if answer.price_per_day is not None and answer.price_per_stream_hour is not None:
         money = (
@@ -65,13 +65,13 @@ def _basis(scenario: Scenario, plan: Plan | None) -> list[str]:
     return [assumed, *warning]
 
 
-def _interval(answer: Answer) -> str:
+def _interval(answer: SimulationResult) -> str:
     if answer.blocking_low is None or answer.blocking_high is None:
         return "; too few days for an interval"
     return f"; 95 % sure: {_share(answer.blocking_low)} to {_share(answer.blocking_high)}"
 
 
-def _table(answer: Answer) -> Table:
+def _table(answer: SimulationResult) -> Table:
     money = any(hour.price is not None for hour in answer.hours)
     latency = any(hour.latency_p95_seconds is not None for hour in answer.hours)
     table = Table(box=box.SIMPLE_HEAD)

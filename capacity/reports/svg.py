@@ -11,7 +11,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 20, 30, 44
 _COLOURS = ("#0b6e99", "#c2410c", "#4d7c0f", "#7c3aed", "#b45309", "#0f766e", "#9d174d", "#475569", "#1d4ed8")
 
 
-class Line(NamedTuple):
+class SvgLine(NamedTuple):
     """A named series of points; `marks` draws a dot at each."""
 
     name: str
@@ -20,7 +20,7 @@ class Line(NamedTuple):
 
 
 def line_chart(
-    lines: Sequence[Line],
+    lines: Sequence[SvgLine],
     x_label: str,
     y_label: str,
     limits: Sequence[tuple[str, float]] = (),

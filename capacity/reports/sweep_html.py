@@ -8,9 +8,9 @@ from pathlib import Path
 from capacity.loadtest.level_details import Detail
 from capacity.loadtest.responding_servers import per_gpu
 from capacity.loadtest.result_tables import verdict_text
-from capacity.loadtest.runner import Outcome
+from capacity.loadtest.runner import SweepOutcome
 from capacity.reports.html_page import page
-from capacity.reports.svg import Line, bar_chart, line_chart
+from capacity.reports.svg import SvgLine, bar_chart, line_chart
 from whisper_ops.errors import UserError
 from whisper_ops.formatting import counted
 from whisper_ops.histogram import LATENCY_BOUNDS_SECONDS
@@ -26,7 +26,7 @@ _WATCHED = (
 )
 
 
-def write_report(outcome: Outcome, path: Path) -> None:
+def write_report(outcome: SweepOutcome, path: Path) -> None:
     """Write the report to `path`.
 
     Raises:
@@ -38,7 +38,7 @@ def write_report(outcome: Outcome, path: Path) -> None:
         raise UserError(f"cannot write the report {path}: {error.strerror or error}") from error
 
 
-def render(outcome: Outcome) -> str:
+def render(outcome: SweepOutcome) -> str:
     """The whole page."""
     sweep = outcome.sweep
     known = (sweep.software_title, sweep.model_title, sweep.gpu_name)
@@ -94,10 +94,10 @@ def _table(levels: Iterable[LevelRecord]) -> str:
     return f"<table class='figures'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _against_load(outcome: Outcome) -> str:
+def _against_load(outcome: SweepOutcome) -> str:
     levels = sorted((level for level in outcome.levels if is_evidence(level.audit)), key=lambda level: level.streams)
     lines = [
-        Line(name, [(level.streams, value) for level in levels if (value := getattr(level, column)) is not None])
+        SvgLine(name, [(level.streams, value) for level in levels if (value := getattr(level, column)) is not None])
         for name, column in (
             ("stable p95", "stable_p95_seconds"),
             ("stable p50", "stable_p50_seconds"),
@@ -125,7 +125,7 @@ def _distribution(levels: Iterable[Detail]) -> str:
             if bucket.bucket < len(LATENCY_BOUNDS_SECONDS):
                 points.append((LATENCY_BOUNDS_SECONDS[bucket.bucket], so_far / max(1, total) * 100))
         if total:
-            lines.append(Line(counted(level.streams, "stream"), points, marks=False))
+            lines.append(SvgLine(counted(level.streams, "stream"), points, marks=False))
     return line_chart(lines, "seconds until stable", "% of words")
 
 
@@ -144,7 +144,7 @@ def _watched(rows: list[dict[str, float]]) -> list[str]:
     for name, title, unit, scale in _WATCHED:
         points = [(row["at"] - start, row[name] / scale) for row in rows if name in row]
         if points:
-            charts.append(line_chart([Line(f"{title}, {unit}", points, marks=False)], "seconds", unit))
+            charts.append(line_chart([SvgLine(f"{title}, {unit}", points, marks=False)], "seconds", unit))
     return charts
 
 

@@ -12,14 +12,14 @@ from capacity.tables.decimal_marks import Numbered, decide, told
 from whisper_ops.errors import UserError
 
 
-class Row(msgspec.Struct, frozen=True):
+class TableRow(msgspec.Struct, frozen=True):
     """One row: the line of the file it begins in, and its cells by column."""
 
     line: int
     cells: dict[str, str]
 
 
-class Column(msgspec.Struct, frozen=True):
+class TableColumn(msgspec.Struct, frozen=True):
     """A column: its name as written, the name without a unit in brackets, and that unit."""
 
     name: str
@@ -27,7 +27,7 @@ class Column(msgspec.Struct, frozen=True):
     unit: str = ""
 
 
-class Figure(NamedTuple):
+class TableFigure(NamedTuple):
     """A number of one row and the unit that is stated for it, in its cell or over its column; '' for none."""
 
     value: float
@@ -39,14 +39,14 @@ class Table(msgspec.Struct, frozen=True, dict=True, kw_only=True):
     """A file's rows; comments are left out."""
 
     path: Path
-    header: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    header: tuple[TableColumn, ...]
+    rows: tuple[TableRow, ...]
     delimiter: str = ","
     decimal: Mark | None = None
     """The mark before decimals as it was told; None: the cells tell."""
     repeated: frozenset[str] = frozenset()
     """Names that more than one column has, and which so name none."""
-    whole: tuple[Row, ...] | None = None
+    whole: tuple[TableRow, ...] | None = None
     """Every row of the file, where `rows` are some of them."""
 
     @property
@@ -55,7 +55,7 @@ class Table(msgspec.Struct, frozen=True, dict=True, kw_only=True):
         return tuple(column.name for column in self.header)
 
     @cached_property
-    def _known(self) -> dict[str, Column]:
+    def _known(self) -> dict[str, TableColumn]:
         """Columns by every name that means one of them: its own, and that without the unit."""
         shorts = [column.short for column in self.header]
         short = {column.short: column for column in self.header if shorts.count(column.short) == 1}
@@ -76,11 +76,11 @@ class Table(msgspec.Struct, frozen=True, dict=True, kw_only=True):
             if column not in self._known:
                 raise UserError(f"{self.path} has no column {column!r}; it has {', '.join(self.columns)}")
 
-    def cell(self, row: Row, column: str) -> str:
+    def cell(self, row: TableRow, column: str) -> str:
         """A row's cell."""
         return row.cells[self._known[column].name]
 
-    def figures(self, column: str) -> list[Figure | None]:
+    def figures(self, column: str) -> list[TableFigure | None]:
         """The column as numbers with their stated units, None where a cell says that nothing is known.
 
         Raises:
@@ -146,9 +146,9 @@ class Table(msgspec.Struct, frozen=True, dict=True, kw_only=True):
         own = self._marks.get(name)
         return {own} if own else set(self._marks.values())
 
-    def _figure(self, column: str, cell: Numbered, mark: Mark, over: str) -> Figure:
+    def _figure(self, column: str, cell: Numbered, mark: Mark, over: str) -> TableFigure:
         line, text, read = cell
         if mark not in read.values:
             word = "comma" if mark == "," else "point"
             raise UserError(f"{self.path}, line {line}: {column} is {text!r}, which is no number with a decimal {word}")
-        return Figure(read.values[mark], read.unit or over, line)
+        return TableFigure(read.values[mark], read.unit or over, line)

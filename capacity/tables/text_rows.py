@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from capacity.tables.cells import Mark, is_nothing
-from capacity.tables.table import Column, Row, Table
+from capacity.tables.table import Table, TableColumn, TableRow
 from whisper_ops.errors import UserError
 from whisper_ops.text_bounds import short
 from whisper_ops.units import unit_of
@@ -110,23 +110,23 @@ def _records(lines: list[Line], delimiter: str) -> Iterator[Record]:
         yield begins.pop(), cells
 
 
-def _column(name: str) -> Column:
+def _column(name: str) -> TableColumn:
     plain = " ".join(short(name, "a column's name").split())
     match = _IN_BRACKETS.fullmatch(plain)
     if match is None:
-        return Column(plain, plain)
+        return TableColumn(plain, plain)
     unit = match["unit"].strip()
-    return Column(plain, match["short"], unit if unit_of(unit) or "/" in unit else "")
+    return TableColumn(plain, match["short"], unit if unit_of(unit) or "/" in unit else "")
 
 
-def _without_units(header: list[Column], records: list[Record]) -> tuple[list[Column], list[Record]]:
+def _without_units(header: list[TableColumn], records: list[Record]) -> tuple[list[TableColumn], list[Record]]:
     """Take a line that holds nothing but units, under the names or at the end, for the units of the columns."""
     for place in (0, -1):
         if len(records) > 1 and _is_units(records[place][1]):
             _, units = records.pop(place)
             units += [""] * (len(header) - len(units))
             return [
-                Column(column.name, column.short, column.unit or _bare(unit))
+                TableColumn(column.name, column.short, column.unit or _bare(unit))
                 for column, unit in zip(header, units, strict=False)
             ], records
     return header, records
@@ -142,10 +142,10 @@ def _bare(cell: str) -> str:
     return cell.strip().strip("[]()").strip()
 
 
-def _row(path: Path, header: list[Column], line: int, cells: list[str]) -> Row:
+def _row(path: Path, header: list[TableColumn], line: int, cells: list[str]) -> TableRow:
     more = len(cells) - len(header)
     if more > 0 and not any(cell.strip() for cell in cells[-more:]):  # each line ends with what parts cells
         cells = cells[:-more]
     if len(cells) != len(header):
         raise UserError(f"{path}, line {line}: {len(cells)} cells under {len(header)} column names")
-    return Row(line, {column.name: cell for column, cell in zip(header, cells, strict=True)})
+    return TableRow(line, {column.name: cell for column, cell in zip(header, cells, strict=True)})

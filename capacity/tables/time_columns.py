@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 
 from capacity.tables.cells import is_nothing, number
-from capacity.tables.table import Row, Table
+from capacity.tables.table import Table, TableRow
 from whisper_ops.errors import UserError
 
 LAST = 4_102_444_800.0
@@ -103,7 +103,7 @@ def _counted(table: Table, column: str, numbers: Sequence[float], unit: str | No
     return [value * _EPOCHS[scale] for value, scale in zip(numbers, scales, strict=True)]
 
 
-def _scale(table: Table, row: Row, column: str, value: float) -> str:
+def _scale(table: Table, row: TableRow, column: str, value: float) -> str:
     """What a number since 1970 counts, by its size: in each unit our days have numbers of their own."""
     if value <= LAST:
         return "s"
@@ -152,7 +152,7 @@ def _day_first(table: Table, column: str, cells: Sequence[str]) -> bool | None:
     )
 
 
-def _written(table: Table, row: Row, column: str, cell: str, day_first: bool | None) -> float:
+def _written(table: Table, row: TableRow, column: str, cell: str, day_first: bool | None) -> float:
     for read in _READERS:
         try:
             moment = read(cell, bool(day_first))

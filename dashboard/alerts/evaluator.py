@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from dashboard.alerts.messages import place, said
-from dashboard.alerts.rule_figures import Past, figure
-from dashboard.alerts.rules import Rule, Severity
+from dashboard.alerts.rule_figures import FigureHistory, figure
+from dashboard.alerts.rules import AlertRule, Severity
 from whisper_ops.history import AlertRecord
 from whisper_ops.snapshot import Snapshot
 
@@ -49,7 +49,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         )  # fmt: skip
 
 
-class Change(msgspec.Struct, frozen=True):
+class AlertChange(msgspec.Struct, frozen=True):
     """An alert that began or ended."""
 
     kind: Literal["started", "ended"]
@@ -59,7 +59,7 @@ class Change(msgspec.Struct, frozen=True):
 Key = tuple[str, str, int | None]
 
 
-class Moment(NamedTuple):
+class PollMoment(NamedTuple):
     """When a poll was: by the clock that holds are measured with, and how far the wall's clock is ahead of it."""
 
     at: float
@@ -108,10 +108,10 @@ class AlertBook:
     while a server dies. Without one the snapshots' own time counts, as in a replay.
     """
 
-    def __init__(self, rules: Iterable[Rule], clock: Callable[[], float] | None = None) -> None:
+    def __init__(self, rules: Iterable[AlertRule], clock: Callable[[], float] | None = None) -> None:
         self._clock = clock
         self._rules = [(rule, figure(rule.figure)) for rule in rules]
-        self._past: dict[str, Past] = {}
+        self._past: dict[str, FigureHistory] = {}
         self._seen: dict[str, float] = {}
         self._watches: dict[Key, _Watch] = {}
         self._active: dict[Key, Alert] = {}
@@ -130,10 +130,10 @@ class AlertBook:
         for record in left:
             self._left[record.rule, record.server, record.gpu_id] = record
             if record.rule in limits:
-                past = self._past.setdefault(record.server, Past())
+                past = self._past.setdefault(record.server, FigureHistory())
                 past.silent_since = record.started_at - limits[record.rule] - self._ahead(time.time())
 
-    def feed(self, snapshot: Snapshot) -> list[Change]:
+    def feed(self, snapshot: Snapshot) -> list[AlertChange]:
         """Hold a poll against every rule. In a replay one that is not newer than its server's last is passed over."""
         ahead = self._ahead(snapshot.at)
         if self._clock is not None:
@@ -141,10 +141,10 @@ class AlertBook:
         elif snapshot.at <= self._seen.get(snapshot.server, float("-inf")):
             return []
         self._seen[snapshot.server] = snapshot.at
-        past = self._past.setdefault(snapshot.server, Past())
+        past = self._past.setdefault(snapshot.server, FigureHistory())
         if snapshot.state == "live":
             past.restarted(snapshot)
-        changes: list[Change] = []
+        changes: list[AlertChange] = []
         for rule, read in self._rules:
             # A silent server's figures are not known: what was on stays on, and nothing else begins.
             if snapshot.state == "silent" and rule.figure != "silent_seconds":
@@ -152,7 +152,7 @@ class AlertBook:
             values = dict(read(snapshot, past))
             gone = [key[2] for key in self._active if key[:2] == (rule.name, snapshot.server) and key[2] not in values]
             for gpu_id, value in (*values.items(), *((gpu_id, None) for gpu_id in gone)):
-                change = self._hold(rule, (rule.name, snapshot.server, gpu_id), Moment(snapshot.at, ahead), value)
+                change = self._hold(rule, (rule.name, snapshot.server, gpu_id), PollMoment(snapshot.at, ahead), value)
                 if change is not None:
                     changes.append(change)
         return changes
@@ -171,7 +171,7 @@ class AlertBook:
         """How far the wall's clock, which says `at`, is ahead of ours."""
         return 0.0 if self._clock is None else at - self._clock()
 
-    def _hold(self, rule: Rule, key: Key, moment: Moment, value: float | None) -> Change | None:
+    def _hold(self, rule: AlertRule, key: Key, moment: PollMoment, value: float | None) -> AlertChange | None:
         watch = self._watches.get(key)
         if watch is None:
             left = self._left.pop(key, None)
@@ -184,7 +184,9 @@ class AlertBook:
             return self._lasting(rule, key, watch, moment.at, value)
         return self._waiting(rule, key, watch, moment, value)
 
-    def _waiting(self, rule: Rule, key: Key, watch: _Watch, moment: Moment, value: float | None) -> Change | None:
+    def _waiting(
+        self, rule: AlertRule, key: Key, watch: _Watch, moment: PollMoment, value: float | None
+    ) -> AlertChange | None:
         if value is None or not rule.broken(value):
             watch.reset()
             return None
@@ -195,9 +197,9 @@ class AlertBook:
             return None
         watch.on = True
         alert = self._active[key] = _alert(rule, key, watch, value)
-        return Change("started", alert)
+        return AlertChange("started", alert)
 
-    def _lasting(self, rule: Rule, key: Key, watch: _Watch, at: float, value: float | None) -> Change | None:
+    def _lasting(self, rule: AlertRule, key: Key, watch: _Watch, at: float, value: float | None) -> AlertChange | None:
         # A GPU that is not there any more has nothing wrong with it.
         if value is not None and not rule.cleared(value):
             watch.until = None
@@ -210,10 +212,10 @@ class AlertBook:
         ended = msgspec.structs.replace(self._active.pop(key), until=watch.wall(watch.until))
         del self._watches[key]
         self.past.append(ended)
-        return Change("ended", ended)
+        return AlertChange("ended", ended)
 
 
-def _alert(rule: Rule, key: Key, watch: _Watch, value: float) -> Alert:
+def _alert(rule: AlertRule, key: Key, watch: _Watch, value: float) -> Alert:
     _, server, gpu_id = key
     alert = Alert(
         rule=rule.name,

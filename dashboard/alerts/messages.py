@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from dashboard import figure_text as f
-from dashboard.alerts.rules import Rule
+from dashboard.alerts.rules import AlertRule
 from whisper_ops.history import AlertRecord
 
 _ONLY_ITS_NAME = {"gpu_failed", "gpu_throttled"}
@@ -30,7 +30,7 @@ def place(alert: _Placed) -> str:
     return alert.server if alert.gpu_id is None else f"{alert.server} GPU {alert.gpu_id}"
 
 
-def said(rule: Rule, value: float, gpu_id: int | None = None) -> str:
+def said(rule: AlertRule, value: float, gpu_id: int | None = None) -> str:
     """Which rule, and the value beside its limit, without the place."""
     if rule.figure in _ONLY_ITS_NAME:
         # Of a whole server it is the processor, which stands in for a GPU there.
@@ -50,7 +50,7 @@ def told(alert: AlertRecord) -> str:
     """
     if alert.figure is None or alert.last_value is None or (alert.over_limit is None) == (alert.under_limit is None):
         return alert.sentence.removeprefix(f"{place(alert)}: ")
-    rule = Rule(name=alert.rule, figure=alert.figure, over=alert.over_limit, under=alert.under_limit)
+    rule = AlertRule(name=alert.rule, figure=alert.figure, over=alert.over_limit, under=alert.under_limit)
     return said(rule, alert.last_value, alert.gpu_id)
 
 

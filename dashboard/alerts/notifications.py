@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
-from dashboard.alerts.evaluator import Change
+from dashboard.alerts.evaluator import AlertChange
 from whisper_ops import tls_trust
 from whisper_ops.addresses import parsed
 from whisper_ops.bearer_tokens import environment_for_others
@@ -53,11 +53,11 @@ class Notifier:
         self._words = _split(command)
         if webhook is not None:
             _check(webhook)
-        self._waiting: asyncio.Queue[Change] = asyncio.Queue(_WAITING_LIMIT)
+        self._waiting: asyncio.Queue[AlertChange] = asyncio.Queue(_WAITING_LIMIT)
         self._troubled: set[str] = set()
         self.lost_total = 0
 
-    def put(self, change: Change) -> None:
+    def put(self, change: AlertChange) -> None:
         """Take a change; returns at once. Beyond a thousand waiting ones it is dropped and counted."""
         if self._webhook is None and not self._words:
             return
@@ -79,7 +79,7 @@ class Notifier:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._waiting.join(), seconds)
 
-    async def _post(self, client: httpx.AsyncClient, change: Change) -> None:
+    async def _post(self, client: httpx.AsyncClient, change: AlertChange) -> None:
         if self._webhook is None:
             return
         # The path of a webhook is often its password: only the host is ever said.
@@ -105,7 +105,7 @@ class Notifier:
                 break  # it will not like it better the next time
         self._failed(where, f"{where} {why}; alerts go on without it")
 
-    async def _start(self, change: Change) -> None:
+    async def _start(self, change: AlertChange) -> None:
         if not self._words:
             return
         name = self._words[0]
@@ -150,7 +150,7 @@ class Notifier:
         self._troubled.discard(what)
 
 
-def message(change: Change) -> bytes:
+def message(change: AlertChange) -> bytes:
     """What the webhook and the command's standard input get."""
     body = {"schema": "whisper-ops/alert/1", "event": change.kind, **msgspec.structs.asdict(change.alert)}
     return msgspec.json.encode(body)

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-from dashboard.alerts.rules import Rule
+from dashboard.alerts.rules import AlertRule
 from dashboard.world import AlertView
 
 
-def highest(alerts: Iterable[AlertView], rules: Sequence[Rule]) -> list[AlertView]:
+def highest(alerts: Iterable[AlertView], rules: Sequence[AlertRule]) -> list[AlertView]:
     """Alerts without the standing ones that say less than another one of their family, on the same server or GPU."""
     known = {rule.name: rule for rule in rules}
     kept: list[AlertView] = []
@@ -24,10 +24,10 @@ def highest(alerts: Iterable[AlertView], rules: Sequence[Rule]) -> list[AlertVie
     return kept
 
 
-def _key(alert: AlertView, rule: Rule) -> tuple[str, int | None, str, bool]:
+def _key(alert: AlertView, rule: AlertRule) -> tuple[str, int | None, str, bool]:
     return alert.server, alert.gpu_id, rule.figure, rule.over is not None
 
 
-def _reach(rule: Rule) -> float:
+def _reach(rule: AlertRule) -> float:
     """How far its limit lies in the direction that is bad."""
     return rule.limit if rule.over is not None else -rule.limit

@@ -14,7 +14,7 @@ WARM_UP_SECONDS = 600.0
 _PARTS: dict[str, type[Figures]] = {"server": ServerFigures, "gpu": GpuFigures, "host": HostFigures}
 
 
-class Memory:
+class MemoryReturn:
     """The peak after warm-up of one memory, and how far above it the memory is once streams have left."""
 
     def __init__(self) -> None:
@@ -41,14 +41,14 @@ class Memory:
         return memory / self._peak - 1 if streams < self._peak_streams and self._peak else 0.0
 
 
-class Past:
+class FigureHistory:
     """What one server's derived figures need to know of its polls before."""
 
     def __init__(self) -> None:
         self.started_at: float | None = None
         self.silent_since: float | None = None
         self.setups: tuple[int, float] | None = None
-        self.memory: dict[int | None, Memory] = {}
+        self.memory: dict[int | None, MemoryReturn] = {}
 
     def restarted(self, snapshot: Snapshot) -> None:
         """Forget what belongs to an earlier process of the server."""
@@ -63,25 +63,25 @@ def whose(gpu: GpuFigures, snapshot: Snapshot) -> int | None:
     return None if gpu.is_cpu and len(snapshot.gpus) == 1 else gpu.gpu_id
 
 
-def slots_ratio(snapshot: Snapshot, _past: Past) -> Iterable[Value]:
+def slots_ratio(snapshot: Snapshot, _past: FigureHistory) -> Iterable[Value]:
     """Slots in use, 0 to 1."""
     figures = snapshot.figures
     if figures and figures.slots and figures.slots_used is not None:
         yield None, figures.slots_used / figures.slots
 
 
-def silent_seconds(snapshot: Snapshot, past: Past) -> Iterable[Value]:
+def silent_seconds(snapshot: Snapshot, past: FigureHistory) -> Iterable[Value]:
     """How long a server has not answered; 0 when it does."""
     past.silent_since = None if snapshot.state == "live" else past.silent_since or snapshot.at
     yield None, 0.0 if past.silent_since is None else snapshot.at - past.silent_since
 
 
-def gpu_failed(snapshot: Snapshot, _past: Past) -> Iterable[Value]:
+def gpu_failed(snapshot: Snapshot, _past: FigureHistory) -> Iterable[Value]:
     """1 for a GPU that failed."""
     return ((whose(gpu, snapshot), float(gpu.state == "failed")) for gpu in snapshot.gpus if gpu.state is not None)
 
 
-def spread_streams(snapshot: Snapshot, _past: Past) -> Iterable[Value]:
+def spread_streams(snapshot: Snapshot, _past: FigureHistory) -> Iterable[Value]:
     """How many streams the GPU furthest from the mean of all ready ones is away from it."""
     streams = [
         gpu.streams_active for gpu in snapshot.gpus if gpu.state in {"ready", None} and gpu.streams_active is not None
@@ -90,12 +90,12 @@ def spread_streams(snapshot: Snapshot, _past: Past) -> Iterable[Value]:
         yield None, max(abs(count - fmean(streams)) for count in streams)
 
 
-def gpu_memory_used_ratio(snapshot: Snapshot, _past: Past) -> Iterable[Value]:
+def gpu_memory_used_ratio(snapshot: Snapshot, _past: FigureHistory) -> Iterable[Value]:
     """A GPU's memory in use, 0 to 1. A processor's is the machine's, which `host.memory_available_bytes` watches."""
     return ((gpu_id, used / total) for gpu_id, used, total in _gpu_memory(snapshot))
 
 
-def gpu_memory_free_bytes(snapshot: Snapshot, _past: Past) -> Iterable[Value]:
+def gpu_memory_free_bytes(snapshot: Snapshot, _past: FigureHistory) -> Iterable[Value]:
     """A GPU's memory that is free."""
     return ((gpu_id, total - used) for gpu_id, used, total in _gpu_memory(snapshot))
 
@@ -106,25 +106,25 @@ def _gpu_memory(snapshot: Snapshot) -> Iterator[tuple[int, float, float]]:
             yield gpu.gpu_id, gpu.memory_used_bytes, gpu.memory_total_bytes
 
 
-def gpu_memory_growth_ratio(snapshot: Snapshot, past: Past) -> Iterable[Value]:
+def gpu_memory_growth_ratio(snapshot: Snapshot, past: FigureHistory) -> Iterable[Value]:
     """A GPU's memory above its peak after warm-up, with fewer streams than then."""
     for gpu in (one for one in snapshot.gpus if not one.is_cpu):
-        memory = past.memory.setdefault(gpu.gpu_id, Memory())
+        memory = past.memory.setdefault(gpu.gpu_id, MemoryReturn())
         growth = memory.growth(snapshot.at, gpu.memory_used_bytes, gpu.streams_active)
         if growth is not None:
             yield gpu.gpu_id, growth
 
 
-def host_memory_growth_ratio(snapshot: Snapshot, past: Past) -> Iterable[Value]:
+def host_memory_growth_ratio(snapshot: Snapshot, past: FigureHistory) -> Iterable[Value]:
     """The memory of the server's processes, likewise."""
     streams = snapshot.figures.streams_active if snapshot.figures else None
     rss = snapshot.host.process_rss_bytes if snapshot.host else None
-    growth = past.memory.setdefault(None, Memory()).growth(snapshot.at, rss, streams)
+    growth = past.memory.setdefault(None, MemoryReturn()).growth(snapshot.at, rss, streams)
     if growth is not None:
         yield None, growth
 
 
-def setup_recent_seconds(snapshot: Snapshot, past: Past) -> Iterable[Value]:
+def setup_recent_seconds(snapshot: Snapshot, past: FigureHistory) -> Iterable[Value]:
     """The mean set-up time of the connections made since the poll before; 0 when there were none."""
     figures = snapshot.figures
     if not figures or figures.setup_mean_seconds is None or figures.accepted_total is None:
@@ -136,7 +136,7 @@ def setup_recent_seconds(snapshot: Snapshot, past: Past) -> Iterable[Value]:
         yield None, max(0.0, (total - before[1]) / made) if made > 0 else 0.0
 
 
-def mute_streams(snapshot: Snapshot, _past: Past) -> Iterable[Value]:
+def mute_streams(snapshot: Snapshot, _past: FigureHistory) -> Iterable[Value]:
     """Streams that are speaking while no text, partial or final, came in the last minute."""
     figures = snapshot.figures
     if figures and figures.streams_speaking is not None and snapshot.identity is not None:
@@ -144,7 +144,7 @@ def mute_streams(snapshot: Snapshot, _past: Past) -> Iterable[Value]:
         yield None, float(figures.streams_speaking) if texts == (None, None) else 0.0
 
 
-def gpu_throttled(snapshot: Snapshot, _past: Past) -> Iterable[Value]:
+def gpu_throttled(snapshot: Snapshot, _past: FigureHistory) -> Iterable[Value]:
     """1 for a GPU whose clock is held down by power or heat; clocks that somebody set are no throttling."""
     for gpu in snapshot.gpus:
         if gpu.throttle_reasons is not None:
@@ -154,7 +154,7 @@ def gpu_throttled(snapshot: Snapshot, _past: Past) -> Iterable[Value]:
             )
 
 
-Figure = Callable[[Snapshot, Past], Iterable[Value]]
+Figure = Callable[[Snapshot, FigureHistory], Iterable[Value]]
 
 DERIVED: dict[str, Figure] = {
     function.__name__: function
@@ -181,7 +181,7 @@ def _is_number(kind: type[Figures], field: str) -> bool:
 
 
 def _stored(part: str, field: str) -> Figure:
-    def read(snapshot: Snapshot, _past: Past) -> Iterable[Value]:
+    def read(snapshot: Snapshot, _past: FigureHistory) -> Iterable[Value]:
         found: list[tuple[int | None, float | None]]
         if part == "gpu":
             found = [(whose(gpu, snapshot), getattr(gpu, field)) for gpu in snapshot.gpus]

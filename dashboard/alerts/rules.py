@@ -13,7 +13,7 @@ SHIPPED = Path(__file__).with_name("shipped.toml")
 Severity = Literal["warning", "critical"]
 
 
-class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AlertRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One rule. Exactly one of `over` and `under` is given."""
 
     name: str
@@ -44,7 +44,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return value <= back if self.over is not None else value >= back
 
 
-def load_rules(path: Path | None = None) -> list[Rule]:
+def load_rules(path: Path | None = None) -> list[AlertRule]:
     """The shipped rules, with those of `path` on top.
 
     Raises:
@@ -56,7 +56,7 @@ def load_rules(path: Path | None = None) -> list[Rule]:
     return [rule for rule in rules.values() if rule.enabled]
 
 
-def _read(file: TomlFile) -> dict[str, Rule]:
+def _read(file: TomlFile) -> dict[str, AlertRule]:
     for key in file.tables:
         if key != "alert":
             raise file.wrong(f'there is no [{key}] in a file of rules; a rule is written [alert."its name"]', key)
@@ -64,12 +64,12 @@ def _read(file: TomlFile) -> dict[str, Rule]:
     return {name: _rule(file, name, table) for name, table in tables.items()}
 
 
-def _rule(file: TomlFile, name: str, table: dict[str, Any]) -> Rule:
+def _rule(file: TomlFile, name: str, table: dict[str, Any]) -> AlertRule:
     where = _header(file, name)
     enabled = table.get("enabled", True)
     if enabled is False:
-        return Rule(name=name, figure="slots_ratio", over=1, enabled=False)
-    rule = file.struct({"name": name, **table}, Rule, where)
+        return AlertRule(name=name, figure="slots_ratio", over=1, enabled=False)
+    rule = file.struct({"name": name, **table}, AlertRule, where)
     if (rule.over is None) == (rule.under is None):
         raise file.wrong(f'[alert."{name}"] needs over or under, and not both', where)
     if not known_figure(rule.figure):

@@ -23,8 +23,8 @@ from whisper_ops.units import Length
 
 if TYPE_CHECKING:
     from dashboard.admin_client import Admin
-    from dashboard.config import Watch
-    from dashboard.polling.poller import Fleet
+    from dashboard.config import WatchConfig
+    from dashboard.polling.poller import Pollers
     from dashboard.replay.feed import Feed
     from dashboard.tui.first_frame import FirstFrame
     from whisper_ops.snapshot import Snapshot
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _PRINTING = ("once", "as_json", "watch")
 
 
-class Options(TypedDict):
+class DashOptions(TypedDict):
     """What may be said besides the servers."""
 
     hosts: tuple[Path, ...]
@@ -105,7 +105,7 @@ class Options(TypedDict):
     ),
     Excludes("read_only", ("admin_token_file",), "it offers no action on a server"),
 )
-def command(servers: tuple[str, ...], **options: Unpack[Options]) -> int:
+def command(servers: tuple[str, ...], **options: Unpack[DashOptions]) -> int:
     """Watch servers live in the terminal, and record what is seen.
 
     A server is an address like http://asr-1:8000; other kinds have a prefix, as `whisper-ops record --help` says. Polls
@@ -140,7 +140,7 @@ def command(servers: tuple[str, ...], **options: Unpack[Options]) -> int:
         return _live(_load(servers, options), options, frame)
 
 
-def _load(servers: tuple[str, ...], options: Options) -> "Watch":
+def _load(servers: tuple[str, ...], options: DashOptions) -> "WatchConfig":
     from dashboard.config import load
 
     return load(
@@ -180,7 +180,7 @@ def _need_terminal(what: str) -> None:
         raise UserError(f"{what} needs a terminal; the history itself can be exported and queried without one")
 
 
-async def _print(watch: "Watch", every: float | None, *, as_json: bool) -> int:
+async def _print(watch: "WatchConfig", every: float | None, *, as_json: bool) -> int:
     """Poll and print, once or again and again."""
     fleet = watch.fleet()
     try:
@@ -215,7 +215,7 @@ def _show(snapshots: "list[Snapshot]", *, as_json: bool, lines: bool) -> None:
             data().print("", members)
 
 
-def _say_what_is_odd(fleet: "Fleet", snapshots: "list[Snapshot]") -> None:
+def _say_what_is_odd(fleet: "Pollers", snapshots: "list[Snapshot]") -> None:
     """On stderr: GPUs without readings and why, and what in an answer could not be; a remark once."""
     from dashboard.tui.pages.fleet_rows import unreadable
 
@@ -236,11 +236,11 @@ def _verdict(snapshots: "list[Snapshot]") -> int:
     return Exit.GOOD
 
 
-def _live(watch: "Watch", options: Options, frame: "FirstFrame") -> int:
+def _live(watch: "WatchConfig", options: DashOptions, frame: "FirstFrame") -> int:
     from dashboard.admin_client import Admin
     from dashboard.alerts import load_rules
     from dashboard.history.history_writer import HistoryWriter
-    from dashboard.replay.feed import Live
+    from dashboard.replay.feed import LiveFeed
 
     history = options["history"]
     writer = (
@@ -252,7 +252,7 @@ def _live(watch: "Watch", options: Options, frame: "FirstFrame") -> int:
         tokens = {server.label: token for server in changeable if (token := server.token(watch.token))}
         admin_token = read_token(options["admin_token_file"], "WHISPER_OPS_ADMIN_TOKEN")
         admin = Admin(urls, admin_token, tokens=tokens)
-        live = Live(watch.fleet(), writer, history, load_rules(watch.alerts), clock=time.monotonic)
+        live = LiveFeed(watch.fleet(), writer, history, load_rules(watch.alerts), clock=time.monotonic)
         live.board.asked_seconds = _asked(options["objective"])
         admin_here = None if options["read_only"] else admin
         code = _run(live, options, admin_here, frame=frame, opening=watch.chosen)
@@ -264,21 +264,21 @@ def _live(watch: "Watch", options: Options, frame: "FirstFrame") -> int:
             writer.close()
 
 
-def _replay(when: str, options: Options) -> int:
+def _replay(when: str, options: DashOptions) -> int:
     from dashboard import time_input
     from dashboard.alerts import load_rules
     from dashboard.config import alert_rules
-    from dashboard.replay.replay_feed import Replay
+    from dashboard.replay.replay_feed import ReplayFeed
 
     rules = load_rules(alert_rules(options["config"]))
-    replay = Replay(options["history"], time_input.parse(when, time.time()), rules=rules)
+    replay = ReplayFeed(options["history"], time_input.parse(when, time.time()), rules=rules)
     replay.asked_seconds = _asked(options["objective"])
     return _run(replay, options, None)
 
 
 def _run(
     feed: "Feed",
-    options: Options,
+    options: DashOptions,
     admin: "Admin | None",
     *,
     frame: "FirstFrame | None" = None,

@@ -16,7 +16,7 @@ from whisper_ops.units import Length
 from whisper_ops.untrusted_text import one_line
 
 
-class Options(TypedDict):
+class RecordOptions(TypedDict):
     """What may be said besides the servers and the history."""
 
     hosts: tuple[Path, ...]
@@ -46,7 +46,7 @@ class Options(TypedDict):
 )
 @click.option("--on-alert", metavar="COMMAND", help="Run this for each alert; it gets the JSON on standard input.")
 @click.option("--duration", type=Length(), help="Stop after so long, such as 90s or 8h.  [default: never]")
-def command(servers: tuple[str, ...], history: Path, **options: Unpack[Options]) -> int:
+def command(servers: tuple[str, ...], history: Path, **options: Unpack[RecordOptions]) -> int:
     """Poll servers into the history without a screen, until SIGTERM, Ctrl-C or the end of --duration.
 
     A server is an address like http://asr-1:8000. Other kinds have a prefix: node+http://host:9100 (node exporter),

@@ -8,8 +8,8 @@ import msgspec
 
 from dashboard.alerts import Alert
 from dashboard.alerts.messages import spread, told
-from dashboard.history.history_reader import Reader
-from dashboard.history.recent_history import Earlier, earlier
+from dashboard.history.history_reader import HistoryReader
+from dashboard.history.recent_history import RecentHistory, earlier
 from dashboard.world import AlertView, Severity, standing_first
 from whisper_ops.errors import UserError
 from whisper_ops.history import AlertRecord, EventRecord, History, point_in_time
@@ -22,7 +22,7 @@ _SAME_ALERT_SECONDS = 900.0
 _SEVERITIES: dict[str, Severity] = {"critical": "bad", "bad": "bad", "error": "bad", "note": "note", "info": "note"}
 
 
-class Remembered(msgspec.Struct, frozen=True):
+class NotesAt(msgspec.Struct, frozen=True):
     """What was known at a moment: nothing that happened later."""
 
     plans: tuple[Plan, ...] = ()
@@ -31,13 +31,13 @@ class Remembered(msgspec.Struct, frozen=True):
     alerts: tuple[AlertView, ...] = ()
 
 
-class Memory:
+class HistoryNotes:
     """Reads a history through a connection of its own; every call blocks, so call it on a thread."""
 
     def __init__(self, path: Path) -> None:
-        self._reader = Reader(path)
+        self._reader = HistoryReader(path)
 
-    def read(self, now: float) -> Remembered | None:
+    def read(self, now: float) -> NotesAt | None:
         """What was known at `now`; None while there is no history to read."""
         try:
             return self._reader.read(lambda history: _remembered(history, now))
@@ -51,7 +51,7 @@ class Memory:
         except (UserError, sqlite3.Error):
             return []
 
-    def earlier(self, servers: Sequence[str], now: float) -> list[Earlier]:
+    def earlier(self, servers: Sequence[str], now: float) -> list[RecentHistory]:
         """What the sparklines of these servers begin with; none without a history."""
         try:
             return earlier(self._reader, servers, now)
@@ -63,13 +63,13 @@ class Memory:
         self._reader.close()
 
 
-def _remembered(history: History, now: float) -> Remembered:
+def _remembered(history: History, now: float) -> NotesAt:
     # Of the plans of a server for what it ran only the newest is ever asked for.
     newest = {(one.identity, one.server): one for one in history.plans.every() if one.created_at <= now}
     plans = [read_or_columns(record) for record in newest.values()]
     events = history.polls.events(now - _LOOK_BACK_SECONDS, now + 1e-6)
     alerts = history.polls.alerts(now - _LOOK_BACK_SECONDS, now + 1e-6)
-    return Remembered(plans=tuple(plans), events=tuple(reversed(events[-_EVENTS_KEPT:])), alerts=seen_at(alerts, now))
+    return NotesAt(plans=tuple(plans), events=tuple(reversed(events[-_EVENTS_KEPT:])), alerts=seen_at(alerts, now))
 
 
 def _left_standing(history: History, now: float) -> list[AlertRecord]:

@@ -18,7 +18,7 @@ def inode(path: Path) -> int | None:
         return None
 
 
-class Reader:
+class HistoryReader:
     """Opens the history when it is first read, and again when another file lies in its place."""
 
     def __init__(self, path: Path) -> None:

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from typing import NamedTuple
 
-from dashboard.alerts import AlertBook, Rule
+from dashboard.alerts import AlertBook, AlertRule
 from dashboard.trend import BIN_SECONDS, BINS
-from dashboard.world import Board, GpuLag, Reading
+from dashboard.world import Board, GpuLag, PolledFigures
 from whisper_ops.history import History, point_in_time
-from whisper_ops.history.point_in_time import Brief
+from whisper_ops.history.point_in_time import BriefPoll
 from whisper_ops.snapshot import Snapshot
 
 MEMORY_SECONDS = BINS * BIN_SECONDS + BIN_SECONDS
@@ -25,7 +25,7 @@ _FEW_POLLS = 2_500
 """So many are read within a quarter of a second, whatever was wrong."""
 
 
-class Rewound(NamedTuple):
+class PastBoard(NamedTuple):
     """A moment of the past."""
 
     board: Board
@@ -34,7 +34,7 @@ class Rewound(NamedTuple):
     """Servers that lack the sparklines of their GPUs, which take as long as all else, and their newest poll."""
 
 
-def rewound(history: History, at: float, rules: Sequence[Rule]) -> Rewound:
+def rewound(history: History, at: float, rules: Sequence[AlertRule]) -> PastBoard:
     """The board and the alerts at `at`, as pollers would have left them, but for `sketched`; blocks."""
     since, until = at - MEMORY_SECONDS, math.nextafter(at, math.inf)
     recent = {
@@ -50,7 +50,7 @@ def rewound(history: History, at: float, rules: Sequence[Rule]) -> Rewound:
     for snapshot in (*_before(history, polls, since), *polls):
         board.feed(snapshot)
         book.feed(snapshot)
-    return Rewound(board, book, sketched)
+    return PastBoard(board, book, sketched)
 
 
 def nearest(history: History, at: float) -> float:
@@ -81,7 +81,9 @@ def gpu_lags(history: History, server: str, until: float) -> list[GpuLag]:
     return found
 
 
-def _to_be_read(history: History, recent: Mapping[str, Sequence[Reading]], since: float, until: float) -> set[str]:
+def _to_be_read(
+    history: History, recent: Mapping[str, Sequence[PolledFigures]], since: float, until: float
+) -> set[str]:
     """The servers of which every poll is read."""
     if sum(map(len, recent.values())) * MEMORY_SECONDS / _RECENT_SECONDS <= _FEW_POLLS:
         return set(recent)
@@ -94,12 +96,12 @@ def between(history: History, servers: Sequence[str], since: float, until: float
     return list(merge(*(history.polls.between(name, since, until) for name in servers), key=lambda poll: poll.at))
 
 
-def _readings(briefs: Iterable[Brief]) -> list[Reading]:
-    return [Reading(brief.at, brief.answered, brief.lag_p95_seconds, brief.rejected_total) for brief in briefs]
+def _readings(briefs: Iterable[BriefPoll]) -> list[PolledFigures]:
+    return [PolledFigures(brief.at, brief.answered, brief.lag_p95_seconds, brief.rejected_total) for brief in briefs]
 
 
 def _recall(
-    history: History, board: Board, book: AlertBook, server: str, recent: Sequence[Reading], since: float
+    history: History, board: Board, book: AlertBook, server: str, recent: Sequence[PolledFigures], since: float
 ) -> None:
     """Write on the board what a server's polls left there, without reading them all."""
     answer = _poll(history, server, max(reading.at for reading in recent if reading.answered))

@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from dashboard.history.history_reader import Reader
+from dashboard.history.history_reader import HistoryReader
 from dashboard.history.point_in_time import MEMORY_SECONDS, gpu_lags
 from dashboard.trend import BIN_SECONDS
 from dashboard.world import GpuLag
 from whisper_ops.history import History, point_in_time
 
 
-class Earlier(NamedTuple):
+class RecentHistory(NamedTuple):
     """What one server's sparklines begin with."""
 
     server: str
@@ -18,17 +18,17 @@ class Earlier(NamedTuple):
     gpus: list[GpuLag]
 
 
-def earlier(reader: Reader, servers: Iterable[str], now: float) -> list[Earlier]:
+def earlier(reader: HistoryReader, servers: Iterable[str], now: float) -> list[RecentHistory]:
     """What was recorded of these servers in the minutes before `now`; blocks.
 
     Raises:
         UserError: there is no history, or none that can be read.
     """
 
-    def read(history: History) -> list[Earlier]:
+    def read(history: History) -> list[RecentHistory]:
         known = point_in_time.last_seen(history)
         return [
-            Earlier(
+            RecentHistory(
                 name,
                 [(brief.at, brief.lag_p95_seconds) for brief in point_in_time.worst_lags(
                     history, name, now - MEMORY_SECONDS, now, BIN_SECONDS)],

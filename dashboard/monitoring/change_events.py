@@ -8,7 +8,7 @@ from whisper_ops.history import EventRecord
 from whisper_ops.snapshot import Snapshot
 
 
-class Happenings:
+class ChangeEvents:
     """Feed it every snapshot; it answers with the events that it proves, each said once."""
 
     def __init__(self, clock: Callable[[], float] | None = None) -> None:

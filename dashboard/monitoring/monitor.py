@@ -6,11 +6,11 @@ from pathlib import Path
 
 import msgspec
 
-from dashboard.alerts import AlertBook, Change, Rule
-from dashboard.history.history_notes import Memory
+from dashboard.alerts import AlertBook, AlertChange, AlertRule
+from dashboard.history.history_notes import HistoryNotes
 from dashboard.history.history_writer import HistoryWriter
-from dashboard.monitoring.change_events import Happenings, left
-from dashboard.polling.poller import Fleet
+from dashboard.monitoring.change_events import ChangeEvents, left
+from dashboard.polling.poller import Pollers
 from whisper_ops.formatting import counted
 from whisper_ops.history import AlertRecord, EventRecord, ReachedRecord
 from whisper_ops.snapshot import Snapshot
@@ -19,11 +19,11 @@ KEEP_ALERTS_SECONDS = 60.0
 """How often the rows of alerts that last are brought up to date: their least, mean and greatest value grow."""
 
 
-class News(msgspec.Struct, frozen=True):
+class PollChanges(msgspec.Struct, frozen=True):
     """What a poll proved, or the end of a server; in the order in which it happened."""
 
     events: tuple[EventRecord, ...] = ()
-    changes: tuple[Change, ...] = ()
+    changes: tuple[AlertChange, ...] = ()
 
 
 class Monitor:
@@ -35,10 +35,10 @@ class Monitor:
 
     def __init__(
         self,
-        fleet: Fleet,
+        fleet: Pollers,
         writer: HistoryWriter | None = None,
         history: Path | None = None,
-        rules: Iterable[Rule] = (),
+        rules: Iterable[AlertRule] = (),
         *,
         clock: Callable[[], float] | None = None,
     ) -> None:
@@ -49,7 +49,7 @@ class Monitor:
         self.book = AlertBook(self.rules, clock)
         self.polls_total = 0
         self.failures_total = 0
-        self._happenings = Happenings(clock)
+        self._happenings = ChangeEvents(clock)
         self._clock = clock
         self._elapsed = clock or time.monotonic
         self._began = self._elapsed()
@@ -63,7 +63,7 @@ class Monitor:
             self._resume(history)
         self._note_writing()
 
-    def take(self, snapshot: Snapshot) -> News:
+    def take(self, snapshot: Snapshot) -> PollChanges:
         """Take a poll of the fleet."""
         self.polls_total += 1
         self.failures_total += snapshot.state == "silent"
@@ -75,7 +75,7 @@ class Monitor:
             events.append(EventRecord(at=snapshot.at, server=snapshot.server, kind="remark", detail=remark))
         self._put(snapshot)
         self._put_address(snapshot.server)
-        written = self._write(News(tuple(events), tuple(changes)))
+        written = self._write(PollChanges(tuple(events), tuple(changes)))
         news = msgspec.structs.replace(written, events=(*self._untold, *written.events))
         self._untold.clear()
         now = snapshot.at if self._clock is None else self._clock()
@@ -84,10 +84,10 @@ class Monitor:
             self.keep_alerts()
         return news
 
-    def forget(self, server: str) -> News:
+    def forget(self, server: str) -> PollChanges:
         """A server is polled no more: its alerts end with its last poll."""
-        ended = tuple(Change("ended", alert) for alert in self.book.forget(server))
-        return self._write(News((left(server, time.time()),), ended))
+        ended = tuple(AlertChange("ended", alert) for alert in self.book.forget(server))
+        return self._write(PollChanges((left(server, time.time()),), ended))
 
     def keep_alerts(self) -> None:
         """Bring the rows of alerts that last up to date."""
@@ -114,7 +114,7 @@ class Monitor:
 
     def _resume(self, history: Path) -> None:
         """Alerts that stood when the last one ended, and still stand, keep the time at which they began."""
-        memory = Memory(history)
+        memory = HistoryNotes(history)
         self.book.resume(memory.left_standing(time.time()))
         memory.close()
 
@@ -126,7 +126,7 @@ class Monitor:
             self._reached.clear()
         self._writing = writing
 
-    def _write(self, news: News) -> News:
+    def _write(self, news: PollChanges) -> PollChanges:
         for event in news.events:
             self._put(event)
         for change in news.changes:

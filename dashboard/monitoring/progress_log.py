@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable
 
 from dashboard.alerts.messages import ended
-from dashboard.monitoring.monitor import News
+from dashboard.monitoring.monitor import PollChanges
 from whisper_ops.formatting import counted
 from whisper_ops.snapshot import Snapshot
 
 Say = Callable[[str], None]
 
 
-class Narrator:
+class ProgressLog:
     """Says when a server fell silent and why, when it is back, and what was odd about its answers."""
 
     def __init__(self, say: Say) -> None:
@@ -31,7 +31,7 @@ class Narrator:
         else:
             self._failed(snapshot)
 
-    def tell(self, news: News) -> None:
+    def tell(self, news: PollChanges) -> None:
         """Say the remarks and the alerts among the news; silences and answers are said by `feed`, with more."""
         for event in news.events:
             if event.kind == "remark":

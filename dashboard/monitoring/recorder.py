@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dashboard.alerts import Alert, Change, load_rules
+from dashboard.alerts import Alert, AlertChange, load_rules
 from dashboard.alerts.notifications import Notifier
-from dashboard.config import Watch
+from dashboard.config import WatchConfig
 from dashboard.history.history_writer import WRITER_STOPPED, HistoryWriter
-from dashboard.monitoring.monitor import Monitor, News
-from dashboard.monitoring.progress_log import Narrator
+from dashboard.monitoring.monitor import Monitor, PollChanges
+from dashboard.monitoring.progress_log import ProgressLog
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.formatting import counted
 from whisper_ops.service_manager import Notify
@@ -28,7 +28,7 @@ class Recorder:
 
     def __init__(
         self,
-        watch: Watch,
+        watch: WatchConfig,
         history: Path,
         say: Callable[[str], None],
         *,
@@ -42,7 +42,7 @@ class Recorder:
         self._fleet = watch.fleet()
         self._clock = clock
         self._rules = load_rules(watch.alerts)
-        self._narrator = Narrator(say)
+        self._narrator = ProgressLog(say)
         self._notifier = Notifier(
             say,
             webhook=webhook,
@@ -100,7 +100,7 @@ class Recorder:
             rule=WRITER_STOPPED, severity="critical", server=COMMAND, since=now, value=1.0, minimum=1.0, mean=1.0,
             maximum=1.0, sentence=f"{COMMAND}: {writer.failure}",
         )  # fmt: skip
-        self._notifier.put(Change("started", alert))
+        self._notifier.put(AlertChange("started", alert))
         self._say(f"alert started: {alert.sentence}")
 
     def _emit(self, monitor: Monitor, snapshot: Snapshot) -> None:
@@ -108,7 +108,7 @@ class Recorder:
         self._narrator.feed(snapshot)
         self._tell(news)
 
-    def _tell(self, news: News) -> None:
+    def _tell(self, news: PollChanges) -> None:
         self._narrator.tell(news)
         for change in news.changes:
             self._notifier.put(change)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from dashboard.polling.server_list import Server, checked, from_argument
+from dashboard.polling.server_list import ServerEntry, checked, from_argument
 from whisper_ops.errors import UserError
 from whisper_ops.formatting import counted
 from whisper_ops.history import History, ReachedRecord, point_in_time
@@ -21,34 +21,36 @@ _TOGETHER_SECONDS = 86_400.0
 """Servers polled so long before the newest poll still belong to what is watched; older ones are gone."""
 
 
-class Known(NamedTuple):
+class DefaultServers(NamedTuple):
     """Servers, and the sentence that says why these."""
 
-    servers: list[Server]
+    servers: list[ServerEntry]
     said: str
     remembered: bool = True
     """Whether the history is to know how they are reached: what nobody ever named is no server of it."""
 
 
-def known_servers(history: Path) -> Known:
+def known_servers(history: Path) -> DefaultServers:
     """What to watch when nothing was named; blocks."""
     found = _of_history(history)
     if found:
-        return Known(found, f"no server was named: watching the {counted(len(found), 'server')} of {history}")
-    local = [Server(kind=LOCAL), Server(url=DEFAULT_URL)]
-    return Known(local, f"no server was named: watching this machine and {address(DEFAULT_URL)}", remembered=False)
+        return DefaultServers(found, f"no server was named: watching the {counted(len(found), 'server')} of {history}")
+    local = [ServerEntry(kind=LOCAL), ServerEntry(url=DEFAULT_URL)]
+    return DefaultServers(
+        local, f"no server was named: watching this machine and {address(DEFAULT_URL)}", remembered=False
+    )
 
 
 UNNAMED = ""
 """As a history keeps a server that nobody named."""
 
 
-def described(server: Server) -> str:
+def described(server: ServerEntry) -> str:
     """A server as a history keeps it: neither a token nor where one is."""
     return msgspec.json.encode(msgspec.structs.replace(server, token_env=None, token_file=None)).decode()
 
 
-def _of_history(path: Path) -> list[Server]:
+def _of_history(path: Path) -> list[ServerEntry]:
     try:
         with History.reading(path) as history:
             newest = max(point_in_time.last_seen(history).values(), default=0.0)
@@ -60,7 +62,7 @@ def _of_history(path: Path) -> list[Server]:
         return []
     # One that never answered is a slip of the finger, unless none did.
     records = [one for one in records if one.server in answered] or records
-    servers: dict[str, Server] = {}
+    servers: dict[str, ServerEntry] = {}
     for record in records:
         server = _server(record)
         if server is not None:  # replicas of one name are found behind it again
@@ -74,12 +76,12 @@ def _swept(history: History) -> list[ReachedRecord]:
     return [ReachedRecord(server=max(ours, key=lambda sweep: sweep.started_at).server, reached_by=None)] if ours else []
 
 
-def _server(record: ReachedRecord) -> Server | None:
+def _server(record: ReachedRecord) -> ServerEntry | None:
     """How to reach it; None where nothing tells. A token that the file would name is not believed: it is data."""
     try:
         if record.reached_by is None:  # an older version kept only names, which are addresses where none was given
             return from_argument(record.server) if ":" in record.server else None
-        said = strictly(record.reached_by, Server)
+        said = strictly(record.reached_by, ServerEntry)
         return checked(msgspec.structs.replace(said, token_env=None, token_file=None))
     except (UserError, msgspec.MsgspecError):
         return None

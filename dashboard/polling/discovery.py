@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from dashboard.polling.server_list import Server
+from dashboard.polling.server_list import ServerEntry
 from whisper_ops.snapshot_client.source import Source, SourceError
 
 MAX_REPLICAS = 1000
@@ -14,7 +14,7 @@ MAX_REPLICAS = 1000
 class DnsName:
     """The replicas of one server; `make_source` makes what polls the one at an address."""
 
-    def __init__(self, server: Server, make_source: Callable[[str], Source]) -> None:
+    def __init__(self, server: ServerEntry, make_source: Callable[[str], Source]) -> None:
         self.name = server.label
         self._host = urlsplit(server.url).hostname or ""
         self._make_source = make_source

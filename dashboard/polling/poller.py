@@ -106,7 +106,7 @@ class Discovery(Protocol):
         ...
 
 
-class Fleet:
+class Pollers:
     """The pollers of all servers, those found by discovery included."""
 
     def __init__(

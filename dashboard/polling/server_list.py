@@ -28,7 +28,7 @@ _ARGUMENT = re.compile(r"(?:(?P<name>[^=/+:]+)=)?(?P<kinds>(?:[a-z-]+\+)*)(?P<ur
 """A name, in any script, or an address; that of IPv6 may name its interface."""
 
 
-class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ServerEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One server to poll, as a [[server]] table of whisper-ops.toml says it."""
 
     url: str = "local:"
@@ -62,7 +62,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return token
 
 
-def from_argument(argument: str) -> Server:
+def from_argument(argument: str) -> ServerEntry:
     """Read `[NAME=][dns+][KIND+]URL`; a bare `host:port` is http.
 
     Raises:
@@ -75,13 +75,13 @@ def from_argument(argument: str) -> Server:
     url, replicas = match["url"], "dns" in kinds
     kind = next((kind for kind in kinds if kind != "dns"), WHISPER_OPS)
     if url == "local":
-        return Server(name=match["name"], kind=LOCAL)
+        return ServerEntry(name=match["name"], kind=LOCAL)
     if "://" not in url:
         url = f"http://{url}"
-    return checked(Server(url=url, name=match["name"], kind=kind, replicas=replicas))
+    return checked(ServerEntry(url=url, name=match["name"], kind=kind, replicas=replicas))
 
 
-def checked(server: Server) -> Server:
+def checked(server: ServerEntry) -> ServerEntry:
     """The same server.
 
     Raises:
@@ -111,14 +111,14 @@ def checked(server: Server) -> Server:
     return server
 
 
-def from_host_file(path: Path) -> list[Server]:
+def from_host_file(path: Path) -> list[ServerEntry]:
     """One server a line, written like an argument; `#` begins a comment.
 
     Raises:
         UserError: it cannot be read, or a line is no address; with the line.
     """
     lines = read_text(path, "the host file ").splitlines()
-    servers: list[Server] = []
+    servers: list[ServerEntry] = []
     for number, line in enumerate(lines, 1):
         words = line.split("#", 1)[0].strip()
         if words:
@@ -129,7 +129,7 @@ def from_host_file(path: Path) -> list[Server]:
     return servers
 
 
-def from_toml(file: TomlFile) -> list[Server]:
+def from_toml(file: TomlFile) -> list[ServerEntry]:
     """The [[server]] tables.
 
     Raises:
@@ -138,9 +138,9 @@ def from_toml(file: TomlFile) -> list[Server]:
     tables = file.tables.get("server", [])
     if not isinstance(tables, list):
         raise file.wrong("servers are written as [[server]], with two brackets", "server")
-    servers: list[Server] = []
+    servers: list[ServerEntry] = []
     for number, table in enumerate(tables):
-        server = file.struct(table, Server, "server", number)
+        server = file.struct(table, ServerEntry, "server", number)
         try:
             servers.append(checked(server))
         except UserError as error:
@@ -148,13 +148,13 @@ def from_toml(file: TomlFile) -> list[Server]:
     return servers
 
 
-def without_repetition(servers: Iterable[Server]) -> list[Server]:
+def without_repetition(servers: Iterable[ServerEntry]) -> list[ServerEntry]:
     """The servers in order.
 
     Raises:
         UserError: two of them would share a name, and so their rows.
     """
-    named: dict[str, Server] = {}
+    named: dict[str, ServerEntry] = {}
     for server in servers:
         other = named.setdefault(server.label, server)
         if other is not server and other != server:
@@ -162,7 +162,7 @@ def without_repetition(servers: Iterable[Server]) -> list[Server]:
     return list(named.values())
 
 
-def gather(arguments: Sequence[str], hosts: Sequence[Path], config: TomlFile | None) -> list[Server]:
+def gather(arguments: Sequence[str], hosts: Sequence[Path], config: TomlFile | None) -> list[ServerEntry]:
     """All servers: arguments first, then host files, then the configuration when nothing else names any.
 
     Raises:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from dashboard.history.history_reader import Reader
-from dashboard.tui.pages.chart import DEFAULT_SPAN, SPANS, Chart, Charts, Series, fitting, steps
+from dashboard.history.history_reader import HistoryReader
+from dashboard.tui.pages.chart import DEFAULT_SPAN, SPANS, Chart, Charts, ChartSeries, fitting, steps
 from whisper_ops.errors import UserError
 from whisper_ops.history import ChartQuery, History, Point, point_in_time
 
@@ -34,7 +34,7 @@ class HistoryCharts:
     """Charts from a history file, from samples or rollups as the span asks."""
 
     def __init__(self, path: Path) -> None:
-        self._reader = Reader(path)
+        self._reader = HistoryReader(path)
 
     def read(self, charts: Sequence[Chart], until: float, span: int | None, width: int) -> Charts:
         """Ask for every chart, one after the other."""
@@ -50,7 +50,7 @@ class HistoryCharts:
         end = (until // step + 1) * step
         since = end - columns * step
 
-        def series(history: History) -> dict[ChartQuery, Series]:
+        def series(history: History) -> dict[ChartQuery, ChartSeries]:
             return {
                 chart.query: _series(chart, history.polls.chart(chart.query, since, end, step), since, step, columns)
                 for chart in charts
@@ -71,10 +71,10 @@ def _fitted(history: History, charts: Sequence[Chart], until: float) -> int:
     return fitting(until - first)
 
 
-def _series(chart: Chart, points: Sequence[Point], since: float, step: float, columns: int) -> Series:
+def _series(chart: Chart, points: Sequence[Point], since: float, step: float, columns: int) -> ChartSeries:
     values: list[float | None] = [None] * columns
     for point in points:
         index = round((point.at - since) / step)
         if 0 <= index < columns:
             values[index] = point.maximum if chart.pick == "maximum" else point.mean
-    return Series(since=since, step=step, values=tuple(values))
+    return ChartSeries(since=since, step=step, values=tuple(values))

@@ -9,13 +9,13 @@ from typing import Protocol
 import msgspec
 import psutil
 
-from dashboard.alerts import Rule
+from dashboard.alerts import AlertRule
 from dashboard.alerts.rule_families import highest
-from dashboard.history.history_notes import Memory, alert_view
+from dashboard.history.history_notes import HistoryNotes, alert_view
 from dashboard.history.history_writer import WRITER_STOPPED, HistoryWriter
-from dashboard.history.recent_history import Earlier
+from dashboard.history.recent_history import RecentHistory
 from dashboard.monitoring.monitor import Monitor
-from dashboard.polling.poller import Fleet
+from dashboard.polling.poller import Pollers
 from dashboard.replay.chart_reader import ChartSource, HistoryCharts, NoCharts
 from dashboard.world import AlertView, Board, SelfView, World, standing_first
 from whisper_ops.history import EventRecord
@@ -46,25 +46,25 @@ class Feed(Protocol):
         ...
 
 
-class Live:
+class LiveFeed:
     """The present: polls are written on the board as they arrive, and handed to the history."""
 
     def __init__(
         self,
-        fleet: Fleet,
+        fleet: Pollers,
         writer: HistoryWriter | None,
         history: Path | None,
-        rules: Iterable[Rule] = (),
+        rules: Iterable[AlertRule] = (),
         *,
         clock: Callable[[], float] | None = None,
     ) -> None:
         """`clock` measures how long things last, as `AlertBook` has it; without one the polls' own time does."""
         self.monitor = Monitor(fleet, writer, history, rules, clock=clock)
         self.charts: ChartSource = NoCharts("there is no history") if history is None else HistoryCharts(history)
-        self._memory = None if history is None else Memory(history)
+        self._memory = None if history is None else HistoryNotes(history)
         self._began_at = time.time()
         self._earlier_due = history is not None
-        self._earlier: list[Earlier] = []
+        self._earlier: list[RecentHistory] = []
         """What was recorded before this dashboard began, until it is on the board."""
         self.board = Board(fleet.pollers)
         self.board.addresses = fleet.addresses
@@ -76,15 +76,15 @@ class Live:
         self._failed_at: float | None = None
         self._noted: tuple[EventRecord, ...] = ()
         self._polls: deque[float] = deque(maxlen=_POLLS_REMEMBERED)
-        self._cost = Cost()
+        self._cost = ProcessCost()
 
     @property
-    def fleet(self) -> Fleet:
+    def fleet(self) -> Pollers:
         """Who is polled."""
         return self.monitor.fleet
 
     @property
-    def rules(self) -> tuple[Rule, ...]:
+    def rules(self) -> tuple[AlertRule, ...]:
         """What the polls are held against."""
         return self.monitor.rules
 
@@ -178,7 +178,7 @@ class Live:
         return polls[int(0.95 * (len(polls) - 1))] if polls else None
 
 
-class Cost:
+class ProcessCost:
     """What this process takes: its CPU, measured over some seconds so that the figure can be read, and its memory."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, window_seconds: float = 5.0) -> None:

@@ -14,9 +14,9 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from dashboard import figure_text as f
-from dashboard.alerts import Alert, AlertBook, Rule, load_rules
+from dashboard.alerts import Alert, AlertBook, AlertRule, load_rules
 from dashboard.alerts.rule_families import highest
-from dashboard.history.history_notes import Memory, Remembered, alert_view
+from dashboard.history.history_notes import HistoryNotes, NotesAt, alert_view
 from dashboard.history.point_in_time import MEMORY_SECONDS, begins, between, gpu_lags, nearest, rewound
 from dashboard.replay.chart_reader import HistoryCharts
 from dashboard.world import AlertView, Board, World, standing_first
@@ -55,7 +55,7 @@ def _same(over: AlertView, standing: AlertView | None) -> bool:
     return standing is not None and standing.since <= over.since
 
 
-class Replay:
+class ReplayFeed:
     """A moment of the past that can run, stand, jump and change its speed."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Replay:
         path: Path,
         at: float,
         clock: Callable[[], float] = time.monotonic,
-        rules: Sequence[Rule] | None = None,
+        rules: Sequence[AlertRule] | None = None,
     ) -> None:
         self._rules = load_rules() if rules is None else rules
         self._names = frozenset(rule.name for rule in self._rules)
@@ -75,8 +75,8 @@ class Replay:
         self._tick = clock()
         self._at = at
         self._history = History.reading(path)
-        self._memory = Memory(path)
-        self._remembered = Remembered()
+        self._memory = HistoryNotes(path)
+        self._remembered = NotesAt()
         self._lock = threading.Lock()
         """Guards what `world` shows; held for moments only."""
         self._reading = threading.Lock()

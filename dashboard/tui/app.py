@@ -20,21 +20,21 @@ from textual.timer import Timer
 from textual.worker import Worker, WorkerState
 
 from dashboard.admin_client import Admin
-from dashboard.background_command import Beside
-from dashboard.replay.feed import Feed, Live
-from dashboard.replay.replay_feed import Replay
+from dashboard.background_command import BackgroundCommand
+from dashboard.replay.feed import Feed, LiveFeed
+from dashboard.replay.replay_feed import ReplayFeed
 from dashboard.tui.pages.filters import parse
 from dashboard.tui.pages.keymap import COMMANDS, Command, named
-from dashboard.tui.saved_state import State
-from dashboard.tui.screens.chart_pane import ChartedPane, Looking
+from dashboard.tui.saved_state import SavedState
+from dashboard.tui.screens.chart_pane import ChartedPane, ChartView
 from dashboard.tui.screens.confirmation import Confirm
 from dashboard.tui.screens.cursor import Moves
 from dashboard.tui.screens.fleet_pane import FleetPane
 from dashboard.tui.screens.main_screen import PageScreen
 from dashboard.tui.screens.navigation import Ways
-from dashboard.tui.screens.palette import Registry
+from dashboard.tui.screens.palette import CommandProvider
 from dashboard.tui.screens.pane import Pane
-from dashboard.tui.screens.prompt import Question
+from dashboard.tui.screens.prompt import PromptQuestion
 from dashboard.tui.screens.replay_commands import Past
 from dashboard.tui.screens.server_commands import Actions
 from dashboard.tui.widgets import themes
@@ -64,7 +64,7 @@ class DashApp(App[None]):
 
     TITLE = "whisper-ops"
     NOTIFICATION_TIMEOUT = 6.0
-    COMMANDS: ClassVar[set[Any]] = {Registry}
+    COMMANDS: ClassVar[set[Any]] = {CommandProvider}
     COMMAND_PALETTE_BINDING = ""
     CSS = """
     Screen { background: $background; color: $foreground; }
@@ -77,7 +77,7 @@ class DashApp(App[None]):
         self,
         feed: Feed,
         *,
-        state: State | None = None,
+        state: SavedState | None = None,
         history: Path | None = None,
         admin: Admin | None = None,
         caption: Callable[[], str] = str,
@@ -91,7 +91,7 @@ class DashApp(App[None]):
         """What is shown: the present, or a replay."""
         self.present = feed
         self.history = history
-        self.left: State | None = None
+        self.left: SavedState | None = None
         """How it was looked at when somebody left; None before, and after a signal."""
         self.faults: list[str] = []
         """What went wrong in this program itself, each sentence once."""
@@ -99,9 +99,9 @@ class DashApp(App[None]):
         self.admin = admin
         """None where nothing may be done to servers."""
         self._caption = caption
-        state = state or State()
+        state = state or SavedState()
         self._view = state.view
-        self.looking = Looking(state.span)
+        self.looking = ChartView(state.span)
         self._past, self._ways = Past(self), Ways(self)
         self._others = (self._past, Actions(self), Moves(self), self._ways)
         """Where commands are found that are neither the screen's nor here."""
@@ -112,11 +112,11 @@ class DashApp(App[None]):
         self.theme = themes.PLAIN if plain else (state.theme if state.theme in themes.NAMES else themes.DEFAULT)
 
     @property
-    def state(self) -> State:
+    def state(self) -> SavedState:
         """How it is looked at now, to be found again like this."""
         view = self._fleet().view
         theme = None if self.theme == themes.PLAIN and self.no_color else self.theme
-        return State(theme=theme, sort=view.sort, filter=view.filter, expand=view.expand, span=self.looking.span)
+        return SavedState(theme=theme, sort=view.sort, filter=view.filter, expand=view.expand, span=self.looking.span)
 
     def get_driver_class(self) -> type[Driver]:
         """On a Unix terminal, the driver that feels `esc` at once."""
@@ -132,7 +132,7 @@ class DashApp(App[None]):
     def on_mount(self) -> None:
         """Start polling and drawing."""
         self._stop_on_signal()
-        if isinstance(self.present, Live):
+        if isinstance(self.present, LiveFeed):
             # A task a server, in a group of the fleet's own: replicas come and go, and none waits for another.
             self.run_worker(self.present.run(), group="polling", exclusive=True)
         self.set_interval(REPAINT_SECONDS, self.draw)
@@ -154,7 +154,7 @@ class DashApp(App[None]):
         feed = self.feed
         while feed.refresh():
             self.call_from_thread(self.draw)
-        if isinstance(feed, Replay):
+        if isinstance(feed, ReplayFeed):
             self.call_from_thread(self.draw)
             self._tell_news(feed)
 
@@ -162,14 +162,14 @@ class DashApp(App[None]):
     def open_replay(self, path: Path, at: float) -> None:
         """Read a moment of the past beside the event loop, and show it when it is there."""
         try:
-            past = Replay(path, at, rules=self.present.rules if isinstance(self.present, Live) else None)
+            past = ReplayFeed(path, at, rules=self.present.rules if isinstance(self.present, LiveFeed) else None)
         except UserError as error:
             self.call_from_thread(self.tell, str(error))
             return
         self.call_from_thread(self.show, past)
         self._tell_news(past)
 
-    def _tell_news(self, past: Replay) -> None:
+    def _tell_news(self, past: ReplayFeed) -> None:
         """From a thread: what a jump came to, where that is not the moment that was asked for."""
         news = past.take_news()
         if news is not None:
@@ -252,7 +252,7 @@ class DashApp(App[None]):
         """Ask for a command."""
         page = self.page_screen().pane.PAGE
         words = tuple(command.name for command in COMMANDS if command.works_on(page))
-        self.ask(Question(":", _command_of, self.run_line, hint="a command, as in sort lag", words=words))
+        self.ask(PromptQuestion(":", _command_of, self.run_line, hint="a command, as in sort lag", words=words))
 
     def do_filter(self, text: str) -> None:
         """Ask for a filter, or set the one that was given behind `:filter`."""
@@ -260,7 +260,7 @@ class DashApp(App[None]):
         if text:
             fleet.set_filter(text)
             return
-        self.ask(Question("/", parse, fleet.set_filter, hint="lag>1 & gpu~h100", text=fleet.view.filter))
+        self.ask(PromptQuestion("/", parse, fleet.set_filter, hint="lag>1 & gpu~h100", text=fleet.view.filter))
 
     def do_back(self, _: str) -> None:
         """Back to what was looked at before."""
@@ -272,14 +272,14 @@ class DashApp(App[None]):
 
     def do_faster(self, _: str) -> None:
         """Poll more often, or replay faster."""
-        if isinstance(self.feed, Replay):
+        if isinstance(self.feed, ReplayFeed):
             self._past.play(1)
             return
         self._poll_every(max((each for each in INTERVALS if each < self._live().interval), default=INTERVALS[0]))
 
     def do_slower(self, _: str) -> None:
         """Poll less often, or replay slower."""
-        if isinstance(self.feed, Replay):
+        if isinstance(self.feed, ReplayFeed):
             self._past.play(-1)
             return
         self._poll_every(min((each for each in INTERVALS if each > self._live().interval), default=INTERVALS[-1]))
@@ -299,7 +299,7 @@ class DashApp(App[None]):
 
     def do_pause(self, _: str) -> None:
         """Hold the picture, or let it go on; a replay stands or plays."""
-        if isinstance(self.feed, Replay):
+        if isinstance(self.feed, ReplayFeed):
             self.feed.playing = not self.feed.playing
             self.draw()
             return
@@ -317,8 +317,8 @@ class DashApp(App[None]):
 
     # --- plumbing ------------------------------------------------------------------------------------
 
-    def _live(self) -> Live:
-        if not isinstance(self.feed, Live):
+    def _live(self) -> LiveFeed:
+        if not isinstance(self.feed, LiveFeed):
             raise UserError("nothing is polled here; this is no live view")
         return self.feed
 
@@ -368,7 +368,9 @@ class DashApp(App[None]):
             self.tell(str(error))
 
     @work(group="beside", exit_on_error=False)
-    async def run_beside(self, command: Beside, server: str, then: Callable[[], Awaitable[str]] | None = None) -> None:
+    async def run_beside(
+        self, command: BackgroundCommand, server: str, then: Callable[[], Awaitable[str]] | None = None
+    ) -> None:
         """Run a command about a server whatever screen is shown; go on with `then`, and tell what came of it."""
         await command.run()
         sentence = command.outcome if then is None else await then()
@@ -378,7 +380,7 @@ class DashApp(App[None]):
 
     def note(self, kind: str, detail: str, server: str | None = None) -> None:
         """Keep something that happened here among the events."""
-        if isinstance(self.present, Live):
+        if isinstance(self.present, LiveFeed):
             self.present.note(kind, detail, server)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
@@ -392,7 +394,7 @@ class DashApp(App[None]):
             self.note("fault", sentence)
         self.tell(sentence)
 
-    def ask(self, question: Question) -> None:
+    def ask(self, question: PromptQuestion) -> None:
         """Ask for a line of text, and go on with it; a mistake that shows only then is told."""
 
         def go_on(answer: str) -> None:

@@ -13,7 +13,7 @@ from whisper_ops.errors import UserError
 from whisper_ops.lenient_json import strictly
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
+class SavedState(msgspec.Struct, frozen=True, kw_only=True):
     """What a person chose. Figures and servers are no part of it."""
 
     theme: str | None = None
@@ -35,19 +35,19 @@ def default_path() -> Path:
     return (Path(home) if home else Path.home() / ".local" / "state") / "whisper-ops" / "dash.json"
 
 
-def load(path: Path) -> State:
+def load(path: Path) -> SavedState:
     """The state that was left; a new one where there is none, or none that can be used."""
     try:
-        state = strictly(path.read_bytes(), State)
+        state = strictly(path.read_bytes(), SavedState)
         parse(state.filter)
     except (OSError, msgspec.MsgspecError, UserError):
-        return State()
+        return SavedState()
     state = msgspec.structs.replace(state, sort=fact_named(state.sort))
     usable = state.sort in FACTS and (state.span is None or 0 <= state.span < len(SPANS))
-    return state if usable else State(theme=state.theme)
+    return state if usable else SavedState(theme=state.theme)
 
 
-def save(path: Path, state: State) -> None:
+def save(path: Path, state: SavedState) -> None:
     """Leave a state. Where it cannot be kept it is not: that is no reason to stop anybody from leaving."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ from server.broker.fleet_metrics import with_brokers
 from server.broker.fleet_views import FleetViews
 from server.broker.member import BROKER_HEADER
 from server.http import page
-from server.http.request_gate import Gate
+from server.http.request_gate import RequestGate
 from server.metrics import exposition, openmetrics
 from whisper_ops import wire
 
@@ -59,7 +59,7 @@ def make_app(fleet: Fleet, companion: Companion | None = None) -> Starlette:
     app = Starlette(
         routes=[*_routes(fleet, views), *admin_routes(fleet), *streams, *page.routes(pages)], lifespan=lifespan
     )
-    app.add_middleware(Gate, settings=fleet.settings, is_ticket=lambda _: False, pages=pages)
+    app.add_middleware(RequestGate, settings=fleet.settings, is_ticket=lambda _: False, pages=pages)
     if fleet.settings.allow_origins:
         # Outermost: a browser asks whether it may ask before it shows its token.
         app.add_middleware(
@@ -110,7 +110,7 @@ def _routes(fleet: Fleet, views: FleetViews) -> list[Route]:  # noqa: C901  # a 
         await fleet.refresh()
         return _metrics(openmetrics.with_published(views.snapshot()), request)
 
-    def _metrics(families: openmetrics.Families, request: Request) -> Response:
+    def _metrics(families: openmetrics.MetricFamilies, request: Request) -> Response:
         page, content_type = exposition.written(with_brokers(families, fleet), request.headers.get("accept"))
         return Response(page, headers={"Vary": "Accept"}, media_type=content_type)
 

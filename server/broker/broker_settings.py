@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-class Named(NamedTuple):
+class NamedMember(NamedTuple):
     """A member as it was named: a server's address, or one that leads to many."""
 
     name: str
@@ -30,7 +30,7 @@ class Service(NamedTuple):
 class BrokerSettings:
     """Everything `whisper-ops broker` can be told, checked. Times are in seconds."""
 
-    members: tuple[Named, ...] = ()
+    members: tuple[NamedMember, ...] = ()
     service: Service | None = None
     """Where the members are known from, in place of a list."""
     deletion_cost: bool = False

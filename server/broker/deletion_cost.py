@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from server.broker.fleet import Fleet
 from server.broker.kubernetes_api import KubernetesApi, KubernetesError
-from server.broker.member import Member
+from server.broker.member import FleetMember
 from whisper_ops.scaling_rule import HEADROOM, KUBERNETES_TOLERANCE
 
 log = logging.getLogger("whisper_ops.broker")
@@ -31,7 +31,7 @@ class DeletionCost:
 
     def __init__(self, api: KubernetesApi, namespace: str) -> None:
         self._api, self._namespace = api, namespace
-        self._chosen: Member | None = None
+        self._chosen: FleetMember | None = None
 
     async def run(self, fleet: Fleet) -> None:
         """Until cancelled."""
@@ -42,7 +42,7 @@ class DeletionCost:
             except KubernetesError as error:
                 log.warning("Deletion cost: %s", error)
 
-    async def look(self, members: Sequence[Member]) -> None:
+    async def look(self, members: Sequence[FleetMember]) -> None:
         """Choose, and say so when it is another one than before.
 
         Raises:
@@ -60,7 +60,7 @@ class DeletionCost:
         self._chosen = chosen
 
 
-def to_go(members: Sequence[Member], before: Member | None) -> Member | None:
+def to_go(members: Sequence[FleetMember], before: FleetMember | None) -> FleetMember | None:
     """The member that the fleet can best do without; None: it needs all of them, or does not know what one carries."""
     live = [member for member in members if member.state == "live"]
     if len(live) < 2 or any(member.state == "silent" for member in members):
@@ -71,9 +71,9 @@ def to_go(members: Sequence[Member], before: Member | None) -> Member | None:
     return going if SURPLUS * sum(map(_used, live)) <= room else None
 
 
-def _used(member: Member) -> int:
+def _used(member: FleetMember) -> int:
     return member.said.health.capacity.used_slots if member.said is not None else 0
 
 
-def _slots(member: Member) -> int:
+def _slots(member: FleetMember) -> int:
     return member.said.health.capacity.total_slots if member.said is not None else 0

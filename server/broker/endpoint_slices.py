@@ -14,7 +14,7 @@ import msgspec
 
 from server.broker.broker_settings import Service
 from server.broker.kubernetes_api import GoneError, KubernetesApi, KubernetesError, Status
-from server.broker.membership import MOST_MEMBERS, Membership, Place
+from server.broker.membership import MOST_MEMBERS, MemberAddress, Membership
 
 T = TypeVar("T")
 
@@ -99,7 +99,7 @@ class EndpointSlices(Membership):
         self._were_ready: set[str] = set()
         """Pods that were ready once: one that drains is not ready either, and one that fetches its image never was."""
 
-    async def find(self) -> list[Place]:
+    async def find(self) -> list[MemberAddress]:
         """See `Membership`."""
         if not self._version:
             await self._list()
@@ -165,7 +165,7 @@ class EndpointSlices(Membership):
             self._slices[changed.metadata.name] = changed
         return True
 
-    def _places(self) -> Iterator[Place]:
+    def _places(self) -> Iterator[MemberAddress]:
         """A pod once: one that moves is in two slices for a while, and one of two address families always."""
         service, seen, ready = self._service, set[str](), set[str]()
         sni = f"{service.name}.{self._namespace}.svc" if service.scheme == "https" else None
@@ -185,7 +185,7 @@ class EndpointSlices(Membership):
                 ready |= keys
                 if not keys & seen:
                     # From when it is told to end until it says so itself a server would take streams.
-                    yield Place(pod.name or at, f"{service.scheme}://{at}", sni, endpoint.is_leaving)
+                    yield MemberAddress(pod.name or at, f"{service.scheme}://{at}", sni, endpoint.is_leaving)
                 seen |= keys
         self._were_ready = ready
 

@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import Callable
 
 from server.broker.broker_settings import BrokerSettings
-from server.broker.fleet_totals import Totals
-from server.broker.member import Member, NoRoomError
+from server.broker.fleet_totals import FleetTotals
+from server.broker.member import FleetMember, MemberFullError
 from server.broker.member_readings import UnreadableMemberError
-from server.broker.membership import Membership, Place
+from server.broker.membership import MemberAddress, Membership
 from server.sessions.clock import now
 from whisper_ops import wire
 from whisper_ops.histogram import LatencyHistogram
@@ -52,14 +52,14 @@ class Fleet:
         self,
         settings: BrokerSettings,
         membership: Membership,
-        make_member: Callable[[Place, BrokerSettings, str], Member] = Member,
+        make_member: Callable[[MemberAddress, BrokerSettings, str], FleetMember] = FleetMember,
     ) -> None:
         self.settings = settings
         self.broker_id = secrets.token_hex(6)
         self.started_at = time.time()
-        self.members: dict[str, Member] = {}
+        self.members: dict[str, FleetMember] = {}
         """By address, in the order of their source."""
-        self.totals = Totals()
+        self.totals = FleetTotals()
         self.draining = False
         self.membership_error: str | None = None
         self.handed_out = self.retries = 0
@@ -117,7 +117,7 @@ class Fleet:
         self.totals.leave(url)
         await member.close()
 
-    async def _poll_on(self, member: Member) -> None:
+    async def _poll_on(self, member: FleetMember) -> None:
         interval = self.settings.interval_seconds
         while True:
             # Members are not all asked at the same moment.
@@ -127,7 +127,7 @@ class Fleet:
             except Exception:
                 log.exception("Member %s: reading it failed", member.name)
 
-    async def _read(self, member: Member) -> None:
+    async def _read(self, member: FleetMember) -> None:
         before = member.state
         said = await member.poll()
         if said is not None:
@@ -138,7 +138,7 @@ class Fleet:
 
     def _mark_twins(self) -> None:
         """A server that two names lead to has its slots once."""
-        first: dict[str, Member] = {}
+        first: dict[str, FleetMember] = {}
         for member in self.members.values():
             known = member.said.server_id if member.said is not None and member.error is None else None
             other = first.setdefault(known, member) if known is not None else member
@@ -163,13 +163,13 @@ class Fleet:
             await asyncio.wait(waited, timeout=_REFRESH_SECONDS)
         self._refreshed_at = began
 
-    def counted(self) -> list[Member]:
+    def counted(self) -> list[FleetMember]:
         """The members, each server once."""
         return [member for member in self.members.values() if member.twin is None]
 
     # --- sending clients ----------------------------------------------------------------------------
 
-    async def connect(self, address: str) -> tuple[Member, wire.Connect]:
+    async def connect(self, address: str) -> tuple[FleetMember, wire.Connect]:
         """A slot for the client at `address`, at the least loaded member that gives one.
 
         Raises:
@@ -188,7 +188,7 @@ class Fleet:
         self.seconds.observe(now() - began)
         return found
 
-    async def _find(self, address: str) -> tuple[Member, wire.Connect]:
+    async def _find(self, address: str) -> tuple[FleetMember, wire.Connect]:
         if self.draining:
             raise FleetFull("draining", "This broker is draining; ask another one")
         found = await self._try_all(address)
@@ -203,12 +203,12 @@ class Fleet:
             raise self._why_not()
         return found
 
-    async def _try_all(self, address: str) -> tuple[Member, wire.Connect] | None:
-        tried: set[Member] = set()
+    async def _try_all(self, address: str) -> tuple[FleetMember, wire.Connect] | None:
+        tried: set[FleetMember] = set()
         while (member := self._next(tried)) is not None:
             try:
                 return member, await member.reserve(address)
-            except NoRoomError:
+            except MemberFullError:
                 self.retries += 1
             except UnreadableMemberError as error:
                 self.retries += 1
@@ -216,7 +216,7 @@ class Fleet:
             tried.add(member)
         return None
 
-    def _next(self, tried: set[Member]) -> Member | None:
+    def _next(self, tried: set[FleetMember]) -> FleetMember | None:
         """The least loaded of those that have room: those that are ready first, and last those that lately refused.
 
         The one that is to go next gets what no other has room for.
@@ -237,7 +237,7 @@ class Fleet:
         """Whether clients can be sent anywhere; a full fleet is ready."""
         return not self.draining and any(member.state == "live" for member in self.members.values())
 
-    def named(self, name: str) -> Member | None:
+    def named(self, name: str) -> FleetMember | None:
         """A member by its name, its address or its server's own name."""
         for url, member in self.members.items():
             if name in (member.name, url, member.said.server_id if member.said else None):
@@ -245,7 +245,7 @@ class Fleet:
         return None
 
 
-def _rank(member: Member) -> tuple[bool, bool, bool, float, int, float]:
+def _rank(member: FleetMember) -> tuple[bool, bool, bool, float, int, float]:
     # Of equals any: several brokers with the same picture should not all choose the same one.
     lot = random.random()  # noqa: S311  # spreads load only
     return member.rests, member.goes_next, member.state == "starting", member.load, -member.free, lot

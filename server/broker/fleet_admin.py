@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from server.auth import matches, presented
 from server.broker.fleet import Fleet
-from server.broker.member import Member
+from server.broker.member import FleetMember
 from server.request_parsing import UnreadableError, read_json, small_body
 from server.settings import checked_deadline, checked_stream_url
 from whisper_ops import wire
@@ -20,7 +20,7 @@ from whisper_ops.untrusted_text import one_line
 T = TypeVar("T")
 
 
-class Drain(msgspec.Struct, forbid_unknown_fields=True):
+class MemberDrain(msgspec.Struct, forbid_unknown_fields=True):
     """The body of `POST|DELETE /admin/drain`. Without a member it is the broker that drains: it hands out nothing."""
 
     member: str | None = None
@@ -37,7 +37,7 @@ class Drain(msgspec.Struct, forbid_unknown_fields=True):
             raise ValueError("reconnect_url and deadline_s go with member: the broker itself has no streams")
 
 
-class Limits(msgspec.Struct, forbid_unknown_fields=True):
+class MemberLimits(msgspec.Struct, forbid_unknown_fields=True):
     """The body of `PUT /admin/limits`, for every member."""
 
     max_connections_per_gpu: int
@@ -56,7 +56,7 @@ def routes(fleet: Fleet) -> list[Route]:
     """Routes over one fleet."""
 
     async def drain(request: Request) -> Response:
-        asked = await _asked(fleet, request, Drain)
+        asked = await _asked(fleet, request, MemberDrain)
         if isinstance(asked, Response):
             return asked
         on = request.method == "POST"
@@ -74,7 +74,7 @@ def routes(fleet: Fleet) -> list[Route]:
         return _answer({"member": member.name, **answer}, status)
 
     async def limits(request: Request) -> Response:
-        asked = await _asked(fleet, request, Limits)
+        asked = await _asked(fleet, request, MemberLimits)
         if isinstance(asked, Response):
             return asked
         members = fleet.counted()
@@ -105,7 +105,7 @@ async def _asked(fleet: Fleet, request: Request, kind: type[T]) -> T | Response:
 
 
 async def _call(
-    member: Member, method: str, path: str, body: dict[str, str | float] | dict[str, int]
+    member: FleetMember, method: str, path: str, body: dict[str, str | float] | dict[str, int]
 ) -> tuple[int, dict[str, object]]:
     """Pass a call on; the status and what to say of it."""
     try:

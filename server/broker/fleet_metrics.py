@@ -6,7 +6,7 @@ from itertools import accumulate
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from server.broker.fleet import Fleet
-from server.metrics.openmetrics import PREFIX, Families
+from server.metrics.openmetrics import PREFIX, MetricFamilies
 from whisper_ops.histogram import LATENCY_BOUNDS_SECONDS
 from whisper_ops.wire import MemberState
 
@@ -14,9 +14,9 @@ _STATES: tuple[MemberState, ...] = ("live", "starting", "draining", "silent")
 REASONS = ("draining", "no_answer", "no_capacity")
 
 
-def with_brokers(families: Families, fleet: Fleet) -> Families:
+def with_brokers(families: MetricFamilies, fleet: Fleet) -> MetricFamilies:
     """The same page with the broker's families."""
-    return Families([*families.collect(), *_own(fleet)])
+    return MetricFamilies([*families.collect(), *_own(fleet)])
 
 
 def _own(fleet: Fleet) -> Iterator[Metric]:

@@ -34,7 +34,7 @@ class _Slice(NamedTuple):
     counts: Sequence[int]
 
 
-class Totals:
+class FleetTotals:
     """See the module. A member is known by its address."""
 
     def __init__(self) -> None:

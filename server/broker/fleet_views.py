@@ -11,7 +11,7 @@ import msgspec
 
 from server.broker.fleet import Fleet
 from server.broker.fleet_hosts import together
-from server.broker.member import Member
+from server.broker.member import FleetMember
 from whisper_ops import __version__, wire
 
 _NO_FIGURES = dict.fromkeys(
@@ -35,7 +35,7 @@ class FleetViews:
 
     # --- parts --------------------------------------------------------------------------------------
 
-    def _answering(self) -> list[tuple[Member, wire.ServerSnapshot]]:
+    def _answering(self) -> list[tuple[FleetMember, wire.ServerSnapshot]]:
         members = self._fleet.counted()
         return [(one, one.said) for one in members if one.said is not None and one.state != "silent"]
 
@@ -121,13 +121,13 @@ class FleetViews:
         live = [said.performance for _, said in self._answering()]
         return self._fleet.totals.performance(live, self._fleet.refused)
 
-    def engine(self) -> wire.Engine:
+    def engine(self) -> wire.EngineEntry:
         """What runs the model, where all run the same; else all of it by name, which is a key of its own."""
         engines = [said.engine for _, said in self._answering()]
         if not engines:
-            return wire.Engine(name="unknown", model="unknown")
+            return wire.EngineEntry(name="unknown", model="unknown")
         batches = {engine.max_batch for engine in engines}
-        return wire.Engine(
+        return wire.EngineEntry(
             name=_joined(engine.name for engine in engines),
             model=_joined(engine.model for engine in engines),
             compute_type=_joined(engine.compute_type for engine in engines) or None,
@@ -152,18 +152,18 @@ class FleetViews:
         )
 
 
-def _capacity(member: Member, said: wire.ServerSnapshot) -> tuple[int, int]:
+def _capacity(member: FleetMember, said: wire.ServerSnapshot) -> tuple[int, int]:
     """Total and used slots."""
     capacity = said.health.capacity
     used = capacity.used_slots
     return (used if member.state == "draining" else capacity.total_slots), used
 
 
-def _gpus_of(member: Member) -> tuple[wire.GpuEntry, ...]:
+def _gpus_of(member: FleetMember) -> tuple[wire.GpuEntry, ...]:
     return member.said.gpu_status.gpus if member.said is not None else ()
 
 
-def _as_it_is(member: Member, gpu: wire.GpuEntry) -> wire.GpuEntry:
+def _as_it_is(member: FleetMember, gpu: wire.GpuEntry) -> wire.GpuEntry:
     if member.state != "silent":
         return gpu
     gone = msgspec.structs.replace(gpu, state="failed", active_connections=0, connection_ids=(), **_NO_FIGURES)

@@ -9,11 +9,11 @@ import httpx
 
 from server.broker.broker_settings import BrokerSettings
 from server.broker.member_readings import UnreadableMemberError, read_connect, read_snapshot
-from server.broker.membership import Place
+from server.broker.membership import MemberAddress
 from server.sessions.clock import now
 from whisper_ops import tls_trust, wire
 from whisper_ops.connection_errors import why_unreachable
-from whisper_ops.http_answers import ACCEPTED, MAX_JSON_BYTES, MAX_REPLY_BYTES, Answer, fetch
+from whisper_ops.http_answers import ACCEPTED, MAX_JSON_BYTES, MAX_REPLY_BYTES, HttpAnswer, fetch
 
 log = logging.getLogger("whisper_ops.broker")
 
@@ -34,7 +34,7 @@ _CANNOT_ASK_FOR_OTHERS = {
 }
 
 
-class NoRoomError(Exception):
+class MemberFullError(Exception):
     """A member refused a stream."""
 
 
@@ -53,11 +53,15 @@ class _Given(NamedTuple):
         return self.number > issued if self.number is not None else self.at >= asked_at
 
 
-class Member:
+class FleetMember:
     """See the module. Everything known here can be asked for again: a broker that starts anew loses nothing."""
 
     def __init__(
-        self, place: Place, settings: BrokerSettings, broker_id: str, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        place: MemberAddress,
+        settings: BrokerSettings,
+        broker_id: str,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.place, self.name = place, place.name
         parts = urlsplit(place.url)
@@ -159,7 +163,7 @@ class Member:
             # What waits here for its turn does not count as the member's time.
             async with self._turns:
                 connect = await self._reserved(address)
-        except NoRoomError:
+        except MemberFullError:
             self._refused()
             raise
         except httpx.HTTPError as error:
@@ -185,11 +189,11 @@ class Member:
             raise UnreadableMemberError(self.error)
         answer = await self._ask_for(address)
         if answer.status == httpx.codes.SERVICE_UNAVAILABLE:
-            raise NoRoomError
+            raise MemberFullError
         _check_status(answer, "/connect")
         return read_connect(answer.body)
 
-    async def _ask_for(self, address: str) -> Answer:
+    async def _ask_for(self, address: str) -> HttpAnswer:
         if self._for_others:
             body = {"address": address}
             answer = await self._ask(
@@ -210,7 +214,7 @@ class Member:
         self._refusals += 1
         self._rests_until = now() + min(_LONGEST_REST_SECONDS, 0.05 * 2.0 ** min(self._refusals, 10))
 
-    async def admin(self, method: str, path: str, body: dict[str, Any]) -> Answer:
+    async def admin(self, method: str, path: str, body: dict[str, Any]) -> HttpAnswer:
         """An admin call.
 
         Raises:
@@ -220,7 +224,7 @@ class Member:
 
     async def _ask(
         self, method: str, path: str, limit: int, seconds: float, *, admin: bool = False, json: object = None
-    ) -> Answer:
+    ) -> HttpAnswer:
         token = (self._settings.member_admin_token if admin else None) or self._settings.member_token
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         more: dict[str, Any] = {} if json is None else {"json": json}
@@ -254,7 +258,7 @@ class Member:
         )
 
 
-def _check_status(answer: Answer, path: str) -> None:
+def _check_status(answer: HttpAnswer, path: str) -> None:
     if answer.status == httpx.codes.UNAUTHORIZED:
         raise UnreadableMemberError(f"needs another token for {path} (--member-token-file)")
     if answer.status != httpx.codes.OK:

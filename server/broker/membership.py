@@ -11,7 +11,7 @@ from itertools import chain
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
-from server.broker.broker_settings import Named
+from server.broker.broker_settings import NamedMember
 
 log = logging.getLogger("whisper_ops.broker")
 
@@ -20,7 +20,7 @@ EVERY_SECONDS = 10.0
 """How often a source is asked that does not say when something changed."""
 
 
-class Place(NamedTuple):
+class MemberAddress(NamedTuple):
     """A member and how it is reached."""
 
     name: str
@@ -34,7 +34,7 @@ class Place(NamedTuple):
 class Membership(Protocol):
     """A source of members."""
 
-    async def find(self) -> list[Place]:
+    async def find(self) -> list[MemberAddress]:
         """Who the members are now, in an order that stays.
 
         Raises:
@@ -53,12 +53,12 @@ class Membership(Protocol):
 class ListedMembers(Membership):
     """Addresses and DNS names from the command line."""
 
-    def __init__(self, named: Iterable[Named]) -> None:
-        self._behind = {one: [] if one.is_dns else [Place(one.name, one.url)] for one in named}
+    def __init__(self, named: Iterable[NamedMember]) -> None:
+        self._behind = {one: [] if one.is_dns else [MemberAddress(one.name, one.url)] for one in named}
         """What each of them led to when it was looked up last."""
-        self._unknown: set[Named] = set()
+        self._unknown: set[NamedMember] = set()
 
-    async def find(self) -> list[Place]:
+    async def find(self) -> list[MemberAddress]:
         """See `Membership`. A name that cannot be looked up leads where it led before, and holds up no other."""
         names = [one for one in self._behind if one.is_dns]
         for one, places in zip(names, await asyncio.gather(*map(_behind, names), return_exceptions=True), strict=True):
@@ -71,7 +71,7 @@ class ListedMembers(Membership):
             else:
                 self._behind[one] = places
                 self._unknown.discard(one)
-        found: dict[str, Place] = {}
+        found: dict[str, MemberAddress] = {}
         for place in chain.from_iterable(self._behind.values()):
             found.setdefault(place.url, place)
         if len(found) > MOST_MEMBERS:
@@ -79,7 +79,7 @@ class ListedMembers(Membership):
         return list(found.values())
 
 
-async def _behind(named: Named) -> list[Place]:
+async def _behind(named: NamedMember) -> list[MemberAddress]:
     parts = urlsplit(named.url)
     host, port = parts.hostname or "", parts.port or {"https": 443}.get(parts.scheme, 80)
     try:
@@ -89,5 +89,7 @@ async def _behind(named: Named) -> list[Place]:
     places = []
     for address in sorted({str(address[0]) for *_, address in answers}):
         at = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-        places.append(Place(at, urlunsplit((parts.scheme, at, "", "", "")), host if parts.scheme == "https" else None))
+        places.append(
+            MemberAddress(at, urlunsplit((parts.scheme, at, "", "", "")), host if parts.scheme == "https" else None)
+        )
     return places

@@ -16,7 +16,7 @@ from server.cluster.cluster_settings import ClusterSettings
 from server.cluster.controller import Controller
 from server.cluster.ray_cluster import ClusterGoneError, RayCluster
 from server.cluster.ray_membership import RayMembers
-from server.cluster.scaling import Bounds
+from server.cluster.scaling import ScalingBounds
 from server.cluster.worker_spec import WorkerSpec
 from server.settings import is_loopback
 from whisper_ops import __version__
@@ -132,14 +132,14 @@ def _spec(settings: ClusterSettings, cluster: RayCluster) -> WorkerSpec:
     return spec
 
 
-def _bounds(settings: ClusterSettings, spec: WorkerSpec, cluster: RayCluster) -> Bounds:
+def _bounds(settings: ClusterSettings, spec: WorkerSpec, cluster: RayCluster) -> ScalingBounds:
     workers = settings.workers or (max(1, cluster.gpus()) if spec.gpus else 1)
     least = settings.least if settings.least is not None else min(workers, settings.most or workers)
     most = settings.most if settings.most is not None else max(workers, least)
-    return Bounds(least, most, settings.slots, settings.headroom, settings.hold_seconds)
+    return ScalingBounds(least, most, settings.slots, settings.headroom, settings.hold_seconds)
 
 
-def _fleet_of(bounds: Bounds) -> str:
+def _fleet_of(bounds: ScalingBounds) -> str:
     if bounds.least == bounds.most:
         return counted(bounds.most, "worker")
     return f"{bounds.least} to {counted(bounds.most, 'worker')}"

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Protocol
 
 from server.broker.fleet import Fleet
-from server.cluster.scaling import Bounds, Scaler, Steps, Worker
+from server.cluster.scaling import Scaler, ScalingBounds, ScalingSteps, WorkerState
 from server.cluster.worker_spec import Description, WorkerSpec
 from server.sessions.clock import now
 from whisper_ops.formatting import counted
@@ -44,7 +44,9 @@ class Workers(Protocol):
 class Controller:
     """See the module. `narrate` is told what changes, a sentence each."""
 
-    def __init__(self, cluster: Workers, spec: WorkerSpec, bounds: Bounds, narrate: Callable[[str], None]) -> None:
+    def __init__(
+        self, cluster: Workers, spec: WorkerSpec, bounds: ScalingBounds, narrate: Callable[[str], None]
+    ) -> None:
         self._cluster, self._spec, self._narrate = cluster, spec, narrate
         self._scaler = Scaler(bounds)
         self._states: dict[str, str] = {}
@@ -78,15 +80,15 @@ class Controller:
         self._tell(found, workers)
         await self._act(self._scaler.decide(workers, self._refused_since(fleet), now()))
 
-    def _seen(self, name: str, said: Description | None) -> Worker:
+    def _seen(self, name: str, said: Description | None) -> WorkerState:
         if said is None:
             # Its actor is being started: what its server carries, if there is one, is not known.
-            return Worker(name, "silent" if self._states.get(name) in ("live", "draining", "silent") else "coming")
+            return WorkerState(name, "silent" if self._states.get(name) in ("live", "draining", "silent") else "coming")
         match said.state:
             case "none" | "starting":
-                return Worker(name, "draining" if said.is_leaving else "coming", 0)
+                return WorkerState(name, "draining" if said.is_leaving else "coming", 0)
             case "live" | "draining" | "silent" as state:
-                return Worker(name, state, said.streams, said.slots)
+                return WorkerState(name, state, said.streams, said.slots)
 
     def _refused_since(self, fleet: Fleet) -> int:
         """Streams that were refused since the last look for want of workers, by us and by the workers themselves."""
@@ -95,7 +97,7 @@ class Controller:
         before, self._refused = self._refused, refused
         return max(0, refused - before) if before is not None else 0
 
-    def _tell(self, found: dict[str, Description | None], workers: list[Worker]) -> None:
+    def _tell(self, found: dict[str, Description | None], workers: list[WorkerState]) -> None:
         for worker in workers:
             said = found[worker.name]
             state, error = worker.state, said.error if said is not None else None
@@ -110,7 +112,7 @@ class Controller:
             del self._told[name]
         self._states = {worker.name: worker.state for worker in workers}
 
-    async def _act(self, steps: Steps) -> None:
+    async def _act(self, steps: ScalingSteps) -> None:
         if steps.add or steps.drain or steps.recall:
             changes = [(steps.add, "start"), (len(steps.recall), "call back"), (len(steps.drain), "drain")]
             said = ", ".join(f"{what} {counted(count, 'worker')}" for count, what in changes if count)

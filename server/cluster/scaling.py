@@ -13,21 +13,21 @@ from typing import Literal, NamedTuple
 
 from whisper_ops.scaling_rule import HEADROOM, workers_wanted
 
-WorkerState = Literal["coming", "live", "draining", "silent"]
+SeenState = Literal["coming", "live", "draining", "silent"]
 
 
-class Worker(NamedTuple):
+class WorkerState(NamedTuple):
     """A worker as it is seen. `coming`: it has no server that could have streams; `silent`: it does not say."""
 
     name: str
-    state: WorkerState
+    state: SeenState
     streams: int | None = None
     """Slots that are in use there; None: not known."""
     slots: int | None = None
 
 
 @dataclass(frozen=True)
-class Bounds:
+class ScalingBounds:
     """Between how many workers a fleet stays, and how it moves. Times are in seconds."""
 
     least: int
@@ -39,7 +39,7 @@ class Bounds:
     """What was wanted so long ago is still provided for."""
 
 
-class Steps(NamedTuple):
+class ScalingSteps(NamedTuple):
     """What to do now. Names are of workers."""
 
     add: int = 0
@@ -54,14 +54,14 @@ class Steps(NamedTuple):
 class Scaler:
     """The memory that shrinking needs; `decide` is called once a look."""
 
-    bounds: Bounds
+    bounds: ScalingBounds
     wanted: int = 0
     """At the newest look."""
     _wants: deque[tuple[float, int]] = field(default_factory=deque)
     _drained: set[str] = field(default_factory=set)
     """Those that an operator drains are not called back."""
 
-    def decide(self, workers: Sequence[Worker], refused: int, at: float) -> Steps:
+    def decide(self, workers: Sequence[WorkerState], refused: int, at: float) -> ScalingSteps:
         """What to do about these workers, when `refused` streams were refused since the last look."""
         working = [worker for worker in workers if worker.state != "draining"]
         draining = [worker for worker in workers if worker.state == "draining"]
@@ -71,13 +71,13 @@ class Scaler:
         gone = tuple(one.name for one in draining if one.streams == 0 and one.name not in back)
         missing = self.wanted - len(working) - len(back)
         if missing >= 0 or any(worker.state == "silent" for worker in workers):
-            return Steps(add=max(0, missing), recall=back, remove=gone)
+            return ScalingSteps(add=max(0, missing), recall=back, remove=gone)
         going = sorted(working, key=_emptiness)[: max(0, len(working) - floor)]
         drained = tuple(worker.name for worker in going if worker.state == "live")
         self._drained.update(drained)
-        return Steps(drain=drained, remove=(*gone, *(one.name for one in going if one.state == "coming")))
+        return ScalingSteps(drain=drained, remove=(*gone, *(one.name for one in going if one.state == "coming")))
 
-    def _look(self, workers: Sequence[Worker], refused: int, at: float) -> int:
+    def _look(self, workers: Sequence[WorkerState], refused: int, at: float) -> int:
         """Note how many are wanted now; how many stay whatever is wanted."""
         bounds, slots = self.bounds, self._slots(workers)
         # Clients of a worker that drains come back to the others.
@@ -90,11 +90,11 @@ class Scaler:
         live = math.ceil(active / slots)
         return max(live, *(count for _, count in self._wants))
 
-    def _slots(self, workers: Sequence[Worker]) -> int:
+    def _slots(self, workers: Sequence[WorkerState]) -> int:
         known = [worker.slots for worker in workers if worker.slots and worker.state == "live"]
         return max(1, min(known, default=self.bounds.slots))
 
-    def _recalled(self, draining: Sequence[Worker], missing: int) -> tuple[str, ...]:
+    def _recalled(self, draining: Sequence[WorkerState], missing: int) -> tuple[str, ...]:
         """Whoever has most streams would leave last, and so comes back first."""
         ours = sorted((one for one in draining if one.name in self._drained), key=lambda one: -(one.streams or 0))
         back = tuple(worker.name for worker in ours[: max(0, missing)])
@@ -102,6 +102,6 @@ class Scaler:
         return back
 
 
-def _emptiness(worker: Worker) -> tuple[bool, int, str]:
+def _emptiness(worker: WorkerState) -> tuple[bool, int, str]:
     """Those that serve nobody yet go first, then those with the fewest streams."""
     return worker.state != "coming", worker.streams or 0, worker.name

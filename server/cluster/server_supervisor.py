@@ -21,7 +21,7 @@ import httpx
 import msgspec
 import psutil
 
-from server.cluster.state_file import Known, StateFile, process_of, runs
+from server.cluster.state_file import RecordedProcess, StateFile, process_of, runs
 from server.cluster.worker_spec import Description, ServerState, WorkerSpec
 
 log = logging.getLogger("whisper_ops.cluster")
@@ -129,7 +129,7 @@ class Supervisor:
 
     def _adopt(self, process: psutil.Process) -> None:
         self._process, self._answered_at, self._has_answered = process, time.monotonic(), False
-        self._file.write(Known(process.pid, process.create_time(), self._host, self._port, self._devices))
+        self._file.write(RecordedProcess(process.pid, process.create_time(), self._host, self._port, self._devices))
         url = f"http://{f'[{self._host}]' if ':' in self._host else self._host}:{self._port}"
         self._say(url=url, state="starting", streams=None, process_id=process.pid, error=None)
 

@@ -9,7 +9,7 @@ import msgspec
 import psutil
 
 
-class Known(msgspec.Struct, frozen=True):
+class RecordedProcess(msgspec.Struct, frozen=True):
     """A server process. The time of its creation tells it from another one with the same number."""
 
     pid: int
@@ -38,14 +38,14 @@ class StateFile:
         """What its servers print."""
         return self.path.with_suffix(".log")
 
-    def read(self) -> Known | None:
+    def read(self) -> RecordedProcess | None:
         """What is written there; None: nothing that could be used."""
         try:
-            return msgspec.json.decode(self.path.read_bytes(), type=Known)
+            return msgspec.json.decode(self.path.read_bytes(), type=RecordedProcess)
         except (OSError, msgspec.DecodeError):
             return None
 
-    def write(self, known: Known) -> None:
+    def write(self, known: RecordedProcess) -> None:
         """All of it or nothing."""
         new = self.path.with_suffix(".new")
         new.write_bytes(msgspec.json.encode(known))
@@ -57,7 +57,7 @@ class StateFile:
             path.unlink(missing_ok=True)
 
 
-def process_of(known: Known) -> psutil.Process | None:
+def process_of(known: RecordedProcess) -> psutil.Process | None:
     """Its process, if it still runs."""
     try:
         process = psutil.Process(known.pid)

@@ -20,7 +20,7 @@ from whisper_ops.user_files import read_text
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
-    from server.broker.broker_settings import BrokerSettings, Named, Service
+    from server.broker.broker_settings import BrokerSettings, NamedMember, Service
 
 _ARGUMENT = re.compile(r"(?:(?P<name>[^=/+:]+)=)?(?P<source>dns\+|k8s\+)?(?P<url>.+)")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -133,7 +133,7 @@ def _lines(options: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _members(lines: list[str]) -> "tuple[Named, ...]":
+def _members(lines: list[str]) -> "tuple[NamedMember, ...]":
     found = [_member(line) for line in lines]
     for one in found:
         if sum(other.url == one.url for other in found) > 1:
@@ -166,13 +166,13 @@ def _service(lines: list[str]) -> "Service | None":
     return Service(labels[0], labels[1] if len(labels) > 1 else None, parts.scheme, parts.port)
 
 
-def _member(text: str) -> "Named":
-    from server.broker.broker_settings import Named
+def _member(text: str) -> "NamedMember":
+    from server.broker.broker_settings import NamedMember
 
     match = _ARGUMENT.fullmatch(text.strip())
     parts = _address(match["url"] if match else "", text)
     assert match is not None
-    return Named(match["name"] or parts.netloc, f"{parts.scheme}://{parts.netloc}", match["source"] is not None)
+    return NamedMember(match["name"] or parts.netloc, f"{parts.scheme}://{parts.netloc}", match["source"] is not None)
 
 
 def _address(url: str, text: str) -> "SplitResult":

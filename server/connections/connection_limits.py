@@ -10,7 +10,7 @@ import select
 from collections import Counter
 from typing import Protocol
 
-from server.connections.budgets import Turns
+from server.connections.budgets import NewcomerTurns
 from server.connections.client_addresses import party
 from server.connections.open_files import MOST_CONNECTIONS, RESERVE
 from server.connections.request_fairness import RequestTurns
@@ -58,7 +58,7 @@ class ConnectionLimits:
         self.turned_away = self.unread_bytes = 0
         self.flooded: Counter[str] = Counter()
         """Connections that were ended for what they sent, by kind."""
-        self.turns = Turns()
+        self.turns = NewcomerTurns()
         self.requests = RequestTurns(self.turns)
         self._slotless: dict[int, Slotless] = {}
         self._of: Counter[str] = Counter()

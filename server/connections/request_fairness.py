@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
-from server.connections.budgets import ADDRESS_SECONDS, ALL_SECONDS, Budget, Turns
+from server.connections.budgets import ADDRESS_SECONDS, ALL_SECONDS, ConnectionBudget, NewcomerTurns
 from server.connections.client_addresses import party
 
 ESTIMATE_SECONDS = 0.0005
@@ -31,7 +31,7 @@ _LEAST_WAIT_SECONDS = 0.001
 class _Party:
     """Who asks, and their connections that wait: where each begins on the clock of this address, and what begins it."""
 
-    budget: Budget
+    budget: ConnectionBudget
     clock: float = 0.0
     """What a connection that always wants its share was served by now, in seconds of the event loop."""
     waiting: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
@@ -42,12 +42,12 @@ class RequestTurns:
 
     def __init__(
         self,
-        turns: Turns,
+        turns: NewcomerTurns,
         all_seconds: tuple[float, float] = ALL_SECONDS,
         address_seconds: tuple[float, float] = ADDRESS_SECONDS,
     ) -> None:
         self._turns = turns
-        self._all = Budget(all_seconds)
+        self._all = ConnectionBudget(all_seconds)
         self._of_an_address = address_seconds
         self._parties: OrderedDict[str, _Party] = OrderedDict()
         self._round: deque[_Party] = deque()
@@ -62,7 +62,7 @@ class RequestTurns:
     def take(self, address: str, served: float, begin: Callable[[], None], *, first: bool) -> None:
         """Begin a request when it is its turn: at once if there is room, and then ESTIMATE_SECONDS are spent.
 
-        `served`: of the method, with what the connection took since. `first`: see `Turns`.
+        `served`: of the method, with what the connection took since. `first`: see `NewcomerTurns`.
         """
         asking = self._party(address)
         start = max(served, asking.clock)
@@ -78,7 +78,7 @@ class RequestTurns:
 
     def _party(self, address: str) -> _Party:
         who = party(address)
-        found = self._parties.pop(who, None) or _Party(Budget(self._of_an_address, owed=_MOST_OWED_SECONDS))
+        found = self._parties.pop(who, None) or _Party(ConnectionBudget(self._of_an_address, owed=_MOST_OWED_SECONDS))
         self._parties[who] = found
         if len(self._parties) > _ADDRESSES:
             oldest = next((name for name, one in self._parties.items() if not one.waiting), None)

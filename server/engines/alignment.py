@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from server.engines import mel
-from server.engines.engine import Row
+from server.engines.engine import EngineRow
 
 _FRAME_SECONDS = 0.02
 
@@ -48,7 +48,7 @@ class Timing:
         model: Any,  # noqa: ANN401  # CTranslate2 ships no annotations
         encoded: Any,  # noqa: ANN401  # CTranslate2 ships no annotations
         prompt: list[int],
-        rows: Sequence[Row],
+        rows: Sequence[EngineRow],
     ) -> None:
         self._model, self._encoded, self._prompt, self._rows = model, encoded, prompt, rows
         self._known: dict[int, tuple[list[int], Times]] = {}

@@ -19,7 +19,7 @@ from server.engines import mel, text_endings
 from server.engines.alignment import Text, Timing
 from server.engines.batch_encoding import Encoding
 from server.engines.detokenize import Texts
-from server.engines.engine import EngineInfo, Hypothesis, Row
+from server.engines.engine import EngineInfo, EngineRow, Hypothesis
 from server.engines.incremental_mel import KeptMel
 from server.engines.repetition import token_cap
 
@@ -48,16 +48,16 @@ class CTranslate2Engine:
             intra_threads=self._threads,
         )
         self._texts, self._mel = Texts(self._path), KeptMel(self._model.n_mels)
-        self.decode([Row(np.zeros(mel.HOP * 100, np.float32), 8.0)])
+        self.decode([EngineRow(np.zeros(mel.HOP * 100, np.float32), 8.0)])
         many = bool(self._model.is_multilingual)
         codes = self._texts.languages(multilingual=many)
         return EngineInfo(self._model.compute_type, "all" if many else "en", codes)
 
-    def decode(self, rows: Sequence[Row]) -> list[Hypothesis]:
+    def decode(self, rows: Sequence[EngineRow]) -> list[Hypothesis]:
         """See `Engine`."""
         return self._decode(rows, text_endings.RESTS)
 
-    def _decode(self, rows: Sequence[Row], rests: int) -> list[Hypothesis]:
+    def _decode(self, rows: Sequence[EngineRow], rests: int) -> list[Hypothesis]:
         frames = round(rows[0].context_s * mel.FRAMES_PER_SECOND)
         features = [self._mel.features(row.stream, row.at_s, row.audio, frames) for row in rows]
         encoded = self._encode(features, rows[0].context_s)
@@ -115,7 +115,9 @@ class CTranslate2Engine:
         for i, times in timing.of(texts, list(suspects)).items():
             text_endings.cut_loop(self._texts, texts[i], suspects[i], times)
 
-    def _hear_rests(self, rows: Sequence[Row], heard: list[Hypothesis], texts: Sequence[Text], rests: int) -> None:
+    def _hear_rests(
+        self, rows: Sequence[EngineRow], heard: list[Hypothesis], texts: Sequence[Text], rests: int
+    ) -> None:
         """Decode what lies after the last word that was kept, where that is more than a breath."""
         found = [text_endings.rest_of(row, text, h.language) for row, text, h in zip(rows, texts, heard, strict=True)]
         over = {i: rest for i, rest in enumerate(found) if rest is not None}
@@ -127,7 +129,7 @@ class CTranslate2Engine:
 
     def _probable(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[EngineRow],
         encoded: Any,  # noqa: ANN401  # a CTranslate2 tensor
     ) -> list[dict[str, float] | None]:
         """How probable each language is, of the rows that want to know."""

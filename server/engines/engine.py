@@ -11,7 +11,7 @@ Choice = Callable[[Mapping[str, float]], str]
 
 
 @dataclass(frozen=True)
-class Row:
+class EngineRow:
     """One window to decode. `at_s` is where it begins in its stream."""
 
     audio: Samples
@@ -80,7 +80,7 @@ class Engine(Protocol):
         """
         ...
 
-    def decode(self, rows: Sequence[Row]) -> list[Hypothesis]:
+    def decode(self, rows: Sequence[EngineRow]) -> list[Hypothesis]:
         """One hypothesis a row. All rows have the same `context_s`. Any exception fails the whole batch."""
         ...
 
@@ -101,12 +101,12 @@ Done = Callable[[int, Hypothesis | Exception], None]
 class RowEngine(Engine, Protocol):
     """An engine whose rows end one by one, and which takes a batch while others are still in work."""
 
-    def start(self, rows: Sequence[Row], done: Done) -> None:
+    def start(self, rows: Sequence[EngineRow], done: Done) -> None:
         """Take a batch; returns when there is room for the next one. Every row is told of once, whatever happens."""
         ...
 
 
-def decode_each(engine: Engine, rows: Sequence[Row]) -> list[Hypothesis | Exception]:
+def decode_each(engine: Engine, rows: Sequence[EngineRow]) -> list[Hypothesis | Exception]:
     """Decode a batch; when it fails, each row alone, so that one bad row fails alone."""
     try:
         return list(engine.decode(rows))

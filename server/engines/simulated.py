@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from server.engines.engine import EngineInfo, Hypothesis, Row, TimedWord
+from server.engines.engine import EngineInfo, EngineRow, Hypothesis, TimedWord
 from server.settings import SimulatedLaw
 from whisper_ops.tone_language import heard
 
@@ -28,7 +28,7 @@ class SimulatedEngine:
         self._sleep(self._law.load_seconds)
         return EngineInfo(compute_type="simulated", languages="en")
 
-    def decode(self, rows: Sequence[Row]) -> list[Hypothesis]:
+    def decode(self, rows: Sequence[EngineRow]) -> list[Hypothesis]:
         """See `Engine`."""
         law = self._law
         with self._device:
@@ -49,7 +49,7 @@ class SimulatedEngine:
         return self._law.memory_base_bytes + self._law.memory_slope_bytes * streams
 
 
-def _said(row: Row) -> Hypothesis:
+def _said(row: EngineRow) -> Hypothesis:
     found = heard(row.audio)
     words = tuple(TimedWord(word.word, word.start, word.end, 1.0) for word in found)
     return Hypothesis(

@@ -8,7 +8,7 @@ import numpy as np
 
 from server.audio_formats import SAMPLE_RATE
 from server.engines.alignment import Text, Times
-from server.engines.engine import Hypothesis, Row, TimedWord
+from server.engines.engine import EngineRow, Hypothesis, TimedWord
 from server.engines.repetition import FEW, Repeat, find_repeat, held, repetition, timed
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def suspect(texts: "Texts", text: Text) -> Repeat | None:
     return repeat or (Repeat(1, 0) if text.cut_off else None)
 
 
-def in_question(row: Row, text: Text) -> bool:
+def in_question(row: EngineRow, text: Text) -> bool:
     """Whether to find out where a text ends."""
     seconds = len(row.audio) / SAMPLE_RATE
     sparse = seconds >= _SPARSE_SECONDS and len(text.ids) < _SPARSE_TOKENS * seconds
@@ -56,7 +56,7 @@ def cut_loop(texts: "Texts", text: Text, repeat: Repeat, times: Times) -> None:
 
 def hypothesis(
     texts: "Texts",
-    row: Row,
+    row: EngineRow,
     text: Text,
     times: Times | None,
     language: tuple[str, Mapping[str, float] | None],
@@ -75,7 +75,7 @@ def hypothesis(
     return Hypothesis(texts.decode(text.ids).strip(), no_speech, text.score, words, *language, again)
 
 
-def rest_of(row: Row, text: Text, language: str | None) -> tuple[Row, float] | None:
+def rest_of(row: EngineRow, text: Text, language: str | None) -> tuple[EngineRow, float] | None:
     """What lies after the last word that was kept, and where it begins; None where that is no more than a breath."""
     if not (text.cut_off and text.ids and text.end_s) or len(row.audio) / SAMPLE_RATE - text.end_s < _REST_SECONDS:
         return None
@@ -104,12 +104,12 @@ def joined(first: Hypothesis, rest: Hypothesis, begin_s: float) -> Hypothesis:
     )
 
 
-def told(row: Row, heard: Hypothesis) -> Hypothesis:
+def told(row: EngineRow, heard: Hypothesis) -> Hypothesis:
     """As it was asked for: with the words' times or without them."""
     return replace(heard, words=heard.words if row.words else None)
 
 
-def chosen(row: Row, probable: Mapping[str, float] | None) -> tuple[str, Mapping[str, float] | None]:
+def chosen(row: EngineRow, probable: Mapping[str, float] | None) -> tuple[str, Mapping[str, float] | None]:
     """What a row is decoded in, and how probable each language is by its sound, where that was asked for."""
     if probable is None:
         return row.language or "en", None

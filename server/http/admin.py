@@ -16,7 +16,7 @@ from whisper_ops.errors import UserError
 T = TypeVar("T")
 
 
-class Limits(msgspec.Struct, forbid_unknown_fields=True):
+class LimitRequest(msgspec.Struct, forbid_unknown_fields=True):
     """The body of `PUT /admin/limits`."""
 
     max_connections_per_gpu: int
@@ -27,7 +27,7 @@ class Limits(msgspec.Struct, forbid_unknown_fields=True):
             raise ValueError("max_connections_per_gpu lies between 1 and 100000")
 
 
-class Drain(msgspec.Struct, forbid_unknown_fields=True):
+class DrainRequest(msgspec.Struct, forbid_unknown_fields=True):
     """The body of `POST /admin/drain`, which may be left out."""
 
     reconnect_url: str | None = None
@@ -42,7 +42,7 @@ class Drain(msgspec.Struct, forbid_unknown_fields=True):
             checked_deadline(self.deadline_s)
 
 
-class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+class EmptyBody(msgspec.Struct, forbid_unknown_fields=True):
     """A body that says nothing, and may be left out."""
 
 
@@ -69,7 +69,7 @@ def router(hub: Hub) -> APIRouter:
 
     @api.put("/limits", summary="Change the slots of every GPU")
     async def limits(request: Request) -> Response:
-        asked = await _asked(hub, request, Limits)
+        asked = await _asked(hub, request, LimitRequest)
         if isinstance(asked, Response):
             return asked
         try:
@@ -83,7 +83,7 @@ def router(hub: Hub) -> APIRouter:
 
     @api.post("/drain", summary="Admit no more streams, and let the live ones end")
     async def drain(request: Request) -> Response:
-        asked = await _asked(hub, request, Drain)
+        asked = await _asked(hub, request, DrainRequest)
         if isinstance(asked, Response):
             return asked
         hub.draining.begin(asked.reconnect_url, asked.deadline_s)
@@ -91,7 +91,7 @@ def router(hub: Hub) -> APIRouter:
 
     @api.delete("/drain", summary="Admit streams again")
     async def undrain(request: Request) -> Response:
-        asked = await _asked(hub, request, Drain)
+        asked = await _asked(hub, request, DrainRequest)
         if isinstance(asked, Response):
             return asked
         hub.draining.call_off()
@@ -104,7 +104,7 @@ def router(hub: Hub) -> APIRouter:
 def _add_lease(api: APIRouter, hub: Hub) -> None:
     @api.put("/lease", summary="Say that the supervisor is there: streams are taken for another while")
     async def lease(request: Request) -> Response:
-        asked = await _asked(hub, request, Nothing)
+        asked = await _asked(hub, request, EmptyBody)
         if isinstance(asked, Response):
             return asked
         if not hub.lease.is_asked_for:

@@ -12,10 +12,10 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
 from server.http import admin, page, routes, sample_audio, transcriptions
-from server.http.disconnects import Departures
-from server.http.request_gate import Gate
-from server.metrics.host_readings import Readings
-from server.metrics.snapshot_builder import Views
+from server.http.disconnects import Disconnects
+from server.http.request_gate import RequestGate
+from server.metrics.host_readings import HostReadings
+from server.metrics.snapshot_builder import SnapshotBuilder
 from server.protocols.native import NativeConnection
 from server.protocols.protocol import Conversation
 from server.protocols.realtime import RealtimeConnection
@@ -43,10 +43,10 @@ def _endpoint(hub: Hub, dialect: type[Conversation]) -> Callable[[WebSocket], Aw
     return serve
 
 
-def make_app(hub: Hub, played: sample_audio.Sample | None = None) -> FastAPI:
+def make_app(hub: Hub, played: sample_audio.SampleAudio | None = None) -> FastAPI:
     """The application over one hub; its lifespan runs the workers. `played`: what the page may play."""
-    readings = Readings(hub)
-    views = Views(hub, readings)
+    readings = HostReadings(hub)
+    views = SnapshotBuilder(hub, readings)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -70,7 +70,7 @@ def make_app(hub: Hub, played: sample_audio.Sample | None = None) -> FastAPI:
     app.router.routes.extend(page.routes(page.PAGES))
     for path, dialect in DIALECTS.items():
         app.router.routes.append(WebSocketRoute(path, _endpoint(hub, dialect)))
-    app.add_middleware(Gate, settings=hub.settings, is_ticket=hub.admission.knows, pages=page.PAGES)
+    app.add_middleware(RequestGate, settings=hub.settings, is_ticket=hub.admission.knows, pages=page.PAGES)
     if hub.settings.allow_origins:
         # Outermost: a browser asks whether it may ask before it shows its token.
         app.add_middleware(
@@ -79,7 +79,7 @@ def make_app(hub: Hub, played: sample_audio.Sample | None = None) -> FastAPI:
             allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["authorization", "content-type"],
         )
-    app.add_middleware(Departures)
+    app.add_middleware(Disconnects)
     _describe(app)
     return app
 

@@ -13,7 +13,7 @@ GONE = (ClientDisconnect, WebSocketDisconnect, ClientDisconnected)
 """What starlette and uvicorn raise from a read or a write once nobody is there."""
 
 
-class Departures:
+class Disconnects:
     """Outside of everything that answers, so that it does not matter who was talking to the client. Plain ASGI."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from server.connections.client_addresses import party
 
 
-class FileTurns:
+class FileQueue:
     """See the module."""
 
     def __init__(self, at_once: int) -> None:

@@ -36,16 +36,16 @@ _KINDS = {
 _FOLDER = Path(__file__).parent / "page_files"
 
 
-class Page(NamedTuple):
+class StaticPage(NamedTuple):
     """A page, or a part of one, as it is sent."""
 
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...]
 
 
-def _read(path: Path) -> Page:
+def _read(path: Path) -> StaticPage:
     kind = ((b"content-type", _KINDS[path.suffix]), *_SAFE)
-    return Page(path.read_bytes(), kind + _PAGE if path.suffix == ".html" else kind)
+    return StaticPage(path.read_bytes(), kind + _PAGE if path.suffix == ".html" else kind)
 
 
 PAGES = {"/": _read(_FOLDER / "index.html"), "/docs": _read(_FOLDER / "docs.html")}
@@ -58,7 +58,7 @@ PARTS = {
 """What they are made of, by path: scripts, styles and a picture."""
 
 
-def routes(pages: Mapping[str, Page]) -> list[Route]:
+def routes(pages: Mapping[str, StaticPage]) -> list[Route]:
     """Where the pages and all parts are."""
 
     async def answer(request: Request) -> Response:

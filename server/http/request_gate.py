@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.auth import OPEN_PATHS, matches, presented, subprotocol
-from server.http.page import PARTS, Page
+from server.http.page import PARTS, StaticPage
 from server.settings import is_loopback
 from whisper_ops import wire
 
@@ -32,7 +32,7 @@ class Refusal(NamedTuple):
     message: str
 
 
-class Rules(Protocol):
+class AccessRules(Protocol):
     """What a program was told about who may ask it; see `server.settings.Settings`."""
 
     @property
@@ -56,15 +56,15 @@ class Rules(Protocol):
         """Pages that may ask."""
 
 
-class Gate:
+class RequestGate:
     """See the module. `is_ticket`: whether a ticket of `/connect` is good. `pages`: those that there are, by path."""
 
     def __init__(
         self,
         app: ASGIApp,
-        settings: Rules,
+        settings: AccessRules,
         is_ticket: Callable[[str | None], bool],
-        pages: Mapping[str, Page],
+        pages: Mapping[str, StaticPage],
     ) -> None:
         self._app, self._is_ticket, self._pages = app, is_ticket, pages
         self._token, self._admin_token = settings.token, settings.admin_token
@@ -176,7 +176,7 @@ def _is_own(origin: str, host: str) -> bool:
     )
 
 
-async def _refuse_http(scope: Scope, send: Send, refusal: Refusal, page: Page | None) -> None:
+async def _refuse_http(scope: Scope, send: Send, refusal: Refusal, page: StaticPage | None) -> None:
     headers = [(b"content-type", b"application/json"), (b"vary", b"Origin")]
     body = wire.encode({"error": refusal.message})
     if refusal.status == 401:

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request, Response
 from server.auth import matches, presented
 from server.http import connect
 from server.metrics import exposition, openmetrics
-from server.metrics.snapshot_builder import Views
+from server.metrics.snapshot_builder import SnapshotBuilder
 from server.request_parsing import UnreadableError, read_json, small_body
-from server.sessions.hub import Hub, Refused
+from server.sessions.hub import AdmissionRefused, Hub
 from server.settings import is_loopback
 from whisper_ops import wire
 
@@ -38,7 +38,7 @@ def _error(status: int, message: str, **headers: str) -> Response:
     return _json({"error": message}, status, {k.replace("_", "-"): v for k, v in headers.items()})
 
 
-def router(hub: Hub, views: Views) -> APIRouter:  # noqa: C901  # a list of routes, each a line or two
+def router(hub: Hub, views: SnapshotBuilder) -> APIRouter:  # noqa: C901  # a list of routes, each a line or two
     """Routes over one hub."""
     api = APIRouter()
 
@@ -99,7 +99,7 @@ def router(hub: Hub, views: Views) -> APIRouter:  # noqa: C901  # a list of rout
     return api
 
 
-def _metrics(families: openmetrics.Families, request: Request) -> Response:
+def _metrics(families: openmetrics.MetricFamilies, request: Request) -> Response:
     page, content_type = exposition.written(families, request.headers.get("accept"))
     return Response(page, headers={"Vary": "Accept"}, media_type=content_type)
 
@@ -113,7 +113,7 @@ def _connect(hub: Hub, request: Request) -> Response:
         return _error(403, "debug=1 needs the admin token")
     try:
         answer = connect.answer(hub, request)
-    except Refused as refusal:
+    except AdmissionRefused as refusal:
         return _refused(refusal)
     fresh = {"Cache-Control": "no-store"}  # a ticket is for one client
     if debug != "1":
@@ -129,12 +129,12 @@ async def _connect_for(hub: Hub, request: Request) -> Response:
         answer = connect.answer_for(hub, request, asked.address)
     except UnreadableError as error:
         return _error(422, f"cannot read the body: {error}")
-    except Refused as refusal:
+    except AdmissionRefused as refusal:
         return _refused(refusal)
     return _json(answer, headers={"Cache-Control": "no-store"})
 
 
-def _refused(refusal: Refused) -> Response:
+def _refused(refusal: AdmissionRefused) -> Response:
     body = {"error": refusal.message, "code": refusal.code}
     return _json(body, 503, {"Retry-After": f"{refusal.retry_after_s:.0f}"})
 

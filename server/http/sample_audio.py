@@ -17,7 +17,7 @@ from fastapi import APIRouter, Response
 
 from server.http.routes import answers
 from server.settings import Settings
-from server.uploads.file_decoder import DecodeError, Decoder
+from server.uploads.file_decoder import DecodeError, FileDecoder
 from whisper_ops import speech_synthesis, tone_language, wire
 from whisper_ops.errors import UserError
 
@@ -40,7 +40,7 @@ NONE_HERE = (
 
 
 @dataclass
-class Sample:
+class SampleAudio:
     """One sample. `make` blocks and gives a wav file; it is asked once."""
 
     kind: wire.SampleKind | None
@@ -72,11 +72,11 @@ def _nothing() -> bytes:
     raise UserError(NONE_HERE)
 
 
-NONE = Sample(None, None, _nothing)
+NONE = SampleAudio(None, None, _nothing)
 """There is none."""
 
 
-def router(sample: Sample) -> APIRouter:
+def router(sample: SampleAudio) -> APIRouter:
     """The routes over one sample."""
     api = APIRouter()
 
@@ -95,7 +95,7 @@ def router(sample: Sample) -> APIRouter:
     return api
 
 
-def sample_for(settings: Settings) -> Sample:
+def sample_for(settings: Settings) -> SampleAudio:
     """What this server can play.
 
     Raises:
@@ -103,11 +103,11 @@ def sample_for(settings: Settings) -> Sample:
     """
     if settings.sample is not None:
         sound = _decoded(settings.sample)
-        return Sample("file", None, lambda: sound)
+        return SampleAudio("file", None, lambda: sound)
     if settings.engine == "simulated":
-        return Sample("tones", " ".join(tone_language.VOCABULARY[:_TONE_WORDS]), _tones)
+        return SampleAudio("tones", " ".join(tone_language.VOCABULARY[:_TONE_WORDS]), _tones)
     if not speech_synthesis.missing():
-        return Sample("voice", " ".join(_SENTENCES), _read_aloud)
+        return SampleAudio("voice", " ".join(_SENTENCES), _read_aloud)
     return NONE
 
 
@@ -131,7 +131,7 @@ def _decoded(path: Path) -> bytes:
     """As the server decodes an upload: shut in, and within bounds."""
     try:
         with path.open("rb") as file:
-            decoder = Decoder(file, MAX_SECONDS)
+            decoder = FileDecoder(file, MAX_SECONDS)
             try:
                 pieces = list(iter(decoder.read, b""))
             finally:

@@ -32,7 +32,7 @@ MAX_MESSAGE_BYTES = 1 << 20
 """A WebSocket message over this is closed with 1009: 33 s of 16-bit audio in one piece is no stream."""
 
 
-class Server(SignalledServer):
+class StreamingServer(SignalledServer):
     """uvicorn, with a SIGTERM that drains first. A second signal ends at once; Ctrl-C does not drain."""
 
     def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
@@ -94,7 +94,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         hub = Hub(dataclasses.replace(settings, port=port), launch=launch)
         hub.connection_limits.fit(descriptors, hub.slots.total)
         config = configured(make_app(hub, sample), hub.connection_limits, tls=tls, most_message_bytes=MAX_MESSAGE_BYTES)
-        server = Server(config, hub)
+        server = StreamingServer(config, hub)
         announce(address_of(settings.host, port, tls))
         reporting = asyncio.create_task(
             report(Notify(), ready=lambda: hub.ready, told=lambda: server.told, status=partial(_status, hub))

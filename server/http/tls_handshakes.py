@@ -94,7 +94,7 @@ def counted_handshakes(limits: ConnectionLimits) -> Iterator[None]:
     async def create_server(made: Callable[[], asyncio.Protocol], **options: object) -> asyncio.Server:
         tls, accepts = options.pop("ssl", None), made
         if isinstance(tls, ssl.SSLContext):
-            accepts = partial(TlsAccept, made, tls, limits)
+            accepts = partial(TlsHandshakes, made, tls, limits)
         server: asyncio.Server = await listen(accepts, **options)
         return server
 
@@ -105,7 +105,7 @@ def counted_handshakes(limits: ConnectionLimits) -> Iterator[None]:
         loop.create_server = listen
 
 
-class TlsAccept(asyncio.Protocol):
+class TlsHandshakes(asyncio.Protocol):
     """What is accepted in the clear becomes a handshake before a byte of it is read."""
 
     def __init__(self, made: Callable[[], asyncio.Protocol], tls: ssl.SSLContext, limits: ConnectionLimits) -> None:

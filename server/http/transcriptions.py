@@ -16,13 +16,13 @@ from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from server import ipc
-from server.http.file_queue import FileTurns
+from server.http.file_queue import FileQueue
 from server.languages import LanguageError
-from server.sessions.hub import Hub, Refused
+from server.sessions.hub import AdmissionRefused, Hub
 from server.sessions.session import Session
 from server.uploads import multipart_form, responses
-from server.uploads.file_decoder import DecodeError, Decoder
-from server.uploads.multipart_form import FormError, Wanted
+from server.uploads.file_decoder import DecodeError, FileDecoder
+from server.uploads.multipart_form import FormError, TranscriptionRequest
 
 T = TypeVar("T")
 
@@ -44,9 +44,9 @@ class _UndecodedError(Exception):
 class _Job:
     """One file in work."""
 
-    wanted: Wanted
+    wanted: TranscriptionRequest
     session: Session
-    decoder: Decoder
+    decoder: FileDecoder
     failed: bool = False
     """By a fault of ours."""
 
@@ -59,7 +59,7 @@ class _Job:
 def router(hub: Hub) -> APIRouter:
     """The route over one hub."""
     api = APIRouter()
-    turns = FileTurns(AT_ONCE)
+    turns = FileQueue(AT_ONCE)
 
     @api.post("/v1/audio/transcriptions", summary="A whole file, in OpenAI's form")
     async def transcriptions(request: Request) -> Response:
@@ -80,7 +80,7 @@ def router(hub: Hub) -> APIRouter:
     return api
 
 
-async def _opened(hub: Hub, request: Request, turns: FileTurns) -> AsyncGenerator[_Job, None]:
+async def _opened(hub: Hub, request: Request, turns: FileQueue) -> AsyncGenerator[_Job, None]:
     """One job, whose slot, process and memory are given back when this generator is closed.
 
     Raises:
@@ -109,7 +109,7 @@ async def _opened(hub: Hub, request: Request, turns: FileTurns) -> AsyncGenerato
                 await asyncio.shield(asyncio.to_thread(job.decoder.close))
 
 
-async def _read(hub: Hub, request: Request) -> tuple[Wanted, BinaryIO]:
+async def _read(hub: Hub, request: Request) -> tuple[TranscriptionRequest, BinaryIO]:
     """See `form.read`."""
     try:
         return await multipart_form.read(request, hub.settings.model)
@@ -117,26 +117,26 @@ async def _read(hub: Hub, request: Request) -> tuple[Wanted, BinaryIO]:
         raise _exhausted(error) from error
 
 
-async def _decoder(file: BinaryIO) -> Decoder:
+async def _decoder(file: BinaryIO) -> FileDecoder:
     """A process for it."""
     try:
-        return await asyncio.to_thread(Decoder, file, MAX_SECONDS)
+        return await asyncio.to_thread(FileDecoder, file, MAX_SECONDS)
     except OSError as error:
         raise _exhausted(error) from error
 
 
-def _exhausted(error: OSError) -> Refused:
+def _exhausted(error: OSError) -> AdmissionRefused:
     """This machine has no memory, file or process left for it."""
-    return Refused("server_fault", f"the file cannot be taken in: {error.strerror}; try again soon")
+    return AdmissionRefused("server_fault", f"the file cannot be taken in: {error.strerror}; try again soon")
 
 
 @asynccontextmanager
-async def _turn(turns: FileTurns, address: str) -> AsyncIterator[None]:
+async def _turn(turns: FileQueue, address: str) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(turns.turn(address, TURN_SECONDS))
         except TimeoutError as error:
-            raise Refused("too_many_files", f"{AT_ONCE} files are in work; try again soon") from error
+            raise AdmissionRefused("too_many_files", f"{AT_ONCE} files are in work; try again soon") from error
         yield
 
 
@@ -151,7 +151,7 @@ def _answer_to(error: BaseException) -> Response:
             return responses.error(400, str(error), "invalid_request_error", "language", "unsupported_language")
         case _UndecodedError():
             return responses.error(500, str(error), "server_error", code="decode_failed")
-        case Refused():
+        case AdmissionRefused():
             retry = f"{error.retry_after_s:.0f}"
             return responses.error(503, error.message, "server_error", code=error.code, Retry_After=retry)
         case ClientDisconnect():
@@ -185,7 +185,7 @@ async def _left(request: Request) -> None:
 async def _whole(hub: Hub, job: _Job) -> Response:
     try:
         finals = [final async for final in _finals(hub, job)]
-    except (DecodeError, Refused, _UndecodedError) as error:
+    except (DecodeError, AdmissionRefused, _UndecodedError) as error:
         job.failed = not isinstance(error, DecodeError)
         return _answer_to(error)
     return responses.whole(job.wanted, finals, job.seconds, hub.language_of(job.session))
@@ -199,7 +199,7 @@ async def _events(hub: Hub, job: _Job, opened: AsyncGenerator[_Job, None]) -> As
             async for final in _finals(hub, job):
                 yield responses.delta(f" {final.text}" if texts else final.text)
                 texts.append(final.text)
-        except (DecodeError, Refused, _UndecodedError) as error:
+        except (DecodeError, AdmissionRefused, _UndecodedError) as error:
             job.failed = not isinstance(error, DecodeError)
             yield b"data: " + bytes(_answer_to(error).body) + b"\n\n"
         else:
@@ -224,7 +224,7 @@ async def _finals(hub: Hub, job: _Job) -> AsyncIterator[ipc.Final]:
                 case ipc.Undecoded():
                     raise _UndecodedError(ipc.undecoded_sentence(message))
                 case ipc.Fault():
-                    raise Refused(message.code, message.reason)
+                    raise AdmissionRefused(message.code, message.reason)
                 case ipc.Done():
                     return
         await feeding

@@ -8,7 +8,7 @@ own writer, from the same families.
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from server.metrics.openmetrics import Families
+from server.metrics.openmetrics import MetricFamilies
 
 TEXT = CONTENT_TYPE_PLAIN_0_0_4
 OPENMETRICS = openmetrics.CONTENT_TYPE_LATEST
@@ -16,7 +16,7 @@ _VERSIONS = {"openmetrics-text": ("1.0.0", "0.0.1"), "plain": ("0.0.4", "1.0.0")
 """What each writer's text also is; a reader that wants only another version cannot have this format."""
 
 
-def written(families: Families, accept: str | None) -> tuple[bytes, str]:
+def written(families: MetricFamilies, accept: str | None) -> tuple[bytes, str]:
     """The page and its content type."""
     if prefers_openmetrics(accept or ""):
         page: bytes = openmetrics.generate_latest(families)  # type: ignore[no-untyped-call]  # prometheus-client's

@@ -5,20 +5,20 @@ import logging
 import os
 from functools import partial
 
-from server.devices import Device
+from server.devices import WorkerDevice
 from server.sessions.hub import Hub
 from whisper_ops import wire
 from whisper_ops.telemetry.host_meter import HostMeter, ProcessMeter, Usage
-from whisper_ops.telemetry.nvml import Nvml, Reading, Watch
+from whisper_ops.telemetry.nvml import GpuReading, Nvml, NvmlWatch
 from whisper_ops.telemetry.nvml_reading import GpuProcess
 
 log = logging.getLogger("whisper_ops.server")
 
 
-class Readings:
+class HostReadings:
     """The newest of each reading. `run` keeps them fresh and tells placement what memory is free."""
 
-    def __init__(self, hub: Hub, watch: Watch | None = None) -> None:
+    def __init__(self, hub: Hub, watch: NvmlWatch | None = None) -> None:
         self._hub = hub
         cuda = any(device.kind == "cuda" for device in hub.settings.devices)
         self._watch = watch or (_watch() if cuda else None)
@@ -36,7 +36,7 @@ class Readings:
                 group.create_task(self._watch_on(self._watch))
             group.create_task(self._measure())
 
-    async def _watch_on(self, watch: Watch) -> None:
+    async def _watch_on(self, watch: NvmlWatch) -> None:
         while True:
             try:
                 await watch.run()
@@ -81,7 +81,7 @@ class Readings:
         """What the worker of a device uses; None while there is none."""
         return self._usage.get(gpu_id)
 
-    def gpu(self, gpu_id: int) -> Reading | None:
+    def gpu(self, gpu_id: int) -> GpuReading | None:
         """What NVML said of a device; None of one that is no GPU, and where it said nothing."""
         device = self._hub.settings.devices[gpu_id]
         if device.kind != "cuda" or self._watch is None or device.index >= len(self._watch.readings):
@@ -96,7 +96,7 @@ class Readings:
         ours = {os.getpid(), *(each.pid for each in self._hub.workers)}
         return tuple(one for one in reading.processes if one.pid not in ours)
 
-    def why_unread(self, device: Device, reading: Reading | None) -> str | None:
+    def why_unread(self, device: WorkerDevice, reading: GpuReading | None) -> str | None:
         """What to say of a GPU without figures; None where it has them, or is none."""
         if device.kind != "cuda" or self._watch is None:
             return None
@@ -120,6 +120,6 @@ class Readings:
         return reading.memory_total_bytes, reading.memory_total_bytes - reading.memory_used_bytes
 
 
-def _watch() -> Watch:
+def _watch() -> NvmlWatch:
     nvml = Nvml()
-    return Watch(nvml.read, trouble=lambda: nvml.trouble)
+    return NvmlWatch(nvml.read, trouble=lambda: nvml.trouble)

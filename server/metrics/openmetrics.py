@@ -67,7 +67,7 @@ _HOST_GAUGES: tuple[tuple[str, str, str], ...] = (
 )
 
 
-class Families:
+class MetricFamilies:
     """A page of metrics, as prometheus-client's writers want it. What is not known has its head and no sample."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
@@ -78,14 +78,14 @@ class Families:
         return self._families
 
 
-def own(snapshot: wire.ServerSnapshot) -> Families:
+def own(snapshot: wire.ServerSnapshot) -> MetricFamilies:
     """`/metrics`."""
-    return Families(_own(snapshot))
+    return MetricFamilies(_own(snapshot))
 
 
-def with_published(snapshot: wire.ServerSnapshot) -> Families:
+def with_published(snapshot: wire.ServerSnapshot) -> MetricFamilies:
     """`/metrics/prometheus`: the same, and the names that existing dashboards use."""
-    return Families([*_own(snapshot), *_published(snapshot)])
+    return MetricFamilies([*_own(snapshot), *_published(snapshot)])
 
 
 def _own(snapshot: wire.ServerSnapshot) -> Iterator[Metric]:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from server.metrics.host_readings import Readings
+from server.metrics.host_readings import HostReadings
 from server.sessions.hub import Hub
 from whisper_ops import __version__, wire
 
@@ -12,10 +12,10 @@ _MOST_NAMED = 8
 """Other processes on a GPU."""
 
 
-class Views:
+class SnapshotBuilder:
     """Answers of the endpoints, from the hub and the newest readings."""
 
-    def __init__(self, hub: Hub, readings: Readings) -> None:
+    def __init__(self, hub: Hub, readings: HostReadings) -> None:
         self._hub = hub
         self._readings = readings
 
@@ -129,11 +129,11 @@ class Views:
         """The machine, at most a second old."""
         return self._readings.host
 
-    def engine(self) -> wire.Engine:
+    def engine(self) -> wire.EngineEntry:
         """What runs the model."""
         settings = self._hub.settings
         loaded = next((worker.loaded for worker in self._hub.workers if worker.loaded), None)
-        return wire.Engine(
+        return wire.EngineEntry(
             name=settings.engine,
             model=settings.model,
             compute_type=loaded.compute_type if loaded else None,

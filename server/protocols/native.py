@@ -8,13 +8,13 @@ from msgspec import UNSET, UnsetType
 from server import ipc
 from server.audio_formats import BYTES_PER_SAMPLE, MAX_RATE, MIN_RATE
 from server.languages import LanguageError
-from server.protocols.protocol import CLOSE_CODES, Bad, Conversation, bad
+from server.protocols.protocol import CLOSE_CODES, Conversation, ProtocolError, bad
 from server.request_parsing import UnreadableError, flag, read_json, whole
-from server.sessions.hub import Refused
-from server.sessions.session import Audio, Session
+from server.sessions.hub import AdmissionRefused
+from server.sessions.session import AudioRequest, Session
 
 
-class Said(msgspec.Struct, forbid_unknown_fields=True):
+class ClientMessage(msgspec.Struct, forbid_unknown_fields=True):
     """A text message of the client."""
 
     type: Literal["flush", "keepalive", "end", "language"]
@@ -33,13 +33,13 @@ class NativeConnection(Conversation):
         {"language", "sample_rate", "encoding", "words", "ticket", "resume", "offset", "idle", "token"}
     )
 
-    async def hello(self) -> tuple[Audio, int]:
+    async def hello(self) -> tuple[AudioRequest, int]:
         """See `Conversation`."""
         await self.status("connected", "Connected")
         query = dict(self.socket.query_params)
         audio, offset = read_audio(query), whole(query.get("offset", "0"), "offset")
         if offset > LONGEST_SECONDS * audio.sample_rate:
-            raise Bad("bad_request", f"offset {offset} is beyond {LONGEST_SECONDS // 86400} days of audio")
+            raise ProtocolError("bad_request", f"offset {offset} is beyond {LONGEST_SECONDS // 86400} days of audio")
         return audio, offset
 
     async def status(self, state: str, message: str, gpu_id: int | None = None) -> None:
@@ -68,11 +68,11 @@ class NativeConnection(Conversation):
             await self.listen(session, data)
             return
         try:
-            said = read_json(message.get("text") or "", Said)
+            said = read_json(message.get("text") or "", ClientMessage)
         except UnreadableError as error:
             raise bad(error, "cannot read the message (say flush, keepalive, language or end)") from error
         if (said.type == "language") != (said.language is not UNSET):
-            raise Bad("bad_request", "a message of type language has the field language, and no other has")
+            raise ProtocolError("bad_request", "a message of type language has the field language, and no other has")
         if said.language is not UNSET:
             self._speak(session, said.language)
         elif said.type == "flush":
@@ -85,7 +85,7 @@ class NativeConnection(Conversation):
         try:
             self.hub.speak(session, language)
         except LanguageError as error:
-            raise Bad("bad_request", str(error), "language") from error
+            raise ProtocolError("bad_request", str(error), "language") from error
 
     async def _end(self, session: Session) -> None:
         if rest := session.dangling_bytes:
@@ -102,7 +102,7 @@ class NativeConnection(Conversation):
                 await self.send(final(message))
             case ipc.Undecoded():
                 await self.send(undecoded(message))
-            case ipc.Draining():
+            case ipc.DrainNotice():
                 await self.send(draining(message))
             case ipc.Done():
                 await self.send(done(message))
@@ -113,11 +113,11 @@ class NativeConnection(Conversation):
                 return True
         return False
 
-    async def refuse(self, refusal: Refused) -> None:
+    async def refuse(self, refusal: AdmissionRefused) -> None:
         """See `Conversation`."""
         await self._fail(refusal.code, refusal.message, retry_after_s=refusal.retry_after_s)
 
-    async def complain(self, bad: Bad) -> None:
+    async def complain(self, bad: ProtocolError) -> None:
         """See `Conversation`."""
         await self._fail(bad.code, bad.message)
 
@@ -201,13 +201,13 @@ def undecoded(message: ipc.Undecoded) -> dict[str, Any]:
     return {"type": "warning", "code": "decode_failed", "message": ipc.undecoded_sentence(message), **fields}
 
 
-def draining(message: ipc.Draining) -> dict[str, Any]:
+def draining(message: ipc.DrainNotice) -> dict[str, Any]:
     """The JSON fields of a notice that the server ends."""
     fields: dict[str, Any] = {"type": "draining", "deadline_s": round(message.deadline_s, 1)}
     return fields | ({"reconnect_url": message.reconnect_url} if message.reconnect_url else {})
 
 
-def read_audio(query: dict[str, str]) -> Audio:
+def read_audio(query: dict[str, str]) -> AudioRequest:
     """What the query string says of the audio.
 
     Raises:
@@ -217,8 +217,8 @@ def read_audio(query: dict[str, str]) -> Audio:
     """
     encoding = query.get("encoding", "pcm_s16le")
     if encoding not in BYTES_PER_SAMPLE:
-        raise Bad("bad_request", f"encoding {encoding!r} is not known; say {', '.join(BYTES_PER_SAMPLE)}")
+        raise ProtocolError("bad_request", f"encoding {encoding!r} is not known; say {', '.join(BYTES_PER_SAMPLE)}")
     rate = whole(query.get("sample_rate", "16000"), "sample_rate")
     if not MIN_RATE <= rate <= MAX_RATE:
-        raise Bad("bad_request", f"sample_rate {rate} is not between {MIN_RATE} and {MAX_RATE}")
-    return Audio(rate, encoding, query.get("language"), flag(query.get("words", "false"), "words"))
+        raise ProtocolError("bad_request", f"sample_rate {rate} is not between {MIN_RATE} and {MAX_RATE}")
+    return AudioRequest(rate, encoding, query.get("language"), flag(query.get("words", "false"), "words"))

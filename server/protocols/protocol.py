@@ -17,13 +17,13 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from server import ipc
 from server.auth import subprotocol
 from server.connections import budgets
-from server.connections.budgets import Budget
+from server.connections.budgets import ConnectionBudget
 from server.languages import LanguageError
 from server.request_parsing import UnreadableError, check_names
 from server.sessions import limits
 from server.sessions.clock import now
-from server.sessions.hub import Hub, Refused
-from server.sessions.session import Audio, Outbox, Session
+from server.sessions.hub import AdmissionRefused, Hub
+from server.sessions.session import AudioRequest, Outbox, Session
 from whisper_ops import wire
 
 log = logging.getLogger("whisper_ops.server")
@@ -51,7 +51,7 @@ _EARLY_BYTES = 1 << 20
 """So much is kept of what a client says while its model loads; then its socket is no longer read."""
 
 
-class Bad(Exception):  # noqa: N818  # it becomes a message and a close code, not a traceback
+class ProtocolError(Exception):  # it becomes a message and a close code, not a traceback
     """The client said something that cannot be understood, or asked for something that is not offered."""
 
     def __init__(self, code: str, message: str, param: str | None = None) -> None:
@@ -59,10 +59,10 @@ class Bad(Exception):  # noqa: N818  # it becomes a message and a close code, no
         self.code, self.message, self.param = code, message, param
 
 
-def bad(error: UnreadableError, what: str = "") -> Bad:
+def bad(error: UnreadableError, what: str = "") -> ProtocolError:
     """The complaint about something unreadable."""
     message = f"{what}: {error}" if what else str(error)
-    return Bad("bad_json" if error.malformed else "bad_request", message, error.param)
+    return ProtocolError("bad_json" if error.malformed else "bad_request", message, error.param)
 
 
 def told_on_upgrade(hub: Hub, connection_id: str) -> list[tuple[bytes, bytes]]:
@@ -94,8 +94,11 @@ class Conversation:
         self._early: deque[dict[str, Any]] = deque()
         """What the client said while its model was loading."""
         self._outbox: Outbox | None = None
-        self._messages, self._short = Budget(budgets.SILENT_MESSAGES), Budget(budgets.SHORT_MESSAGES)
-        self._sound = Budget(budgets.SOUND)
+        self._messages, self._short = (
+            ConnectionBudget(budgets.SILENT_MESSAGES),
+            ConnectionBudget(budgets.SHORT_MESSAGES),
+        )
+        self._sound = ConnectionBudget(budgets.SOUND)
         self._handled = 0
 
     @property
@@ -113,7 +116,7 @@ class Conversation:
 
     # --- what a dialect says ------------------------------------------------------------------------
 
-    async def hello(self) -> tuple[Audio, int]:
+    async def hello(self) -> tuple[AudioRequest, int]:
         """Say hello and learn what audio comes, and from which sample.
 
         Raises:
@@ -135,11 +138,11 @@ class Conversation:
         """Tell the client what came out of its stream. True: that was the last word, and the socket is closed."""
         raise NotImplementedError
 
-    async def refuse(self, refusal: Refused) -> None:
+    async def refuse(self, refusal: AdmissionRefused) -> None:
         """There is no slot."""
         raise NotImplementedError
 
-    async def complain(self, bad: Bad) -> None:
+    async def complain(self, bad: ProtocolError) -> None:
         """The client cannot be understood, before its stream began."""
         raise NotImplementedError
 
@@ -157,7 +160,7 @@ class Conversation:
             # A client that comes back has its slot.
             if self.hub.settings.when_full == "503" and self._known() is None:
                 self._admit()
-        except Refused as refusal:
+        except AdmissionRefused as refusal:
             await self._deny(refusal)
             return
         chosen = subprotocol(self.socket.scope.get("subprotocols", []))
@@ -165,16 +168,16 @@ class Conversation:
             await self.socket.accept(chosen, told_on_upgrade(self.hub, self.id))
             log.info("Connection %s: WebSocket accepted (%.0fms)", self.id, self.elapsed_ms)
             await self._converse()
-        except Refused as refusal:
+        except AdmissionRefused as refusal:
             await self.refuse(refusal)
-        except Bad as complaint:
+        except ProtocolError as complaint:
             await self.complain(complaint)
         except _Left:
             log.info("Connection %s: left before it was ready", self.id)
         except WebSocketDisconnect:
             log.info("Connection %s: the client is gone", self.id)
         except LanguageError as error:
-            await self.complain(Bad("bad_request", str(error), "language"))
+            await self.complain(ProtocolError("bad_request", str(error), "language"))
         except UnreadableError as error:
             await self.complain(bad(error))
         finally:
@@ -191,7 +194,7 @@ class Conversation:
             self.hub.admit(self.id, self.address, self._ticket)
             self._admitted = True
 
-    async def _deny(self, refusal: Refused) -> None:
+    async def _deny(self, refusal: AdmissionRefused) -> None:
         body = {"type": "error", "code": refusal.code, "message": refusal.message}
         headers = {"Retry-After": f"{refusal.retry_after_s:.0f}"}
         await self.socket.send_denial_response(JSONResponse(body, 503, headers))
@@ -204,7 +207,7 @@ class Conversation:
         try:
             audio, offset = await asyncio.wait_for(self.hello(), seconds)
         except TimeoutError as error:
-            raise Bad("idle_timeout", f"no first message for {seconds:g} s") from error
+            raise ProtocolError("idle_timeout", f"no first message for {seconds:g} s") from error
         idle_seconds = self._idle_seconds()
         token = self.socket.query_params.get("resume", "")
         if self._known() is not None and (known := self.hub.resume(token, offset)):
@@ -226,7 +229,7 @@ class Conversation:
         try:
             return limits.idle_seconds(asked, self.hub.settings, keeps_alive=self.resumable)
         except ValueError as error:
-            raise Bad("bad_request", str(error)) from error
+            raise ProtocolError("bad_request", str(error)) from error
 
     async def _allocate(self) -> None:
         await self.status("allocating_gpu", "Allocating GPU…")
@@ -288,7 +291,7 @@ class Conversation:
             writer = asyncio.create_task(self._write(session))
             try:
                 clean = await self._read(session)
-            except Bad as complaint:
+            except ProtocolError as complaint:
                 session.break_off(complaint.code, complaint.message)
                 clean = True
                 await writer
@@ -331,7 +334,7 @@ class Conversation:
         if not sound_s and not self._messages.take(1, now()):
             self.hub.connection_limits.flooded["messages"] += 1
             most = budgets.SILENT_MESSAGES[0]
-            raise Bad("too_many_messages", f"too many messages without sound; at most {most:.0f} a second")
+            raise ProtocolError("too_many_messages", f"too many messages without sound; at most {most:.0f} a second")
         if sound_s < budgets.SHORT_SECONDS:
             self._short.take(1, now())
         self._handled += 1

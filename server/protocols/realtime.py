@@ -13,19 +13,19 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from server import ipc
 from server.languages import LanguageError
-from server.protocols.protocol import CLOSE_CODES, Bad, Conversation
+from server.protocols.protocol import CLOSE_CODES, Conversation, ProtocolError
 from server.protocols.realtime_events import (
-    Append,
+    AppendAudio,
     ClientEvent,
-    Commit,
+    CommitAudio,
     EventError,
-    Update,
-    Wanted,
+    SessionOptions,
+    SessionUpdate,
     read_event,
     sound,
 )
-from server.sessions.hub import Hub, Refused
-from server.sessions.session import Audio, Session
+from server.sessions.hub import AdmissionRefused, Hub
+from server.sessions.session import AudioRequest, Session
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class RealtimeConnection(Conversation):
         super().__init__(hub, socket)
         self._session_id = f"sess_{self.id}"
         self._events = itertools.count(1)
-        self._wanted = Wanted()
+        self._wanted = SessionOptions()
         self._first: ClientEvent | None = None
         """What the client began with."""
         self._item: str | None = None
@@ -49,7 +49,7 @@ class RealtimeConnection(Conversation):
         self._finals: list[ipc.Final] = []
         self._committed: list[str] = []
 
-    async def hello(self) -> tuple[Audio, int]:
+    async def hello(self) -> tuple[AudioRequest, int]:
         """See `Conversation`. Audio that comes before any `session.update` is taken as the default format."""
         await self._emit("session.created", session=self._described())
         while self._first is None:
@@ -58,28 +58,28 @@ class RealtimeConnection(Conversation):
                 raise WebSocketDisconnect(message["code"])
             await self._begin_with(dict(message))
         wanted = self._wanted
-        return Audio(wanted.rate, wanted.encoding, wanted.language, turns=wanted.detection.turns()), 0
+        return AudioRequest(wanted.rate, wanted.encoding, wanted.language, turns=wanted.detection.turns()), 0
 
     async def _begin_with(self, message: dict[str, Any]) -> None:
         """Read one event before the stream begins; what cannot be taken is answered, and the next one is awaited."""
         try:
             event = read_event(message)
-            if isinstance(event, Update):
+            if isinstance(event, SessionUpdate):
                 self._wanted = self._updated(event)
-            elif isinstance(event, Append):
+            elif isinstance(event, AppendAudio):
                 self._complaining(event, lambda: sound(event))
             self._first = event
         except EventError as error:
             await self._error(error.complaint, error.event_id)
 
-    def _updated(self, event: Update) -> Wanted:
+    def _updated(self, event: SessionUpdate) -> SessionOptions:
         """What is wanted after an update.
 
         Raises:
             EventError: something of it is not offered.
         """
 
-        def update() -> Wanted:
+        def update() -> SessionOptions:
             wanted = self._wanted.updated(event.session)
             self.hub.check_language(wanted.language)
             return wanted
@@ -90,10 +90,10 @@ class RealtimeConnection(Conversation):
     def _complaining(event: ClientEvent, work: Callable[[], T]) -> T:
         try:
             return work()
-        except Bad as complaint:
+        except ProtocolError as complaint:
             raise EventError(complaint, event.event_id) from complaint
         except LanguageError as error:
-            unknown = Bad("bad_request", str(error), "session.audio.input.transcription.language")
+            unknown = ProtocolError("bad_request", str(error), "session.audio.input.transcription.language")
             raise EventError(unknown, event.event_id) from error
 
     def _described(self) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class RealtimeConnection(Conversation):
     async def ready(self, session: Session) -> None:
         """See `Conversation`."""
         first = self._first
-        if isinstance(first, Update):
+        if isinstance(first, SessionUpdate):
             await self._emit("session.updated", session=self._described())
         elif first is not None:
             await self._obey(session, first)
@@ -127,11 +127,11 @@ class RealtimeConnection(Conversation):
 
     async def _obey(self, session: Session, event: ClientEvent) -> None:
         match event:
-            case Append():
+            case AppendAudio():
                 await self.listen(session, self._complaining(event, lambda: sound(event)))
-            case Commit():
+            case CommitAudio():
                 await self._commit(session)
-            case Update():
+            case SessionUpdate():
                 wanted = self._updated(event)
                 self._complaining(event, lambda: _check_change(self._wanted, wanted))
                 if wanted.language != self._wanted.language:
@@ -180,7 +180,7 @@ class RealtimeConnection(Conversation):
                 await self._complete()
                 self._committed.pop(0)
             case ipc.Fault():
-                await self._error(Bad(message.code, message.reason))
+                await self._error(ProtocolError(message.code, message.reason))
                 await self.close(CLOSE_CODES.get(message.code, 1011), message.reason)
                 return True
         return False
@@ -248,18 +248,18 @@ class RealtimeConnection(Conversation):
     async def _emit(self, kind: str, **fields: Any) -> None:  # noqa: ANN401  # whatever JSON holds
         await self.send({"type": kind, "event_id": f"event_{next(self._events)}", **fields})
 
-    async def _error(self, bad: Bad, event_id: str | None = None) -> None:
+    async def _error(self, bad: ProtocolError, event_id: str | None = None) -> None:
         kind = "server_error" if bad.code == "server_fault" else "invalid_request_error"
         error: dict[str, str | None] = {"type": kind, "code": bad.code, "message": bad.message}
         error |= {"param": bad.param, "event_id": event_id}
         await self._emit("error", error=error)
 
-    async def refuse(self, refusal: Refused) -> None:
+    async def refuse(self, refusal: AdmissionRefused) -> None:
         """See `Conversation`."""
-        await self._error(Bad(refusal.code, refusal.message))
+        await self._error(ProtocolError(refusal.code, refusal.message))
         await self.close(1013, refusal.message)
 
-    async def complain(self, bad: Bad) -> None:
+    async def complain(self, bad: ProtocolError) -> None:
         """See `Conversation`."""
         await self._error(bad)
         await self.close(CLOSE_CODES[bad.code], bad.message)
@@ -269,7 +269,7 @@ def _new_item() -> str:
     return f"item_{secrets.token_hex(8)}"
 
 
-def _check_change(before: Wanted, after: Wanted) -> None:
+def _check_change(before: SessionOptions, after: SessionOptions) -> None:
     """Let through what can change in the middle of a stream.
 
     Raises:
@@ -277,4 +277,4 @@ def _check_change(before: Wanted, after: Wanted) -> None:
     """
     for name in ("format", "rate", "detection"):
         if getattr(before, name) != getattr(after, name):
-            raise Bad("bad_request", f"the {_IN_WORDS[name]} cannot change once the stream has begun")
+            raise ProtocolError("bad_request", f"the {_IN_WORDS[name]} cannot change once the stream has begun")

@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from server import languages
 from server.audio_formats import MAX_RATE, MIN_RATE
-from server.protocols.protocol import Bad, bad
+from server.protocols.protocol import ProtocolError, bad
 from server.request_parsing import UnreadableError, read_json
 from server.sessions.turn_detection import ServerVad
 
@@ -23,7 +23,7 @@ _ENCODINGS = {"audio/pcm": "pcm_s16le", "audio/pcmu": "mulaw"}
 _MESSAGES = ("session.update", "input_audio_buffer.append", "input_audio_buffer.commit")
 
 
-class Format(msgspec.Struct, forbid_unknown_fields=True):
+class AudioFormat(msgspec.Struct, forbid_unknown_fields=True):
     """What the audio is."""
 
     type: Literal["audio/pcm", "audio/pcmu"] = "audio/pcm"
@@ -50,10 +50,10 @@ class TurnDetection(ServerVad, forbid_unknown_fields=True, frozen=True):
         return ServerVad("server_vad", self.threshold, self.prefix_padding_ms, self.silence_duration_ms)
 
 
-class Input(msgspec.Struct, forbid_unknown_fields=True):
+class AudioInput(msgspec.Struct, forbid_unknown_fields=True):
     """`session.audio.input`."""
 
-    format: Format | None = None
+    format: AudioFormat | None = None
     transcription: Transcription | None = None
     turn_detection: TurnDetection | UnsetType | None = UNSET
     noise_reduction: None = None
@@ -62,10 +62,10 @@ class Input(msgspec.Struct, forbid_unknown_fields=True):
 class AudioPart(msgspec.Struct, forbid_unknown_fields=True):
     """`session.audio`."""
 
-    input: Input = msgspec.field(default_factory=Input)
+    input: AudioInput = msgspec.field(default_factory=AudioInput)
 
 
-class Asked(msgspec.Struct, forbid_unknown_fields=True):
+class SessionRequest(msgspec.Struct, forbid_unknown_fields=True):
     """`session`."""
 
     type: Literal["transcription"] = "transcription"
@@ -73,35 +73,35 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True):
     include: Annotated[list[str], Meta(max_length=0)] | None = None
 
 
-class Event(msgspec.Struct, tag_field="type", forbid_unknown_fields=True):
+class RealtimeEvent(msgspec.Struct, tag_field="type", forbid_unknown_fields=True):
     """An event of the client."""
 
     event_id: Annotated[str, Meta(max_length=512)] | None = None
 
 
-class Update(Event, tag="session.update", kw_only=True):
+class SessionUpdate(RealtimeEvent, tag="session.update", kw_only=True):
     """How the session shall be."""
 
-    session: Asked
+    session: SessionRequest
 
 
-class Append(Event, tag="input_audio_buffer.append", kw_only=True):
+class AppendAudio(RealtimeEvent, tag="input_audio_buffer.append", kw_only=True):
     """Audio, in base64."""
 
     audio: str
 
 
-class Commit(Event, tag="input_audio_buffer.commit"):
+class CommitAudio(RealtimeEvent, tag="input_audio_buffer.commit"):
     """What was sent is one item."""
 
 
-ClientEvent = Update | Append | Commit
+ClientEvent = SessionUpdate | AppendAudio | CommitAudio
 
 
 class EventError(Exception):
     """An event that cannot be taken, and its own name for itself, if it has one."""
 
-    def __init__(self, complaint: Bad, event_id: str | None) -> None:
+    def __init__(self, complaint: ProtocolError, event_id: str | None) -> None:
         super().__init__(complaint.message)
         self.complaint, self.event_id = complaint, event_id
 
@@ -121,7 +121,7 @@ def read_event(message: dict[str, Any]) -> ClientEvent:
             raise EventError(complaint, None) from error
         kind, event_id = _envelope(data)
         if kind is not None and kind not in _MESSAGES:
-            complaint = Bad(
+            complaint = ProtocolError(
                 "bad_request", f"events of type {kind[:64]!r} are not taken; say {', '.join(_MESSAGES)}", "type"
             )
         raise EventError(complaint, event_id) from error
@@ -137,7 +137,7 @@ def _envelope(data: bytes | str) -> tuple[str | None, str | None]:
     return kind if isinstance(kind, str) else None, event_id[:512] if isinstance(event_id, str) else None
 
 
-def sound(event: Append) -> bytes:
+def sound(event: AppendAudio) -> bytes:
     """The audio of an event.
 
     Raises:
@@ -146,11 +146,11 @@ def sound(event: Append) -> bytes:
     try:
         return base64.b64decode(event.audio, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Bad("bad_audio", f"the audio is no base64: {error}", "audio") from error
+        raise ProtocolError("bad_audio", f"the audio is no base64: {error}", "audio") from error
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SessionOptions:
     """How a session is: what its client asked for so far. `manual`: an item is what the client commits."""
 
     format: Literal["audio/pcm", "audio/pcmu"] = "audio/pcm"
@@ -174,7 +174,7 @@ class Wanted:
         """Of `server.audio_formats`."""
         return _ENCODINGS[self.format]
 
-    def updated(self, asked: Asked) -> "Wanted":
+    def updated(self, asked: SessionRequest) -> "SessionOptions":
         """The same with what an update names; what it leaves out stays as it was.
 
         Raises:
@@ -185,7 +185,7 @@ class Wanted:
             wanted = replace(wanted, format=form.type, rate=form.rate or _RATES[form.type])
         if (text := given.transcription) is not None:
             if text.prompt:
-                raise Bad(
+                raise ProtocolError(
                     "bad_request", "a prompt is not offered; leave it out", "session.audio.input.transcription.prompt"
                 )
             if text.language is not UNSET:
@@ -201,4 +201,4 @@ def _language(text: str | None) -> str | None:
     try:
         return languages.read(text)
     except languages.LanguageError as error:
-        raise Bad("bad_request", str(error), "session.audio.input.transcription.language") from error
+        raise ProtocolError("bad_request", str(error), "session.audio.input.transcription.language") from error

@@ -12,10 +12,10 @@ from msgspec import Meta
 from starlette.websockets import WebSocketDisconnect
 
 from server import ipc
-from server.protocols.protocol import CLOSE_CODES, Bad, Conversation, bad
+from server.protocols.protocol import CLOSE_CODES, Conversation, ProtocolError, bad
 from server.request_parsing import UnreadableError, read_json
-from server.sessions.hub import Refused
-from server.sessions.session import Audio, Session
+from server.sessions.hub import AdmissionRefused
+from server.sessions.session import AudioRequest, Session
 
 END = b"END_OF_AUDIO"
 _MOST_SEGMENTS = 500
@@ -40,7 +40,7 @@ _MEANINGLESS = frozenset({"model", "use_vad", "max_clients", "max_connection_tim
 many may come and for how long is the server's to say, as it is with the original's --single_model and its limits."""
 
 
-class Options(msgspec.Struct):
+class WhisperLiveOptions(msgspec.Struct):
     """The client's first message. Of its other fields the client is warned, in the original's own way."""
 
     uid: Annotated[str, Meta(max_length=256)]
@@ -54,7 +54,7 @@ class Options(msgspec.Struct):
 
 def not_honoured(options: dict[str, Any]) -> list[str]:
     """The fields that ask for something that does not happen here."""
-    known = _MEANINGLESS.union(field.name for field in msgspec.structs.fields(Options))
+    known = _MEANINGLESS.union(field.name for field in msgspec.structs.fields(WhisperLiveOptions))
     return [
         name
         for name, value in options.items()
@@ -69,24 +69,26 @@ class WhisperLiveConnection(Conversation):
     _told: str | None = None
     """The language that the client has given, or was told last."""
 
-    async def hello(self) -> tuple[Audio, int]:
+    async def hello(self) -> tuple[AudioRequest, int]:
         """See `Conversation`."""
         message = await self.socket.receive()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message["code"])
         first = message.get("text") or message.get("bytes") or b""
         try:
-            options = read_json(first, Options)
+            options = read_json(first, WhisperLiveOptions)
             self._ignored = not_honoured(read_json(first, dict[str, Any]))
         except UnreadableError as error:
             raise bad(error, "cannot read the first message") from error
         self._uid = options.uid
         if options.audio_format not in _FORMATS:
-            raise Bad("bad_request", f"audio_format {options.audio_format!r} is not taken; say {', '.join(_FORMATS)}")
+            raise ProtocolError(
+                "bad_request", f"audio_format {options.audio_format!r} is not taken; say {', '.join(_FORMATS)}"
+            )
         # The original's 0 is all of them; no client shows more than ours.
         most = min(options.send_last_n_segments or _MOST_SEGMENTS, _MOST_SEGMENTS)
         self._segments: deque[dict[str, Any]] = deque(maxlen=most)
-        return Audio(16000, _FORMATS[options.audio_format], options.language, options.word_timestamps), 0
+        return AudioRequest(16000, _FORMATS[options.audio_format], options.language, options.word_timestamps), 0
 
     async def ready(self, session: Session) -> None:
         """See `Conversation`. A language nobody named is told as soon as it is known."""
@@ -111,7 +113,7 @@ class WhisperLiveConnection(Conversation):
         elif data is not None:
             await self.listen(session, data)
         else:
-            raise Bad(
+            raise ProtocolError(
                 "bad_request", "text messages are not taken; send audio as binary messages, END_OF_AUDIO at the end"
             )
 
@@ -150,12 +152,12 @@ class WhisperLiveConnection(Conversation):
     async def _status(self, status: str, message: str | float) -> None:
         await self.send({"uid": self._uid, "status": status, "message": message})
 
-    async def refuse(self, refusal: Refused) -> None:
+    async def refuse(self, refusal: AdmissionRefused) -> None:
         """See `Conversation`. WhisperLive's word for it holds the minutes to wait."""
         await self._status("WAIT", refusal.retry_after_s / 60)
         await self.close(1013, refusal.message)
 
-    async def complain(self, bad: Bad) -> None:
+    async def complain(self, bad: ProtocolError) -> None:
         """See `Conversation`."""
         await self._status("ERROR", bad.message)
         await self.close(CLOSE_CODES[bad.code], bad.message)

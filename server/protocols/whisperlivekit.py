@@ -8,9 +8,9 @@ from collections import deque
 from typing import Any
 
 from server import ipc
-from server.protocols.protocol import CLOSE_CODES, Bad, Conversation
-from server.sessions.hub import Refused
-from server.sessions.session import Audio, Session
+from server.protocols.protocol import CLOSE_CODES, Conversation, ProtocolError
+from server.sessions.hub import AdmissionRefused
+from server.sessions.session import AudioRequest, Session
 
 _LINES = 500
 """Lines that an update holds at most: an hour's talk must not make every update an hour long."""
@@ -21,19 +21,19 @@ class LiveKitConnection(Conversation):
 
     parameters = frozenset({"language", "mode", "target_language", "idle", "ticket", "token"})
 
-    async def hello(self) -> tuple[Audio, int]:
+    async def hello(self) -> tuple[AudioRequest, int]:
         """See `Conversation`."""
         mode = self.socket.query_params.get("mode", "full")
         if mode not in ("full", "diff"):
-            raise Bad("bad_request", f"mode {mode!r} is not offered; say full or diff")
+            raise ProtocolError("bad_request", f"mode {mode!r} is not offered; say full or diff")
         if self.socket.query_params.get("target_language"):
-            raise Bad("bad_request", "target_language: translation is not offered; leave it out")
+            raise ProtocolError("bad_request", "target_language: translation is not offered; leave it out")
         self._diff = mode == "diff"
         self._lines: deque[dict[str, Any]] = deque(maxlen=_LINES)
         """All that full mode shows; of diff mode what the client lacks."""
         self._said = self._sequence = 0
         await self.send({"type": "config", "useAudioWorklet": True, "mode": mode})
-        return Audio(language=self.socket.query_params.get("language")), 0
+        return AudioRequest(language=self.socket.query_params.get("language")), 0
 
     async def heard(self, session: Session, message: dict[str, Any]) -> None:
         """See `Conversation`."""
@@ -43,7 +43,7 @@ class LiveKitConnection(Conversation):
         elif data is not None:
             self.hub.end(session)
         else:
-            raise Bad(
+            raise ProtocolError(
                 "bad_request", "text messages are not taken; send audio as binary messages, an empty one at the end"
             )
 
@@ -98,12 +98,12 @@ class LiveKitConnection(Conversation):
     async def _error(self, message: str) -> None:
         await self.send({"type": "error", "error": message})
 
-    async def refuse(self, refusal: Refused) -> None:
+    async def refuse(self, refusal: AdmissionRefused) -> None:
         """See `Conversation`."""
         await self._error(refusal.message)
         await self.close(1013, refusal.message)
 
-    async def complain(self, bad: Bad) -> None:
+    async def complain(self, bad: ProtocolError) -> None:
         """See `Conversation`. 4400 is WhisperLiveKit's own code for bad parameters."""
         await self._error(bad.message)
         await self.close(4400, bad.message)

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from server.connections.client_addresses import party
-from server.sessions.counters import Stats
+from server.sessions.counters import ServerCounters
 from server.sessions.slots import Slots
 from server.settings import Settings
 
@@ -30,7 +30,7 @@ _TICKETS_A_SLOT = 4
 """So many tickets may be out, for each slot there is."""
 
 
-class Refused(Exception):  # noqa: N818  # it is an answer, not an error
+class AdmissionRefused(Exception):  # noqa: N818  # it is an answer, not an error
     """A stream is not admitted."""
 
     def __init__(self, code: str, message: str, retry_after_s: float = 5.0) -> None:
@@ -63,7 +63,9 @@ class _Out:
 class Admission:
     """Slots and who holds them. Everything here is synchronous, so every decision is atomic."""
 
-    def __init__(self, settings: Settings, slots: Slots, stats: Stats, closed: Callable[[], Refused | None]) -> None:
+    def __init__(
+        self, settings: Settings, slots: Slots, stats: ServerCounters, closed: Callable[[], AdmissionRefused | None]
+    ) -> None:
         self._settings, self._slots, self._stats = settings, slots, stats
         self._closed = closed
         """Why nobody is admitted now, whoever asks; None: somebody may be."""
@@ -88,7 +90,7 @@ class Admission:
         """Count and log a refusal."""
         try:
             yield
-        except Refused as refusal:
+        except AdmissionRefused as refusal:
             self._stats.rejected[refusal.code] += 1
             log_refusal(who, refusal)
             raise
@@ -103,7 +105,7 @@ class Admission:
             self._check_share(who, waiting=0)
             gpu_id = self._slots.reserve(owner)
         if gpu_id is None:
-            raise Refused("no_capacity", "No GPU resources available")
+            raise AdmissionRefused("no_capacity", "No GPU resources available")
         self._holders[owner] = who
         self._advance()
         return gpu_id
@@ -119,7 +121,7 @@ class Admission:
     def _check_share(self, who: str, *, waiting: int) -> None:
         cap = self._settings.connections_per_address
         if cap and sum(holder == who for holder in self._holders.values()) + waiting >= cap:
-            raise Refused("too_many_connections", f"At most {cap} connections from one address")
+            raise AdmissionRefused("too_many_connections", f"At most {cap} connections from one address")
 
     def leave(self, owner: str) -> int | None:
         """Free what a connection holds and return the GPU it was on; None when it holds nothing."""
@@ -169,12 +171,12 @@ class Admission:
         # Nobody is promised more than there is room for. What others wait for keeps nobody out, but for a broker's
         # client, who may find room at the next server.
         if self._slots.free <= (self.waiting if vouched else waiting):
-            raise Refused("no_capacity", "No GPU resources available")
+            raise AdmissionRefused("no_capacity", "No GPU resources available")
 
     def _ticket(self, who: str, *, vouched: bool) -> Ticket:
         self._check(who, vouched=vouched)
         if len(self._tickets) >= _TICKETS_A_SLOT * self._slots.total:
-            raise Refused("no_capacity", "No GPU resources available")
+            raise AdmissionRefused("no_capacity", "No GPU resources available")
         value, seconds = secrets.token_urlsafe(16), self._settings.ticket_seconds
         timer = asyncio.get_running_loop().call_later(seconds, self._expire, value)
         self._tickets[value] = out = _Out(who, timer, vouched)
@@ -235,7 +237,7 @@ class Admission:
             unvouched += not out.vouched
 
 
-def log_refusal(who: str, refusal: Refused) -> None:
+def log_refusal(who: str, refusal: AdmissionRefused) -> None:
     """Log it in the words that the client hears: they are what people grep for."""
     log.info("%s: refused, %s: %s", who, refusal.code, refusal.message)
 

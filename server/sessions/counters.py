@@ -56,7 +56,7 @@ class Mean:
 
 
 @dataclass
-class Stats:
+class ServerCounters:
     """Counts since the server's start."""
 
     accepted: int = 0

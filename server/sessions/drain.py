@@ -10,7 +10,7 @@ from server.sessions.session import Session
 from server.settings import Settings
 
 
-class Draining:
+class GracefulDrain:
     """A server's draining, over its sessions. `on`: whether it drains now."""
 
     def __init__(self, settings: Settings, sessions: Mapping[int, Session]) -> None:
@@ -43,7 +43,7 @@ class Draining:
     def tell(self, session: Session) -> None:
         """Queue the notice for a client; nothing when there is none to give."""
         if self.on:
-            session.outbox.put(ipc.Draining(max(0.0, self._ends - now()), self._reconnect_url))
+            session.outbox.put(ipc.DrainNotice(max(0.0, self._ends - now()), self._reconnect_url))
 
     def call_off(self) -> None:
         """Admit again."""

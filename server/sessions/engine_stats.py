@@ -9,7 +9,7 @@ _BEATS = 10
 """Rates are over the last ten heartbeats: steady to read, and quick enough to follow."""
 
 
-class EngineFigures:
+class EngineStats:
     """What one device's engine did."""
 
     def __init__(self) -> None:
@@ -19,9 +19,9 @@ class EngineFigures:
         self.speaking: int | None = None
         self.memory_bytes: float | None = None
         self.reserved_bytes: float | None = None
-        self._beats: deque[ipc.Beat] = deque(maxlen=_BEATS)
+        self._beats: deque[ipc.Heartbeat] = deque(maxlen=_BEATS)
 
-    def add(self, beat: ipc.Beat) -> None:
+    def add(self, beat: ipc.Heartbeat) -> None:
         """Take a heartbeat."""
         self._beats.append(beat)
         self.waits.observe(beat.waits)

@@ -15,19 +15,19 @@ from dataclasses import replace
 from server import ipc, languages
 from server.connections.connection_limits import ConnectionLimits
 from server.sessions import limits
-from server.sessions.admission import Admission, Refused, Ticket, log_refusal
+from server.sessions.admission import Admission, AdmissionRefused, Ticket, log_refusal
 from server.sessions.clock import now
-from server.sessions.counters import Stats
-from server.sessions.drain import Draining
-from server.sessions.engine_stats import EngineFigures
+from server.sessions.counters import ServerCounters
+from server.sessions.drain import GracefulDrain
+from server.sessions.engine_stats import EngineStats
 from server.sessions.lease import Lease
-from server.sessions.session import Audio, Outbox, Session
+from server.sessions.session import AudioRequest, Outbox, Session
 from server.sessions.slots import Slots
 from server.sessions.worker_supervisor import Launch, Patience, WorkerProcess, spawn
 from server.settings import Settings
 from whisper_ops.wire import HealthStatus
 
-__all__ = ["Hub", "Refused"]
+__all__ = ["AdmissionRefused", "Hub"]
 
 log = logging.getLogger("whisper_ops.server")
 
@@ -49,10 +49,10 @@ class Hub:
         self.workers = [
             WorkerProcess(i, device, settings, self, patience, launch) for i, device in enumerate(settings.devices)
         ]
-        self.figures = [EngineFigures() for _ in settings.devices]
+        self.figures = [EngineStats() for _ in settings.devices]
         self.sessions: dict[int, Session] = {}
-        self.stats = Stats()
-        self.draining = Draining(settings, self.sessions)
+        self.stats = ServerCounters()
+        self.draining = GracefulDrain(settings, self.sessions)
         self.lease = Lease(settings, self.draining, self.sessions, self.fail)
         self.admission = Admission(settings, self.slots, self.stats, self._closed)
         self.connection_limits = ConnectionLimits()
@@ -93,15 +93,15 @@ class Hub:
         """See `Admission`."""
         return self.admission.ticket(address)
 
-    def _closed(self) -> Refused | None:
+    def _closed(self) -> AdmissionRefused | None:
         """Why nobody is admitted now, whoever asks."""
         if self.draining.on:
-            return Refused("draining", "The server is draining; connect to another one")
+            return AdmissionRefused("draining", "The server is draining; connect to another one")
         if self.lease.has_lapsed:
-            return Refused("draining", "The server has lost its supervisor; connect to another one")
+            return AdmissionRefused("draining", "The server has lost its supervisor; connect to another one")
         limit, lag = self.settings.lag_objective_seconds, self.stats.lag.quantiles(0.95)[0]
         if limit and self.sessions and lag is not None and lag > limit:
-            return Refused("lagging", f"The server is behind by {lag:.1f} s; try again soon")
+            return AdmissionRefused("lagging", f"The server is behind by {lag:.1f} s; try again soon")
         return None
 
     def worker_is_ready(self, gpu_id: int) -> bool:
@@ -117,7 +117,7 @@ class Hub:
         while (gpu_id := self.slots.gpu_of(connection_id)) is not None and not self.worker_is_ready(gpu_id):
             failed = self.slots.gpus[gpu_id].state == "failed"
             if failed and self.slots.reserve(connection_id, avoid=gpu_id) is None:
-                refusal = Refused("gpu_failed", f"GPU {gpu_id} failed: {self.workers[gpu_id].reason}")
+                refusal = AdmissionRefused("gpu_failed", f"GPU {gpu_id} failed: {self.workers[gpu_id].reason}")
                 log_refusal(f"Connection {connection_id}", refusal)
                 raise refusal
             if not failed:
@@ -133,7 +133,7 @@ class Hub:
 
     # --- sessions -----------------------------------------------------------------------------------
 
-    def open(self, connection_id: str, audio: Audio, *, address: str, offset: int = 0) -> Session:
+    def open(self, connection_id: str, audio: AudioRequest, *, address: str, offset: int = 0) -> Session:
         """Begin a session on the slot that `connection_id` reserved.
 
         Raises:
@@ -164,7 +164,7 @@ class Hub:
         """Pass on audio of whole samples."""
         session.hear(data)
         if self.worker_is_ready(session.gpu_id):
-            self.workers[session.gpu_id].send(ipc.Audio(session.number, data))
+            self.workers[session.gpu_id].send(ipc.AudioMessage(session.number, data))
 
     def flush(self, session: Session) -> None:
         """Ask for a final of what was spoken so far."""
@@ -194,7 +194,7 @@ class Hub:
         """No more audio comes; `Done` will follow."""
         session.ended = True
         if self.worker_is_ready(session.gpu_id):
-            self.workers[session.gpu_id].send(ipc.End(session.number))
+            self.workers[session.gpu_id].send(ipc.EndOfAudio(session.number))
 
     def close(self, session: Session, *, failed: bool = False) -> None:
         """Forget a session and free its slot. Doing it twice does nothing."""
@@ -313,14 +313,14 @@ class Hub:
                     if isinstance(message, ipc.Final):
                         self.stats.final.observe([message.delay_s])
                     session.tell(message)
-            case ipc.Progress():
+            case ipc.StreamProgress():
                 for number, covered_s, settled_s in message.rows:
                     if (session := self.sessions.get(number)) is not None and session.gpu_id == gpu_id:
                         session.moved(covered_s, settled_s)
             case ipc.Fault():
                 if (session := self.sessions.get(message.stream)) is not None:
                     session.break_off(message.code, message.reason)
-            case ipc.Beat():
+            case ipc.Heartbeat():
                 self.figures[gpu_id].add(message)
 
     # --- state --------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sized
 
 from server.sessions.clock import now
-from server.sessions.drain import Draining
+from server.sessions.drain import GracefulDrain
 from server.settings import Settings
 
 log = logging.getLogger("whisper_ops.server")
@@ -19,7 +19,9 @@ log = logging.getLogger("whisper_ops.server")
 class Lease:
     """See the module. `end` is told why the server ends."""
 
-    def __init__(self, settings: Settings, draining: Draining, sessions: Sized, end: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: Settings, draining: GracefulDrain, sessions: Sized, end: Callable[[str], None]
+    ) -> None:
         self._seconds, self._orphan_seconds = settings.lease_seconds, settings.orphan_seconds
         self._draining, self._sessions, self._end = draining, sessions, end
         self._renewed_at: float | None = None

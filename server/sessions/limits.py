@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from server.audio_formats import BYTES_PER_SAMPLE
 from server.sessions.clock import now
-from server.sessions.counters import Stats
-from server.sessions.session import OUTBOX_LIMIT, Audio, Session
+from server.sessions.counters import ServerCounters
+from server.sessions.session import OUTBOX_LIMIT, AudioRequest, Session
 from server.settings import Settings
 
 log = logging.getLogger("whisper_ops.server")
@@ -27,13 +27,13 @@ PIECE_SECONDS = 1.0
 """Audio is taken from a message in pieces of this length, each when there is room: a message may hold minutes."""
 
 
-def pieces(data: bytes, audio: Audio) -> Iterator[bytes]:
+def pieces(data: bytes, audio: AudioRequest) -> Iterator[bytes]:
     """A message's audio, cut for `room`; an empty message is a piece too."""
     step = max(1, int(PIECE_SECONDS * audio.sample_rate)) * BYTES_PER_SAMPLE[audio.encoding]
     return (data[at : at + step] for at in range(0, max(1, len(data)), step))
 
 
-async def room(session: Session, stats: Stats) -> None:
+async def room(session: Session, stats: ServerCounters) -> None:
     """Back-pressure: wait while too much of a session's audio is uncovered; beyond a limit, end it."""
     if session.lag_s <= PAUSE_SECONDS:
         session.pausing = False

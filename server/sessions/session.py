@@ -29,7 +29,7 @@ _OFFSET_SECONDS = 0.001
 
 
 @dataclass(frozen=True)
-class Audio:
+class AudioRequest:
     """What a client said its audio is, and what it wants back.
 
     The language may be given as any client writes it; it becomes Whisper's code here, whatever the dialect.
@@ -42,7 +42,7 @@ class Audio:
     encoding: str = "pcm_s16le"
     language: str | None = None
     words: bool = False
-    turns: ipc.Turns | None = None
+    turns: ipc.TurnSettings | None = None
 
     def __post_init__(self) -> None:
         """The one door that every language comes through."""
@@ -88,7 +88,9 @@ class Outbox:
 class Session:
     """One admitted stream. Times are seconds of the stream unless they say otherwise."""
 
-    def __init__(self, number: int, connection_id: str, audio: Audio, *, address: str = "", offset: int = 0) -> None:
+    def __init__(
+        self, number: int, connection_id: str, audio: AudioRequest, *, address: str = "", offset: int = 0
+    ) -> None:
         self.number, self.connection_id, self.audio, self.address = number, connection_id, audio, address
         self.resume_token = secrets.token_urlsafe(16)
         self.gpu_id = -1
@@ -163,10 +165,10 @@ class Session:
             at = max(at, position)
         yield from self._audio(at, self.log.end)
         if self.ended:
-            yield ipc.End(self.number)
+            yield ipc.EndOfAudio(self.number)
 
-    def _audio(self, begin: int, end: int) -> Iterator[ipc.Audio]:
-        return (ipc.Audio(self.number, chunk) for chunk in self.log.replay(begin, end))
+    def _audio(self, begin: int, end: int) -> Iterator[ipc.AudioMessage]:
+        return (ipc.AudioMessage(self.number, chunk) for chunk in self.log.replay(begin, end))
 
     def _settled_sample(self) -> int:
         return max(self.log.begin, self._sample(self.settled_s))

@@ -29,11 +29,11 @@ class ServerVad(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         except msgspec.ValidationError as error:
             raise UnreadableError(str(error).replace("$.", "")) from error
 
-    def turns(self) -> ipc.Turns | None:
+    def turns(self) -> ipc.TurnSettings | None:
         """What a worker must know of it; None: nothing."""
         if self.threshold is self.prefix_padding_ms is self.silence_duration_ms is None:
             return None
-        return ipc.Turns(self.threshold, _seconds(self.prefix_padding_ms), _seconds(self.silence_duration_ms))
+        return ipc.TurnSettings(self.threshold, _seconds(self.prefix_padding_ms), _seconds(self.silence_duration_ms))
 
 
 def _seconds(ms: int | None) -> float | None:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from server import ipc
-from server.devices import Device
+from server.devices import WorkerDevice
 from server.settings import Settings
 from server.worker.decode_windows import VARIABLE
 from whisper_ops.bearer_tokens import environment_for_others
@@ -95,7 +95,7 @@ class WorkerProcess:
     def __init__(
         self,
         gpu_id: int,
-        device: Device,
+        device: WorkerDevice,
         settings: Settings,
         owner: Owner,
         patience: Patience | None = None,
@@ -105,7 +105,7 @@ class WorkerProcess:
         self.restarts = 0
         self.pid: int | None = None
         self.loaded: ipc.Loaded | None = None
-        self.beat: ipc.Beat | None = None
+        self.beat: ipc.Heartbeat | None = None
         self.reason: str | None = None
         self._unfit = False
         self._settings, self._owner, self._patience = settings, owner, patience or Patience()
@@ -205,7 +205,7 @@ class WorkerProcess:
             case ipc.Broken():
                 self.reason, self._unfit = message.reason, message.unfit
                 self._gone.set()
-            case ipc.Beat():
+            case ipc.Heartbeat():
                 self.beat = message
                 self._owner.worker_said(self.gpu_id, message)
             case _:

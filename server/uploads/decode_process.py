@@ -37,7 +37,7 @@ class UploadError(Exception):
     """A sentence for the user."""
 
 
-class Window:
+class FileWindow:
     """A stretch of the file, for FFmpeg to read and to seek in."""
 
     def __init__(self, begin: int, end: int) -> None:
@@ -65,7 +65,7 @@ def _say(kind: bytes, body: bytes = b"") -> None:
         message = message[os.write(1, message) :]
 
 
-def _parts() -> tuple[str, list[Window]]:
+def _parts() -> tuple[str, list[FileWindow]]:
     """The demuxer of the file, and the stretches of it that are containers of their own: one, mostly.
 
     Raises:
@@ -79,10 +79,10 @@ def _parts() -> tuple[str, list[Window]]:
         raise UploadError(f"the file is no {container_formats.OFFERED}")
     # FFmpeg's mp3 demuxer reads the tag itself; the others would take it for a fault.
     begins = container_formats.ogg_links(_read, begin) if name == "ogg" else [0 if name == "mp3" else begin]
-    return name, [Window(*span) for span in itertools.pairwise([*begins, os.lseek(0, 0, os.SEEK_END)])]
+    return name, [FileWindow(*span) for span in itertools.pairwise([*begins, os.lseek(0, 0, os.SEEK_END)])]
 
 
-def _opened(name: str, window: Window) -> Any:  # noqa: ANN401  # PyAV's container
+def _opened(name: str, window: FileWindow) -> Any:  # noqa: ANN401  # PyAV's container
     window.seek(0)
     return av.open(window, "r", format=name, options=_OPTIONS, metadata_errors="replace", io_open=_refuse)
 

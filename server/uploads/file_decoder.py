@@ -32,7 +32,7 @@ def holder() -> BinaryIO:
     return tempfile.TemporaryFile()
 
 
-class Decoder:
+class FileDecoder:
     """One file's samples. `close` it, whatever happened; `end` also ends a `read` in another thread."""
 
     def __init__(self, file: BinaryIO, max_seconds: float) -> None:

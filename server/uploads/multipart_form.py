@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from server.languages import LanguageError
 from server.request_parsing import UnreadableError, flag, read_json
-from server.sessions.session import Audio
+from server.sessions.session import AudioRequest
 from server.sessions.turn_detection import ServerVad
 from server.uploads.file_decoder import holder
 
@@ -44,10 +44,10 @@ class FormError(ValueError):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TranscriptionRequest:
     """What is wanted of a file."""
 
-    audio: Audio
+    audio: AudioRequest
     answer: str = "json"
     stream: bool = False
     segments: bool = True
@@ -116,7 +116,7 @@ def too_large() -> FormError:
     return FormError(f"a file may have {MAX_BYTES >> 20} MiB", "file", status=413)
 
 
-async def read(request: Request, model: str) -> tuple[Wanted, BinaryIO]:
+async def read(request: Request, model: str) -> tuple[TranscriptionRequest, BinaryIO]:
     """What is wanted, and the file, which is the caller's to close.
 
     Raises:
@@ -173,7 +173,7 @@ class _Fields:
         return list(self._values)
 
 
-def _wanted(form: FormData, model: str) -> Wanted:
+def _wanted(form: FormData, model: str) -> TranscriptionRequest:
     fields = _Fields(form)
     _check_model(fields.one("model"), model)
     answer = fields.one("response_format") or "json"
@@ -194,7 +194,7 @@ def _wanted(form: FormData, model: str) -> Wanted:
     if left := fields.rest():
         name = left[0][:64]
         raise FormError(f"Unrecognized request argument supplied: {name}", name, code="unknown_parameter")
-    return Wanted(audio, answer, stream, not grains or "segment" in grains, "word" in grains)
+    return TranscriptionRequest(audio, answer, stream, not grains or "segment" in grains, "word" in grains)
 
 
 def _check_model(asked: str, model: str) -> None:
@@ -219,10 +219,10 @@ def _check_decoding(fields: _Fields) -> None:
             _unsupported(f"{name} is not offered; leave it out", name)
 
 
-def _audio(fields: _Fields, *, words: bool) -> Audio:
+def _audio(fields: _Fields, *, words: bool) -> AudioRequest:
     try:
         vad = _vad(fields.one("chunking_strategy"), fields)
-        return Audio(language=fields.one("language"), words=words, turns=vad.turns())
+        return AudioRequest(language=fields.one("language"), words=words, turns=vad.turns())
     except LanguageError as error:
         raise FormError(str(error), "language", code="unsupported_language") from error
 

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from server import ipc
 from server.languages import NAMES
-from server.uploads.multipart_form import Wanted
+from server.uploads.multipart_form import TranscriptionRequest
 from whisper_ops import wire
 
 
@@ -24,7 +24,7 @@ def error_object(message: str, kind: str, param: str | None = None, code: str | 
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def whole(wanted: Wanted, finals: Sequence[ipc.Final], seconds: float, language: str | None) -> Response:
+def whole(wanted: TranscriptionRequest, finals: Sequence[ipc.Final], seconds: float, language: str | None) -> Response:
     """The answer that was asked for, at once. `language` is a code, where it is known."""
     text = " ".join(final.text for final in finals)
     match wanted.answer:
@@ -42,7 +42,9 @@ def whole(wanted: Wanted, finals: Sequence[ipc.Final], seconds: float, language:
     return Response(wire.encode(body | {"usage": usage}), media_type="application/json")
 
 
-def _verbose(wanted: Wanted, finals: Sequence[ipc.Final], seconds: float, language: str | None) -> dict[str, Any]:
+def _verbose(
+    wanted: TranscriptionRequest, finals: Sequence[ipc.Final], seconds: float, language: str | None
+) -> dict[str, Any]:
     name = NAMES.get(language or "")
     body: dict[str, Any] = {"task": "transcribe", "language": name, "duration": round(seconds, 3)}
     if wanted.segments:

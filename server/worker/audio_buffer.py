@@ -7,7 +7,7 @@ from server.audio_formats import Samples
 _EMPTY: Samples = np.zeros(0, np.float32)
 
 
-class Line:
+class AudioBuffer:
     """Samples from `begin` to `end`, both absolute. Empty, it holds no memory."""
 
     __slots__ = ("_data", "_head", "_tail", "begin")

@@ -11,7 +11,7 @@ from server.worker.vad import judged
 _Asked = tuple[Stream, Samples]
 
 
-class Listener:
+class BatchedVad:
     """`heard` is told of every stream whose sound was judged, `failed` of one that cannot go on, and why."""
 
     def __init__(self, heard: Callable[[Stream], None], failed: Callable[[Stream, Exception], None]) -> None:

@@ -23,7 +23,7 @@ _POOR_SCORE = -1.0
 """A text of a lower score may be in the wrong language: then what was believed counts half, and so does this window."""
 
 
-class Evidence:
+class LanguageEvidence:
     """How far each language is behind the likeliest (natural logarithms). Immutable. Those not named are furthest."""
 
     __slots__ = ("_others", "_scores")
@@ -31,7 +31,7 @@ class Evidence:
     def __init__(self, scores: Mapping[str, float] | None = None, others: float = 0.0) -> None:
         self._scores, self._others = dict(scores or {}), others
 
-    def with_window(self, found: Mapping[str, float], weight: float, kept: float = 1.0) -> "Evidence":
+    def with_window(self, found: Mapping[str, float], weight: float, kept: float = 1.0) -> "LanguageEvidence":
         """The evidence and what one more window says, counted `weight` times; of the earlier one `kept` is left."""
         scores = {
             code: kept * self._scores.get(code, self._others) + weight * _log(found.get(code, 0.0))
@@ -40,7 +40,7 @@ class Evidence:
         others = kept * self._others + weight * _LEAST
         best = max([others, *scores.values()])
         floor = max(others - best, -_LEAD)
-        return Evidence({c: s - best for c, s in scores.items() if s - best > floor}, floor)
+        return LanguageEvidence({c: s - best for c, s in scores.items() if s - best > floor}, floor)
 
     @property
     def best(self) -> str | None:
@@ -54,9 +54,9 @@ class Evidence:
         return bool(self._scores) and behind[0] <= -_SETTLED
 
 
-def believed(code: str | None) -> Evidence:
+def believed(code: str | None) -> LanguageEvidence:
     """What is known of a stream that goes on here and was in a language before."""
-    return Evidence({code: 0.0}, -_LEAD) if code else Evidence()
+    return LanguageEvidence({code: 0.0}, -_LEAD) if code else LanguageEvidence()
 
 
 class StreamLanguage:

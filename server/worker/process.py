@@ -11,14 +11,14 @@ from pathlib import Path
 from server import ipc
 from server.engines.engine import Engine, EngineInfo, Hypothesis, RowEngine, UnfitError, decode_each
 from server.settings import SimulatedLaw
-from server.worker.batched_vad import Listener
+from server.worker.batched_vad import BatchedVad
 from server.worker.decode_windows import VARIABLE, rule_for
 from server.worker.scheduler import CONTEXTS_SECONDS, Backlog, Job, contexts_from, next_batch, next_due
 from server.worker.service_time import ServiceTime
 from server.worker.silero import network
-from server.worker.stream import Stream, Window
+from server.worker.stream import DecodeWindow, Stream
 from server.worker.vad import LevelVad, SileroVad, Vad
-from server.worker.worker_counters import Figures
+from server.worker.worker_counters import WorkerCounters
 
 log = logging.getLogger("whisper_ops.worker")
 
@@ -66,9 +66,9 @@ class Worker:
         self._streams: dict[int, Stream] = {}
         self._jobs: dict[int, Job[Stream]] = {}
         """What each stream would like to have decoded: asked for as it changes, not at each look at what is due."""
-        self._figures, self._backlog = Figures(), Backlog()
+        self._figures, self._backlog = WorkerCounters(), Backlog()
         self._rule = rule_for(os.environ.get(VARIABLE))
-        self._listener = Listener(self._after, lambda stream, error: self._give_up(stream.number, error))
+        self._listener = BatchedVad(self._after, lambda stream, error: self._give_up(stream.number, error))
         self._running: dict[int, float] = {}
         self._contexts = CONTEXTS_SECONDS
         self._taken = 0
@@ -125,10 +125,10 @@ class Worker:
         stream = self._streams.get(getattr(message, "stream", -1))
         if stream is None:
             return
-        if stream.inbox or (isinstance(message, ipc.Audio) and stream.pace.ahead(now)):
+        if stream.inbox or (isinstance(message, ipc.AudioMessage) and stream.pace.ahead(now)):
             stream.inbox.append(message)
             self._take_surplus_later()
-        elif isinstance(message, ipc.Audio):
+        elif isinstance(message, ipc.AudioMessage):
             stream.receive(message.data, now)
             self._listener.add(stream)
         else:
@@ -136,13 +136,13 @@ class Worker:
 
     def _hand(self, stream: Stream, message: ipc.Message, now: float) -> None:
         match message:
-            case ipc.Audio(_, data):
+            case ipc.AudioMessage(_, data):
                 stream.feed(data, now)
             case ipc.Language(_, language):
                 stream.speak(language)
             case ipc.Flush():
                 stream.flush(now)
-            case ipc.End():
+            case ipc.EndOfAudio():
                 stream.end(now)
         self._after(stream)
 
@@ -267,7 +267,7 @@ class Worker:
             return self._service.rows()
         return self._service.rows_in_time() if self._start.device.startswith("cpu") else self._max_batch
 
-    async def _decode(self, windows: list[Window], began: float) -> None:
+    async def _decode(self, windows: list[DecodeWindow], began: float) -> None:
         try:
             if isinstance(self._engine, RowEngine):
                 await self._decode_rows(self._engine, windows)
@@ -279,7 +279,7 @@ class Worker:
         self._figures.decoded(len(rows), sum(len(row.audio) for row in rows), began, ended)
         self._service.decoded(len(rows), rows[0].context_s, ended - began)
 
-    async def _decode_batch(self, windows: list[Window]) -> None:
+    async def _decode_batch(self, windows: list[DecodeWindow]) -> None:
         assert self._engine is not None
         rows = [window.row for window in windows]
         loop = asyncio.get_running_loop()
@@ -291,7 +291,7 @@ class Worker:
             self._deliver(window, hypothesis)
         self._kick()
 
-    async def _decode_rows(self, engine: RowEngine, windows: list[Window]) -> None:
+    async def _decode_rows(self, engine: RowEngine, windows: list[DecodeWindow]) -> None:
         """Each row is delivered as it ends; the lane is free as soon as the engine has taken the batch."""
         loop = asyncio.get_running_loop()
         left, over = len(windows), asyncio.Event()
@@ -314,7 +314,7 @@ class Worker:
         self._kick()
         await over.wait()
 
-    def _deliver(self, window: Window, heard: Hypothesis | Exception) -> None:
+    def _deliver(self, window: DecodeWindow, heard: Hypothesis | Exception) -> None:
         stream = self._streams.get(window.stream)
         if stream is None:
             return
@@ -349,7 +349,7 @@ class Worker:
                 self._reported[number] = place
                 moved.append((number, *place))
         if moved:
-            self.channel.send(ipc.Progress(moved))
+            self.channel.send(ipc.StreamProgress(moved))
 
     def _beat(self, now: float) -> None:
         assert self._engine is not None

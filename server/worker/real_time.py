@@ -4,7 +4,7 @@ CREDIT_SECONDS = 2.0
 """So much audio may come at once: networks deliver in bursts, and clients begin with what they kept."""
 
 
-class Pace:
+class RealTimePace:
     """Of one stream. Times are seconds of the worker's clock."""
 
     __slots__ = ("_free", "due")

@@ -30,7 +30,7 @@ class Tuning:
     long: float = 12.0
 
 
-def tuned(turns: ipc.Turns | None) -> Tuning:
+def tuned(turns: ipc.TurnSettings | None) -> Tuning:
     """The tuning that a client asked for; what it left open is as for everybody."""
     usual = Tuning()
     if turns is None:

@@ -25,7 +25,7 @@ _LENGTHS, _STRIDES = (4, 4, 2, 1), (1, 2, 2, 1)
 """Of the four convolutions: positions that go in, and how far apart they are taken."""
 
 
-class Network:
+class SileroNetwork:
     """The network's weights, laid out as matrices."""
 
     def __init__(self, weights: Mapping[str, Floats]) -> None:
@@ -97,7 +97,7 @@ def _as_matrix(weight: Floats, bias: Floats, length: int, stride: int) -> tuple[
 
 
 @cache
-def network() -> Network:
+def network() -> SileroNetwork:
     """The network of the installed faster-whisper.
 
     Raises:
@@ -108,7 +108,7 @@ def network() -> Network:
     folders = spec.submodule_search_locations if spec is not None else None
     path = Path((folders or ["faster-whisper is not installed"])[0]) / "assets" / "silero_vad_v6.onnx"
     try:
-        return Network(read_weights(path.read_bytes()))
+        return SileroNetwork(read_weights(path.read_bytes()))
     except (OSError, LookupError, ValueError) as error:
         raise UnfitError(
             f"the voice activity network {path} cannot be used ({error}); install faster-whisper 1.2.1"

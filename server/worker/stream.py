@@ -10,15 +10,15 @@ from dataclasses import dataclass
 
 from server import ipc
 from server.audio_formats import SAMPLE_RATE, Samples
-from server.engines.engine import Hypothesis, Row, TimedWord
+from server.engines.engine import EngineRow, Hypothesis, TimedWord
 from server.worker.decode_windows import BOUNDED, WindowRule
 from server.worker.language_detection import SURE_SECONDS, StreamLanguage
 from server.worker.no_speech import is_noise
-from server.worker.real_time import Pace
+from server.worker.real_time import RealTimePace
 from server.worker.scheduler import CONTEXTS_SECONDS, Job, context_seconds
 from server.worker.segmenter import Tuning, tuned
 from server.worker.silero import FRAME
-from server.worker.stream_audio import Sound
+from server.worker.stream_audio import StreamAudio
 from server.worker.transcript import Transcript
 from server.worker.utterance import Utterance, cut_at
 from server.worker.vad import Vad
@@ -40,13 +40,13 @@ _CUT_MARGIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Window:
+class DecodeWindow:
     """A stretch of an utterance that is being decoded."""
 
     stream: int
     utterance: Utterance
     end: int
-    row: Row
+    row: EngineRow
     cut: bool
     speech_end: int
     voice: float
@@ -74,12 +74,12 @@ class Stream:
         self.ended = False
         self.withheld = 0
         """Utterances whose text was not told, as nobody had spoken; the worker counts and empties it."""
-        self.pace = Pace(opened.replayed_s)
+        self.pace = RealTimePace(opened.replayed_s)
         self.inbox: deque[ipc.Message] = deque()
         """What came before its time, for the worker to hand over when it has time."""
         self._words = opened.words
         self._language = StreamLanguage(opened.language, opened.spoke)
-        self._sound = Sound(opened, vad, tuning or tuned(opened.turns), self._opened, self._closed)
+        self._sound = StreamAudio(opened, vad, tuning or tuned(opened.turns), self._opened, self._closed)
         self._segmenter = self._sound.segmenter
         self._transcript = Transcript(opened.stream, opened.segment, words=opened.words)
         self._utterances: deque[Utterance] = deque()
@@ -195,7 +195,7 @@ class Stream:
         limit = utterance.window_start + round(LONGEST_SECONDS * SAMPLE_RATE)
         return min(end, limit), end > limit
 
-    def take(self, now: float, context: float) -> Window:
+    def take(self, now: float, context: float) -> DecodeWindow:
         """Begin the window of `job`, padded to the batch's context in seconds."""
         utterance = self._utterances[0]
         end, cut = self._window_end(utterance)
@@ -207,16 +207,16 @@ class Stream:
         # A pause that begins may be the end: then this window's text is the final.
         last = cut or utterance.end is not None or self._segmenter.silence_seconds >= SETTLING_SECONDS
         language, choose = self._language.for_window(len(audio) / SAMPLE_RATE, last=last)
-        row = Row(audio, context, at_s, language, words, prefix, self.number, choose)
+        row = EngineRow(audio, context, at_s, language, words, prefix, self.number, choose)
         self._in_work = True
         utterance.decoded_at = now
         speech_end = self._segmenter.speech_end if utterance.end is None else utterance.speech_end
         voice = self._sound.voice(utterance.window_start, min(end, speech_end))
-        return Window(self.number, utterance, end, row, cut, min(end, speech_end), voice)
+        return DecodeWindow(self.number, utterance, end, row, cut, min(end, speech_end), voice)
 
     # --- text out -----------------------------------------------------------------------------------
 
-    def apply(self, window: Window, heard: Hypothesis, now: float) -> None:
+    def apply(self, window: DecodeWindow, heard: Hypothesis, now: float) -> None:
         """Take what was heard in a window."""
         self._in_work, self._now = False, now
         utterance = window.utterance
@@ -237,7 +237,7 @@ class Stream:
         if utterance.words or utterance.shown:
             self._transcript.partial(utterance, window.end, self.covered_s)
 
-    def _advance(self, window: Window) -> None:
+    def _advance(self, window: DecodeWindow) -> None:
         """Let the next window begin later where this one was long, and end a segment where it is long enough."""
         utterance, rule = window.utterance, self._rule
         if window.row.words:
@@ -256,7 +256,7 @@ class Stream:
         self._utterances[0] = utterance.after(count, at, utterance.segment + said, self._now)
         self._renumber(list(self._utterances)[1:], said)
 
-    def _take_text(self, window: Window, heard: Hypothesis) -> None:
+    def _take_text(self, window: DecodeWindow, heard: Hypothesis) -> None:
         """Take a window's text, unless nobody spoke; what is stable was heard twice, and stays."""
         utterance = window.utterance
         before = utterance.heard
@@ -270,7 +270,7 @@ class Stream:
         comparable = before is None or before.language == heard.language
         utterance.take(heard, window.end / SAMPLE_RATE, comparable=comparable, hold=unsure)
 
-    def fail(self, window: Window) -> None:
+    def fail(self, window: DecodeWindow) -> None:
         """A window could not be decoded: one that will grow waits for that, one that is over is tried again, once."""
         self._in_work = False
         utterance = window.utterance
@@ -335,7 +335,7 @@ class Stream:
         self._transcript.final(utterance, count, end, (self.covered_s, self.settled_s), self._now)
         return True
 
-    def _cut(self, window: Window, timed: Sequence[TimedWord]) -> None:
+    def _cut(self, window: DecodeWindow, timed: Sequence[TimedWord]) -> None:
         """Make a segment of the first part of a window whose words did not become stable; the rest goes on."""
         utterance = window.utterance
         words, stable = utterance.agreement.words, len(utterance.agreement.stable)

@@ -8,18 +8,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from server import ipc
-from server.audio_formats import SAMPLE_RATE, Decoder, Samples
-from server.worker.audio_buffer import Line
+from server.audio_formats import SAMPLE_RATE, AudioDecoder, Samples
+from server.worker.audio_buffer import AudioBuffer
 from server.worker.segmenter import Segmenter, Tuning
 from server.worker.silero import FRAME
-from server.worker.vad import QUIET_STEP, STEP, Vad, Voice
+from server.worker.vad import QUIET_STEP, STEP, Vad, VoiceActivity
 
 _MOMENT = SAMPLE_RATE // 50
 _NEAR = 6 * _MOMENT
 """Samples to both sides of a word's beginning, whole moments, in which its quietest one is looked for."""
 
 
-class Sound:
+class StreamAudio:
     """Of one stream. `opened(start)` and `closed(end, speech_end)` are called as utterances begin and end."""
 
     def __init__(
@@ -32,9 +32,9 @@ class Sound:
     ) -> None:
         # Rounded down, as every position is: what begins with a part of a sample has not got that sample.
         self.origin = int(coming.start_s * SAMPLE_RATE + 1e-6)
-        self._decoder = Decoder(coming.encoding, coming.sample_rate)
-        self._line = Line(self.origin)
-        self.vad, self._voice = vad, Voice()
+        self._decoder = AudioDecoder(coming.encoding, coming.sample_rate)
+        self._line = AudioBuffer(self.origin)
+        self.vad, self._voice = vad, VoiceActivity()
         self.segmenter = Segmenter(self.origin, tuning, opened, closed)
 
     def take(self, data: bytes) -> float:

@@ -88,7 +88,7 @@ class SileroVad:
         return told
 
 
-class Voice:
+class VoiceActivity:
     """The probabilities of the frames that are held: how sure it is that somebody spoke between two positions."""
 
     __slots__ = ("_ends", "_probabilities")

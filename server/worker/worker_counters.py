@@ -6,7 +6,7 @@ from server import ipc
 from server.audio_formats import SAMPLE_RATE
 
 
-class Figures:
+class WorkerCounters:
     """Counts since the last heartbeat. Busy time is the union of the lanes' decodes, not their sum."""
 
     def __init__(self) -> None:
@@ -40,10 +40,10 @@ class Figures:
 
     def beat(
         self, now: float, decoding_s: float, speaking: int, memory: float | None, reserved: float | None
-    ) -> ipc.Beat:
+    ) -> ipc.Heartbeat:
         """The heartbeat; counting begins anew."""
         span = now - self._since if self._since is not None else 0.0
-        beat = ipc.Beat(
+        beat = ipc.Heartbeat(
             decoding_s,
             min(self._busy, span),
             span,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.alerts import Alert, AlertBook, Change, Rule, load_rules
+from dashboard.alerts import Alert, AlertBook, AlertChange, AlertRule, load_rules
 from dashboard.config import load
-from dashboard.monitoring.change_events import Happenings
+from dashboard.monitoring.change_events import ChangeEvents
 from dashboard.monitoring.recorder import Recorder
 from tests.support.servers import free_port
 from whisper_ops.history import AlertRecord, History
@@ -16,7 +16,7 @@ from whisper_ops.snapshot import ServerFigures, Snapshot
 
 HOUR = 3600.0
 START = 1_795_871_000.0
-LAG = Rule(name="lag", figure="server.lag_p95_seconds", over=2, clear=1.5, hold_seconds=30, clear_seconds=10)
+LAG = AlertRule(name="lag", figure="server.lag_p95_seconds", over=2, clear=1.5, hold_seconds=30, clear_seconds=10)
 
 
 class Clocks:
@@ -43,14 +43,14 @@ def polls(clocks: Clocks, seconds: int, lag: float | None) -> Iterator[Snapshot]
             yield Snapshot(server="one", at=clocks.wall, figures=ServerFigures(lag_p95_seconds=lag))
 
 
-def fed(book: AlertBook, clocks: Clocks, seconds: int, lag: float | None) -> list[tuple[int, Change]]:
+def fed(book: AlertBook, clocks: Clocks, seconds: int, lag: float | None) -> list[tuple[int, AlertChange]]:
     began = clocks.passed
     return [
         (round(clocks.passed - began), change) for poll in polls(clocks, seconds, lag) for change in book.feed(poll)
     ]
 
 
-def silence() -> list[Rule]:
+def silence() -> list[AlertRule]:
     return [rule for rule in load_rules() if rule.name == "server silent"]
 
 
@@ -105,7 +105,7 @@ def test_an_alert_of_the_watcher_before_goes_on_under_a_clock_of_its_own() -> No
 
 def test_how_long_a_silence_lasted_is_what_passed() -> None:
     clocks = Clocks()
-    seen = Happenings(clocks.steady)
+    seen = ChangeEvents(clocks.steady)
     for poll in polls(clocks, 3, None):
         seen.feed(poll)
     clocks.jump = -HOUR

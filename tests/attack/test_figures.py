@@ -16,9 +16,9 @@ import pytest
 from dashboard.config import load
 from dashboard.history.history_writer import HistoryWriter
 from dashboard.monitoring import recorder as recording
-from dashboard.polling.poller import Fleet
+from dashboard.polling.poller import Pollers
 from dashboard.replay.chart_reader import HistoryCharts
-from dashboard.replay.feed import Live
+from dashboard.replay.feed import LiveFeed
 from dashboard.tui.pages.chart import drawn, steps
 from dashboard.tui.pages.gpu_page import charts_of, gpu_page
 from dashboard.tui.pages.server_page import charts_of as server_charts
@@ -181,7 +181,7 @@ async def test_rows_that_never_reached_the_disk_are_exit_1(tmp_path: Path, monke
 def test_on_screen_a_writer_that_died_is_an_alert(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
     with _Broken(path, flush_seconds=0.01) as writer:
-        live = Live(Fleet([]), writer, path)
+        live = LiveFeed(Pollers([]), writer, path)
         writer.put(Snapshot(server="one", at=NOW))
         deadline = time.monotonic() + 30
         while writer.alive:

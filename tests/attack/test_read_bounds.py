@@ -27,7 +27,7 @@ from capacity.corpus.tone_corpus import make_tones
 from capacity.loadtest import target as targets
 from capacity.tables import cells
 from dashboard import time_input
-from dashboard.alerts import Alert, Change, notifications
+from dashboard.alerts import Alert, AlertChange, notifications
 from dashboard.polling.server_list import from_argument
 from dashboard.tui.pages import filters
 from tests.attack.test_figures import live_polls, recorder
@@ -234,7 +234,7 @@ async def test_a_hostile_webhook_stops_no_later_alert(how: Answer, monkeypatch: 
     async with listening(counted) as port:
         notifier = notifications.Notifier(lambda _: None, webhook=f"http://127.0.0.1:{port}")
         for _ in range(2):
-            notifier.put(Change("started", alert))
+            notifier.put(AlertChange("started", alert))
         running = asyncio.create_task(notifier.run())
         await asyncio.wait_for(notifier.drain(60), 61)
         assert notifier._waiting.empty()
@@ -261,7 +261,7 @@ async def test_an_import_gives_a_bomb_up() -> None:
             with prometheus_client.asked(f"http://127.0.0.1:{port}") as server:
                 list(
                     prometheus_history.polls(
-                        server, [ready_made("node")], prometheus_client.Window(0, 5_000, 10), Identity()
+                        server, [ready_made("node")], prometheus_client.QueryWindow(0, 5_000, 10), Identity()
                     )
                 )
 

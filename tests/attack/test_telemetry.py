@@ -9,8 +9,8 @@ from typing import Any
 import psutil
 import pytest
 
-from server.metrics.host_readings import Readings
-from server.metrics.snapshot_builder import Views
+from server.metrics.host_readings import HostReadings
+from server.metrics.snapshot_builder import SnapshotBuilder
 from tests.server.virtual import World, run
 from tests.support.servers import free_port
 from whisper_ops.telemetry.host_meter import HostMeter
@@ -53,11 +53,11 @@ def test_each_reading_fails_alone_and_is_unknown(
 def test_a_server_serves_on_without_any_reading_and_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         world = await World().ready()
-        readings = Readings(world.hub)
-        views = Views(world.hub, readings)
+        readings = HostReadings(world.hub)
+        views = SnapshotBuilder(world.hub, readings)
         for reading in _READINGS:
             monkeypatch.setattr(psutil, reading, _no_descriptors)
-        monkeypatch.setattr(Readings, "refresh", _after(Readings.refresh, 1))
+        monkeypatch.setattr(HostReadings, "refresh", _after(HostReadings.refresh, 1))
         import asyncio
 
         task = asyncio.create_task(readings.run())
@@ -75,10 +75,10 @@ def test_a_server_serves_on_without_any_reading_and_counts_them(monkeypatch: pyt
     run(main)
 
 
-def _after(read: Callable[[Readings], None], good: int) -> Callable[[Readings], None]:
+def _after(read: Callable[[HostReadings], None], good: int) -> Callable[[HostReadings], None]:
     left = [good]
 
-    def wrapped(readings: Readings) -> None:
+    def wrapped(readings: HostReadings) -> None:
         read(readings)
         left[0] -= 1
         if left[0] < 0:

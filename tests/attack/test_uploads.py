@@ -21,8 +21,8 @@ import pytest
 
 from server.uploads.file_decoder import DecodeError
 from tests.attack.harness import Siege, besieged, examples, tcp
-from tests.server.test_http import _wav
-from tests.server.test_uploads import decoded, refused
+from tests.server.http.test_routes import _wav
+from tests.server.uploads.test_transcriptions import decoded, refused
 from tests.support.media import FORMS, Form, media
 from whisper_ops.tone_language import VOCABULARY
 

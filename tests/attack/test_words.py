@@ -20,11 +20,11 @@ import pytest
 import yaml
 
 from capacity.commands.plan import TARGETS
-from capacity.protocols import Failed, Refused, Shown
-from dashboard.alerts import Alert, Change, load_rules
+from capacity.protocols import StreamFailed, StreamRefused, TextShown
+from dashboard.alerts import Alert, AlertChange, load_rules
 from dashboard.alerts.notifications import Notifier
-from dashboard.polling.poller import Fleet
-from dashboard.replay.feed import Live
+from dashboard.polling.poller import Pollers
+from dashboard.replay.feed import LiveFeed
 from dashboard.tui.app import DashApp
 from dashboard.tui.widgets.sheet import Sheet
 from dashboard.world import World
@@ -285,7 +285,7 @@ class serving:  # noqa: N801  # used as a function
 
 @pytest.mark.parametrize("words", ONE_BY_ONE)
 async def test_every_page_of_the_screen_shows_a_hostile_name_as_text(words: str, tmp_path: Path) -> None:
-    live = Live(Fleet([]), None, poisoned(tmp_path / "theirs.db", words), load_rules())
+    live = LiveFeed(Pollers([]), None, poisoned(tmp_path / "theirs.db", words), load_rules())
     hostile = msgspec.json.decode(
         msgspec.json.encode(snapshot("asr", 0.0, (gpu(0, 3, 0.4), gpu(1, 4, 0.5)))), type=Snapshot
     )
@@ -329,12 +329,12 @@ async def test_every_page_of_the_screen_shows_a_hostile_name_as_text(words: str,
 
 def test_the_painter_is_the_last_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever came past every border: a string that is drawn is only text."""
-    from dashboard.tui.pages.styled_lines import Line, Span
+    from dashboard.tui.pages.styled_lines import Line, TextSpan
 
     sheet = Sheet()
     monkeypatch.setattr(sheet._painter, "_style", lambda *_, **__: None)
     monkeypatch.setattr(type(sheet), "rich_style", None)
-    strip = sheet._painter.strip(Line((Span(WORDS["terminal"] + WORDS["lines"]),)), 200)
+    strip = sheet._painter.strip(Line((TextSpan(WORDS["terminal"] + WORDS["lines"]),)), 200)
     assert strip.text.isprintable()
 
 
@@ -353,7 +353,7 @@ async def test_a_command_of_an_alert_gets_words_that_it_can_use(words: str, tmp_
         f"import os, sys\nopen({str(out)!r}, 'w').write(os.environ['WHISPER_OPS_ALERT_SERVER'] + sys.stdin.read())\n"
     )
     notifier = Notifier(said.append, command=f"{sys.executable} {script}")
-    notifier.put(Change("started", alert))
+    notifier.put(AlertChange("started", alert))
     telling = asyncio.create_task(notifier.run())
     await notifier.drain(30)
     telling.cancel()
@@ -361,7 +361,7 @@ async def test_a_command_of_an_alert_gets_words_that_it_can_use(words: str, tmp_
     printable(out.read_text())
 
 
-@pytest.mark.parametrize("kind", [Refused, Failed])
+@pytest.mark.parametrize("kind", [StreamRefused, StreamFailed])
 def test_what_a_server_says_to_a_stream_is_a_sentence(kind: Any) -> None:
     reason = kind(WORDS["terminal"] + WORDS["lines"] + WORDS["long"]).reason
     assert reason.isprintable()
@@ -370,8 +370,8 @@ def test_what_a_server_says_to_a_stream_is_a_sentence(kind: Any) -> None:
 
 def test_transcripts_keep_their_letters_and_lose_what_is_none() -> None:
     text = "نمی‌خواهم क्‍ष 你好 café"  # joiners are letters there
-    assert Shown(text, "").committed == text
-    assert Shown("a\x1b[2Jb\nc", "d\u202ee") == Shown("a�[2Jb c", "d�e")
+    assert TextShown(text, "").committed == text
+    assert TextShown("a\x1b[2Jb\nc", "d\u202ee") == TextShown("a�[2Jb c", "d�e")
 
 
 def test_cleaning_is_short_of_nothing_and_done_once() -> None:

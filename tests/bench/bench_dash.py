@@ -23,7 +23,7 @@ from typing import NamedTuple, TypeVar
 
 import psutil
 
-from dashboard.replay.replay_feed import Replay
+from dashboard.replay.replay_feed import ReplayFeed
 from tests.bench.figure import Figure
 from tests.bench.fleet import polls
 from whisper_ops.history import History
@@ -175,7 +175,7 @@ def replayed(history: Path) -> list[Figure]:
         for batch in polls(PAST_SECONDS, 1.0, servers=SERVERS, start=time.time() - PAST_SECONDS - 60):
             past.polls.add(batch)
     end = time.time() - 100
-    replay, opened = timed(lambda: Replay(history, end - 30))
+    replay, opened = timed(lambda: ReplayFeed(history, end - 30))
     replay.playing = False
     steps = {"on": 10.0, "back": -10.0, "to another minute": -40.0}
     waits: dict[str, list[float]] = {}
@@ -190,7 +190,7 @@ def replayed(history: Path) -> list[Figure]:
     return [Figure("replay, opened", opened * 1000, "ms"), *lines]
 
 
-def shown(replay: Replay, seconds: float) -> None:
+def shown(replay: ReplayFeed, seconds: float) -> None:
     """Go to another moment, until there is a picture of it."""
     replay.seek(replay.at + seconds)
     if seconds < 0:

@@ -34,7 +34,7 @@ import msgspec
 from server import devices
 from server.commands import model_option
 from tests.bench import bench_server, beside
-from whisper_ops.telemetry.nvml import Nvml, Reading
+from whisper_ops.telemetry.nvml import GpuReading, Nvml
 
 LEVELS = "32,64,128,256"
 READINGS = 60
@@ -56,7 +56,7 @@ def why_not(model: Path | None) -> str | None:
 
 
 @contextmanager
-def recording(into: list[list[Reading]]) -> Iterator[None]:
+def recording(into: list[list[GpuReading]]) -> Iterator[None]:
     """Read NVML each second beside what happens in the block."""
     over, nvml = threading.Event(), Nvml()
 
@@ -82,7 +82,7 @@ def main(arguments: list[str]) -> int:
         click.echo(f"bench-gpu-server: {reason}", err=True)
         return 2
     bench_server.ARGUMENTS = ("--devices", "cuda:0", "--model", str(model.path))
-    recorded: list[list[Reading]] = []
+    recorded: list[list[GpuReading]] = []
     kept = True
     with tempfile.TemporaryDirectory() as folder:
         with recording(recorded):

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from dashboard.alerts import AlertBook, load_rules
 from dashboard.history.history_writer import HistoryWriter
-from dashboard.monitoring.change_events import Happenings
-from dashboard.polling.poller import Fleet
+from dashboard.monitoring.change_events import ChangeEvents
+from dashboard.polling.poller import Pollers
 from tests.bench import fleet
 from tests.bench.figure import Figure
 from whisper_ops.history import ChartQuery, History
@@ -87,14 +87,14 @@ def polled(folder: Path) -> Iterator[Figure]:
     with fleet.answering() as port:
         sources = [WhisperOpsSource(f"http://127.0.0.1:{port}", name=f"asr-{i}") for i in range(fleet.SERVERS)]
         with HistoryWriter(folder / "polled.db") as writer:
-            cpu, seconds, live = asyncio.run(_poll(Fleet(sources, interval=1.0), writer))
+            cpu, seconds, live = asyncio.run(_poll(Pollers(sources, interval=1.0), writer))
     yield Figure(f"{live / seconds:.0f} of {fleet.SERVERS} polls a second: CPU", cpu / seconds * 100, "% of a core", 20)
     yield Figure("  a poll: request, decoding, alerts, storing, rolling up", cpu / live * 1e3, "ms CPU")
 
 
-async def _poll(fleet_of: Fleet, writer: HistoryWriter) -> tuple[float, float, int]:
+async def _poll(fleet_of: Pollers, writer: HistoryWriter) -> tuple[float, float, int]:
     live = 0
-    book, happenings = AlertBook(load_rules()), Happenings()
+    book, happenings = AlertBook(load_rules()), ChangeEvents()
 
     def emit(snapshot: Snapshot) -> None:
         """What `whisper-ops record` does with a poll."""

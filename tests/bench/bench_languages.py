@@ -24,7 +24,7 @@ from whisper_normalizer.basic import BasicTextNormalizer
 
 from server.audio_formats import SAMPLE_RATE, Samples
 from server.engines.ctranslate2 import CTranslate2Engine
-from server.engines.engine import Row
+from server.engines.engine import EngineRow
 from server.worker.scheduler import context_seconds, contexts_from
 
 LANGUAGES = ("en", "es", "fr", "it", "ru")
@@ -95,7 +95,7 @@ def lines(folder: Path, most: int) -> Iterator[str]:
 
 def _errors(engine: CTranslate2Engine, clip: Clip, language: str, least: float) -> int:
     context = context_seconds(len(clip.sound) / SAMPLE_RATE, contexts_from(least))
-    heard = _plain(engine.decode([Row(clip.sound, context, language=language)])[0].text)
+    heard = _plain(engine.decode([EngineRow(clip.sound, context, language=language)])[0].text)
     out = jiwer.process_words(clip.text, heard or "—")
     return int(out.substitutions + out.insertions + out.deletions)
 

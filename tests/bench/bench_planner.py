@@ -106,18 +106,21 @@ class Throughputs:
         self.of = by_source(curves)
         self.scored = cache(self._scored)
 
-    def priors(self) -> list[throughput.Prior]:
+    def priors(self) -> list[throughput.ThroughputPrior]:
         """The shipped one and its neighbours."""
-        return [throughput.Prior(knee=knee, soft=soft) for knee, soft in product((-0.6, -0.4, -0.2), (0.0, 0.1, 0.2))]
+        return [
+            throughput.ThroughputPrior(knee=knee, soft=soft)
+            for knee, soft in product((-0.6, -0.4, -0.2), (0.0, 0.1, 0.2))
+        ]
 
-    def _scored(self, source: str, prior: throughput.Prior) -> tuple[Score, ...]:
+    def _scored(self, source: str, prior: throughput.ThroughputPrior) -> tuple[Score, ...]:
         def fit(x: list[float], y: list[float]) -> Law:
             return throughput.fit_throughput(x, y, prior)
 
         enough = [curve for curve in self.of[source] if len(curve.loads) >= 2 * _LEAST - 1]
         return tuple(score(enough, share, fit) for _, share, _, _ in SPLITS)
 
-    def choose(self, others: list[str]) -> throughput.Prior:
+    def choose(self, others: list[str]) -> throughput.ThroughputPrior:
         """The mean of the priors, weighed by what each costs the others; then the width that holds 80 %."""
         priors = self.priors()
         costs = np.asarray([sum(cost(self.scored(other, prior)) for other in others) for prior in priors])
@@ -125,17 +128,17 @@ class Throughputs:
         knee = round(float(np.average([prior.knee for prior in priors], weights=weights)), 1)
         soft = round(float(np.average([prior.soft for prior in priors], weights=weights)), 1)
         widths = [
-            throughput.Prior(knee=knee, soft=soft, drift=drift, climb=climb)
+            throughput.ThroughputPrior(knee=knee, soft=soft, drift=drift, climb=climb)
             for drift, climb in product((0.3, 0.5), (0.1, 0.2))
         ]
 
-        def miss(width: throughput.Prior) -> float:
+        def miss(width: throughput.ThroughputPrior) -> float:
             held = [np.mean(one.held) for other in others for one in self.scored(other, width) if one.held]
             return abs(float(np.mean(held)) - 0.80)
 
         return min(widths, key=miss)
 
-    def left_out(self, names: Iterable[str]) -> tuple[list[Score], set[throughput.Prior]]:
+    def left_out(self, names: Iterable[str]) -> tuple[list[Score], set[throughput.ThroughputPrior]]:
         """Scores of some sources for both splits, each with the prior that all other sources chose."""
         totals, chosen = [Score([], []) for _ in SPLITS], set()
         for name in names:
@@ -197,10 +200,10 @@ def _fitter(fit: Callable[[Array, Array], Law]) -> Fitter:
 def report_latency() -> None:
     """Print the errors of predicted latencies: the share of closed loops is chosen on the other sources."""
     of = by_source(curve for curve in latencies() if len(curve.loads) >= 2 * _LEAST - 1)
-    priors = [latency.Prior(closed_loop=share) for share in (0.2, 0.5, 0.8)]
+    priors = [latency.LatencyPrior(closed_loop=share) for share in (0.2, 0.5, 0.8)]
 
     @cache
-    def scored(source: str, prior: latency.Prior) -> tuple[Score, ...]:
+    def scored(source: str, prior: latency.LatencyPrior) -> tuple[Score, ...]:
         def fit(x: list[float], y: list[float]) -> Law:
             return latency.fit_latency(x, y, prior)
 
@@ -265,7 +268,7 @@ class Found(msgspec.Struct, frozen=True):
         return math.log(max(float(ndtr(ends[1]) - ndtr(ends[0])), 0.02))
 
 
-def find(knee: Knee, prior: latency.Prior) -> Found:
+def find(knee: Knee, prior: latency.LatencyPrior) -> Found:
     loads, figures = below(knee, 0.7)
     law = latency.fit_latency(loads, figures, prior)
     low, middle, high = crossings(law, loads[0], loads[-1], condition(f"p95<={knee.objective}"))
@@ -284,7 +287,7 @@ class Knees:
         ]
         self.found = {(prior, i): find(case.knee, prior) for prior in self.grid for i, case in enumerate(cases)}
 
-    def choose(self, but: str | None) -> latency.Prior:
+    def choose(self, but: str | None) -> latency.LatencyPrior:
         """The posterior mean without one publisher; each of the others counts once."""
         logs = []
         for prior in self.grid:
@@ -337,7 +340,7 @@ def _truth(knee: Knee) -> str:
     return f"[{knee.last_pass or 0:g}, {'∞' if knee.first_fail is None else f'{knee.first_fail:g}'})"
 
 
-def _knee_line(knee: Knee, prior: latency.Prior) -> str:
+def _knee_line(knee: Knee, prior: latency.LatencyPrior) -> str:
     found, loads = find(knee, prior), below(knee, 0.7)[0]
     word = "overlaps" if found.hits(knee) else "MISSES"
     return (

@@ -17,7 +17,7 @@ import jiwer
 from capacity.corpus import clips as corpus
 from capacity.corpus.normalization import normalise
 from server.engines.ctranslate2 import CTranslate2Engine
-from server.engines.engine import EngineInfo, Hypothesis, Row
+from server.engines.engine import EngineInfo, EngineRow, Hypothesis
 from server.worker.decode_windows import BOUNDED, WHOLE, WindowRule
 from tests.support.hearing import hear
 
@@ -37,7 +37,7 @@ class Counting:
     def load(self) -> EngineInfo:
         return self.inner.load()
 
-    def decode(self, rows: Sequence[Row]) -> list[Hypothesis]:
+    def decode(self, rows: Sequence[EngineRow]) -> list[Hypothesis]:
         began = time.process_time()
         heard = self.inner.decode(rows)
         self.seconds += time.process_time() - began

@@ -61,7 +61,7 @@ def said(chance: random.Random, counted: list[int], at: float) -> wire.ServerSna
             port_range_high=60999, conntrack_max=262144, network_receive_bytes_per_second=chance.uniform(0, 9e6),
             network_send_bytes_per_second=chance.uniform(0, 9e5),
         ),
-        engine=wire.Engine(name="ctranslate2", model="large-v3-turbo", compute_type="float16", max_batch=16),
+        engine=wire.EngineEntry(name="ctranslate2", model="large-v3-turbo", compute_type="float16", max_batch=16),
         version="1.2.0",
         started_at=1.79e9,
     )  # fmt: skip

@@ -112,7 +112,7 @@ class Front:
         self._loaded, self._gone = asyncio.Event(), asyncio.Event()
         self._streams: dict[int, _Stream] = {}
         self._numbers = 0
-        self._beats: list[ipc.Beat] = []
+        self._beats: list[ipc.Heartbeat] = []
         self.said: ipc.Loaded | None = None
         self.broken: str | None = None
 
@@ -159,11 +159,11 @@ class Front:
                 if (stream := self._streams.get(message.stream)) is not None:
                     stream.covered = max(stream.covered, message.covered_s)
                     stream.texts += 1
-            case ipc.Progress(rows):
+            case ipc.StreamProgress(rows):
                 for number, covered_s, _ in rows:
                     if (stream := self._streams.get(number)) is not None:
                         stream.covered = max(stream.covered, covered_s)
-            case ipc.Beat():
+            case ipc.Heartbeat():
                 self._beats.append(message)
             case ipc.Loaded():
                 self.said = message
@@ -250,7 +250,7 @@ class Front:
                 if at + size > length:
                     data += track[: 2 * (at + size - length)]
                 stream.at = (at + size) % length
-                self._channel.send(ipc.Audio(stream.number, data))
+                self._channel.send(ipc.AudioMessage(stream.number, data))
                 stream.sent += CHUNK_SECONDS
             tick += 1
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from server import ipc
-from server.engines.engine import Done, Engine, EngineInfo, Hypothesis, Row
+from server.engines.engine import Done, Engine, EngineInfo, EngineRow, Hypothesis
 from server.worker.process import Worker
 
 _WORDS = tuple(f"word{n}" for n in range(60))
@@ -28,18 +28,18 @@ class SleepingEngine:
         """See `Engine`."""
         return EngineInfo("none", "en")
 
-    def decode(self, rows: Sequence[Row]) -> list[Hypothesis]:
+    def decode(self, rows: Sequence[EngineRow]) -> list[Hypothesis]:
         """See `Engine`."""
         time.sleep(self._a + self._b * len(rows))
         return [_heard(row) for row in rows]
 
-    def start(self, rows: Sequence[Row], done: Done) -> None:
+    def start(self, rows: Sequence[EngineRow], done: Done) -> None:
         """See `RowEngine`."""
         time.sleep(self._b * len(rows))
         threading.Timer(self._a, self._end, (rows, done)).start()
 
     @staticmethod
-    def _end(rows: Sequence[Row], done: Done) -> None:
+    def _end(rows: Sequence[EngineRow], done: Done) -> None:
         for place, row in enumerate(rows):
             done(place, _heard(row))
 
@@ -52,7 +52,7 @@ class SleepingEngine:
         return None
 
 
-def _heard(row: Row) -> Hypothesis:
+def _heard(row: EngineRow) -> Hypothesis:
     count = int(len(row.audio) / 16000 * _WORDS_PER_SECOND)
     return Hypothesis(" ".join(_WORDS[:count]), language="en")
 

@@ -68,7 +68,7 @@ class SimulatedServer:
                 latency=wire.Latency(lag_p50_s=max(lags) * 0.5, lag_p95_s=max(lags), lag_p99_s=max(lags) * 1.3),
             ),
             host=wire.Host(hostname=f"sim-{self.number:03d}", cpu_count=24, cpu_ratio=0.3, open_descriptors=200),
-            engine=wire.Engine(name="simulated", model="large-v3-turbo", compute_type="float16", simulated=True),
+            engine=wire.EngineEntry(name="simulated", model="large-v3-turbo", compute_type="float16", simulated=True),
             version="0.1.0",
             started_at=self.started_at,
         )

@@ -13,8 +13,8 @@ from capacity.reports.plan_terminal import show
 from whisper_ops.formatting import ago
 from whisper_ops.objective import MEASURES
 from whisper_ops.objective.findings import Missed, OtherLoad
-from whisper_ops.plan.plan_answer import Answer, answered
-from whisper_ops.plan.plan_document import LATENCY, POLLED_LAG, PORTS, STEP_TIME, Fleet, Plan, Resource
+from whisper_ops.plan.plan_answer import PlanSummary, answered
+from whisper_ops.plan.plan_document import LATENCY, POLLED_LAG, PORTS, STEP_TIME, Plan, PlannedFleet, Resource
 from whisper_ops.plan.plan_sentences import confidence, connections, limit_text, open_ended
 
 _LINE = re.compile(r"^(-?[\d.,]+(?:e[+-]?\d+)?) ?(GB|%|s)? ([+−]) ([\d.,]+(?:e[+-]?\d+)?) ?(GB|%|s)? a connection$")
@@ -37,7 +37,7 @@ def contradictions(plan: Plan, slots: int | None = None) -> Iterator[str]:
         yield from (f"{resource.name}: {what}" for what in _resource(plan, resource))
 
 
-def said(plan: Plan) -> Answer:
+def said(plan: Plan) -> PlanSummary:
     """The five lines when the plan was made."""
     return answered(plan, plan.created_at)
 
@@ -101,7 +101,7 @@ def _next_command(plan: Plan, slots: int | None) -> Iterator[str]:
         yield f"{plan.next_test!r} is not {plan.next_step!r} and {plan.next_command!r}"
 
 
-def _fleet(plan: Plan, fleet: Fleet) -> Iterator[str]:
+def _fleet(plan: Plan, fleet: PlannedFleet) -> Iterator[str]:
     answer, why, *_ = said(plan)
     each = fleet.gpus // fleet.machines
     left = fleet.machines - fleet.spare_machines

@@ -23,7 +23,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from capacity.corpus.audio_files import write_wav
-from capacity.corpus.clips import RATE, TimedWord, WordTimes
+from capacity.corpus.clips import RATE, ClipWord, WordTimes
 from server import ipc
 from server.http.connect import described
 from server.protocols import native
@@ -50,7 +50,7 @@ def coded_corpus(folder: Path, clips: int = 12, words: int = 6) -> Path:
         parts, times, at = [], [], 0.0
         for n in numbers:
             parts += [np.full(int(_WORD_SECONDS * RATE), (n + 1) * _STEP, dtype=np.int16), gap]
-            times.append(TimedWord(VOCABULARY[n], round(at, 3), round(at + _WORD_SECONDS, 3)))
+            times.append(ClipWord(VOCABULARY[n], round(at, 3), round(at + _WORD_SECONDS, 3)))
             at += _WORD_SECONDS + _GAP_SECONDS
         write_wav(folder / f"{c:02}.wav", np.concatenate(parts), RATE)
         (folder / f"{c:02}.txt").write_text(" ".join(VOCABULARY[n] for n in numbers) + "\n")
@@ -312,7 +312,7 @@ class Double:
             ),
             performance=wire.Performance(total_completed_connections=0, active_connections=used),
             host=wire.Host(process_rss_bytes=2_000_000_000, process_cpu_ratio=0.5),
-            engine=wire.Engine(name=words or "double", model=words or "coded", compute_type=words, simulated=True),
+            engine=wire.EngineEntry(name=words or "double", model=words or "coded", compute_type=words, simulated=True),
             version=words or "0",
             server_id=self.server_id,
         )

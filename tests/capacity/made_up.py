@@ -8,7 +8,7 @@ from capacity.fleet.sizing import Demand
 from capacity.planner.caps import Caps
 from capacity.planner.evidence import Evidence
 from capacity.planner.key import key_of
-from capacity.planner.polls import Polled, Reading
+from capacity.planner.polls import PolledMean, PollEvidence
 from tests.capacity.plan_history import level, sweep
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective import DEFAULT, Objective, parse
@@ -146,17 +146,19 @@ def levels(truth: Server, dice: random.Random) -> tuple[LevelRecord, ...]:
     return tuple(found)
 
 
-def polls(truth: Server, dice: random.Random) -> Polled:
+def polls(truth: Server, dice: random.Random) -> PollEvidence:
     peak = max(1.0, truth.knee * dice.choice([0.05, 0.5, 0.95]))
-    readings: dict[str, list[Reading]] = {}
+    readings: dict[str, list[PolledMean]] = {}
     for window in range(dice.choice([5, 40])):
         load = float(round(dice.uniform(0, peak)))
         for name in ("host_cpu_ratio", "front_cpu_ratio", "server_busy_ratio", "gpu_memory_used_bytes",
                      "server_rss_bytes", "server_descriptors"):  # fmt: skip
-            readings.setdefault(name, []).append(Reading(60.0 * window, load, truth.figures[name].read(load, dice)))
+            readings.setdefault(name, []).append(PolledMean(60.0 * window, load, truth.figures[name].read(load, dice)))
         lag = 0.3 + 0.2 * load / truth.knee + (0.5 / max(1.02 - load / truth.knee, 0.02) - 0.5) * 0.3
-        readings.setdefault("server_lag_p95_seconds", []).append(Reading(60.0 * window, load, max(lag, 0.01)))
-    return Polled(readings=readings, peak=peak, seconds=3600.0 * dice.choice([1, 50]), newest=dice.choice([900.0, 9e4]))
+        readings.setdefault("server_lag_p95_seconds", []).append(PolledMean(60.0 * window, load, max(lag, 0.01)))
+    return PollEvidence(
+        readings=readings, peak=peak, seconds=3600.0 * dice.choice([1, 50]), newest=dice.choice([900.0, 9e4])
+    )
 
 
 def history(seed: int) -> tuple[Evidence, Caps]:
@@ -172,7 +174,7 @@ def history(seed: int) -> tuple[Evidence, Caps]:
         key=key,
         levels=() if kind == "polls" else levels(truth, dice),
         settings=msgspec.json.encode({"slots": slots}).decode(),
-        polled=Polled() if kind == "levels" else polls(truth, dice),
+        polled=PollEvidence() if kind == "levels" else polls(truth, dice),
     )
     limits = HostFigures(
         memory_total_bytes=dice.choice([None, 8 * GB, 64 * GB]),

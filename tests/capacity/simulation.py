@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from capacity.loadtest.adaptive_level import Known
+from capacity.loadtest.adaptive_level import KnownAnswer
 from capacity.loadtest.search import Search
-from server.engines.engine import Row
+from server.engines.engine import EngineRow
 from server.engines.simulated import SimulatedEngine
 from server.settings import SimulatedLaw
 from whisper_ops.objective import parse
@@ -58,7 +58,7 @@ def latencies(law: Law, streams: int, seconds: float, seed: int) -> Iterator[lis
     chance = random.Random(f"{law} {streams} {seed}")
     clock = VirtualClock()
     engine = SimulatedEngine(SimulatedLaw(a_seconds=law.a, b_seconds=law.b), clock.sleep)
-    row = Row(audio=np.zeros(0, dtype=np.float32), context_s=8.0)
+    row = EngineRow(audio=np.zeros(0, dtype=np.float32), context_s=8.0)
     # When a stream is due, which one it is, and when its window before ended.
     due = [(at, k, at - law.interval) for k in range(streams) for at in [chance.uniform(0, law.interval)]]
     heapq.heapify(due)
@@ -108,7 +108,7 @@ def p95_latency(law: Law, streams: int, seconds: float, seed: int) -> float:
 
 def held_p95(law: Law, streams: int, seconds: float, seed: int) -> float:
     """The same of a level that is held, in blocks of `seconds`, until its answer is known."""
-    known, blocks = Known(OBJECTIVE, {}), []
+    known, blocks = KnownAnswer(OBJECTIVE, {}), []
     for block in latencies(law, streams, seconds, seed):
         blocks.append(block)
         if known.seen({"stable_p95": p95(block)}, {"stable_p95": p95(*blocks)}):

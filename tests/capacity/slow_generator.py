@@ -7,10 +7,10 @@ import asyncio
 import time
 
 from capacity.loadgen import worker
-from capacity.loadgen.pacer import Wheel
+from capacity.loadgen.pacer import Pacer
 
 
-class DrowsyWheel(Wheel):
+class DrowsyWheel(Pacer):
     async def run(self) -> None:
         asyncio.get_running_loop().call_later(0.33, self.doze)
         await super().run()
@@ -21,5 +21,5 @@ class DrowsyWheel(Wheel):
 
 
 if __name__ == "__main__":
-    vars(worker)["Wheel"] = DrowsyWheel
+    vars(worker)["Pacer"] = DrowsyWheel
     asyncio.run(worker._main())

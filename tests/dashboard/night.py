@@ -17,13 +17,13 @@ import psutil
 from textual.pilot import Pilot
 from websockets.asyncio.client import ClientConnection, connect
 
-from dashboard.alerts import Rule
+from dashboard.alerts import AlertRule
 from dashboard.history.history_writer import HistoryWriter
-from dashboard.polling.poller import Fleet
-from dashboard.replay.feed import Live
-from dashboard.replay.replay_feed import Replay
+from dashboard.polling.poller import Pollers
+from dashboard.replay.feed import LiveFeed
+from dashboard.replay.replay_feed import ReplayFeed
 from dashboard.tui.app import DashApp
-from dashboard.tui.saved_state import State
+from dashboard.tui.saved_state import SavedState
 from dashboard.world import AlertView
 from tests.server.speaker import Speaker
 from tests.support.servers import Running, free_port, running_server
@@ -93,7 +93,7 @@ class Server:
 class Night:
     """Servers, clients, and the dashboard that watches and records them."""
 
-    def __init__(self, pilot: Pilot[None], live: Live, servers: Sequence[Server], clients: AsyncExitStack) -> None:
+    def __init__(self, pilot: Pilot[None], live: LiveFeed, servers: Sequence[Server], clients: AsyncExitStack) -> None:
         self.servers = servers
         self.moments: list[Moment] = []
         self.happened: list[str] = []
@@ -169,7 +169,7 @@ class Night:
 
 
 @asynccontextmanager
-async def watched(folder: Path, history: Path, rules: Sequence[Rule], interval: float) -> AsyncIterator[Night]:
+async def watched(folder: Path, history: Path, rules: Sequence[AlertRule], interval: float) -> AsyncIterator[Night]:
     """Two servers, and a dashboard on a terminal of 120 by 40 that records them."""
     servers = [Server(folder, name) for name in ("north", "south")]
     async with AsyncExitStack() as stack:
@@ -178,9 +178,9 @@ async def watched(folder: Path, history: Path, rules: Sequence[Rule], interval: 
         await asyncio.gather(*(server.start() for server in servers))
         writer = stack.enter_context(HistoryWriter(history, command="whisper-ops dash"))
         sources = [WhisperOpsSource(f"http://127.0.0.1:{server.port}", name=server.name) for server in servers]
-        live = Live(Fleet(sources, interval=interval, deadline=1.0), writer, history, rules)
+        live = LiveFeed(Pollers(sources, interval=interval, deadline=1.0), writer, history, rules)
         stack.callback(live.close)
-        app = DashApp(live, history=history, state=State(expand="closed"))
+        app = DashApp(live, history=history, state=SavedState(expand="closed"))
         pilot = await stack.enter_async_context(app.run_test(size=SIZE))
         clients = await stack.enter_async_context(AsyncExitStack())
         night = Night(pilot, live, servers, clients)
@@ -188,11 +188,11 @@ async def watched(folder: Path, history: Path, rules: Sequence[Rule], interval: 
         yield night
 
 
-async def replayed(history: Path, moment: Moment, rules: Sequence[Rule]) -> dict[str, str]:
+async def replayed(history: Path, moment: Moment, rules: Sequence[AlertRule]) -> dict[str, str]:
     """The same pages of the same moment, out of the history."""
-    replay = Replay(history, moment.at, rules=rules)
+    replay = ReplayFeed(history, moment.at, rules=rules)
     replay.playing = False
-    app = DashApp(replay, history=history, state=State(expand="closed"))
+    app = DashApp(replay, history=history, state=SavedState(expand="closed"))
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause()
         shown = await pages(pilot)

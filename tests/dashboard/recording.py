@@ -19,7 +19,7 @@ from pathlib import Path
 from dashboard.alerts import load_rules
 from dashboard.config import load
 from dashboard.history.history_writer import HistoryWriter
-from dashboard.replay.feed import Live
+from dashboard.replay.feed import LiveFeed
 from dashboard.tui.app import DashApp
 from tests.dashboard.pictures import FOLDER, without_fonts
 from tests.support.browser import asking_browser
@@ -79,7 +79,7 @@ async def _recorded(server: Running, history: Path) -> dict[str, str]:
     watch = load((f"asr-1={server.url}",), interval=0.5)
     await _quiet(server)
     with HistoryWriter(history, command="make recording") as writer:
-        app = DashApp(Live(watch.fleet(), writer, history, load_rules(None)), history=history)
+        app = DashApp(LiveFeed(watch.fleet(), writer, history, load_rules(None)), history=history)
         async with app.run_test(size=FLEET) as pilot:
             await pilot.pause(3)
             await pilot.press("e")

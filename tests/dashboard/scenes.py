@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from dashboard.replay.chart_reader import ChartSource, NoCharts
-from dashboard.tui.pages.chart import DEFAULT_SPAN, Chart, Charts, Series, steps
+from dashboard.tui.pages.chart import DEFAULT_SPAN, Chart, Charts, ChartSeries, steps
 from dashboard.world import AlertView, Board, SelfView, World
 from whisper_ops.history import EventRecord, PlanRecord
 from whisper_ops.identity import Identity
@@ -301,7 +301,7 @@ class MadeCharts:
         return Charts(
             span=span,
             series={
-                chart.query: Series(
+                chart.query: ChartSeries(
                     since=since,
                     step=step,
                     values=tuple(self._value(chart, i / max(1, columns - 1)) for i in range(columns)),

@@ -40,7 +40,7 @@ def said(*, at: float | None = None, gpus: int = 2, active: int = 1, completed: 
             latency=wire.Latency(lag_p95_s=0.4, lag_bucket_counts=(1, 2, 3)),
         ),
         host=wire.Host(cpu_count=2, cpu_ratio=0.25),
-        engine=wire.Engine(name="simulated", model="tiny.en", simulated=True),
+        engine=wire.EngineEntry(name="simulated", model="tiny.en", simulated=True),
         version="1.2.3",
     )
 

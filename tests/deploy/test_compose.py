@@ -15,8 +15,8 @@ import yaml
 
 from server.commands.listen_options import own_port
 from server.settings import Settings
-from tests.spine.command_tree import commands
 from tests.support.programs import checked, tool
+from tests.whisper_ops.cli.command_tree import commands
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
-from tests.server.test_http import _wav
+from tests.server.http.test_routes import _wav
 from tests.support.programs import DEPLOY, checked, nginx, tool
 from tests.support.servers import running_server
 

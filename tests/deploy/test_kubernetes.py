@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
-from capacity.reports.kubernetes import Cluster, server_patch
+from capacity.reports.kubernetes import KubernetesFigures, server_patch
 from tests.capacity.plan_history import level, written
 from tests.capacity.planner_cli import whisper_ops
 from tests.support.kubernetes import FOLDER, Manifest, built, check, named, of_kind, pods
@@ -231,7 +231,7 @@ def test_a_length_that_nothing_asks_for_is_refused(capsys: pytest.CaptureFixture
 
 
 def test_a_patch_names_nothing_that_the_base_has_not() -> None:
-    patch: Any = yaml.safe_load(server_patch(Cluster(slots=16, gpus=1, lag_seconds=2)))
+    patch: Any = yaml.safe_load(server_patch(KubernetesFigures(slots=16, gpus=1, lag_seconds=2)))
     (ours,) = patch["spec"]["template"]["spec"]["containers"]
     base = named(built(FOLDER / "base"), "Deployment", "whisper-ops-server")["spec"]["template"]["spec"]
     (theirs,) = base["containers"]
@@ -241,5 +241,5 @@ def test_a_patch_names_nothing_that_the_base_has_not() -> None:
 
 @pytest.mark.parametrize("name", ['x", value: "y', "a b", "$(TOKEN)", "-x", "", None])
 def test_a_models_name_that_is_none_is_left_to_the_base(name: str | None) -> None:
-    patch: Any = yaml.safe_load(server_patch(Cluster(slots=16, gpus=1, lag_seconds=2, model=name)))
+    patch: Any = yaml.safe_load(server_patch(KubernetesFigures(slots=16, gpus=1, lag_seconds=2, model=name)))
     assert "MODEL" not in {one["name"] for one in patch["spec"]["template"]["spec"]["containers"][0]["env"]}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.test_streams import spoken
+from tests.server.scenarios.test_streams import spoken
 from tests.support.browser import Page, browser
 from tests.support.programs import nginx
 from tests.support.servers import Running, free_port, running_server

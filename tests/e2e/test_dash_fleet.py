@@ -12,10 +12,10 @@ from textual.pilot import Pilot
 from websockets.asyncio.client import connect
 
 from dashboard.admin_client import Admin
-from dashboard.polling.poller import Fleet
-from dashboard.replay.feed import Live
+from dashboard.polling.poller import Pollers
+from dashboard.replay.feed import LiveFeed
 from dashboard.tui.app import DashApp
-from tests.dashboard.test_real_actions import told
+from tests.dashboard.scenarios.test_real_actions import told
 from tests.support.servers import Running, running_broker, running_server, whisper_ops
 from whisper_ops.snapshot_client.snapshot_source import WhisperOpsSource
 
@@ -25,8 +25,8 @@ SIMULATED = ("--engine", "simulated", "--devices", "sim:2", "--max-connections-p
 @asynccontextmanager
 async def watching(brokers: dict[str, Running], token: str) -> AsyncIterator[Pilot[None]]:
     """A dashboard over the brokers, at the page of their servers."""
-    live = Live(
-        Fleet([WhisperOpsSource(one.url, name=name) for name, one in brokers.items()], interval=0.2), None, None
+    live = LiveFeed(
+        Pollers([WhisperOpsSource(one.url, name=name) for name, one in brokers.items()], interval=0.2), None, None
     )
     admin = Admin({name: one.url for name, one in brokers.items()}, token)
     async with DashApp(live, admin=admin).run_test(size=(120, 40)) as pilot:

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from capacity.next_levels import Tried, ends
+from capacity.next_levels import TriedLevel, ends
 from tests.support.servers import Running, free_port, whisper_ops
 from whisper_ops.history import History
 
@@ -122,7 +122,7 @@ def test_the_whole_demo_ends_with_a_narrow_bracket_or_says_why_not(neighbours: i
     with History.reading(history) as store:
         (stored,) = store.sweeps.every()
         levels = store.sweeps.levels(stored.id)
-    low, high = ends({one.streams: Tried(passed=one.passed) for one in levels if one.passed is not None})
+    low, high = ends({one.streams: TriedLevel(passed=one.passed) for one in levels if one.passed is not None})
     narrow = low is not None and high is not None and high <= 2 * low
     assert narrow or "not known within a factor of 2" in demo.stderr or "no plan" in demo.stderr
     assert narrow or neighbours, f"{low} to {high} on a machine of its own: {demo.stderr}"

@@ -10,8 +10,8 @@ import httpx
 from server.broker.broker_app import make_app
 from server.broker.broker_settings import BrokerSettings
 from server.broker.fleet import Fleet
-from server.broker.member import Member
-from server.broker.membership import Membership, Place
+from server.broker.member import FleetMember
+from server.broker.membership import MemberAddress, Membership
 from tests.server.virtual import Client, World
 
 Answer = Callable[[httpx.Request], httpx.Response | None]
@@ -28,10 +28,10 @@ class Places(Membership):
         self.urls = urls
         self.error: OSError | None = None
 
-    async def find(self) -> list[Place]:
+    async def find(self) -> list[MemberAddress]:
         if self.error is not None:
             raise self.error
-        return [Place(urlsplit(url).netloc, url) for url in self.urls]
+        return [MemberAddress(urlsplit(url).netloc, url) for url in self.urls]
 
 
 class _Bytes(httpx.AsyncByteStream):
@@ -82,8 +82,8 @@ class FleetWorld:
         self.fleets = [Fleet(self.settings, self.places, self.member) for _ in range(brokers)]
         self._tasks: list[asyncio.Task[None]] = []
 
-    def member(self, place: Place, settings: BrokerSettings, broker_id: str) -> Member:
-        return Member(place, settings, broker_id, self.wires)
+    def member(self, place: MemberAddress, settings: BrokerSettings, broker_id: str) -> FleetMember:
+        return FleetMember(place, settings, broker_id, self.wires)
 
     @property
     def fleet(self) -> Fleet:

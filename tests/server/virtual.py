@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from server import ipc
-from server.devices import Device
-from server.engines.engine import Engine, Hypothesis, Row
+from server.devices import WorkerDevice
+from server.engines.engine import Engine, EngineRow, Hypothesis
 from server.engines.simulated import SimulatedEngine
 from server.http.app import make_app
 from server.sessions.hub import Hub
@@ -83,7 +83,7 @@ class FlawedEngine(SimulatedEngine):
 
     hanging = False
 
-    def decode(self, rows: Sequence[Row]) -> list[Hypothesis]:
+    def decode(self, rows: Sequence[EngineRow]) -> list[Hypothesis]:
         if self.hanging:
             raise Hang
         return super().decode(rows)
@@ -92,7 +92,7 @@ class FlawedEngine(SimulatedEngine):
 def engine_under_test() -> type[FlawedEngine]:
     """What the tests run on: the simulated engine itself, or torch's behind the same tones (make test-torch)."""
     if os.environ.get("WHISPER_OPS_TEST_ENGINE") == "torch":
-        from tests.server.torch.flawed import FlawedTorch
+        from tests.server.engines.torch.flawed import FlawedTorch
 
         return FlawedTorch
     return FlawedEngine
@@ -144,7 +144,7 @@ class World:
     def plain_settings(devices: int = 1, **settings: Any) -> Settings:
         """Of simulated devices."""
         return Settings(
-            devices=tuple(Device("sim", i) for i in range(devices)),
+            devices=tuple(WorkerDevice("sim", i) for i in range(devices)),
             engine="simulated",
             **{"model": "simulated", "max_connections_per_gpu": 4, **settings},
         )

@@ -10,7 +10,7 @@ from server import ipc
 from server.engines.ctranslate2 import CTranslate2Engine
 from server.engines.engine import Engine, Hypothesis
 from server.worker.decode_windows import BOUNDED, WindowRule
-from server.worker.stream import Stream, Window
+from server.worker.stream import DecodeWindow, Stream
 from server.worker.vad import SileroVad
 
 
@@ -20,7 +20,7 @@ class Heard:
 
     finals: list[ipc.Final] = field(default_factory=list)
     partials: list[ipc.Partial] = field(default_factory=list)
-    windows: list[tuple[Window, Hypothesis]] = field(default_factory=list)
+    windows: list[tuple[DecodeWindow, Hypothesis]] = field(default_factory=list)
 
     @property
     def text(self) -> str:

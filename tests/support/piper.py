@@ -6,7 +6,7 @@ import sys
 import wave
 from pathlib import Path
 
-from server.audio_formats import Decoder, Samples
+from server.audio_formats import AudioDecoder, Samples
 
 
 def spoken(folder: Path, *texts: str) -> list[Samples]:
@@ -23,4 +23,4 @@ def spoken(folder: Path, *texts: str) -> list[Samples]:
 
 def _read(path: Path) -> Samples:
     with wave.open(str(path)) as file:
-        return Decoder("pcm_s16le", file.getframerate())(file.readframes(file.getnframes()))
+        return AudioDecoder("pcm_s16le", file.getframerate())(file.readframes(file.getnframes()))

@@ -12,7 +12,7 @@ from whisper_ops.errors import Exit, UserError
 from whisper_ops.formatting import counted, size
 
 if TYPE_CHECKING:
-    from whisper_ops.history.inventory import Info
+    from whisper_ops.history.inventory import HistoryInfo
 
 
 @click.group()
@@ -99,7 +99,7 @@ def vacuum(history: Path) -> int:
     return Exit.GOOD
 
 
-def _print(found: "Info") -> None:
+def _print(found: "HistoryInfo") -> None:
     from rich.table import Table
 
     out = data()

@@ -15,7 +15,7 @@ from whisper_ops.errors import UserError
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Rule(Protocol):
+class OptionRule(Protocol):
     """What must hold between options."""
 
     def check(self, context: click.Context) -> None:
@@ -72,7 +72,7 @@ class OnlyOne(NamedTuple):
             raise UserError(f"{' and '.join(on)} cannot be honoured together: each is another output; leave one out")
 
 
-def combinations(*rules: Rule) -> Callable[[F], F]:
+def combinations(*rules: OptionRule) -> Callable[[F], F]:
     """Check rules between a command's options before it runs; stands right over its function."""
 
     def decorated(function: F) -> F:

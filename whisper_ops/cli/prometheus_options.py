@@ -44,12 +44,12 @@ def polls(options: dict[str, Any], identity: Identity) -> Iterable[Snapshot]:
     """What the Prometheus of `--prometheus` remembers, in the order of time. `identity` goes before what it says."""
     from whisper_ops.bearer_tokens import read_token
     from whisper_ops.exporters.catalogue import mapping_of
-    from whisper_ops.exporters.prometheus_client import Window
+    from whisper_ops.exporters.prometheus_client import QueryWindow
     from whisper_ops.exporters.prometheus_polls import snapshots
     from whisper_ops.units import length
 
     now = time.time()
-    wanted = Window(now - length(options["since"], "--from"), now, length(options["step"], "--step"))
+    wanted = QueryWindow(now - length(options["since"], "--from"), now, length(options["step"], "--step"))
     chosen = [mapping_of(named) for named in options["mappings"] or ("whisper-ops",)]
     return snapshots(options["prometheus"], chosen, wanted, identity, read_token(options["token_file"]))
 

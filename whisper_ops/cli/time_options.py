@@ -9,7 +9,7 @@ import click
 from whisper_ops.units import amount, seconds
 
 
-class Moment(click.ParamType[float]):
+class TimeType(click.ParamType[float]):
     """`2h` or `2 h ago`, `2026-11-20 14:00` in local time, or UTC epoch seconds."""
 
     name = "when"

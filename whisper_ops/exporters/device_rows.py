@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from whisper_ops.exporters.mapping import Aggregate, Mapping
-from whisper_ops.exporters.text_format import Labels, Page, Series
+from whisper_ops.exporters.text_format import Labels, MetricSeries, Page
 
 
-class Device(NamedTuple):
+class DeviceLabels(NamedTuple):
     """What tells one device from all others."""
 
     host: str
@@ -23,21 +23,21 @@ class Device(NamedTuple):
         return f"{self.host}/{self.name}"
 
 
-class Devices:
+class DeviceRows:
     """The devices of one exporter, each with a number that it keeps for as long as this watches."""
 
     def __init__(self, mapping: Mapping) -> None:
         self._mapping = mapping
-        self._numbers: dict[Device, int] = {}
+        self._numbers: dict[DeviceLabels, int] = {}
 
-    def of(self, page: Page, metrics: Iterable[str]) -> list[tuple[int, Device, Page]]:
+    def of(self, page: Page, metrics: Iterable[str]) -> list[tuple[int, DeviceLabels, Page]]:
         """Number, identity and own rows of each device, by number."""
         hosts: dict[str, set[str]] = {}
         rows = [(metric, series) for metric in metrics for series in page.get(metric, [])]
         for _, series in rows:
             hosts.setdefault(self._name(series.labels), set()).add(self._host(series.labels))
-        found: dict[Device, Page] = {}
-        wanted: dict[Device, str] = {}
+        found: dict[DeviceLabels, Page] = {}
+        wanted: dict[DeviceLabels, str] = {}
         for metric, series in rows:
             device = self._device(series.labels, hosts)
             if device is not None:
@@ -56,16 +56,16 @@ class Devices:
     def _host(self, labels: Labels) -> str:
         return labels.get(self._mapping.gpu_host or "", "")
 
-    def _device(self, labels: Labels, hosts: dict[str, set[str]]) -> Device | None:
+    def _device(self, labels: Labels, hosts: dict[str, set[str]]) -> DeviceLabels | None:
         name = self._name(labels)
         if not name:
             return None
         named = hosts[name] - {""}
         # A row that names no host is of the only one that has such a device.
         host = self._host(labels) or (next(iter(named)) if len(named) == 1 else "")
-        return Device(host, name)
+        return DeviceLabels(host, name)
 
-    def _give_number(self, device: Device, wanted: str) -> None:
+    def _give_number(self, device: DeviceLabels, wanted: str) -> None:
         if device in self._numbers:
             return
         taken = set(self._numbers.values())
@@ -124,7 +124,7 @@ AGGREGATES: dict[Aggregate, Callable[[Sequence[float]], float]] = {
 }
 
 
-def texts(rows: Iterable[Series], label: str) -> Iterator[str]:
+def texts(rows: Iterable[MetricSeries], label: str) -> Iterator[str]:
     """The texts that a label has, without empty ones."""
     return (series.labels[label] for series in rows if series.labels.get(label))
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from whisper_ops.exporters.device_rows import Combine, Devices, texts
-from whisper_ops.exporters.mapping import UNITS, Field, Mapping, Part, rated
+from whisper_ops.exporters.device_rows import Combine, DeviceRows, texts
+from whisper_ops.exporters.mapping import UNITS, FigureMapping, Mapping, Part, rated
 from whisper_ops.exporters.text_format import Page
 from whisper_ops.identity import Identity
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
@@ -35,12 +35,12 @@ _BLANKS: dict[str, Blank] = {
 }
 
 
-class Reader:
+class FigureReader:
     """Makes snapshots of one exporter's rows. It keeps the numbers of its devices, and nothing else."""
 
     def __init__(self, mapping: Mapping) -> None:
         self._mapping = mapping
-        self._devices = Devices(mapping)
+        self._devices = DeviceRows(mapping)
         self._blank = _BLANKS[mapping.blanks]
 
     def snapshot(self, name: str, page: Page, at: float, seconds: float | None = None) -> Snapshot:
@@ -77,7 +77,7 @@ class Reader:
                 found[name] = value
         return found
 
-    def _figure(self, field: Field, page: Page) -> float | str | None:
+    def _figure(self, field: FigureMapping, page: Page) -> float | str | None:
         if field.quantile is not None:
             return _quantile(field, page)
         if field.label is not None:
@@ -93,7 +93,7 @@ class Reader:
         value = math.fsum(value for value in (*values, *more) if value is not None) * UNITS[field.unit]
         return 1 - value if field.complement else value
 
-    def _metric(self, field: Field, metric: str, page: Page) -> float | None:
+    def _metric(self, field: FigureMapping, metric: str, page: Page) -> float | None:
         """One figure of all rows of a metric; None where there is none, or where a sum would lack one of its parts."""
         rows = page.get(rated(metric) if field.rate else metric, [])
         chosen = [row for row in rows if _chosen(row.labels, field)]
@@ -109,7 +109,7 @@ class Reader:
         return Combine(field.aggregate, instances, mapping.gpu_instance, mapping.gpu_instance_size).figure(values)
 
 
-def _quantile(field: Field, page: Page) -> float | None:
+def _quantile(field: FigureMapping, page: Page) -> float | None:
     """Linear within its bucket, as Prometheus' histogram_quantile does."""
     assert field.quantile is not None
     bounds: dict[float, float] = {}
@@ -137,7 +137,7 @@ def _bound(labels: dict[str, str]) -> float | None:
         return None
 
 
-def _chosen(labels: dict[str, str], field: Field) -> bool:
+def _chosen(labels: dict[str, str], field: FigureMapping) -> bool:
     return all(labels.get(name) == value for name, value in field.labels.items()) and not any(
         labels.get(name) == value for name, value in field.without.items()
     )

@@ -56,7 +56,7 @@ FIGURES: dict[Part, type[msgspec.Struct]] = {
 Aggregate = Literal["sum", "max", "min", "mean", "count"]
 
 
-class Field(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class FigureMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where one figure comes from."""
 
     metric: str
@@ -119,7 +119,7 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
     """The label that begins with how many parts of the GPU an instance has, by which a mean of instances weighs."""
     blanks: Literal["", "dcgm"] = ""
     """Numbers by which the exporter says that it does not know."""
-    parts: dict[Part, dict[str, tuple[Field, ...]]] = {}
+    parts: dict[Part, dict[str, tuple[FigureMapping, ...]]] = {}
     """Of each figure the fields it may come from: the first that is known is taken."""
 
     def metrics(self) -> set[str]:
@@ -130,7 +130,7 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
         """Those of which it needs what was counted in some time."""
         return {name for field in self.fields() for name in field.counted}
 
-    def fields(self) -> Iterator[Field]:
+    def fields(self) -> Iterator[FigureMapping]:
         """Every field of every figure."""
         return (field for part in self.parts.values() for fields in part.values() for field in fields)
 
@@ -168,7 +168,7 @@ def load(path: Path) -> Mapping:
     return Mapping(**words, blanks=blanks, parts=parts)
 
 
-def _fields(file: TomlFile, part: Part) -> Iterator[tuple[str, tuple[Field, ...]]]:
+def _fields(file: TomlFile, part: Part) -> Iterator[tuple[str, tuple[FigureMapping, ...]]]:
     figures = {field.name: field.type for field in msgspec.structs.fields(FIGURES[part])}
     table: dict[str, Any] = file.tables.get(part, {})
     for name, value in table.items():
@@ -178,9 +178,9 @@ def _fields(file: TomlFile, part: Part) -> Iterator[tuple[str, tuple[Field, ...]
         yield name, tuple(_field(file, part, name, value) for value in values)
 
 
-def _field(file: TomlFile, part: Part, name: str, value: object) -> Field:
+def _field(file: TomlFile, part: Part, name: str, value: object) -> FigureMapping:
     try:
-        field = msgspec.convert({"metric": value} if isinstance(value, str) else value, Field)
+        field = msgspec.convert({"metric": value} if isinstance(value, str) else value, FigureMapping)
     except msgspec.ValidationError as error:
         raise file.wrong(f"[{part}] {name}: {error}", part, key=name) from error
     if field.unit not in UNITS:

@@ -12,7 +12,7 @@ from whisper_ops import tls_trust
 from whisper_ops.addresses import parsed, shown
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.exporters import mapping as mappings
-from whisper_ops.exporters.text_format import Labels, Page, Series
+from whisper_ops.exporters.text_format import Labels, MetricSeries, Page
 from whisper_ops.http_answers import TooLargeAnswer, fetch_now
 from whisper_ops.lenient_json import strictly
 
@@ -27,7 +27,7 @@ _OF_ANY_PROCESS = ("process_", "python_", "go_")
 """Metrics that client libraries add to every program: they do not tell one exporter from another."""
 
 
-class Window(NamedTuple):
+class QueryWindow(NamedTuple):
     """From when to when, and how far apart moments are, in seconds."""
 
     since: float
@@ -49,7 +49,7 @@ class Prometheus:
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
-    def pages(self, mapping: mappings.Mapping, window: Window) -> dict[Place, Page]:
+    def pages(self, mapping: mappings.Mapping, window: QueryWindow) -> dict[Place, Page]:
         """The rows of each instance that is one of this exporter's, moment by moment, with the rates of what counts up.
 
         Raises:
@@ -71,10 +71,10 @@ class Prometheus:
                 if points > _MOST_POINTS:
                     raise TooMuchError(f"answered with more than {_MOST_POINTS:,} points")
                 for at, value in values:
-                    found.setdefault((instance, at), {}).setdefault(query.rows, []).append(Series(labels, value))
+                    found.setdefault((instance, at), {}).setdefault(query.rows, []).append(MetricSeries(labels, value))
         return found
 
-    def _ranges(self, promql: str, window: Window) -> Iterator[tuple[Labels, list[tuple[float, float]]]]:
+    def _ranges(self, promql: str, window: QueryWindow) -> Iterator[tuple[Labels, list[tuple[float, float]]]]:
         asked = {"query": promql, "start": window.since, "end": window.until, "step": window.step}
         for series in self.get("/api/v1/query_range", asked):
             values = [(float(at), float(text)) for at, text in series["values"]]
@@ -104,7 +104,7 @@ class Prometheus:
         return found
 
 
-class Query(NamedTuple):
+class PromQuery(NamedTuple):
     """What is asked for of one metric."""
 
     metric: str
@@ -113,21 +113,21 @@ class Query(NamedTuple):
     """What its rows are called in a page."""
 
 
-def queries(mapping: mappings.Mapping) -> Iterator[Query]:
+def queries(mapping: mappings.Mapping) -> Iterator[PromQuery]:
     """What is asked of a Prometheus for all figures of a mapping."""
-    wanted: dict[tuple[str, bool], list[mappings.Field]] = {}
+    wanted: dict[tuple[str, bool], list[mappings.FigureMapping]] = {}
     for field in mapping.fields():
         for metric in field.counted or field.metrics:
             wanted.setdefault((metric, bool(field.counted)), []).append(field)
     for (metric, counted), fields in sorted(wanted.items()):
         selector = _selector(metric, fields)
         if counted:
-            yield Query(metric, f"rate({selector}[{_RATE_OVER}])", mappings.rated(metric))
+            yield PromQuery(metric, f"rate({selector}[{_RATE_OVER}])", mappings.rated(metric))
         else:
-            yield Query(metric, selector, metric)
+            yield PromQuery(metric, selector, metric)
 
 
-def _selector(metric: str, fields: list[mappings.Field]) -> str:
+def _selector(metric: str, fields: list[mappings.FigureMapping]) -> str:
     matchers = [f"__name__={_quoted(metric)}"]
     if all((one.labels, one.without) == (fields[0].labels, fields[0].without) for one in fields):
         matchers += [f"{name}={_quoted(value)}" for name, value in fields[0].labels.items()]

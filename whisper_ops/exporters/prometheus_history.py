@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 
 from whisper_ops.errors import UserError
-from whisper_ops.exporters.figure_reader import Reader
+from whisper_ops.exporters.figure_reader import FigureReader
 from whisper_ops.exporters.mapping import Mapping
-from whisper_ops.exporters.prometheus_client import Prometheus, TooMuchError, Window
+from whisper_ops.exporters.prometheus_client import Prometheus, QueryWindow, TooMuchError
 from whisper_ops.identity import Identity
 from whisper_ops.known_software import KNOWN
 from whisper_ops.snapshot import GpuFigures, Snapshot
@@ -17,7 +17,9 @@ _POINTS = 1_000
 """Moments that are read at once: of a hundred instances with histograms some hundred megabytes."""
 
 
-def polls(prometheus: Prometheus, mappings: Sequence[Mapping], wanted: Window, given: Identity) -> Iterator[Snapshot]:
+def polls(
+    prometheus: Prometheus, mappings: Sequence[Mapping], wanted: QueryWindow, given: Identity
+) -> Iterator[Snapshot]:
     """Polls in the order of time. What `given` says of the servers goes before what they say.
 
     The first mapping is that of the servers; those of readings beside them, such as of GPUs, are put together with the
@@ -31,7 +33,7 @@ def polls(prometheus: Prometheus, mappings: Sequence[Mapping], wanted: Window, g
     while since <= wanted.until:
         until = min(since + (points - 1) * wanted.step, wanted.until)
         try:
-            found = servers.read(prometheus, Window(since, until, wanted.step))
+            found = servers.read(prometheus, QueryWindow(since, until, wanted.step))
         except TooMuchError as error:
             if points == 1:
                 raise UserError(f"one moment of what the mapping asks for is too much: the server {error}") from error
@@ -47,19 +49,19 @@ class _Servers:
     def __init__(self, mappings: Sequence[Mapping], given: Identity) -> None:
         self._mappings = mappings
         self._given = given
-        self._readers: dict[tuple[int, str], Reader] = {}
+        self._readers: dict[tuple[int, str], FigureReader] = {}
         self._names: set[str] = set()
         self._known: dict[str, tuple[int, Identity]] = {}
         """The newest identity by name, with the number of the mapping that it is by."""
 
-    def read(self, prometheus: Prometheus, window: Window) -> list[Snapshot]:
+    def read(self, prometheus: Prometheus, window: QueryWindow) -> list[Snapshot]:
         moments: dict[tuple[float, str], list[tuple[int, Snapshot]]] = {}
         for number, mapping in enumerate(self._mappings):
             pages = prometheus.pages(mapping, window)
             names = {instance: self._name(number, mapping, instance) for instance, _ in pages}
             self._names |= set(names.values())
             for (instance, at), page in pages.items():
-                reader = self._readers.get((number, instance)) or Reader(mapping)
+                reader = self._readers.get((number, instance)) or FigureReader(mapping)
                 self._readers[number, instance] = reader
                 name = names[instance]
                 moments.setdefault((at, name), []).append((number, reader.snapshot(name, page, at)))

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.exporters.mapping import Mapping
-from whisper_ops.exporters.prometheus_client import Window, asked
+from whisper_ops.exporters.prometheus_client import QueryWindow, asked
 from whisper_ops.exporters.prometheus_history import polls
 from whisper_ops.identity import Identity
 from whisper_ops.snapshot import Snapshot, completed
 
 
 def snapshots(
-    url: str, mappings: Sequence[Mapping], wanted: Window, identity: Identity, token: str | None
+    url: str, mappings: Sequence[Mapping], wanted: QueryWindow, identity: Identity, token: str | None
 ) -> Iterator[Snapshot]:
     """Everything the mapped metrics say, as polls in the order of time.
 

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Iterable
 
 from whisper_ops.counter_delta import risen
 from whisper_ops.exporters.mapping import rated
-from whisper_ops.exporters.text_format import Page, Series
+from whisper_ops.exporters.text_format import MetricSeries, Page
 
 
 class Counters:
@@ -37,7 +37,7 @@ class Counters:
         there = [metric for metric in metrics if metric in page]
         return {rated(metric): [self._rate(metric, row) for row in page[metric]] for metric in there}
 
-    def _rate(self, metric: str, row: Series) -> Series:
+    def _rate(self, metric: str, row: MetricSeries) -> MetricSeries:
         if not math.isfinite(row.value):
             return row._replace(value=math.nan)
         increase = self.increase((metric, *sorted(row.labels.items())), row.value)

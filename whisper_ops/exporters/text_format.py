@@ -14,14 +14,14 @@ Labels = dict[str, str]
 Note = Callable[[str, str], None]
 
 
-class Series(NamedTuple):
+class MetricSeries(NamedTuple):
     """One row of a page."""
 
     labels: Labels
     value: float
 
 
-Page = dict[str, list[Series]]
+Page = dict[str, list[MetricSeries]]
 """Rows by metric."""
 
 
@@ -47,7 +47,7 @@ def parse(text: str, wanted: set[str], note: Note, name: str) -> Page:
     for line in lines:
         try:
             for labels, value in _samples(line):
-                page.setdefault(_metric(line), []).append(Series(labels, value))
+                page.setdefault(_metric(line), []).append(MetricSeries(labels, value))
         except (ValueError, IndexError, KeyError) as error:
             note("bad line", f"{name} has a line that is no Prometheus sample: {line[:80]!r} ({error})")
     return page

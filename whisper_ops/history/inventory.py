@@ -11,7 +11,7 @@ from whisper_ops.history.store import History
 from whisper_ops.history.writer_lock import Holder, holder_of
 
 
-class Tier(msgspec.Struct, frozen=True, kw_only=True):
+class TierInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One resolution of the polls."""
 
     tier: str
@@ -30,14 +30,14 @@ class ServerInfo(msgspec.Struct, frozen=True, kw_only=True):
     last_seen_at: float
 
 
-class Info(msgspec.Struct, frozen=True, kw_only=True):
+class HistoryInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The whole file."""
 
     path: str
     file_bytes: int
     used_bytes: int
     """Without pages that were freed and will be used again; `vacuum` gives those back."""
-    tiers: list[Tier]
+    tiers: list[TierInfo]
     servers: list[ServerInfo]
     sweeps: int
     levels: int
@@ -51,7 +51,7 @@ class Info(msgspec.Struct, frozen=True, kw_only=True):
     """Empty where this SQLite cannot say."""
 
 
-def info(history: History) -> Info:
+def info(history: History) -> HistoryInfo:
     """Look through an open history."""
     connection = history.database.connection
     counts = {
@@ -62,7 +62,7 @@ def info(history: History) -> Info:
         )
     }  # fmt: skip
     logs = [history.path.with_name(history.path.name + log) for log in ("", "-wal")]
-    return Info(
+    return HistoryInfo(
         path=os.fspath(history.path),
         file_bytes=sum(file.stat().st_size for file in logs if file.exists()),
         used_bytes=used_bytes(connection),
@@ -77,7 +77,7 @@ def info(history: History) -> Info:
     )
 
 
-def _tier(connection: sqlite3.Connection, tier: str) -> Tier:
+def _tier(connection: sqlite3.Connection, tier: str) -> TierInfo:
     table = f"server_{'sample' if tier == 'raw' else tier}"
     # Look-ups a server in the key's order: the extremes of millions of rows without reading them.
     first, last = connection.execute(
@@ -86,7 +86,7 @@ def _tier(connection: sqlite3.Connection, tier: str) -> Tier:
     ).fetchone()
     (rows,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
     (since,) = connection.execute("SELECT max(since) FROM kept WHERE tier = ?", [tier]).fetchone()
-    return Tier(tier=tier, rows=rows, first_at=first, last_at=last, deleted_before=since)
+    return TierInfo(tier=tier, rows=rows, first_at=first, last_at=last, deleted_before=since)
 
 
 def _table_bytes(connection: sqlite3.Connection) -> dict[str, int]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from whisper_ops.history.schema import migrations
 
 
-class Column(NamedTuple):
+class OldColumn(NamedTuple):
     """A column of the present schema."""
 
     name: str
@@ -35,7 +35,7 @@ def lay_over(connection: sqlite3.Connection) -> None:
 
 
 @cache
-def _present() -> dict[str, tuple[Column, ...]]:
+def _present() -> dict[str, tuple[OldColumn, ...]]:
     connection = sqlite3.connect(":memory:")
     try:
         migrations.apply(connection)
@@ -44,14 +44,14 @@ def _present() -> dict[str, tuple[Column, ...]]:
         connection.close()
 
 
-def _tables(connection: sqlite3.Connection) -> dict[str, tuple[Column, ...]]:
+def _tables(connection: sqlite3.Connection) -> dict[str, tuple[OldColumn, ...]]:
     """Every table of ours with its columns."""
     rows = connection.execute(
         "SELECT m.name, c.name, c.dflt_value FROM main.sqlite_master m JOIN pragma_table_xinfo(m.name) c "
         "WHERE m.type = 'table' AND m.name NOT LIKE '\\_%' ESCAPE '\\' AND m.name NOT LIKE 'sqlite%' "
         "ORDER BY m.rowid, c.cid"
     )
-    found: dict[str, tuple[Column, ...]] = {}
+    found: dict[str, tuple[OldColumn, ...]] = {}
     for table, name, default in rows:
-        found[table] = (*found.get(table, ()), Column(name, "NULL" if default is None else default))
+        found[table] = (*found.get(table, ()), OldColumn(name, "NULL" if default is None else default))
     return found

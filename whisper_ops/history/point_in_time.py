@@ -7,7 +7,7 @@ from whisper_ops.history.store import History
 _OF_SERVER = "server_id = (SELECT id FROM server WHERE name = ?)"
 
 
-class Brief(NamedTuple):
+class BriefPoll(NamedTuple):
     """What sparklines and rates need of a poll."""
 
     at: float
@@ -31,24 +31,24 @@ def last_seen(history: History) -> dict[str, float]:
     return {row["name"]: row["last_seen_at"] for row in history.database.rows("SELECT name, last_seen_at FROM server")}
 
 
-def briefs(history: History, server: str, since: float, until: float) -> list[Brief]:
+def briefs(history: History, server: str, since: float, until: float) -> list[BriefPoll]:
     """A server's polls with `since <= at < until`, oldest first."""
     rows = history.database.rows(
         f"SELECT at, error IS NULL AS answered, lag_p95_seconds, rejected_total FROM server_sample "
         f"WHERE {_OF_SERVER} AND at >= ? AND at < ? ORDER BY at",
         [server, since, until],
     )
-    return [Brief(row["at"], bool(row["answered"]), row["lag_p95_seconds"], row["rejected_total"]) for row in rows]
+    return [BriefPoll(row["at"], bool(row["answered"]), row["lag_p95_seconds"], row["rejected_total"]) for row in rows]
 
 
-def worst_lags(history: History, server: str, since: float, until: float, step: float) -> list[Brief]:
+def worst_lags(history: History, server: str, since: float, until: float, step: float) -> list[BriefPoll]:
     """The worst lag of each step of a server's polls, oldest first, at the step's first poll."""
     rows = history.database.rows(
         f"SELECT min(at) AS at, max(lag_p95_seconds) AS lag FROM server_sample WHERE {_OF_SERVER} "
         "AND at >= ? AND at < ? GROUP BY CAST(at / ? AS INTEGER) ORDER BY 1",
         [server, since, until, step],
     )
-    return [Brief(row["at"], True, row["lag"], None) for row in rows]
+    return [BriefPoll(row["at"], True, row["lag"], None) for row in rows]
 
 
 def worst_gpu_lags(history: History, server: str, since: float, before: float, until: float) -> dict[int, float | None]:

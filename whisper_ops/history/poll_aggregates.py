@@ -29,7 +29,7 @@ SERVER_FIGURES = {
 """The same for `server_sample` (s) and `host_sample` (h)."""
 
 
-class Ran(NamedTuple):
+class RunPeriod(NamedTuple):
     """What a server ran from one moment until another."""
 
     server_id: int
@@ -39,7 +39,7 @@ class Ran(NamedTuple):
     until: float
 
 
-class Load(NamedTuple):
+class PolledLoad(NamedTuple):
     """The means of figures over the polls of a window that had one number of streams."""
 
     streams: float
@@ -78,9 +78,9 @@ def _ran(history: History, name: str) -> set[str | None]:
     return {Identity(software=row["software"]).software for row in rows}
 
 
-def runs(history: History, server: str | None = None) -> list[Ran]:
+def runs(history: History, server: str | None = None) -> list[RunPeriod]:
     """What was polled, oldest first; of one server only where it is named."""
-    found: list[Ran] = []
+    found: list[RunPeriod] = []
     for name in history.polls.servers() if server is None else names_of(history, server):
         rows = list(
             history.database.rows(
@@ -91,7 +91,8 @@ def runs(history: History, server: str | None = None) -> list[Ran]:
         )
         ends = [*(row["at"] for row in rows[1:]), float("inf")][: len(rows)]  # some never said what they run
         found += [
-            Ran(row["server_id"], name, _identity(row), row["at"], until) for row, until in zip(rows, ends, strict=True)
+            RunPeriod(row["server_id"], name, _identity(row), row["at"], until)
+            for row, until in zip(rows, ends, strict=True)
         ]
     return sorted(found, key=lambda ran: ran.since)
 
@@ -104,7 +105,7 @@ def gpus(history: History, server_id: int) -> int:
     return int(row["gpus"]) or 1
 
 
-def polled_between(history: History, ran: Ran) -> tuple[float, float] | None:
+def polled_between(history: History, ran: RunPeriod) -> tuple[float, float] | None:
     """The first and the last poll of a run; None where it was never polled."""
     ends = []
     for order in ("ASC", "DESC"):
@@ -116,7 +117,7 @@ def polled_between(history: History, ran: Ran) -> tuple[float, float] | None:
     return (ends[0], ends[1]) if len(ends) == 2 else None
 
 
-def gpu_loads(history: History, server_id: int, since: float, until: float) -> Iterator[Load]:
+def gpu_loads(history: History, server_id: int, since: float, until: float) -> Iterator[PolledLoad]:
     """The figures of GPUs with `since <= at < until`, by the number of streams on the GPU."""
     figures = ", ".join(f"avg({column}) AS {name}" for name, column in GPU_FIGURES.items())
     rows = history.database.rows(
@@ -124,10 +125,10 @@ def gpu_loads(history: History, server_id: int, since: float, until: float) -> I
         "WHERE server_id = ? AND at >= ? AND at < ? AND streams_active IS NOT NULL GROUP BY streams_active",
         [server_id, since, until],
     )
-    return (Load(float(row["load"]), row) for row in rows)
+    return (PolledLoad(float(row["load"]), row) for row in rows)
 
 
-def server_loads(history: History, server_id: int, since: float, until: float) -> Iterator[Load]:
+def server_loads(history: History, server_id: int, since: float, until: float) -> Iterator[PolledLoad]:
     """The figures of a server and its host with `since <= at < until`, by the number of streams on the server."""
     figures = ", ".join(f"avg({column}) AS {name}" for name, column in SERVER_FIGURES.items())
     rows = history.database.rows(
@@ -137,7 +138,7 @@ def server_loads(history: History, server_id: int, since: float, until: float) -
         "GROUP BY s.streams_active",
         [server_id, since, until],
     )
-    return (Load(float(row["load"]), row, bool(row["full"])) for row in rows)
+    return (PolledLoad(float(row["load"]), row, bool(row["full"])) for row in rows)
 
 
 def last_live_poll(history: History, server: str, before: float) -> Snapshot | None:

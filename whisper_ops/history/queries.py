@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 
-class Query(NamedTuple):
+class SqlQuery(NamedTuple):
     """A question, and the statement that answers it."""
 
     question: str
@@ -11,7 +11,7 @@ class Query(NamedTuple):
 
 
 QUERIES = (
-    Query(
+    SqlQuery(
         "How is each server now?",
         """\
 SELECT s.name, datetime(max(p.at), 'unixepoch') AS polled_utc, p.state, p.status, p.slots_used, p.slots,
@@ -21,7 +21,7 @@ WHERE p.at > unixepoch() - 86400
 GROUP BY s.id
 ORDER BY s.name""",
     ),
-    Query(
+    SqlQuery(
         "What was the lag, hour by hour, over the last 30 days?",
         """\
 SELECT s.name, datetime(h.at, 'unixepoch') AS hour_utc,
@@ -30,7 +30,7 @@ FROM server_hour AS h JOIN server AS s ON s.id = h.server_id
 WHERE h.at > unixepoch() - 30 * 86400 AND lag_p95_seconds_n > 0
 ORDER BY s.name, h.at""",
     ),
-    Query(
+    SqlQuery(
         "Which share of all streams' lag samples of a day was within 2 seconds? (Counts add up; percentiles do not.)",
         """\
 SELECT date(h.at, 'unixepoch') AS day_utc,
@@ -41,7 +41,7 @@ JOIN latency_bucket AS b ON b.bucket = CAST(c.key AS INTEGER)
 GROUP BY day_utc
 ORDER BY day_utc""",
     ),
-    Query(
+    SqlQuery(
         "When was nothing recorded for more than a minute?",
         """\
 SELECT s.name, datetime(since, 'unixepoch') AS from_utc, round(until - since) AS seconds
@@ -50,7 +50,7 @@ JOIN server AS s ON s.id = server_id
 WHERE until - since > 60
 ORDER BY since""",
     ),
-    Query(
+    SqlQuery(
         "When did a server not answer, and why?",
         """\
 SELECT s.name, error, datetime(min(at), 'unixepoch') AS first_utc, datetime(max(at), 'unixepoch') AS last_utc,
@@ -60,7 +60,7 @@ WHERE state = 'silent'
 GROUP BY s.name, error
 ORDER BY first_utc""",
     ),
-    Query(
+    SqlQuery(
         "How many streams did each GPU carry at most, and how busy was it then?",
         """\
 SELECT s.name, g.gpu_id, max(g.streams_active) AS most_streams, round(g.busy_ratio, 2) AS busy_then,
@@ -69,7 +69,7 @@ FROM gpu_sample AS g JOIN server AS s ON s.id = g.server_id
 GROUP BY s.id, g.gpu_id
 ORDER BY s.name, g.gpu_id""",
     ),
-    Query(
+    SqlQuery(
         "How much memory does a stream take on a GPU? (Slope and base of the line through all minutes.)",
         """\
 SELECT name, gpu_id, round((n * xy - x * y) / (n * xx - x * x) / 1e6, 1) AS mb_a_stream,
@@ -84,14 +84,14 @@ FROM (
 WHERE n * xx > x * x
 ORDER BY name, gpu_id""",
     ),
-    Query(
+    SqlQuery(
         "What did each server run, and since when?",
         """\
 SELECT s.name, datetime(i.at, 'unixepoch') AS since_utc, software, version, engine, model, compute_type, gpu_name
 FROM server_identity AS i JOIN server AS s ON s.id = i.server_id
 ORDER BY s.name, i.at""",
     ),
-    Query(
+    SqlQuery(
         "Which levels of load passed, and which did not?",
         """\
 SELECT w.server, w.model, l.streams, l.audit, l.passed, round(l.stable_p95_seconds, 2) AS stable_p95,
@@ -99,7 +99,7 @@ SELECT w.server, w.model, l.streams, l.audit, l.passed, round(l.stable_p95_secon
 FROM level AS l JOIN sweep AS w ON w.id = l.sweep_id
 ORDER BY w.started_at, l.streams""",
     ),
-    Query(
+    SqlQuery(
         "Which alerts were there, how long and how bad?",
         """\
 SELECT datetime(started_at, 'unixepoch') AS began_utc, server, gpu_id, rule,

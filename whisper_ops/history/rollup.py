@@ -17,7 +17,7 @@ _GRACE_SECONDS = 5.0
 """A minute is rolled up this long after its end: answers under way then are in it."""
 
 
-class Kind(NamedTuple):
+class RollupKind(NamedTuple):
     """What is rolled up: a kind of samples and its metrics."""
 
     name: str
@@ -34,7 +34,7 @@ class Kind(NamedTuple):
         return BUCKET_COLUMNS if self.name == "server" else ()
 
 
-KINDS = (Kind("server", SERVER_METRICS), Kind("gpu", GPU_METRICS), Kind("host", HOST_METRICS))
+KINDS = (RollupKind("server", SERVER_METRICS), RollupKind("gpu", GPU_METRICS), RollupKind("host", HOST_METRICS))
 
 
 def roll_up(connection: sqlite3.Connection, now: float, limit: int) -> int:
@@ -89,14 +89,14 @@ def _hour(connection: sqlite3.Connection, server_id: int, at: float) -> None:
         connection.execute(_from_minutes(kind), span)
 
 
-def _columns(kind: Kind) -> str:
+def _columns(kind: RollupKind) -> str:
     failed = "failed, " if kind.name == "server" else ""
     buckets = "".join(f"{column}, " for column in kind.buckets)
     metrics = ", ".join(f"{m}_n, {m}_sum, {m}_min, {m}_max, {m}_last" for m in kind.metrics)
     return f"server_id, at, {kind.gpu}polls, {failed}last_at, {buckets}{metrics}"
 
 
-def _insert(kind: Kind, tier: str, aggregates: str, table: str, last: str, *, add: bool) -> str:
+def _insert(kind: RollupKind, tier: str, aggregates: str, table: str, last: str, *, add: bool) -> str:
     """`aggregates` of the rows of `table` within the span, joined with its last row, into a rollup table."""
     results = ", ".join(f"a.{m}_n, a.{m}_sum, a.{m}_min, a.{m}_max, l.{m}{last}" for m in kind.metrics)
     buckets = "".join(f"{_bucket_sum(column, table)}, " for column in kind.buckets)
@@ -114,21 +114,21 @@ def _insert(kind: Kind, tier: str, aggregates: str, table: str, last: str, *, ad
     """
 
 
-def _from_raw(kind: Kind, tier: str, *, add: bool) -> str:
+def _from_raw(kind: RollupKind, tier: str, *, add: bool) -> str:
     metrics = ", ".join(_aggregates(kind, metric) for metric in kind.metrics)
     failed = "count(error) AS failed, " if kind.name == "server" else ""
     aggregates = f"count(*) AS polls, {failed}max(at) AS last_at, {metrics}"
     return _insert(kind, tier, aggregates, f"{kind.name}_sample", "", add=add)
 
 
-def _aggregates(kind: Kind, m: str) -> str:
+def _aggregates(kind: RollupKind, m: str) -> str:
     """Of what is possible only: two integers near 2⁶³, let in by an older version, would end every roll-up."""
     low, high = column_bound(kind.name, m)
     value = f"CASE WHEN {m} BETWEEN {low!r} AND {high!r} THEN {m} END"
     return f"count({value}) AS {m}_n, sum({value}) AS {m}_sum, min({value}) AS {m}_min, max({value}) AS {m}_max"
 
 
-def _from_minutes(kind: Kind) -> str:
+def _from_minutes(kind: RollupKind) -> str:
     metrics = ", ".join(
         f"sum({m}_n) AS {m}_n, sum({m}_sum) AS {m}_sum, min({m}_min) AS {m}_min, max({m}_max) AS {m}_max"
         for m in kind.metrics
@@ -146,7 +146,7 @@ def _bucket_sum(column: str, table: str) -> str:
     )"""
 
 
-def _on_conflict(kind: Kind, tier: str) -> str:
+def _on_conflict(kind: RollupKind, tier: str) -> str:
     """Add to the row that is there; of `last` the later poll's stays."""
     table = f"{kind.name}_{tier}"
     sets = [

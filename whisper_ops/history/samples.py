@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from whisper_ops.histogram import BUCKETS
-from whisper_ops.history.slowly_changing import FactStore, Kind
+from whisper_ops.history.slowly_changing import FactKind, FactStore
 from whisper_ops.identity import Identity
 from whisper_ops.plausible_ranges import possible
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
@@ -54,9 +54,9 @@ _INSERT_HOST = _insert("host_sample", ("server_id", "at", *HOST_COLUMNS))
 _NO_FIGURES = ServerFigures()
 
 
-SERVER = Kind("server_identity", "server_sample", IDENTITY_FACTS)
-GPU = Kind("gpu_identity", "gpu_sample", GPU_FACTS)
-HOST = Kind("host_identity", "host_sample", HOST_FACTS)
+SERVER = FactKind("server_identity", "server_sample", IDENTITY_FACTS)
+GPU = FactKind("gpu_identity", "gpu_sample", GPU_FACTS)
+HOST = FactKind("host_identity", "host_sample", HOST_FACTS)
 _NO_IDENTITY = (None,) * len(Identity.__struct_fields__)
 
 Row = tuple[Any, ...]

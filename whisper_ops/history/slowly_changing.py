@@ -9,7 +9,7 @@ Key = tuple[int, ...]
 """(server_id,), or (server_id, gpu_id) where the facts are a GPU's."""
 
 
-class Kind(NamedTuple):
+class FactKind(NamedTuple):
     """A table of facts: its columns, and the samples that they are facts about."""
 
     table: str
@@ -38,7 +38,7 @@ class FactStore:
         """Drop what was looked up."""
         self._newest.clear()
 
-    def put(self, kind: Kind, key: Key, at: float, values: Values, *, late: bool) -> None:
+    def put(self, kind: FactKind, key: Key, at: float, values: Values, *, late: bool) -> None:
         """Say that `values` held at `at`; `late`: samples of that time or after it are in the file already."""
         if late:
             self._newest.pop((kind.table, key), None)
@@ -51,7 +51,7 @@ class FactStore:
             self._insert(kind, key, at, values)
         self._newest[kind.table, key] = values
 
-    def _put_between(self, kind: Kind, key: Key, at: float, values: Values) -> None:
+    def _put_between(self, kind: FactKind, key: Key, at: float, values: Values) -> None:
         before = self._as_of(kind, key, at)
         if before == values:
             return
@@ -64,7 +64,7 @@ class FactStore:
             self._insert(kind, key, following, before)
         self._insert(kind, key, at, values)
 
-    def _as_of(self, kind: Kind, key: Key, at: float) -> Values:
+    def _as_of(self, kind: FactKind, key: Key, at: float) -> Values:
         whose = " AND ".join(f"{column} = ?" for column in kind.key)
         row = self._connection.execute(
             f"SELECT {', '.join(kind.columns)} FROM {kind.table} WHERE {whose} AND at <= ? ORDER BY at DESC LIMIT 1",
@@ -72,7 +72,7 @@ class FactStore:
         ).fetchone()
         return kind.nothing if row is None else tuple(row)
 
-    def _insert(self, kind: Kind, key: Key, at: float, values: Values) -> None:
+    def _insert(self, kind: FactKind, key: Key, at: float, values: Values) -> None:
         columns = (*kind.key, "at", *kind.columns)
         self._connection.execute(
             f"INSERT OR REPLACE INTO {kind.table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
@@ -83,7 +83,7 @@ class FactStore:
 class FactReader:
     """The facts of one server while time goes forward."""
 
-    def __init__(self, connection: sqlite3.Connection, kind: Kind, server_id: int, until: float) -> None:
+    def __init__(self, connection: sqlite3.Connection, kind: FactKind, server_id: int, until: float) -> None:
         columns = ", ".join(("at", *kind.key[1:], *kind.columns))
         rows: Iterator[Values] = connection.execute(
             f"SELECT {columns} FROM {kind.table} WHERE server_id = ? AND at < ? ORDER BY at", [server_id, until]

@@ -57,7 +57,7 @@ _TERM = re.compile(
 )
 
 
-class Term(msgspec.Struct, frozen=True):
+class ObjectiveTerm(msgspec.Struct, frozen=True):
     """One condition: a bound on a measure, or on a column of a table."""
 
     name: str
@@ -122,7 +122,7 @@ class Term(msgspec.Struct, frozen=True):
 class Objective(msgspec.Struct, frozen=True):
     """All conditions of a load test."""
 
-    terms: tuple[Term, ...]
+    terms: tuple[ObjectiveTerm, ...]
 
     def __str__(self) -> str:
         return ", ".join(term.written for term in self.terms)
@@ -143,7 +143,7 @@ class Objective(msgspec.Struct, frozen=True):
         return ",".join(term.canonical for term in self.terms)
 
     @property
-    def durations(self) -> tuple[Term, ...]:
+    def durations(self) -> tuple[ObjectiveTerm, ...]:
         """The conditions that say how long something may take."""
         return tuple(term for term in self.terms if term.at_most and term.unit == "seconds")
 
@@ -207,7 +207,7 @@ def readable(text: str) -> str:
     return read_stored(text).readable or text
 
 
-def condition(text: str, unit: str | None = None) -> Term:
+def condition(text: str, unit: str | None = None) -> ObjectiveTerm:
     """Read one bound on a column of a table: `lag p95_ms<=500`, with the column's unit behind the number or none.
 
     Raises:
@@ -226,7 +226,7 @@ def condition(text: str, unit: str | None = None) -> Term:
     return _made(found, found["name"], None, float(found["number"]), text)
 
 
-def _term(written: str) -> Term:
+def _term(written: str) -> ObjectiveTerm:
     found = _TERM.match(written)
     if found is None:
         raise UserError(f'cannot read the condition {written!r} of the objective; write it like "stable_p95<=2s"')
@@ -246,6 +246,8 @@ def _term(written: str) -> Term:
     return _made(found, measure.name, measure.unit, number * {"s": 1.0, "ms": 1e-3}.get(unit, 1e-2), written)
 
 
-def _made(found: re.Match[str], name: str, unit: Unit | None, limit: float, written: str) -> Term:
+def _made(found: re.Match[str], name: str, unit: Unit | None, limit: float, written: str) -> ObjectiveTerm:
     sign = found["sign"]
-    return Term(name, sign in {"<=", "≤", "<"}, limit, found["plus"] is not None, written, sign in {"<", ">"}, unit)
+    return ObjectiveTerm(
+        name, sign in {"<=", "≤", "<"}, limit, found["plus"] is not None, written, sign in {"<", ">"}, unit
+    )

@@ -17,7 +17,7 @@ from whisper_ops.objective.findings import (
     misses,
     sentences,
 )
-from whisper_ops.objective.grammar import MEASURES, Objective, Term
+from whisper_ops.objective.grammar import MEASURES, Objective, ObjectiveTerm
 from whisper_ops.objective.word_errors import Clips, hold_against
 
 Measures = Mapping[str, float | None]
@@ -58,7 +58,7 @@ def is_baseline(level: LevelRecord) -> bool:
     return level.streams == 1 and level.wer_ratio is not None and level.audit != "disturbed"
 
 
-def missed(term: Term, value: float | None, baseline: float | None) -> Missed | None:
+def missed(term: ObjectiveTerm, value: float | None, baseline: float | None) -> Missed | None:
     """Why a condition is not met; None when it is."""
     made = Missed(term.name, term.at_most, term.bound(baseline), term.written, value, term.relative)
     if value is None:

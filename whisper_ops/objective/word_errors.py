@@ -14,7 +14,7 @@ import msgspec
 
 from whisper_ops import student_t
 from whisper_ops.objective.findings import WordErrors
-from whisper_ops.objective.grammar import Term
+from whisper_ops.objective.grammar import ObjectiveTerm
 
 Clips: TypeAlias = Mapping[str, tuple[int, int]]
 """Utterance to its word errors and words, over all streams that said it."""
@@ -74,7 +74,7 @@ class Excess(msgspec.Struct, frozen=True):
         return sum(votes) / math.sqrt(sum(vote * vote for vote in votes) or 1.0)
 
 
-class Held(msgspec.Struct, frozen=True):
+class WordErrorVerdict(msgspec.Struct, frozen=True):
     """That a condition on word errors was judged, and what speaks against the level."""
 
     finding: WordErrors | None
@@ -121,7 +121,7 @@ def pooled(*levels: Clips) -> Clips:
     return found
 
 
-def hold_against(term: Term, clips: Clips, one_stream: Clips) -> Held | None:
+def hold_against(term: ObjectiveTerm, clips: Clips, one_stream: Clips) -> WordErrorVerdict | None:
     """Compare a level with a condition on its WER; None when its utterances say nothing about it."""
     if term.name != "wer" or not term.at_most:
         return None
@@ -130,8 +130,8 @@ def hold_against(term: Term, clips: Clips, one_stream: Clips) -> Held | None:
         return None
     answer = excess.beyond(term.limit)
     if answer == "no":
-        return Held(None)
-    return Held(
+        return WordErrorVerdict(None)
+    return WordErrorVerdict(
         WordErrors(
             missed=answer == "yes",
             value=excess.value,

@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 from whisper_ops.formatting import count, counted, number, percent, plural_of
 from whisper_ops.objective.findings import OtherLoad
-from whisper_ops.plan.plan_document import Fleet, Plan
+from whisper_ops.plan.plan_document import Plan, PlannedFleet
 from whisper_ops.plan.plan_sentences import confidence, connections, limit_text, may_bind, open_ended
 
 _FAR = 10.0
 """What ends later than at so many times the limit is not the next one."""
 
 
-class Answer(NamedTuple):
+class PlanSummary(NamedTuple):
     """Five sentences, each whole by itself; the last one goes on with a command, where there is one to paste."""
 
     answer: str
@@ -41,7 +41,7 @@ def five_lines(plan: Plan, now: float, history: Path | None = None) -> tuple[str
     return answered(plan, now, history).lines
 
 
-def answered(plan: Plan, now: float, history: Path | None = None) -> Answer:
+def answered(plan: Plan, now: float, history: Path | None = None) -> PlanSummary:
     """The answer at `now`, UTC epoch seconds.
 
     `history`: the file that the plan was made from, where the next command would not find it by itself.
@@ -50,7 +50,7 @@ def answered(plan: Plan, now: float, history: Path | None = None) -> Answer:
     if not step:  # an older version kept no more than the columns
         step, command = "plan again, as another version made this plan", "whisper-ops plan"
     named = f" --history {shlex.quote(str(history))}" if command and history is not None else ""
-    return Answer(
+    return PlanSummary(
         answer=_what_to_run(plan),
         why=f"Why: {_why(plan)}",
         next_limit=f"Next limit: {_next_limit(plan)}.",
@@ -60,7 +60,7 @@ def answered(plan: Plan, now: float, history: Path | None = None) -> Answer:
     )
 
 
-def fleet_figures(fleet: Fleet) -> str:
+def fleet_figures(fleet: PlannedFleet) -> str:
     """What a fleet costs and how often it refuses; empty where nobody asked for that."""
     told = []
     if fleet.offered is not None and fleet.blocking is not None and fleet.blocking_after_loss is not None:
@@ -96,7 +96,7 @@ def _what_to_run(plan: Plan) -> str:
     return f"Run {allowed} for now; the limit was not reached." if open_ended(plan) else f"Run at most {allowed}."
 
 
-def _fleet(plan: Plan, fleet: Fleet) -> str:
+def _fleet(plan: Plan, fleet: PlannedFleet) -> str:
     lost = f", {fleet.spare_machines} of which may be lost" if fleet.spare_machines else ""
     size = f"{counted(fleet.gpus, plan.key.carrier_noun)} on {counted(fleet.machines, 'machine')}"
     return f"For {counted(fleet.calls, 'concurrent call')}: {size}{lost}"
@@ -109,7 +109,7 @@ def _why(plan: Plan) -> str:
     return f"{_why_so_many(plan, plan.fleet)}. {count(plan.fleet.per_gpu)} each, because {reason}.{cut}"
 
 
-def _why_so_many(plan: Plan, fleet: Fleet) -> str:
+def _why_so_many(plan: Plan, fleet: PlannedFleet) -> str:
     """How calls become devices and machines, so that nobody wonders why it is not the quotient of two numbers."""
     noun, each = plan.key.carrier_noun, fleet.gpus // fleet.machines
     needed, machines = math.ceil(fleet.calls / fleet.per_gpu), fleet.machines - fleet.spare_machines

@@ -143,7 +143,7 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
     """Figures that the laws expect at that load, by the resources' names; a figure without a law is left out."""
 
 
-class Busy(msgspec.Struct, frozen=True):
+class QueueCauses(msgspec.Struct, frozen=True):
     """What the streams of the first level that failed were waiting for."""
 
     kind: str
@@ -152,7 +152,7 @@ class Busy(msgspec.Struct, frozen=True):
     """Of its time, 0 to 1."""
 
 
-class Fleet(msgspec.Struct, frozen=True, kw_only=True):
+class PlannedFleet(msgspec.Struct, frozen=True, kw_only=True):
     """The smallest fleet for a demand."""
 
     calls: int
@@ -177,7 +177,7 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     currency: str | None = None
 
 
-class Trend(msgspec.Struct, frozen=True, kw_only=True):
+class DemandTrend(msgspec.Struct, frozen=True, kw_only=True):
     """Daily peaks of live connections, how fast they grow, and when they meet the limit."""
 
     days: int
@@ -208,7 +208,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     cut: str = ""
     """How the recommendation was cut from the limit."""
     reason: str = ""
-    waits_for: Busy | None = None
+    waits_for: QueueCauses | None = None
     """What was busy where the objective was missed first; None: nothing that was measured."""
     sure: str = ""
     """How sure that was when the plan was made; `plan_words.confidence` says how sure it is now."""
@@ -235,9 +235,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     other_keys: tuple[str, ...] = ()
     """What else was measured and left out, since laws of different keys are never mixed."""
     notes: tuple[str, ...] = ()
-    fleet: Fleet | None = None
+    fleet: PlannedFleet | None = None
     """The fleet that was asked for."""
-    trend: Trend | None = None
+    trend: DemandTrend | None = None
     """Where daily peaks are going; None with fewer days than a trend needs."""
     transferred_from: str | None = None
     """The GPU that was measured, where this plan is for another one; None: this one was."""

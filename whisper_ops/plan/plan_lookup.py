@@ -30,7 +30,7 @@ class Planned(msgspec.Struct, frozen=True):
     said: str
 
 
-class Made(Protocol):
+class StoredPlan(Protocol):
     """A plan, as a row of the history or read from it."""
 
     @property
@@ -41,7 +41,7 @@ class Made(Protocol):
     def created_at(self) -> float: ...  # noqa: D102
 
 
-M = TypeVar("M", bound=Made)
+M = TypeVar("M", bound=StoredPlan)
 
 
 def plan_for(

@@ -11,7 +11,7 @@ from whisper_ops.known_software import WHISPER_OPS, WHISPERLIVEKIT
 from whisper_ops.plausible_ranges import possible
 from whisper_ops.server_names import address
 from whisper_ops.snapshot import Snapshot
-from whisper_ops.snapshot_client.detection import AskingSource, Kind
+from whisper_ops.snapshot_client.detection import DetectingSource, SourceKind
 from whisper_ops.snapshot_client.exporter_source import PrometheusSource
 from whisper_ops.snapshot_client.http_client import Access
 from whisper_ops.snapshot_client.published_source import PublishedSource
@@ -37,15 +37,15 @@ ASKED = {
 
 def source_of(
     url: str, kind: str = WHISPER_OPS, *, name: str | None = None, access: Access | None = None
-) -> AskingSource:
+) -> DetectingSource:
     """What polls the server at `url`, of a kind in `ASKED`: it is asked which of them it is."""
     name = name or address(url)
-    return AskingSource(name, [_kind(one, url, name, access) for one in ASKED[kind]])
+    return DetectingSource(name, [_kind(one, url, name, access) for one in ASKED[kind]])
 
 
-def _kind(endpoint: str, url: str, name: str, access: Access | None) -> Kind:
+def _kind(endpoint: str, url: str, name: str, access: Access | None) -> SourceKind:
     source, remark = _ENDPOINTS[endpoint]
-    return Kind(lambda: source(url, name=name, access=access), remark)
+    return SourceKind(lambda: source(url, name=name, access=access), remark)
 
 
 def exporter(url: str, mapping: Mapping, *, name: str | None = None, access: Access | None = None) -> PrometheusSource:

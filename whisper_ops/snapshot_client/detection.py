@@ -11,7 +11,7 @@ ASK_AGAIN_SECONDS = 60.0
 """How often one that was found to be of a later kind is asked whether it is of an earlier one by now."""
 
 
-class Kind(NamedTuple):
+class SourceKind(NamedTuple):
     """One way to poll a server."""
 
     make: Callable[[], Source]
@@ -19,10 +19,10 @@ class Kind(NamedTuple):
     """What to say once when it is this one; empty for the usual one."""
 
 
-class AskingSource:
+class DetectingSource:
     """Polls by the first of `kinds` that the server is of. While none fits, the first one's words say why."""
 
-    def __init__(self, name: str, kinds: Sequence[Kind]) -> None:
+    def __init__(self, name: str, kinds: Sequence[SourceKind]) -> None:
         self.name = name
         self.remarks = Remarks()
         self._kinds = kinds

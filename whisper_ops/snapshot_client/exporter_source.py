@@ -3,12 +3,12 @@
 import time
 from urllib.parse import urlsplit
 
-from whisper_ops.exporters.figure_reader import Reader
+from whisper_ops.exporters.figure_reader import FigureReader
 from whisper_ops.exporters.mapping import Mapping
 from whisper_ops.exporters.rates import Counters
 from whisper_ops.exporters.stub_status import as_rows
 from whisper_ops.exporters.text_format import Page, PageError, parse
-from whisper_ops.http_answers import Answer
+from whisper_ops.http_answers import HttpAnswer
 from whisper_ops.server_names import address
 from whisper_ops.snapshot import Snapshot
 from whisper_ops.snapshot_client.http_client import Access, Web
@@ -27,7 +27,7 @@ class PrometheusSource:
         self._web = Web(f"{parts.scheme}://{parts.netloc}", access)
         self._wanted, self._counted = mapping.metrics(), mapping.counted()
         self._counters = Counters()
-        self._reader = Reader(mapping)
+        self._reader = FigureReader(mapping)
 
     async def read(self) -> Snapshot:
         """One poll. Rates and quantiles are known from the second one on."""
@@ -42,7 +42,7 @@ class PrometheusSource:
         """Close its connection."""
         await self._web.close()
 
-    def _parse(self, answer: Answer) -> Page:
+    def _parse(self, answer: HttpAnswer) -> Page:
         text = as_rows(answer.body.decode("utf-8", "replace"))
         if "html" in answer.content_type or text[:1000].lstrip()[:1] == "<":
             raise SourceError(f"{self.name} answered HTML, not a Prometheus page; is another program listening there?")

@@ -10,7 +10,7 @@ import httpx
 
 from whisper_ops import tls_trust
 from whisper_ops.connection_errors import why_unreachable
-from whisper_ops.http_answers import ACCEPTED, MAX_BYTES, Answer, UnreadableAnswer, fetch_request
+from whisper_ops.http_answers import ACCEPTED, MAX_BYTES, HttpAnswer, UnreadableAnswer, fetch_request
 from whisper_ops.snapshot_client.source import OtherServerError, SourceError
 
 IN_PASSING_BYTES = 32 * 1024
@@ -59,7 +59,7 @@ class Web:
             limits=httpx.Limits(max_connections=2, max_keepalive_connections=1),
         )
 
-    async def whatever(self, path: str, limit: int = MAX_BYTES) -> Answer:
+    async def whatever(self, path: str, limit: int = MAX_BYTES) -> HttpAnswer:
         """The answer to `GET path`, of any status, read to its end, of at most `limit` bytes.
 
         Raises:
@@ -72,7 +72,7 @@ class Web:
             self._requests[path] = request
         return await fetch_request(self._client, request, limit=limit, seconds=None)  # the caller's deadline holds
 
-    async def get(self, path: str, limit: int = MAX_BYTES) -> Answer:
+    async def get(self, path: str, limit: int = MAX_BYTES) -> HttpAnswer:
         """The same of a good answer.
 
         Raises:
@@ -89,7 +89,7 @@ class Web:
             raise self._refusal(answer.status, path)
         return answer
 
-    async def parsed(self, answer: Answer, parse: Callable[[], T]) -> T:
+    async def parsed(self, answer: HttpAnswer, parse: Callable[[], T]) -> T:
         """What `parse` makes of an answer; of a large one in a thread, so that nothing else waits.
 
         Raises:

@@ -19,7 +19,7 @@ _PROCESSORS = 1 << 16
 
 
 @dataclass(frozen=True)
-class Limits:
+class GroupLimits:
     """The tightest limits; None: there is no such limit."""
 
     cpu_cores: float | None = None
@@ -85,12 +85,12 @@ class ControlGroups:
             for name in ("cpu", "cpuacct", "cpuset", "memory", "pids")
         }
 
-    def limits(self) -> Limits:
+    def limits(self) -> GroupLimits:
         """What they allow now."""
         quotas = [cores for _, cores in self._quotas()]
         memory = [limit for _, limit in self._memory_limits()]
         tasks = [limit for group in self._groups["pids"] if (limit := group.amount("pids.max")) is not None]
-        return Limits(min(quotas, default=None), self._cpus(), min(memory, default=None), min(tasks, default=None))
+        return GroupLimits(min(quotas, default=None), self._cpus(), min(memory, default=None), min(tasks, default=None))
 
     def quotas(self) -> dict[Group, tuple[float, float | None]]:
         """Of each group with a quota: its cores, and the processor seconds that it used so far, None where unknown."""

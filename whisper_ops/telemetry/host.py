@@ -21,7 +21,7 @@ _SHORTEST_SECONDS = 0.05
 """The kernel counts processor time in steps of a hundredth: over less than this a share of it says nothing."""
 
 
-class Memory(NamedTuple):
+class HostMemory(NamedTuple):
     """In bytes."""
 
     total: int
@@ -55,12 +55,12 @@ def machine_cores() -> int | None:
     return psutil.cpu_count()
 
 
-def memory(groups: ControlGroups | None = None) -> Memory:
+def memory(groups: ControlGroups | None = None) -> HostMemory:
     """The memory that this process and those beside it in its control group may have together."""
     groups = groups or ControlGroups()
     machine, limit, left = psutil.virtual_memory(), groups.limits().memory_bytes, groups.memory_available_bytes()
     total = machine.total if limit is None else min(machine.total, limit)
-    return Memory(total, min(machine.available, total if left is None else left))
+    return HostMemory(total, min(machine.available, total if left is None else left))
 
 
 def tasks_max(groups: ControlGroups | None = None) -> int | None:

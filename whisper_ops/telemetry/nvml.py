@@ -19,9 +19,9 @@ from whisper_ops.telemetry.nvml_errors import (
     explained,
     raise_if_driver_gone,
 )
-from whisper_ops.telemetry.nvml_reading import THROTTLES, Asked, Reading, text
+from whisper_ops.telemetry.nvml_reading import THROTTLES, GpuQuery, GpuReading, text
 
-__all__ = ["THROTTLES", "Again", "Nvml", "Reading", "Watch", "gpu_names", "library_of", "visible"]
+__all__ = ["THROTTLES", "GpuReading", "Nvml", "NvmlWatch", "RetryDelay", "gpu_names", "library_of", "visible"]
 
 DEADLINE_SECONDS = 2.0
 FIRST_SECONDS = 20.0
@@ -77,11 +77,11 @@ class Nvml:
         self._gpus: list[_Gpu] = []
         self._opened = False
         self._count = 0
-        self._again = Again(clock)
+        self._again = RetryDelay(clock)
 
-    def read_once(self, deadline: float = FIRST_SECONDS) -> list[Reading]:
+    def read_once(self, deadline: float = FIRST_SECONDS) -> list[GpuReading]:
         """Every GPU now, for a command that asks once. A driver that does not answer in time is a `trouble`."""
-        readings: list[list[Reading]] = []
+        readings: list[list[GpuReading]] = []
         # A thread that a hung driver holds must not hold the program's end.
         asking = threading.Thread(target=lambda: readings.append(self.read()), name="nvml", daemon=True)
         asking.start()
@@ -91,11 +91,11 @@ class Nvml:
             return []
         return readings[0]
 
-    def read(self) -> list[Reading]:
+    def read(self) -> list[GpuReading]:
         """Every GPU now; never raises. Blocks for as long as the driver likes."""
         if not self._opened and self._again.due():
             self._try_to_open()
-        readings: list[Reading] = []
+        readings: list[GpuReading] = []
         for gpu in self._gpus:
             try:
                 readings.append(self._one(gpu))
@@ -176,12 +176,12 @@ class Nvml:
         gpu.handle, gpu.why = handle, None
         gpu.again.worked()
 
-    def _one(self, gpu: "_Gpu") -> Reading:
+    def _one(self, gpu: "_Gpu") -> GpuReading:
         if gpu.handle is None and self._opened and gpu.again.due():
             self._take(gpu)
         if gpu.handle is None:
             return gpu.unreadable(self.trouble)
-        asked = Asked(self._library, gpu.handle)
+        asked = GpuQuery(self._library, gpu.handle)
         reading = asked.reading()
         gpu.name, gpu.uuid = reading.name or gpu.name, reading.uuid or gpu.uuid
         gpu.memory_total_bytes = reading.memory_total_bytes or gpu.memory_total_bytes
@@ -191,7 +191,7 @@ class Nvml:
         return reading
 
 
-class Again:
+class RetryDelay:
     """When to try something that failed: soon at first, and then ever less often."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -222,14 +222,14 @@ class _Gpu:
         self.name: str | None = None
         self.memory_total_bytes: int | None = None
         self.handle: Any = None
-        self.again = Again(clock)
+        self.again = RetryDelay(clock)
 
     def lost(self, why: str) -> None:
         self.handle, self.why = None, why
         self.again.failed()
 
-    def unreadable(self, trouble: str | None) -> Reading:
-        return Reading(
+    def unreadable(self, trouble: str | None) -> GpuReading:
+        return GpuReading(
             at=time.monotonic(),
             name=self.name,
             uuid=self.uuid,
@@ -272,17 +272,17 @@ def gpu_names() -> list[str]:
     return [reading.name for reading in Nvml().read_once() if reading.name]
 
 
-class Watch:
+class NvmlWatch:
     """Reads NVML once a second in a thread of its own; `readings` keeps the last answer, however old."""
 
     def __init__(
         self,
-        read: Callable[[], list[Reading]],
+        read: Callable[[], list[GpuReading]],
         interval: float = 1.0,
         deadline: float = DEADLINE_SECONDS,
         trouble: Callable[[], str | None] = lambda: None,
     ) -> None:
-        self.readings: list[Reading] = []
+        self.readings: list[GpuReading] = []
         self.hung = self.read_once = False
         self._read, self._interval, self._deadline, self._trouble = read, interval, deadline, trouble
         self._began = time.monotonic()

@@ -38,7 +38,7 @@ class GpuProcess(NamedTuple):
         return f"{self.name or 'process'} ({self.pid})"
 
 
-class Reading(DeviceReadings, frozen=True, kw_only=True):
+class GpuReading(DeviceReadings, frozen=True, kw_only=True):
     """One GPU at one moment; None: this GPU or driver does not say."""
 
     at: float
@@ -55,7 +55,7 @@ class Reading(DeviceReadings, frozen=True, kw_only=True):
     """Why this GPU cannot be read at the moment, in one sentence; what it always is, its name and memory, stays."""
 
 
-class Asked:
+class GpuQuery:
     """One GPU, asked for each figure apart: what it does not have is None, what is wrong with it is `fault`."""
 
     def __init__(self, library: Any, handle: Any) -> None:  # noqa: ANN401  # NVML's handles are opaque
@@ -77,7 +77,7 @@ class Asked:
                 self._failed = self._failed or error
             return None
 
-    def reading(self) -> Reading:
+    def reading(self) -> GpuReading:
         """Every figure now."""
         nvml, ask = self._nvml, self._ask
         name, uuid = text(ask("nvmlDeviceGetName")), text(ask("nvmlDeviceGetUUID"))
@@ -90,7 +90,7 @@ class Asked:
         reasons = ask("nvmlDeviceGetCurrentClocksThrottleReasons")
         if self._failed is not None and all(figure is None for figure in (memory, rates, temperature, power, clock)):
             self.fault = explained(self._failed)
-        return Reading(
+        return GpuReading(
             at=time.monotonic(),
             name=name,
             uuid=uuid,

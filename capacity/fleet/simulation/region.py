@@ -23,7 +23,7 @@ class Machine:
         self.calls: dict[int, float] = {}
 
 
-class Cluster:
+class Machines:
     """Every machine that is paid for."""
 
     def __init__(self, slots: int, balancer: Balancer, chance: random.Random) -> None:

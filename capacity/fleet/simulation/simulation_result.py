@@ -9,7 +9,7 @@ import msgspec
 
 from capacity.fleet.prices import Price
 from capacity.fleet.simulation.scenario import Scenario
-from capacity.fleet.simulation.simulator import Hour
+from capacity.fleet.simulation.simulator import HourFigures
 from whisper_ops.student_t import quantile
 
 Latency = Callable[[float], float | None]
@@ -38,7 +38,7 @@ class HourOfDay(msgspec.Struct, frozen=True, kw_only=True):
     """Of this hour of one day."""
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class SimulationResult(msgspec.Struct, frozen=True, kw_only=True):
     """All of it."""
 
     hours: tuple[HourOfDay, ...]
@@ -61,8 +61,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def answer(
-    scenario: Scenario, regions: Sequence[Sequence[Hour]], price: Price | None = None, latency: Latency | None = None
-) -> Answer:
+    scenario: Scenario,
+    regions: Sequence[Sequence[HourFigures]],
+    price: Price | None = None,
+    latency: Latency | None = None,
+) -> SimulationResult:
     """Put the regions' hours together."""
     moments = [[hours[number] for hours in regions] for number in range(24 * scenario.days)]
     by_hour = [[moment for number, moment in enumerate(moments) if number % 24 == hour] for hour in range(24)]
@@ -73,7 +76,7 @@ def answer(
     gpu_hours = sum(hour.gpus_mean for hour in hours)
     stream_hours = sum(hour.streams_mean for hour in hours)
     day = None if price is None else price.per_gpu_hour * gpu_hours
-    return Answer(
+    return SimulationResult(
         hours=hours,
         calls=calls,
         refused=refused,
@@ -93,7 +96,7 @@ def answer(
 
 
 def _hour(
-    scenario: Scenario, hour: int, days: Sequence[Sequence[Hour]], price: Price | None, latency: Latency | None
+    scenario: Scenario, hour: int, days: Sequence[Sequence[HourFigures]], price: Price | None, latency: Latency | None
 ) -> HourOfDay:
     each = scenario.gpus_per_machine
     parts = [part for day in days for part in day]
@@ -117,7 +120,7 @@ def _hour(
     )
 
 
-def _load_p95(parts: Sequence[Hour]) -> float | None:
+def _load_p95(parts: Sequence[HourFigures]) -> float | None:
     loads: Counter[int] = Counter()
     for part in parts:
         loads.update(part.loads)
@@ -129,7 +132,7 @@ def _load_p95(parts: Sequence[Hour]) -> float | None:
     return None
 
 
-def _interval(scenario: Scenario, moments: Sequence[Sequence[Hour]]) -> tuple[float | None, float | None]:
+def _interval(scenario: Scenario, moments: Sequence[Sequence[HourFigures]]) -> tuple[float | None, float | None]:
     """Student's, over parts that are alike: hours where all are, else days. Refusals come in bunches: no calls."""
     size = 1 if scenario.is_flat else 24
     batches = []

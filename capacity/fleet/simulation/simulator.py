@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import simpy
 
-from capacity.fleet.simulation.region import Cluster, Machine
+from capacity.fleet.simulation.region import Machine, Machines
 from capacity.fleet.simulation.scenario import (
     HOUR,
     Region,
@@ -27,7 +27,7 @@ _SAMPLE_SECONDS = 20.0
 Steps = Generator[simpy.Event, Any, None]
 
 
-class Hour(msgspec.Struct):
+class HourFigures(msgspec.Struct):
     """What one hour of one region brought."""
 
     arrivals: int = 0
@@ -55,13 +55,13 @@ class RegionRun:
         self._scenario, self._region = scenario, region
         self._chance = random.Random(seed)  # noqa: S311  # a simulation
         self._env = simpy.Environment()
-        self._cluster = Cluster(scenario.slots_per_machine, scenario.balancer, self._chance)
+        self._cluster = Machines(scenario.slots_per_machine, scenario.balancer, self._chance)
         self._calls = itertools.count()
         self._warm_up = max(HOUR, _WARM_UP_LENGTHS * scenario.mean_length_seconds, 2 * scenario.start_seconds)
         self._refused_since = 0
-        self.hours = [Hour() for _ in range(24 * scenario.days)]
+        self.hours = [HourFigures() for _ in range(24 * scenario.days)]
 
-    def run(self, on_hour: Callable[[], None] = lambda: None) -> list[Hour]:
+    def run(self, on_hour: Callable[[], None] = lambda: None) -> list[HourFigures]:
         """Live through all of it."""
         scenario, env = self._scenario, self._env
         for _ in range(scenario.machines or self._wanted(self._offered(), 0)):
@@ -81,7 +81,7 @@ class RegionRun:
         """Seconds since the first hour that counts began; below 0 while warming up."""
         return float(self._env.now) - self._warm_up
 
-    def _hour(self) -> Hour | None:
+    def _hour(self) -> HourFigures | None:
         at = self._now()
         return self.hours[int(at // HOUR)] if 0 <= at < HOUR * len(self.hours) else None
 
@@ -172,7 +172,7 @@ class RegionRun:
                 hour.loads[len(machine.calls)] = hour.loads.get(len(machine.calls), 0) + 1
 
 
-def simulate(scenario: Scenario, on_hour: Callable[[], None] = lambda: None) -> list[list[Hour]]:
+def simulate(scenario: Scenario, on_hour: Callable[[], None] = lambda: None) -> list[list[HourFigures]]:
     """The hours of each region, on the clock of the answer."""
     numbers: Iterable[int] = range(len(scenario.regions))
     return [

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dashboard.polling.server_list import Server
+from dashboard.polling.server_list import ServerEntry
 from whisper_ops.exporters.catalogue import ready_made
 from whisper_ops.exporters.mapping import load
 from whisper_ops.snapshot_client.client import ASKED, exporter, source_of
@@ -10,7 +10,7 @@ from whisper_ops.snapshot_client.http_client import Access
 from whisper_ops.snapshot_client.source import Source
 
 
-def make(server: Server, token: str | None = None, at: str | None = None) -> Source:
+def make(server: ServerEntry, token: str | None = None, at: str | None = None) -> Source:
     """What polls `server`; `token` is used where it has none of its own; `at` is the address of one of its replicas.
 
     Raises:

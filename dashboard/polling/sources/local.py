@@ -10,7 +10,7 @@ from whisper_ops.known_software import LOCAL
 from whisper_ops.snapshot import GpuFigures, ServerFigures, Snapshot
 from whisper_ops.snapshot_client.source import Remarks, SourceError
 from whisper_ops.telemetry.host_meter import HostMeter, machine
-from whisper_ops.telemetry.nvml import Nvml, Reading
+from whisper_ops.telemetry.nvml import GpuReading, Nvml
 
 
 class LocalSource:
@@ -57,7 +57,7 @@ class LocalSource:
         )
 
 
-def _gpu(number: int, reading: Reading) -> GpuFigures:
+def _gpu(number: int, reading: GpuReading) -> GpuFigures:
     percent, throttled = reading.gpu_utilization_percent, reading.throttle_reasons
     return GpuFigures(
         **wire.readings_of(reading),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dashboard import figure_text as f
-from dashboard.tui.pages.styled_lines import BLANK, Line, Page, Span, cut, line, wrapped
+from dashboard.tui.pages.styled_lines import BLANK, Line, Page, TextSpan, cut, line, wrapped
 from dashboard.world import AlertView, World
 
 
@@ -12,7 +12,7 @@ def alerts_page(world: World, width: int) -> Page:
     standing = [alert for alert in world.alerts if alert.until is None]
     past = [alert for alert in world.alerts if alert.until is not None]
     body: list[Line] = []
-    body += _block(f" {len(standing)} standing", standing, world, width) or [line(Span(" ● no alert stands", "ok"))]
+    body += _block(f" {len(standing)} standing", standing, world, width) or [line(TextSpan(" ● no alert stands", "ok"))]
     body += [BLANK, *_block(f" {len(past)} past", past, world, width)] if past else []
     return Page(crumbs=("fleet", "alerts"), body=tuple(body))
 
@@ -23,7 +23,7 @@ def key_of(alert: AlertView) -> str:
 
 
 def _block(title: str, alerts: Sequence[AlertView], world: World, width: int) -> list[Line]:
-    lines = [line(Span(title, "accent"))] if alerts else []
+    lines = [line(TextSpan(title, "accent"))] if alerts else []
     for alert in alerts:
         lines += _alert(alert, world, width)
     return lines
@@ -35,11 +35,11 @@ def _alert(alert: AlertView, world: World, width: int) -> list[Line]:
     glyph, word = ("●", "over") if over else ("✕", "bad") if alert.severity == "bad" else ("▲", "warning")
     where = alert.server if alert.gpu_id is None else f"{alert.server} gpu {alert.gpu_id}"
     spans = (
-        Span(f" {glyph} {word:<8}", "dim" if over else alert.severity),
-        Span(f"{f.moment(alert.since) if width >= 90 else f.clock(alert.since)}  ", "dim"),
-        Span(f"{'lasted' if over else 'for'} {lasted:<11}", "dim"),
-        Span(f"{where}  ", "title"),
-        Span(alert.rule, "label"),
+        TextSpan(f" {glyph} {word:<8}", "dim" if over else alert.severity),
+        TextSpan(f"{f.moment(alert.since) if width >= 90 else f.clock(alert.since)}  ", "dim"),
+        TextSpan(f"{'lasted' if over else 'for'} {lasted:<11}", "dim"),
+        TextSpan(f"{where}  ", "title"),
+        TextSpan(alert.rule, "label"),
     )
     said = f"{alert.sentence} ({alert.spread})" if alert.spread else alert.sentence
     return [Line(cut(spans, width), key_of(alert)), *wrapped(said, width, "     ", "dim" if over else "")]

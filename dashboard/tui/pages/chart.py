@@ -8,7 +8,7 @@ import msgspec
 
 from dashboard import figure_text as f
 from dashboard.tui.pages.gauges import GAP, joined
-from dashboard.tui.pages.styled_lines import BLANK, Cell, Line, Span, Style, fit, line
+from dashboard.tui.pages.styled_lines import BLANK, Cell, Line, Style, TextSpan, fit, line
 from whisper_ops.history import ChartQuery
 
 GUTTER = 9
@@ -46,7 +46,7 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     """A line that should not be crossed."""
 
 
-class Series(msgspec.Struct, frozen=True, kw_only=True):
+class ChartSeries(msgspec.Struct, frozen=True, kw_only=True):
     """Values at even steps; None where nothing was measured."""
 
     since: float
@@ -64,7 +64,7 @@ class Charts(msgspec.Struct, frozen=True, kw_only=True):
 
     span: int = DEFAULT_SPAN
     """Index into SPANS."""
-    series: dict[ChartQuery, Series] = {}
+    series: dict[ChartQuery, ChartSeries] = {}
     note: str | None = None
     """Why there is nothing to draw."""
     cursor: float | None = None
@@ -76,7 +76,7 @@ def drawn(chart: Chart, charts: Charts, width: int, height: int) -> list[Line]:
     series = charts.series.get(chart.query)
     columns = max(1, width - GUTTER)
     if series is None:
-        return [line(Span(f" {chart.title}", "title")), *[BLANK] * (height + 2)]
+        return [line(TextSpan(f" {chart.title}", "title")), *[BLANK] * (height + 2)]
     values = series.values[-columns:]
     known = [value for value in values if value is not None]
     top = _round_up(max([chart.top, *known]))
@@ -84,7 +84,9 @@ def drawn(chart: Chart, charts: Charts, width: int, height: int) -> list[Line]:
     labels = [chart.show(top), *[""] * (height - 1)]
     if height >= _HALVED_HEIGHT and height % 2 == 0 and (chart.show is not f.count or top % 2 == 0):
         labels[height // 2] = chart.show(top / 2)
-    picture = [Line((Span(f"{label:>{GUTTER - 1}} ", "dim"), *row)) for label, row in zip(labels, rows, strict=True)]
+    picture = [
+        Line((TextSpan(f"{label:>{GUTTER - 1}} ", "dim"), *row)) for label, row in zip(labels, rows, strict=True)
+    ]
     return [_title(chart, series, known, charts.cursor, width), *picture, *_times(series, len(values), charts.cursor)]
 
 
@@ -92,7 +94,7 @@ def beside(left: Sequence[Line], right: Sequence[Line], width: int, gap: int = 2
     """Two blocks of lines next to each other; the left one takes `width` cells."""
     length = max(len(left), len(right))
     pairs = zip([*left, *[BLANK] * (length - len(left))], [*right, *[BLANK] * (length - len(right))], strict=True)
-    return [Line((*fit(one.spans, width), Span(" " * gap), *other.spans)) for one, other in pairs]
+    return [Line((*fit(one.spans, width), TextSpan(" " * gap), *other.spans)) for one, other in pairs]
 
 
 def height_for(count: int, width: int, room: int) -> int:
@@ -106,7 +108,7 @@ def grid(charts: Sequence[Chart], held: Charts, width: int, height: int) -> list
     """Charts in one column, or in two where there is room for both, below a line that says what they span."""
     lines = [_heading(held)]
     if held.note is not None:
-        return [*lines, line(Span(f"   {held.note}", "dim"))]
+        return [*lines, line(TextSpan(f"   {held.note}", "dim"))]
     across = _across(width)
     each = (width - 2 * (across - 1)) // across
     for start in range(0, len(charts), across):
@@ -134,25 +136,26 @@ def _across(width: int) -> int:
 def _heading(held: Charts) -> Line:
     # The moment comes before the keys: on a narrow terminal it is these that are cut.
     now = max((series.since + series.step * (len(series.values) - 1) for series in held.series.values()), default=0.0)
-    moment = () if held.cursor is None else (Span("   at ", "dim"), Span(f.when(held.cursor, now), "accent"))
+    moment = () if held.cursor is None else (TextSpan("   at ", "dim"), TextSpan(f.when(held.cursor, now), "accent"))
     return line(
-        Span(" the last ", "dim"), Span(SPANS[held.span][0], "title"), *moment,
-        Span("   [ ] change the span   , . move the cursor", "dim"),
+        TextSpan(" the last ", "dim"), TextSpan(SPANS[held.span][0], "title"), *moment,
+        TextSpan("   [ ] change the span   , . move the cursor", "dim"),
     )  # fmt: skip
 
 
-def _title(chart: Chart, series: Series, known: Sequence[float], cursor: float | None, width: int) -> Line:
-    spans: list[Span] = [Span(f" {chart.title}", "title")]
+def _title(chart: Chart, series: ChartSeries, known: Sequence[float], cursor: float | None, width: int) -> Line:
+    spans: list[TextSpan] = [TextSpan(f" {chart.title}", "title")]
     if cursor is not None:
-        spans += [Span("  then ", "dim"), Span(chart.show(series.at(cursor)), "accent")]
+        spans += [TextSpan("  then ", "dim"), TextSpan(chart.show(series.at(cursor)), "accent")]
     if known:
         last = series.values[-1] if series.values[-1] is not None else series.values[-2] if len(known) > 1 else None
         spans += [
-            Span("  now ", "dim"), Span(chart.show(last)), Span("  min ", "dim"), Span(chart.show(min(known))),
-            Span("  max ", "dim"), Span(chart.show(max(known))),
+            TextSpan("  now ", "dim"), TextSpan(chart.show(last)),
+            TextSpan("  min ", "dim"), TextSpan(chart.show(min(known))),
+            TextSpan("  max ", "dim"), TextSpan(chart.show(max(known))),
         ]  # fmt: skip
     else:
-        spans.append(Span("   nothing recorded in this span", "dim"))
+        spans.append(TextSpan("   nothing recorded in this span", "dim"))
     return Line(fit(tuple(spans), width))
 
 
@@ -176,7 +179,7 @@ def _row(chart: Chart, values: Sequence[float | None], top: float, level: int, h
     return joined(pieces)
 
 
-def _times(series: Series, columns: int, cursor: float | None) -> list[Line]:
+def _times(series: ChartSeries, columns: int, cursor: float | None) -> list[Line]:
     """The base line, with the cursor on it, and the times at its ends and in its middle."""
     first = series.since + series.step * (len(series.values) - columns)
     base = ["─"] * columns
@@ -194,8 +197,8 @@ def _times(series: Series, columns: int, cursor: float | None) -> list[Line]:
     else:
         labels = begin + end.rjust(columns - len(begin)) if room > 0 else begin[:columns]
     return [
-        Line((Span(" " * (GUTTER - 2) + "0 ", "dim"), *joined(list(zip(base, styles, strict=True))))),
-        line(Span(" " * GUTTER), Span(labels, "dim")),
+        Line((TextSpan(" " * (GUTTER - 2) + "0 ", "dim"), *joined(list(zip(base, styles, strict=True))))),
+        line(TextSpan(" " * GUTTER), TextSpan(labels, "dim")),
     ]
 
 

@@ -1,7 +1,7 @@
 """Events: what happened, as opposed to what was read, newest first."""
 
 from dashboard import figure_text as f
-from dashboard.tui.pages.styled_lines import BLANK, Line, Page, Span, line, width_of, wrapped
+from dashboard.tui.pages.styled_lines import BLANK, Line, Page, TextSpan, line, width_of, wrapped
 from dashboard.world import World
 
 _KINDS = {"recorder_started": "recording", "recorder_stopped": "stopped"}
@@ -15,15 +15,15 @@ def events_page(world: World, width: int) -> Page:
     crumbs = ("fleet", "events")
     head = (*wrapped(world.trouble or world.recording or "from the history", width, " ", "dim"), BLANK)
     if not world.events:
-        return Page(crumbs=crumbs, head=head, body=(line(Span(" nothing has been noted yet", "dim")),))
+        return Page(crumbs=crumbs, head=head, body=(line(TextSpan(" nothing has been noted yet", "dim")),))
     lines = []
     at = f.moment if width >= 90 else f.clock
     names = max(len(event.server or "") for event in world.events)
     for number, event in enumerate(world.events):
         lead = (
-            Span(f" {at(event.at)}  ", "dim"),
-            Span(f"{_KINDS.get(event.kind, event.kind):<10}", "accent"),
-            Span(f"{event.server or '':<{names}}  ", "title"),
+            TextSpan(f" {at(event.at)}  ", "dim"),
+            TextSpan(f"{_KINDS.get(event.kind, event.kind):<10}", "accent"),
+            TextSpan(f"{event.server or '':<{names}}  ", "title"),
         )
         begun = width_of(lead)
         first, *rest = wrapped(event.detail, max(width - begun, _LEAST)) or [Line()]

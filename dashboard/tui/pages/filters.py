@@ -25,7 +25,7 @@ _NUMBERS: dict[str, Callable[[float, float], bool]] = {
 }
 
 
-class Term(msgspec.Struct, frozen=True):
+class FilterTerm(msgspec.Struct, frozen=True):
     """One comparison; with no name, a word to look for in names."""
 
     name: str | None
@@ -47,7 +47,7 @@ class Term(msgspec.Struct, frozen=True):
 class Filter(msgspec.Struct, frozen=True):
     """Alternatives of terms that must all hold; an empty filter lets everything through."""
 
-    alternatives: tuple[tuple[Term, ...], ...] = ()
+    alternatives: tuple[tuple[FilterTerm, ...], ...] = ()
 
     def meets(self, facts: Mapping[str, Fact]) -> bool:
         """Whether these facts pass."""
@@ -66,13 +66,13 @@ def parse(text: str) -> Filter:
     return Filter(tuple(tuple(_term(part) for part in side.split("&")) for side in sides))
 
 
-def _term(text: str) -> Term:
+def _term(text: str) -> FilterTerm:
     found = _TERM.match(text)
     if found is None:
         word = text.strip().lower()
         if not word or re.search(r"[<>=~]", word):
             raise UserError(f"the filter {text.strip()!r} says nothing; write it like lag>1 & gpu~h100")
-        return Term(None, "~", word)
+        return FilterTerm(None, "~", word)
     name, operator, value = fact_named(found["name"].lower()), found["operator"], found["value"].lower()
     if name not in FACTS:
         raise UserError(f"the filter knows no {name!r}; it knows {', '.join(FACTS)}")
@@ -81,7 +81,7 @@ def _term(text: str) -> Term:
         raise UserError(f"{name} is a word: compare it with ~, = or !=, not {operator}")
     if not words:
         _check_number(name, operator, value)
-    return Term(name, operator, value)
+    return FilterTerm(name, operator, value)
 
 
 def _check_number(name: str, operator: str, value: str) -> None:

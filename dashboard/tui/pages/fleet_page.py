@@ -14,8 +14,8 @@ from dashboard.tui.pages.styled_lines import (
     Cell,
     Line,
     Page,
-    Span,
     Style,
+    TextSpan,
     columns_for,
     cut,
     folded,
@@ -79,10 +79,10 @@ def _unfold(world: World, view: FleetView, height: int) -> bool:
 
 def _nothing(world: World, chosen: Filter) -> list[Line]:
     if chosen.alternatives and world.servers:
-        return [line(Span("  no server meets the filter; esc clears it", "dim"))]
+        return [line(TextSpan("  no server meets the filter; esc clears it", "dim"))]
     if world.mode == "replay":
-        return [line(Span("  nothing was recorded in the five minutes before this moment", "dim"))]
-    return [line(Span("  no server: name one, as in whisper-ops dash http://localhost:8000", "dim"))]
+        return [line(TextSpan("  nothing was recorded in the five minutes before this moment", "dim"))]
+    return [line(TextSpan("  no server: name one, as in whisper-ops dash http://localhost:8000", "dim"))]
 
 
 def _first_steps(world: World, width: int) -> list[Line]:
@@ -109,11 +109,11 @@ def _trouble(world: World, view: FleetView, width: int) -> list[Line]:
 
 def _notices(world: World, view: FleetView) -> Cell:
     """What is narrowed down, and what is wrong with the recording."""
-    spans: list[Span] = []
+    spans: list[TextSpan] = []
     if view.filter:
-        spans += [Span(" filter ", "dim"), Span(view.filter, "accent"), Span("  esc clears it  ", "dim")]
+        spans += [TextSpan(" filter ", "dim"), TextSpan(view.filter, "accent"), TextSpan("  esc clears it  ", "dim")]
     if world.trouble:
-        spans.append(Span(f" ▲ {world.trouble}", "warn", "events"))
+        spans.append(TextSpan(f" ▲ {world.trouble}", "warn", "events"))
     return tuple(spans)
 
 
@@ -129,14 +129,14 @@ def _totals(world: World, view: FleetView, width: int) -> tuple[Line, ...]:
     lag, objective = _worst_lag(world)
     rejects = _sum(server.rejects_per_minute for server in world.servers if _answering(server))
     gap = "    " if width >= _ROOMY else "  "
-    load: tuple[Span | str, ...] = (
-        " speaking ", Span(f.count(speaking), "title"), " / connected ", Span(f.count(connected), "title"),
+    load: tuple[TextSpan | str, ...] = (
+        " speaking ", TextSpan(f.count(speaking), "title"), " / connected ", TextSpan(f.count(connected), "title"),
         gap, *_safe_limit(world),
     )  # fmt: skip
-    quality: tuple[Span | str, ...] = (
-        "worst lag p95 ", Span(f.seconds(lag), lag_style(lag, objective) or "title"),
-        Span(f" of {objective:g} s", "dim"), f"{gap}rejects ",
-        Span(f"{f.count(rejects)}/min", "bad" if rejects else "title"), gap, _alert_count(world),
+    quality: tuple[TextSpan | str, ...] = (
+        "worst lag p95 ", TextSpan(f.seconds(lag), lag_style(lag, objective) or "title"),
+        TextSpan(f" of {objective:g} s", "dim"), f"{gap}rejects ",
+        TextSpan(f"{f.count(rejects)}/min", "bad" if rejects else "title"), gap, _alert_count(world),
     )  # fmt: skip
     notices = _notices(world, view)
     whole = line(*load, gap, *quality)
@@ -144,7 +144,7 @@ def _totals(world: World, view: FleetView, width: int) -> tuple[Line, ...]:
         return (whole, Line(cut(notices, width)))
     first, second = line(*load), line(" ", *quality)
     if width >= _WIDE:
-        return (first, Line(cut((*second.spans, Span("   "), *notices), width)))
+        return (first, Line(cut((*second.spans, TextSpan("   "), *notices), width)))
     return (*folded(first, width), *folded(second, width), Line(cut(notices, width)))
 
 
@@ -164,22 +164,22 @@ def _answering(server: ServerView) -> bool:
     return server.answer is not None and not server.silent
 
 
-def _safe_limit(world: World) -> tuple[Span | str, ...]:
+def _safe_limit(world: World) -> tuple[TextSpan | str, ...]:
     knees = [server.knee for server in world.servers if _answering(server)]
     planned = [knee for knee in knees if knee is not None]
     if not planned:
-        return (Span("no measured limit: type :sweep", "dim"),)
+        return (TextSpan("no measured limit: type :sweep", "dim"),)
     total = f.count(sum(knee.safe for knee in planned))
     where = "" if len(planned) == len(knees) else f" on {len(planned)} of {len(world.servers)} servers"
-    return ("safe limit ", Span(f"{total}{where}", "title"))
+    return ("safe limit ", TextSpan(f"{total}{where}", "title"))
 
 
-def _alert_count(world: World) -> Span:
+def _alert_count(world: World) -> TextSpan:
     standing = [alert for alert in world.alerts if alert.until is None]
     if not standing:
-        return Span("● no alert", "ok")
+        return TextSpan("● no alert", "ok")
     worst: Style = "bad" if any(alert.severity == "bad" for alert in standing) else "warn"
-    return Span(f"▲ {counted(len(standing), 'alert')}", worst, "alerts")
+    return TextSpan(f"▲ {counted(len(standing), 'alert')}", worst, "alerts")
 
 
 def _alert_lines(world: World, width: int) -> list[Line]:
@@ -191,10 +191,10 @@ def alert_line(alert: AlertView, width: int) -> Line:
     """An alert in one line, as on the fleet screen."""
     glyph = "●" if alert.until is not None else "✕" if alert.severity == "bad" else "▲"
     spans = (
-        Span(f" {glyph} ", "dim" if alert.until is not None else alert.severity),
-        Span(f"{f.clock(alert.since)}  ", "dim"),
-        Span(f"{alert.server}{'' if alert.gpu_id is None else f' gpu {alert.gpu_id}'}  "),
-        Span(alert.sentence),
+        TextSpan(f" {glyph} ", "dim" if alert.until is not None else alert.severity),
+        TextSpan(f"{f.clock(alert.since)}  ", "dim"),
+        TextSpan(f"{alert.server}{'' if alert.gpu_id is None else f' gpu {alert.gpu_id}'}  "),
+        TextSpan(alert.sentence),
     )
     return Line(cut(spans, width - 1))
 

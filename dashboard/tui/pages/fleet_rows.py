@@ -7,8 +7,8 @@ from dashboard.device_names import device, device_said
 from dashboard.tui.pages.broker_members import unwell
 from dashboard.tui.pages.filter_fields import memory_share, most
 from dashboard.tui.pages.gauges import knee, spark
-from dashboard.tui.pages.server_states import Load, gpu_state, server_state
-from dashboard.tui.pages.styled_lines import Cell, Column, Line, Span, cell, row, wrapped
+from dashboard.tui.pages.server_states import ServerLoad, gpu_state, server_state
+from dashboard.tui.pages.styled_lines import Cell, Line, TextColumn, TextSpan, cell, row, wrapped
 from dashboard.tui.pages.thresholds import busy_style, lag_style, memory_style, slots_style, temperature_style
 from dashboard.world import ServerView, World, stale
 from whisper_ops.formatting import plural_of
@@ -20,17 +20,17 @@ _MANY = 0.7
 """From this share of slots on a server calls itself degraded for them."""
 
 COLUMNS = (
-    Column(key="server", sorts="server", title="   server", width=14, grows=True),
-    Column(key="state", sorts="state", title="state", width=10),
-    Column(key="gauge", title="now │safe│ seen", width=GAUGE_CELLS, at=97),
-    Column(key="slots", sorts="slots", title="slots", width=8, align="right"),
-    Column(key="lag", sorts="lag", title="lag p95", width=8, align="right"),
-    Column(key="trend", title="5 min", width=10, at=58),
-    Column(key="rejects", sorts="rejects", title="rej/m", width=5, align="right", at=106),
-    Column(key="busy", sorts="busy", title="busy", width=5, align="right", at=78),
-    Column(key="memory", sorts="memory", title="mem", width=5, align="right", at=97),
-    Column(key="temp", sorts="temp", title="temp", width=5, align="right", at=72),
-    Column(key="age", sorts="age", title="age", width=8, align="right", at=118),
+    TextColumn(key="server", sorts="server", title="   server", width=14, grows=True),
+    TextColumn(key="state", sorts="state", title="state", width=10),
+    TextColumn(key="gauge", title="now │safe│ seen", width=GAUGE_CELLS, at=97),
+    TextColumn(key="slots", sorts="slots", title="slots", width=8, align="right"),
+    TextColumn(key="lag", sorts="lag", title="lag p95", width=8, align="right"),
+    TextColumn(key="trend", title="5 min", width=10, at=58),
+    TextColumn(key="rejects", sorts="rejects", title="rej/m", width=5, align="right", at=106),
+    TextColumn(key="busy", sorts="busy", title="busy", width=5, align="right", at=78),
+    TextColumn(key="memory", sorts="memory", title="mem", width=5, align="right", at=97),
+    TextColumn(key="temp", sorts="temp", title="temp", width=5, align="right", at=72),
+    TextColumn(key="age", sorts="age", title="age", width=8, align="right", at=118),
 )
 
 
@@ -45,12 +45,12 @@ def name_cells(world: World) -> int:
     return _BEFORE_NAME + max(names, default=0)
 
 
-def server_row(world: World, server: ServerView, columns: Sequence[Column]) -> Line:
+def server_row(world: World, server: ServerView, columns: Sequence[TextColumn]) -> Line:
     """One server. A silent one keeps its name, the gap in its sparkline and the age of its answer: no old figures."""
     state = server_state(server, world)
     objective = world.objective_for(server)
     cells: dict[str, Cell] = {
-        "server": (Span(f" {state.glyph} ", state.style), *_name(server, columns)),
+        "server": (TextSpan(f" {state.glyph} ", state.style), *_name(server, columns)),
         "state": cell(state.word, state.style),
         "trend": spark(server.lag, objective, warn_at=0.75 * objective),
         "age": cell(f.duration(world.now - server.answer.at) if server.answer else f.UNKNOWN, "dim"),
@@ -73,7 +73,7 @@ def server_row(world: World, server: ServerView, columns: Sequence[Column]) -> L
     return row(columns, cells, key=f"server {server.name}")
 
 
-def gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequence[Column]) -> Line:
+def gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequence[TextColumn]) -> Line:
     """One GPU, under its server."""
     state = gpu_state(gpu, server, world)
     objective = world.objective_for(server)
@@ -82,9 +82,9 @@ def gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequence
     memory = memory_share(gpu)
     cells: dict[str, Cell] = {
         "server": (
-            Span("   └ ", "rest"),
-            Span(device(gpu)),
-            Span("" if gpu.is_cpu else f"  {short_name(gpu.name)}", "dim"),
+            TextSpan("   └ ", "rest"),
+            TextSpan(device(gpu)),
+            TextSpan("" if gpu.is_cpu else f"  {short_name(gpu.name)}", "dim"),
         ),
         "state": state.cell if not state.well else cell(state.word, "dim"),
         "gauge": knee(gpu.streams_active, safe, None, GAUGE_CELLS, slots_style(gpu.streams_active, safe), thin=True)
@@ -132,7 +132,7 @@ def _felt(world: World, server: ServerView) -> list[str]:
     if said is None or server.answer is None or stale(server.answer, world.now, world.interval):
         return []
     objective, plan = world.objective_for(server), server.knee
-    load, sentences = Load(said.lag_p95_seconds, said.streams_active, objective), []
+    load, sentences = ServerLoad(said.lag_p95_seconds, said.streams_active, objective), []
     if load.late:
         sentences.append(f"words are late: lag p95 {f.seconds(load.lag)}, the objective is {objective:g} s")
     if plan is not None and load.over(plan.safe):
@@ -191,12 +191,12 @@ def _said(sentence: str, width: int) -> list[Line]:
     return wrapped(sentence, width - 1, indent="    ", style="dim")
 
 
-def _name(server: ServerView, columns: Sequence[Column]) -> Cell:
+def _name(server: ServerView, columns: Sequence[TextColumn]) -> Cell:
     """The name, and that it is simulated: what is cut for want of room is the name, never the label."""
     room = next(column.width for column in columns if column.key == "server") - _BEFORE_NAME
     label = next((text for text in _SIMULATED if len(server.name) + len(text) <= room), _SIMULATED[-1])
     name = cell(f.fitted(server.name, room - len(label) * server.simulated), "title")
-    return (*name, Span(label, "note")) if server.simulated else name
+    return (*name, TextSpan(label, "note")) if server.simulated else name
 
 
 def _gauge(server: ServerView, now: int | None) -> Cell:

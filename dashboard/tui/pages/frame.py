@@ -3,55 +3,58 @@
 from dashboard import figure_text as f
 from dashboard.device_names import devices_counted
 from dashboard.tui.pages.keymap import COMMANDS, Command, shown
-from dashboard.tui.pages.styled_lines import Cell, Line, Span, cut, width_of
+from dashboard.tui.pages.styled_lines import Cell, Line, TextSpan, cut, width_of
 from dashboard.world import World
 from whisper_ops.formatting import counted
 
 _ALWAYS = ("help", "quit")
 _IN_HELP = {"help": "close", "quit": "close"}
 """What these do there: they close it."""
-_MODES: dict[str, Span] = {
-    "live": Span("● live", "ok"),
-    "paused": Span("‖ paused", "warn", "pause"),
-    "replay": Span("◀ replay", "note"),
+_MODES: dict[str, TextSpan] = {
+    "live": TextSpan("● live", "ok"),
+    "paused": TextSpan("‖ paused", "warn", "pause"),
+    "replay": TextSpan("◀ replay", "note"),
 }
 
 
 def title_line(world: World, crumbs: tuple[str, ...], width: int) -> Line:
     """Breadcrumbs at the left; the moment, the mode and what the dashboard itself costs at the right."""
-    where: list[Span] = [Span(" whisper-ops ", "accent")]
+    where: list[TextSpan] = [TextSpan(" whisper-ops ", "accent")]
     for i, crumb in enumerate(crumbs):
         last = i == len(crumbs) - 1
         where += [
-            Span(" › " if i else "  ", "dim"),
-            Span(crumb, "title" if last else "label", None if last else "back"),
+            TextSpan(" › " if i else "  ", "dim"),
+            TextSpan(crumb, "title" if last else "label", None if last else "back"),
         ]
     status = _status(world)
     keep = 3 if any(server.simulated for server in world.servers) else 2
     while len(status) > keep and width_of(where) + width_of(status) + 1 > width:
         status.pop()
     spare = max(1, width - width_of(where) - width_of(status))
-    return Line(cut((*where, Span(" " * spare), *status), width))
+    return Line(cut((*where, TextSpan(" " * spare), *status), width))
 
 
-def _status(world: World) -> list[Span]:
+def _status(world: World) -> list[TextSpan]:
     """The pieces of the right side, those that may be left out last."""
     when = f.moment(world.now) if world.mode == "replay" else f.clock(world.now)
-    pieces = [Span(f"{when}  "), _MODES[world.mode]]
+    pieces = [TextSpan(f"{when}  "), _MODES[world.mode]]
     if any(server.simulated for server in world.servers):
-        pieces[1:] = [_MODES[world.mode], Span(" simulated" if _all_simulated(world) else " partly simulated", "note")]
+        pieces[1:] = [
+            _MODES[world.mode],
+            TextSpan(" simulated" if _all_simulated(world) else " partly simulated", "note"),
+        ]
     if world.mode == "replay":
-        pieces.append(Span(f" {world.speed:g}x " if world.speed else " stopped ", "dim"))
+        pieces.append(TextSpan(f" {world.speed:g}x " if world.speed else " stopped ", "dim"))
     answered = [server.answer for server in world.servers if server.answer]
     gpus = f" · {devices_counted(gpu for answer in answered for gpu in answer.gpus)}" if answered else ""
-    pieces.append(Span(f"  {counted(len(world.servers), 'server')}{gpus} ", "dim"))
+    pieces.append(TextSpan(f"  {counted(len(world.servers), 'server')}{gpus} ", "dim"))
     if world.mode != "replay":
         poll = f"· poll {world.interval:g} s"
         if world.itself.poll_p95_seconds is not None:
             poll += f" in {f.milliseconds(world.itself.poll_p95_seconds)}"
-        pieces.append(Span(f"{poll} ", "dim"))
+        pieces.append(TextSpan(f"{poll} ", "dim"))
         if world.itself.cpu_ratio is not None:
-            pieces.append(Span(f"· self {f.percent(world.itself.cpu_ratio)} cpu ", "dim"))
+            pieces.append(TextSpan(f"· self {f.percent(world.itself.cpu_ratio)} cpu ", "dim"))
     return pieces
 
 
@@ -61,13 +64,13 @@ def _all_simulated(world: World) -> bool:
 
 def caption_line(text: str, width: int) -> Line:
     """What is going on, in somebody else's words."""
-    return Line(cut((Span(" ▶ ", "note"), Span(text, "title")), width))
+    return Line(cut((TextSpan(" ▶ ", "note"), TextSpan(text, "title")), width))
 
 
 def footer_line(page: str, width: int, message: str = "", *, replaying: bool = False) -> Line:
     """The commands that belong to the footer and work here, as many as there is room for."""
     if message:
-        return Line(cut((Span(f" {message}", "note"),), width))
+        return Line(cut((TextSpan(f" {message}", "note"),), width))
     offered = [c for c in COMMANDS if c.footer is not None and c.works_on(page, replaying=replaying)]
     # Help and the way out are always there; in a replay its own keys come before the others.
     always = [command for command in offered if command.name in _ALWAYS]
@@ -78,9 +81,9 @@ def footer_line(page: str, width: int, message: str = "", *, replaying: bool = F
             room -= width_of(_key(command, page))
             kept.append(command)
     order = [always[0], *kept, *always[1:]] if always else kept
-    return Line((Span(" "), *(span for command in order for span in _key(command, page))))
+    return Line((TextSpan(" "), *(span for command in order for span in _key(command, page))))
 
 
 def _key(command: Command, page: str) -> Cell:
     word = _IN_HELP.get(command.name, command.footer) if page in ("help", "words") else command.footer
-    return (Span(shown(command.keys[0]), "key", command.name), Span(f" {word}  ", "dim", command.name))
+    return (TextSpan(shown(command.keys[0]), "key", command.name), TextSpan(f" {word}  ", "dim", command.name))

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from dashboard.tui.pages.styled_lines import Cell, Span, Style
+from dashboard.tui.pages.styled_lines import Cell, Style, TextSpan
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _LEVELS = "▁▂▃▄▅▆▇█"
@@ -13,7 +13,7 @@ GAP = "·"
 def bar(ratio: float | None, width: int, style: Style = "fill") -> Cell:
     """A bar of `width` cells filled to `ratio`, in eighths of a cell; empty for None."""
     if ratio is None:
-        return (Span(GAP * width, "rest"),)
+        return (TextSpan(GAP * width, "rest"),)
     full, part = _filled(ratio * width, width)
     return joined([(full + part, style), (GAP * (width - len(full + part)), "rest")])
 
@@ -64,12 +64,12 @@ def _filled(cells: float, width: int) -> tuple[str, str]:
 
 def joined(pieces: Sequence[tuple[str, Style]]) -> Cell:
     """Neighbours of one style as one span."""
-    spans: list[Span] = []
+    spans: list[TextSpan] = []
     for text, style in pieces:
         if not text:
             continue
         if spans and spans[-1].style == style:
-            spans[-1] = Span(spans[-1].text + text, style)
+            spans[-1] = TextSpan(spans[-1].text + text, style)
         else:
-            spans.append(Span(text, style))
+            spans.append(TextSpan(text, style))
     return tuple(spans)

@@ -8,7 +8,7 @@ from dashboard.tui.pages.chart import Chart, Charts, beside, grid, height_for
 from dashboard.tui.pages.filter_fields import memory_share
 from dashboard.tui.pages.gauges import bar
 from dashboard.tui.pages.server_states import gpu_state
-from dashboard.tui.pages.styled_lines import BLANK, Line, Page, Span, Style, line, wrapped
+from dashboard.tui.pages.styled_lines import BLANK, Line, Page, Style, TextSpan, line, wrapped
 from dashboard.tui.pages.thresholds import busy_style, lag_style, memory_style, slots_style, temperature_style
 from dashboard.world import ServerView, World
 from whisper_ops.history import ChartQuery
@@ -17,7 +17,7 @@ from whisper_ops.snapshot import GpuFigures
 _BAR = 10
 
 
-class Reading(NamedTuple):
+class GpuPageRow(NamedTuple):
     """A line of the page: a name, a figure, how full that is, and from where on it matters."""
 
     name: str
@@ -33,14 +33,14 @@ def gpu_page(world: World, name: str, gpu_id: int, charts: Charts, width: int, h
     gpu = find(server, gpu_id)
     crumbs = ("fleet", name, f"gpu {gpu_id}" if gpu is None else device(gpu))
     if server is None or server.answer is None or gpu is None:
-        return Page(crumbs=crumbs, body=(line(Span(" nothing is known of this GPU at this moment", "dim")),))
+        return Page(crumbs=crumbs, body=(line(TextSpan(" nothing is known of this GPU at this moment", "dim")),))
     state = gpu_state(gpu, server, world)
     age = world.now - server.answer.at + (gpu.reading_age_seconds or 0.0)
     head = line(
-        Span(" "),
+        TextSpan(" "),
         *state.cell,
-        Span(f"  {gpu.name or 'unnamed'}", "title"),
-        Span(f"  {gpu.uuid or ''}   readings {f.duration(age)} old", "warn" if age > 10 else "dim"),
+        TextSpan(f"  {gpu.name or 'unnamed'}", "title"),
+        TextSpan(f"  {gpu.uuid or ''}   readings {f.duration(age)} old", "warn" if age > 10 else "dim"),
     )
     unread = () if gpu.reading_error is None else wrapped(f"it cannot be read: {gpu.reading_error}", width, " ", "warn")
     left = [_line(reading) for reading in _load(world, server, gpu)]
@@ -86,58 +86,60 @@ def charts_of(world: World, name: str, gpu_id: int) -> tuple[Chart, ...]:
     )
 
 
-def _load(world: World, server: ServerView, gpu: GpuFigures) -> list[Reading]:
+def _load(world: World, server: ServerView, gpu: GpuFigures) -> list[GpuPageRow]:
     objective = world.objective_for(server)
     safe = server.knee.per_gpu if server.knee else None
     most = safe if safe is not None else gpu.slots
     limit = f"safe {safe}" if safe is not None else "no limit: type :sweep"
     return [
-        Reading("streams", f"{f.count(gpu.streams_active)}/{f.count(most)}", f.share(gpu.streams_active, most),
+        GpuPageRow("streams", f"{f.count(gpu.streams_active)}/{f.count(most)}", f.share(gpu.streams_active, most),
                 "" if most is None else slots_style(gpu.streams_active, most, ""), limit),
-        Reading("speaking", f.count(gpu.streams_speaking), f.share(gpu.streams_speaking, most)),
-        Reading("lag p95", f.seconds(gpu.lag_p95_seconds), f.share(gpu.lag_p95_seconds, objective),
+        GpuPageRow("speaking", f.count(gpu.streams_speaking), f.share(gpu.streams_speaking, most)),
+        GpuPageRow("lag p95", f.seconds(gpu.lag_p95_seconds), f.share(gpu.lag_p95_seconds, objective),
                 lag_style(gpu.lag_p95_seconds, objective), f"objective {objective:g} s"),
-        Reading("queue p95", f.seconds(gpu.queue_wait_p95_seconds)),
-        Reading("compute p95", f.seconds(gpu.compute_p95_seconds)),
-        Reading("engine busy", f.percent(gpu.busy_ratio), gpu.busy_ratio, busy_style(gpu.busy_ratio), "warns at 85 %"),
-        Reading("batch fill", f.number(gpu.batch_fill_mean)),
-        Reading("speech a second", f"{f.number(gpu.audio_seconds_per_second)} s"),
-        Reading("restarts", f.count(gpu.restarts), None, "warn" if gpu.restarts else ""),
+        GpuPageRow("queue p95", f.seconds(gpu.queue_wait_p95_seconds)),
+        GpuPageRow("compute p95", f.seconds(gpu.compute_p95_seconds)),
+        GpuPageRow("engine busy", f.percent(gpu.busy_ratio), gpu.busy_ratio, busy_style(gpu.busy_ratio),
+                "warns at 85 %"),
+        GpuPageRow("batch fill", f.number(gpu.batch_fill_mean)),
+        GpuPageRow("speech a second", f"{f.number(gpu.audio_seconds_per_second)} s"),
+        GpuPageRow("restarts", f.count(gpu.restarts), None, "warn" if gpu.restarts else ""),
     ]  # fmt: skip
 
 
-def _device(gpu: GpuFigures) -> list[Reading]:
+def _device(gpu: GpuFigures) -> list[GpuPageRow]:
     memory = memory_share(gpu)
     throttled = gpu.throttle_reasons
     of_all = [
-        Reading("memory", f.size_of(gpu.memory_used_bytes, gpu.memory_total_bytes), memory, memory_style(memory),
+        GpuPageRow("memory", f.size_of(gpu.memory_used_bytes, gpu.memory_total_bytes), memory, memory_style(memory),
                 "warns at 85 %" if not gpu.is_cpu else "of the machine"),
-        Reading("worker memory", f.size(gpu.process_rss_bytes)),
-        Reading("worker cpu", f.percent(gpu.process_cpu_ratio), None, "", "of one core"),
+        GpuPageRow("worker memory", f.size(gpu.process_rss_bytes)),
+        GpuPageRow("worker cpu", f.percent(gpu.process_cpu_ratio), None, "", "of one core"),
     ]  # fmt: skip
     if gpu.is_cpu:
         return of_all
     return [
         of_all[0],
-        Reading("device busy", f.percent(gpu.gpu_ratio), gpu.gpu_ratio, "", "not saturation"),
-        Reading("memory busy", f.percent(gpu.memory_busy_ratio), gpu.memory_busy_ratio, "", "reading or writing"),
-        Reading("temperature", f.celsius(gpu.temperature_celsius), f.share(gpu.temperature_celsius, 100.0),
+        GpuPageRow("device busy", f.percent(gpu.gpu_ratio), gpu.gpu_ratio, "", "not saturation"),
+        GpuPageRow("memory busy", f.percent(gpu.memory_busy_ratio), gpu.memory_busy_ratio, "", "reading or writing"),
+        GpuPageRow("temperature", f.celsius(gpu.temperature_celsius), f.share(gpu.temperature_celsius, 100.0),
                 temperature_style(gpu.temperature_celsius), "warns at 80 °C"),
-        Reading("power", f.watts_of(gpu.power_watts, gpu.power_limit_watts),
+        GpuPageRow("power", f.watts_of(gpu.power_watts, gpu.power_limit_watts),
                 f.share(gpu.power_watts, gpu.power_limit_watts)),
-        Reading("clock", f.hertz(gpu.sm_clock_hertz)),
-        Reading("throttle", "none" if throttled == "" else throttled or f.UNKNOWN, None, "warn" if throttled else ""),
-        Reading("ECC errors", f.count(gpu.ecc_errors), None, "bad" if gpu.ecc_errors else ""),
+        GpuPageRow("clock", f.hertz(gpu.sm_clock_hertz)),
+        GpuPageRow("throttle", "none" if throttled == "" else throttled or f.UNKNOWN, None,
+                "warn" if throttled else ""),
+        GpuPageRow("ECC errors", f.count(gpu.ecc_errors), None, "bad" if gpu.ecc_errors else ""),
         *of_all[1:],
     ]  # fmt: skip
 
 
-def _line(reading: Reading) -> Line:
+def _line(reading: GpuPageRow) -> Line:
     return line(
-        Span(f" {reading.name:<15}", "dim"),
-        Span(f"{reading.text:>11}  ", reading.style),
-        *(bar(reading.share, _BAR, reading.style or "fill") if reading.share is not None else (Span(" " * _BAR),)),
-        Span(f"  {reading.remark}", "dim"),
+        TextSpan(f" {reading.name:<15}", "dim"),
+        TextSpan(f"{reading.text:>11}  ", reading.style),
+        *(bar(reading.share, _BAR, reading.style or "fill") if reading.share is not None else (TextSpan(" " * _BAR),)),
+        TextSpan(f"  {reading.remark}", "dim"),
     )
 
 

@@ -1,7 +1,7 @@
 """The help, from the registry; and the questions that bring people here, each with its keys."""
 
 from dashboard.tui.pages.keymap import COMMANDS, GROUPS, Command, shown
-from dashboard.tui.pages.styled_lines import BLANK, Line, Page, Span, hanging, line, wrapped
+from dashboard.tui.pages.styled_lines import BLANK, Line, Page, TextSpan, hanging, line, wrapped
 
 QUESTIONS: tuple[tuple[str, str], ...] = (
     ("Which GPU is busiest?", "b"),
@@ -22,15 +22,15 @@ _KEYS_WIDTH, _NAME_WIDTH = 15, 29
 
 def help_page(about: str, width: int) -> Page:
     """Everything that works on the page `about`."""
-    body: list[Line] = [line(Span(" Questions", "accent"))]
+    body: list[Line] = [line(TextSpan(" Questions", "accent"))]
     for question, answer in QUESTIONS:
-        body += hanging((Span(question),), 33, answer, width)
+        body += hanging((TextSpan(question),), 33, answer, width)
     for group, title in GROUPS.items():
         commands = [command for command in COMMANDS if command.group == group and command.works_on(about)]
         if commands:
-            body += [BLANK, line(Span(f" {title}", "accent"))]
+            body += [BLANK, line(TextSpan(f" {title}", "accent"))]
             body += [part for command in commands for part in _command(command, width)]
-    body += [BLANK, line(Span(" Signs", "accent")), *wrapped(GLYPHS, width, "  "), *wrapped(GAUGE, width, "  ")]
+    body += [BLANK, line(TextSpan(" Signs", "accent")), *wrapped(GLYPHS, width, "  "), *wrapped(GAUGE, width, "  ")]
     body += wrapped(
         "sparkline: the worst of each half minute, between 0 and the lag objective; · = no reading", width, "  "
     )
@@ -41,6 +41,6 @@ def _command(command: Command, width: int) -> list[Line]:
     keys = " ".join(shown(key) for key in command.keys)
     name = f":{command.name} {command.argument or ''}".rstrip()
     if width < 70:
-        return hanging((Span(keys.ljust(_KEYS_WIDTH), "key"),), _KEYS_WIDTH + 2, command.help, width)
-    pieces = (Span(keys.ljust(_KEYS_WIDTH), "key"), Span(name.ljust(_NAME_WIDTH), "dim"))
+        return hanging((TextSpan(keys.ljust(_KEYS_WIDTH), "key"),), _KEYS_WIDTH + 2, command.help, width)
+    pieces = (TextSpan(keys.ljust(_KEYS_WIDTH), "key"), TextSpan(name.ljust(_NAME_WIDTH), "dim"))
     return hanging(pieces, _KEYS_WIDTH + _NAME_WIDTH + 2, command.help, width)

@@ -3,16 +3,16 @@
 from collections.abc import Iterable, Sequence
 
 from dashboard import figure_text as f
-from dashboard.tui.pages.broker_members import Seen, brokers, counted_states, counting, lag_of, members_of, seen
+from dashboard.tui.pages.broker_members import SeenMember, brokers, counted_states, counting, lag_of, members_of, seen
 from dashboard.tui.pages.gauges import bar
 from dashboard.tui.pages.server_states import server_state
 from dashboard.tui.pages.styled_lines import (
     BLANK,
     Cell,
-    Column,
     Line,
     Page,
-    Span,
+    TextColumn,
+    TextSpan,
     cell,
     columns_for,
     folded,
@@ -28,22 +28,22 @@ from whisper_ops.formatting import counted
 
 _BAR = 12
 _BROKERS = (
-    Column(key="name", title="   broker", width=16, grows=True),
-    Column(key="state", title="state", width=10),
-    Column(key="members", title="servers", width=7, align="right"),
-    Column(key="free", title="free", width=6, align="right"),
-    Column(key="rejects", title="rej/m", width=5, align="right", at=66),
-    Column(key="age", title="age", width=8, align="right"),
+    TextColumn(key="name", title="   broker", width=16, grows=True),
+    TextColumn(key="state", title="state", width=10),
+    TextColumn(key="members", title="servers", width=7, align="right"),
+    TextColumn(key="free", title="free", width=6, align="right"),
+    TextColumn(key="rejects", title="rej/m", width=5, align="right", at=66),
+    TextColumn(key="age", title="age", width=8, align="right"),
 )
 _MEMBERS = (
-    Column(key="name", title="   server", width=16, grows=True),
-    Column(key="state", title="state", width=10),
-    Column(key="used", title="taken", width=_BAR, at=80),
-    Column(key="slots", title="slots", width=8, align="right"),
-    Column(key="free", title="free", width=6, align="right"),
-    Column(key="gpus", title="GPUs", width=4, align="right", at=72),
-    Column(key="lag", title="lag p95", width=8, align="right", at=60),
-    Column(key="age", title="age", width=8, align="right"),
+    TextColumn(key="name", title="   server", width=16, grows=True),
+    TextColumn(key="state", title="state", width=10),
+    TextColumn(key="used", title="taken", width=_BAR, at=80),
+    TextColumn(key="slots", title="slots", width=8, align="right"),
+    TextColumn(key="free", title="free", width=6, align="right"),
+    TextColumn(key="gpus", title="GPUs", width=4, align="right", at=72),
+    TextColumn(key="lag", title="lag p95", width=8, align="right", at=60),
+    TextColumn(key="age", title="age", width=8, align="right"),
 )
 
 
@@ -66,7 +66,7 @@ def members_page(world: World, width: int) -> Page:
     return Page(crumbs=crumbs, head=(*_totals(asked, members, width), BLANK), body=tuple(body))
 
 
-def member_key(member: Seen) -> str:
+def member_key(member: SeenMember) -> str:
     """The key of a member's row: the broker that reads it, and its name there."""
     return f"member {member.broker}\t{member.said.name}"
 
@@ -76,7 +76,7 @@ def _no_broker(world: World, width: int) -> list[Line]:
         text = "What brokers said of their servers is not recorded, only their sums; L goes back to the present."
         return wrapped(text, width, " ")
     return [
-        line(Span(" no broker is watched", "title")),
+        line(TextSpan(" no broker is watched", "title")),
         BLANK,
         *wrapped(
             "whisper-ops broker URL… sends clients to the server that has room; dash http://BROKER shows its servers "
@@ -87,25 +87,25 @@ def _no_broker(world: World, width: int) -> list[Line]:
     ]
 
 
-def _totals(asked: Sequence[ServerView], members: Sequence[Seen], width: int) -> tuple[Line, ...]:
+def _totals(asked: Sequence[ServerView], members: Sequence[SeenMember], width: int) -> tuple[Line, ...]:
     known = counting(members)
     free, slots = _known_sum(one.slots_free for one in known), _known_sum(one.slots for one in known)
     gpus = sum(one.gpus or 0 for one in known)
     processors = all(gpu.is_cpu for broker in asked if broker.answer for gpu in broker.answer.gpus)
     devices = counted(gpus, "CPU" if processors and gpus else "GPU")
-    answer: tuple[Span | str, ...] = (
-        " free ", Span(f.count(free), "title"), f" of {f.count(slots)} slots    streams ",
-        Span(f.count(_known_sum(one.streams_active for one in known)), "title"),
-        Span(f"    {counted(len(members), 'server')} · {devices} · {counted(len(asked), 'broker')}", "dim"),
+    answer: tuple[TextSpan | str, ...] = (
+        " free ", TextSpan(f.count(free), "title"), f" of {f.count(slots)} slots    streams ",
+        TextSpan(f.count(_known_sum(one.streams_active for one in known)), "title"),
+        TextSpan(f"    {counted(len(members), 'server')} · {devices} · {counted(len(asked), 'broker')}", "dim"),
     )  # fmt: skip
-    states = [Span(f" {state.glyph} {f.count(many)} {state.word} ", state.style)
+    states = [TextSpan(f" {state.glyph} {f.count(many)} {state.word} ", state.style)
               for state, many in counted_states(members).items()]  # fmt: skip
     return (*folded(line(*answer), width), *_in_lines(states, width))
 
 
-def _in_lines(pieces: Sequence[Span], width: int) -> list[Line]:
+def _in_lines(pieces: Sequence[TextSpan], width: int) -> list[Line]:
     """As many pieces in a line as there is room for, none of them broken."""
-    rows: list[list[Span]] = [[]]
+    rows: list[list[TextSpan]] = [[]]
     for piece in pieces:
         if rows[-1] and width_of((*rows[-1], piece)) > width:
             rows.append([])
@@ -118,12 +118,12 @@ def _known_sum(values: Iterable[int | None]) -> int | None:
     return sum(known) if known else None
 
 
-def _broker(world: World, broker: ServerView, columns: Sequence[Column], width: int) -> list[Line]:
+def _broker(world: World, broker: ServerView, columns: Sequence[TextColumn], width: int) -> list[Line]:
     state = server_state(broker, world)
     answer = broker.answer
     members = members_of(world, broker)
     cells: dict[str, Cell] = {
-        "name": (Span(f" {state.glyph} ", state.style), Span(broker.name, "title")),
+        "name": (TextSpan(f" {state.glyph} ", state.style), TextSpan(broker.name, "title")),
         "state": cell(state.word, state.style),
         "age": cell(f.duration(world.now - answer.at) if answer else f.UNKNOWN, "dim"),
     }
@@ -141,10 +141,10 @@ def _broker(world: World, broker: ServerView, columns: Sequence[Column], width: 
     return [row(columns, cells, key=f"server {broker.name}"), *wrapped(why, width - 1, "    ", "dim")]
 
 
-def _member(world: World, member: Seen, columns: Sequence[Column], width: int) -> list[Line]:
+def _member(world: World, member: SeenMember, columns: Sequence[TextColumn], width: int) -> list[Line]:
     state, said = member.state, member.said
     cells: dict[str, Cell] = {
-        "name": (Span(f" {state.glyph} ", state.style), Span(said.name, "title")),
+        "name": (TextSpan(f" {state.glyph} ", state.style), TextSpan(said.name, "title")),
         "state": cell(state.word, state.style),
         "age": cell(f.duration(member.age), "warn" if state.word == "stale" else "dim"),
         "gpus": cell(f.count(said.gpus)),
@@ -162,7 +162,7 @@ def _member(world: World, member: Seen, columns: Sequence[Column], width: int) -
     return lines + [part for why in _why(member) for part in wrapped(why, width - 1, "    ", "dim")]
 
 
-def _why(member: Seen) -> list[str]:
+def _why(member: SeenMember) -> list[str]:
     """Why a member gets no streams, or gets them from some brokers only."""
     said, sentences = member.said, []
     if said.error is not None:

@@ -9,10 +9,10 @@ from dashboard.tui.pages.gauges import knee
 from dashboard.tui.pages.styled_lines import (
     BLANK,
     Cell,
-    Column,
     Line,
     Page,
-    Span,
+    TextColumn,
+    TextSpan,
     cell,
     columns_for,
     header,
@@ -40,20 +40,20 @@ from whisper_ops.server_names import plain
 from whisper_ops.snapshot import GpuFigures, HostFigures
 
 _SERVERS = (
-    Column(key="server", title="   server", width=14, grows=True),
-    Column(key="gauge", title="now │safe│ seen", width=GAUGE_CELLS, at=66),
-    Column(key="now", title="now", width=6, align="right"),
-    Column(key="safe", title="safe", width=7, align="right"),
-    Column(key="room", title="room", width=6, align="right"),
-    Column(key="lost", title="if it is lost", width=22, at=90),
+    TextColumn(key="server", title="   server", width=14, grows=True),
+    TextColumn(key="gauge", title="now │safe│ seen", width=GAUGE_CELLS, at=66),
+    TextColumn(key="now", title="now", width=6, align="right"),
+    TextColumn(key="safe", title="safe", width=7, align="right"),
+    TextColumn(key="room", title="room", width=6, align="right"),
+    TextColumn(key="lost", title="if it is lost", width=22, at=90),
 )
 _RESOURCES = (
-    Column(key="name", title=" what can run out", width=20),
-    Column(key="limit", title="limit", width=11, align="right"),
-    Column(key="now", title="now", width=10, align="right", at=72),
-    Column(key="expected", title="expected", width=10, align="right", at=86),
-    Column(key="cap", title="cap", width=12, align="right", at=100),
-    Column(key="law", title="law", width=14, grows=True),
+    TextColumn(key="name", title=" what can run out", width=20),
+    TextColumn(key="limit", title="limit", width=11, align="right"),
+    TextColumn(key="now", title="now", width=10, align="right", at=72),
+    TextColumn(key="expected", title="expected", width=10, align="right", at=86),
+    TextColumn(key="cap", title="cap", width=12, align="right", at=100),
+    TextColumn(key="law", title="law", width=14, grows=True),
 )
 
 
@@ -90,7 +90,7 @@ def _borrowed(world: World, asked: str | None, about: ServerView, width: int) ->
 
 def _no_plan(width: int) -> list[Line]:
     return [
-        line(Span(" no measured limit", "title"), Span(" for any server here", "dim")),
+        line(TextSpan(" no measured limit", "title"), TextSpan(" for any server here", "dim")),
         BLANK,
         *wrapped(
             ":sweep   here measures the server under the cursor with speaking clients, level by level, plans from "
@@ -143,12 +143,12 @@ def _resources(server: ServerView, width: int) -> list[Line]:
     return [header(columns), *(_resource_row(resource, server, plan, columns) for resource in plan.resources)]
 
 
-def _resource_row(resource: Resource, server: ServerView, plan: Plan, columns: Sequence[Column]) -> Line:
+def _resource_row(resource: Resource, server: ServerView, plan: Plan, columns: Sequence[TextColumn]) -> Line:
     binds = resource is plan.binds and not open_ended(plan)
     load = most(float(gpu.streams_active) for gpu in _gpus(server) if gpu.streams_active is not None)
     expected = None if load is None else resource.expected(load)
     cells: dict[str, Cell] = {
-        "name": (Span(" ◀ " if binds else "   ", "warn"), Span(resource.name, "title" if binds else "")),
+        "name": (TextSpan(" ◀ " if binds else "   ", "warn"), TextSpan(resource.name, "title" if binds else "")),
         "limit": cell(limit_text(resource), "title" if binds else ""),
         "now": cell(_lag_of(resource) + _shown(resource, _now(resource, server))),
         "expected": cell(_shown(resource, expected), "dim"),
@@ -198,9 +198,9 @@ def _gpus(server: ServerView) -> tuple[GpuFigures, ...]:
     return server.answer.gpus if server.answer and not server.silent else ()
 
 
-def _server_row(world: World, server: ServerView, columns: Sequence[Column]) -> Line:
+def _server_row(world: World, server: ServerView, columns: Sequence[TextColumn]) -> Line:
     plan, now = server.knee, _connected(server)
-    cells: dict[str, Cell] = {"server": (Span("   "), Span(server.name, "title")), "now": cell(f.count(now))}
+    cells: dict[str, Cell] = {"server": (TextSpan("   "), TextSpan(server.name, "title")), "now": cell(f.count(now))}
     if plan is None:
         cells["gauge"] = cell("no limit yet", "dim")
         return row(columns, cells, key=f"server {server.name}")

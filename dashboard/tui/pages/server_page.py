@@ -15,10 +15,10 @@ from dashboard.tui.pages.server_states import gpu_state, server_state
 from dashboard.tui.pages.styled_lines import (
     BLANK,
     Cell,
-    Column,
     Line,
     Page,
-    Span,
+    TextColumn,
+    TextSpan,
     cell,
     columns_for,
     folded,
@@ -34,17 +34,17 @@ from whisper_ops.history import ChartQuery
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 
 _COLUMNS = (
-    Column(key="gpu", title="   GPU", width=9, grows=True),
-    Column(key="state", title="state", width=9, at=76),
-    Column(key="streams", title="streams", width=8, align="right"),
-    Column(key="fill", title="fill", width=5, align="right", at=66),
-    Column(key="busy", title="busy", width=5, align="right"),
-    Column(key="memory", title="memory", width=11, align="right"),
-    Column(key="lag", title="lag p95", width=8, align="right"),
-    Column(key="temp", title="temp", width=6, align="right"),
-    Column(key="power", title="power", width=9, align="right", at=98),
-    Column(key="clock", title="clock", width=8, align="right", at=106),
-    Column(key="throttle", title="throttle", width=12, at=116),
+    TextColumn(key="gpu", title="   GPU", width=9, grows=True),
+    TextColumn(key="state", title="state", width=9, at=76),
+    TextColumn(key="streams", title="streams", width=8, align="right"),
+    TextColumn(key="fill", title="fill", width=5, align="right", at=66),
+    TextColumn(key="busy", title="busy", width=5, align="right"),
+    TextColumn(key="memory", title="memory", width=11, align="right"),
+    TextColumn(key="lag", title="lag p95", width=8, align="right"),
+    TextColumn(key="temp", title="temp", width=6, align="right"),
+    TextColumn(key="power", title="power", width=9, align="right", at=98),
+    TextColumn(key="clock", title="clock", width=8, align="right", at=106),
+    TextColumn(key="throttle", title="throttle", width=12, at=116),
 )
 
 
@@ -59,13 +59,13 @@ def server_page(world: World, name: str, charts: Charts, width: int, height: int
     server = world.server(name)
     crumbs = ("fleet", name)
     if server is None:
-        return Page(crumbs=crumbs, body=(line(Span(f" nothing is known of {name} at this moment", "dim")),))
+        return Page(crumbs=crumbs, body=(line(TextSpan(f" nothing is known of {name} at this moment", "dim")),))
     answer = server.answer
     head = [_state_line(world, server, width), *reasons(world, server, width)]
     if answer is None or answer.figures is None:
         return Page(crumbs=crumbs, head=tuple(head))
     if server.silent:
-        head.append(line(Span(f" what follows was said {f.duration(world.now - answer.at)} ago", "warn")))
+        head.append(line(TextSpan(f" what follows was said {f.duration(world.now - answer.at)} ago", "warn")))
     head += [BLANK] * (_HEAD_LINES - len(head))
     said = answer.figures
     columns = columns_for(_columns(answer.gpus), width)
@@ -86,7 +86,7 @@ def server_page(world: World, name: str, charts: Charts, width: int, height: int
     return Page(crumbs=crumbs, head=tuple(head), body=tuple(body))
 
 
-def _columns(gpus: Sequence[GpuFigures]) -> tuple[Column, ...]:
+def _columns(gpus: Sequence[GpuFigures]) -> tuple[TextColumn, ...]:
     """Those of these devices: a processor has no power or clock of its own to show."""
     if noun(gpus) == "GPU":
         return _COLUMNS
@@ -125,8 +125,8 @@ def charts_of(world: World, name: str) -> tuple[Chart, ...]:
 
 def _state_line(world: World, server: ServerView, width: int) -> Line:
     state = server_state(server, world)
-    spans = [Span(" "), *state.cell, Span("  ")]
-    mark = (Span("  simulated", "note"),) * server.simulated
+    spans = [TextSpan(" "), *state.cell, TextSpan("  ")]
+    mark = (TextSpan("  simulated", "note"),) * server.simulated
     answer = server.answer
     if answer is not None:
         identity = answer.identity
@@ -135,7 +135,7 @@ def _state_line(world: World, server: ServerView, width: int) -> Line:
             parts.append(f"up {f.duration(answer.at - answer.figures.started_at)}")
         if answer.host is not None:
             parts.append(f"{f.cores(answer.host.cpu_count)}, {f.size(answer.host.memory_total_bytes)}")
-        spans.append(Span(_joined(parts, width - width_of(spans) - width_of(mark)), "dim"))
+        spans.append(TextSpan(_joined(parts, width - width_of(spans) - width_of(mark)), "dim"))
     return line(*spans, *mark)
 
 
@@ -154,14 +154,16 @@ def _lag_lines(world: World, server: ServerView, answer: Snapshot, width: int) -
     objective = world.objective_for(server)
     late = max(answer.gpus, key=lambda gpu: gpu.lag_p95_seconds or 0.0, default=None)
     lag = said.lag_p95_seconds
-    spans: list[Span | str] = [
-        " lag p95 ", Span(f.seconds(lag), lag_style(lag, objective) or "title"), Span(f" of {objective:g} s", "dim"),
+    spans: list[TextSpan | str] = [
+        " lag p95 ",
+        TextSpan(f.seconds(lag), lag_style(lag, objective) or "title"),
+        TextSpan(f" of {objective:g} s", "dim"),
     ]  # fmt: skip
     queue, compute = (late.queue_wait_p95_seconds, late.compute_p95_seconds) if late is not None else (None, None)
     if lag is not None and queue is not None and compute is not None:
         rest = max(0.0, lag - queue - compute)
         spans.append(f" ≈ queue {queue:.2f} + compute {compute:.2f} + cadence {rest:.2f}")
-    more: tuple[Span | str, ...] = (
+    more: tuple[TextSpan | str, ...] = (
         " p50 ", f.seconds(said.lag_p50_seconds), "   p99 ", f.seconds(said.lag_p99_seconds),
         "   finals p95 ", f.seconds(said.final_p95_seconds),
         "   partials every ", f.seconds(said.partial_interval_seconds),
@@ -179,15 +181,15 @@ def _steady(lines: Sequence[Line], least: int) -> list[Line]:
 
 def _connection_lines(server: ServerView, said: ServerFigures, width: int) -> list[Line]:
     plan = server.knee
-    spans: list[Span | str] = [" connections "]
+    spans: list[TextSpan | str] = [" connections "]
     if plan is None:
-        spans += [Span(f"{f.count(said.streams_active)} / {f.count(said.slots)} slots", "title"),
-                  Span(" · no measured limit: type :sweep", "dim")]  # fmt: skip
+        spans += [TextSpan(f"{f.count(said.streams_active)} / {f.count(said.slots)} slots", "title"),
+                  TextSpan(" · no measured limit: type :sweep", "dim")]  # fmt: skip
     else:
         spans += [
             *knee(said.streams_active, plan.safe, plan.seen, 20, slots_style(said.streams_active, plan.safe)),
-            Span(f" {f.count(said.streams_active)} of {'~' * plan.provisional}{f.count(plan.safe)} safe", "title"),
-            Span(f", {f.count(plan.seen)} seen to pass, {f.count(said.slots)} slots", "dim"),
+            TextSpan(f" {f.count(said.streams_active)} of {'~' * plan.provisional}{f.count(plan.safe)} safe", "title"),
+            TextSpan(f", {f.count(plan.seen)} seen to pass, {f.count(said.slots)} slots", "dim"),
         ]  # fmt: skip
     speaking = f"speaking {f.count(said.streams_speaking)}"
     there = (f"   {speaking}", "") if width >= _ROOMY else ("", f"{speaking} · ")
@@ -201,13 +203,13 @@ def _connection_lines(server: ServerView, said: ServerFigures, width: int) -> li
     return _steady(lines, 2 if width >= _ROOMY else 3 if width >= _MIDDLE else 5)
 
 
-def _gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequence[Column]) -> Line:
+def _gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequence[TextColumn]) -> Line:
     objective = world.objective_for(server)
     safe = server.knee.per_gpu if server.knee else gpu.slots
     state, memory = gpu_state(gpu, server, world), memory_share(gpu)
     throttled = gpu.throttle_reasons or None
     cells: dict[str, Cell] = {
-        "gpu": (Span(f" {state.glyph} ", state.style), *_named(gpu)),
+        "gpu": (TextSpan(f" {state.glyph} ", state.style), *_named(gpu)),
         "state": cell(state.word, state.style),
         "streams": cell(f"{f.count(gpu.streams_active)}/{f.count(safe)}",
                         slots_style(gpu.streams_active, safe, "") if safe is not None else ""),
@@ -225,13 +227,13 @@ def _gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequenc
 
 def _named(gpu: GpuFigures) -> Cell:
     if gpu.is_cpu:
-        return (Span(device(gpu)),)
-    return (Span(f"{gpu.gpu_id}"), Span(f"  {short_name(gpu.name)}", "dim"))
+        return (TextSpan(device(gpu)),)
+    return (TextSpan(f"{gpu.gpu_id}"), TextSpan(f"  {short_name(gpu.name)}", "dim"))
 
 
 def _host_lines(host: HostFigures | None, width: int) -> list[Line]:
     if host is None:
-        return [line(Span(" nothing is known of the machine", "dim"))]
+        return [line(TextSpan(" nothing is known of the machine", "dim"))]
     free = f.share(host.memory_available_bytes, host.memory_total_bytes)
     text = (
         f"host {host.hostname or f.UNKNOWN}: cpu {f.percent(host.cpu_ratio)} of {f.cores(host.cpu_count)}, "

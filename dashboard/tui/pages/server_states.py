@@ -2,13 +2,13 @@
 
 from typing import NamedTuple
 
-from dashboard.tui.pages.styled_lines import Cell, Span, Style
+from dashboard.tui.pages.styled_lines import Cell, Style, TextSpan
 from dashboard.tui.pages.thresholds import lag_style
 from dashboard.world import ServerView, World, stale
 from whisper_ops.snapshot import GpuFigures
 
 
-class State(NamedTuple):
+class ServerState(NamedTuple):
     """A state as it is shown; `rank` sorts the worst first."""
 
     glyph: str
@@ -24,37 +24,37 @@ class State(NamedTuple):
     @property
     def cell(self) -> Cell:
         """Glyph and word."""
-        return (Span(f"{self.glyph} {self.word}", self.style),)
+        return (TextSpan(f"{self.glyph} {self.word}", self.style),)
 
 
 _WELL = 9
-_SILENT = State("✕", "silent", "bad", 0)
-_LATE = State("▲", "late", "bad", 2)
+_SILENT = ServerState("✕", "silent", "bad", 0)
+_LATE = ServerState("▲", "late", "bad", 2)
 """Its words come later than the objective allows: whatever it says of itself, its users wait."""
-_OVER = State("▲", "overfull", "warn", 4)
+_OVER = ServerState("▲", "overfull", "warn", 4)
 """It holds more than a plan found it to hold in time."""
-_STALE = State("◌", "stale", "warn", 5)
-_WAITING = State("○", "waiting", "dim", 8)
-_UNKNOWN = State("○", "unknown", "dim", 8)
-_ANSWERS = State("●", "answers", "ok", _WELL)
+_STALE = ServerState("◌", "stale", "warn", 5)
+_WAITING = ServerState("○", "waiting", "dim", 8)
+_UNKNOWN = ServerState("○", "unknown", "dim", 8)
+_ANSWERS = ServerState("●", "answers", "ok", _WELL)
 """Other software, such as an exporter of readings, says nothing of how it is: that it answers is all that is known."""
-_NOT_SAID = State("○", "—", "dim", _WELL)
+_NOT_SAID = ServerState("○", "—", "dim", _WELL)
 _SERVER = {
-    "critical": State("◆", "critical", "bad", 1),
-    "degraded": State("▲", "degraded", "warn", 3),
-    "draining": State("▽", "draining", "note", 6),
-    "starting": State("◔", "starting", "note", 7),
-    "healthy": State("●", "healthy", "ok", _WELL),
+    "critical": ServerState("◆", "critical", "bad", 1),
+    "degraded": ServerState("▲", "degraded", "warn", 3),
+    "draining": ServerState("▽", "draining", "note", 6),
+    "starting": ServerState("◔", "starting", "note", 7),
+    "healthy": ServerState("●", "healthy", "ok", _WELL),
 }
 _GPU = {
-    "failed": State("✕", "failed", "bad", 0),
-    "draining": State("▽", "draining", "note", 6),
-    "starting": State("◔", "starting", "note", 7),
-    "ready": State("●", "ready", "ok", _WELL),
+    "failed": ServerState("✕", "failed", "bad", 0),
+    "draining": ServerState("▽", "draining", "note", 6),
+    "starting": ServerState("◔", "starting", "note", 7),
+    "ready": ServerState("●", "ready", "ok", _WELL),
 }
 
 
-def server_state(server: ServerView, world: World) -> State:
+def server_state(server: ServerView, world: World) -> ServerState:
     """The worst of what we see of a server, what its users feel, and what it says of itself."""
     if server.newest is None:
         return _WAITING
@@ -66,18 +66,18 @@ def server_state(server: ServerView, world: World) -> State:
     if said is None:
         return _ANSWERS
     own = _ANSWERS if said.status is None else _SERVER.get(said.status, _UNKNOWN)
-    load = Load(said.lag_p95_seconds, said.streams_active, world.objective_for(server))
+    load = ServerLoad(said.lag_p95_seconds, said.streams_active, world.objective_for(server))
     return load.worst(own, server.knee.safe if server.knee else None)
 
 
-def gpu_state(gpu: GpuFigures, server: ServerView, world: World) -> State:
+def gpu_state(gpu: GpuFigures, server: ServerView, world: World) -> ServerState:
     """The worst of the GPU's state in the server's own word, and what the users of its streams feel."""
     own = _NOT_SAID if gpu.state is None else _GPU.get(gpu.state, _UNKNOWN)
-    load = Load(gpu.lag_p95_seconds, gpu.streams_active, world.objective_for(server))
+    load = ServerLoad(gpu.lag_p95_seconds, gpu.streams_active, world.objective_for(server))
     return load.worst(own, server.knee.per_gpu if server.knee else None)
 
 
-class Load(NamedTuple):
+class ServerLoad(NamedTuple):
     """How late words are, and how many streams there are, against what they may be."""
 
     lag: float | None
@@ -93,7 +93,7 @@ class Load(NamedTuple):
         """Whether there are more streams than were planned; unknown is not more."""
         return limit is not None and self.streams is not None and self.streams > limit
 
-    def worst(self, own: State, limit: int | None) -> State:
+    def worst(self, own: ServerState, limit: int | None) -> ServerState:
         """The worst of what a server or a GPU says of itself and of its load."""
         felt = [state for state, holds in ((_LATE, self.late), (_OVER, self.over(limit))) if holds]
         return min(own, *felt, key=lambda state: state.rank) if felt else own

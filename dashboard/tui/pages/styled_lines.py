@@ -17,7 +17,7 @@ STYLES: tuple[Style, ...] = (
 Align = Literal["left", "right"]
 
 
-class Span(NamedTuple):
+class TextSpan(NamedTuple):
     """A piece of a line in one style; `run` is a command that a click on it runs."""
 
     text: str
@@ -25,7 +25,7 @@ class Span(NamedTuple):
     run: str | None = None
 
 
-Cell = tuple[Span, ...]
+Cell = tuple[TextSpan, ...]
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -60,7 +60,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join(line.text.rstrip() for line in (*self.head, *self.body))
 
 
-class Column(msgspec.Struct, frozen=True, kw_only=True):
+class TextColumn(msgspec.Struct, frozen=True, kw_only=True):
     """A column of a table: shown when the page is at least `at` cells wide."""
 
     key: str
@@ -77,15 +77,15 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
 
 def cell(text: str, style: Style = "") -> Cell:
     """A cell of one style."""
-    return (Span(text, style),)
+    return (TextSpan(text, style),)
 
 
-def line(*spans: Span | str, key: str | None = None) -> Line:
+def line(*spans: TextSpan | str, key: str | None = None) -> Line:
     """A line of spans and plain strings."""
-    return Line(tuple(span if isinstance(span, Span) else Span(span) for span in spans), key)
+    return Line(tuple(span if isinstance(span, TextSpan) else TextSpan(span) for span in spans), key)
 
 
-def width_of(spans: Iterable[Span]) -> int:
+def width_of(spans: Iterable[TextSpan]) -> int:
     """How many cells spans take. Everything that the pages print is one cell a character."""
     return sum(len(span.text) for span in spans)
 
@@ -94,7 +94,7 @@ def fit(spans: Cell, width: int, align: Align = "left") -> Cell:
     """Cut or pad spans to exactly `width` cells."""
     missing = width - width_of(spans)
     if missing >= 0:
-        pad = Span(" " * missing)
+        pad = TextSpan(" " * missing)
         return (pad, *spans) if align == "right" else (*spans, pad)
     return cut(spans, width)
 
@@ -103,17 +103,17 @@ def cut(spans: Cell, width: int) -> Cell:
     """Cut spans to at most `width` cells, with `…` where something was cut."""
     if width_of(spans) <= width:
         return spans
-    kept: list[Span] = []
+    kept: list[TextSpan] = []
     left = width - 1
     for span in spans:
         if left <= 0:
             break
         kept.append(span._replace(text=span.text[:left]))
         left -= len(kept[-1].text)
-    return (*kept, Span("…", "dim")) if width > 0 else ()
+    return (*kept, TextSpan("…", "dim")) if width > 0 else ()
 
 
-def columns_for(columns: Sequence[Column], width: int, wanted: int = 0) -> list[Column]:
+def columns_for(columns: Sequence[TextColumn], width: int, wanted: int = 0) -> list[TextColumn]:
     """The columns that a page of `width` cells shows, the growing one stretched to fill it.
 
     `wanted`: cells that the growing one needs, so that no name is cut: columns that may leave make room for it.
@@ -137,13 +137,13 @@ def columns_for(columns: Sequence[Column], width: int, wanted: int = 0) -> list[
     ]
 
 
-def _taken(columns: Sequence[Column], wanted: int) -> int:
+def _taken(columns: Sequence[TextColumn], wanted: int) -> int:
     return sum(max(column.width, wanted if column.grows else 0) + _GAP for column in columns)
 
 
-def header(columns: Sequence[Column], sorted_by: str | None = None) -> Line:
+def header(columns: Sequence[TextColumn], sorted_by: str | None = None) -> Line:
     """The titles of a table; the column it is sorted by is marked, a click on any sorts by it."""
-    spans: list[Span] = []
+    spans: list[TextSpan] = []
     for column in columns:
         by_this = sorted_by is not None and column.sorts == sorted_by
         style: Style = "accent" if by_this else column.style
@@ -152,15 +152,15 @@ def header(columns: Sequence[Column], sorted_by: str | None = None) -> Line:
         title, gap = column.title, "  "
         if by_this:
             title, gap = (title, "▾ ") if column.align == "right" else (f"{title} ▾", gap)
-        spans += [*fit((Span(title, style, run),), column.width, column.align), Span(gap, style)]
+        spans += [*fit((TextSpan(title, style, run),), column.width, column.align), TextSpan(gap, style)]
     return Line(tuple(spans))
 
 
-def row(columns: Sequence[Column], cells: dict[str, Cell], key: str | None = None) -> Line:
+def row(columns: Sequence[TextColumn], cells: dict[str, Cell], key: str | None = None) -> Line:
     """A row of a table; a column without a cell stays empty."""
-    spans: list[Span] = []
+    spans: list[TextSpan] = []
     for column in columns:
-        spans += [*fit(cells.get(column.key, ()), column.width, column.align), Span("  ")]
+        spans += [*fit(cells.get(column.key, ()), column.width, column.align), TextSpan("  ")]
     return Line(tuple(spans), key)
 
 
@@ -178,11 +178,11 @@ def wrapped(text: str, width: int, indent: str = "", style: Style = "") -> list[
             lines.append(current)
             current = indent
         current += word if current == indent else f" {word}"
-    return [line(Span(part, style)) for part in [*lines, current] if part.strip()]
+    return [line(TextSpan(part, style)) for part in [*lines, current] if part.strip()]
 
 
 def hanging(left: Cell, indent: int, text: str, width: int) -> list[Line]:
     """A text to the right of something, its further lines indented to where it begins."""
     rest = wrapped(text, width, " " * indent)
     gap = " " * max(0, indent - 2 - width_of(left))
-    return [line(Span("  "), *left, Span(gap), rest[0].text[indent:]), *rest[1:]]
+    return [line(TextSpan("  "), *left, TextSpan(gap), rest[0].text[indent:]), *rest[1:]]

@@ -3,9 +3,9 @@
 from typing import ClassVar
 
 from dashboard import figure_text as f
-from dashboard.background_command import Beside
+from dashboard.background_command import BackgroundCommand
 from dashboard.tui.pages.gauges import bar
-from dashboard.tui.pages.styled_lines import BLANK, Line, Page, Span, cut, folded, line
+from dashboard.tui.pages.styled_lines import BLANK, Line, Page, TextSpan, cut, folded, line
 from dashboard.tui.screens.pane import Pane
 from dashboard.world import World
 from whisper_ops.untrusted_text import printable
@@ -18,13 +18,13 @@ class RunningPane(Pane):
 
     PAGE: ClassVar[str] = "running"
 
-    def __init__(self, beside: Beside) -> None:
+    def __init__(self, beside: BackgroundCommand) -> None:
         self.beside = beside
 
     def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all panes
         """Its output, the newest line last."""
         # Tables fit, as they are told the width; sentences may be longer.
-        shown = [part for text in self.beside.said[-height:] for part in folded(line(Span(f" {text}")), width)]
+        shown = [part for text in self.beside.said[-height:] for part in folded(line(TextSpan(f" {text}")), width)]
         return Page(
             crumbs=("fleet", self.beside.title),
             head=(*folded(self._state(), width), *self._bar(width), BLANK),
@@ -43,17 +43,17 @@ class RunningPane(Pane):
         left = f"  {f.percent(progress.done_ratio)}, about {f.duration(progress.left_seconds)} left"
         cells = bar(progress.done_ratio, max(10, min(_BAR_CELLS, width - len(left) - 2)))
         return (
-            Line(cut((Span(f" {printable(progress.doing)}"),), width)),
-            Line((Span(" "), *cells, Span(left, "dim"))),
+            Line(cut((TextSpan(f" {printable(progress.doing)}"),), width)),
+            Line((TextSpan(" "), *cells, TextSpan(left, "dim"))),
         )
 
     def _state(self) -> Line:
         lasted = f.duration(self.beside.seconds)
         if self.beside.code is None:
             what = "x stops it; esc leaves it running, 5 comes back to it"
-            return line(Span(" ◔ running ", "note"), Span(f"for {lasted}   {what}", "dim"))
+            return line(TextSpan(" ◔ running ", "note"), TextSpan(f"for {lasted}   {what}", "dim"))
         if self.beside.code == 0:
             verdict = f": {self.beside.verdict}" if self.beside.verdict else ""
-            return line(Span(f" ● done{verdict}", "ok"), Span(f" after {lasted}", "dim"))
+            return line(TextSpan(f" ● done{verdict}", "ok"), TextSpan(f" after {lasted}", "dim"))
         how = f" (exit code {self.beside.code}, after {lasted})"
-        return line(Span(f" ▲ {self.beside.outcome}", "warn"), Span(how, "dim"))
+        return line(TextSpan(f" ▲ {self.beside.outcome}", "warn"), TextSpan(how, "dim"))

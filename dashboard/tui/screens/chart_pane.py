@@ -15,7 +15,7 @@ from whisper_ops.errors import UserError
 _REFRESH_SECONDS = 2.0
 
 
-class Looking(msgspec.Struct):
+class ChartView(msgspec.Struct):
     """How charts are looked at: one span and one time cursor for all of them, whatever screen they are on."""
 
     span: int | None
@@ -26,7 +26,7 @@ class Looking(msgspec.Struct):
 class ChartedPane(Pane):
     """A pane that shows charts."""
 
-    def __init__(self, source: ChartSource, looking: Looking) -> None:
+    def __init__(self, source: ChartSource, looking: ChartView) -> None:
         self.charts = Charts()
         """What was read last."""
         self.looking = looking

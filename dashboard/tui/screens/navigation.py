@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from dashboard.replay.feed import Feed
-from dashboard.tui.screens.chart_pane import Looking
+from dashboard.tui.screens.chart_pane import ChartView
 from dashboard.tui.screens.help_pane import HelpPane, WordsPane
 from dashboard.tui.screens.list_panes import AlertsPane, EventsPane, MembersPane, PlanPane
 from dashboard.tui.screens.main_screen import PageScreen
@@ -16,7 +16,7 @@ class House(Protocol):
     """What these commands need of the app."""
 
     feed: Feed
-    looking: Looking
+    looking: ChartView
 
     def page_screen(self) -> PageScreen:
         """The screen on top."""

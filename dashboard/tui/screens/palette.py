@@ -9,7 +9,7 @@ from dashboard.tui.pages.keymap import COMMANDS, Command, shown
 from dashboard.tui.screens.main_screen import PageScreen
 
 
-class Registry(Provider):
+class CommandProvider(Provider):
     """Every command that works on the screen below."""
 
     async def discover(self) -> Hits:

@@ -14,7 +14,7 @@ from dashboard.tui.widgets.sheet import Sheet
 from whisper_ops.errors import UserError
 
 
-class Question(NamedTuple):
+class PromptQuestion(NamedTuple):
     """Something to ask for."""
 
     sign: str
@@ -47,7 +47,7 @@ class Prompt(Vertical):
 
     def __init__(self) -> None:
         super().__init__()
-        self._question = Question("", str, str)
+        self._question = PromptQuestion("", str, str)
 
     def compose(self) -> ComposeResult:
         """A sentence when something is wrong, and the line to type on."""
@@ -64,7 +64,7 @@ class Prompt(Vertical):
         """Whether something is asked."""
         return self.display
 
-    def ask(self, question: Question) -> None:
+    def ask(self, question: PromptQuestion) -> None:
         """Ask it; an answer that cannot be understood is refused, and goes no further."""
         self._question = question
         field = self._field

@@ -7,9 +7,9 @@ from typing import Protocol
 
 from dashboard import time_input
 from dashboard.replay.feed import Feed
-from dashboard.replay.replay_feed import Replay
-from dashboard.tui.screens.chart_pane import Looking
-from dashboard.tui.screens.prompt import Question
+from dashboard.replay.replay_feed import ReplayFeed
+from dashboard.tui.screens.chart_pane import ChartView
+from dashboard.tui.screens.prompt import PromptQuestion
 from whisper_ops.errors import UserError
 
 _AN_HOUR = "1 h ago"
@@ -22,7 +22,7 @@ class Stage(Protocol):
     feed: Feed
     present: Feed
     history: Path | None
-    looking: Looking
+    looking: ChartView
 
     def show(self, feed: Feed) -> None:
         """Show another feed."""
@@ -39,7 +39,7 @@ class Stage(Protocol):
     def open_replay(self, path: Path, at: float) -> object:
         """Show a moment of the past as soon as it was read."""
 
-    def ask(self, question: Question) -> None:
+    def ask(self, question: PromptQuestion) -> None:
         """Ask for a line of text."""
 
 
@@ -63,11 +63,11 @@ class Past:
         )
         # All of it is seen in 60 columns; whoever types what cannot be read is shown more examples.
         hint = "1 h ago   (or 14:03, yesterday 14:00)"
-        self._stage.ask(Question("replay from", self._moment, self._replay_or_hour, hint=hint, text=start))
+        self._stage.ask(PromptQuestion("replay from", self._moment, self._replay_or_hour, hint=hint, text=start))
 
     def do_live(self, _: str) -> None:
         """Back to the present."""
-        if isinstance(self._stage.feed, Replay):
+        if isinstance(self._stage.feed, ReplayFeed):
             if self._stage.present is self._stage.feed:
                 raise UserError("nothing is polled here: the dashboard was started with --replay and no server")
             self._stage.feed.close()
@@ -97,13 +97,13 @@ class Past:
 
     def _replay_from(self, at: float) -> None:
         assert self._stage.history is not None
-        if isinstance(self._stage.feed, Replay):
+        if isinstance(self._stage.feed, ReplayFeed):
             self._seek(at, asked=True)
             return
         self._stage.open_replay(self._stage.history, at)
 
-    def _past(self) -> Replay:
-        if not isinstance(self._stage.feed, Replay):
+    def _past(self) -> ReplayFeed:
+        if not isinstance(self._stage.feed, ReplayFeed):
             raise UserError("this works on the past: R starts a replay")
         return self._stage.feed
 

@@ -7,10 +7,10 @@ from typing import Protocol
 
 from dashboard import time_input
 from dashboard.admin_client import Admin
-from dashboard.background_command import Beside
+from dashboard.background_command import BackgroundCommand
 from dashboard.device_names import noun
-from dashboard.planned_limits import Knee
-from dashboard.replay.feed import Feed, Live
+from dashboard.planned_limits import PlannedLimit
+from dashboard.replay.feed import Feed, LiveFeed
 from dashboard.sweep_results import verdict
 from dashboard.tui.screens.background_pane import RunningPane
 from dashboard.tui.screens.list_panes import PlanPane
@@ -48,7 +48,9 @@ class Workshop(Protocol):
     def act(self, deed: Awaitable[str]) -> object:
         """Do it beside the event loop's other work, and tell what came of it."""
 
-    def run_beside(self, command: Beside, server: str, then: Callable[[], Awaitable[str]] | None = None) -> object:
+    def run_beside(
+        self, command: BackgroundCommand, server: str, then: Callable[[], Awaitable[str]] | None = None
+    ) -> object:
         """Run a command about a server, whatever screen is shown; go on with `then`, and tell what came of it."""
 
     def go(self, pane: Pane) -> None:
@@ -60,7 +62,7 @@ class Actions:
 
     def __init__(self, workshop: Workshop) -> None:
         self._workshop = workshop
-        self._running: Beside | None = None
+        self._running: BackgroundCommand | None = None
 
     def do_drain(self, _: str) -> None:
         """Let no new stream in."""
@@ -149,7 +151,7 @@ class Actions:
             raise UserError("nothing was started beside the dashboard; :sweep and :check do")
         self._workshop.go(RunningPane(self._running))
 
-    async def _after_sweep(self, admin: Admin, server: str, sweep: Beside) -> str:
+    async def _after_sweep(self, admin: Admin, server: str, sweep: BackgroundCommand) -> str:
         """What was measured, then the plan from it, and whether its limit is to be set. Returns a sentence."""
         history = self._workshop.history
         if history is None or sweep.code not in {Exit.GOOD, Exit.NO}:
@@ -171,7 +173,7 @@ class Actions:
         self._offer(admin, view, knee)
         return f"{said}; the plan allows {counted(knee.per_gpu, 'stream')} per {_per(view)}"
 
-    def _offer(self, admin: Admin, view: ServerView, knee: Knee) -> None:
+    def _offer(self, admin: Admin, view: ServerView, knee: PlannedLimit) -> None:
         """Ask whether the limit of a new plan is to be set, where that can be done and is not so already."""
         server, now, per = view.name, _limit(view), _per(view)
         if knee.per_gpu < 1 or knee.per_gpu == now or not admin.may_act:
@@ -186,7 +188,7 @@ class Actions:
         )
 
     def _beside(
-        self, question: str, command: Beside, server: str, then: Callable[[], Awaitable[str]] | None = None
+        self, question: str, command: BackgroundCommand, server: str, then: Callable[[], Awaitable[str]] | None = None
     ) -> None:
         def start() -> None:
             self._running = command
@@ -215,7 +217,7 @@ class Actions:
         workshop = self._workshop
         if workshop.admin is None:
             raise UserError("this dashboard only looks: it was started with --read-only or with no server")
-        if not isinstance(workshop.feed, Live):
+        if not isinstance(workshop.feed, LiveFeed):
             raise UserError("the past cannot be changed; L goes back to the present")
         server = workshop.server_at_hand()
         if server is None:

@@ -7,7 +7,7 @@ from dashboard.replay.chart_reader import ChartSource
 from dashboard.tui.pages import gpu_page, server_page
 from dashboard.tui.pages.chart import Chart
 from dashboard.tui.pages.styled_lines import Page
-from dashboard.tui.screens.chart_pane import ChartedPane, Looking
+from dashboard.tui.screens.chart_pane import ChartedPane, ChartView
 from dashboard.world import World
 
 
@@ -16,7 +16,7 @@ class ServerPane(ChartedPane):
 
     PAGE: ClassVar[str] = "server"
 
-    def __init__(self, name: str, source: ChartSource, looking: Looking) -> None:
+    def __init__(self, name: str, source: ChartSource, looking: ChartView) -> None:
         super().__init__(source, looking)
         self.server = name
 
@@ -34,7 +34,7 @@ class GpuPane(ChartedPane):
 
     PAGE: ClassVar[str] = "gpu"
 
-    def __init__(self, name: str, gpu_id: int, source: ChartSource, looking: Looking) -> None:
+    def __init__(self, name: str, gpu_id: int, source: ChartSource, looking: ChartView) -> None:
         super().__init__(source, looking)
         self.server = name
         self.gpu_id = gpu_id

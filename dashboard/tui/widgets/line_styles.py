@@ -8,7 +8,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from dashboard.tui.pages.styled_lines import STYLES, Line, Span
+from dashboard.tui.pages.styled_lines import STYLES, Line, TextSpan
 from whisper_ops.untrusted_text import one_line
 
 CLASSES = {f"paint--{style or 'plain'}" for style in STYLES} | {"paint--cursor"}
@@ -50,9 +50,9 @@ class Painter:
         segments = [
             Segment(one_line(span.text), self._style(base, span, cursor=cursor)) for span in line.spans if span.text
         ]
-        return Strip(segments).adjust_cell_length(width, self._style(base, Span(""), cursor=cursor)).simplify()
+        return Strip(segments).adjust_cell_length(width, self._style(base, TextSpan(""), cursor=cursor)).simplify()
 
-    def _style(self, base: RichStyle, span: Span, *, cursor: bool) -> RichStyle:
+    def _style(self, base: RichStyle, span: TextSpan, *, cursor: bool) -> RichStyle:
         component = self._widget.get_component_rich_style
         style = base + component(f"paint--{span.style or 'plain'}", partial=True)
         if cursor:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from server.engines.torch.device_runtime import DECODE, MOST_GRAPHS, Event, Memory, Pending, Tensor
+from server.engines.torch.device_runtime import DECODE, MOST_GRAPHS, DeviceEvent, DeviceMemory, PendingCopy, Tensor
 from server.engines.torch.graph_cache import GraphCache
 
 
@@ -30,7 +30,7 @@ class _Past:
         pass
 
 
-class HostSeam:
+class CpuRuntime:
     """See `Seam`."""
 
     gpu, uncaptured = False, 0
@@ -71,7 +71,7 @@ class HostSeam:
         self._in()
         target.copy_(torch.from_numpy(source))
 
-    def download(self, source: Tensor) -> Pending:
+    def download(self, source: Tensor) -> PendingCopy:
         """See `Seam`."""
         self._in()
         return _Arrived(source.clone().numpy())
@@ -85,26 +85,28 @@ class HostSeam:
         finally:
             self._lane = before
 
-    def mark(self) -> Event:
+    def mark(self) -> DeviceEvent:
         """See `Seam`."""
         self._in()
         return _Past()
 
-    def wait(self, event: Event | None) -> None:  # noqa: ARG002  # it is past
+    def wait(self, event: DeviceEvent | None) -> None:  # noqa: ARG002  # it is past
         """See `Seam`."""
         self._in()
 
-    def memory(self) -> Memory:
+    def memory(self) -> DeviceMemory:
         """See `Seam`."""
         try:
             import psutil  # noqa: PLC0415  # not on a machine with nothing but torch
         except ModuleNotFoundError:
             page = os.sysconf("SC_PAGE_SIZE")
-            return Memory(0.0, 0.0, *(float(page * os.sysconf(f"SC_{what}_PAGES")) for what in ("AVPHYS", "PHYS")))
+            return DeviceMemory(
+                0.0, 0.0, *(float(page * os.sysconf(f"SC_{what}_PAGES")) for what in ("AVPHYS", "PHYS"))
+            )
         from whisper_ops.telemetry import host  # noqa: PLC0415  # needs psutil
 
         here, own = host.memory(), float(psutil.Process().memory_info().rss)
-        return Memory(own, own, float(here.available), float(here.total))
+        return DeviceMemory(own, own, float(here.available), float(here.total))
 
     def shrink(self) -> None:
         """See `Seam`."""

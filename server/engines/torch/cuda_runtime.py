@@ -19,9 +19,9 @@ from server.engines.torch.device_runtime import (
     DECODE,
     ENCODE,
     MOST_GRAPHS,
-    Event,
-    Memory,
-    Pending,
+    DeviceEvent,
+    DeviceMemory,
+    PendingCopy,
     Tensor,
     out_of_memory,
 )
@@ -33,7 +33,7 @@ log = logging.getLogger("whisper_ops.worker")
 class _Copied:
     """A pinned buffer that is full when its event has passed."""
 
-    def __init__(self, data: Tensor, event: Event) -> None:
+    def __init__(self, data: Tensor, event: DeviceEvent) -> None:
         self._data, self._event = data, event
 
     def get(self) -> NDArray[np.float32]:
@@ -42,7 +42,7 @@ class _Copied:
         return copied
 
 
-class CudaSeam:
+class CudaRuntime:
     """Used from one thread at a time. The decoder's lane has priority over the encoder's."""
 
     gpu = True
@@ -158,7 +158,7 @@ class CudaSeam:
         pinned.copy_(torch.from_numpy(source))
         target.copy_(pinned, non_blocking=True)
 
-    def download(self, source: Tensor) -> Pending:
+    def download(self, source: Tensor) -> PendingCopy:
         """See `Seam`."""
         pinned = torch.empty(source.shape, dtype=source.dtype, pin_memory=True)
         pinned.copy_(source, non_blocking=True)
@@ -172,25 +172,25 @@ class CudaSeam:
         with torch.cuda.stream(self._lanes[name]):
             yield
 
-    def mark(self) -> Event:
+    def mark(self) -> DeviceEvent:
         """See `Seam`."""
         # A blocking event sleeps: a thread that spun would take the core that feeds the streams.
-        event: Event = torch.cuda.Event(blocking=True)
+        event: DeviceEvent = torch.cuda.Event(blocking=True)
         event.record()  # type: ignore[attr-defined]  # torch's own has it
         return event
 
-    def wait(self, event: Event | None) -> None:
+    def wait(self, event: DeviceEvent | None) -> None:
         """See `Seam`."""
         if event is not None:
             torch.cuda.current_stream().wait_event(event)
 
     # --- the device ---------------------------------------------------------------------------------
 
-    def memory(self) -> Memory:
+    def memory(self) -> DeviceMemory:
         """See `Seam`."""
         free, total = torch.cuda.mem_get_info(self._index)
         allocated = torch.cuda.memory_allocated(self._index)
-        return Memory(float(allocated), float(torch.cuda.memory_reserved(self._index)), float(free), float(total))
+        return DeviceMemory(float(allocated), float(torch.cuda.memory_reserved(self._index)), float(free), float(total))
 
     def shrink(self) -> None:
         """See `Seam`."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from server.engines.engine import Hypothesis, Row
+from server.engines.engine import EngineRow, Hypothesis
 
 RESTS = 3
 _LOOP_PERIODS, _LOOP_TOKENS = 4, 24
@@ -18,7 +18,7 @@ class PoisonedError(RuntimeError):
 class Work:
     """A row on its way through the engine."""
 
-    row: Row
+    row: EngineRow
     tell: Callable[[Hypothesis | Exception], None]
     positions: int
     """Encoder positions of its window."""

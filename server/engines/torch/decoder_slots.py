@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from server.engines.torch.device_runtime import DECODE, ENCODE, Pending, Seam
+from server.engines.torch.device_runtime import DECODE, ENCODE, DeviceRuntime, PendingCopy
 from server.engines.torch.shapes import AUDIO_POSITIONS, TEXT_POSITIONS, Shape
-from server.engines.torch.whisper_model import Model
+from server.engines.torch.whisper_model import TorchWhisper
 
 Tensor = Any
 CUDA_BATCHES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -61,10 +61,10 @@ def staging_size(shape: Shape, rows: int, itemsize: int) -> int:
     )
 
 
-class Slots:
+class DecoderSlots:
     """See the module. Sizes: `count` slots, `rows` in a batch that is admitted."""
 
-    def __init__(self, model: Model, seam: Seam, tokens: Tokens, count: int, rows: int) -> None:
+    def __init__(self, model: TorchWhisper, seam: DeviceRuntime, tokens: Tokens, count: int, rows: int) -> None:
         self.count, self.rows = count, rows
         self._model, self._seam, self._tokens = model, seam, tokens
         device, dtype = seam.device, model.dtype
@@ -144,7 +144,7 @@ class Slots:
 
     # --- languages ----------------------------------------------------------------------------------
 
-    def languages(self, rows: int, context: int) -> Pending:
+    def languages(self, rows: int, context: int) -> PendingCopy:
         """How probable each of `Tokens.languages` is of each staged row: [B, languages]."""
         size = bucket(self.batches, rows)
         buffers = self._staging(size, context), self._found[:size]
@@ -160,7 +160,7 @@ class Slots:
 
     def admit(
         self, slots: Sequence[int], prompts: Sequence[Sequence[int]], fresh: Sequence[bool], context: int
-    ) -> Pending:
+    ) -> PendingCopy:
         """Let the staged rows join with their prompts. Answers [3, B]: first token, its log probability, no speech.
 
         Args:
@@ -211,7 +211,7 @@ class Slots:
 
     # --- step ---------------------------------------------------------------------------------------
 
-    def step(self, rows: int, position: int, context: int) -> Pending:
+    def step(self, rows: int, position: int, context: int) -> PendingCopy:
         """Advance the first `rows` slots by a token. Answers [2, rows]: token and log probability.
 
         Args:
@@ -247,7 +247,7 @@ class Slots:
 
     # --- times of words -----------------------------------------------------------------------------
 
-    def aligned(self, slot: int, tokens: Sequence[int], context: int) -> tuple[Pending, Pending]:
+    def aligned(self, slot: int, tokens: Sequence[int], context: int) -> tuple[PendingCopy, PendingCopy]:
         """What a slot's row says again: chance of each next token [P], and its heads' attention [heads, P, C]."""
         said = torch.zeros((1, len(tokens)), dtype=torch.int64, device=self._seam.device)
         self._seam.upload(said, np.array([tokens], np.int64))

@@ -23,7 +23,7 @@ MOST_GRAPHS = 512
 """Graphs kept, of about a megabyte each; the one unused for longest goes first."""
 
 
-class Pending(Protocol):
+class PendingCopy(Protocol):
     """A copy from the device, on its way."""
 
     def get(self) -> NDArray[np.float32]:
@@ -31,7 +31,7 @@ class Pending(Protocol):
         ...
 
 
-class Event(Protocol):
+class DeviceEvent(Protocol):
     """A place in a lane."""
 
     def query(self) -> bool:
@@ -44,7 +44,7 @@ class Event(Protocol):
 
 
 @dataclass(frozen=True)
-class Memory:
+class DeviceMemory:
     """Bytes of the device: what tensors take, what torch holds for them, and the device's own."""
 
     allocated: float
@@ -58,7 +58,7 @@ class Memory:
         return self.free + self.reserved - self.allocated
 
 
-class Seam(Protocol):
+class DeviceRuntime(Protocol):
     """See the module."""
 
     device: Any
@@ -87,7 +87,7 @@ class Seam(Protocol):
         """Copy host data into a tensor on the device, in the current lane."""
         ...
 
-    def download(self, source: Tensor) -> Pending:
+    def download(self, source: Tensor) -> PendingCopy:
         """Begin to copy a float32 tensor to the host, in the current lane."""
         ...
 
@@ -95,15 +95,15 @@ class Seam(Protocol):
         """What is done in the block is done in that lane."""
         ...
 
-    def mark(self) -> Event:
+    def mark(self) -> DeviceEvent:
         """The present end of the current lane."""
         ...
 
-    def wait(self, event: Event | None) -> None:
+    def wait(self, event: DeviceEvent | None) -> None:
         """Let what follows in the current lane begin after the event."""
         ...
 
-    def memory(self) -> Memory:
+    def memory(self) -> DeviceMemory:
         """How the device's memory stands."""
         ...
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from server.audio_formats import Samples
 from server.engines.mel import FFT, FRAMES_PER_SECOND, HOP, fill, filters, sounding_frames, whole_frames
-from server.engines.torch.device_runtime import Seam
+from server.engines.torch.device_runtime import DeviceRuntime
 
 _SILENCE = -10.0
 """The logarithm of Whisper's smallest power."""
@@ -33,7 +33,7 @@ class _Kept:
 class Features:
     """Makes features, and keeps the frames of `streams` windows, the least recently used of which goes first."""
 
-    def __init__(self, seam: Seam, mels: int, streams: int) -> None:
+    def __init__(self, seam: DeviceRuntime, mels: int, streams: int) -> None:
         self._seam = seam
         device = seam.device
         self._transform = torch.from_numpy(_transform()).to(device)

@@ -18,7 +18,7 @@ captured shape has its own and was rehearsed before."""
 
 
 @dataclass(frozen=True)
-class Budget:
+class MemoryBudget:
     """Bytes, and what follows from them."""
 
     weights: float
@@ -42,7 +42,7 @@ class Budget:
 
 def plan(
     shape: Shape, weights: float, itemsize: int, rows: int, streams: int, free: float, device: str, graphs: int = 0
-) -> Budget:
+) -> MemoryBudget:
     """How the memory will be used: three slots a row of a batch, as far as they fit.
 
     Args:
@@ -79,4 +79,4 @@ def plan(
             f"the model does not fit: batches of {rows} need {size(need)} and {device} has {size(free)} free; "
             f"{way} end what else uses the device"
         )
-    return Budget(weights, slot, buffers, slots, free)
+    return MemoryBudget(weights, slot, buffers, slots, free)

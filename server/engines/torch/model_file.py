@@ -21,7 +21,7 @@ class ModelFileError(UnfitError):
     """The file cannot be served from; the message is a sentence for its user."""
 
 
-class Entry(NamedTuple):
+class TensorEntry(NamedTuple):
     """Where a tensor stands in the file."""
 
     shape: tuple[int, ...]
@@ -31,7 +31,7 @@ class Entry(NamedTuple):
     """In bytes."""
 
 
-def read_entries(path: Path) -> dict[str, Entry]:
+def read_entries(path: Path) -> dict[str, TensorEntry]:
     """The tensors of a `model.bin`, by name; aliases are entries too.
 
     Raises:
@@ -52,7 +52,7 @@ def read_entries(path: Path) -> dict[str, Entry]:
     return found
 
 
-def _read(file: BinaryIO, total: int) -> dict[str, Entry]:
+def _read(file: BinaryIO, total: int) -> dict[str, TensorEntry]:
     version, spec, revision, count = _number(file), _name(file), _number(file), _number(file)
     if (version, spec, revision) != (_VERSION, _SPEC, _REVISION):
         raise ModelFileError(
@@ -70,7 +70,7 @@ def _read(file: BinaryIO, total: int) -> dict[str, Entry]:
     return found
 
 
-def _entry(file: BinaryIO, total: int) -> tuple[str, Entry]:
+def _entry(file: BinaryIO, total: int) -> tuple[str, TensorEntry]:
     name, rank = _name(file), file.read(1)[0]
     if rank > _HIGHEST_RANK:
         raise IndexError(rank)
@@ -82,7 +82,7 @@ def _entry(file: BinaryIO, total: int) -> tuple[str, Entry]:
     if elements * _BYTES[kind] != size or offset + size > total:
         raise IndexError(name)
     file.seek(size, os.SEEK_CUR)
-    return name, Entry(shape, TYPES[kind], offset, size)
+    return name, TensorEntry(shape, TYPES[kind], offset, size)
 
 
 def _number(file: BinaryIO) -> int:

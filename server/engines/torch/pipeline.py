@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 
 from server.engines.torch.decode_rows import Work
-from server.engines.torch.decoder_slots import Slots
-from server.engines.torch.device_runtime import DECODE, ENCODE, Event, Pending, Seam, out_of_memory
+from server.engines.torch.decoder_slots import DecoderSlots
+from server.engines.torch.device_runtime import DECODE, ENCODE, DeviceEvent, DeviceRuntime, PendingCopy, out_of_memory
 from server.engines.torch.features import Features
 
 log = logging.getLogger("whisper_ops.worker")
@@ -41,12 +41,12 @@ class _Reading:
     """Tokens on their way to the host. `is_step`: of every slot, else of the rows that were admitted."""
 
     works: list[Work]
-    pending: Pending
+    pending: PendingCopy
     is_step: bool = False
 
 
 @dataclass
-class Counts:
+class PipelineCounts:
     """What the thread has done so far."""
 
     steps: int = 0
@@ -65,9 +65,9 @@ class Pipeline:
 
     def __init__(
         self,
-        seam: Seam,
+        seam: DeviceRuntime,
         features: Features,
-        slots: Slots,
+        slots: DecoderSlots,
         prompt: Callable[[Work, NDArray[np.float32] | None], list[int]],
         finish: Callable[[Work], None],
         eot: int,
@@ -78,11 +78,11 @@ class Pipeline:
         self._retry: deque[Batch] = deque()
         self._free = list(range(slots.count))
         self._active: list[Work] = []
-        self._encoding: tuple[Batch, Event] | None = None
-        self._admitted: Event | None = None
+        self._encoding: tuple[Batch, DeviceEvent] | None = None
+        self._admitted: DeviceEvent | None = None
         """Until then the staging buffer is in use."""
         self._reading: deque[_Reading] = deque()
-        self.counts = Counts()
+        self.counts = PipelineCounts()
         self._thread = threading.Thread(target=self._run, name="torch", daemon=True)
 
     def start(self) -> None:
@@ -202,7 +202,7 @@ class Pipeline:
             self._slots.encode(self._features.batch(keys, audios, batch.frames))
             self._encoding = batch, self._seam.mark()
 
-    def _join(self, batch: Batch, encoded: Event) -> None:
+    def _join(self, batch: Batch, encoded: DeviceEvent) -> None:
         works, positions = batch.works, batch.frames // 2
         with self._seam.lane(DECODE):
             self._seam.wait(encoded)

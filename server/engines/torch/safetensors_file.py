@@ -4,7 +4,7 @@ import json
 import struct
 from pathlib import Path
 
-from server.engines.torch.model_file import Entry, ModelFileError
+from server.engines.torch.model_file import ModelFileError, TensorEntry
 
 _TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _LONGEST_HEADER = 100_000_000
@@ -20,7 +20,7 @@ def files(folder: Path) -> list[Path]:
     return [folder / "model.safetensors"]
 
 
-def read_entries(path: Path) -> dict[str, Entry]:
+def read_entries(path: Path) -> dict[str, TensorEntry]:
     """The tensors of one file, by name.
 
     Raises:
@@ -33,7 +33,7 @@ def read_entries(path: Path) -> dict[str, Entry]:
             if length > min(total, _LONGEST_HEADER):
                 raise ValueError(length)  # noqa: TRY301  # one sentence for every way to be broken
             header = json.loads(file.read(length))
-        found: dict[str, Entry] = {}
+        found: dict[str, TensorEntry] = {}
         for name, told in header.items():
             if name == "__metadata__":
                 continue
@@ -41,7 +41,9 @@ def read_entries(path: Path) -> dict[str, Entry]:
             offset = 8 + length + begin
             if not 0 <= begin <= end or offset + end - begin > total:
                 raise ValueError(name)  # noqa: TRY301
-            found[name] = Entry(tuple(told["shape"]), _TYPES.get(told["dtype"], told["dtype"]), offset, end - begin)
+            found[name] = TensorEntry(
+                tuple(told["shape"]), _TYPES.get(told["dtype"], told["dtype"]), offset, end - begin
+            )
     except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelFileError(f"{path.name} is no whole safetensors file; fetch it again") from error
     odd = sorted({entry.type for entry in found.values()} - set(_TYPES.values()))

@@ -14,22 +14,22 @@ from numpy.typing import NDArray
 from server.audio_formats import SAMPLE_RATE
 from server.engines import text_endings
 from server.engines.alignment import Text, Times, times
-from server.engines.engine import Done, EngineInfo, Hypothesis, Row, UnfitError
+from server.engines.engine import Done, EngineInfo, EngineRow, Hypothesis, UnfitError
 from server.engines.mel import FRAMES_PER_SECOND, HOP
 from server.engines.repetition import LONGEST_TEXT, token_cap
 from server.engines.torch import memory_budget, weights
-from server.engines.torch.cpu_runtime import HostSeam
-from server.engines.torch.cuda_runtime import CudaSeam
+from server.engines.torch.cpu_runtime import CpuRuntime
+from server.engines.torch.cuda_runtime import CudaRuntime
 from server.engines.torch.decode_rows import Work
-from server.engines.torch.decoder_slots import Slots, Tokens
-from server.engines.torch.device_runtime import MOST_GRAPHS, Memory, Seam, out_of_memory
+from server.engines.torch.decoder_slots import DecoderSlots, Tokens
+from server.engines.torch.device_runtime import MOST_GRAPHS, DeviceMemory, DeviceRuntime, out_of_memory
 from server.engines.torch.features import Features
 from server.engines.torch.model_choice import random_shape
 from server.engines.torch.pipeline import Pipeline
 from server.engines.torch.shapes import Shape
 from server.engines.torch.token_times import path
 from server.engines.torch.weights import Weights
-from server.engines.torch.whisper_model import Model
+from server.engines.torch.whisper_model import TorchWhisper
 from whisper_ops.formatting import size
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class TorchEngine:
         compute_type: str,
         max_batch: int,
         threads: int,
-        seam: Seam | None = None,
+        seam: DeviceRuntime | None = None,
         *,
         prepared: bool = True,
     ) -> None:
@@ -98,7 +98,7 @@ class TorchEngine:
         self._texts = Texts(Path(self._model))
         return weights.load(Path(self._model), self.seam.device, dtype)
 
-    def _plan(self, shape: Shape, weights_size: float, itemsize: int, free: float) -> memory_budget.Budget:
+    def _plan(self, shape: Shape, weights_size: float, itemsize: int, free: float) -> memory_budget.MemoryBudget:
         graphs = MOST_GRAPHS if self.seam.gpu else 0
         return memory_budget.plan(shape, weights_size, itemsize, self._rows, self._streams, free, self._device, graphs)
 
@@ -117,7 +117,7 @@ class TorchEngine:
         self._languages = self._texts.languages(multilingual=multilingual) if self._texts else ("en",)
         tokens = self._tokens(found)
         features = Features(seam, found.shape.mels, self._streams)
-        self.slots = Slots(Model(found), seam, tokens, plan.slots, self._rows)
+        self.slots = DecoderSlots(TorchWhisper(found), seam, tokens, plan.slots, self._rows)
         self.features = features
         self.pipeline = Pipeline(seam, features, self.slots, self._prompt, self._finish, tokens.eot)
         # So far everything was done in no lane, and a lane does not wait for that.
@@ -139,7 +139,7 @@ class TorchEngine:
         )
 
     def _warm_up(self) -> None:
-        self.decode([Row(np.zeros(HOP * 100, np.float32), 8.0, language="en")])
+        self.decode([EngineRow(np.zeros(HOP * 100, np.float32), 8.0, language="en")])
 
     def _tokens(self, found: Weights) -> Tokens:
         """What the device has to know of the vocabulary."""
@@ -159,7 +159,7 @@ class TorchEngine:
 
     # --- rows ---------------------------------------------------------------------------------------
 
-    def start(self, rows: Sequence[Row], done: Done) -> None:
+    def start(self, rows: Sequence[EngineRow], done: Done) -> None:
         """See `RowEngine`."""
         frames = round(rows[0].context_s * FRAMES_PER_SECOND)
         works = []
@@ -171,7 +171,7 @@ class TorchEngine:
         for begin in range(0, len(works), self._rows):
             self.pipeline.put(works[begin : begin + self._rows], frames).wait()
 
-    def _work(self, row: Row, tell: Callable[[Hypothesis | Exception], None], frames: int) -> Work:
+    def _work(self, row: EngineRow, tell: Callable[[Hypothesis | Exception], None], frames: int) -> Work:
         seconds = len(row.audio) / SAMPLE_RATE
         language = row.language if self.shape.multilingual and self._texts else "en"
         if self._texts is None:
@@ -238,7 +238,7 @@ class TorchEngine:
         way = path(attention.get(), frames // 2, begin)
         return times(ids, way, chances.get()[begin:].tolist(), frames)
 
-    def decode(self, rows: Sequence[Row]) -> list[Hypothesis]:
+    def decode(self, rows: Sequence[EngineRow]) -> list[Hypothesis]:
         """See `Engine`."""
         heard: dict[int, Hypothesis | Exception] = {}
         over = threading.Semaphore(0)
@@ -257,7 +257,7 @@ class TorchEngine:
         atexit.unregister(self.close)
         self.pipeline.close()
 
-    def _memory(self) -> Memory | None:
+    def _memory(self) -> DeviceMemory | None:
         # A CPU's memory is the process's, and that is known already.
         return self.seam.memory() if self.seam.gpu else None
 
@@ -282,7 +282,7 @@ def _raised(heard: Hypothesis | Exception) -> Hypothesis:
     return heard
 
 
-def seam_for(device: str, threads: int) -> Seam:
+def seam_for(device: str, threads: int) -> DeviceRuntime:
     """The seam of `cpu` or `cuda:1`.
 
     Raises:
@@ -290,10 +290,10 @@ def seam_for(device: str, threads: int) -> Seam:
     """
     kind, _, index = device.partition(":")
     if kind != "cuda":
-        return HostSeam(threads)
+        return CpuRuntime(threads)
     if not torch.cuda.is_available():
         raise UnfitError(f"torch {torch.__version__} finds no CUDA GPU for {device}; say --devices cpu")
     if int(index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         raise UnfitError(f"{device}: torch {torch.__version__} finds {count} CUDA GPUs, cuda:0 to cuda:{count - 1}")
-    return CudaSeam(int(index or 0))
+    return CudaRuntime(int(index or 0))

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from server.engines.torch import model_file, safetensors_file
-from server.engines.torch.model_file import Entry, ModelFileError
+from server.engines.torch.model_file import ModelFileError, TensorEntry
 from server.engines.torch.shapes import AUDIO_POSITIONS, TEXT_POSITIONS, Shape
 
 Tensors = dict[str, Any]
@@ -170,7 +170,7 @@ def _shape(tensors: Mapping[str, Any], heads: int) -> Shape:
     return Shape(mels, width, heads, layers("encoder"), layers("decoder"), vocabulary)
 
 
-def _read(path: Path, entries: dict[str, Entry], device: Any, dtype: Any) -> Tensors:  # noqa: ANN401  # torch's
+def _read(path: Path, entries: dict[str, TensorEntry], device: Any, dtype: Any) -> Tensors:  # noqa: ANN401  # torch's
     made: dict[int, Any] = {}
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as data:
         for entry in entries.values():
@@ -182,7 +182,7 @@ def _read(path: Path, entries: dict[str, Entry], device: Any, dtype: Any) -> Ten
     return {name: made[entry.offset] for name, entry in entries.items()}
 
 
-def _scalar(path: Path, entry: Entry) -> int:
+def _scalar(path: Path, entry: TensorEntry) -> int:
     with path.open("rb") as file:
         file.seek(entry.offset)
         return int.from_bytes(file.read(entry.size), "little")

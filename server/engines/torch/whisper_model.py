@@ -17,7 +17,7 @@ _FP16_GUARD = 65000.0
 """The large encoders' residuals outgrow float16; beyond this they are cut off, as Hugging Face does."""
 
 
-class Model:
+class TorchWhisper:
     """A model's weights and what is computed from them."""
 
     def __init__(self, weights: Weights) -> None:

@@ -1,0 +1,355 @@
+"""The parts around a sweep: plans, early stops, arrivals, watching, comparing, reports, transcripts, addresses."""
+
+import io
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from capacity.corpus.playlist import SpokenWord
+from capacity.loadgen.arrivals import offsets, ramp_seconds
+from capacity.loadgen.live_lag import LiveLag
+from capacity.loadgen.messages import LoadProgress
+from capacity.loadtest.compare import LevelChange, SweepComparison, compare, table
+from capacity.loadtest.process_watch import parse_watch
+from capacity.loadtest.result_tables import json_body, level_table
+from capacity.loadtest.runner import SweepOutcome
+from capacity.loadtest.search import SearchLimits
+from capacity.loadtest.stopping import StopRule
+from capacity.loadtest.strategies import LevelList, SearchPlan, Soak
+from capacity.loadtest.target import parse_target
+from capacity.reports.sweep_html import render, write_report
+from whisper_ops.errors import Exit, UserError
+from whisper_ops.history import History, LevelRecord, SweepRecord, UtteranceRecord
+from whisper_ops.objective import parse
+from whisper_ops.objective.findings import FewWords, TooShort, encode
+
+SWEEP = SweepRecord(
+    server="host:8000",
+    started_at=1.0,
+    state="done",
+    model="tiny.en",
+    simulated=True,
+    chunk_seconds=0.1,
+    corpus="speech@1",
+    objective="stable_p95_seconds<=2",
+)
+
+
+def level(streams: int, stable: float | None = 0.5, **more: object) -> LevelRecord:
+    given = {
+        "sweep_id": 1,
+        "streams": streams,
+        "started_at": 1.0,
+        "duration_seconds": 60.0,
+        "audit": "valid",
+        "passed": True,
+        "reason": "",
+        "achieved_concurrency": float(streams),
+        "words": 500,
+        "stable_p95_seconds": stable,
+        "stable_p50_seconds": 0.2,
+        "first_p95_seconds": 0.4,
+        "wer_ratio": 0.03,
+        "partials_per_second": 2.0,
+    }
+    return msgspec.convert({**given, **more}, LevelRecord)
+
+
+def progress(*, behind: float | None = None, failed: int = 0) -> LoadProgress:
+    return LoadProgress(
+        ready=4, live=4, ended=0, failed=failed, texts=9, behind_p50_seconds=behind, late_max_seconds=0.0
+    )
+
+
+# --- plans ---------------------------------------------------------------------------------------------
+
+
+def test_a_list_of_levels_goes_in_order_and_skips_what_is_known() -> None:
+    plan = LevelList([5, 10, 20])
+    plan.told(10, passed=True, long=False)
+    asked = []
+    while (ask := plan.next()) is not None:
+        asked.append(ask.streams)
+        plan.told(ask.streams, passed=None, long=False)
+    assert asked == [5, 20]
+
+
+def test_a_search_says_its_bracket_in_a_sentence() -> None:
+    plan = SearchPlan(SearchLimits())
+    while (ask := plan.next()) is not None:
+        plan.told(ask.streams, passed=ask.streams <= 3, long=ask.long)
+    assert plan.outcome == "the limit lies in [3, 4): 3 met the objective, 4 did not; resolved"
+    assert plan.left is not None
+
+
+def test_a_search_that_found_nothing_says_so() -> None:
+    plan = SearchPlan(SearchLimits())
+    plan.told(1, passed=False, long=True)
+    assert (plan.outcome or "").startswith("not even 1 stream met the objective")
+
+
+def test_a_soak_asks_once_for_all_its_time() -> None:
+    plan = Soak(7, 150.0)
+    ask = plan.next()
+    assert ask is not None
+    assert (ask.streams, ask.hold_seconds) == (7, 150.0)
+    # One stream first, where the objective counts from it.
+    plan.told(1, passed=True, long=False)
+    assert plan.next() == ask
+    plan.told(7, passed=True, long=False)
+    assert plan.next() is None
+
+
+# --- early stops ---------------------------------------------------------------------------------------
+
+
+def test_a_drowning_level_is_stopped_and_a_hiccup_is_not() -> None:
+    hopeless = StopRule(4, parse("stable_p95<=2s"))
+    assert all(hopeless.seen(progress(behind=9.0)) is None for _ in range(4))
+    assert hopeless.seen(progress(behind=1.0)) is None
+    said = [hopeless.seen(progress(behind=9.0)) for _ in range(5)]
+    assert said[:4] == [None] * 4
+    assert str(said[4]) == "stopped early: half of the streams were more than 8 s behind"
+
+
+def test_a_level_most_of_whose_streams_broke_is_stopped() -> None:
+    hopeless = StopRule(4, parse("wer<=10%"))
+    said = [hopeless.seen(progress(behind=99.0, failed=3)) for _ in range(5)]
+    assert str(said[-1]) == "stopped early: 3 of 4 streams were refused or broke off"
+    assert StopRule(4, parse("wer<=10%")).seen(progress(behind=99.0)) is None
+
+
+def test_following_knows_how_far_the_text_is_behind() -> None:
+    words = ["the", "cat", "sat", "on", "the", "mat", "all", "day"]
+    spoken = [SpokenWord(word, float(k + 1)) for k, word in enumerate(words)]
+    follower = LiveLag(spoken)
+    assert follower.behind("", 0.5) == 0
+    assert follower.behind("", 3.5) == pytest.approx(2.5)
+    assert follower.behind("The cat sat", 3.5) == 0
+    # A wrong last word hides nothing before it.
+    assert follower.behind("The cat sat on the mad", 6.5) == pytest.approx(0.5)
+    assert follower.behind("the cat sat on the mat all day", 60.0) == 0
+
+
+# --- arrivals ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arrivals", ["spread", "burst", "poisson"])
+def test_everybody_arrives_within_the_ramp(arrivals: str) -> None:
+    ramp = ramp_seconds(40, 60, arrivals)
+    found = offsets(40, ramp, arrivals, seed=3)
+    assert len(found) == 40
+    assert found == sorted(found)
+    assert 0 <= found[0] <= found[-1] <= ramp
+    assert (len(set(found)) == 1) == (arrivals == "burst")
+
+
+# --- addresses -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "protocol", "socket"),
+    [
+        ("host:8000", "native", "ws://host:8000/ws"),
+        ("http://host:8000/", "native", "ws://host:8000/ws"),
+        ("https://host", "whisperlivekit", "wss://host/asr"),
+        ("ws://host:9090", "whisperlive", "ws://host:9090/"),
+        ("ws://host:8000/custom?x=1", "native", "ws://host:8000/custom?x=1"),
+    ],
+)
+def test_addresses_are_read_as_people_write_them(written: str, protocol: str, socket: str) -> None:
+    target = parse_target(written, protocol)
+    assert target.ws == socket
+    assert target.name == written.rsplit("//", maxsplit=1)[-1].split("/", maxsplit=1)[0]
+
+
+@pytest.mark.parametrize("nonsense", ["ftp://host", "http://", "http://host:port"])
+def test_no_address_is_named(nonsense: str) -> None:
+    with pytest.raises(UserError, match="no server address"):
+        parse_target(nonsense)
+    with pytest.raises(UserError, match="there are native, whisperlive, whisperlivekit"):
+        parse_target("host", "telepathy")
+
+
+# --- watching ------------------------------------------------------------------------------------------
+
+
+async def test_a_process_is_watched_with_its_children() -> None:
+    watch = parse_watch(f"me={os.getpid()}")
+    reading = await watch._read()
+    assert watch.name == "me"
+    assert reading is not None
+    assert reading.memory_bytes > 1e6
+
+
+@pytest.mark.parametrize("text", ["me", "=1", "me=", "me=99999999", "me=no/such/group"])
+def test_what_cannot_be_watched_is_named(text: str) -> None:
+    with pytest.raises(UserError, match="--watch"):
+        parse_watch(text)
+
+
+# --- comparing -----------------------------------------------------------------------------------------
+
+
+def history(tmp_path: Path, *sweeps: tuple[SweepRecord, list[LevelRecord]]) -> History:
+    store = History.writing(tmp_path / "h.db")
+    for sweep, levels in sweeps:
+        number = store.sweeps.start(sweep)
+        for one in levels:
+            store.sweeps.add_level(msgspec.structs.replace(one, sweep_id=number))
+    return store
+
+
+def test_the_same_again_is_not_worse(tmp_path: Path) -> None:
+    levels = [level(5), level(10, 0.9)]
+    store = history(tmp_path, (SWEEP, levels), (SWEEP, [level(5, 0.52), level(10, 0.95)]))
+    compared = compare(store, 1, 2, worse_by=0.1)
+    assert not compared.worse
+    assert (compared.limit_a, compared.limit_b) == (10, 10)
+
+
+def test_a_slower_level_is_worse_and_named(tmp_path: Path) -> None:
+    store = history(tmp_path, (SWEEP, [level(5), level(10)]), (SWEEP, [level(5), level(10, 2.6, passed=False)]))
+    compared = compare(store, 1, 2, worse_by=0.1)
+    assert compared.reasons == ("stable_p95 at 10: 0.50 s → 2.60 s", "10 streams passed before, and fail")
+    assert (compared.limit_a, compared.limit_b) == (10, 5)
+    shown = table(compared).renderables[-1]
+    assert str(shown) == "✗ worse: stable_p95 at 10; passed before, and fails: 10 streams"
+
+
+def test_invalid_levels_are_no_evidence_for_figures(tmp_path: Path) -> None:
+    store = history(tmp_path, (SWEEP, [level(5)]), (SWEEP, [level(5, 0.1, audit="invalid", passed=False)]))
+    assert compare(store, 1, 2, worse_by=0.1).reasons == ("5 streams passed before, and fail",)
+
+
+def utterances(*errors: int) -> list[UtteranceRecord]:
+    return [UtteranceRecord(clip=f"clip {k}", words=8, errors=wrong) for k, wrong in enumerate(errors)]
+
+
+def test_a_few_word_errors_more_are_not_worse_and_it_is_said(tmp_path: Path) -> None:
+    store = History.writing(tmp_path / "h.db")
+    for said in (utterances(0, 0, 0, 0, 0, 0), utterances(0, 2, 0, 0, 0, 0), utterances(2, 2, 1, 3, 2, 2)):
+        number = store.sweeps.start(SWEEP)
+        wer = sum(one.errors for one in said) / 48
+        store.sweeps.add_level(msgspec.structs.replace(level(5, wer_ratio=wer), sweep_id=number), utterances=said)
+    luck, surely = compare(store, 1, 2, worse_by=0.1), compare(store, 1, 3, worse_by=0.1)
+    assert not luck.worse
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(table(luck))
+    assert "? wer at 5: 48 words are too few to tell" in console.export_text()
+    assert surely.reasons == ("wer at 5: 0.0 % → 25.0 %",)
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_a_comparison_fits_into_a_narrow_terminal(width: int) -> None:
+    changes = [
+        change
+        for streams in (5, 30, 150)
+        for change in (
+            LevelChange(streams, "end_to_final_p95_seconds", 0.2, 12.44, worse=streams > 5),
+            LevelChange(streams, "wer_ratio", 0.02, 1.045, worse=False, words=140 + streams, words_enough=850),
+        )
+    ]
+    compared = SweepComparison(
+        a=1041, b=1043, changes=tuple(changes), limit_a=150, limit_b=5, reasons=("…",), lost=(30, 150)
+    )
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(table(compared, width))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= width
+    assert not [line for line in lines if "…" in line], "nothing is cut off"
+    text = " ".join(" ".join(lines).split())
+    assert "end_to_final_p95 0.20 s" in text
+    assert "12.44 s ✗ worse" in text
+    assert "104.5 % ? open" in text
+    assert "? wer at 5, 30 and 150: the words are too few to tell, 850 would" in text
+    assert text.endswith("✗ worse: end_to_final_p95 at 30 and 150; passed before, and fails: 30 and 150 streams")
+
+
+@pytest.mark.parametrize(
+    ("other", "levels", "reason"),
+    [
+        ({"corpus": "other@2"}, [level(5)], "corpus"),
+        ({"chunk_seconds": 0.2}, [level(5)], "chunk_seconds"),
+        ({}, [level(7)], "no usable level in common"),
+        ({}, [level(5, partials_per_second=0.5)], "equal cadence"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(
+    tmp_path: Path, other: dict[str, object], levels: list[LevelRecord], reason: str
+) -> None:
+    changed = msgspec.convert({**msgspec.structs.asdict(SWEEP), **other}, SweepRecord)
+    store = history(tmp_path, (SWEEP, [level(5)]), (changed, levels))
+    with pytest.raises(UserError, match=reason) as caught:
+        compare(store, 1, 2, worse_by=0.1)
+    assert caught.value.code == Exit.EVIDENCE
+
+
+def test_a_sweep_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no sweep 9"):
+        compare(history(tmp_path, (SWEEP, [level(5)])), 1, 9, worse_by=0.1)
+
+
+# --- what comes out ------------------------------------------------------------------------------------
+
+
+def outcome(*levels: LevelRecord) -> SweepOutcome:
+    return SweepOutcome(
+        sweep_id=1, sweep=SWEEP, levels=levels, state="done", reason=None, said="the limit lies in [5, 10)"
+    )
+
+
+def test_the_report_stands_alone_and_says_simulated(tmp_path: Path) -> None:
+    page = render(outcome(level(5), level(10, 2.5, passed=False, reason="stable_p95 2.50 s > 2.00 s <b>")))
+    assert "This server is simulated" in page
+    assert "the limit lies in [5, 10)" in page
+    assert "<svg" in page
+    assert "limit of stable p95" in page
+    assert "p95 stable word latency ≤ 2 s" in page
+    assert "&lt;b&gt;" in page
+    assert "http" not in page.replace("http-equiv", "")
+    with pytest.raises(UserError, match="cannot write the report"):
+        write_report(outcome(level(5)), tmp_path / "no" / "such" / "folder.html")
+
+
+def test_the_table_gives_each_reason_once() -> None:
+    console = Console(width=160, record=True, file=io.StringIO())
+    short = "too short (20 s of 60 s)"
+    console.print(
+        level_table(
+            [
+                level(1, audit="provisional", findings=encode((TooShort(20, 60), FewWords(60, 200)))),
+                level(2, None, audit="provisional", findings=encode((TooShort(20, 60), FewWords(120, 200)))),
+                level(4, audit="invalid", passed=None, reason="the load generator was late itself"),
+            ]
+        )
+    )
+    text = console.export_text()
+    assert text.count(short) == 1
+    assert "at 1, 2: fewer than 200 words" in text
+    assert "? no answer (invalid)" in text
+    assert "—" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 140])
+def test_a_terminal_gets_as_many_columns_as_fit_whole(width: int) -> None:
+    console = Console(width=width, record=True, file=io.StringIO())
+    large = {"words": 123456, "wer_ratio": 1.0, "refused": 1000, "late_p99_seconds": 0.123}
+    long = {"achieved_concurrency": 1000.0, "first_p50_seconds": 100.0, "stable_p50_seconds": 100.0}
+    console.print(level_table([level(1000, 112.5, audit="provisional", **large, **long)], console.width))
+    text = console.export_text()
+    assert "✓ met (provisional)" in text
+    assert "112.50 s" in text
+    assert "…" not in text
+    assert ("100.0 %" in text) == (width > 60)
+    assert ("123 ms" in text) == (width > 120)
+
+
+def test_the_json_body_holds_every_column() -> None:
+    body = json_body(outcome(level(5)))
+    assert body["levels"][0]["stable_p95_seconds"] == 0.5
+    assert body["sweep"]["settings"] == {}
+    assert body["conclusion"] == "the limit lies in [5, 10)"
