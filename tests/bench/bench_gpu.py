@@ -131,14 +131,14 @@ def _parts(asked: argparse.Namespace, until: float) -> tuple[list[Time], dict[st
     engine = TorchEngine(asked.model, asked.device, asked.compute_type, asked.max_batch, 2, prepared=False)
     memory = engine.load().details["memory"]
     say(f"bench-gpu: {memory}")
-    ceilings = gpu_times.ceilings(engine.seam.device, engine.dtype)
+    ceilings = gpu_times.ceilings(engine.runtime.device, engine.dtype)
     batches = [1, 2, 4] if asked.max_batch < 16 else [1, 8, 16, 32, 64] if not asked.short else [8, 64]
     contexts = [4.0, 6.0, 8.0] if asked.short else [4.0, 6.0, 8.0, 15.0, 30.0]
     times = []
     for found in gpu_times.measured(engine, batches, contexts, until):
         times.append(found)
         narrate(f"  {_time(found)}")
-    graphs = {"captured": engine.seam.graphs, "uncaptured": engine.seam.uncaptured}
+    graphs = {"captured": engine.runtime.graphs, "uncaptured": engine.runtime.uncaptured}
     say(f"bench-gpu: {graphs['captured']} shapes are captured, {graphs['uncaptured']} could not be")
     engine.close()
     del engine

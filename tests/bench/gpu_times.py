@@ -51,26 +51,26 @@ def measured(engine: TorchEngine, batches: list[int], contexts: list[float], unt
 
 def _noise(engine: TorchEngine, rows: int, frames: int) -> Any:
     # On zeros a GPU is faster than it will ever be on speech.
-    with torch.inference_mode(), engine.seam.lane(ENCODE):
-        return torch.randn((rows, engine.shape.mels, frames), device=engine.seam.device, dtype=engine.dtype)
+    with torch.inference_mode(), engine.runtime.lane(ENCODE):
+        return torch.randn((rows, engine.shape.mels, frames), device=engine.runtime.device, dtype=engine.dtype)
 
 
 def _median(engine: TorchEngine, work: Callable[[], Any], lane: str, least_s: float = 0.05) -> float:
     """Several runs back to back between two waits, repeated; the median of the mean run."""
-    seam = engine.seam
-    with torch.inference_mode(), seam.lane(lane):
+    runtime = engine.runtime
+    with torch.inference_mode(), runtime.lane(lane):
         work()
-        seam.settle()
+        runtime.settle()
         began = time.perf_counter()
         work()
-        seam.settle()
+        runtime.settle()
         runs = max(1, min(20, round(least_s / max(1e-6, time.perf_counter() - began))))
         found = []
         for _ in range(3):
             began = time.perf_counter()
             for _ in range(runs):
                 work()
-            seam.settle()
+            runtime.settle()
             found.append((time.perf_counter() - began) / runs)
     return statistics.median(found)
 

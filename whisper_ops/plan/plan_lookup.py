@@ -34,11 +34,11 @@ class StoredPlan(Protocol):
     """A plan, as a row of the history or read from it."""
 
     @property
-    def identity(self) -> Identity: ...  # noqa: D102  # see `Plan`
+    def identity(self) -> Identity: ...  # see `Plan`
     @property
-    def server(self) -> str | None: ...  # noqa: D102
+    def server(self) -> str | None: ...
     @property
-    def created_at(self) -> float: ...  # noqa: D102
+    def created_at(self) -> float: ...
 
 
 M = TypeVar("M", bound=StoredPlan)

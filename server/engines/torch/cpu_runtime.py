@@ -1,4 +1,4 @@
-"""The seam of a CPU: nothing overlaps, and every rule is checked."""
+"""`DeviceRuntime` on a CPU: nothing overlaps, and what would break on a GPU raises RuntimeError here."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from server.engines.torch.device_runtime import DECODE, MOST_GRAPHS, DeviceEvent
 from server.engines.torch.graph_cache import GraphCache
 
 
-class _Arrived:
+class _FinishedCopy:
     def __init__(self, data: NDArray[np.float32]) -> None:
         self._data = data
 
@@ -22,7 +22,7 @@ class _Arrived:
         return self._data
 
 
-class _Past:
+class _PastEvent:
     def query(self) -> bool:
         return True
 
@@ -31,7 +31,7 @@ class _Past:
 
 
 class CpuRuntime:
-    """See `Seam`."""
+    """A `DeviceRuntime`; graphs are calls that are kept, so that the rules of a capture are checked without a GPU."""
 
     gpu, uncaptured = False, 0
 
@@ -43,15 +43,13 @@ class CpuRuntime:
 
     @property
     def graphs(self) -> int:
-        """See `Seam`."""
         return len(self._graphs)
 
     def bind(self) -> None:
-        """See `Seam`."""
+        pass
 
     def replay(self, key: Hashable, fn: Callable[..., None], buffers: Sequence[Tensor], lane: str = DECODE) -> None:
-        """See `Seam`."""
-        self._in(lane)
+        self._require_lane(lane)
         graph = self._graphs.get(lane, key, buffers)
         if graph is None:
             # As a graph does, a later call runs what was captured, on the buffers of that time, whatever is handed in.
@@ -61,24 +59,21 @@ class CpuRuntime:
             self._graphs.put(lane, key, buffers, graph)
         graph()
 
-    def _in(self, lane: str | None = None) -> None:
+    def _require_lane(self, lane: str | None = None) -> None:
         """On a GPU it would go to another stream than those that wait for it."""
         if self._lane is None or lane not in (None, self._lane):
             raise RuntimeError(f"this is done in the lane {self._lane} and belongs into {lane or 'one'}")
 
     def upload(self, target: Tensor, source: NDArray[Any]) -> None:
-        """See `Seam`."""
-        self._in()
+        self._require_lane()
         target.copy_(torch.from_numpy(source))
 
     def download(self, source: Tensor) -> PendingCopy:
-        """See `Seam`."""
-        self._in()
-        return _Arrived(source.clone().numpy())
+        self._require_lane()
+        return _FinishedCopy(source.clone().numpy())
 
     @contextlib.contextmanager
     def lane(self, name: str) -> Iterator[None]:
-        """See `Seam`."""
         before, self._lane = self._lane, name
         try:
             yield
@@ -86,16 +81,13 @@ class CpuRuntime:
             self._lane = before
 
     def mark(self) -> DeviceEvent:
-        """See `Seam`."""
-        self._in()
-        return _Past()
+        self._require_lane()
+        return _PastEvent()
 
     def wait(self, event: DeviceEvent | None) -> None:  # noqa: ARG002  # it is past
-        """See `Seam`."""
-        self._in()
+        self._require_lane()
 
     def memory(self) -> DeviceMemory:
-        """See `Seam`."""
         try:
             import psutil  # noqa: PLC0415  # not on a machine with nothing but torch
         except ModuleNotFoundError:
@@ -109,12 +101,10 @@ class CpuRuntime:
         return DeviceMemory(own, own, float(here.available), float(here.total))
 
     def shrink(self) -> None:
-        """See `Seam`."""
         self._graphs.clear()
 
     def settle(self) -> None:
-        """See `Seam`."""
+        pass
 
     def alive(self) -> bool:
-        """See `Seam`."""
         return True

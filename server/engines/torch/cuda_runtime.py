@@ -1,4 +1,4 @@
-"""The seam of one CUDA GPU.
+"""`DeviceRuntime` on one CUDA GPU.
 
 What a capture may not do is CUDA's rule: wait for the device, read from it, allocate outside the graph's pool. What
 torch adds: a pool whose last graph has gone cannot be used again, nor one whose capture was broken off.
@@ -30,7 +30,7 @@ from server.engines.torch.graph_cache import GraphCache
 log = logging.getLogger("whisper_ops.worker")
 
 
-class _Copied:
+class _PinnedCopy:
     """A pinned buffer that is full when its event has passed."""
 
     def __init__(self, data: Tensor, event: DeviceEvent) -> None:
@@ -62,22 +62,20 @@ class CudaRuntime:
 
     @property
     def graphs(self) -> int:
-        """See `Seam`."""
         return len(self._graphs)
 
     @property
     def uncaptured(self) -> int:
-        """See `Seam`."""
         return len(self._uncaptured)
 
     def bind(self) -> None:
-        """See `Seam`. Without it a thread's pinned buffers would open a context on the first GPU."""
+        """Without it a thread's pinned buffers would open a context on the first GPU."""
         torch.cuda.set_device(self._index)
 
     # --- graphs -------------------------------------------------------------------------------------
 
     def replay(self, key: Hashable, fn: Callable[..., None], buffers: Sequence[Tensor], lane: str = DECODE) -> None:
-        """See `Seam`. A shape that cannot be captured, for whatever reason but memory, runs without."""
+        """A shape that cannot be captured, for whatever reason but memory, runs without."""
         with self.lane(lane):
             if (lane, key) in self._uncaptured:
                 fn(*buffers)
@@ -152,48 +150,41 @@ class CudaRuntime:
     # --- copies -------------------------------------------------------------------------------------
 
     def upload(self, target: Tensor, source: NDArray[Any]) -> None:
-        """See `Seam`."""
         # torch keeps a pinned buffer until the copy that reads it is done.
         pinned = torch.empty(source.shape, dtype=target.dtype, pin_memory=True)
         pinned.copy_(torch.from_numpy(source))
         target.copy_(pinned, non_blocking=True)
 
     def download(self, source: Tensor) -> PendingCopy:
-        """See `Seam`."""
         pinned = torch.empty(source.shape, dtype=source.dtype, pin_memory=True)
         pinned.copy_(source, non_blocking=True)
-        return _Copied(pinned, self.mark())
+        return _PinnedCopy(pinned, self.mark())
 
     # --- lanes --------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def lane(self, name: str) -> Iterator[None]:
-        """See `Seam`."""
         with torch.cuda.stream(self._lanes[name]):
             yield
 
     def mark(self) -> DeviceEvent:
-        """See `Seam`."""
         # A blocking event sleeps: a thread that spun would take the core that feeds the streams.
         event: DeviceEvent = torch.cuda.Event(blocking=True)
         event.record()  # type: ignore[attr-defined]  # torch's own has it
         return event
 
     def wait(self, event: DeviceEvent | None) -> None:
-        """See `Seam`."""
         if event is not None:
             torch.cuda.current_stream().wait_event(event)
 
     # --- the device ---------------------------------------------------------------------------------
 
     def memory(self) -> DeviceMemory:
-        """See `Seam`."""
         free, total = torch.cuda.mem_get_info(self._index)
         allocated = torch.cuda.memory_allocated(self._index)
         return DeviceMemory(float(allocated), float(torch.cuda.memory_reserved(self._index)), float(free), float(total))
 
     def shrink(self) -> None:
-        """See `Seam`."""
         torch.cuda.synchronize(self._index)
         self._graphs.clear()
         # With the room that is made, what lacked memory may be captured next time.
@@ -204,11 +195,10 @@ class CudaRuntime:
             torch.cuda.empty_cache()
 
     def settle(self) -> None:
-        """See `Seam`."""
         torch.cuda.synchronize(self._index)
 
     def alive(self) -> bool:
-        """See `Seam`. After a fault in a kernel every later call of the process fails too."""
+        """After a fault in a kernel every later call of the process fails too."""
         try:
             torch.cuda.synchronize(self._index)
         except RuntimeError:

@@ -64,13 +64,13 @@ def staging_size(shape: Shape, rows: int, itemsize: int) -> int:
 class DecoderSlots:
     """See the module. Sizes: `count` slots, `rows` in a batch that is admitted."""
 
-    def __init__(self, model: TorchWhisper, seam: DeviceRuntime, tokens: Tokens, count: int, rows: int) -> None:
+    def __init__(self, model: TorchWhisper, runtime: DeviceRuntime, tokens: Tokens, count: int, rows: int) -> None:
         self.count, self.rows = count, rows
-        self._model, self._seam, self._tokens = model, seam, tokens
-        device, dtype = seam.device, model.dtype
+        self._model, self._runtime, self._tokens = model, runtime, tokens
+        device, dtype = runtime.device, model.dtype
         # A GPU replays captured shapes; a CPU has none to capture, and would only compute the filling.
         captured = [b for b in CUDA_BATCHES if b < max(count, rows)] + [max(count, rows)]
-        self.batches = tuple(captured) if seam.gpu else tuple(range(1, max(count, rows) + 1))
+        self.batches = tuple(captured) if runtime.gpu else tuple(range(1, max(count, rows) + 1))
         layers, heads, head = model.shape.decoder_layers, model.shape.heads, model.shape.head
         # One slot more than is given out: what fills up an admitted batch goes there.
         self.own = torch.zeros((layers, 2, count + 1, heads, TEXT_POSITIONS, head), device=device, dtype=dtype)
@@ -95,32 +95,32 @@ class DecoderSlots:
         self._languages = torch.tensor(tokens.languages or (0,), device=device)
 
     def _mask(self, tokens: Sequence[int]) -> Tensor:
-        mask = torch.zeros(self._model.shape.vocabulary, device=self._seam.device)
+        mask = torch.zeros(self._model.shape.vocabulary, device=self._runtime.device)
         mask[torch.tensor(tokens, dtype=torch.int64, device=mask.device)] = float("-inf")
         return mask
 
     def prepare(self, frames: Sequence[int] = PREPARED_FRAMES, prompts: Sequence[int] = PREPARED_PROMPTS) -> None:
         """Capture the shapes that short windows need, so that no stream waits for it. No row may be in."""
-        self._seam.settle()
+        self._runtime.settle()
         for length in frames:
             for size in self.batches:
                 if size <= self.rows:
                     self._rehearse(size, length, prompts)
                 if size <= self.count:
-                    with self._seam.lane(DECODE):
+                    with self._runtime.lane(DECODE):
                         self.step(size, 0, length // 2)
-        self._seam.settle()
+        self._runtime.settle()
 
     def _rehearse(self, size: int, frames: int, prompts: Sequence[int]) -> None:
-        mel = torch.zeros((size, self._model.shape.mels, frames), device=self._seam.device, dtype=self._model.dtype)
-        with self._seam.lane(ENCODE):
+        mel = torch.zeros((size, self._model.shape.mels, frames), device=self._runtime.device, dtype=self._model.dtype)
+        with self._runtime.lane(ENCODE):
             self.encode(mel)
-            encoded = self._seam.mark()
-        with self._seam.lane(DECODE):
-            self._seam.wait(encoded)
+            encoded = self._runtime.mark()
+        with self._runtime.lane(DECODE):
+            self._runtime.wait(encoded)
             for length in prompts:
                 self.admit([self.count] * size, [[self._tokens.sot] * length] * size, [True] * size, frames // 2)
-        self._seam.settle()
+        self._runtime.settle()
 
     # --- encode -------------------------------------------------------------------------------------
 
@@ -132,7 +132,7 @@ class DecoderSlots:
         target[:rows].copy_(mel)
         target[rows:].zero_()
         cross = self._staging(size, frames // 2)
-        self._seam.replay(("encode", size, frames), self._encode, (target, cross), ENCODE)
+        self._runtime.replay(("encode", size, frames), self._encode, (target, cross), ENCODE)
 
     def _encode(self, mel: Tensor, cross: Tensor) -> None:
         self._model.write_cross(self._model.encode(mel), cross)
@@ -148,8 +148,8 @@ class DecoderSlots:
         """How probable each of `Tokens.languages` is of each staged row: [B, languages]."""
         size = bucket(self.batches, rows)
         buffers = self._staging(size, context), self._found[:size]
-        self._seam.replay(("language", size, context), self._detect, buffers)
-        return self._seam.download(self._found[:rows])
+        self._runtime.replay(("language", size, context), self._detect, buffers)
+        return self._runtime.download(self._found[:rows])
 
     def _detect(self, cross: Tensor, found: Tensor) -> None:
         start = torch.full((cross.shape[2], 1), self._tokens.sot, device=cross.device)
@@ -180,14 +180,14 @@ class DecoderSlots:
             line[: len(prompt)] = prompt
         tokens = self._prompt[: size * longest].view(size, longest)
         joining, joined = self._joining[:, :size], self._joined[:, :size]
-        self._seam.upload(tokens, text)
-        self._seam.upload(joining, told)
+        self._runtime.upload(tokens, text)
+        self._runtime.upload(joining, told)
         shape = self._model.shape
         sizes = (shape.decoder_layers, 2, size, shape.heads, longest, shape.head)
         own = self._prompted[: int(np.prod(sizes))].view(sizes)
         buffers = tokens, joining, self._staging(size, context), own, joined
-        self._seam.replay(("admit", size, longest, context), self._admit, buffers)
-        return self._seam.download(joined[:, :rows])
+        self._runtime.replay(("admit", size, longest, context), self._admit, buffers)
+        return self._runtime.download(joined[:, :rows])
 
     def _admit(self, tokens: Tensor, joining: Tensor, cross: Tensor, own: Tensor, joined: Tensor) -> None:
         slots, lengths, fresh = joining.unbind(0)
@@ -224,8 +224,8 @@ class DecoderSlots:
         state = self.newest[:size], self.positions[:size], self.lengths[:size]
         own, cross = self.own[:, :, :size, :, :text], self.cross[:, :, :size, :, :heard]
         stepped, following = self._stepped[:, :size], self._next[:, :size]
-        self._seam.replay(("step", size, text, heard), self._step, (*state, own, cross, stepped, following))
-        told = self._seam.download(stepped[:, :rows])
+        self._runtime.replay(("step", size, text, heard), self._step, (*state, own, cross, stepped, following))
+        told = self._runtime.download(stepped[:, :rows])
         # Not within the step, which may be run twice; and last, as what fails before it is done again.
         self._at[:, :size].copy_(following)
         return told
@@ -249,14 +249,14 @@ class DecoderSlots:
 
     def aligned(self, slot: int, tokens: Sequence[int], context: int) -> tuple[PendingCopy, PendingCopy]:
         """What a slot's row says again: chance of each next token [P], and its heads' attention [heads, P, C]."""
-        said = torch.zeros((1, len(tokens)), dtype=torch.int64, device=self._seam.device)
-        self._seam.upload(said, np.array([tokens], np.int64))
+        said = torch.zeros((1, len(tokens)), dtype=torch.int64, device=self._runtime.device)
+        self._runtime.upload(said, np.array([tokens], np.int64))
         hidden, weights = self._model.aligned(said, self.cross[:, :, slot : slot + 1, :, :context])
         # Only text: a word's chance is not that of another language's token.
         chances = self._model.logits(hidden)[0, :, : self._tokens.eot].softmax(-1)
         after = said[0].roll(-1).clamp_max(self._tokens.eot - 1)
         picked = chances.gather(1, after[:, None])[:, 0].contiguous()
-        return self._seam.download(picked), self._seam.download(weights[0].softmax(-1).contiguous())
+        return self._runtime.download(picked), self._runtime.download(weights[0].softmax(-1).contiguous())
 
 
 def _chosen(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -59,7 +59,7 @@ class DeviceMemory:
 
 
 class DeviceRuntime(Protocol):
-    """See the module."""
+    """One device, used from one thread at a time; the module says the rules."""
 
     device: Any
     gpu: bool

@@ -33,9 +33,9 @@ class _Kept:
 class Features:
     """Makes features, and keeps the frames of `streams` windows, the least recently used of which goes first."""
 
-    def __init__(self, seam: DeviceRuntime, mels: int, streams: int) -> None:
-        self._seam = seam
-        device = seam.device
+    def __init__(self, runtime: DeviceRuntime, mels: int, streams: int) -> None:
+        self._runtime = runtime
+        device = runtime.device
         self._transform = torch.from_numpy(_transform()).to(device)
         self._filters = torch.from_numpy(filters(mels)).to(device)
         # The last place is written to by frames that nobody wants.
@@ -75,14 +75,14 @@ class Features:
             kept.whole = max(kept.whole, whole_frames(len(audio)))
         self._free += [kept.place for key, kept in zip(keys, taken, strict=True) if key is None]
         sounding = self._uploaded(np.array(ends, np.int64))
-        heard = torch.arange(frames, device=self._seam.device) < sounding[:, None]
+        heard = torch.arange(frames, device=self._runtime.device) < sounding[:, None]
         raw = torch.where(heard[:, :, None], raw, torch.full_like(raw, _SILENCE))
         floor = raw.amax(dim=(1, 2), keepdim=True) - 8.0
         return ((torch.maximum(raw, floor) + 4.0) / 4.0).transpose(1, 2)
 
     def _uploaded(self, data: NDArray[Any]) -> Any:  # noqa: ANN401  # torch's
-        target = torch.empty(data.shape, dtype=torch.from_numpy(data).dtype, device=self._seam.device)
-        self._seam.upload(target, data)
+        target = torch.empty(data.shape, dtype=torch.from_numpy(data).dtype, device=self._runtime.device)
+        self._runtime.upload(target, data)
         return target
 
     def forget(self, key: Hashable | None) -> None:

@@ -22,7 +22,7 @@ class GraphCache:
     def __len__(self) -> int:
         return len(self._held)
 
-    def get(self, lane: str, key: Hashable, buffers: Sequence[Any]) -> Any:  # noqa: ANN401  # a graph of the seam's
+    def get(self, lane: str, key: Hashable, buffers: Sequence[Any]) -> Any:  # noqa: ANN401  # a graph of the runtime's
         """The graph; None where there is none yet.
 
         Raises:

@@ -65,14 +65,14 @@ class Pipeline:
 
     def __init__(
         self,
-        seam: DeviceRuntime,
+        runtime: DeviceRuntime,
         features: Features,
         slots: DecoderSlots,
         prompt: Callable[[Work, NDArray[np.float32] | None], list[int]],
         finish: Callable[[Work], None],
         eot: int,
     ) -> None:
-        self._seam, self._features, self._slots, self._eot = seam, features, slots, eot
+        self._runtime, self._features, self._slots, self._eot = runtime, features, slots, eot
         self._prompt, self._finish = prompt, finish
         self._waiting: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._retry: deque[Batch] = deque()
@@ -106,7 +106,7 @@ class Pipeline:
         return len(self._active)
 
     def _run(self) -> None:
-        self._seam.bind()
+        self._runtime.bind()
         with torch.inference_mode():
             going = True
             while going:
@@ -176,8 +176,8 @@ class Pipeline:
             # What failed is still held by where it failed.
             traceback.clear_frames(error.__traceback__)
             with contextlib.suppress(RuntimeError):
-                self._seam.shrink()
-        if not self._seam.alive():
+                self._runtime.shrink()
+        if not self._runtime.alive():
             log.critical("The device is lost; this worker ends", exc_info=error)
             os._exit(70)
 
@@ -195,17 +195,17 @@ class Pipeline:
             self._retry.appendleft(Batch(part, batch.frames, batch.taken))
 
     def _encode(self, batch: Batch) -> None:
-        with self._seam.lane(ENCODE):
-            self._seam.wait(self._admitted)
+        with self._runtime.lane(ENCODE):
+            self._runtime.wait(self._admitted)
             keys = [work.key for work in batch.works]
             audios = [work.row.audio for work in batch.works]
             self._slots.encode(self._features.batch(keys, audios, batch.frames))
-            self._encoding = batch, self._seam.mark()
+            self._encoding = batch, self._runtime.mark()
 
     def _join(self, batch: Batch, encoded: DeviceEvent) -> None:
         works, positions = batch.works, batch.frames // 2
-        with self._seam.lane(DECODE):
-            self._seam.wait(encoded)
+        with self._runtime.lane(DECODE):
+            self._runtime.wait(encoded)
             guesses: list[NDArray[np.float32] | None] = [None] * len(works)
             if any(work.language is None for work in works):
                 guesses = list(self._slots.languages(len(works), positions).get())
@@ -214,7 +214,7 @@ class Pipeline:
                 work.slot = heapq.heappop(self._free)
             fresh = [not work.prefix for work in works]
             pending = self._slots.admit([w.slot for w in works], [w.prompt for w in works], fresh, positions)
-            self._admitted = self._seam.mark()
+            self._admitted = self._runtime.mark()
         self._active += works
         self._reading.append(_Reading(list(works), pending))
         self.counts.rows += len(works)
@@ -228,7 +228,7 @@ class Pipeline:
         position = max(work.position for work in works)
         context = max(work.positions for work in works)
         try:
-            with self._seam.lane(DECODE):
+            with self._runtime.lane(DECODE):
                 pending = self._slots.step(rows, position, context)
         except Exception as error:  # noqa: BLE001  # a row fails, and then perhaps the others go on
             self._survive(error)
@@ -263,7 +263,7 @@ class Pipeline:
             self._leave(work)
 
     def _finish_in_lane(self, work: Work) -> None:
-        with self._seam.lane(DECODE):
+        with self._runtime.lane(DECODE):
             try:
                 self._finish(work)
             except Exception as error:

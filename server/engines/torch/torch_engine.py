@@ -58,32 +58,32 @@ class TorchEngine:
         compute_type: str,
         max_batch: int,
         threads: int,
-        seam: DeviceRuntime | None = None,
+        runtime: DeviceRuntime | None = None,
         *,
         prepared: bool = True,
     ) -> None:
         self._model, self._device, self._rows = model, device, max_batch
         self._compute_type, self._prepared = compute_type, prepared
-        self.seam = seam or seam_for(device, threads)
+        self.runtime = runtime or runtime_for(device, threads)
         self._texts: Texts | None = None
 
     # --- loading ------------------------------------------------------------------------------------
 
     def load(self) -> EngineInfo:
         """See `Engine`."""
-        kind = "bfloat16" if self.seam.gpu else "float32"
+        kind = "bfloat16" if self.runtime.gpu else "float32"
         if self._compute_type != "default":
             kind = self._compute_type
         shape, dtype = random_shape(self._model), getattr(torch, kind)
         shape = weights.shape_of(Path(self._model)) if shape is None else shape
         # Before anything is read: what does not fit is refused, and not found out.
-        self._plan(shape, shape.parameters * dtype.itemsize, dtype.itemsize, self.seam.memory().available)
+        self._plan(shape, shape.parameters * dtype.itemsize, dtype.itemsize, self.runtime.memory().available)
         try:
             return self.load_weights(self._read(dtype), kind)
         except Exception as error:
             if not out_of_memory(error):
                 raise
-            memory = self.seam.memory()
+            memory = self.runtime.memory()
             raise UnfitError(
                 f"{self._device} ran out of memory as the model was loaded ({size(memory.free)} of "
                 f"{size(memory.total)} are free): say a smaller --max-batch or model, or end what else uses it"
@@ -92,45 +92,45 @@ class TorchEngine:
     def _read(self, dtype: Any) -> Weights:  # noqa: ANN401  # torch's
         shape = random_shape(self._model)
         if shape is not None:
-            return weights.at_random(shape, self.seam.device, dtype)
+            return weights.at_random(shape, self.runtime.device, dtype)
         from server.engines.detokenize import Texts  # noqa: PLC0415  # random weights need no tokenizer
 
         self._texts = Texts(Path(self._model))
-        return weights.load(Path(self._model), self.seam.device, dtype)
+        return weights.load(Path(self._model), self.runtime.device, dtype)
 
     def _plan(self, shape: Shape, weights_size: float, itemsize: int, free: float) -> memory_budget.MemoryBudget:
-        graphs = MOST_GRAPHS if self.seam.gpu else 0
+        graphs = MOST_GRAPHS if self.runtime.gpu else 0
         return memory_budget.plan(shape, weights_size, itemsize, self._rows, self._streams, free, self._device, graphs)
 
     @property
     def _streams(self) -> int:
-        return max(_KEPT_STREAMS[self.seam.gpu], 2 * self._rows)
+        return max(_KEPT_STREAMS[self.runtime.gpu], 2 * self._rows)
 
     def load_weights(self, found: Weights, kind: str) -> EngineInfo:
         """Make everything that serves from weights that are already on the device."""
-        seam = self.seam
+        runtime = self.runtime
         self.shape, self.dtype = found.shape, getattr(torch, kind)
         # What reading the weights left behind.
-        seam.shrink()
-        plan = self._plan(found.shape, found.size, self.dtype.itemsize, seam.memory().available + found.size)
+        runtime.shrink()
+        plan = self._plan(found.shape, found.size, self.dtype.itemsize, runtime.memory().available + found.size)
         multilingual = found.shape.multilingual
         self._languages = self._texts.languages(multilingual=multilingual) if self._texts else ("en",)
         tokens = self._tokens(found)
-        features = Features(seam, found.shape.mels, self._streams)
-        self.slots = DecoderSlots(TorchWhisper(found), seam, tokens, plan.slots, self._rows)
+        features = Features(runtime, found.shape.mels, self._streams)
+        self.slots = DecoderSlots(TorchWhisper(found), runtime, tokens, plan.slots, self._rows)
         self.features = features
-        self.pipeline = Pipeline(seam, features, self.slots, self._prompt, self._finish, tokens.eot)
+        self.pipeline = Pipeline(runtime, features, self.slots, self._prompt, self._finish, tokens.eot)
         # So far everything was done in no lane, and a lane does not wait for that.
-        seam.settle()
-        if seam.gpu and self._prepared:
+        runtime.settle()
+        if runtime.gpu and self._prepared:
             with torch.inference_mode():
                 self.slots.prepare()
         self.pipeline.start()
         # A thread in the middle of torch's code must not outlive the interpreter.
         atexit.register(self.close)
         self._warm_up()
-        if seam.gpu:
-            log.info("%d shapes are captured, %d could not be", seam.graphs, seam.uncaptured)
+        if runtime.gpu:
+            log.info("%d shapes are captured, %d could not be", runtime.graphs, runtime.uncaptured)
         return EngineInfo(
             compute_type=kind,
             languages="all" if multilingual and self._texts else "en",
@@ -259,7 +259,7 @@ class TorchEngine:
 
     def _memory(self) -> DeviceMemory | None:
         # A CPU's memory is the process's, and that is known already.
-        return self.seam.memory() if self.seam.gpu else None
+        return self.runtime.memory() if self.runtime.gpu else None
 
     def memory_bytes(self, streams: int) -> float | None:  # noqa: ARG002  # slots are static: it does not depend on them
         """See `Engine`."""
@@ -282,8 +282,8 @@ def _raised(heard: Hypothesis | Exception) -> Hypothesis:
     return heard
 
 
-def seam_for(device: str, threads: int) -> DeviceRuntime:
-    """The seam of `cpu` or `cuda:1`.
+def runtime_for(device: str, threads: int) -> DeviceRuntime:
+    """The `DeviceRuntime` of `cpu` or `cuda:1`.
 
     Raises:
         UnfitError: there is no such device.

@@ -1,4 +1,4 @@
-"""The CUDA side of the seam, against a stand-in for torch.cuda that keeps its rules: no machine here has a GPU.
+"""`CudaRuntime` against a stand-in for torch.cuda that keeps its rules, since CI has no GPU.
 
 The stand-in takes only what torch's own functions take. What a GPU makes of the calls, only a GPU can tell.
 """
@@ -14,33 +14,33 @@ torch = pytest.importorskip("torch", reason="needs the [torch] extra")
 from server.engines.engine import UnfitError  # noqa: E402
 from server.engines.torch.cuda_runtime import CudaRuntime  # noqa: E402
 from server.engines.torch.device_runtime import DECODE, ENCODE  # noqa: E402
-from server.engines.torch.torch_engine import seam_for  # noqa: E402
+from server.engines.torch.torch_engine import runtime_for  # noqa: E402
 from tests.server.engines.torch.cuda_double import FakeCuda  # noqa: E402
 
 
 def test_a_shape_is_rehearsed_captured_once_in_its_lane_and_replayed(fake: FakeCuda) -> None:
-    seam, ran, buffer = CudaRuntime(1), [], torch.zeros(2)
+    runtime, ran, buffer = CudaRuntime(1), [], torch.zeros(2)
     assert fake.calls == ["device 1"]
     fake.calls.clear()
     for _ in range(3):
-        with seam.lane(ENCODE):
-            seam.replay("key", lambda _: ran.append(fake.current), (buffer,), ENCODE)
+        with runtime.lane(ENCODE):
+            runtime.replay("key", lambda _: ran.append(fake.current), (buffer,), ENCODE)
     assert ran == [ENCODE, ENCODE]
     assert fake.calls == ["synchronize", f"begin {ENCODE}", "end", *[f"replay {ENCODE}"] * 3]
-    assert seam.graphs == 1
+    assert runtime.graphs == 1
     # The same key in the other lane is another shape, with working memory of its own: the two run at the same time.
-    with seam.lane(DECODE):
-        seam.replay("key", lambda _: None, (buffer,), DECODE)
+    with runtime.lane(DECODE):
+        runtime.replay("key", lambda _: None, (buffer,), DECODE)
     assert f"begin {DECODE}" in fake.calls
-    assert seam.graphs == 2
+    assert runtime.graphs == 2
 
 
-def _held(seam: CudaRuntime, fake: FakeCuda, lane: str = DECODE) -> None:
+def _held(runtime: CudaRuntime, fake: FakeCuda, lane: str = DECODE) -> None:
     """A shape more is captured and replayed."""
-    before = seam.graphs
-    with seam.lane(lane):
-        seam.replay(object(), lambda x: x.add_(1), (torch.zeros(2, device="meta"),), lane)
-    assert seam.graphs == before + 1
+    before = runtime.graphs
+    with runtime.lane(lane):
+        runtime.replay(object(), lambda x: x.add_(1), (torch.zeros(2, device="meta"),), lane)
+    assert runtime.graphs == before + 1
     assert not fake.broken
     assert not fake.recording
 
@@ -68,39 +68,39 @@ def test_what_a_capture_may_not_do_voids_it_and_that_shape_runs_without(
     fake: FakeCuda, act: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The stand-in refuses it as CUDA does; the lane and the memory's owner go on."""
-    seam, buffer, ran = CudaRuntime(0), torch.zeros(3, device="meta"), []
+    runtime, buffer, ran = CudaRuntime(0), torch.zeros(3, device="meta"), []
 
     def work(x: Any) -> None:
         ran.append(fake.capturing is not None)
         if fake.capturing is not None:
             ILLEGAL[act](x)
 
-    _held(seam, fake)
+    _held(runtime, fake)
     for _ in range(3):
-        with seam.lane(DECODE):
-            seam.replay("key", work, (buffer,))
+        with runtime.lane(DECODE):
+            runtime.replay("key", work, (buffer,))
     # Rehearsed, tried once, and run step by step from then on.
     assert ran == [False, True, False, False]
-    assert seam.uncaptured == 1
+    assert runtime.uncaptured == 1
     assert "cannot be captured and runs operation by operation" in caplog.text
-    _held(seam, fake)
-    seam.shrink()
-    _held(seam, fake)
-    assert seam.uncaptured == 1
+    _held(runtime, fake)
+    runtime.shrink()
+    _held(runtime, fake)
+    assert runtime.uncaptured == 1
 
 
 def test_the_first_capture_of_a_lane_may_fail(fake: FakeCuda) -> None:
-    seam = CudaRuntime(0)
+    runtime = CudaRuntime(0)
 
     def work(x: Any) -> None:
         if fake.capturing is not None:
             raise RuntimeError("no kernel image is available")
 
-    with seam.lane(DECODE):
-        seam.replay("key", work, (torch.zeros(3, device="meta"),))
-    assert (seam.graphs, seam.uncaptured) == (0, 1)
-    _held(seam, fake)
-    _held(seam, fake, ENCODE)
+    with runtime.lane(DECODE):
+        runtime.replay("key", work, (torch.zeros(3, device="meta"),))
+    assert (runtime.graphs, runtime.uncaptured) == (0, 1)
+    _held(runtime, fake)
+    _held(runtime, fake, ENCODE)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_the_first_capture_of_a_lane_may_fail(fake: FakeCuda) -> None:
 def test_without_memory_for_a_graph_it_is_tried_again_with_all_there_is_and_then_runs_without(
     fake: FakeCuda, error: Exception, times: int
 ) -> None:
-    seam, buffer, ran, left = CudaRuntime(0), torch.zeros(3, device="meta"), [], [times]
+    runtime, buffer, ran, left = CudaRuntime(0), torch.zeros(3, device="meta"), [], [times]
 
     def work(_: Any) -> None:
         ran.append(fake.capturing is not None)
@@ -118,102 +118,102 @@ def test_without_memory_for_a_graph_it_is_tried_again_with_all_there_is_and_then
             left[0] -= 1
             raise error
 
-    with seam.lane(DECODE):
-        seam.replay("key", work, (buffer,))
+    with runtime.lane(DECODE):
+        runtime.replay("key", work, (buffer,))
     assert fake.calls.count("empty_cache") == 1
     assert ran == [False, True, True]
-    assert seam.graphs == (times == 1)
-    assert seam.uncaptured == (times == 2)
-    _held(seam, fake)
+    assert runtime.graphs == (times == 1)
+    assert runtime.uncaptured == (times == 2)
+    _held(runtime, fake)
     # With room again it is tried again.
-    seam.shrink()
-    assert seam.uncaptured == 0
-    with seam.lane(DECODE):
-        seam.replay("key", work, (buffer,))
-    assert seam.graphs == 1
+    runtime.shrink()
+    assert runtime.uncaptured == 0
+    with runtime.lane(DECODE):
+        runtime.replay("key", work, (buffer,))
+    assert runtime.graphs == 1
 
 
 def test_what_fails_before_a_capture_is_told(fake: FakeCuda) -> None:
-    seam = CudaRuntime(0)
+    runtime = CudaRuntime(0)
 
     def work(_: Any) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
-    with seam.lane(DECODE), pytest.raises(torch.OutOfMemoryError):
-        seam.replay("key", work, (torch.zeros(2),))
-    assert (seam.graphs, seam.uncaptured) == (0, 0)
+    with runtime.lane(DECODE), pytest.raises(torch.OutOfMemoryError):
+        runtime.replay("key", work, (torch.zeros(2),))
+    assert (runtime.graphs, runtime.uncaptured) == (0, 0)
 
 
 def test_a_graph_that_makes_room_for_another_is_not_running(fake: FakeCuda) -> None:
-    seam, buffer = CudaRuntime(0, most_graphs=3), torch.zeros(3, device="meta")
+    runtime, buffer = CudaRuntime(0, most_graphs=3), torch.zeros(3, device="meta")
     for number in range(9):
         lane = (ENCODE, DECODE)[number % 2]
-        with seam.lane(lane):
+        with runtime.lane(lane):
             for _ in range(2):
-                seam.replay(number, lambda x: x.add_(1), (buffer,), lane)
+                runtime.replay(number, lambda x: x.add_(1), (buffer,), lane)
     # A lane whose last graph has gone begins with memory of its own, too.
     for number in range(9, 14):
-        with seam.lane(ENCODE):
-            seam.replay(number, lambda x: x.add_(1), (buffer,), ENCODE)
-    with seam.lane(DECODE):
-        seam.replay("again", lambda x: x.add_(1), (buffer,))
-    assert seam.graphs == 3
+        with runtime.lane(ENCODE):
+            runtime.replay(number, lambda x: x.add_(1), (buffer,), ENCODE)
+    with runtime.lane(DECODE):
+        runtime.replay("again", lambda x: x.add_(1), (buffer,))
+    assert runtime.graphs == 3
     assert not fake.broken
 
 
 def test_the_stand_in_sees_what_a_gpu_would_not_tell(fake: FakeCuda) -> None:
-    seam, buffer, kept = CudaRuntime(0), torch.zeros(3, device="meta"), []
-    with seam.lane(DECODE):
-        seam.replay("leaves", lambda x: kept.append(x + 1), (buffer,))
+    runtime, buffer, kept = CudaRuntime(0), torch.zeros(3, device="meta"), []
+    with runtime.lane(DECODE):
+        runtime.replay("leaves", lambda x: kept.append(x + 1), (buffer,))
     assert fake.broken == ["1 tensors of a capture outlive it"]
     fake.broken.clear()
     passing = [torch.ones(3, device="meta")]
-    with seam.lane(DECODE):
-        seam.replay("reads", lambda x: x.add_(passing[0]), (buffer,))
+    with runtime.lane(DECODE):
+        runtime.replay("reads", lambda x: x.add_(passing[0]), (buffer,))
         assert not fake.broken
         passing.clear()
-        seam.replay("reads", lambda x: x, (buffer,))
+        runtime.replay("reads", lambda x: x, (buffer,))
     assert fake.broken == ["a graph reads memory that is gone"]
 
 
 def test_copies_go_by_pinned_memory_and_what_is_read_is_waited_for(fake: FakeCuda) -> None:
-    seam, target = CudaRuntime(0), torch.zeros(3, dtype=torch.int64)
-    with seam.lane(DECODE):
-        seam.upload(target, np.array([1, 2, 3]))
-        pending = seam.download(target.float())
+    runtime, target = CudaRuntime(0), torch.zeros(3, dtype=torch.int64)
+    with runtime.lane(DECODE):
+        runtime.upload(target, np.array([1, 2, 3]))
+        pending = runtime.download(target.float())
     assert fake.calls[-1] == f"record {DECODE}"
     assert pending.get().tolist() == [1.0, 2.0, 3.0]
     assert fake.calls[-1] == "wait"
 
 
 def test_lanes_wait_for_each_other_and_memory_is_both_torchs_and_the_devices(fake: FakeCuda) -> None:
-    seam = CudaRuntime(0)
-    with seam.lane(ENCODE):
-        event = seam.mark()
-    with seam.lane(DECODE):
-        seam.wait(event)
-        seam.wait(None)
+    runtime = CudaRuntime(0)
+    with runtime.lane(ENCODE):
+        event = runtime.mark()
+    with runtime.lane(DECODE):
+        runtime.wait(event)
+        runtime.wait(None)
     assert fake.calls.count("lane waits") == 1
     fake.free, fake.total = 3, 10
-    memory = seam.memory()
+    memory = runtime.memory()
     assert (memory.allocated, memory.reserved, memory.free, memory.total) == (4, 5, 3, 10)
     assert memory.available == 4
-    seam.shrink()
+    runtime.shrink()
     assert fake.calls[-2:] == ["synchronize", "empty_cache"]
-    assert seam.alive()
+    assert runtime.alive()
 
 
 def test_a_device_that_is_lost_is_seen(fake: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
-    seam = CudaRuntime(0)
+    runtime = CudaRuntime(0)
 
     def lost(*_: Any) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr(torch.cuda, "synchronize", lost)
-    assert not seam.alive()
+    assert not runtime.alive()
 
 
 def test_a_gpu_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UnfitError, match="finds no CUDA GPU for cuda:3; say --devices cpu"):
-        seam_for("cuda:3", 1)
+        runtime_for("cuda:3", 1)

@@ -48,9 +48,9 @@ def test_rows_say_different_things_and_end_by_their_cap_or_by_themselves() -> No
 def _by_whole_passes(asked: Asked, context_s: float) -> tuple[list[int], float]:
     """Greedy decoding without slots, steps or anything kept: the whole text again for each token."""
     model, frames = TorchWhisper(talkative()), round(context_s * 100)
-    seam = CpuRuntime()
-    with seam.lane(ENCODE):
-        features = Features(seam, SHAPE.mels, 4).batch([None], [sound(asked.seed, asked.seconds)], frames)
+    runtime = CpuRuntime()
+    with runtime.lane(ENCODE):
+        features = Features(runtime, SHAPE.mels, 4).batch([None], [sound(asked.seed, asked.seconds)], frames)
     cross = torch.zeros((2, 2, 1, 2, frames // 2, 16), dtype=torch.float64)
     model.write_cross(model.encode(features.double()), cross)
     said: list[int] = []
@@ -205,10 +205,10 @@ class Scarce(CpuRuntime):
 
 
 def test_a_batch_that_does_not_fit_into_memory_is_decoded_in_parts() -> None:
-    seam = Scarce()
-    bench = Bench(seam=seam)
+    runtime = Scarce()
+    bench = Bench(runtime=runtime)
     assert bench.said(SOME) == _each_alone(SOME)
-    assert seam.shrunk > 0
+    assert runtime.shrunk > 0
 
 
 PLACES = ("features", "encode", "admit", "step", "upload", "download", "tokens", "rehearsal")
@@ -257,15 +257,15 @@ ERRORS = (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUBLAS_STA
 @pytest.mark.parametrize("times", [1, 2])
 def test_memory_that_runs_out_anywhere_costs_the_newest_rows_at_most(place: str, times: int, error: Exception) -> None:
     """Rows of before say what they say alone: nothing is skipped, and nothing is said twice."""
-    seam = Sudden("", times, error)
-    bench = Bench(seam=seam)
+    runtime = Sudden("", times, error)
+    bench = Bench(runtime=runtime)
     older, newer = [Asked(1, cap=30), Asked(3, cap=26)], [Asked(2, cap=9), Asked(0, cap=12)]
     bench.put(older, 0)
     bench.turn(4)
-    seam.place = place
+    runtime.place = place
     taken = bench.put(newer, 2)
     bench.finish()
-    assert seam.left == 0, "the place was never reached"
+    assert runtime.left == 0, "the place was never reached"
     assert taken.is_set()
     lost = [number for number, found in bench.told.items() if isinstance(found, Exception)]
     assert len(bench.told) == 4
@@ -282,15 +282,15 @@ def test_memory_that_runs_out_anywhere_costs_the_newest_rows_at_most(place: str,
 
 @pytest.mark.parametrize("place", ["features", "encode", "admit", "upload", "download"])
 def test_without_any_memory_left_the_newest_row_is_lost_and_the_others_go_on(place: str) -> None:
-    seam = Sudden("", 100, torch.OutOfMemoryError("out of memory"))
-    bench = Bench(seam=seam)
+    runtime = Sudden("", 100, torch.OutOfMemoryError("out of memory"))
+    bench = Bench(runtime=runtime)
     bench.put([Asked(1, cap=30)], 0)
     bench.turn(3)
-    seam.place = place
+    runtime.place = place
     taken = bench.put([Asked(2), Asked(3)], 1)
     while len(bench.told) < 2:
         bench.turn()
-    seam.place = ""
+    runtime.place = ""
     bench.finish()
     assert taken.is_set()
     assert isinstance(bench.told[1], torch.OutOfMemoryError)
@@ -322,7 +322,7 @@ def test_a_device_that_cannot_even_give_memory_back_loses_no_thread() -> None:
                 raise torch.OutOfMemoryError("out of memory")
             super().replay(key, fn, buffers, lane)
 
-    assert Bench(seam=Stuck()).said(SOME) == _each_alone(SOME)
+    assert Bench(runtime=Stuck()).said(SOME) == _each_alone(SOME)
 
 
 def test_a_failure_that_nobody_expected_loses_the_rows_in_work_and_the_next_ones_are_served() -> None:
@@ -338,12 +338,12 @@ def test_a_failure_that_nobody_expected_loses_the_rows_in_work_and_the_next_ones
         def get(self) -> Any:
             raise RuntimeError("the copy never came")
 
-    seam = Unreadable()
-    bench = Bench(seam=seam)
+    runtime = Unreadable()
+    bench = Bench(runtime=runtime)
     # The thread itself, as it is what must survive.
     bench.pipeline.start()
     assert bench.put(SOME[:2], 0).wait(20)
-    seam.fails = False
+    runtime.fails = False
     bench.pipeline._reading.append(_Reading([], Late()))
     assert bench.put(SOME[2:], 2).wait(20)
     assert bench.put(SOME, 4).wait(20)
@@ -355,28 +355,28 @@ def test_a_failure_that_nobody_expected_loses_the_rows_in_work_and_the_next_ones
 
 
 def test_a_captured_shape_whose_buffers_moved_is_an_error_and_no_wrong_text() -> None:
-    seam, first, second = CpuRuntime(), torch.zeros(3), torch.zeros(3)
-    with seam.lane(DECODE):
-        seam.replay("key", lambda x: x.add_(0), (first,))
-    with pytest.raises(RuntimeError, match="moved"), seam.lane(DECODE):
-        seam.replay("key", lambda x: x.add_(0), (second,))
+    runtime, first, second = CpuRuntime(), torch.zeros(3), torch.zeros(3)
+    with runtime.lane(DECODE):
+        runtime.replay("key", lambda x: x.add_(0), (first,))
+    with pytest.raises(RuntimeError, match="moved"), runtime.lane(DECODE):
+        runtime.replay("key", lambda x: x.add_(0), (second,))
 
 
 def test_a_shape_runs_what_was_captured_and_not_what_a_later_call_brings() -> None:
-    seam, buffer, ran = CpuRuntime(), torch.zeros(1), []
+    runtime, buffer, ran = CpuRuntime(), torch.zeros(1), []
     for name in ("first", "second"):
-        with seam.lane(DECODE):
-            seam.replay("key", lambda _, name=name: ran.append(name), (buffer,))
+        with runtime.lane(DECODE):
+            runtime.replay("key", lambda _, name=name: ran.append(name), (buffer,))
     assert set(ran) == {"first"}
 
 
 def test_shapes_held_ready_are_bounded_and_the_oldest_goes() -> None:
-    seam, ran = CpuRuntime(most_graphs=2), []
+    runtime, ran = CpuRuntime(most_graphs=2), []
     buffer = torch.zeros(1)
     for key in ("a", "b", "a", "c", "a", "b"):
-        with seam.lane(DECODE):
-            seam.replay(key, lambda _, key=key: ran.append(key), (buffer,))
-    assert seam.graphs == 2
+        with runtime.lane(DECODE):
+            runtime.replay(key, lambda _, key=key: ran.append(key), (buffer,))
+    assert runtime.graphs == 2
     # A shape that is new is rehearsed: twice. `b` had to go for `c`.
     assert "".join(ran) == "aabbaccabb"
 
@@ -385,11 +385,11 @@ def test_shapes_made_ready_beforehand_leave_nothing_behind_and_are_used() -> Non
     bench = Bench()
     with torch.inference_mode():
         bench.slots.prepare(frames=(400,), prompts=(4,))
-    ready = bench.seam.graphs
+    ready = bench.runtime.graphs
     assert ready == 2 * bench.rows + bench.slots_count
     assert bench.said(SOME) == _each_alone(SOME)
     # Only longer texts than were thought of needed a shape of their own.
-    assert bench.seam.graphs <= ready + 1
+    assert bench.runtime.graphs <= ready + 1
 
 
 @pytest.mark.parametrize("period", [1, 2, 5])

@@ -16,7 +16,7 @@ FRAMES = 400
 
 
 def _made(features: Features, keys: list[object], audios: list[Samples], frames: int = FRAMES) -> np.ndarray:
-    with features._seam.lane(ENCODE):
+    with features._runtime.lane(ENCODE):
         return np.asarray(features.batch(keys, audios, frames).numpy())
 
 

@@ -51,17 +51,17 @@ def _weights(shape: Shape, dtype: Any) -> weights.Weights:
         return AT_RANDOM(shape, META, dtype)
 
 
-def _seam(most_graphs: int = 100_000) -> CudaRuntime:
-    seam = CudaRuntime(0, most_graphs)
-    seam.device = META
-    return seam
+def _runtime(most_graphs: int = 100_000) -> CudaRuntime:
+    runtime = CudaRuntime(0, most_graphs)
+    runtime.device = META
+    return runtime
 
 
 @pytest.mark.parametrize("kind", ["bfloat16", "float16", "float32"])
 def test_every_shape_is_captured(fake: FakeCuda, kind: str) -> None:
-    seam, rows = _seam(), 64
+    runtime, rows = _runtime(), 64
     model = TorchWhisper(_weights(TURBO, getattr(torch, kind)))
-    slots = DecoderSlots(model, seam, TOKENS, 3 * rows, rows)
+    slots = DecoderSlots(model, runtime, TOKENS, 3 * rows, rows)
     assert slots.batches == tuple(b for b in CUDA_BATCHES if b <= 192)
     # All pairs would be a thousand: each size with the usual others.
     batches = [b for b in slots.batches if b <= rows] if kind == "bfloat16" else [1, rows]
@@ -69,11 +69,11 @@ def test_every_shape_is_captured(fake: FakeCuda, kind: str) -> None:
     with copies():
         pairs = {(b, 400) for b in batches} | {(b, f) for b in (1, rows) for f in frames}
         for size, length in sorted(pairs):
-            with seam.lane(ENCODE):
+            with runtime.lane(ENCODE):
                 slots.encode(torch.zeros((size, 128, length), device=META))
-                encoded = seam.mark()
-            with seam.lane(DECODE):
-                seam.wait(encoded)
+                encoded = runtime.mark()
+            with runtime.lane(DECODE):
+                runtime.wait(encoded)
                 slots.languages(size, length // 2)
                 for prompt in PROMPTS if (size, length) == (rows, 400) else (4,):
                     told = slots.admit(list(range(size)), [[1] * prompt] * size, [False] * size, length // 2)
@@ -81,17 +81,17 @@ def test_every_shape_is_captured(fake: FakeCuda, kind: str) -> None:
         steps = slots.batches if kind == "bfloat16" else (1, 3 * rows)
         for size in steps:
             for position, context in ((0, 200), (TEXT_POSITIONS - 1, 1500)):
-                with seam.lane(DECODE):
+                with runtime.lane(DECODE):
                     assert slots.step(size, position, context).get().shape == (2, size)
-    assert seam.uncaptured == 0
-    assert seam.graphs == len(pairs) * 3 + len(PROMPTS) - 1 + 2 * len(steps)
+    assert runtime.uncaptured == 0
+    assert runtime.graphs == len(pairs) * 3 + len(PROMPTS) - 1 + 2 * len(steps)
     assert not fake.broken
 
 
 def _engine(monkeypatch: pytest.MonkeyPatch, max_batch: int = 8, most_graphs: int = 100_000) -> TorchEngine:
     monkeypatch.setattr(weights, "at_random", lambda shape, device, dtype: _weights(TURBO, dtype))
     monkeypatch.setattr("server.engines.torch.decoder_slots.PREPARED_PROMPTS", (4,))
-    return TorchEngine("random:large-v3-turbo", "cuda:0", "default", max_batch, 1, _seam(most_graphs))
+    return TorchEngine("random:large-v3-turbo", "cuda:0", "default", max_batch, 1, _runtime(most_graphs))
 
 
 def _row(seconds: float, context_s: float = 4.0, **given: Any) -> EngineRow:
@@ -105,7 +105,7 @@ def test_the_engine_loads_decodes_and_ends_and_everything_it_runs_is_captured(
     info = engine.load()
     assert info.compute_type == "bfloat16"
     assert "slots of" in info.details["memory"]
-    ready = engine.seam.graphs
+    ready = engine.runtime.graphs
     rows = [_row(1.0 + i / 4, stream=i, prefix="said before" if i % 2 else "") for i in range(8)]
     heard: dict[int, Any] = {}
     over = threading.Semaphore(0)
@@ -121,9 +121,9 @@ def test_the_engine_loads_decodes_and_ends_and_everything_it_runs_is_captured(
         assert over.acquire(timeout=60)
     engine.close()
     assert all(isinstance(found, Hypothesis) for found in heard.values()), heard
-    assert engine.seam.uncaptured == 0
+    assert engine.runtime.uncaptured == 0
     # Only prompts longer than those that were thought of needed a shape of their own.
-    assert engine.seam.graphs <= ready + 6
+    assert engine.runtime.graphs <= ready + 6
     assert not fake.broken
     # The engine's own thread made the device its own, or its pinned memory would be another card's.
     assert fake.calls.count("device 0") == 2
@@ -137,9 +137,9 @@ def test_with_room_for_few_graphs_old_ones_go_and_all_rows_are_told(
     engine.load()
     for context_s in (4.0, 6.0, 8.0, 4.0):
         assert len(engine.decode([_row(2.0, context_s), _row(1.0, context_s)])) == 2
-        engine.seam.shrink()
+        engine.runtime.shrink()
     engine.close()
-    assert engine.seam.uncaptured == 0
+    assert engine.runtime.uncaptured == 0
     assert not fake.broken
 
 
@@ -152,18 +152,18 @@ def test_the_bench_measures_every_part_by_its_graphs(fake: FakeCuda, monkeypatch
     engine.close()
     assert {time.part for time in times} == {"encode", "admit", "step"}
     assert len([call for call in fake.calls if call.startswith("replay")]) > replays + 3 * len(times)
-    assert engine.seam.uncaptured == 0
+    assert engine.runtime.uncaptured == 0
     assert not fake.broken
 
 
 def test_times_of_words_are_made_outside_of_any_capture(fake: FakeCuda) -> None:
-    seam = _seam()
-    slots = DecoderSlots(TorchWhisper(_weights(TURBO, torch.bfloat16)), seam, TOKENS, 4, 2)
-    with copies(), seam.lane(DECODE):
+    runtime = _runtime()
+    slots = DecoderSlots(TorchWhisper(_weights(TURBO, torch.bfloat16)), runtime, TOKENS, 4, 2)
+    with copies(), runtime.lane(DECODE):
         chances, attention = slots.aligned(1, [50258, 5, 6, 50257], 200)
     assert chances.get().shape == (4,)
     assert attention.get().shape[1:] == (4, 200)
-    assert seam.graphs == 0
+    assert runtime.graphs == 0
 
 
 @pytest.mark.parametrize(("free", "needs"), [(1.2e9, "smaller model"), (6e9, "--max-batch")])

@@ -55,7 +55,7 @@ class Asked:
 class Bench:
     """A pipeline whose turns a test takes by hand."""
 
-    seam: CpuRuntime = field(default_factory=CpuRuntime)
+    runtime: CpuRuntime = field(default_factory=CpuRuntime)
     slots_count: int = 6
     rows: int = 4
     told: dict[int, list[int] | Exception] = field(default_factory=dict)
@@ -63,9 +63,9 @@ class Bench:
 
     def __post_init__(self) -> None:
         model = TorchWhisper(talkative())
-        self.features = Features(self.seam, SHAPE.mels, 16)
-        self.slots = DecoderSlots(model, self.seam, TOKENS, self.slots_count, self.rows)
-        self.pipeline = Pipeline(self.seam, self.features, self.slots, self._prompt, self._finish, TOKENS.eot)
+        self.features = Features(self.runtime, SHAPE.mels, 16)
+        self.slots = DecoderSlots(model, self.runtime, TOKENS, self.slots_count, self.rows)
+        self.pipeline = Pipeline(self.runtime, self.features, self.slots, self._prompt, self._finish, TOKENS.eot)
 
     @staticmethod
     def _prompt(work: Work, guess: object) -> list[int]:
