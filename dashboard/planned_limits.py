@@ -4,14 +4,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from whisper_ops.objective import read_stored
+from whisper_ops.objective import DEFAULT_LAG_SECONDS, read_stored
 from whisper_ops.plan.plan_document import Plan
 from whisper_ops.plan.plan_lookup import plan_for
 from whisper_ops.server_names import plain
 from whisper_ops.snapshot import Snapshot
-
-DEFAULT_OBJECTIVE_SECONDS = 2.0
-"""The p95 lag above which words come too late, where no plan names another."""
 
 
 class PlannedLimit(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +52,6 @@ def knee_for(snapshot: Snapshot, plans: Sequence[Plan], address: str | None = No
 
 
 def objective_seconds(objective: str) -> float:
-    """The p95 lag that an objective such as `stable_p95_seconds<=2,…` allows; the default where it names none."""
+    """The p95 lag, in seconds, that a stored objective allows; that of the default objective where it bounds none."""
     most = read_stored(objective).most_lag
-    return DEFAULT_OBJECTIVE_SECONDS if most is None else most
+    return DEFAULT_LAG_SECONDS if most is None else most

@@ -9,9 +9,10 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from dashboard.planned_limits import DEFAULT_OBJECTIVE_SECONDS, PlannedLimit, knee_for
+from dashboard.planned_limits import PlannedLimit, knee_for
 from dashboard.trend import Rate, Trend
 from whisper_ops.history import EventRecord
+from whisper_ops.objective import DEFAULT_LAG_SECONDS
 from whisper_ops.plan.plan_document import Plan
 from whisper_ops.snapshot import Snapshot
 
@@ -118,7 +119,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
         """The strictest lag objective of all plans in use."""
         if self.asked_seconds is not None:
             return self.asked_seconds
-        return min((s.knee.objective_seconds for s in self.servers if s.knee), default=DEFAULT_OBJECTIVE_SECONDS)
+        return min((s.knee.objective_seconds for s in self.servers if s.knee), default=DEFAULT_LAG_SECONDS)
 
 
 class PolledFigures(NamedTuple):

@@ -76,10 +76,10 @@ def _panels() -> list[Any]:
             _ask(f"100 * sum(whisper_ops_slots_used{CHOSEN}) / (sum(whisper_ops_slots{CHOSEN}) > 0)", "slots in use")
         ),
         timeseries.Panel()
-        .title("Lag, p95, against the default objective of 2 s")
+        .title("Lag, p95, against the default objective of 1 s")
         .unit("s")
         .min(0)
-        .thresholds(_steps(("green", None), ("red", 2)))
+        .thresholds(_steps(("green", None), ("red", 1)))
         .with_target(
             _ask(
                 "histogram_quantile(0.95, sum by (instance, le) "

@@ -2,6 +2,7 @@
 
 from whisper_ops.objective.grammar import (
     DEFAULT,
+    DEFAULT_LAG_SECONDS,
     MEASURES,
     Objective,
     ObjectiveTerm,
@@ -11,4 +12,7 @@ from whisper_ops.objective.grammar import (
     readable,
 )
 
-__all__ = ["DEFAULT", "MEASURES", "Objective", "ObjectiveTerm", "condition", "parse", "read_stored", "readable"]
+__all__ = [
+    "DEFAULT", "DEFAULT_LAG_SECONDS", "MEASURES", "Objective", "ObjectiveTerm", "condition", "parse", "read_stored",
+    "readable",
+]  # fmt: skip

@@ -251,3 +251,7 @@ def _made(found: re.Match[str], name: str, unit: Unit | None, limit: float, writ
     return ObjectiveTerm(
         name, sign in {"<=", "≤", "<"}, limit, found["plus"] is not None, written, sign in {"<", ">"}, unit
     )
+
+
+DEFAULT_LAG_SECONDS = parse(DEFAULT).most_lag or 0.0
+"""The p95 lag of a server that just meets the default objective: screens, alerts and Prometheus' rules judge by it."""

@@ -16,6 +16,7 @@ from dashboard.tui.pages.fleet_page import FleetView, fleet_page
 from dashboard.world import AlertView, Board
 from whisper_ops.errors import UserError
 from whisper_ops.identity import Identity
+from whisper_ops.objective import DEFAULT, parse
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 
 
@@ -102,7 +103,7 @@ def test_a_silent_server_is_told_and_told_again_when_it_is_back() -> None:
     [
         ("slots over 70 %", poll(0, slots=10, slots_used=8), poll(0, slots=10, slots_used=6)),
         ("slots over 90 %", poll(0, slots=100, slots_used=91), poll(0, slots=100, slots_used=80)),
-        ("lag over the objective", poll(0, lag_p95_seconds=2.1), poll(0, lag_p95_seconds=1.0)),
+        ("lag over the objective", poll(0, lag_p95_seconds=1.1), poll(0, lag_p95_seconds=0.8)),
         ("gpu failed", poll(0, GpuFigures(gpu_id=3, state="failed")), poll(0, GpuFigures(gpu_id=3, state="ready"))),
         (
             "uneven spread",
@@ -133,6 +134,14 @@ def test_each_shipped_rule_begins_and_ends(rule: str, bad: Snapshot, good: Snaps
 
 def memory(at: float, gigabytes: float, total: float, name: str | None = None) -> Snapshot:
     return poll(at, GpuFigures(gpu_id=3, name=name, memory_used_bytes=gigabytes * 1e9, memory_total_bytes=total * 1e9))
+
+
+def test_the_lag_alert_watches_what_a_screen_judges_by_and_the_default_objective_allows() -> None:
+    rule = next(rule for rule in load_rules() if rule.name == "lag over the objective")
+    assert rule.over == Board().world(0.0).objective_seconds == parse(DEFAULT).most_lag
+    for_prometheus = (Path(__file__).parents[3] / "deploy/prometheus/whisper-ops.rules.yml").read_text("utf-8")
+    assert f"(rate(whisper_ops_lag_seconds_bucket[1m]))) > {rule.over:g}\n" in for_prometheus
+    assert f"over the objective of {rule.over:g} s" in for_prometheus
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dashboard.planned_limits import knee_for, objective_seconds
 from dashboard.tui.pages.fleet_page import FleetView, fleet_page
 from dashboard.world import Board
 from tests.dashboard.scenes import IDENTITY, NOW, board, gpu, plan_of, silence, snapshot, world
+from whisper_ops.objective import DEFAULT_LAG_SECONDS
 from whisper_ops.snapshot import Snapshot
 
 
@@ -157,7 +158,7 @@ def test_the_own_plan_of_a_server_wins_over_a_newer_one_of_another() -> None:
         ("stable_p95_seconds<=2,first_p95_seconds<=1", 1.0),
         ("lag_p95<=3s,first_p95<=1s", 3.0),
         ("stable_p95_seconds<=1.5", 1.5),
-        ("whatever", 2.0),
+        ("whatever", DEFAULT_LAG_SECONDS),
     ],
 )
 def test_the_objective_is_read_from_the_plan(said: str, seconds: float) -> None:
@@ -227,7 +228,7 @@ def test_a_server_over_its_objective_is_late_whatever_it_says_of_itself(status: 
     assert "▲ slow" in its
     assert "late" in its
     assert "healthy" not in its
-    assert "lag p95 10.0 s, the objective is 2 s" in lines[lines.index(its) + 1]
+    assert "lag p95 10.0 s, the objective is 1 s" in lines[lines.index(its) + 1]
     assert lines.index(its) < lines.index(row("calm", lines)), "it is sorted up"
 
 
@@ -250,7 +251,7 @@ def test_late_and_over_its_limit_is_both_in_one_sentence_and_critical_stays_crit
 
 
 def test_a_lag_at_its_objective_is_in_time() -> None:
-    assert "healthy" in row("just", judged(snapshot("just", NOW, (gpu(0, 7, 2.0),))))
+    assert "healthy" in row("just", judged(snapshot("just", NOW, (gpu(0, 7, DEFAULT_LAG_SECONDS),))))
 
 
 def test_of_an_old_answer_nobody_says_that_users_wait_now() -> None:
