@@ -9,7 +9,6 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
@@ -21,14 +20,15 @@ from server.broker.fleet_metrics import with_brokers
 from server.broker.fleet_views import FleetViews
 from server.broker.member import BROKER_HEADER
 from server.http import page
-from server.http.request_gate import RequestGate
-from server.metrics import exposition, openmetrics
-from whisper_ops import wire
+from server.http.json_answers import error_answer, json_answer, metrics_answer, readiness_answer, refusal_answer
+from server.http.request_gate import add_gate
+from server.metrics import openmetrics
 
 log = logging.getLogger("whisper_ops.broker")
 
 STREAM_PATHS = ("/ws", "/asr", "/v1/realtime", "/")
 """Where a server's dialects are spoken."""
+_NO_MEMBER = "a broker is no member of another broker: name the servers"
 _NOT_PASSED_ON = {"token", "ticket"}
 """The ticket stands for the token, and a client brings none of its own."""
 
@@ -59,71 +59,55 @@ def make_app(fleet: Fleet, companion: Companion | None = None) -> Starlette:
     app = Starlette(
         routes=[*_routes(fleet, views), *admin_routes(fleet), *streams, *page.routes(pages)], lifespan=lifespan
     )
-    app.add_middleware(RequestGate, settings=fleet.settings, is_ticket=lambda _: False, pages=pages)
-    if fleet.settings.allow_origins:
-        # Outermost: a browser asks whether it may ask before it shows its token.
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=fleet.settings.allow_origins,
-            allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=["authorization", "content-type"],
-        )
+    add_gate(app, fleet.settings, lambda _: False, pages)
     return app
 
 
-def _json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(wire.encode(value), status, headers, "application/json")
-
-
 def _refusal(full: FleetFull) -> Response:
-    return _json({"error": full.message, "code": full.code}, 503, {"Retry-After": f"{max(1, full.retry_after_s):.0f}"})
+    return refusal_answer(full.code, full.message, full.retry_after_s)
 
 
 def _routes(fleet: Fleet, views: FleetViews) -> list[Route]:  # noqa: C901  # a list of routes, each a line or two
     async def health(_: Request) -> Response:
         await fleet.refresh()
-        return _json(views.health())
+        return json_answer(views.health())
 
     async def gpu_status(_: Request) -> Response:
         await fleet.refresh()
-        return _json(views.gpu_status())
+        return json_answer(views.gpu_status())
 
     async def performance(_: Request) -> Response:
         await fleet.refresh()
-        return _json(views.performance())
+        return json_answer(views.performance())
 
     async def snapshot(request: Request) -> Response:
         if BROKER_HEADER in request.headers:
-            return _json({"error": "a broker is no member of another broker: name the servers"}, 409)
+            return error_answer(409, _NO_MEMBER)
         await fleet.refresh()
-        return _json(views.snapshot())
+        return json_answer(views.snapshot())
 
     async def members(_: Request) -> Response:
         await fleet.refresh()
-        return _json({"broker": fleet.broker_id, "members": [one.as_wire() for one in fleet.members.values()]})
+        return json_answer({"broker": fleet.broker_id, "members": [one.as_wire() for one in fleet.members.values()]})
 
     async def own_metrics(request: Request) -> Response:
         await fleet.refresh()
-        return _metrics(openmetrics.own(views.snapshot()), request)
+        return metrics_answer(with_brokers(openmetrics.own(views.snapshot()), fleet), request)
 
     async def published_metrics(request: Request) -> Response:
         await fleet.refresh()
-        return _metrics(openmetrics.with_published(views.snapshot()), request)
-
-    def _metrics(families: openmetrics.MetricFamilies, request: Request) -> Response:
-        page, content_type = exposition.written(with_brokers(families, fleet), request.headers.get("accept"))
-        return Response(page, headers={"Vary": "Accept"}, media_type=content_type)
+        return metrics_answer(with_brokers(openmetrics.with_published(views.snapshot()), fleet), request)
 
     async def connect(request: Request) -> Response:
         if BROKER_HEADER in request.headers:
-            return _json({"error": "a broker is no member of another broker: name the servers"}, 409)
+            return error_answer(409, _NO_MEMBER)
         try:
             _, answer = await fleet.connect(request.client.host if request.client else "")
         except FleetFull as full:
             return _refusal(full)
         active, most = views.streams()
         answer = msgspec.structs.replace(answer, active_streams=active, max_streams=most)
-        return _json(answer, headers={"Cache-Control": "no-store"})
+        return json_answer(answer, headers={"Cache-Control": "no-store"})
 
     async def ping(_: Request) -> Response:
         if not fleet.is_ready:
@@ -134,20 +118,15 @@ def _routes(fleet: Fleet, views: FleetViews) -> list[Route]:  # noqa: C901  # a 
             round(sum(getattr(gpu, name) for gpu in known), 3) if known else None
             for name in ("allocated_memory_gb", "total_memory_gb")
         )
-        return _json({"vram_used": used, "vram_total": total, "gpu_name": gpus[0].name if gpus else None})
+        return json_answer({"vram_used": used, "vram_total": total, "gpu_name": gpus[0].name if gpus else None})
 
     async def livez(_: Request) -> Response:
-        return _json({"status": "alive"})
+        return json_answer({"status": "alive"})
 
     async def readyz(request: Request) -> Response:
+        has_room = any(member.free for member in fleet.members.values())
         full = request.query_params.get("full", "200")
-        if full not in ("200", "503"):
-            return _json({"error": f"full {full[:64]!r} is neither 200 nor 503"}, 400)
-        if not fleet.is_ready:
-            return _json({"error": f"not ready: {views.health().status}"}, 503, {"Retry-After": "5"})
-        if full == "503" and not any(member.free for member in fleet.members.values()):
-            return _json({"error": "no slot is free"}, 503, {"Retry-After": "5"})
-        return _json({"status": "ready"})
+        return readiness_answer(full, is_ready=fleet.is_ready, status=views.health().status, has_room=has_room)
 
     return [
         Route("/health", health),

@@ -7,13 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
 from server.http import admin, page, routes, sample_audio, transcriptions
 from server.http.disconnects import Disconnects
-from server.http.request_gate import RequestGate
+from server.http.request_gate import add_gate
 from server.metrics.host_readings import HostReadings
 from server.metrics.snapshot_builder import SnapshotBuilder
 from server.protocols.native import NativeConnection
@@ -70,15 +69,7 @@ def make_app(hub: Hub, played: sample_audio.SampleAudio | None = None) -> FastAP
     app.router.routes.extend(page.routes(page.PAGES))
     for path, dialect in DIALECTS.items():
         app.router.routes.append(WebSocketRoute(path, _endpoint(hub, dialect)))
-    app.add_middleware(RequestGate, settings=hub.settings, is_ticket=hub.admission.knows, pages=page.PAGES)
-    if hub.settings.allow_origins:
-        # Outermost: a browser asks whether it may ask before it shows its token.
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=hub.settings.allow_origins,
-            allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=["authorization", "content-type"],
-        )
+    add_gate(app, hub.settings, hub.admission.knows, page.PAGES)
     app.add_middleware(Disconnects)
     _describe(app)
     return app

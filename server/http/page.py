@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from whisper_ops import wire
+from server.http.json_answers import error_answer
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws: wss:; "
@@ -65,7 +65,7 @@ def routes(pages: Mapping[str, StaticPage]) -> list[Route]:
         path = request.scope["path"]
         page = pages.get(path) or PARTS.get(path)
         if page is None:
-            return Response(wire.encode({"error": "no page has such a part"}), 404, media_type="application/json")
+            return error_answer(404, "no page has such a part")
         return Response(page.body, headers={name.decode(): value.decode() for name, value in page.headers})
 
     return [Route(path, answer) for path in (*pages, "/page/{name}")]

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 from urllib.parse import SplitResult, urlsplit
 
+from starlette.applications import Starlette
 from starlette.datastructures import Headers, QueryParams
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.auth import OPEN_PATHS, matches, presented, subprotocol
@@ -54,6 +56,21 @@ class AccessRules(Protocol):
     @property
     def allow_origins(self) -> tuple[str, ...]:
         """Pages that may ask."""
+
+
+def add_gate(
+    app: Starlette, settings: AccessRules, is_ticket: Callable[[str | None], bool], pages: Mapping[str, StaticPage]
+) -> None:
+    """Put the gate before an application, and CORS before the gate where other origins may ask."""
+    app.add_middleware(RequestGate, settings=settings, is_ticket=is_ticket, pages=pages)
+    if settings.allow_origins:
+        # Outermost: a browser asks whether it may ask before it shows its token.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allow_origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["authorization", "content-type"],
+        )
 
 
 class RequestGate:

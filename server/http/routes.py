@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from server.auth import matches, presented
 from server.http import connect
-from server.metrics import exposition, openmetrics
+from server.http.admin_requests import has_admin_token
+from server.http.json_answers import error_answer, json_answer, metrics_answer, readiness_answer, refusal_answer
+from server.metrics import openmetrics
 from server.metrics.snapshot_builder import SnapshotBuilder
 from server.request_parsing import UnreadableError, read_json, small_body
 from server.sessions.hub import AdmissionRefused, Hub
@@ -30,41 +31,33 @@ def answers(kind: type) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": "Now.", "content": {"application/json": {"schema": schema}}}}
 
 
-def _json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(wire.encode(value), status, headers, "application/json")
-
-
-def _error(status: int, message: str, **headers: str) -> Response:
-    return _json({"error": message}, status, {k.replace("_", "-"): v for k, v in headers.items()})
-
-
 def router(hub: Hub, views: SnapshotBuilder) -> APIRouter:  # noqa: C901  # a list of routes, each a line or two
     """Routes over one hub."""
     api = APIRouter()
 
     @api.get("/health", summary="Status and slots", responses=answers(wire.Health))
     async def health() -> Response:
-        return _json(views.health())
+        return json_answer(views.health())
 
     @api.get("/gpu-status", summary="Every GPU, or the CPU", responses=answers(wire.GpuStatus))
     async def gpu_status() -> Response:
-        return _json(views.gpu_status())
+        return json_answer(views.gpu_status())
 
     @api.get("/performance", summary="Counts and latencies", responses=answers(wire.Performance))
     async def performance() -> Response:
-        return _json(views.performance())
+        return json_answer(views.performance())
 
     @api.get("/snapshot", summary="Everything a poller asks for", responses=answers(wire.ServerSnapshot))
     async def snapshot() -> Response:
-        return _json(views.snapshot())
+        return json_answer(views.snapshot())
 
     @api.get("/metrics", summary="Prometheus' text format, or OpenMetrics where Accept asks for it")
     async def own_metrics(request: Request) -> Response:
-        return _metrics(openmetrics.own(views.snapshot()), request)
+        return metrics_answer(openmetrics.own(views.snapshot()), request)
 
     @api.get("/metrics/prometheus", summary="The same, with the names existing dashboards use")
     async def published_metrics(request: Request) -> Response:
-        return _metrics(openmetrics.with_published(views.snapshot()), request)
+        return metrics_answer(openmetrics.with_published(views.snapshot()), request)
 
     @api.get("/connect", summary="A direct address and a slot held for it", responses=answers(wire.Connect))
     async def connected(request: Request) -> Response:
@@ -80,63 +73,48 @@ def router(hub: Hub, views: SnapshotBuilder) -> APIRouter:  # noqa: C901  # a li
             return Response(status_code=204)
         first = views.gpu_status().gpus[0]
         memory = {"vram_used": first.allocated_memory_gb, "vram_total": first.total_memory_gb}
-        return _json({**memory, "gpu_name": first.name})
+        return json_answer({**memory, "gpu_name": first.name})
 
     @api.get("/livez", summary="The process answers")
     async def livez() -> Response:
-        return _json({"status": "alive"})
+        return json_answer({"status": "alive"})
 
     @api.get("/readyz", summary="503 while starting, draining or with no usable GPU; full is 200")
     async def readyz(full: str = "200") -> Response:
-        if full not in ("200", "503"):
-            return _error(400, f"full {full[:64]!r} is neither 200 nor 503")
-        if not hub.ready:
-            return _error(503, f"not ready: {hub.status}", Retry_After="5")
-        if full == "503" and hub.slots.used >= hub.slots.total:
-            return _error(503, "no slot is free", Retry_After="5")
-        return _json({"status": "ready"})
+        has_room = hub.slots.used < hub.slots.total
+        return readiness_answer(full, is_ready=hub.ready, status=hub.status, has_room=has_room)
 
     return api
-
-
-def _metrics(families: openmetrics.MetricFamilies, request: Request) -> Response:
-    page, content_type = exposition.written(families, request.headers.get("accept"))
-    return Response(page, headers={"Vary": "Accept"}, media_type=content_type)
 
 
 def _connect(hub: Hub, request: Request) -> Response:
     """Nothing is reserved before it is known that the request is allowed and complete."""
     debug = request.query_params.get("debug", "")
     if debug not in ("", "0", "1"):
-        return _error(422, "debug takes 1")
-    if debug == "1" and not admin_allowed(hub, request):
-        return _error(403, "debug=1 needs the admin token")
+        return error_answer(422, "debug takes 1")
+    if debug == "1" and not has_admin_token(request, hub.settings):
+        return error_answer(403, "debug=1 needs the admin token")
     try:
         answer = connect.answer(hub, request)
     except AdmissionRefused as refusal:
-        return _refused(refusal)
+        return refusal_answer(refusal.code, refusal.message, refusal.retry_after_s)
     fresh = {"Cache-Control": "no-store"}  # a ticket is for one client
     if debug != "1":
-        return _json(answer, headers=fresh)
-    return _json({**msgspec.to_builtins(answer), "environment": runpod_environment()}, headers=fresh)
+        return json_answer(answer, headers=fresh)
+    return json_answer({**msgspec.to_builtins(answer), "environment": runpod_environment()}, headers=fresh)
 
 
 async def _connect_for(hub: Hub, request: Request) -> Response:
     if not vouching_allowed(hub, request):
-        return _error(403, "to ask for others needs the admin token (--admin-token-file)")
+        return error_answer(403, "to ask for others needs the admin token (--admin-token-file)")
     try:
         asked = read_json(await small_body(request) or b"{}", wire.ConnectFor)
         answer = connect.answer_for(hub, request, asked.address)
     except UnreadableError as error:
-        return _error(422, f"cannot read the body: {error}")
+        return error_answer(422, f"cannot read the body: {error}")
     except AdmissionRefused as refusal:
-        return _refused(refusal)
-    return _json(answer, headers={"Cache-Control": "no-store"})
-
-
-def _refused(refusal: AdmissionRefused) -> Response:
-    body = {"error": refusal.message, "code": refusal.code}
-    return _json(body, 503, {"Retry-After": f"{refusal.retry_after_s:.0f}"})
+        return refusal_answer(refusal.code, refusal.message, refusal.retry_after_s)
+    return json_answer(answer, headers={"Cache-Control": "no-store"})
 
 
 def vouching_allowed(hub: Hub, request: Request) -> bool:
@@ -144,12 +122,7 @@ def vouching_allowed(hub: Hub, request: Request) -> bool:
     settings = hub.settings
     if settings.admin_token is None and settings.token is None and is_loopback(settings.host):
         return True
-    return admin_allowed(hub, request)
-
-
-def admin_allowed(hub: Hub, request: Request) -> bool:
-    """Whether a request bears the admin token. With none set, nobody does."""
-    return matches(hub.settings.admin_token, presented(request.headers, request.query_params, []))
+    return has_admin_token(request, hub.settings)
 
 
 def runpod_environment() -> dict[str, str]:

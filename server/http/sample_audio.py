@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Response
 
+from server.http.json_answers import error_answer, json_answer
 from server.http.routes import answers
 from server.settings import Settings
 from server.uploads.file_decoder import DecodeError, FileDecoder
@@ -82,7 +83,7 @@ def router(sample: SampleAudio) -> APIRouter:
 
     @api.get("/sample", summary="The sound that the page can play", responses=answers(wire.SampleSound))
     async def described() -> Response:
-        return Response(wire.encode(sample.described), media_type="application/json")
+        return json_answer(sample.described)
 
     @api.get("/sample.wav", summary="That sound")
     async def sound() -> Response:
@@ -90,7 +91,7 @@ def router(sample: SampleAudio) -> APIRouter:
             return Response(await sample.wav(), headers={"Cache-Control": "no-store"}, media_type="audio/wav")
         except UserError as error:
             status = 404 if sample.kind is None else 503
-            return Response(wire.encode({"error": str(error)}), status, media_type="application/json")
+            return error_answer(status, str(error))
 
     return api
 
