@@ -173,9 +173,9 @@ def run(
     """
     from capacity.corpus import clips
     from capacity.loadtest.output_checks import check_lengths
-    from capacity.loadtest.progress import SweepProgress
     from capacity.loadtest.runner import Sweep
     from capacity.loadtest.target import speech_for
+    from capacity.reports.sweep_progress import SweepProgress
     from whisper_ops.history import History
 
     extras = _Extras(html, transcripts, output)
@@ -226,7 +226,7 @@ def compare(a: int, b: int, worse_by: float, history: Path, as_json: bool) -> in
     comparable, and that is said instead of a verdict (exit 4).
     """
     from capacity.loadtest.compare import compare as compare_sweeps
-    from capacity.loadtest.compare import table
+    from capacity.reports.compare_table import table
     from whisper_ops.history import History
 
     with History.reading(history) as store:
@@ -382,7 +382,7 @@ class _Extras(NamedTuple):
         return None
 
     def _texts(self, outcome: "SweepOutcome") -> UserError | None:
-        from capacity.loadtest.transcripts import write_transcripts
+        from capacity.reports.transcript_files import write_transcripts
 
         if self.transcripts is None:
             return None
@@ -394,7 +394,7 @@ class _Extras(NamedTuple):
         return None
 
     def _results(self, outcome: "SweepOutcome") -> UserError | None:
-        from capacity.loadtest.result_tables import json_body
+        from capacity.reports.sweep_tables import json_body
 
         if self.output is None:
             return None
@@ -419,8 +419,8 @@ def _print_results(outcome: "SweepOutcome", history: Path, *, as_json: bool) -> 
 
 
 def _report(outcome: "SweepOutcome", *, as_json: bool) -> int:
-    from capacity.loadtest.result_tables import json_body, level_table, placement
-    from capacity.loadtest.watch_summary import watched_table
+    from capacity.reports.sweep_tables import json_body, level_table, placement
+    from capacity.reports.watch_summary import watched_table
 
     if as_json:
         console.print_json("sweep", json_body(outcome))

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from capacity.loadgen.messages import LoadProgress
 from capacity.loadtest.conclusion import against
-from capacity.loadtest.result_tables import verdict_text
 from capacity.loadtest.strategies import LevelRequest
+from capacity.reports.sweep_tables import verdict_text
 from whisper_ops.formatting import counted
 from whisper_ops.history import LevelRecord
 from whisper_ops.snapshot import Snapshot

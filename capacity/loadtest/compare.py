@@ -1,17 +1,11 @@
 """Two sweeps side by side, with a verdict that a CI job can use."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from rich import box
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
 
 from capacity.loadtest.level_details import clips
-from capacity.loadtest.result_tables import UNLIMITED
-from whisper_ops.console import PlainConsole
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.formatting import counted
 from whisper_ops.history import History, LevelRecord, SweepRecord
@@ -102,7 +96,11 @@ def compare(history: History, a: int, b: int, worse_by: float) -> SweepCompariso
         found = [_change(one, other, figure, worse_by, excess) for figure in _FIGURES]
         changes += [change for change in found if change is not None]
     lost = tuple(n for n in both if levels_a[n].passed and not levels_b[n].passed)
-    reasons = [f"{c.name} at {c.streams}: {_show(c.a, c.figure)} → {_show(c.b, c.figure)}" for c in changes if c.worse]
+    reasons = [
+        f"{c.name} at {c.streams}: {figure_text(c.a, c.figure)} → {figure_text(c.b, c.figure)}"
+        for c in changes
+        if c.worse
+    ]
     reasons += [f"{counted(n, 'stream')} passed before, and fail" for n in lost]
     return SweepComparison(
         a=a,
@@ -113,67 +111,6 @@ def compare(history: History, a: int, b: int, worse_by: float) -> SweepCompariso
         reasons=tuple(reasons),
         lost=lost,
     )
-
-
-def table(compared: SweepComparison, width: int = UNLIMITED) -> Group:
-    """The comparison for people: a row a figure, and below it what cannot be told, and the verdict.
-
-    Args:
-        compared: what to show.
-        width: characters there are; with few, both sweeps share a column.
-    """
-    rows = _rows(compared, [f"sweep {compared.a}", f"sweep {compared.b}"], lambda one, other: [one, other])
-    if PlainConsole(width=UNLIMITED).measure(rows).maximum > width:
-        rows = _rows(compared, [f"{compared.a} → {compared.b}"], lambda one, other: [f"{one} → {other}"])
-    limits = f"largest level that met the objective: {compared.limit_a or '—'} → {compared.limit_b or '—'}"
-    return Group(rows, *map(Text, _doubts(compared)), Text(limits), Text(_verdict(compared)))
-
-
-def _rows(compared: SweepComparison, heads: Sequence[str], cells: Callable[[str, str], list[str]]) -> Table:
-    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in ("streams", "figure", *heads, ""):
-        rows.add_column(column, justify="left" if column in {"figure", ""} else "right", no_wrap=True)
-    for change in compared.changes:
-        values = cells(_show(change.a, change.figure), _show(change.b, change.figure))
-        mark = "✗ worse" if change.worse else "? open" if change.open else ""
-        rows.add_row(str(change.streams), change.name, *values, mark)
-    return rows
-
-
-def _doubts(compared: SweepComparison) -> list[str]:
-    """Each level has its own number of words; that they are few is said once."""
-    sharing: dict[int | None, list[LevelChange]] = {}
-    for change in compared.changes:
-        if change.open:
-            sharing.setdefault(change.words_enough, []).append(change)
-    return [_doubt(changes, enough) for enough, changes in sharing.items()]
-
-
-def _doubt(changes: Sequence[LevelChange], enough: int | None) -> str:
-    words = counted(changes[0].words, "word") if len(changes) == 1 else "the words"
-    return f"? {_named(changes)}: {words} are too few to tell" + (f", {enough} would" if enough else "")
-
-
-def _verdict(compared: SweepComparison) -> str:
-    """The numbers stand in the table."""
-    if not compared.worse:
-        return "✓ not worse"
-    worse: dict[str, list[LevelChange]] = {}
-    for change in compared.changes:
-        if change.worse:
-            worse.setdefault(change.figure, []).append(change)
-    parts = [_named(changes) for changes in worse.values()]
-    if compared.lost:
-        parts.append(f"passed before, and fails: {_list([str(streams) for streams in compared.lost])} streams")
-    return f"✗ worse: {'; '.join(parts)}"
-
-
-def _named(changes: Sequence[LevelChange]) -> str:
-    return f"{changes[0].name} at {_list([str(change.streams) for change in changes])}"
-
-
-def _list(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _check_comparable(a: SweepRecord, b: SweepRecord) -> None:
@@ -223,7 +160,8 @@ def _change(a: LevelRecord, b: LevelRecord, figure: str, worse_by: float, excess
     return LevelChange(a.streams, figure, one, other, answer == "yes")
 
 
-def _show(value: float, figure: str) -> str:
+def figure_text(value: float, figure: str) -> str:
+    """A value of a `LevelChange` with the unit that the figure's name ends with."""
     return f"{value * 100:.1f} %" if figure.endswith("_ratio") else f"{value:.2f} s"
 
 

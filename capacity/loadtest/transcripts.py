@@ -1,7 +1,6 @@
-"""What each stream got for each utterance, beside what was said: in the JSON by sound file, in a folder by stream."""
+"""What each stream got for each utterance, beside what was said."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,7 +8,6 @@ import msgspec
 from capacity.corpus.clips import Clip, Corpus
 from capacity.loadgen.messages import StreamResult
 from capacity.loadgen.utterance_text import UtteranceText
-from whisper_ops.errors import UserError
 
 
 class UtteranceTranscript(msgspec.Struct, frozen=True):
@@ -70,25 +68,3 @@ def by_file(found: Sequence[StreamTranscript]) -> dict[str, list[dict[str, Any]]
             row = {**where, "said": utterance.said, "shown": utterance.shown}
             files.setdefault(utterance.file, []).append(row)
     return {file: files[file] for file in sorted(files)}
-
-
-def write_transcripts(found: Sequence[StreamTranscript], folder: Path) -> int:
-    """Write `STREAMS-REPEAT-NUMBER.txt` for every stream measured now; returns how many.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for one in found:
-            name = f"{one.streams:04}-{one.repeat}-{one.number:04}.txt"
-            (folder / name).write_text(_page(one), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write transcripts to {folder}: {error.strerror or error}") from error
-    return len(found)
-
-
-def _page(one: StreamTranscript) -> str:
-    head = f"said: {one.said}\nshown: {one.shown}\noutcome: {one.outcome}\n"
-    parts = (f"\n{part.file}\n  said: {part.said}\n  shown: {part.shown}\n" for part in one.utterances)
-    return head + "".join(parts)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from capacity.loadtest.level_details import Detail
 from capacity.loadtest.responding_servers import per_gpu
-from capacity.loadtest.result_tables import verdict_text
 from capacity.loadtest.runner import SweepOutcome
 from capacity.reports.html_page import page
 from capacity.reports.svg import SvgLine, bar_chart, line_chart
+from capacity.reports.sweep_tables import verdict_text
 from whisper_ops.errors import UserError
 from whisper_ops.formatting import counted
 from whisper_ops.histogram import LATENCY_BOUNDS_SECONDS

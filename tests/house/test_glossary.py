@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import dashboard.tui.pages
-from capacity.loadtest.result_tables import _COLUMNS as SWEEP_COLUMNS
+from capacity.reports.sweep_tables import _COLUMNS as SWEEP_COLUMNS
 from dashboard.tui.pages.glossary_page import plain, words_page
 from dashboard.tui.pages.gpu_page import _device, _load
 from dashboard.tui.pages.once_table import _FIGURES as ONCE_COLUMNS

@@ -14,7 +14,7 @@ from capacity.demo.speech_act import too_wide
 from capacity.loadgen.messages import LoadProgress
 from capacity.loadtest.strategies import LevelRequest
 from dashboard import time_input
-from tests.capacity.loadtest.test_sweep_parts import level
+from tests.capacity.made_levels import level
 from whisper_ops.child_processes import Children
 from whisper_ops.errors import UserError
 from whisper_ops.plan.plan_document import Capacity, Plan

@@ -1,7 +1,6 @@
 """`--watch`: processes and control groups beside a load test, and what is said when they end before it does."""
 
 import asyncio
-import io
 import os
 import subprocess
 import sys
@@ -14,10 +13,8 @@ import pytest
 
 from capacity.loadtest import container_watch, process_watch
 from capacity.loadtest.process_watch import parse_watch, parse_watches
-from capacity.loadtest.watch_summary import watched_table
 from tests.capacity.double import Faults, running_double
 from tests.support.control_groups import limited
-from whisper_ops.console import PlainConsole
 from whisper_ops.errors import UserError
 from whisper_ops.telemetry import control_groups
 from whisper_ops.telemetry.process_gpus import GpuUse, ProcessGpus
@@ -251,26 +248,6 @@ def test_what_a_replica_uses_of_the_gpus_is_told_apart_from_what_others_use() ->
     assert ProcessGpus(library(fault=6)).read({7}) == GpuUse(0.0, 2e9)
     assert ProcessGpus(library(fault=3)).read({7}) == GpuUse(None, 2e9)
     assert ProcessGpus(object()).read({7}) == GpuUse(None, None)
-
-
-def test_the_table_has_mean_and_peak_of_each_and_gpus_only_where_they_were_read() -> None:
-    rows = [{"at": 0.0, "cpu_ratio": 0.5, "memory_bytes": 1e9}, {"at": 1.0, "cpu_ratio": 1.5, "memory_bytes": 2e9}]
-    with_gpu = [{**row, "gpu_ratio": 0.25, "gpu_memory_bytes": 4e9} for row in rows]
-    shown = printed({"replica-1": with_gpu, "nginx": rows, "gone [red]": []})
-    assert "GPU mean/peak" in shown
-    lines = {line.split("  ")[0]: line for line in shown.splitlines()}
-    assert [part.strip() for part in lines["replica-1"].split("   ") if part.strip()][1:] == [
-        "1.00 / 1.50", "1.50 / 2.00", "0.25 / 0.25", "4.00 / 4.00",
-    ]  # fmt: skip
-    assert "—" in lines["nginx"]
-    assert "gone [red]" in shown
-    assert "GPU" not in printed({"nginx": rows})
-
-
-def printed(watched: dict[str, list[dict[str, float]]]) -> str:
-    page = io.StringIO()
-    PlainConsole(width=160, file=page).print(watched_table(watched))
-    return page.getvalue()
 
 
 async def test_a_replica_is_watched_by_its_own_address_and_said_when_it_is_gone(

@@ -18,7 +18,7 @@ from capacity.loadtest.strategies import Soak
 from capacity.loadtest.target import parse_target
 from tests.capacity.double import Faults, coded_corpus, running_double
 from tests.capacity.loadtest.test_runner import Quiet
-from tests.capacity.loadtest.test_sweep_parts import level
+from tests.capacity.made_levels import level
 from whisper_ops.history import History, LevelRecord
 from whisper_ops.objective import parse
 

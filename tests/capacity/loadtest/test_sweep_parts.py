@@ -1,4 +1,4 @@
-"""The parts around a sweep: plans, early stops, arrivals, watching, comparing, reports, transcripts, addresses."""
+"""The parts around a sweep: plans, early stops, arrivals, watching, comparing, addresses."""
 
 import io
 import os
@@ -12,50 +12,17 @@ from capacity.corpus.playlist import SpokenWord
 from capacity.loadgen.arrivals import offsets, ramp_seconds
 from capacity.loadgen.live_lag import LiveLag
 from capacity.loadgen.messages import LoadProgress
-from capacity.loadtest.compare import LevelChange, SweepComparison, compare, table
+from capacity.loadtest.compare import compare
 from capacity.loadtest.process_watch import parse_watch
-from capacity.loadtest.result_tables import json_body, level_table
-from capacity.loadtest.runner import SweepOutcome
 from capacity.loadtest.search import SearchLimits
 from capacity.loadtest.stopping import StopRule
 from capacity.loadtest.strategies import LevelList, SearchPlan, Soak
 from capacity.loadtest.target import parse_target
-from capacity.reports.sweep_html import render, write_report
+from capacity.reports.compare_table import table
+from tests.capacity.made_levels import SWEEP, level
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, SweepRecord, UtteranceRecord
 from whisper_ops.objective import parse
-from whisper_ops.objective.findings import FewWords, TooShort, encode
-
-SWEEP = SweepRecord(
-    server="host:8000",
-    started_at=1.0,
-    state="done",
-    model="tiny.en",
-    simulated=True,
-    chunk_seconds=0.1,
-    corpus="speech@1",
-    objective="stable_p95_seconds<=2",
-)
-
-
-def level(streams: int, stable: float | None = 0.5, **more: object) -> LevelRecord:
-    given = {
-        "sweep_id": 1,
-        "streams": streams,
-        "started_at": 1.0,
-        "duration_seconds": 60.0,
-        "audit": "valid",
-        "passed": True,
-        "reason": "",
-        "achieved_concurrency": float(streams),
-        "words": 500,
-        "stable_p95_seconds": stable,
-        "stable_p50_seconds": 0.2,
-        "first_p95_seconds": 0.4,
-        "wer_ratio": 0.03,
-        "partials_per_second": 2.0,
-    }
-    return msgspec.convert({**given, **more}, LevelRecord)
 
 
 def progress(*, behind: float | None = None, failed: int = 0) -> LoadProgress:
@@ -243,32 +210,6 @@ def test_a_few_word_errors_more_are_not_worse_and_it_is_said(tmp_path: Path) -> 
     assert surely.reasons == ("wer at 5: 0.0 % → 25.0 %",)
 
 
-@pytest.mark.parametrize("width", [80, 60])
-def test_a_comparison_fits_into_a_narrow_terminal(width: int) -> None:
-    changes = [
-        change
-        for streams in (5, 30, 150)
-        for change in (
-            LevelChange(streams, "end_to_final_p95_seconds", 0.2, 12.44, worse=streams > 5),
-            LevelChange(streams, "wer_ratio", 0.02, 1.045, worse=False, words=140 + streams, words_enough=850),
-        )
-    ]
-    compared = SweepComparison(
-        a=1041, b=1043, changes=tuple(changes), limit_a=150, limit_b=5, reasons=("…",), lost=(30, 150)
-    )
-    console = Console(width=width, record=True, file=io.StringIO())
-    console.print(table(compared, width))
-    lines = console.export_text().splitlines()
-    assert max(map(len, lines)) <= width
-    assert not [line for line in lines if "…" in line], "nothing is cut off"
-    text = " ".join(" ".join(lines).split())
-    assert "end_to_final_p95 0.20 s" in text
-    assert "12.44 s ✗ worse" in text
-    assert "104.5 % ? open" in text
-    assert "? wer at 5, 30 and 150: the words are too few to tell, 850 would" in text
-    assert text.endswith("✗ worse: end_to_final_p95 at 30 and 150; passed before, and fails: 30 and 150 streams")
-
-
 @pytest.mark.parametrize(
     ("other", "levels", "reason"),
     [
@@ -291,65 +232,3 @@ def test_what_cannot_be_compared_is_said(
 def test_a_sweep_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no sweep 9"):
         compare(history(tmp_path, (SWEEP, [level(5)])), 1, 9, worse_by=0.1)
-
-
-# --- what comes out ------------------------------------------------------------------------------------
-
-
-def outcome(*levels: LevelRecord) -> SweepOutcome:
-    return SweepOutcome(
-        sweep_id=1, sweep=SWEEP, levels=levels, state="done", reason=None, said="the limit lies in [5, 10)"
-    )
-
-
-def test_the_report_stands_alone_and_says_simulated(tmp_path: Path) -> None:
-    page = render(outcome(level(5), level(10, 2.5, passed=False, reason="stable_p95 2.50 s > 2.00 s <b>")))
-    assert "This server is simulated" in page
-    assert "the limit lies in [5, 10)" in page
-    assert "<svg" in page
-    assert "limit of stable p95" in page
-    assert "p95 stable word latency ≤ 2 s" in page
-    assert "&lt;b&gt;" in page
-    assert "http" not in page.replace("http-equiv", "")
-    with pytest.raises(UserError, match="cannot write the report"):
-        write_report(outcome(level(5)), tmp_path / "no" / "such" / "folder.html")
-
-
-def test_the_table_gives_each_reason_once() -> None:
-    console = Console(width=160, record=True, file=io.StringIO())
-    short = "too short (20 s of 60 s)"
-    console.print(
-        level_table(
-            [
-                level(1, audit="provisional", findings=encode((TooShort(20, 60), FewWords(60, 200)))),
-                level(2, None, audit="provisional", findings=encode((TooShort(20, 60), FewWords(120, 200)))),
-                level(4, audit="invalid", passed=None, reason="the load generator was late itself"),
-            ]
-        )
-    )
-    text = console.export_text()
-    assert text.count(short) == 1
-    assert "at 1, 2: fewer than 200 words" in text
-    assert "? no answer (invalid)" in text
-    assert "—" in text
-
-
-@pytest.mark.parametrize("width", [60, 80, 120, 140])
-def test_a_terminal_gets_as_many_columns_as_fit_whole(width: int) -> None:
-    console = Console(width=width, record=True, file=io.StringIO())
-    large = {"words": 123456, "wer_ratio": 1.0, "refused": 1000, "late_p99_seconds": 0.123}
-    long = {"achieved_concurrency": 1000.0, "first_p50_seconds": 100.0, "stable_p50_seconds": 100.0}
-    console.print(level_table([level(1000, 112.5, audit="provisional", **large, **long)], console.width))
-    text = console.export_text()
-    assert "✓ met (provisional)" in text
-    assert "112.50 s" in text
-    assert "…" not in text
-    assert ("100.0 %" in text) == (width > 60)
-    assert ("123 ms" in text) == (width > 120)
-
-
-def test_the_json_body_holds_every_column() -> None:
-    body = json_body(outcome(level(5)))
-    assert body["levels"][0]["stable_p95_seconds"] == 0.5
-    assert body["sweep"]["settings"] == {}
-    assert body["conclusion"] == "the limit lies in [5, 10)"

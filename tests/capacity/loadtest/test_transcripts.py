@@ -9,7 +9,8 @@ from capacity.corpus.normalization import normalise
 from capacity.corpus.playlist import SpokenWord
 from capacity.loadgen.messages import StreamResult
 from capacity.loadgen.utterance_text import UtteranceText, heard
-from capacity.loadtest.transcripts import by_file, transcripts, write_transcripts
+from capacity.loadtest.transcripts import by_file, transcripts
+from capacity.reports.transcript_files import write_transcripts
 from tests.capacity.double import coded_corpus
 
 ONE, TWO = "It's twenty-five past nine.", "The cat sat there, all day long."

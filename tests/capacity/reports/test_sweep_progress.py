@@ -8,10 +8,10 @@ from rich.console import Console
 
 from capacity.loadgen.messages import LoadProgress
 from capacity.loadtest.conclusion import next_step, verdict
-from capacity.loadtest.progress import SweepProgress
 from capacity.loadtest.strategies import LevelRequest
-from capacity.loadtest.text_chart import latency_picture
-from tests.capacity.loadtest.test_sweep_parts import level
+from capacity.reports.sweep_progress import SweepProgress
+from capacity.reports.text_chart import latency_picture
+from tests.capacity.made_levels import level
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective import DEFAULT
 from whisper_ops.objective.findings import Missed, TooShort, encode

@@ -12,7 +12,7 @@ from rich.text import Text
 from capacity.loadtest.responding_servers import per_gpu, server_of
 from capacity.loadtest.runner import SweepOutcome
 from capacity.loadtest.transcripts import by_file
-from capacity.loadtest.watch_summary import summary
+from capacity.reports.watch_summary import summary
 from whisper_ops.console import PlainConsole
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective.findings import FewWords

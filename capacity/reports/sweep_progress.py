@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from capacity.loadgen.messages import LoadProgress
-from capacity.loadtest.result_tables import verdict_text
 from capacity.loadtest.strategies import LevelRequest
-from capacity.loadtest.text_chart import latency_picture
+from capacity.reports.sweep_tables import verdict_text
+from capacity.reports.text_chart import latency_picture
 from whisper_ops.formatting import counted, duration, planned_time
 from whisper_ops.history import LevelRecord
 from whisper_ops.progress import Progress as Told
