@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from dashboard.chart_data import DEFAULT_SPAN, SPANS, Chart, ChartData, ChartSeries, fitting_span, step_seconds
 from dashboard.history.history_reader import HistoryReader
-from dashboard.tui.pages.chart import DEFAULT_SPAN, SPANS, Chart, Charts, ChartSeries, fitting, steps
 from whisper_ops.errors import UserError
 from whisper_ops.history import ChartQuery, History, Point, point_in_time
 
@@ -14,8 +14,8 @@ from whisper_ops.history import ChartQuery, History, Point, point_in_time
 class ChartSource(Protocol):
     """Something that can fill charts."""
 
-    def read(self, charts: Sequence[Chart], until: float, span: int | None, width: int) -> Charts:
-        """The charts of a page `width` cells wide, up to `until`; blocks. `span` None: one that fits the data."""
+    def read(self, charts: Sequence[Chart], until: float, span: int | None, columns: int) -> ChartData:
+        """Series of so many steps that end at `until`; blocks. `span` None: one that fits the data."""
         ...
 
 
@@ -25,9 +25,9 @@ class NoCharts:
     def __init__(self, reason: str) -> None:
         self._reason = reason
 
-    def read(self, charts: Sequence[Chart], until: float, span: int | None, width: int) -> Charts:  # noqa: ARG002  # the seam
+    def read(self, charts: Sequence[Chart], until: float, span: int | None, columns: int) -> ChartData:  # noqa: ARG002  # the seam
         """Only the reason."""
-        return Charts(span=DEFAULT_SPAN if span is None else span, note=self._reason)
+        return ChartData(span=DEFAULT_SPAN if span is None else span, note=self._reason)
 
 
 class HistoryCharts:
@@ -36,27 +36,26 @@ class HistoryCharts:
     def __init__(self, path: Path) -> None:
         self._reader = HistoryReader(path)
 
-    def read(self, charts: Sequence[Chart], until: float, span: int | None, width: int) -> Charts:
-        """Ask for every chart, one after the other."""
+    def read(self, charts: Sequence[Chart], until: float, span: int | None, columns: int) -> ChartData:
         try:
             fitted = self._reader.read(lambda history: _fitted(history, charts, until)) if span is None else span
-            return self._read(charts, until, fitted, width)
+            return self._read(charts, until, fitted, columns)
         except (UserError, sqlite3.Error) as error:
-            return Charts(span=DEFAULT_SPAN if span is None else span, note=str(error))
+            return ChartData(span=DEFAULT_SPAN if span is None else span, note=str(error))
 
-    def _read(self, charts: Sequence[Chart], until: float, span: int, width: int) -> Charts:
-        columns, step = steps(width, span)
+    def _read(self, charts: Sequence[Chart], until: float, span: int, columns: int) -> ChartData:
+        step = step_seconds(columns, span)
         # Steps lie at multiples of their length, as the history's do: a picture that moves does not flicker.
         end = (until // step + 1) * step
         since = end - columns * step
 
         def series(history: History) -> dict[ChartQuery, ChartSeries]:
             return {
-                chart.query: _series(chart, history.polls.chart(chart.query, since, end, step), since, step, columns)
+                chart.query: _series(history.polls.chart(chart.query, since, end, step), since, step, columns)
                 for chart in charts
             }
 
-        return Charts(span=span, series=self._reader.read(series))
+        return ChartData(span=span, series=self._reader.read(series))
 
     def close(self) -> None:
         """Close the file."""
@@ -68,13 +67,13 @@ def _fitted(history: History, charts: Sequence[Chart], until: float) -> int:
     since = until - SPANS[DEFAULT_SPAN][1]
     begins = (point_in_time.first_of(history, server, since) for server in {chart.query.server for chart in charts})
     first = min((at for at in begins if at is not None), default=until)
-    return fitting(until - first)
+    return fitting_span(until - first)
 
 
-def _series(chart: Chart, points: Sequence[Point], since: float, step: float, columns: int) -> ChartSeries:
+def _series(points: Sequence[Point], since: float, step: float, columns: int) -> ChartSeries:
     values: list[float | None] = [None] * columns
     for point in points:
         index = round((point.at - since) / step)
         if 0 <= index < columns:
-            values[index] = point.maximum if chart.pick == "maximum" else point.mean
+            values[index] = point.maximum
     return ChartSeries(since=since, step=step, values=tuple(values))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from dashboard.tui.pages.chart import SPANS
+from dashboard.chart_data import SPANS
 from dashboard.tui.pages.filter_fields import FACTS, fact_named
 from dashboard.tui.pages.filters import parse
 from dashboard.tui.pages.fleet_page import Expand, FleetView

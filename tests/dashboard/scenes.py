@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from dashboard.chart_data import DEFAULT_SPAN, Chart, ChartData, ChartSeries, step_seconds
 from dashboard.replay.chart_reader import ChartSource, NoCharts
-from dashboard.tui.pages.chart import DEFAULT_SPAN, Chart, Charts, ChartSeries, steps
 from dashboard.world import AlertView, Board, SelfView, World
 from whisper_ops.history import EventRecord, PlanRecord
 from whisper_ops.identity import Identity
@@ -294,11 +294,11 @@ def fleet_behind_brokers() -> World:
 class MadeCharts:
     """Charts of an afternoon that gets busier, with twelve minutes in which nothing was recorded."""
 
-    def read(self, charts: Sequence[Chart], until: float, span: int | None, width: int) -> Charts:
+    def read(self, charts: Sequence[Chart], until: float, span: int | None, columns: int) -> ChartData:
         span = DEFAULT_SPAN if span is None else span
-        columns, step = steps(width, span)
+        step = step_seconds(columns, span)
         since = (until // step + 1) * step - columns * step
-        return Charts(
+        return ChartData(
             span=span,
             series={
                 chart.query: ChartSeries(

@@ -1,27 +1,17 @@
 """Charts in block characters: bounds that are written down, gaps that are seen, and one time cursor for all of them."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Literal
-
-import msgspec
+from collections.abc import Sequence
 
 from dashboard import figure_text as f
+from dashboard.chart_data import SPANS, Chart, ChartData, ChartSeries
 from dashboard.tui.pages.gauges import GAP, joined
 from dashboard.tui.pages.styled_lines import BLANK, Cell, Line, Style, TextSpan, fit, line
-from whisper_ops.history import ChartQuery
 
 GUTTER = 9
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 _LIMIT = "╌"
 
-SPANS: tuple[tuple[str, float], ...] = (
-    ("5 min", 300.0), ("15 min", 900.0), ("1 h", 3600.0), ("6 h", 21600.0), ("24 h", 86400.0), ("7 d", 604800.0),
-    ("30 d", 2592000.0), ("90 d", 7776000.0),
-)  # fmt: skip
-"""How far back charts may look: name and seconds."""
-
-DEFAULT_SPAN = 2
 _HEADING_LINES = 1
 _AROUND_LINES = 3
 """Of each chart: its title, base line and times."""
@@ -29,51 +19,10 @@ _LEAST_HEIGHT, _MOST_HEIGHT = 4, 24
 _HALVED_HEIGHT = 8
 """From here on the middle of the scale is written beside it, too."""
 
-Pick = Literal["maximum", "mean"]
 
-
-class Chart(msgspec.Struct, frozen=True, kw_only=True):
-    """What a chart is of."""
-
-    title: str
-    query: ChartQuery
-    pick: Pick = "maximum"
-    """Which value of a step is drawn: the worst, or the usual."""
-    show: Callable[[float | None], str] = f.number
-    top: float = 1.0
-    """The upper end of the scale, unless a value is beyond it."""
-    limit: float | None = None
-    """A line that should not be crossed."""
-
-
-class ChartSeries(msgspec.Struct, frozen=True, kw_only=True):
-    """Values at even steps; None where nothing was measured."""
-
-    since: float
-    step: float
-    values: tuple[float | None, ...]
-
-    def at(self, moment: float) -> float | None:
-        """The value of the step that a moment is in."""
-        index = int((moment - self.since) // self.step)
-        return self.values[index] if 0 <= index < len(self.values) else None
-
-
-class Charts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the history had to say for the charts of a page."""
-
-    span: int = DEFAULT_SPAN
-    """Index into SPANS."""
-    series: dict[ChartQuery, ChartSeries] = {}
-    note: str | None = None
-    """Why there is nothing to draw."""
-    cursor: float | None = None
-    """The moment that is looked at in all charts."""
-
-
-def drawn(chart: Chart, charts: Charts, width: int, height: int) -> list[Line]:
+def chart_lines(chart: Chart, data: ChartData, width: int, height: int) -> list[Line]:
     """A chart as `height + 3` lines of `width` cells: title, picture, base line, times."""
-    series = charts.series.get(chart.query)
+    series = data.series.get(chart.query)
     columns = max(1, width - GUTTER)
     if series is None:
         return [line(TextSpan(f" {chart.title}", "title")), *[BLANK] * (height + 2)]
@@ -87,58 +36,52 @@ def drawn(chart: Chart, charts: Charts, width: int, height: int) -> list[Line]:
     picture = [
         Line((TextSpan(f"{label:>{GUTTER - 1}} ", "dim"), *row)) for label, row in zip(labels, rows, strict=True)
     ]
-    return [_title(chart, series, known, charts.cursor, width), *picture, *_times(series, len(values), charts.cursor)]
+    return [_title(chart, series, known, data.cursor, width), *picture, *_times(series, len(values), data.cursor)]
 
 
-def beside(left: Sequence[Line], right: Sequence[Line], width: int, gap: int = 2) -> list[Line]:
+def side_by_side(left: Sequence[Line], right: Sequence[Line], width: int, gap: int = 2) -> list[Line]:
     """Two blocks of lines next to each other; the left one takes `width` cells."""
     length = max(len(left), len(right))
     pairs = zip([*left, *[BLANK] * (length - len(left))], [*right, *[BLANK] * (length - len(right))], strict=True)
     return [Line((*fit(one.spans, width), TextSpan(" " * gap), *other.spans)) for one, other in pairs]
 
 
-def height_for(count: int, width: int, room: int) -> int:
+def chart_height(count: int, width: int, room: int) -> int:
     """How high each of so many pictures may be that a page with `room` lines is filled; at least readable."""
     rows = -(-count // _across(width))
     height = (room - _HEADING_LINES) // max(1, rows) - _AROUND_LINES
     return max(_LEAST_HEIGHT, min(_MOST_HEIGHT, height - height % 2))
 
 
-def grid(charts: Sequence[Chart], held: Charts, width: int, height: int) -> list[Line]:
+def chart_grid(charts: Sequence[Chart], data: ChartData, width: int, height: int) -> list[Line]:
     """Charts in one column, or in two where there is room for both, below a line that says what they span."""
-    lines = [_heading(held)]
-    if held.note is not None:
-        return [*lines, line(TextSpan(f"   {held.note}", "dim"))]
+    lines = [_heading(data)]
+    if data.note is not None:
+        return [*lines, line(TextSpan(f"   {data.note}", "dim"))]
     across = _across(width)
     each = (width - 2 * (across - 1)) // across
     for start in range(0, len(charts), across):
-        blocks = [drawn(chart, held, each, height) for chart in charts[start : start + across]]
-        lines += blocks[0] if len(blocks) == 1 else beside(blocks[0], blocks[1], each)
+        blocks = [chart_lines(chart, data, each, height) for chart in charts[start : start + across]]
+        lines += blocks[0] if len(blocks) == 1 else side_by_side(blocks[0], blocks[1], each)
     return lines
 
 
-def fitting(seconds: float) -> int:
-    """The span that what was recorded in the last `seconds` fills best: none longer than the usual one."""
-    return next((index for index, (_, span) in enumerate(SPANS[:DEFAULT_SPAN]) if seconds <= span), DEFAULT_SPAN)
-
-
-def steps(width: int, span: int) -> tuple[int, float]:
-    """How many steps the charts of a page that wide have, and how long one is, in seconds."""
+def chart_columns(width: int) -> int:
+    """How many steps the charts of a page that wide have room for."""
     across = _across(width)
-    columns = max(1, (width - 2 * (across - 1)) // across - GUTTER)
-    return columns, max(1.0, SPANS[span][1] / columns)
+    return max(1, (width - 2 * (across - 1)) // across - GUTTER)
 
 
 def _across(width: int) -> int:
     return 2 if width >= 100 else 1
 
 
-def _heading(held: Charts) -> Line:
+def _heading(data: ChartData) -> Line:
     # The moment comes before the keys: on a narrow terminal it is these that are cut.
-    now = max((series.since + series.step * (len(series.values) - 1) for series in held.series.values()), default=0.0)
-    moment = () if held.cursor is None else (TextSpan("   at ", "dim"), TextSpan(f.when(held.cursor, now), "accent"))
+    now = max((series.since + series.step * (len(series.values) - 1) for series in data.series.values()), default=0.0)
+    moment = () if data.cursor is None else (TextSpan("   at ", "dim"), TextSpan(f.when(data.cursor, now), "accent"))
     return line(
-        TextSpan(" the last ", "dim"), TextSpan(SPANS[held.span][0], "title"), *moment,
+        TextSpan(" the last ", "dim"), TextSpan(SPANS[data.span][0], "title"), *moment,
         TextSpan("   [ ] change the span   , . move the cursor", "dim"),
     )  # fmt: skip
 

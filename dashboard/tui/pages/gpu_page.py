@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 from dashboard import figure_text as f
+from dashboard.chart_data import Chart, ChartData
 from dashboard.device_names import device
-from dashboard.tui.pages.chart import Chart, Charts, beside, grid, height_for
+from dashboard.tui.pages.chart import chart_grid, chart_height, side_by_side
 from dashboard.tui.pages.filter_fields import memory_share
 from dashboard.tui.pages.gauges import bar
 from dashboard.tui.pages.server_states import gpu_state
@@ -27,7 +28,7 @@ class GpuPageRow(NamedTuple):
     remark: str = ""
 
 
-def gpu_page(world: World, name: str, gpu_id: int, charts: Charts, width: int, height: int = 24) -> Page:
+def gpu_page(world: World, name: str, gpu_id: int, charts: ChartData, width: int, height: int = 24) -> Page:
     """The page of one GPU of the server `name` for a sheet of that size."""
     server = world.server(name)
     gpu = find(server, gpu_id)
@@ -45,10 +46,10 @@ def gpu_page(world: World, name: str, gpu_id: int, charts: Charts, width: int, h
     unread = () if gpu.reading_error is None else wrapped(f"it cannot be read: {gpu.reading_error}", width, " ", "warn")
     left = [_line(reading) for reading in _load(world, server, gpu)]
     right = [_line(reading) for reading in _device(gpu)]
-    both = beside(left, right, width // 2 - 1) if width >= 100 else [*left, BLANK, *right]
+    both = side_by_side(left, right, width // 2 - 1) if width >= 100 else [*left, BLANK, *right]
     shown = charts_of(world, name, gpu_id)
     room = height - len(both) - len(unread) - 2
-    body = (*both, BLANK, *grid(shown, charts, width, height_for(len(shown), width, room)))
+    body = (*both, BLANK, *chart_grid(shown, charts, width, chart_height(len(shown), width, room)))
     return Page(crumbs=crumbs, head=(head, *unread), body=body)
 
 

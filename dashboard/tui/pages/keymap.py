@@ -55,10 +55,10 @@ COMMANDS: tuple[Command, ...] = (
         help="The servers behind a broker: who has room, who is full, drains or is lost.",
     ),
     Command(
-        name="longer", keys=("right_square_bracket",), group="look", pages=CHARTED, help="Charts look further back."
+        name="longer", keys=("right_square_bracket",), group="look", pages=CHARTED, help="ChartData look further back."
     ),
     Command(
-        name="shorter", keys=("left_square_bracket",), group="look", pages=CHARTED, help="Charts look less far back."
+        name="shorter", keys=("left_square_bracket",), group="look", pages=CHARTED, help="ChartData look less far back."
     ),
     Command(
         name="span", group="look", argument="6 h", pages=CHARTED, help="How far back charts look: 5 min to 90 d."

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import msgspec
 
 from dashboard import figure_text as f
+from dashboard.chart_data import Chart, ChartData
 from dashboard.device_names import device, noun
-from dashboard.tui.pages.chart import Chart, Charts, grid, height_for
+from dashboard.tui.pages.chart import chart_grid, chart_height
 from dashboard.tui.pages.filter_fields import memory_share
 from dashboard.tui.pages.fleet_page import alert_line
 from dashboard.tui.pages.fleet_rows import reasons, short_name
@@ -54,7 +55,7 @@ _HEAD_LINES = 2
 """Kept for the reason that a server is not well, so that one that comes or goes moves nothing."""
 
 
-def server_page(world: World, name: str, charts: Charts, width: int, height: int = 24) -> Page:
+def server_page(world: World, name: str, charts: ChartData, width: int, height: int = 24) -> Page:
     """The page of the server `name` for a sheet of that size."""
     server = world.server(name)
     crumbs = ("fleet", name)
@@ -82,7 +83,7 @@ def server_page(world: World, name: str, charts: Charts, width: int, height: int
     below = [BLANK, *_host_lines(answer.host, width)]
     shown = charts_of(world, name)
     room = height - len(head) - len(above) - len(below)
-    body = [*above, *grid(shown, charts, width, height_for(len(shown), width, room)), *below]
+    body = [*above, *chart_grid(shown, charts, width, chart_height(len(shown), width, room)), *below]
     return Page(crumbs=crumbs, head=tuple(head), body=tuple(body))
 
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+from dashboard.chart_data import SPANS, Chart, ChartData, step_seconds
 from dashboard.replay.chart_reader import ChartSource
-from dashboard.tui.pages.chart import SPANS, Chart, Charts, steps
+from dashboard.tui.pages.chart import chart_columns
 from dashboard.tui.screens.pane import Pane
 from dashboard.world import World
 from whisper_ops.errors import UserError
@@ -27,7 +28,7 @@ class ChartedPane(Pane):
     """A pane that shows charts."""
 
     def __init__(self, source: ChartSource, looking: ChartView) -> None:
-        self.charts = Charts()
+        self.charts = ChartData()
         """What was read last."""
         self.looking = looking
         self._source = source
@@ -40,7 +41,7 @@ class ChartedPane(Pane):
         """The charts of this page."""
 
     @property
-    def held(self) -> Charts:
+    def held(self) -> ChartData:
         """What was read last, with the cursor of this moment."""
         return msgspec.structs.replace(self.charts, cursor=self.looking.cursor)
 
@@ -60,16 +61,17 @@ class ChartedPane(Pane):
         if width <= 0 or self._asking:
             return
         now, span, asked_width = self._asked_for
-        _, step = steps(width, self.span)
+        columns = chart_columns(width)
+        step = step_seconds(columns, self.span)
         same = span == self.looking.span and asked_width == width and abs(at - now) < step
         if same and time.monotonic() - self._asked_at < _REFRESH_SECONDS:
             return
         self._asking, self._asked_at = True, time.monotonic()
         self._asked_for = (at, self.looking.span, width)
         source, charts, span = self._source, tuple(self.wanted(self.stage.world)), self.looking.span
-        self.stage.read_beside(lambda: source.read(charts, at, span, width), self._got)
+        self.stage.read_beside(lambda: source.read(charts, at, span, columns), self._got)
 
-    def _got(self, charts: Charts) -> None:
+    def _got(self, charts: ChartData) -> None:
         """The history answered."""
         self._asking = False
         self.charts = charts
@@ -105,7 +107,7 @@ class ChartedPane(Pane):
         self.stage.redraw()
 
     def _move(self, direction: int) -> None:
-        _, step = steps(self.stage.width, self.span)
+        step = step_seconds(chart_columns(self.stage.width), self.span)
         # A twentieth of the span at a time: across a chart in twenty presses, and back.
         step = max(step, SPANS[self.span][1] / 20)
         first = self.stage.world.now - SPANS[self.span][1]

@@ -7,7 +7,7 @@ from textual.app import ComposeResult
 from textual.reactive import reactive
 from textual.screen import Screen
 
-from dashboard.tui.pages.chart import Charts
+from dashboard.chart_data import ChartData
 from dashboard.tui.pages.frame import caption_line, footer_line, title_line
 from dashboard.tui.screens.pane import Pane, Place
 from dashboard.tui.screens.prompt import Prompt
@@ -132,7 +132,7 @@ class PageScreen(Screen[None]):
         self.pane.drawn()
 
     @work(thread=True, group="charts", exit_on_error=False)
-    def read_beside(self, read: Callable[[], Charts], then: Callable[[Charts], None]) -> None:
+    def read_beside(self, read: Callable[[], ChartData], then: Callable[[ChartData], None]) -> None:
         """See `Stage`."""
         self.app.call_from_thread(then, read())
 

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Protocol
 
-from dashboard.tui.pages.chart import Charts
+from dashboard.chart_data import ChartData
 from dashboard.tui.pages.styled_lines import Page
 from dashboard.tui.widgets.sheet import Sheet
 from dashboard.world import World
@@ -38,7 +38,7 @@ class Stage(Protocol):
     def redraw(self) -> None:
         """Format the page of the pane on top again."""
 
-    def read_beside(self, read: Callable[[], Charts], then: Callable[[Charts], None]) -> object:
+    def read_beside(self, read: Callable[[], ChartData], then: Callable[[ChartData], None]) -> object:
         """Read charts on a thread, and take them on the event loop."""
 
 

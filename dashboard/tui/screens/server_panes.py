@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+from dashboard.chart_data import Chart
 from dashboard.replay.chart_reader import ChartSource
 from dashboard.tui.pages import gpu_page, server_page
-from dashboard.tui.pages.chart import Chart
 from dashboard.tui.pages.styled_lines import Page
 from dashboard.tui.screens.chart_pane import ChartedPane, ChartView
 from dashboard.world import World

@@ -8,10 +8,10 @@ import pynvml
 import pytest
 from click.testing import CliRunner
 
+from dashboard.chart_data import ChartData
 from dashboard.monitoring.change_events import ChangeEvents
 from dashboard.polling.poller import Poller
 from dashboard.polling.sources.local import LocalSource
-from dashboard.tui.pages.chart import Charts
 from dashboard.tui.pages.fleet_page import FleetView, fleet_page
 from dashboard.tui.pages.gpu_page import gpu_page
 from dashboard.tui.pages.server_page import server_page
@@ -55,11 +55,11 @@ async def test_a_lost_gpu_is_on_every_screen_beside_the_other(stub: StubNvml) ->
     now = world(snapshot)
     for text in (
         fleet_page(now, FleetView(), 119).text,
-        server_page(now, "local", Charts(), 119).text,
-        gpu_page(now, "local", 1, Charts(), 119).text,
+        server_page(now, "local", ChartData(), 119).text,
+        gpu_page(now, "local", 1, ChartData(), 119).text,
     ):
         assert "cannot be read: it is lost" in " ".join(text.split())
-    assert "cannot be read" not in gpu_page(now, "local", 0, Charts(), 119).text
+    assert "cannot be read" not in gpu_page(now, "local", 0, ChartData(), 119).text
 
 
 async def test_versions_that_differ_are_on_screen_and_said_once_as_an_event(stub: StubNvml) -> None:

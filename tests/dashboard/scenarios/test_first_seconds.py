@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from dashboard.chart_data import SPANS, Chart, fitting_span
 from dashboard.config import WatchConfig, load
 from dashboard.history.history_writer import HistoryWriter
 from dashboard.monitoring.monitor import Monitor
@@ -20,7 +21,6 @@ from dashboard.polling.server_list import ServerEntry, from_argument
 from dashboard.replay.chart_reader import HistoryCharts
 from dashboard.replay.feed import LiveFeed
 from dashboard.tui.app import DashApp
-from dashboard.tui.pages.chart import SPANS, Chart, fitting
 from tests.dashboard.scenes import gpu, silence, snapshot
 from tests.dashboard.tui.test_app import screen_text
 from tests.support.servers import free_port, whisper_ops
@@ -223,7 +223,7 @@ def test_the_first_span_fits_the_data_there_is(tmp_path: Path, minutes: float, s
 
 
 def test_a_span_that_fits_is_never_longer_than_the_usual_one() -> None:
-    assert [fitting(seconds) for seconds in (0, 300, 301, 900, 901, 10_000_000)] == [0, 0, 1, 1, 2, 2]
+    assert [fitting_span(seconds) for seconds in (0, 300, 301, 900, 901, 10_000_000)] == [0, 0, 1, 1, 2, 2]
 
 
 async def test_the_span_on_screen_follows_the_data_until_somebody_chooses(tmp_path: Path) -> None:

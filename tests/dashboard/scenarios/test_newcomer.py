@@ -11,10 +11,10 @@ import msgspec
 import pytest
 from textual.pilot import Pilot
 
+from dashboard.chart_data import ChartData
 from dashboard.polling.poller import Pollers
 from dashboard.replay.feed import LiveFeed
 from dashboard.tui.app import DashApp
-from dashboard.tui.pages.chart import Charts
 from dashboard.tui.pages.help_page import QUESTIONS
 from dashboard.tui.pages.server_page import server_page
 from dashboard.world import Board
@@ -130,7 +130,7 @@ def test_no_part_of_what_a_server_is_is_cut(width: int) -> None:
     made = snapshot("one", now, (gpu(0, 7, 0.4),))
     assert made.identity is not None
     fed.feed(msgspec.structs.replace(made, identity=msgspec.structs.replace(made.identity, simulated=True)))
-    said = server_page(fed.world(now), "one", Charts(), width).text.splitlines()[0]
+    said = server_page(fed.world(now), "one", ChartData(), width).text.splitlines()[0]
     assert len(said) <= width
     assert said.endswith("  simulated")
     assert ("24 cores, 64.0 GB" in said) is ("24 cores" in said)

@@ -5,9 +5,9 @@ import pytest
 from textual import events
 
 from dashboard import figure_text as f
+from dashboard.chart_data import ChartData
 from dashboard.tui.app import DashApp
 from dashboard.tui.pages.alerts_page import alerts_page
-from dashboard.tui.pages.chart import Charts
 from dashboard.tui.pages.fleet_page import FleetView, fleet_page
 from dashboard.tui.pages.server_page import server_page
 from dashboard.tui.widgets.sheet import Sheet
@@ -59,7 +59,7 @@ def test_other_software_answers_and_is_not_unknown() -> None:
     assert "answers" in text
     assert "unknown" not in text
     assert "71 °C" in text
-    assert "12.4/80 GB" in server_page(fleet(exporter()), "dcgm", Charts(), 119).text
+    assert "12.4/80 GB" in server_page(fleet(exporter()), "dcgm", ChartData(), 119).text
 
 
 def test_a_long_name_keeps_the_end_that_tells_it_from_others() -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from dashboard import figure_text as f
+from dashboard.chart_data import SPANS, Chart, ChartData, ChartSeries, step_seconds
 from dashboard.polling.poller import Pollers
 from dashboard.replay.chart_reader import HistoryCharts, NoCharts
 from dashboard.replay.feed import LiveFeed
 from dashboard.tui.app import DashApp
-from dashboard.tui.pages.chart import SPANS, Chart, Charts, ChartSeries, beside, drawn, grid, steps
+from dashboard.tui.pages.chart import chart_columns, chart_grid, chart_lines, side_by_side
 from dashboard.tui.pages.styled_lines import Line, TextSpan, line
 from dashboard.tui.screens.chart_pane import ChartedPane
 from dashboard.tui.screens.main_screen import PageScreen
@@ -31,8 +32,8 @@ LAG = Chart(
 
 def picture(values: list[float | None], cursor: float | None = None, height: int = 2) -> list[str]:
     series = ChartSeries(since=NOW, step=10.0, values=tuple(values))
-    charts = Charts(series={LAG.query: series}, cursor=cursor)
-    return [row.text for row in drawn(LAG, charts, 9 + len(values), height)]
+    charts = ChartData(series={LAG.query: series}, cursor=cursor)
+    return [row.text for row in chart_lines(LAG, charts, 9 + len(values), height)]
 
 
 def test_a_chart_has_its_bounds_written_on_it() -> None:
@@ -64,7 +65,7 @@ def test_the_limit_is_a_line_where_nothing_covers_it() -> None:
 
 def test_over_the_limit_is_another_colour() -> None:
     series = ChartSeries(since=NOW, step=10.0, values=(0.5, 1.9))
-    rows = drawn(LAG, Charts(series={LAG.query: series}), 20, 2)
+    rows = chart_lines(LAG, ChartData(series={LAG.query: series}), 20, 2)
     assert {span.style for row in rows[1:3] for span in row.spans if set(span.text) & set("▄█")} == {"fill", "bad"}
 
 
@@ -80,9 +81,9 @@ def test_a_chart_without_data_says_so() -> None:
 
 def test_two_charts_share_a_row_where_there_is_room() -> None:
     held = MadeCharts().read([LAG], NOW, 2, 120)
-    assert sum("lag p95" in row.text for row in grid([LAG, LAG], held, 120, 4)) == 1
-    assert sum("lag p95" in row.text for row in grid([LAG, LAG], held, 80, 4)) == 2
-    assert [row.text for row in beside([line("a")], [line("b"), line("c")], 3, 1)] == ["a   b", "    c"]
+    assert sum("lag p95" in row.text for row in chart_grid([LAG, LAG], held, 120, 4)) == 1
+    assert sum("lag p95" in row.text for row in chart_grid([LAG, LAG], held, 80, 4)) == 2
+    assert [row.text for row in side_by_side([line("a")], [line("b"), line("c")], 3, 1)] == ["a   b", "    c"]
 
 
 def recorded(path: Path, now: float) -> Path:
@@ -101,10 +102,11 @@ def test_every_span_is_read_from_the_history(tmp_path: Path, span: int) -> None:
     now = time.time() - 120
     source = HistoryCharts(recorded(tmp_path / "history.db", now))
     hot = Chart(title="busy", query=ChartQuery(server="one", metric="busy_ratio", kind="gpu"))
-    charts = source.read([LAG, hot], now, span, 120)
+    charts = source.read([LAG, hot], now, span, chart_columns(120))
     source.close()
     series = charts.series[LAG.query]
-    columns, step = steps(120, span)
+    columns = chart_columns(120)
+    step = step_seconds(columns, span)
     assert len(series.values) == columns
     assert series.step == step
     known = [value for value in series.values if value is not None]
@@ -120,7 +122,7 @@ def test_without_a_history_the_reason_is_shown(tmp_path: Path) -> None:
     assert missing.note is not None
     assert "no history" in missing.note
     assert NoCharts("because").read([LAG], NOW, 2, 120).note == "because"
-    assert any("because" in row.text for row in grid([LAG], Charts(note="because"), 80, 4))
+    assert any("because" in row.text for row in chart_grid([LAG], ChartData(note="because"), 80, 4))
 
 
 async def test_span_and_cursor_are_shared_by_all_screens() -> None:
@@ -206,6 +208,6 @@ async def test_the_moment_of_the_cursor_is_shown_to_the_second_however_narrow(si
 
 
 def test_a_cursor_on_another_day_has_its_day_behind_the_time() -> None:
-    charts = Charts(series={LAG.query: ChartSeries(since=NOW, step=10.0, values=(0.5, 0.6))}, cursor=NOW - 2 * 86400)
-    assert f"at {f.when(NOW - 2 * 86400, NOW)}   [ ]" in grid((LAG,), charts, 80, 4)[0].text
+    charts = ChartData(series={LAG.query: ChartSeries(since=NOW, step=10.0, values=(0.5, 0.6))}, cursor=NOW - 2 * 86400)
+    assert f"at {f.when(NOW - 2 * 86400, NOW)}   [ ]" in chart_grid((LAG,), charts, 80, 4)[0].text
     assert f.when(NOW - 2 * 86400, NOW, UTC) == "14:03:27 Thu 19 Nov"

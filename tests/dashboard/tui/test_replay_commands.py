@@ -10,13 +10,13 @@ import pytest
 
 from dashboard import figure_text, time_input
 from dashboard.alerts import AlertRule
+from dashboard.chart_data import ChartData
 from dashboard.history import point_in_time
 from dashboard.history.history_writer import HistoryWriter
 from dashboard.polling.poller import Pollers
 from dashboard.replay.feed import LiveFeed
 from dashboard.replay.replay_feed import ReplayFeed
 from dashboard.tui.app import DashApp
-from dashboard.tui.pages.chart import Charts
 from dashboard.tui.pages.fleet_page import FleetView, fleet_page
 from dashboard.tui.pages.server_page import server_page
 from dashboard.world import Board
@@ -113,7 +113,9 @@ def test_replay_shows_what_the_live_screen_showed(
     for width in (60, 80, 120):
         assert fleet_page(shown, FleetView(), width).text == fleet_page(present, FleetView(), width).text
         for name in ("full", "crashed"):
-            assert server_page(shown, name, Charts(), width).text == server_page(present, name, Charts(), width).text
+            assert (
+                server_page(shown, name, ChartData(), width).text == server_page(present, name, ChartData(), width).text
+            )
     replay.close()
 
 

@@ -3,8 +3,9 @@
 import msgspec
 import pytest
 
+from dashboard.chart_data import ChartData
 from dashboard.monitoring.change_events import ChangeEvents
-from dashboard.tui.pages.chart import Charts
+from dashboard.tui.pages.chart import chart_columns
 from dashboard.tui.pages.fleet_page import FleetView, fleet_page
 from dashboard.tui.pages.frame import title_line
 from dashboard.tui.pages.gpu_page import charts_of as charts_of_gpu
@@ -50,7 +51,7 @@ def line_of(page: Page, sign: str) -> int:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_table_of_a_server_stays_where_it_is(width: int) -> None:
-    pages = [server_page(each, name, Charts(), width) for each in moments() for name in ("one", "two")]
+    pages = [server_page(each, name, ChartData(), width) for each in moments() for name in ("one", "two")]
     calm = [page for page in pages if len(page.head) <= 2]
     assert len(calm) >= 3, "a reason that takes one line moves nothing"
     assert len({line_of(page, "streams") for page in calm}) == 1, [page.text for page in calm]
@@ -61,9 +62,15 @@ def test_charts_use_the_height_there_is(size: tuple[int, int]) -> None:
     width, height = size
     shown = world()
     for page in (
-        server_page(shown, "asr-fra-02", MadeCharts().read(charts_of(shown, "asr-fra-02"), NOW, 2, width), *size),
+        server_page(
+            shown, "asr-fra-02", MadeCharts().read(charts_of(shown, "asr-fra-02"), NOW, 2, chart_columns(width)), *size
+        ),
         gpu_page(
-            shown, "asr-fra-02", 3, MadeCharts().read(charts_of_gpu(shown, "asr-fra-02", 3), NOW, 2, width), *size
+            shown,
+            "asr-fra-02",
+            3,
+            MadeCharts().read(charts_of_gpu(shown, "asr-fra-02", 3), NOW, 2, chart_columns(width)),
+            *size,
         ),
     ):
         empty = height - len(page.head) - len(page.body)
@@ -87,7 +94,7 @@ def test_a_cpu_is_called_neither_gpu_nor_vram(width: int) -> None:
     board.plans = (msgspec.structs.replace(plan, reason="late", resources=(), runner_up=None, sure=""),)
     board.feed(cpu_server())
     shown = board.world(NOW)
-    held = MadeCharts().read(charts_of(shown, "one"), NOW, 2, width)
+    held = MadeCharts().read(charts_of(shown, "one"), NOW, 2, chart_columns(width))
     console = PlainConsole(width=200)
     with console.capture() as printed:
         console.print(table(shown))
@@ -95,7 +102,7 @@ def test_a_cpu_is_called_neither_gpu_nor_vram(width: int) -> None:
         "fleet": fleet_page(shown, FleetView(expand="open"), width).text,
         "server": server_page(shown, "one", held, width).text,
         "device": gpu_page(
-            shown, "one", 0, MadeCharts().read(charts_of_gpu(shown, "one", 0), NOW, 2, width), width
+            shown, "one", 0, MadeCharts().read(charts_of_gpu(shown, "one", 0), NOW, 2, chart_columns(width)), width
         ).text,
         "plan": plan_page(shown, "one", width).text,
         "title": title_line(shown, gpu_page(shown, "one", 0, held, width).crumbs, 200).text,
