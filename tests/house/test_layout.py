@@ -76,3 +76,17 @@ def test_no_module_name_stands_twice_in_a_room(room: str) -> None:
         if module.split(".")[0] == room and path.stem not in {"__init__", "__main__"} and ".commands." not in module:
             places[path.stem].append(module)
     assert {stem: modules for stem, modules in places.items() if len(modules) > 1} == {}
+
+
+def public_classes(tree: ast.Module) -> Iterator[str]:
+    """Classes that other modules may import."""
+    yield from (node.name for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_"))
+
+
+def test_no_public_class_name_stands_twice_in_the_house() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for module, path in FILES.items():
+        for name in public_classes(ast.parse(path.read_text("utf-8"))):
+            places[name].append(module)
+    assert len(places) > 500
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}

@@ -34,7 +34,7 @@ class StoredPlan(Protocol):
     """A plan, as a row of the history or read from it."""
 
     @property
-    def identity(self) -> Identity: ...  # see `Plan`
+    def identity(self) -> Identity: ...
     @property
     def server(self) -> str | None: ...
     @property

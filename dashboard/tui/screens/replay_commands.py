@@ -16,7 +16,7 @@ _AN_HOUR = "1 h ago"
 """Where a replay begins that is asked for without a moment."""
 
 
-class Stage(Protocol):
+class ReplayApp(Protocol):
     """What these commands need of the app."""
 
     feed: Feed
@@ -46,32 +46,32 @@ class Stage(Protocol):
 class Past:
     """Each `do_NAME` is a command of the registry."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(self, app: ReplayApp) -> None:
+        self._app = app
 
     def do_replay(self, text: str) -> None:
         """Show the past from a moment on; without one, ask for it."""
-        if self._stage.history is None:
+        if self._app.history is None:
             raise UserError("there is no history to replay")
         if text:
             self._replay_from(time_input.parse(text, time.time()))
             return
         start = (
-            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._stage.looking.cursor))
-            if self._stage.looking.cursor
+            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._app.looking.cursor))
+            if self._app.looking.cursor
             else ""
         )
         # All of it is seen in 60 columns; whoever types what cannot be read is shown more examples.
         hint = "1 h ago   (or 14:03, yesterday 14:00)"
-        self._stage.ask(PromptQuestion("replay from", self._moment, self._replay_or_hour, hint=hint, text=start))
+        self._app.ask(PromptQuestion("replay from", self._moment, self._replay_or_hour, hint=hint, text=start))
 
     def do_live(self, _: str) -> None:
         """Back to the present."""
-        if isinstance(self._stage.feed, ReplayFeed):
-            if self._stage.present is self._stage.feed:
+        if isinstance(self._app.feed, ReplayFeed):
+            if self._app.present is self._app.feed:
                 raise UserError("nothing is polled here: the dashboard was started with --replay and no server")
-            self._stage.feed.close()
-        self._stage.show(self._stage.present)
+            self._app.feed.close()
+        self._app.show(self._app.present)
 
     def do_forward(self, text: str) -> None:
         """On in time."""
@@ -96,23 +96,23 @@ class Past:
         self.do_replay(text or _AN_HOUR)
 
     def _replay_from(self, at: float) -> None:
-        assert self._stage.history is not None
-        if isinstance(self._stage.feed, ReplayFeed):
+        assert self._app.history is not None
+        if isinstance(self._app.feed, ReplayFeed):
             self._seek(at, asked=True)
             return
-        self._stage.open_replay(self._stage.history, at)
+        self._app.open_replay(self._app.history, at)
 
     def _past(self) -> ReplayFeed:
-        if not isinstance(self._stage.feed, ReplayFeed):
+        if not isinstance(self._app.feed, ReplayFeed):
             raise UserError("this works on the past: R starts a replay")
-        return self._stage.feed
+        return self._app.feed
 
     def play(self, steps: int) -> None:
         """Replay faster, or slower for negative steps."""
         replay = self._past()
         replay.faster(steps)
-        self._stage.tell(f"replay at {replay.speed:g}x")
-        self._stage.draw()
+        self._app.tell(f"replay at {replay.speed:g}x")
+        self._app.draw()
 
     def _step(self, text: str, direction: int) -> None:
         self._seek(self._past().at + direction * (time_input.length(text) if text else 10.0))
@@ -126,4 +126,4 @@ class Past:
 
     def _seek(self, at: float, *, asked: bool = False) -> None:
         self._past().seek(at, asked=asked)
-        self._stage.refresh_feed()
+        self._app.refresh_feed()
