@@ -12,6 +12,7 @@ import msgspec
 from server.broker.fleet import Fleet
 from server.broker.fleet_hosts import together
 from server.broker.member import FleetMember
+from server.sessions.slot_usage import load_status, slot_capacity
 from whisper_ops import __version__, wire
 
 _NO_FIGURES = dict.fromkeys(
@@ -55,12 +56,7 @@ class FleetViews:
         return wire.Health(
             status=self._status(total, used),
             timestamp=time.time(),
-            capacity=wire.SlotCapacity(
-                total_slots=total,
-                used_slots=used,
-                available_slots=max(0, total - used),
-                utilization_percent=round(100 * used / total, 2) if total else 0.0,
-            ),
+            capacity=slot_capacity(total, used),
             gpus=wire.GpuCount(
                 total=len(self._gpus()), with_connections=sum(gpu.active_connections > 0 for gpu in gpus)
             ),
@@ -77,13 +73,10 @@ class FleetViews:
             return "draining"
         if "live" not in states:
             return "starting"
-        share = used / total if total else 1.0
-        if share > 0.9:
-            return "critical"
-        worse = "silent" in states or any(
-            member.said is not None and gpu.state == "failed" for member in members for gpu in _gpus_of(member)
+        has_failures = "silent" in states or any(
+            gpu.state == "failed" for member in members for gpu in _gpus_of(member)
         )
-        return "degraded" if share >= 0.7 or worse else "healthy"
+        return load_status(total, used, has_failures=has_failures)
 
     def _gpus(self) -> list[wire.GpuEntry]:
         entries = []

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from server.metrics.host_readings import HostReadings
 from server.sessions.hub import Hub
+from server.sessions.slot_usage import slot_capacity
 from whisper_ops import __version__, wire
 
 _GB = 1e9
@@ -26,12 +27,7 @@ class SnapshotBuilder:
         return wire.Health(
             status=hub.status,
             timestamp=time.time(),
-            capacity=wire.SlotCapacity(
-                total_slots=total,
-                used_slots=used,
-                available_slots=max(0, total - used),
-                utilization_percent=round(100 * used / total, 2) if total else 0.0,
-            ),
+            capacity=slot_capacity(total, used),
             gpus=wire.GpuCount(total=len(slots.gpus), with_connections=sum(bool(g.active) for g in slots.gpus)),
             performance=wire.HealthPerformance(
                 total_completed_connections=hub.stats.completed, active_connections=len(hub.sessions)

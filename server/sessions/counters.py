@@ -1,4 +1,4 @@
-"""What the front process counts, and the percentiles of the last minute."""
+"""What is counted since the start, and the percentiles of the last minute: of a server, and of a fleet."""
 
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
@@ -23,6 +23,12 @@ class Rolling:
             self.total.observe(value)
             self._slices[-1].observe(value)
 
+    def add(self, counts: Sequence[int], sum_seconds: float, *, is_recent: bool) -> None:
+        """Add what another process counted, by bucket; to the last minute only what `is_recent`."""
+        for histogram in (self.total, self._slices[-1]) if is_recent else (self.total,):
+            histogram.counts = [own + more for own, more in zip(histogram.counts, counts, strict=True)]
+            histogram.sum_seconds += sum_seconds
+
     def turn(self) -> None:
         """A second has passed."""
         self._slices.append(LatencyHistogram())
@@ -31,6 +37,29 @@ class Rolling:
         """Quantiles over the last minute, in seconds; None with no observation."""
         counts = [sum(column) for column in zip(*(part.counts for part in self._slices), strict=True)]
         return [quantile(counts, share) for share in shares]
+
+
+def latency_block(lag: Rolling, final: Rolling, setup: Rolling, partial_interval_s: float | None) -> Latency:
+    """The wire's latency block."""
+    lag50, lag95, lag99 = lag.quantiles(0.5, 0.95, 0.99)
+    final50, final95 = final.quantiles(0.5, 0.95)
+    setup50, setup95 = setup.quantiles(0.5, 0.95)
+    return Latency(
+        lag_p50_s=lag50,
+        lag_p95_s=lag95,
+        lag_p99_s=lag99,
+        final_p50_s=final50,
+        final_p95_s=final95,
+        setup_p50_s=setup50,
+        setup_p95_s=setup95,
+        partial_interval_s=partial_interval_s,
+        lag_bucket_counts=tuple(lag.total.counts),
+        final_bucket_counts=tuple(final.total.counts),
+        setup_bucket_counts=tuple(setup.total.counts),
+        lag_sum_s=lag.total.sum_seconds,
+        final_sum_s=final.total.sum_seconds,
+        setup_sum_s=setup.total.sum_seconds,
+    )
 
 
 @dataclass
@@ -92,26 +121,7 @@ class ServerCounters:
         self.setup.observe([elapsed_ms / 1000])
 
     def latency(self) -> Latency:
-        """The wire's latency block."""
-        lag50, lag95, lag99 = self.lag.quantiles(0.5, 0.95, 0.99)
-        final50, final95 = self.final.quantiles(0.5, 0.95)
-        setup50, setup95 = self.setup.quantiles(0.5, 0.95)
-        return Latency(
-            lag_p50_s=lag50,
-            lag_p95_s=lag95,
-            lag_p99_s=lag99,
-            final_p50_s=final50,
-            final_p95_s=final95,
-            setup_p50_s=setup50,
-            setup_p95_s=setup95,
-            partial_interval_s=self.interval_s,
-            lag_bucket_counts=tuple(self.lag.total.counts),
-            final_bucket_counts=tuple(self.final.total.counts),
-            setup_bucket_counts=tuple(self.setup.total.counts),
-            lag_sum_s=self.lag.total.sum_seconds,
-            final_sum_s=self.final.total.sum_seconds,
-            setup_sum_s=self.setup.total.sum_seconds,
-        )
+        return latency_block(self.lag, self.final, self.setup, self.interval_s)
 
     def averages(self) -> Averages:
         """The wire's averages."""

@@ -22,6 +22,7 @@ from server.sessions.drain import GracefulDrain
 from server.sessions.engine_stats import EngineStats
 from server.sessions.lease import Lease
 from server.sessions.session import AudioRequest, Outbox, Session
+from server.sessions.slot_usage import load_status
 from server.sessions.slots import Slots
 from server.sessions.worker_supervisor import Launch, Patience, WorkerProcess, spawn
 from server.settings import Settings
@@ -339,10 +340,7 @@ class Hub:
             return "draining"
         if "ready" not in states and "starting" in states:
             return "starting"
-        share = used / total if total else 1.0
-        if share > 0.9:
-            return "critical"
-        return "degraded" if share >= 0.7 or "failed" in states else "healthy"
+        return load_status(total, used, has_failures="failed" in states)
 
     @property
     def ready(self) -> bool:
