@@ -26,7 +26,6 @@ class _Printable(logging.Formatter):
     """Neither a message nor a traceback holds what a terminal would obey."""
 
     def formatException(self, ei: Any) -> str:  # noqa: ANN401, N802  # logging's signature
-        """See `logging.Formatter`."""
         return "\n".join(one_line(line) for line in super().formatException(ei).splitlines())
 
 
@@ -38,7 +37,6 @@ class PlainLines(_Printable):
         self.converter = time.gmtime
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
-        """See `logging.Formatter`."""
         record.message = one_line(record.message, MESSAGE_LIMIT)
         return super().formatMessage(record)
 
@@ -51,7 +49,6 @@ class JsonLines(_Printable):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """See `logging.Formatter`."""
         message = one_line(record.getMessage(), MESSAGE_LIMIT)
         line = {"time": record.created, "level": record.levelname.lower(), "message": message}
         if record.exc_info:
@@ -63,7 +60,6 @@ class WithoutQuery(logging.Filter):
     """Drops the query string from uvicorn's access lines: tokens and tickets travel there."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """See `logging.Filter`."""
         if isinstance(record.args, tuple):
             record.args = tuple(a.partition("?")[0] if isinstance(a, str) else a for a in record.args)
         return True
@@ -78,7 +74,6 @@ class Background(logging.Handler):
         self._writer = LineWriter(descriptor, self._lost)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """See `logging.Handler`."""
         try:
             self._writer.put(self.format(record))
         except Exception:  # noqa: BLE001  # as in every handler of logging: what cannot be said stops nothing

@@ -50,7 +50,7 @@ class Slotless(Protocol):
 
 
 class ConnectionLimits:
-    """See the module. `turned_away` counts; `turns` are those of newcomers, `requests` those of HTTP requests."""
+    """`turned_away` counts; `turns` are those of newcomers, `requests` those of HTTP requests."""
 
     def __init__(self, most: int = MOST_CONNECTIONS, most_of_an_address: int | None = None) -> None:
         self.most = most

@@ -37,7 +37,6 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
     _again: asyncio.Handle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol`."""
         super().connection_made(transport)
         self._held = bytearray()
         self._spending = Spending.new()
@@ -45,7 +44,6 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         self.connection_limits.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
         self._over = True
         self._held.clear()
         if self._again is not None:
@@ -56,7 +54,6 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
     # --- what it brings -----------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
         self._heard_at = self.loop.time()
         if self._over:
             return
@@ -112,22 +109,19 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         self.close_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def handle_text(self, event: Frame) -> None:
-        """See `WebSocketsSansIOProtocol`."""
         if self._affords(len(event.data)):
             super().handle_text(event)
 
     def handle_bytes(self, event: Frame) -> None:
-        """See `WebSocketsSansIOProtocol`."""
         if self._affords(len(event.data)):
             super().handle_bytes(event)
 
     def handle_cont(self, event: Frame) -> None:
-        """See `WebSocketsSansIOProtocol`."""
         if self._affords(len(event.data)):
             super().handle_cont(event)
 
     def handle_ping(self) -> None:
-        """See `WebSocketsSansIOProtocol`. Whoever does not read what we send gets no more answers to pings."""
+        """Whoever does not read what we send gets no more answers to pings."""
         if self._affords(0, control=True):
             if self.writable.is_set():
                 super().handle_ping()
@@ -135,7 +129,6 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
                 self.conn.data_to_send()
 
     def handle_pong(self, event: Frame) -> None:
-        """See `WebSocketsSansIOProtocol`."""
         if self._affords(len(event.data), control=True):
             super().handle_pong(event)
 
@@ -180,7 +173,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
     # --- counted by `connection_limits` until it has a slot ---------------------------------------------------
 
     async def run_asgi(self) -> None:
-        """See `WebSocketsSansIOProtocol`. The application says when the client has a slot."""
+        """The application says when the client has a slot."""
         extensions = cast("dict[str, object]", self.scope["extensions"])
         extensions["whisper_ops.seated"] = self.seated
         await super().run_asgi()
@@ -191,14 +184,11 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     @property
     def address(self) -> str:
-        """See `Slotless`."""
         return self.client[0] if self.client else ""
 
     @property
     def idle(self) -> bool:
-        """See `Slotless`."""
         return self.handshake_complete and not unread(self.transport.get_extra_info("socket").fileno())
 
     def turn_away(self) -> None:
-        """See `Slotless`."""
         self._end("too many connections without a stream")

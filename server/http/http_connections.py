@@ -42,7 +42,6 @@ class LimitedHttp(BoundedHttp):
     """Bytes of the newest request's body that are still to come; None: unknown."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """See `asyncio.Protocol`."""
         super().connection_made(transport)
         self._limits: ConnectionLimits = getattr(self.config, "connection_limits", ConnectionLimits())
         self._early = bytearray()
@@ -51,14 +50,12 @@ class LimitedHttp(BoundedHttp):
         self._limits.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
         self._limits.release(self)
         self._limits.unread_bytes -= len(self._early)
         self._early.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
         self._early += data
         self._limits.unread_bytes += len(data)
         if self._limits.unread_bytes > MOST_UNREAD_BYTES:
@@ -94,7 +91,7 @@ class LimitedHttp(BoundedHttp):
             self._spend(time.thread_time() - began)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        """See `HttpToolsProtocol`. A request that came in one piece with the one before has a turn of its own."""
+        """A request that came in one piece with the one before has a turn of its own."""
         start = partial(super()._start_asgi_task, cycle, app)
         if self._advance_seconds:
             start()
@@ -150,18 +147,15 @@ class LimitedHttp(BoundedHttp):
                 self.loop.call_soon(self._read_on)  # the body of the request that begins now
 
     def on_message_begin(self) -> None:
-        """See `BoundedHttp`."""
         super().on_message_begin()
         self._limits.heard_from(self)
 
     def on_headers_complete(self) -> None:
-        """See `BoundedHttp`."""
         super().on_headers_complete()
         said = dict(self.headers)
         self._body_left = None if b"transfer-encoding" in said else int(said.get(b"content-length", 0))
 
     def on_body(self, body: bytes) -> None:
-        """See `BoundedHttp`."""
         if self._body_left is not None:
             self._body_left -= len(body)
         super().on_body(body)
@@ -181,16 +175,13 @@ class LimitedHttp(BoundedHttp):
 
     @property
     def address(self) -> str:
-        """See `Slotless`."""
         return self.client[0] if self.client else ""
 
     @property
     def idle(self) -> bool:
-        """See `Slotless`."""
         return self._answered and not self._early and not unread(self.transport.get_extra_info("socket").fileno())
 
     def turn_away(self) -> None:
-        """See `Slotless`."""
         if not self.transport.is_closing():
             first: Any = self.cycle
             self.transport.write(b"" if first else _BUSY)

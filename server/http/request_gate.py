@@ -74,7 +74,7 @@ def add_gate(
 
 
 class RequestGate:
-    """See the module. `is_ticket`: whether a ticket of `/connect` is good. `pages`: those that there are, by path."""
+    """`is_ticket`: whether a ticket of `/connect` is good. `pages`: those that there are, by path."""
 
     def __init__(
         self,

@@ -41,7 +41,6 @@ class StreamingServer(SignalledServer):
         self._drain: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's signature
-        """See `uvicorn.Server`."""
         self.told = True
         if self.should_exit or self._drain is not None or sig != signal.SIGTERM or not self._hub.sessions:
             self.force_exit = self.should_exit or self._drain is not None
@@ -60,17 +59,16 @@ class StreamingServer(SignalledServer):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """See `uvicorn.Server`. However hurried, the workers are ended and waited for."""
+        """However hurried, the workers are ended and waited for."""
         await super().shutdown(sockets)
         if self.force_exit:
             await self.lifespan.shutdown()
 
     async def on_tick(self, counter: int) -> bool:
-        """See `uvicorn.Server`. A server that never had a device to serve on ends, so that its user learns why."""
+        """A server that never had a device to serve on ends, so that its user learns why."""
         return await super().on_tick(counter) or self._hub.hopeless is not None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """See `uvicorn.Server`."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
 

@@ -59,7 +59,7 @@ class _Handshake(asyncio.Protocol):
             self._limits.release(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol`. The handshake is over."""
+        """The handshake is over."""
         self._limits.release(self)
         protocol = self._made()
         cast("asyncio.Transport", transport).set_protocol(protocol)
@@ -69,16 +69,13 @@ class _Handshake(asyncio.Protocol):
 
     @property
     def address(self) -> str:
-        """See `Slotless`."""
         return self._address
 
     @property
     def idle(self) -> bool:
-        """See `Slotless`."""
         return not unread(self._socket.fileno())
 
     def turn_away(self) -> None:
-        """See `Slotless`."""
         if self._work is None:
             self._socket.close()
         else:
@@ -112,7 +109,7 @@ class TlsHandshakes(asyncio.Protocol):
         self._made, self._tls, self._limits = made, tls, limits
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol`. A transport that is to be encrypted later may have read by then; a socket has not."""
+        """A transport that is to be encrypted later may have read by then; a socket has not."""
         try:
             sock = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
         except OSError as error:

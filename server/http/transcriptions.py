@@ -110,7 +110,6 @@ async def _opened(hub: Hub, request: Request, turns: FileQueue) -> AsyncGenerato
 
 
 async def _read(hub: Hub, request: Request) -> tuple[TranscriptionRequest, BinaryIO]:
-    """See `form.read`."""
     try:
         return await multipart_form.read(request, hub.settings.model)
     except OSError as error:

@@ -25,13 +25,12 @@ class SignalledServer(uvicorn.Server):
     told = interrupted = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's signature
-        """See `uvicorn.Server`. Its own would end the process by the same signal once more, which is no exit code."""
+        """Its own would end the process by the same signal once more, which is no exit code."""
         self.force_exit = self.should_exit
         self.should_exit = self.told = True
         self.interrupted = sig == signal.SIGINT
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """See `uvicorn.Server`."""
         with counted_handshakes(cast("Config", self.config).connection_limits):
             await super().startup(sockets)
 

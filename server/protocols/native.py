@@ -34,7 +34,6 @@ class NativeConnection(Conversation):
     )
 
     async def hello(self) -> tuple[AudioRequest, int]:
-        """See `Conversation`."""
         await self.status("connected", "Connected")
         query = dict(self.socket.query_params)
         audio, offset = read_audio(query), whole(query.get("offset", "0"), "offset")
@@ -43,11 +42,9 @@ class NativeConnection(Conversation):
         return audio, offset
 
     async def status(self, state: str, message: str, gpu_id: int | None = None) -> None:
-        """See `Conversation`."""
         await self.send(status(state, message, self.elapsed_ms, gpu_id))
 
     async def ready(self, session: Session) -> None:
-        """See `Conversation`."""
         await self.send(
             ready(
                 session.connection_id,
@@ -62,7 +59,6 @@ class NativeConnection(Conversation):
         )
 
     async def heard(self, session: Session, message: dict[str, Any]) -> None:
-        """See `Conversation`."""
         data = message.get("bytes")
         if data is not None:
             await self.listen(session, data)
@@ -94,7 +90,6 @@ class NativeConnection(Conversation):
         self.hub.end(session)
 
     async def say(self, session: Session, message: ipc.Message) -> bool:
-        """See `Conversation`."""
         match message:
             case ipc.Partial():
                 await self.send(partial(message, session.lag_s))
@@ -114,11 +109,9 @@ class NativeConnection(Conversation):
         return False
 
     async def refuse(self, refusal: AdmissionRefused) -> None:
-        """See `Conversation`."""
         await self._fail(refusal.code, refusal.message, retry_after_s=refusal.retry_after_s)
 
     async def complain(self, bad: ProtocolError) -> None:
-        """See `Conversation`."""
         await self._fail(bad.code, bad.message)
 
     async def _fail(self, code: str, message: str, **extra: float) -> None:

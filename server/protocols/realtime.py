@@ -50,7 +50,7 @@ class RealtimeConnection(Conversation):
         self._committed: list[str] = []
 
     async def hello(self) -> tuple[AudioRequest, int]:
-        """See `Conversation`. Audio that comes before any `session.update` is taken as the default format."""
+        """Audio that comes before any `session.update` is taken as the default format."""
         await self._emit("session.created", session=self._described())
         while self._first is None:
             message = await self.socket.receive()
@@ -111,7 +111,6 @@ class RealtimeConnection(Conversation):
     # --- from the client ----------------------------------------------------------------------------
 
     async def ready(self, session: Session) -> None:
-        """See `Conversation`."""
         first = self._first
         if isinstance(first, SessionUpdate):
             await self._emit("session.updated", session=self._described())
@@ -119,7 +118,7 @@ class RealtimeConnection(Conversation):
             await self._obey(session, first)
 
     async def heard(self, session: Session, message: dict[str, Any]) -> None:
-        """See `Conversation`. What cannot be understood is answered with an error; the stream goes on."""
+        """What cannot be understood is answered with an error; the stream goes on."""
         try:
             await self._obey(session, read_event(message))
         except EventError as error:
@@ -158,7 +157,6 @@ class RealtimeConnection(Conversation):
     # --- to the client ------------------------------------------------------------------------------
 
     async def say(self, session: Session, message: ipc.Message) -> bool:  # noqa: ARG002  # the dialect's hook
-        """See `Conversation`."""
         match message:
             case ipc.Partial(text=""):
                 await self._taken_back(message)
@@ -255,12 +253,10 @@ class RealtimeConnection(Conversation):
         await self._emit("error", error=error)
 
     async def refuse(self, refusal: AdmissionRefused) -> None:
-        """See `Conversation`."""
         await self._error(ProtocolError(refusal.code, refusal.message))
         await self.close(1013, refusal.message)
 
     async def complain(self, bad: ProtocolError) -> None:
-        """See `Conversation`."""
         await self._error(bad)
         await self.close(CLOSE_CODES[bad.code], bad.message)
 

@@ -70,7 +70,6 @@ class WhisperLiveConnection(Conversation):
     """The language that the client has given, or was told last."""
 
     async def hello(self) -> tuple[AudioRequest, int]:
-        """See `Conversation`."""
         message = await self.socket.receive()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message["code"])
@@ -91,7 +90,7 @@ class WhisperLiveConnection(Conversation):
         return AudioRequest(16000, _FORMATS[options.audio_format], options.language, options.word_timestamps), 0
 
     async def ready(self, session: Session) -> None:
-        """See `Conversation`. A language nobody named is told as soon as it is known."""
+        """A language nobody named is told as soon as it is known."""
         await self.send({"uid": self._uid, "message": "SERVER_READY", "backend": "faster_whisper"})
         if self._ignored:
             names = ", ".join(name[:64] for name in self._ignored[:16])
@@ -106,7 +105,6 @@ class WhisperLiveConnection(Conversation):
         await self.send({"uid": self._uid, "language": language, "language_prob": probability})
 
     async def heard(self, session: Session, message: dict[str, Any]) -> None:
-        """See `Conversation`."""
         data = message.get("bytes")
         if data == END or message.get("text") == END.decode():
             self.hub.end(session)
@@ -118,7 +116,6 @@ class WhisperLiveConnection(Conversation):
             )
 
     async def say(self, session: Session, message: ipc.Message) -> bool:  # noqa: ARG002  # the dialect's hook
-        """See `Conversation`."""
         match message:
             case ipc.Partial():
                 # An empty one takes back what was shown: nobody had spoken.
@@ -153,12 +150,11 @@ class WhisperLiveConnection(Conversation):
         await self.send({"uid": self._uid, "status": status, "message": message})
 
     async def refuse(self, refusal: AdmissionRefused) -> None:
-        """See `Conversation`. WhisperLive's word for it holds the minutes to wait."""
+        """WhisperLive's word for it holds the minutes to wait."""
         await self._status("WAIT", refusal.retry_after_s / 60)
         await self.close(1013, refusal.message)
 
     async def complain(self, bad: ProtocolError) -> None:
-        """See `Conversation`."""
         await self._status("ERROR", bad.message)
         await self.close(CLOSE_CODES[bad.code], bad.message)
 

@@ -22,7 +22,6 @@ class LiveKitConnection(Conversation):
     parameters = frozenset({"language", "mode", "target_language", "idle", "ticket", "token"})
 
     async def hello(self) -> tuple[AudioRequest, int]:
-        """See `Conversation`."""
         mode = self.socket.query_params.get("mode", "full")
         if mode not in ("full", "diff"):
             raise ProtocolError("bad_request", f"mode {mode!r} is not offered; say full or diff")
@@ -36,7 +35,6 @@ class LiveKitConnection(Conversation):
         return AudioRequest(language=self.socket.query_params.get("language")), 0
 
     async def heard(self, session: Session, message: dict[str, Any]) -> None:
-        """See `Conversation`."""
         data = message.get("bytes")
         if data:
             await self.listen(session, data)
@@ -48,7 +46,6 @@ class LiveKitConnection(Conversation):
             )
 
     async def say(self, session: Session, message: ipc.Message) -> bool:
-        """See `Conversation`."""
         match message:
             case ipc.Partial():
                 await self._update(session, message.text)
@@ -99,12 +96,11 @@ class LiveKitConnection(Conversation):
         await self.send({"type": "error", "error": message})
 
     async def refuse(self, refusal: AdmissionRefused) -> None:
-        """See `Conversation`."""
         await self._error(refusal.message)
         await self.close(1013, refusal.message)
 
     async def complain(self, bad: ProtocolError) -> None:
-        """See `Conversation`. 4400 is WhisperLiveKit's own code for bad parameters."""
+        """4400 is WhisperLiveKit's own code for bad parameters."""
         await self._error(bad.message)
         await self.close(4400, bad.message)
 

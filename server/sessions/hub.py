@@ -40,7 +40,7 @@ def server_id(port: int) -> str:
 
 
 class Hub:
-    """See the module. `run` must be running for anything to move."""
+    """`run` must be running for anything to move."""
 
     def __init__(self, settings: Settings, patience: Patience | None = None, launch: Launch = spawn) -> None:
         self.settings = settings
@@ -87,11 +87,9 @@ class Hub:
     # --- admission ----------------------------------------------------------------------------------
 
     def admit(self, connection_id: str, address: str, ticket: str | None = None) -> int:
-        """See `Admission`."""
         return self.admission.admit(connection_id, address, ticket)
 
     def ticket(self, address: str) -> Ticket:
-        """See `Admission`."""
         return self.admission.ticket(address)
 
     def _closed(self) -> AdmissionRefused | None:
@@ -306,7 +304,6 @@ class Hub:
             self.workers[session.gpu_id].send(message)
 
     def worker_said(self, gpu_id: int, message: ipc.Message) -> None:
-        """See `supervisor.Owner`."""
         match message:
             case ipc.Partial() | ipc.Final() | ipc.Flushed() | ipc.Undecoded() | ipc.Done():
                 session = self.sessions.get(message.stream)

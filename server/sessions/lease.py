@@ -17,7 +17,7 @@ log = logging.getLogger("whisper_ops.server")
 
 
 class Lease:
-    """See the module. `end` is told why the server ends."""
+    """`end` is told why the server ends."""
 
     def __init__(
         self, settings: Settings, draining: GracefulDrain, sessions: Sized, end: Callable[[str], None]

@@ -45,17 +45,14 @@ class FileWindow:
         self.seek(0)
 
     def read(self, size: int = -1) -> bytes:
-        """See `io.RawIOBase`."""
         left = max(0, self._end - self._begin - self.tell())
         return os.read(0, left if size < 0 else min(size, left))
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """See `io.IOBase`."""
         place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self._end - self._begin}[whence]
         return os.lseek(0, max(0, place) + self._begin, os.SEEK_SET) - self._begin
 
     def tell(self) -> int:
-        """See `io.IOBase`."""
         return os.lseek(0, 0, os.SEEK_CUR) - self._begin
 
 

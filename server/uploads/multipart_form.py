@@ -58,16 +58,13 @@ class _Held(UploadFile):
     """A file in memory, where starlette would have a thread for each piece of it."""
 
     async def write(self, data: bytes) -> None:
-        """See `UploadFile`."""
         self.size = (self.size or 0) + len(data)
         self.file.write(data)
 
     async def seek(self, offset: int) -> None:
-        """See `UploadFile`."""
         self.file.seek(offset)
 
     async def close(self) -> None:
-        """See `UploadFile`."""
         self.file.close()
 
 
@@ -81,7 +78,7 @@ class _Parser(MultiPartParser):
         self.file_bytes = 0
 
     def on_headers_finished(self) -> None:
-        """See `MultiPartParser`. A file on the heap would be there twice, and leave holes."""
+        """A file on the heap would be there twice, and leave holes."""
         super().on_headers_finished()
         part = self._current_part
         if part.file is not None:
@@ -90,7 +87,6 @@ class _Parser(MultiPartParser):
             part.file = _Held(file, size=0, filename=part.file.filename)
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
-        """See `MultiPartParser`."""
         if self._current_part.file is not None:
             self.file_bytes += end - start
             if self.file_bytes > MAX_BYTES:

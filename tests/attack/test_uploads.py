@@ -155,7 +155,7 @@ def test_even_the_playlist_demuxer_finds_nothing_in_there(canary: Path) -> None:
         "import os, av\nfrom server.uploads import decode_process, sandbox\ndecode_process._import_all()\n"
         "%s\n"
         "try:\n"
-        "    source = decode_process.Window(0, os.lseek(0, 0, os.SEEK_END))\n"
+        "    source = decode_process.FileWindow(0, os.lseek(0, 0, os.SEEK_END))\n"
         "    with av.open(source, format='concat', options={'safe': '0'}) as c:\n"
         "        print(sum(f.samples for f in c.decode(audio=0)))\n"
         "except av.FFmpegError as error:\n    print('refused')\n"

@@ -360,7 +360,7 @@ def test_a_machine_that_has_nothing_left_says_so(monkeypatch: pytest.MonkeyPatch
         raise OSError(24, "Too many open files")
 
     async def work(world: World, http: httpx.AsyncClient) -> None:
-        for place in ("server.uploads.multipart_form.holder", "server.http.transcriptions.Decoder"):
+        for place in ("server.uploads.multipart_form.holder", "server.http.transcriptions.FileDecoder"):
             with monkeypatch.context() as patch:
                 patch.setattr(place, nothing)
                 answer = await _post(http)
