@@ -60,7 +60,7 @@ class Open(Message, tag=2):
     start_s: float
     segment: int
     turns: TurnSettings | None = None
-    spoke: str | None = None
+    detected_language: str | None = None
     """The language that it was in, as far as it was heard elsewhere, where its client gave none."""
     replayed_s: float = 0.0
     """Audio that follows at once because it came before: it is late already."""

@@ -61,11 +61,16 @@ def serve(
         server = SignalledServer(configured(app, limits, tls=tls, most_message_bytes=_MAX_MESSAGE_BYTES))
         announce(address_of(settings.host, port, tls))
         reporting = asyncio.create_task(
-            report(Notify(), ready=lambda: server.started, told=lambda: server.told, status=partial(_status, fleet))
+            report(
+                Notify(),
+                ready=lambda: server.started,
+                stopping=lambda: server.stop_requested,
+                status=partial(_status, fleet),
+            )
         )
         await server.serve([sock])
         reporting.cancel()
-        server.raise_unless_told("broker")
+        server.raise_unless_stopped("broker")
 
     run_in_loop(main)
 

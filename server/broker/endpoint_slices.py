@@ -56,7 +56,7 @@ class _Endpoint(msgspec.Struct, rename="camel"):
         return self.conditions is None or self.conditions.ready is not False
 
     @property
-    def is_leaving(self) -> bool:
+    def is_draining(self) -> bool:
         return self.conditions is not None and self.conditions.terminating is True
 
 
@@ -180,12 +180,12 @@ class EndpointSlices(Membership):
                 at = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
                 pod = endpoint.target_ref or _Target()
                 keys = {at, pod.uid or at}
-                if not (endpoint.is_ready or endpoint.is_leaving or keys & self._were_ready):
+                if not (endpoint.is_ready or endpoint.is_draining or keys & self._were_ready):
                     continue
                 ready |= keys
                 if not keys & seen:
                     # From when it is told to end until it says so itself a server would take streams.
-                    yield MemberAddress(pod.name or at, f"{service.scheme}://{at}", sni, endpoint.is_leaving)
+                    yield MemberAddress(pod.name or at, f"{service.scheme}://{at}", sni, endpoint.is_draining)
                 seen |= keys
         self._were_ready = ready
 

@@ -86,7 +86,7 @@ class Controller:
             return WorkerState(name, "silent" if self._states.get(name) in ("live", "draining", "silent") else "coming")
         match said.state:
             case "none" | "starting":
-                return WorkerState(name, "draining" if said.is_leaving else "coming", 0)
+                return WorkerState(name, "draining" if said.is_draining else "coming", 0)
             case "live" | "draining" | "silent" as state:
                 return WorkerState(name, state, said.streams, said.slots)
 

@@ -189,7 +189,7 @@ class Supervisor:
 
     def describe(self) -> Description:
         """How it stands."""
-        return replace(self._said, is_leaving=self._leaving.is_set())
+        return replace(self._said, is_draining=self._leaving.is_set())
 
     def drain(self, deadline_seconds: float) -> None:
         """Have the server take no more streams, and start no other one.

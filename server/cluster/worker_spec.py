@@ -37,7 +37,7 @@ class Description:
     streams: int | None = None
     """Slots in use, as the server said when its lease was renewed."""
     slots: int | None = None
-    is_leaving: bool = False
+    is_draining: bool = False
     """Whether no other server is started when this one has ended."""
     process_id: int | None = None
     starts: int = 0

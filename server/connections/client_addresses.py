@@ -5,7 +5,7 @@ import ipaddress
 
 
 @functools.lru_cache(maxsize=4096)
-def party(address: str) -> str:
+def client_network(address: str) -> str:
     """The address of one party: IPv4 as it is, of IPv6 the /64, since a customer has all of it."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import Protocol
 
 from server.connections.budgets import NewcomerTurns
-from server.connections.client_addresses import party
+from server.connections.client_addresses import client_network
 from server.connections.open_files import MOST_CONNECTIONS, RESERVE
 from server.connections.request_fairness import RequestTurns
 
@@ -31,7 +31,7 @@ def unread(descriptor: int) -> bool:
         return False
 
 
-class Slotless(Protocol):
+class SlotlessConnection(Protocol):
     """A connection that holds no slot, or none yet."""
 
     @property
@@ -60,7 +60,7 @@ class ConnectionLimits:
         """Connections that were ended for what they sent, by kind."""
         self.turns = NewcomerTurns()
         self.requests = RequestTurns(self.turns)
-        self._slotless: dict[int, Slotless] = {}
+        self._slotless: dict[int, SlotlessConnection] = {}
         self._of: Counter[str] = Counter()
 
     def fit(self, descriptors: int | None, streams: int) -> None:
@@ -77,14 +77,14 @@ class ConnectionLimits:
         """How many there are."""
         return len(self._slotless)
 
-    def admit(self, connection: Slotless) -> bool:
+    def admit(self, connection: SlotlessConnection) -> bool:
         """Whether there is room for one more, if need be that of another."""
-        who = party(connection.address)
+        who = client_network(connection.address)
         crowded = self._of[who] >= self.most_of_an_address
         if crowded or len(self._slotless) >= self.most:
             self.turned_away += 1
             oldest = itertools.islice(self._slotless.values(), _LOOKED_AT)
-            leaving = next((g for g in oldest if (not crowded or party(g.address) == who) and g.idle), None)
+            leaving = next((g for g in oldest if (not crowded or client_network(g.address) == who) and g.idle), None)
             if leaving is None:
                 connection.turn_away()
                 return False
@@ -94,15 +94,15 @@ class ConnectionLimits:
         self._of[who] += 1
         return True
 
-    def heard_from(self, connection: Slotless) -> None:
+    def mark_active(self, connection: SlotlessConnection) -> None:
         """It is the last now that has to leave."""
         if (found := self._slotless.pop(id(connection), None)) is not None:
             self._slotless[id(connection)] = found
 
-    def release(self, connection: Slotless) -> None:
+    def release(self, connection: SlotlessConnection) -> None:
         """It is gone, or has a slot now. Twice does nothing."""
         if self._slotless.pop(id(connection), None) is not None:
-            who = party(connection.address)
+            who = client_network(connection.address)
             self._of[who] -= 1
             if not self._of[who]:
                 del self._of[who]

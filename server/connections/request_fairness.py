@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from server.connections.budgets import ADDRESS_SECONDS, ALL_SECONDS, ConnectionBudget, NewcomerTurns
-from server.connections.client_addresses import party
+from server.connections.client_addresses import client_network
 
 ESTIMATE_SECONDS = 0.0005
 """What a request is held to cost until that is known."""
@@ -77,7 +77,7 @@ class RequestTurns:
         self._all.take(seconds, now)
 
     def _party(self, address: str) -> _Party:
-        who = party(address)
+        who = client_network(address)
         found = self._parties.pop(who, None) or _Party(ConnectionBudget(self._of_an_address, owed=_MOST_OWED_SECONDS))
         self._parties[who] = found
         if len(self._parties) > _ADDRESSES:

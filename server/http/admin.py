@@ -31,19 +31,19 @@ def router(hub: Hub) -> APIRouter:
     @api.post("/drain", summary="Admit no more streams, and let the live ones end")
     @admin_call(hub.settings, DrainBody)
     async def drain(_: Request, body: DrainBody) -> Response:
-        hub.draining.begin(body.reconnect_url, body.deadline_s)
+        hub.drain.start(body.reconnect_url, body.deadline_s)
         return json_answer(state())
 
     @api.delete("/drain", summary="Admit streams again")
     @admin_call(hub.settings, DrainBody)
     async def undrain(_: Request, __: DrainBody) -> Response:
-        hub.draining.call_off()
+        hub.drain.cancel()
         return json_answer(state())
 
     @api.put("/lease", summary="Say that the supervisor is there: streams are taken for another while")
     @admin_call(hub.settings, EmptyBody)
     async def lease(_: Request, __: EmptyBody) -> Response:
-        if not hub.lease.is_asked_for:
+        if not hub.lease.is_required:
             return error_answer(409, "this server is on no lease (--lease)")
         hub.lease.renew()
         slots = {"used_slots": hub.slots.used, "total_slots": hub.slots.total}

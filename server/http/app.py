@@ -16,7 +16,7 @@ from server.http.request_gate import add_gate
 from server.metrics.host_readings import HostReadings
 from server.metrics.snapshot_builder import SnapshotBuilder
 from server.protocols.native import NativeConnection
-from server.protocols.protocol import Conversation
+from server.protocols.protocol import ClientConnection
 from server.protocols.realtime import RealtimeConnection
 from server.protocols.whisperlive import WhisperLiveConnection
 from server.protocols.whisperlivekit import LiveKitConnection
@@ -26,7 +26,7 @@ from whisper_ops import __version__
 log = logging.getLogger("whisper_ops.server")
 
 
-DIALECTS: dict[str, type[Conversation]] = {
+PROTOCOLS: dict[str, type[ClientConnection]] = {
     "/ws": NativeConnection,
     "/asr": LiveKitConnection,
     "/v1/realtime": RealtimeConnection,
@@ -35,7 +35,7 @@ DIALECTS: dict[str, type[Conversation]] = {
 """Where each protocol is spoken."""
 
 
-def _endpoint(hub: Hub, dialect: type[Conversation]) -> Callable[[WebSocket], Awaitable[None]]:
+def _endpoint(hub: Hub, dialect: type[ClientConnection]) -> Callable[[WebSocket], Awaitable[None]]:
     async def serve(socket: WebSocket) -> None:
         await dialect(hub, socket).run()
 
@@ -67,9 +67,9 @@ def make_app(hub: Hub, played: sample_audio.SampleAudio | None = None) -> FastAP
     app.include_router(transcriptions.router(hub))
     app.include_router(sample_audio.router(played or sample_audio.NONE))
     app.router.routes.extend(page.routes(page.PAGES))
-    for path, dialect in DIALECTS.items():
+    for path, dialect in PROTOCOLS.items():
         app.router.routes.append(WebSocketRoute(path, _endpoint(hub, dialect)))
-    add_gate(app, hub.settings, hub.admission.knows, page.PAGES)
+    add_gate(app, hub.settings, hub.admission.is_open_ticket, page.PAGES)
     app.add_middleware(Disconnects)
     _describe(app)
     return app

@@ -28,7 +28,7 @@ _MANY_FRAMES = 16
 class BoundedWebSocket(WebSocketsSansIOProtocol):
     """See the module."""
 
-    _heard_at = 0.0
+    _last_received_at = 0.0
     _over = False
     _closed_by_us = False
     _frames_seen = 0
@@ -54,7 +54,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
     # --- what it brings -----------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        self._heard_at = self.loop.time()
+        self._last_received_at = self.loop.time()
         if self._over:
             return
         self._held += data
@@ -164,7 +164,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     def keepalive_timeout(self) -> None:
         """A ping was not answered in time; uvicorn calls this."""
-        if not self.read_paused and self._again is None and self._heard_at <= self.ping_sent_at:
+        if not self.read_paused and self._again is None and self._last_received_at <= self.ping_sent_at:
             super().keepalive_timeout()
             return
         self.pong_timer = self.pending_ping_payload = None
@@ -175,10 +175,10 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
     async def run_asgi(self) -> None:
         """The application says when the client has a slot."""
         extensions = cast("dict[str, object]", self.scope["extensions"])
-        extensions["whisper_ops.seated"] = self.seated
+        extensions["whisper_ops.slot_taken"] = self.slot_taken
         await super().run_asgi()
 
-    def seated(self) -> None:
+    def slot_taken(self) -> None:
         """It has a slot: slots have a bound of their own."""
         self.connection_limits.release(self)
 

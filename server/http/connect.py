@@ -56,7 +56,7 @@ def answer(hub: Hub, request: HTTPConnection) -> wire.Connect:
     """The answer to a request that is allowed.
 
     Raises:
-        Refused: a client that came now would not be admitted.
+        AdmissionRefused: a client that came now would not be admitted.
     """
     url, is_ours = direct_url(hub.settings, request)
     address = request.client.host if request.client else ""
@@ -71,7 +71,7 @@ def answer_for(hub: Hub, request: HTTPConnection, address: str) -> wire.Connect:
     """The answer to a broker that is allowed to ask for the client at `address`.
 
     Raises:
-        Refused: that client would not be admitted now.
+        AdmissionRefused: that client would not be admitted now.
     """
     url, is_ours = direct_url(hub.settings, request)
     ticket = hub.admission.ticket_for(address) if is_ours else None

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from server.connections.client_addresses import party
+from server.connections.client_addresses import client_network
 
 
 class FileQueue:
@@ -26,7 +26,7 @@ class FileQueue:
         Raises:
             TimeoutError: there was none within `seconds`.
         """
-        who = party(address)
+        who = client_network(address)
         await self._take(who, seconds)
         try:
             yield

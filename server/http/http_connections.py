@@ -148,7 +148,7 @@ class LimitedHttp(BoundedHttp):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._limits.heard_from(self)
+        self._limits.mark_active(self)
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()

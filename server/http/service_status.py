@@ -16,7 +16,7 @@ _STATUS_SECONDS = 10.0
 
 
 async def report(
-    notify: Notify, *, ready: Callable[[], bool], told: Callable[[], bool], status: Callable[[], str]
+    notify: Notify, *, ready: Callable[[], bool], stopping: Callable[[], bool], status: Callable[[], str]
 ) -> None:
     """Until cancelled; at once where nobody listens. `told`: whether it was told to end."""
     every = min(notify.watchdog_seconds or _STATUS_SECONDS, _STATUS_SECONDS)
@@ -27,7 +27,7 @@ async def report(
             if not said_ready and ready():
                 notify.ready(status())
                 said_ready = True
-            if not said_stopping and told():
+            if not said_stopping and stopping():
                 notify.stopping()
                 said_stopping = True
             if now() >= due:

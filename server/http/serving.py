@@ -41,7 +41,7 @@ class StreamingServer(SignalledServer):
         self._drain: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's signature
-        self.told = True
+        self.stop_requested = True
         if self.should_exit or self._drain is not None or sig != signal.SIGTERM or not self._hub.sessions:
             self.force_exit = self.should_exit or self._drain is not None
             self.should_exit = True
@@ -53,9 +53,9 @@ class StreamingServer(SignalledServer):
         self._drain = asyncio.get_running_loop().create_task(self._drained())
 
     async def _drained(self) -> None:
-        self._hub.draining.begin()
+        self._hub.drain.start()
         log.info("Draining: %d streams have up to %.0f s", len(self._hub.sessions), self._hub.settings.drain_seconds)
-        await self._hub.draining.over()
+        await self._hub.drain.finished()
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -66,7 +66,7 @@ class StreamingServer(SignalledServer):
 
     async def on_tick(self, counter: int) -> bool:
         """A server that never had a device to serve on ends, so that its user learns why."""
-        return await super().on_tick(counter) or self._hub.hopeless is not None
+        return await super().on_tick(counter) or self._hub.failure is not None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -95,13 +95,15 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         server = StreamingServer(config, hub)
         announce(address_of(settings.host, port, tls))
         reporting = asyncio.create_task(
-            report(Notify(), ready=lambda: hub.ready, told=lambda: server.told, status=partial(_status, hub))
+            report(
+                Notify(), ready=lambda: hub.ready, stopping=lambda: server.stop_requested, status=partial(_status, hub)
+            )
         )
         await server.serve([sock])
         reporting.cancel()
-        if hub.hopeless is not None:
-            raise UserError(hub.hopeless, Exit.NO)
-        server.raise_unless_told("server")
+        if hub.failure is not None:
+            raise UserError(hub.failure, Exit.NO)
+        server.raise_unless_stopped("server")
 
     run_in_loop(main)
 

@@ -84,7 +84,7 @@ async def _opened(hub: Hub, request: Request, turns: FileQueue) -> AsyncGenerato
     """One job, whose slot, process and memory are given back when this generator is closed.
 
     Raises:
-        Refused, FormError, LanguageError, ClientDisconnect: there is none.
+        AdmissionRefused, FormError, LanguageError, ClientDisconnect: there is none.
     """
     if int(request.headers.get("content-length") or 0) > multipart_form.MAX_BYTES + (1 << 20):
         raise multipart_form.too_large()
@@ -103,7 +103,7 @@ async def _opened(hub: Hub, request: Request, turns: FileQueue) -> AsyncGenerato
             if session is not None:
                 hub.close(session, failed=job is None or job.failed)
             else:
-                hub.leave(connection_id)
+                hub.release(connection_id)
             if job is not None:
                 job.decoder.end()
                 await asyncio.shield(asyncio.to_thread(job.decoder.close))
@@ -210,7 +210,7 @@ async def _finals(hub: Hub, job: _Job) -> AsyncIterator[ipc.Final]:
 
     Raises:
         DecodeError: the file is no audio.
-        Refused: the stream could not be brought to its end.
+        AdmissionRefused: the stream could not be brought to its end.
         _UndecodedError: words are missing.
     """
     feeding = asyncio.create_task(_feed(hub, job))
@@ -244,8 +244,8 @@ async def _feed(hub: Hub, job: _Job) -> None:
             await asyncio.sleep(0.02)
         if session.done:
             return
-        hub.hear(session, data)
+        hub.receive_audio(session, data)
         await asyncio.sleep(0)
     if not session.received_samples:
         raise DecodeError("the file holds no audio")
-    hub.end(session)
+    hub.end_audio(session)

@@ -22,19 +22,19 @@ from whisper_ops.errors import Exit, UserError
 class SignalledServer(uvicorn.Server):
     """uvicorn, which remembers what ended it. `told`: a signal did; `interrupted`: that was Ctrl-C."""
 
-    told = interrupted = False
+    stop_requested = interrupted = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's signature
         """Its own would end the process by the same signal once more, which is no exit code."""
         self.force_exit = self.should_exit
-        self.should_exit = self.told = True
+        self.should_exit = self.stop_requested = True
         self.interrupted = sig == signal.SIGINT
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         with counted_handshakes(cast("Config", self.config).connection_limits):
             await super().startup(sockets)
 
-    def raise_unless_told(self, what: str) -> None:
+    def raise_unless_stopped(self, what: str) -> None:
         """Once it has ended: KeyboardInterrupt when Ctrl-C ended it.
 
         Raises:
@@ -42,7 +42,7 @@ class SignalledServer(uvicorn.Server):
         """
         if self.interrupted:
             raise KeyboardInterrupt
-        if not self.told:
+        if not self.stop_requested:
             raise UserError(f"the {what} ended though nobody told it to; its log says why", Exit.NO)
 
 

@@ -109,7 +109,7 @@ class HostReadings:
         settings = self._hub.settings
         kind = settings.devices[gpu_id].kind
         if kind == "sim":
-            used = self._hub.figures[gpu_id].memory_bytes
+            used = self._hub.engine_stats[gpu_id].memory_bytes
             total = settings.law.memory_total_bytes
             return total, None if used is None else max(0.0, total - used)
         if kind == "cpu":

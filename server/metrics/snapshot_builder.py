@@ -30,7 +30,7 @@ class SnapshotBuilder:
             capacity=slot_capacity(total, used),
             gpus=wire.GpuCount(total=len(slots.gpus), with_connections=sum(bool(g.active) for g in slots.gpus)),
             performance=wire.HealthPerformance(
-                total_completed_connections=hub.stats.completed, active_connections=len(hub.sessions)
+                total_completed_connections=hub.counters.completed, active_connections=len(hub.sessions)
             ),
         )
 
@@ -47,7 +47,7 @@ class SnapshotBuilder:
 
     def _gpu(self, gpu_id: int) -> wire.GpuEntry:
         hub = self._hub
-        gpu, worker, figures = hub.slots.gpus[gpu_id], hub.workers[gpu_id], hub.figures[gpu_id]
+        gpu, worker, figures = hub.slots.gpus[gpu_id], hub.workers[gpu_id], hub.engine_stats[gpu_id]
         device, reading, usage = worker.device, self._readings.gpu(gpu_id), self._readings.usage(gpu_id)
         total, free = self._readings.memory(gpu_id)
         used = total - free if total is not None and free is not None else None
@@ -65,7 +65,7 @@ class SnapshotBuilder:
             name=names[device.kind],
             uuid=reading.uuid if reading else None,
             device=device.name,
-            state="draining" if hub.is_leaving and gpu.state == "ready" else gpu.state,
+            state="draining" if hub.is_draining and gpu.state == "ready" else gpu.state,
             gpu_utilization_percent=reading.gpu_utilization_percent if reading else None,
             throttle_reasons=reading.throttle_reasons if reading else None,
             ecc_errors=reading.ecc_errors if reading else None,
@@ -98,7 +98,7 @@ class SnapshotBuilder:
 
     def performance(self) -> wire.Performance:
         """`GET /performance`."""
-        hub, stats = self._hub, self._hub.stats
+        hub, stats = self._hub, self._hub.counters
         return wire.Performance(
             total_completed_connections=stats.completed,
             active_connections=len(hub.sessions),

@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 from server import ipc
 from server.audio_formats import BYTES_PER_SAMPLE, MAX_RATE, MIN_RATE
 from server.languages import LanguageError
-from server.protocols.protocol import CLOSE_CODES, Conversation, ProtocolError, bad
+from server.protocols.protocol import CLOSE_CODES, ClientConnection, ProtocolError, protocol_error
 from server.request_parsing import UnreadableError, flag, read_json, whole
 from server.sessions.hub import AdmissionRefused
 from server.sessions.session import AudioRequest, Session
@@ -25,7 +25,7 @@ LONGEST_SECONDS = 100 * 86400
 """No stream is longer: what is counted in samples stays exact in seconds."""
 
 
-class NativeConnection(Conversation):
+class NativeConnection(ClientConnection):
     """One client of `/ws`."""
 
     resumable = True
@@ -33,18 +33,18 @@ class NativeConnection(Conversation):
         {"language", "sample_rate", "encoding", "words", "ticket", "resume", "offset", "idle", "token"}
     )
 
-    async def hello(self) -> tuple[AudioRequest, int]:
-        await self.status("connected", "Connected")
+    async def handshake(self) -> tuple[AudioRequest, int]:
+        await self.send_status("connected", "Connected")
         query = dict(self.socket.query_params)
         audio, offset = read_audio(query), whole(query.get("offset", "0"), "offset")
         if offset > LONGEST_SECONDS * audio.sample_rate:
             raise ProtocolError("bad_request", f"offset {offset} is beyond {LONGEST_SECONDS // 86400} days of audio")
         return audio, offset
 
-    async def status(self, state: str, message: str, gpu_id: int | None = None) -> None:
+    async def send_status(self, state: str, message: str, gpu_id: int | None = None) -> None:
         await self.send(status(state, message, self.elapsed_ms, gpu_id))
 
-    async def ready(self, session: Session) -> None:
+    async def send_ready(self, session: Session) -> None:
         await self.send(
             ready(
                 session.connection_id,
@@ -58,28 +58,28 @@ class NativeConnection(Conversation):
             )
         )
 
-    async def heard(self, session: Session, message: dict[str, Any]) -> None:
+    async def handle_message(self, session: Session, message: dict[str, Any]) -> None:
         data = message.get("bytes")
         if data is not None:
-            await self.listen(session, data)
+            await self.receive_audio(session, data)
             return
         try:
             said = read_json(message.get("text") or "", ClientMessage)
         except UnreadableError as error:
-            raise bad(error, "cannot read the message (say flush, keepalive, language or end)") from error
+            raise protocol_error(error, "cannot read the message (say flush, keepalive, language or end)") from error
         if (said.type == "language") != (said.language is not UNSET):
             raise ProtocolError("bad_request", "a message of type language has the field language, and no other has")
         if said.language is not UNSET:
-            self._speak(session, said.language)
+            self._set_language(session, said.language)
         elif said.type == "flush":
             self.hub.flush(session)
         elif said.type == "end":
             await self._end(session)
         # A keepalive is a sign of life, as every message.
 
-    def _speak(self, session: Session, language: str | None) -> None:
+    def _set_language(self, session: Session, language: str | None) -> None:
         try:
-            self.hub.speak(session, language)
+            self.hub.set_language(session, language)
         except LanguageError as error:
             raise ProtocolError("bad_request", str(error), "language") from error
 
@@ -87,9 +87,9 @@ class NativeConnection(Conversation):
         if rest := session.dangling_bytes:
             message = f"the last {rest} bytes are no whole {session.audio.encoding} sample, and were dropped"
             await self.send({"type": "warning", "code": "bad_audio", "message": message})
-        self.hub.end(session)
+        self.hub.end_audio(session)
 
-    async def say(self, session: Session, message: ipc.Message) -> bool:
+    async def send_event(self, session: Session, message: ipc.Message) -> bool:
         match message:
             case ipc.Partial():
                 await self.send(partial(message, session.lag_s))
@@ -108,11 +108,11 @@ class NativeConnection(Conversation):
                 return True
         return False
 
-    async def refuse(self, refusal: AdmissionRefused) -> None:
+    async def send_refusal(self, refusal: AdmissionRefused) -> None:
         await self._fail(refusal.code, refusal.message, retry_after_s=refusal.retry_after_s)
 
-    async def complain(self, bad: ProtocolError) -> None:
-        await self._fail(bad.code, bad.message)
+    async def send_error(self, error: ProtocolError) -> None:
+        await self._fail(error.code, error.message)
 
     async def _fail(self, code: str, message: str, **extra: float) -> None:
         await self.send(failed(code, message, **extra))
@@ -204,7 +204,7 @@ def read_audio(query: dict[str, str]) -> AudioRequest:
     """What the query string says of the audio.
 
     Raises:
-        Bad: an encoding or a rate that is not taken.
+        ProtocolError: an encoding or a rate that is not taken.
         UnreadableError: a value of another kind.
         LanguageError: a language that nobody knows.
     """

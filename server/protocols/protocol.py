@@ -45,7 +45,7 @@ CLOSE_CODES = {
     "server_fault": 1011,
 }
 
-HELLO_SECONDS = 30.0
+HANDSHAKE_SECONDS = 30.0
 """A client has so long to say what it wants. Until then it holds no slot, but a file descriptor."""
 _EARLY_BYTES = 1 << 20
 """So much is kept of what a client says while its model loads; then its socket is no longer read."""
@@ -59,24 +59,24 @@ class ProtocolError(Exception):  # it becomes a message and a close code, not a 
         self.code, self.message, self.param = code, message, param
 
 
-def bad(error: UnreadableError, what: str = "") -> ProtocolError:
+def protocol_error(error: UnreadableError, what: str = "") -> ProtocolError:
     """The complaint about something unreadable."""
     message = f"{what}: {error}" if what else str(error)
     return ProtocolError("bad_json" if error.malformed else "bad_request", message, error.param)
 
 
-def told_on_upgrade(hub: Hub, connection_id: str) -> list[tuple[bytes, bytes]]:
+def upgrade_headers(hub: Hub, connection_id: str) -> list[tuple[bytes, bytes]]:
     """Who answered, for clients of any dialect: behind a balancer nobody else can tell them."""
     told = {wire.SERVER_HEADER: hub.server_id, wire.GPUS_HEADER: str(len(hub.slots.gpus))}
     told[wire.CONNECTION_HEADER] = connection_id
     return [(name.encode(), value.encode("latin-1", "replace")) for name, value in told.items()]
 
 
-class _Left(Exception):  # noqa: N818  # it is the client's right
+class _ClientLeft(Exception):  # noqa: N818  # it is the client's right
     """The client left before its stream began."""
 
 
-class Conversation:
+class ClientConnection:
     """One client. Subclasses are the dialects."""
 
     resumable = False
@@ -91,14 +91,14 @@ class Conversation:
         self._began = now()
         self._admitted = False
         self._ticket = socket.query_params.get("ticket")
-        self._early: deque[dict[str, Any]] = deque()
+        self._early_messages: deque[dict[str, Any]] = deque()
         """What the client said while its model was loading."""
         self._outbox: Outbox | None = None
-        self._messages, self._short = (
+        self._messages, self._short_messages = (
             ConnectionBudget(budgets.SILENT_MESSAGES),
             ConnectionBudget(budgets.SHORT_MESSAGES),
         )
-        self._sound = ConnectionBudget(budgets.SOUND)
+        self._audio_seconds = ConnectionBudget(budgets.SOUND)
         self._handled = 0
 
     @property
@@ -116,33 +116,33 @@ class Conversation:
 
     # --- what a dialect says ------------------------------------------------------------------------
 
-    async def hello(self) -> tuple[AudioRequest, int]:
+    async def handshake(self) -> tuple[AudioRequest, int]:
         """Say hello and learn what audio comes, and from which sample.
 
         Raises:
-            Bad: it is none that is taken.
+            ProtocolError: it is none that is taken.
         """
         raise NotImplementedError
 
-    async def status(self, state: str, message: str, gpu_id: int | None = None) -> None:
+    async def send_status(self, state: str, message: str, gpu_id: int | None = None) -> None:
         """A step is taken. Most dialects have no word for it."""
 
-    async def ready(self, session: Session) -> None:
+    async def send_ready(self, session: Session) -> None:
         """The stream may begin."""
 
-    async def heard(self, session: Session, message: dict[str, Any]) -> None:
+    async def handle_message(self, session: Session, message: dict[str, Any]) -> None:
         """Take one message of the client: pass on its audio, or do what it says."""
         raise NotImplementedError
 
-    async def say(self, session: Session, message: ipc.Message) -> bool:
+    async def send_event(self, session: Session, message: ipc.Message) -> bool:
         """Tell the client what came out of its stream. True: that was the last word, and the socket is closed."""
         raise NotImplementedError
 
-    async def refuse(self, refusal: AdmissionRefused) -> None:
+    async def send_refusal(self, refusal: AdmissionRefused) -> None:
         """There is no slot."""
         raise NotImplementedError
 
-    async def complain(self, bad: ProtocolError) -> None:
+    async def send_error(self, error: ProtocolError) -> None:
         """The client cannot be understood, before its stream began."""
         raise NotImplementedError
 
@@ -158,33 +158,33 @@ class Conversation:
     async def _run(self) -> None:
         try:
             # A client that comes back has its slot.
-            if self.hub.settings.when_full == "503" and self._known() is None:
+            if self.hub.settings.when_full == "503" and self._resumed_session() is None:
                 self._admit()
         except AdmissionRefused as refusal:
-            await self._deny(refusal)
+            await self._deny_upgrade(refusal)
             return
         chosen = subprotocol(self.socket.scope.get("subprotocols", []))
         try:
-            await self.socket.accept(chosen, told_on_upgrade(self.hub, self.id))
+            await self.socket.accept(chosen, upgrade_headers(self.hub, self.id))
             log.info("Connection %s: WebSocket accepted (%.0fms)", self.id, self.elapsed_ms)
-            await self._converse()
+            await self._open_stream()
         except AdmissionRefused as refusal:
-            await self.refuse(refusal)
+            await self.send_refusal(refusal)
         except ProtocolError as complaint:
-            await self.complain(complaint)
-        except _Left:
+            await self.send_error(complaint)
+        except _ClientLeft:
             log.info("Connection %s: left before it was ready", self.id)
         except WebSocketDisconnect:
             log.info("Connection %s: the client is gone", self.id)
         except LanguageError as error:
-            await self.complain(ProtocolError("bad_request", str(error), "language"))
+            await self.send_error(ProtocolError("bad_request", str(error), "language"))
         except UnreadableError as error:
-            await self.complain(bad(error))
+            await self.send_error(protocol_error(error))
         finally:
-            self.hub.admission.came(self._ticket)
-            self.hub.leave_unopened(self.id)
+            self.hub.admission.use_ticket(self._ticket)
+            self.hub.release_unopened(self.id)
 
-    def _known(self) -> Session | None:
+    def _resumed_session(self) -> Session | None:
         """The session that the client comes back to; None when it is a new one."""
         token = self.socket.query_params.get("resume") if self.resumable else None
         return self.hub.resumable(token) if token else None
@@ -194,25 +194,25 @@ class Conversation:
             self.hub.admit(self.id, self.address, self._ticket)
             self._admitted = True
 
-    async def _deny(self, refusal: AdmissionRefused) -> None:
+    async def _deny_upgrade(self, refusal: AdmissionRefused) -> None:
         body = {"type": "error", "code": refusal.code, "message": refusal.message}
         headers = {"Retry-After": f"{refusal.retry_after_s:.0f}"}
         await self.socket.send_denial_response(JSONResponse(body, 503, headers))
 
-    async def _converse(self) -> None:
+    async def _open_stream(self) -> None:
         if self.parameters is not None:
             check_names(self.socket.query_params, self.parameters | self.hub.settings.routing_parameters)
         # Whoever was let in before the upgrade holds a slot already, as if by a ticket.
-        seconds = min(HELLO_SECONDS, self.hub.settings.ticket_seconds) if self._admitted else HELLO_SECONDS
+        seconds = min(HANDSHAKE_SECONDS, self.hub.settings.ticket_seconds) if self._admitted else HANDSHAKE_SECONDS
         try:
-            audio, offset = await asyncio.wait_for(self.hello(), seconds)
+            audio, offset = await asyncio.wait_for(self.handshake(), seconds)
         except TimeoutError as error:
             raise ProtocolError("idle_timeout", f"no first message for {seconds:g} s") from error
         idle_seconds = self._idle_seconds()
         token = self.socket.query_params.get("resume", "")
-        if self._known() is not None and (known := self.hub.resume(token, offset)):
-            self.hub.admission.came(self._ticket)
-            self.hub.leave_unopened(self.id)
+        if self._resumed_session() is not None and (known := self.hub.resume(token, offset)):
+            self.hub.admission.use_ticket(self._ticket)
+            self.hub.release_unopened(self.id)
             self.id = known.connection_id
             known.idle_seconds = idle_seconds
             log.info("Connection %s: resumed", self.id)
@@ -221,7 +221,7 @@ class Conversation:
         await self._allocate()
         session = self.hub.open(self.id, audio, address=self.address, offset=offset)
         session.idle_seconds = idle_seconds
-        self.hub.stats.set_up(self.elapsed_ms)
+        self.hub.counters.set_up(self.elapsed_ms)
         await self._serve(session)
 
     def _idle_seconds(self) -> float:
@@ -232,7 +232,7 @@ class Conversation:
             raise ProtocolError("bad_request", str(error)) from error
 
     async def _allocate(self) -> None:
-        await self.status("allocating_gpu", "Allocating GPU…")
+        await self.send_status("allocating_gpu", "Allocating GPU…")
         began = now()
         self._admit()
         gpu_id = self.hub.slots.gpu_of(self.id)
@@ -241,58 +241,61 @@ class Conversation:
         # Two forms of one fact: people grep for either.
         log.info("Allocated GPU %d to connection %s (%.0fms)", gpu_id, self.id, elapsed_ms)
         log.info("Connection %s: GPU %d allocated (%.0fms)", self.id, gpu_id, elapsed_ms)
-        await self.status("loading_model", f"Loading models on GPU {gpu_id}…", gpu_id)
-        await self._until_ready(gpu_id)
+        await self.send_status("loading_model", f"Loading models on GPU {gpu_id}…", gpu_id)
+        await self._wait_for_model(gpu_id)
         log.info("Connection %s: TranscriptionEngine loaded (%.0fms)", self.id, self.elapsed_ms)
 
-    async def _until_ready(self, gpu_id: int) -> None:
+    async def _wait_for_model(self, gpu_id: int) -> None:
         """Wait for the model. A client that leaves meanwhile gives its slot back at once.
 
         Raises:
-            Refused: the GPU failed, and no other has room.
-            _Left: the client did not wait.
+            AdmissionRefused: the GPU failed, and no other has room.
+            _ClientLeft: the client did not wait.
         """
         if self.hub.worker_is_ready(gpu_id):
             return
-        ready, leaving = asyncio.create_task(self.hub.wait_ready(self.id)), asyncio.create_task(self._leaves())
+        ready, leaving = (
+            asyncio.create_task(self.hub.wait_ready(self.id)),
+            asyncio.create_task(self._wait_for_disconnect()),
+        )
         try:
             await asyncio.wait({ready, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not ready.done():
-                raise _Left
+                raise _ClientLeft
             await ready
         finally:
             ready.cancel()
             leaving.cancel()
             await asyncio.wait({ready, leaving})
 
-    async def _leaves(self) -> None:
+    async def _wait_for_disconnect(self) -> None:
         """Return when the client is gone; what it says before is kept for later."""
         size = 0
         while size < _EARLY_BYTES:
             message = dict(await self.socket.receive())
             if message["type"] == "websocket.disconnect":
-                self._early.append(message)
+                self._early_messages.append(message)
                 return
             size += len(message.get("bytes") or message.get("text") or "") + 64
-            self._early.append(message)
+            self._early_messages.append(message)
         await asyncio.Event().wait()
 
     async def _receive(self) -> dict[str, Any]:
-        return self._early.popleft() if self._early else dict(await self.socket.receive())
+        return self._early_messages.popleft() if self._early_messages else dict(await self.socket.receive())
 
     async def _serve(self, session: Session) -> None:
-        if (seated := self.socket.scope["extensions"].get("whisper_ops.seated")) is not None:
-            seated()
+        if (slot_taken := self.socket.scope["extensions"].get("whisper_ops.slot_taken")) is not None:
+            slot_taken()
         outbox = self._outbox = session.outbox
         clean = False
         try:
-            await self.ready(session)
+            await self.send_ready(session)
             log.info("Connection %s: Ready to transcribe (%.0fms)", self.id, self.elapsed_ms)
-            writer = asyncio.create_task(self._write(session))
+            writer = asyncio.create_task(self._write_events(session))
             try:
-                clean = await self._read(session)
+                clean = await self._read_messages(session)
             except ProtocolError as complaint:
-                session.break_off(complaint.code, complaint.message)
+                session.fail(complaint.code, complaint.message)
                 clean = True
                 await writer
             finally:
@@ -309,7 +312,7 @@ class Conversation:
         else:
             self.hub.close(session, failed=not clean and not session.done)
 
-    async def _read(self, session: Session) -> bool:
+    async def _read_messages(self, session: Session) -> bool:
         """Take what the client sends until it is gone. Whether it left cleanly."""
         while True:
             message = await self._receive()
@@ -317,57 +320,57 @@ class Conversation:
                 # uvicorn gives a reason only with a close frame; a dropped connection has none.
                 return "reason" in message
             if session.outbox is not self._outbox:
-                await self._make_way()
+                await self._close_superseded()
                 return False
             before = session.received_s
-            if self._takes(session):
-                session.heard_at = now()
-                await self.heard(session, message)
-            await self._count(session.received_s - before)
+            if self._owns_stream(session):
+                session.last_message_at = now()
+                await self.handle_message(session, message)
+            await self._charge_message(session.received_s - before)
 
-    async def _count(self, sound_s: float) -> None:
+    async def _charge_message(self, sound_s: float) -> None:
         """A message was handled. What one read brought may be many: others have their turn between them.
 
         Raises:
-            Bad: there were too many that brought no sound.
+            ProtocolError: there were too many that brought no sound.
         """
         if not sound_s and not self._messages.take(1, now()):
             self.hub.connection_limits.flooded["messages"] += 1
             most = budgets.SILENT_MESSAGES[0]
             raise ProtocolError("too_many_messages", f"too many messages without sound; at most {most:.0f} a second")
         if sound_s < budgets.SHORT_SECONDS:
-            self._short.take(1, now())
+            self._short_messages.take(1, now())
         self._handled += 1
-        wait = self._short.wait(now())
+        wait = self._short_messages.wait(now())
         if wait or self._handled % budgets.MESSAGES_IN_A_TURN == 0:
             await asyncio.sleep(wait)
 
-    def _takes(self, session: Session) -> bool:
+    def _owns_stream(self, session: Session) -> bool:
         """Whether what this socket brings still belongs to the stream: it may have gone on over another one."""
         return not session.done and session.outbox is self._outbox
 
-    async def _write(self, session: Session) -> None:
+    async def _write_events(self, session: Session) -> None:
         outbox = session.outbox
         with contextlib.suppress(WebSocketDisconnect):  # whoever reads notices, too
             while (message := await outbox.get()) is not None:
-                if await self.say(session, message):
+                if await self.send_event(session, message):
                     return
             if session.outbox is not outbox:
-                await self._make_way()
+                await self._close_superseded()
 
-    async def _make_way(self) -> None:
+    async def _close_superseded(self) -> None:
         with contextlib.suppress(RuntimeError):  # it may be closed already
             await self.close(1001, "The stream goes on over another connection")
 
-    async def listen(self, session: Session, data: bytes) -> None:
+    async def receive_audio(self, session: Session, data: bytes) -> None:
         """Pass on audio, and wait when the stream is too far behind. A message may end within a sample."""
-        for piece in limits.pieces(session.whole(data), session.audio):
-            if wait := self._sound.wait(now()):
+        for piece in limits.split_audio(session.whole_samples(data), session.audio):
+            if wait := self._audio_seconds.wait(now()):
                 await asyncio.sleep(wait)
-            await limits.room(session, self.hub.stats)
-            if session.ended or not self._takes(session):
+            await limits.back_pressure(session, self.hub.counters)
+            if session.ended or not self._owns_stream(session):
                 return
             before = session.received_s
-            self.hub.hear(session, piece)
-            self._sound.take(session.received_s - before, now())
-        await limits.room(session, self.hub.stats)
+            self.hub.receive_audio(session, piece)
+            self._audio_seconds.take(session.received_s - before, now())
+        await limits.back_pressure(session, self.hub.counters)

@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from server import ipc
 from server.languages import LanguageError
-from server.protocols.protocol import CLOSE_CODES, Conversation, ProtocolError
+from server.protocols.protocol import CLOSE_CODES, ClientConnection, ProtocolError
 from server.protocols.realtime_events import (
     AppendAudio,
     ClientEvent,
@@ -32,7 +32,7 @@ T = TypeVar("T")
 _IN_WORDS = {"format": "audio format", "rate": "sample rate", "detection": "turn detection"}
 
 
-class RealtimeConnection(Conversation):
+class RealtimeConnection(ClientConnection):
     """One Realtime client."""
 
     def __init__(self, hub: Hub, socket: WebSocket) -> None:
@@ -49,7 +49,7 @@ class RealtimeConnection(Conversation):
         self._finals: list[ipc.Final] = []
         self._committed: list[str] = []
 
-    async def hello(self) -> tuple[AudioRequest, int]:
+    async def handshake(self) -> tuple[AudioRequest, int]:
         """Audio that comes before any `session.update` is taken as the default format."""
         await self._emit("session.created", session=self._described())
         while self._first is None:
@@ -70,7 +70,7 @@ class RealtimeConnection(Conversation):
                 self._complaining(event, lambda: sound(event))
             self._first = event
         except EventError as error:
-            await self._error(error.complaint, error.event_id)
+            await self._send_error(error.complaint, error.event_id)
 
     def _updated(self, event: SessionUpdate) -> SessionOptions:
         """What is wanted after an update.
@@ -110,31 +110,31 @@ class RealtimeConnection(Conversation):
 
     # --- from the client ----------------------------------------------------------------------------
 
-    async def ready(self, session: Session) -> None:
+    async def send_ready(self, session: Session) -> None:
         first = self._first
         if isinstance(first, SessionUpdate):
             await self._emit("session.updated", session=self._described())
         elif first is not None:
             await self._obey(session, first)
 
-    async def heard(self, session: Session, message: dict[str, Any]) -> None:
+    async def handle_message(self, session: Session, message: dict[str, Any]) -> None:
         """What cannot be understood is answered with an error; the stream goes on."""
         try:
             await self._obey(session, read_event(message))
         except EventError as error:
-            await self._error(error.complaint, error.event_id)
+            await self._send_error(error.complaint, error.event_id)
 
     async def _obey(self, session: Session, event: ClientEvent) -> None:
         match event:
             case AppendAudio():
-                await self.listen(session, self._complaining(event, lambda: sound(event)))
+                await self.receive_audio(session, self._complaining(event, lambda: sound(event)))
             case CommitAudio():
                 await self._commit(session)
             case SessionUpdate():
                 wanted = self._updated(event)
                 self._complaining(event, lambda: _check_change(self._wanted, wanted))
                 if wanted.language != self._wanted.language:
-                    self.hub.speak(session, wanted.language)
+                    self.hub.set_language(session, wanted.language)
                 self._wanted = wanted
                 await self._emit("session.updated", session=self._described())
 
@@ -156,7 +156,7 @@ class RealtimeConnection(Conversation):
 
     # --- to the client ------------------------------------------------------------------------------
 
-    async def say(self, session: Session, message: ipc.Message) -> bool:  # noqa: ARG002  # the dialect's hook
+    async def send_event(self, session: Session, message: ipc.Message) -> bool:  # noqa: ARG002  # the dialect's hook
         match message:
             case ipc.Partial(text=""):
                 await self._taken_back(message)
@@ -178,7 +178,7 @@ class RealtimeConnection(Conversation):
                 await self._complete()
                 self._committed.pop(0)
             case ipc.Fault():
-                await self._error(ProtocolError(message.code, message.reason))
+                await self._send_error(ProtocolError(message.code, message.reason))
                 await self.close(CLOSE_CODES.get(message.code, 1011), message.reason)
                 return True
         return False
@@ -246,19 +246,18 @@ class RealtimeConnection(Conversation):
     async def _emit(self, kind: str, **fields: Any) -> None:  # noqa: ANN401  # whatever JSON holds
         await self.send({"type": kind, "event_id": f"event_{next(self._events)}", **fields})
 
-    async def _error(self, bad: ProtocolError, event_id: str | None = None) -> None:
-        kind = "server_error" if bad.code == "server_fault" else "invalid_request_error"
-        error: dict[str, str | None] = {"type": kind, "code": bad.code, "message": bad.message}
-        error |= {"param": bad.param, "event_id": event_id}
-        await self._emit("error", error=error)
+    async def _send_error(self, error: ProtocolError, event_id: str | None = None) -> None:
+        kind = "server_error" if error.code == "server_fault" else "invalid_request_error"
+        fields = {"type": kind, "code": error.code, "message": error.message, "param": error.param}
+        await self._emit("error", error={**fields, "event_id": event_id})
 
-    async def refuse(self, refusal: AdmissionRefused) -> None:
-        await self._error(ProtocolError(refusal.code, refusal.message))
+    async def send_refusal(self, refusal: AdmissionRefused) -> None:
+        await self._send_error(ProtocolError(refusal.code, refusal.message))
         await self.close(1013, refusal.message)
 
-    async def complain(self, bad: ProtocolError) -> None:
-        await self._error(bad)
-        await self.close(CLOSE_CODES[bad.code], bad.message)
+    async def send_error(self, error: ProtocolError) -> None:
+        await self._send_error(error)
+        await self.close(CLOSE_CODES[error.code], error.message)
 
 
 def _new_item() -> str:
@@ -269,7 +268,7 @@ def _check_change(before: SessionOptions, after: SessionOptions) -> None:
     """Let through what can change in the middle of a stream.
 
     Raises:
-        Bad: the worker decodes by it already.
+        ProtocolError: the worker decodes by it already.
     """
     for name in ("format", "rate", "detection"):
         if getattr(before, name) != getattr(after, name):

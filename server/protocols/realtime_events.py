@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from server import languages
 from server.audio_formats import MAX_RATE, MIN_RATE
-from server.protocols.protocol import ProtocolError, bad
+from server.protocols.protocol import ProtocolError, protocol_error
 from server.request_parsing import UnreadableError, read_json
 from server.sessions.turn_detection import ServerVad
 
@@ -116,7 +116,7 @@ def read_event(message: dict[str, Any]) -> ClientEvent:
     try:
         return read_json(data, ClientEvent)  # type: ignore[arg-type]  # a union of structs is a type to msgspec
     except UnreadableError as error:
-        complaint = bad(error, "cannot read the event")
+        complaint = protocol_error(error, "cannot read the event")
         if error.malformed:
             raise EventError(complaint, None) from error
         kind, event_id = _envelope(data)
@@ -141,7 +141,7 @@ def sound(event: AppendAudio) -> bytes:
     """The audio of an event.
 
     Raises:
-        Bad: it is no base64.
+        ProtocolError: it is no base64.
     """
     try:
         return base64.b64decode(event.audio, validate=True)
@@ -178,7 +178,7 @@ class SessionOptions:
         """The same with what an update names; what it leaves out stays as it was.
 
         Raises:
-            Bad: something of it is not offered.
+            ProtocolError: something of it is not offered.
         """
         given, wanted = asked.audio.input, self
         if (form := given.format) is not None:

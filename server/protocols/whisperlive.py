@@ -12,7 +12,7 @@ from msgspec import Meta
 from starlette.websockets import WebSocketDisconnect
 
 from server import ipc
-from server.protocols.protocol import CLOSE_CODES, Conversation, ProtocolError, bad
+from server.protocols.protocol import CLOSE_CODES, ClientConnection, ProtocolError, protocol_error
 from server.request_parsing import UnreadableError, read_json
 from server.sessions.hub import AdmissionRefused
 from server.sessions.session import AudioRequest, Session
@@ -62,14 +62,14 @@ def not_honoured(options: dict[str, Any]) -> list[str]:
     ]
 
 
-class WhisperLiveConnection(Conversation):
+class WhisperLiveConnection(ClientConnection):
     """One WhisperLive client."""
 
     _uid: str = ""
     _told: str | None = None
     """The language that the client has given, or was told last."""
 
-    async def hello(self) -> tuple[AudioRequest, int]:
+    async def handshake(self) -> tuple[AudioRequest, int]:
         message = await self.socket.receive()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message["code"])
@@ -78,7 +78,7 @@ class WhisperLiveConnection(Conversation):
             options = read_json(first, WhisperLiveOptions)
             self._ignored = not_honoured(read_json(first, dict[str, Any]))
         except UnreadableError as error:
-            raise bad(error, "cannot read the first message") from error
+            raise protocol_error(error, "cannot read the first message") from error
         self._uid = options.uid
         if options.audio_format not in _FORMATS:
             raise ProtocolError(
@@ -89,7 +89,7 @@ class WhisperLiveConnection(Conversation):
         self._segments: deque[dict[str, Any]] = deque(maxlen=most)
         return AudioRequest(16000, _FORMATS[options.audio_format], options.language, options.word_timestamps), 0
 
-    async def ready(self, session: Session) -> None:
+    async def send_ready(self, session: Session) -> None:
         """A language nobody named is told as soon as it is known."""
         await self.send({"uid": self._uid, "message": "SERVER_READY", "backend": "faster_whisper"})
         if self._ignored:
@@ -104,18 +104,18 @@ class WhisperLiveConnection(Conversation):
         self._told = language
         await self.send({"uid": self._uid, "language": language, "language_prob": probability})
 
-    async def heard(self, session: Session, message: dict[str, Any]) -> None:
+    async def handle_message(self, session: Session, message: dict[str, Any]) -> None:
         data = message.get("bytes")
         if data == END or message.get("text") == END.decode():
-            self.hub.end(session)
+            self.hub.end_audio(session)
         elif data is not None:
-            await self.listen(session, data)
+            await self.receive_audio(session, data)
         else:
             raise ProtocolError(
                 "bad_request", "text messages are not taken; send audio as binary messages, END_OF_AUDIO at the end"
             )
 
-    async def say(self, session: Session, message: ipc.Message) -> bool:  # noqa: ARG002  # the dialect's hook
+    async def send_event(self, session: Session, message: ipc.Message) -> bool:  # noqa: ARG002  # the dialect's hook
         match message:
             case ipc.Partial():
                 # An empty one takes back what was shown: nobody had spoken.
@@ -149,14 +149,14 @@ class WhisperLiveConnection(Conversation):
     async def _status(self, status: str, message: str | float) -> None:
         await self.send({"uid": self._uid, "status": status, "message": message})
 
-    async def refuse(self, refusal: AdmissionRefused) -> None:
+    async def send_refusal(self, refusal: AdmissionRefused) -> None:
         """WhisperLive's word for it holds the minutes to wait."""
         await self._status("WAIT", refusal.retry_after_s / 60)
         await self.close(1013, refusal.message)
 
-    async def complain(self, bad: ProtocolError) -> None:
-        await self._status("ERROR", bad.message)
-        await self.close(CLOSE_CODES[bad.code], bad.message)
+    async def send_error(self, error: ProtocolError) -> None:
+        await self._status("ERROR", error.message)
+        await self.close(CLOSE_CODES[error.code], error.message)
 
 
 def _segment(said: ipc.Partial | ipc.Final, *, completed: bool) -> dict[str, Any]:

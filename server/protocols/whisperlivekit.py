@@ -8,7 +8,7 @@ from collections import deque
 from typing import Any
 
 from server import ipc
-from server.protocols.protocol import CLOSE_CODES, Conversation, ProtocolError
+from server.protocols.protocol import CLOSE_CODES, ClientConnection, ProtocolError
 from server.sessions.hub import AdmissionRefused
 from server.sessions.session import AudioRequest, Session
 
@@ -16,12 +16,12 @@ _LINES = 500
 """Lines that an update holds at most: an hour's talk must not make every update an hour long."""
 
 
-class LiveKitConnection(Conversation):
+class LiveKitConnection(ClientConnection):
     """One WhisperLiveKit client."""
 
     parameters = frozenset({"language", "mode", "target_language", "idle", "ticket", "token"})
 
-    async def hello(self) -> tuple[AudioRequest, int]:
+    async def handshake(self) -> tuple[AudioRequest, int]:
         mode = self.socket.query_params.get("mode", "full")
         if mode not in ("full", "diff"):
             raise ProtocolError("bad_request", f"mode {mode!r} is not offered; say full or diff")
@@ -34,18 +34,18 @@ class LiveKitConnection(Conversation):
         await self.send({"type": "config", "useAudioWorklet": True, "mode": mode})
         return AudioRequest(language=self.socket.query_params.get("language")), 0
 
-    async def heard(self, session: Session, message: dict[str, Any]) -> None:
+    async def handle_message(self, session: Session, message: dict[str, Any]) -> None:
         data = message.get("bytes")
         if data:
-            await self.listen(session, data)
+            await self.receive_audio(session, data)
         elif data is not None:
-            self.hub.end(session)
+            self.hub.end_audio(session)
         else:
             raise ProtocolError(
                 "bad_request", "text messages are not taken; send audio as binary messages, an empty one at the end"
             )
 
-    async def say(self, session: Session, message: ipc.Message) -> bool:
+    async def send_event(self, session: Session, message: ipc.Message) -> bool:
         match message:
             case ipc.Partial():
                 await self._update(session, message.text)
@@ -95,14 +95,14 @@ class LiveKitConnection(Conversation):
     async def _error(self, message: str) -> None:
         await self.send({"type": "error", "error": message})
 
-    async def refuse(self, refusal: AdmissionRefused) -> None:
+    async def send_refusal(self, refusal: AdmissionRefused) -> None:
         await self._error(refusal.message)
         await self.close(1013, refusal.message)
 
-    async def complain(self, bad: ProtocolError) -> None:
+    async def send_error(self, error: ProtocolError) -> None:
         """4400 is WhisperLiveKit's own code for bad parameters."""
-        await self._error(bad.message)
-        await self.close(4400, bad.message)
+        await self._error(error.message)
+        await self.close(4400, error.message)
 
 
 def _clock(seconds: float) -> str:

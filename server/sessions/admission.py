@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from server.connections.client_addresses import party
+from server.connections.client_addresses import client_network
 from server.sessions.counters import ServerCounters
 from server.sessions.slots import Slots
 from server.settings import Settings
@@ -51,10 +51,10 @@ class Ticket:
 
 
 @dataclass
-class _Out:
+class _OpenTicket:
     """A ticket that nobody came with yet."""
 
-    party: str
+    network: str
     timer: asyncio.TimerHandle
     vouched: bool = False
     gpu_id: int | None = None
@@ -64,25 +64,25 @@ class Admission:
     """Slots and who holds them. Everything here is synchronous, so every decision is atomic."""
 
     def __init__(
-        self, settings: Settings, slots: Slots, stats: ServerCounters, closed: Callable[[], AdmissionRefused | None]
+        self, settings: Settings, slots: Slots, counters: ServerCounters, closed: Callable[[], AdmissionRefused | None]
     ) -> None:
-        self._settings, self._slots, self._stats = settings, slots, stats
+        self._settings, self._slots, self._counters = settings, slots, counters
         self._closed = closed
         """Why nobody is admitted now, whoever asks; None: somebody may be."""
         self._holders: dict[str, str] = {}
         """Owner of a slot to the party it belongs to."""
-        self._tickets: dict[str, _Out] = {}
+        self._tickets: dict[str, _OpenTicket] = {}
         """By value, oldest first."""
 
     def admit(self, owner: str, address: str, ticket: str | None = None) -> int:
         """Reserve a slot for a connection, the one that its ticket holds where it bears one; returns the GPU.
 
         Raises:
-            Refused: there is none, or the server takes no streams now.
+            AdmissionRefused: there is none, or the server takes no streams now.
         """
         with self._counted(f"Connection {owner}"):
-            gpu_id = self._admit(owner, party(address), ticket)
-        self._stats.accepted += 1
+            gpu_id = self._admit(owner, client_network(address), ticket)
+        self._counters.accepted += 1
         return gpu_id
 
     @contextmanager
@@ -91,7 +91,7 @@ class Admission:
         try:
             yield
         except AdmissionRefused as refusal:
-            self._stats.rejected[refusal.code] += 1
+            self._counters.rejected[refusal.code] += 1
             log_refusal(who, refusal)
             raise
 
@@ -107,14 +107,14 @@ class Admission:
         if gpu_id is None:
             raise AdmissionRefused("no_capacity", "No GPU resources available")
         self._holders[owner] = who
-        self._advance()
+        self._assign_slots()
         return gpu_id
 
     def _take(self, ticket: str | None, owner: str) -> int | None:
         """The slot of a ticket, now the connection's; None where it holds none. The ticket is used."""
         if ticket is None or self._remove(ticket) is None:
             return None
-        self._stats.tickets_used += 1
+        self._counters.tickets_used += 1
         self._holders.pop(_owner(ticket), None)
         return self._slots.rename(_owner(ticket), owner)
 
@@ -123,11 +123,11 @@ class Admission:
         if cap and sum(holder == who for holder in self._holders.values()) + waiting >= cap:
             raise AdmissionRefused("too_many_connections", f"At most {cap} connections from one address")
 
-    def leave(self, owner: str) -> int | None:
+    def release(self, owner: str) -> int | None:
         """Free what a connection holds and return the GPU it was on; None when it holds nothing."""
         self._holders.pop(owner, None)
         gpu_id = self._slots.release(owner)
-        self._advance()
+        self._assign_slots()
         return gpu_id
 
     # --- tickets ------------------------------------------------------------------------------------
@@ -136,27 +136,27 @@ class Admission:
         """A ticket for a client that will connect within seconds.
 
         Raises:
-            Refused: a connection would not be admitted either.
+            AdmissionRefused: a connection would not be admitted either.
         """
         with self._counted("/connect"):
-            return self._ticket(party(address), vouched=False)
+            return self._ticket(client_network(address), vouched=False)
 
     def ticket_for(self, address: str) -> Ticket:
         """The same for the client of a broker. The broker counts whom it refuses, and asks the next server first.
 
         Raises:
-            Refused: a connection would not be admitted, or would take what others were promised.
+            AdmissionRefused: a connection would not be admitted, or would take what others were promised.
         """
-        return self._ticket(party(address), vouched=True)
+        return self._ticket(client_network(address), vouched=True)
 
     def check(self, address: str) -> None:
         """Whether a client that came now would be admitted; nothing is reserved.
 
         Raises:
-            Refused: it would not.
+            AdmissionRefused: it would not.
         """
         with self._counted("/connect"):
-            self._check(party(address), vouched=False)
+            self._check(client_network(address), vouched=False)
 
     @property
     def waiting(self) -> int:
@@ -166,7 +166,7 @@ class Admission:
     def _check(self, who: str, *, vouched: bool) -> None:
         if (refusal := self._closed()) is not None:
             raise refusal
-        waiting = sum(out.party == who and out.gpu_id is None for out in self._tickets.values())
+        waiting = sum(out.network == who and out.gpu_id is None for out in self._tickets.values())
         self._check_share(who, waiting=waiting)
         # Nobody is promised more than there is room for. What others wait for keeps nobody out, but for a broker's
         # client, who may find room at the next server.
@@ -179,36 +179,36 @@ class Admission:
             raise AdmissionRefused("no_capacity", "No GPU resources available")
         value, seconds = secrets.token_urlsafe(16), self._settings.ticket_seconds
         timer = asyncio.get_running_loop().call_later(seconds, self._expire, value)
-        self._tickets[value] = out = _Out(who, timer, vouched)
-        self._stats.tickets_issued += 1
-        self._advance()
-        return Ticket(value, out.gpu_id, time.time() + seconds, self._stats.tickets_issued)
+        self._tickets[value] = out = _OpenTicket(who, timer, vouched)
+        self._counters.tickets_issued += 1
+        self._assign_slots()
+        return Ticket(value, out.gpu_id, time.time() + seconds, self._counters.tickets_issued)
 
-    def knows(self, ticket: str | None) -> bool:
+    def is_open_ticket(self, ticket: str | None) -> bool:
         """Whether somebody who was allowed to ask was given this ticket, and nobody came with it yet."""
         return ticket in self._tickets
 
-    def came(self, ticket: str | None) -> None:
+    def use_ticket(self, ticket: str | None) -> None:
         """Whoever had this ticket came, and does not need what it holds."""
         if ticket is not None and self._remove(ticket) is not None:
-            self._stats.tickets_used += 1
+            self._counters.tickets_used += 1
             self._free(ticket)
 
-    def lost(self, gpu_id: int) -> None:
+    def gpu_failed(self, gpu_id: int) -> None:
         """A GPU takes no streams any more: tickets that hold its slots look for others."""
         for value, out in self._tickets.items():
             if out.gpu_id == gpu_id:
                 out.gpu_id = None
                 self._holders.pop(_owner(value), None)
                 self._slots.release(_owner(value))
-        self._advance()
+        self._assign_slots()
 
     def _expire(self, value: str) -> None:
         if self._remove(value) is not None:
-            self._stats.tickets_abandoned += 1
+            self._counters.tickets_abandoned += 1
             self._free(value)
 
-    def _remove(self, value: str) -> _Out | None:
+    def _remove(self, value: str) -> _OpenTicket | None:
         out = self._tickets.pop(value, None)
         if out is not None:
             out.timer.cancel()
@@ -217,23 +217,23 @@ class Admission:
     def _free(self, value: str) -> None:
         self._holders.pop(_owner(value), None)
         self._slots.release(_owner(value))
-        self._advance()
+        self._assign_slots()
 
-    def _advance(self) -> None:
+    def _assign_slots(self) -> None:
         """Give slots to tickets that wait, oldest first."""
         half = max(1, self._slots.total // 2)
-        held = Counter(out.party for out in self._tickets.values() if out.gpu_id is not None)
+        held = Counter(out.network for out in self._tickets.values() if out.gpu_id is not None)
         unvouched = sum(out.gpu_id is not None and not out.vouched for out in self._tickets.values())
         for value, out in self._tickets.items():
-            if out.gpu_id is not None or held[out.party] >= (half if out.vouched else 1):
+            if out.gpu_id is not None or held[out.network] >= (half if out.vouched else 1):
                 continue
             if not out.vouched and unvouched >= half:
                 continue
             out.gpu_id = self._slots.reserve(_owner(value))
             if out.gpu_id is None:
                 return
-            self._holders[_owner(value)] = out.party
-            held[out.party] += 1
+            self._holders[_owner(value)] = out.network
+            held[out.network] += 1
             unvouched += not out.vouched
 
 

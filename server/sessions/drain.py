@@ -14,60 +14,60 @@ class GracefulDrain:
     """A server's draining, over its sessions. `on`: whether it drains now."""
 
     def __init__(self, settings: Settings, sessions: Mapping[int, Session]) -> None:
-        self.on = False
+        self.active = False
         self._settings, self._sessions = settings, sessions
         self._reconnect_url = settings.reconnect_url
-        self._ends = 0.0
+        self._deadline = 0.0
         self._task: asyncio.Task[None] | None = None
-        self._left = asyncio.Event()
+        self._session_ended = asyncio.Event()
 
-    def begin(self, reconnect_url: str | None = None, seconds: float | None = None) -> None:
+    def start(self, reconnect_url: str | None = None, seconds: float | None = None) -> None:
         """Tell every client; streams that have not ended after `seconds` (None: as the server was told) are ended.
 
         Once more with another address or other seconds, it is told to everybody again; else the time goes on.
         """
         url = reconnect_url or self._settings.reconnect_url
-        if self.on and url == self._reconnect_url and seconds is None:
+        if self.active and url == self._reconnect_url and seconds is None:
             return
         self._reconnect_url = url
-        if not self.on or seconds is not None:
+        if not self.active or seconds is not None:
             if self._task is not None:
                 self._task.cancel()
-            self.on = True
+            self.active = True
             length = self._settings.drain_seconds if seconds is None else seconds
-            self._ends = now() + length
+            self._deadline = now() + length
             self._task = asyncio.get_running_loop().create_task(self._end_streams(length))
         for session in self._sessions.values():
-            self.tell(session)
+            self.notify(session)
 
-    def tell(self, session: Session) -> None:
+    def notify(self, session: Session) -> None:
         """Queue the notice for a client; nothing when there is none to give."""
-        if self.on:
-            session.outbox.put(ipc.DrainNotice(max(0.0, self._ends - now()), self._reconnect_url))
+        if self.active:
+            session.outbox.put(ipc.DrainNotice(max(0.0, self._deadline - now()), self._reconnect_url))
 
-    def call_off(self) -> None:
+    def cancel(self) -> None:
         """Admit again."""
-        self.on = False
+        self.active = False
         if self._task is not None:
             self._task.cancel()
 
-    def left(self) -> None:
+    def session_ended(self) -> None:
         """A session ended."""
-        self._left.set()
+        self._session_ended.set()
 
-    async def over(self) -> None:
+    async def finished(self) -> None:
         """Wait until every stream has ended or was ended, or it was called off."""
         while (task := self._task) is not None and not task.done():
             await asyncio.wait({task})
 
     async def _end_streams(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._emptied(), seconds)
+            await asyncio.wait_for(self._all_ended(), seconds)
         for session in self._sessions.values():
-            session.break_off("drained", "The server has ended; connect to another one")
+            session.fail("drained", "The server has ended; connect to another one")
         await asyncio.sleep(0.2)  # for the word to leave
 
-    async def _emptied(self) -> None:
+    async def _all_ended(self) -> None:
         while self._sessions:
-            await self._left.wait()
-            self._left.clear()
+            await self._session_ended.wait()
+            self._session_ended.clear()

@@ -24,7 +24,7 @@ from server.sessions.lease import Lease
 from server.sessions.session import AudioRequest, Outbox, Session
 from server.sessions.slot_usage import load_status
 from server.sessions.slots import Slots
-from server.sessions.worker_supervisor import Launch, Patience, WorkerProcess, spawn
+from server.sessions.worker_supervisor import Launch, WorkerProcess, WorkerTimeouts, spawn
 from server.settings import Settings
 from whisper_ops.wire import HealthStatus
 
@@ -42,26 +42,26 @@ def server_id(port: int) -> str:
 class Hub:
     """`run` must be running for anything to move."""
 
-    def __init__(self, settings: Settings, patience: Patience | None = None, launch: Launch = spawn) -> None:
+    def __init__(self, settings: Settings, timeouts: WorkerTimeouts | None = None, launch: Launch = spawn) -> None:
         self.settings = settings
         self.started_at = time.time()
         self.server_id = server_id(settings.port)
         self.slots = Slots(len(settings.devices), settings.max_connections_per_gpu, settings.placement)
         self.workers = [
-            WorkerProcess(i, device, settings, self, patience, launch) for i, device in enumerate(settings.devices)
+            WorkerProcess(i, device, settings, self, timeouts, launch) for i, device in enumerate(settings.devices)
         ]
-        self.figures = [EngineStats() for _ in settings.devices]
+        self.engine_stats = [EngineStats() for _ in settings.devices]
         self.sessions: dict[int, Session] = {}
-        self.stats = ServerCounters()
-        self.draining = GracefulDrain(settings, self.sessions)
-        self.lease = Lease(settings, self.draining, self.sessions, self.fail)
-        self.admission = Admission(settings, self.slots, self.stats, self._closed)
+        self.counters = ServerCounters()
+        self.drain = GracefulDrain(settings, self.sessions)
+        self.lease = Lease(settings, self.drain, self.sessions, self.fail)
+        self.admission = Admission(settings, self.slots, self.counters, self._closed)
         self.connection_limits = ConnectionLimits()
-        self.hopeless: str | None = None
+        self.failure: str | None = None
         """Why no GPU can serve: each failed before any had a model. Then the server ends, and says this."""
         self._served = False
         self._numbers = itertools.count(1)
-        self._changed = asyncio.Event()
+        self._worker_changed = asyncio.Event()
 
     async def run(self) -> None:
         """Run the workers and the once-a-second bookkeeping until cancelled."""
@@ -76,13 +76,13 @@ class Hub:
         while True:
             tick = max(tick + 1.0, loop.time())
             await asyncio.sleep(tick - loop.time())
-            self._end_overdue()
-            self.lease.look()
-            self.stats.turn([s.lag_s for s in self.sessions.values() if not s.done])
-            for gpu_id, figures in enumerate(self.figures):
-                figures.turn([s.lag_s for s in self.sessions.values() if s.gpu_id == gpu_id and not s.done])
-            intervals = [f.partial_interval_s for f in self.figures if f.partial_interval_s is not None]
-            self.stats.interval_s = sum(intervals) / len(intervals) if intervals else None
+            self._end_timed_out()
+            self.lease.check()
+            self.counters.turn([s.lag_s for s in self.sessions.values() if not s.done])
+            for gpu_id, stats in enumerate(self.engine_stats):
+                stats.turn([s.lag_s for s in self.sessions.values() if s.gpu_id == gpu_id and not s.done])
+            intervals = [f.partial_interval_s for f in self.engine_stats if f.partial_interval_s is not None]
+            self.counters.interval_s = sum(intervals) / len(intervals) if intervals else None
 
     # --- admission ----------------------------------------------------------------------------------
 
@@ -94,11 +94,11 @@ class Hub:
 
     def _closed(self) -> AdmissionRefused | None:
         """Why nobody is admitted now, whoever asks."""
-        if self.draining.on:
+        if self.drain.active:
             return AdmissionRefused("draining", "The server is draining; connect to another one")
         if self.lease.has_lapsed:
             return AdmissionRefused("draining", "The server has lost its supervisor; connect to another one")
-        limit, lag = self.settings.lag_objective_seconds, self.stats.lag.quantiles(0.95)[0]
+        limit, lag = self.settings.lag_objective_seconds, self.counters.lag.quantiles(0.95)[0]
         if limit and self.sessions and lag is not None and lag > limit:
             return AdmissionRefused("lagging", f"The server is behind by {lag:.1f} s; try again soon")
         return None
@@ -111,7 +111,7 @@ class Hub:
         """Wait until the model of the GPU that a connection holds a slot of is in memory.
 
         Raises:
-            Refused: the GPU failed, and no other has room.
+            AdmissionRefused: the GPU failed, and no other has room.
         """
         while (gpu_id := self.slots.gpu_of(connection_id)) is not None and not self.worker_is_ready(gpu_id):
             failed = self.slots.gpus[gpu_id].state == "failed"
@@ -120,15 +120,15 @@ class Hub:
                 log_refusal(f"Connection {connection_id}", refusal)
                 raise refusal
             if not failed:
-                await self._changed.wait()
+                await self._worker_changed.wait()
 
     def fail(self, reason: str) -> None:
         """The server cannot go on, and ends as failed."""
-        self.hopeless = self.hopeless or reason
+        self.failure = self.failure or reason
 
-    def _announce(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+    def _wake_waiting(self) -> None:
+        self._worker_changed.set()
+        self._worker_changed = asyncio.Event()
 
     # --- sessions -----------------------------------------------------------------------------------
 
@@ -159,9 +159,9 @@ class Hub:
         if loaded is not None:
             languages.check(code, loaded.codes, self.settings.model)
 
-    def hear(self, session: Session, data: bytes) -> None:
+    def receive_audio(self, session: Session, data: bytes) -> None:
         """Pass on audio of whole samples."""
-        session.hear(data)
+        session.append_audio(data)
         if self.worker_is_ready(session.gpu_id):
             self.workers[session.gpu_id].send(ipc.AudioMessage(session.number, data))
 
@@ -171,7 +171,7 @@ class Hub:
         if self.worker_is_ready(session.gpu_id):
             self.workers[session.gpu_id].send(ipc.Flush(session.number))
 
-    def speak(self, session: Session, language: str | None) -> None:
+    def set_language(self, session: Session, language: str | None) -> None:
         """From the next text on a stream is in this language; None: in what it sounds like.
 
         Raises:
@@ -187,9 +187,9 @@ class Hub:
         """What a stream is in: as its client said, as a model that knows English only must, or as it was heard."""
         loaded = self.workers[session.gpu_id].loaded
         only = "en" if loaded is not None and loaded.languages == "en" else None
-        return session.audio.language or only or session.spoke
+        return session.audio.language or only or session.detected_language
 
-    def end(self, session: Session) -> None:
+    def end_audio(self, session: Session) -> None:
         """No more audio comes; `Done` will follow."""
         session.ended = True
         if self.worker_is_ready(session.gpu_id):
@@ -200,16 +200,16 @@ class Hub:
         if self.sessions.pop(session.number, None) is None:
             return
         session.outbox.close()
-        self.draining.left()
+        self.drain.session_ended()
         self.workers[session.gpu_id].send(ipc.Close(session.number))
-        self.leave(session.connection_id)
-        stats = self.stats
-        stats.failed += failed
-        stats.completed += not failed
-        stats.duration_s.add(now() - session.began)
-        stats.chunks.add(session.chunks)
-        stats.texts.add(session.texts)
-        stats.misplaced += session.misplaced
+        self.release(session.connection_id)
+        counters = self.counters
+        counters.failed += failed
+        counters.completed += not failed
+        counters.duration_s.add(now() - session.began)
+        counters.chunks.add(session.chunks)
+        counters.texts.add(session.texts)
+        counters.misplaced += session.misplaced
 
     def park(self, session: Session) -> None:
         """A client dropped: hold its session and slot for a while, in case it resumes."""
@@ -227,8 +227,8 @@ class Hub:
         session = self.resumable(token)
         if session is not None:
             session.reattach(offset)
-            self.draining.tell(session)
-            self.stats.resumed += 1
+            self.drain.notify(session)
+            self.counters.resumed += 1
         return session
 
     def resumable(self, token: str) -> Session | None:
@@ -238,30 +238,30 @@ class Hub:
                 return session
         return None
 
-    def _end_overdue(self) -> None:
+    def _end_timed_out(self) -> None:
         for session in list(self.sessions.values()):
-            if not limits.reads(session):
+            if not limits.reads_messages(session):
                 self.close(session, failed=True)
-            limits.end_unparted(session)
-            if (why := limits.overdue(session, self.settings)) is not None:
-                session.part(*why)
-                self.end(session)
+            limits.end_late_tail(session)
+            if (why := limits.timeout(session, self.settings)) is not None:
+                session.end_after_tail(*why)
+                self.end_audio(session)
 
-    def leave_unopened(self, connection_id: str) -> None:
+    def release_unopened(self, connection_id: str) -> None:
         """Free what a connection holds that never became a session."""
         if not any(session.connection_id == connection_id for session in self.sessions.values()):
-            self.leave(connection_id)
+            self.release(connection_id)
 
-    def leave(self, connection_id: str) -> None:
+    def release(self, connection_id: str) -> None:
         """Free whatever a connection holds."""
-        gpu_id = self.admission.leave(connection_id)
+        gpu_id = self.admission.release(connection_id)
         if gpu_id is not None:
             log.info("Released GPU %d from connection %s", gpu_id, connection_id)
 
     # --- workers ------------------------------------------------------------------------------------
 
     def worker_ready(self, gpu_id: int, loaded: ipc.Loaded) -> None:
-        """See `supervisor.Owner`: streams that waited for this worker begin, or go on where a dead one left them."""
+        """Open the streams that waited for this worker; those of a dead one go on where it left them."""
         log.info("Worker of GPU %d is ready: model loaded in %.0f ms", gpu_id, loaded.load_s * 1000)
         if loaded.memory is not None:
             log.info("Memory of GPU %d: %s", gpu_id, loaded.memory)
@@ -270,19 +270,19 @@ class Hub:
         for session in self.sessions.values():
             if session.gpu_id == gpu_id:
                 self._play(session)
-        self._announce()
+        self._wake_waiting()
 
     def worker_lost(self, gpu_id: int, *, failed: bool) -> None:
-        """See `supervisor.Owner`: its streams go to another device with room, else they wait for the new worker."""
+        """Move its streams to another device with room; without one they wait for the new worker."""
         self.slots.gpus[gpu_id].state = "failed" if failed else "starting"
-        self.figures[gpu_id].forget()
+        self.engine_stats[gpu_id].forget()
         if failed:
-            self.admission.lost(gpu_id)
+            self.admission.gpu_failed(gpu_id)
         for session in [s for s in self.sessions.values() if s.gpu_id == gpu_id]:
             self._move(session, gpu_id, failed=failed)
         if all(gpu.state == "failed" for gpu in self.slots.gpus) and not self._served:
-            self.hopeless = f"no worker could be started on any device: {self.workers[gpu_id].reason}"
-        self._announce()
+            self.failure = f"no worker could be started on any device: {self.workers[gpu_id].reason}"
+        self._wake_waiting()
 
     def _move(self, session: Session, lost: int, *, failed: bool) -> None:
         room = any(g.state == "ready" and g.used < g.limit for g in self.slots.gpus if g.gpu_id != lost)
@@ -294,7 +294,7 @@ class Hub:
             if self.worker_is_ready(target):
                 self._play(session)
         elif failed:
-            session.break_off("server_fault", f"GPU {lost} failed")
+            session.fail("server_fault", f"GPU {lost} failed")
 
     def _play(self, session: Session) -> None:
         """Open a session at its worker and play the audio that no final covers."""
@@ -303,37 +303,37 @@ class Hub:
         for message in session.replay():
             self.workers[session.gpu_id].send(message)
 
-    def worker_said(self, gpu_id: int, message: ipc.Message) -> None:
+    def worker_sent(self, gpu_id: int, message: ipc.Message) -> None:
         match message:
             case ipc.Partial() | ipc.Final() | ipc.Flushed() | ipc.Undecoded() | ipc.Done():
                 session = self.sessions.get(message.stream)
                 if session is not None and session.gpu_id == gpu_id:
                     if isinstance(message, ipc.Final):
-                        self.stats.final.observe([message.delay_s])
-                    session.tell(message)
+                        self.counters.final.observe([message.delay_s])
+                    session.deliver(message)
             case ipc.StreamProgress():
                 for number, covered_s, settled_s in message.rows:
                     if (session := self.sessions.get(number)) is not None and session.gpu_id == gpu_id:
-                        session.moved(covered_s, settled_s)
+                        session.advance(covered_s, settled_s)
             case ipc.Fault():
                 if (session := self.sessions.get(message.stream)) is not None:
-                    session.break_off(message.code, message.reason)
+                    session.fail(message.code, message.reason)
             case ipc.Heartbeat():
-                self.figures[gpu_id].add(message)
+                self.engine_stats[gpu_id].add(message)
 
     # --- state --------------------------------------------------------------------------------------
 
     @property
-    def is_leaving(self) -> bool:
+    def is_draining(self) -> bool:
         """Whether no stream is taken any more: it drains, or its lease ran out."""
-        return self.draining.on or self.lease.has_lapsed
+        return self.drain.active or self.lease.has_lapsed
 
     @property
     def status(self) -> HealthStatus:
         """The word of `/health`."""
         states = [gpu.state for gpu in self.slots.gpus]
         used, total = self.slots.used, self.slots.total
-        if self.is_leaving:
+        if self.is_draining:
             return "draining"
         if "ready" not in states and "starting" in states:
             return "starting"
@@ -342,4 +342,4 @@ class Hub:
     @property
     def ready(self) -> bool:
         """Whether an orchestrator should send streams here. A full server is ready."""
-        return not self.is_leaving and any(gpu.state == "ready" for gpu in self.slots.gpus)
+        return not self.is_draining and any(gpu.state == "ready" for gpu in self.slots.gpus)

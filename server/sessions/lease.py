@@ -19,17 +19,15 @@ log = logging.getLogger("whisper_ops.server")
 class Lease:
     """`end` is told why the server ends."""
 
-    def __init__(
-        self, settings: Settings, draining: GracefulDrain, sessions: Sized, end: Callable[[str], None]
-    ) -> None:
+    def __init__(self, settings: Settings, drain: GracefulDrain, sessions: Sized, end: Callable[[str], None]) -> None:
         self._seconds, self._orphan_seconds = settings.lease_seconds, settings.orphan_seconds
-        self._draining, self._sessions, self._end = draining, sessions, end
+        self._drain, self._sessions, self._end = drain, sessions, end
         self._renewed_at: float | None = None
         """None: it begins with the first look."""
-        self._told = False
+        self._lapse_logged = False
 
     @property
-    def is_asked_for(self) -> bool:
+    def is_required(self) -> bool:
         """Whether this server has one at all."""
         return self._seconds > 0
 
@@ -41,29 +39,29 @@ class Lease:
     @property
     def has_lapsed(self) -> bool:
         """Whether it ran out."""
-        return self.is_asked_for and self._silence > self._seconds
+        return self.is_required and self._seconds_since_renewal > self._seconds
 
     @property
-    def _silence(self) -> float:
+    def _seconds_since_renewal(self) -> float:
         """Since the supervisor's last word, in seconds."""
         return now() - self._renewed_at if self._renewed_at is not None else 0.0
 
     def renew(self) -> None:
         """The supervisor is there."""
-        if self._told:
-            log.warning("Lease: renewed after %.0f s; streams are taken again", self._silence)
-        self._renewed_at, self._told = now(), False
+        if self._lapse_logged:
+            log.warning("Lease: renewed after %.0f s; streams are taken again", self._seconds_since_renewal)
+        self._renewed_at, self._lapse_logged = now(), False
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Once a second: what must follow from a lease that has run out."""
         if self._renewed_at is None:
             self._renewed_at = now()
         if not self.has_lapsed:
             return
-        if not self._told:
-            self._told = True
+        if not self._lapse_logged:
+            self._lapse_logged = True
             log.warning("Lease: ran out; no more streams are taken, %d go on", len(self._sessions))
         if not self._sessions:
-            self._end(f"its lease was not renewed for {self._silence:.0f} s and no stream is left")
-        elif self._silence - self._seconds > self._orphan_seconds:
-            self._draining.begin()
+            self._end(f"its lease was not renewed for {self._seconds_since_renewal:.0f} s and no stream is left")
+        elif self._seconds_since_renewal - self._seconds > self._orphan_seconds:
+            self._drain.start()

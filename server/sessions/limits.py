@@ -17,7 +17,7 @@ PAUSE_SECONDS = 60.0
 """With so much audio uncovered the server stops reading a socket."""
 GIVE_UP_SECONDS = 90.0
 """With so much the session ends as overloaded."""
-PARTING_SECONDS = 30.0
+TAIL_SECONDS = 30.0
 """So long may the tail of a stream that we end take."""
 IDLE_LAG_SECONDS = 1.0
 """With more uncovered, whoever is silent may be waiting for us: back-pressure, or a file's next part."""
@@ -27,13 +27,13 @@ PIECE_SECONDS = 1.0
 """Audio is taken from a message in pieces of this length, each when there is room: a message may hold minutes."""
 
 
-def pieces(data: bytes, audio: AudioRequest) -> Iterator[bytes]:
+def split_audio(data: bytes, audio: AudioRequest) -> Iterator[bytes]:
     """A message's audio, cut for `room`; an empty message is a piece too."""
     step = max(1, int(PIECE_SECONDS * audio.sample_rate)) * BYTES_PER_SAMPLE[audio.encoding]
     return (data[at : at + step] for at in range(0, max(1, len(data)), step))
 
 
-async def room(session: Session, stats: ServerCounters) -> None:
+async def back_pressure(session: Session, stats: ServerCounters) -> None:
     """Back-pressure: wait while too much of a session's audio is uncovered; beyond a limit, end it."""
     if session.lag_s <= PAUSE_SECONDS:
         session.pausing = False
@@ -45,7 +45,7 @@ async def room(session: Session, stats: ServerCounters) -> None:
         # What the client says while we do not read is uncovered as well.
         if session.lag_s + now() - began > GIVE_UP_SECONDS:
             stats.overloaded += 1
-            session.break_off("overloaded", f"more than {GIVE_UP_SECONDS:.0f} s of audio wait for text")
+            session.fail("overloaded", f"more than {GIVE_UP_SECONDS:.0f} s of audio wait for text")
             return
         await asyncio.sleep(0.1)
 
@@ -64,7 +64,7 @@ def idle_seconds(asked: str | None, settings: Settings, *, keeps_alive: bool) ->
     return float(asked)
 
 
-def overdue(session: Session, settings: Settings) -> tuple[str, str] | None:
+def timeout(session: Session, settings: Settings) -> tuple[str, str] | None:
     """Whether a session ends because its client said nothing for too long, or because it lasted too long.
 
     Returns:
@@ -75,20 +75,20 @@ def overdue(session: Session, settings: Settings) -> tuple[str, str] | None:
     # A client that waits until we have caught up is not idle.
     waits = session.lag_s > IDLE_LAG_SECONDS
     idle, longest = session.idle_seconds, settings.session_seconds
-    if idle and not waits and now() - session.heard_at > idle:
+    if idle and not waits and now() - session.last_message_at > idle:
         return "idle_timeout", f"Nothing was said for {idle:g} s"
     if longest and now() - session.began > longest:
         return "session_timeout", f"A session lasts at most {longest:g} s"
     return None
 
 
-def end_unparted(session: Session) -> None:
+def end_late_tail(session: Session) -> None:
     """End a session whose tail should have been decoded by now."""
-    if session.parting is not None and now() - session.parting_at > PARTING_SECONDS:
-        session.break_off(session.parting.code, session.parting.reason)
+    if session.ending is not None and now() - session.ending_at > TAIL_SECONDS:
+        session.fail(session.ending.code, session.ending.reason)
 
 
-def reads(session: Session) -> bool:
+def reads_messages(session: Session) -> bool:
     """Whether a client takes what it is told; one that does not would fill our memory."""
     if len(session.outbox) <= OUTBOX_LIMIT:
         return True

@@ -95,14 +95,14 @@ class Session:
         self.resume_token = secrets.token_urlsafe(16)
         self.gpu_id = -1
         self.began = now()
-        self.heard_at = self.began
+        self.last_message_at = self.began
         """When the client last said anything."""
         self.idle_seconds = 0.0
         """How long it may say nothing; 0: for ever."""
-        self.parting: ipc.Fault | None = None
+        self.ending: ipc.Fault | None = None
         """Why we end it, to be said after its last final."""
-        self.parting_at = 0.0
-        self.log = AudioLog(BYTES_PER_SAMPLE[audio.encoding], offset)
+        self.ending_at = 0.0
+        self.audio_log = AudioLog(BYTES_PER_SAMPLE[audio.encoding], offset)
         self.origin = offset
         self.covered_s = self.settled_s = offset / audio.sample_rate
         self.misplaced = 0
@@ -115,23 +115,23 @@ class Session:
         self.done = False
         self.chunks = 0
         self.texts = 0
-        self._carried = b""
+        self._partial_sample = b""
         self.outbox = Outbox()
         self.finals: deque[ipc.Final] = deque(maxlen=_FINALS_KEPT)
-        self.spoke: str | None = None
+        self.detected_language: str | None = None
         """The language of its newest final."""
-        self.last: ipc.Done | ipc.Fault | None = None
+        self.end_message: ipc.Done | ipc.Fault | None = None
         """What ended it, to be said again to a client that resumes."""
 
     @property
     def received_samples(self) -> int:
         """Samples received so far, at the client's rate, counted from the stream's start."""
-        return self.log.end
+        return self.audio_log.end
 
     @property
     def received_s(self) -> float:
         """Audio received so far, in seconds."""
-        return self.log.end / self.audio.sample_rate
+        return self.audio_log.end / self.audio.sample_rate
 
     @property
     def lag_s(self) -> float:
@@ -151,7 +151,7 @@ class Session:
             start_s,
             self.next_segment,
             audio.turns,
-            self.spoke,
+            self.detected_language,
             self.received_s - start_s,
         )
 
@@ -163,45 +163,45 @@ class Session:
             yield from self._audio(at, position)
             yield ipc.Flush(self.number)
             at = max(at, position)
-        yield from self._audio(at, self.log.end)
+        yield from self._audio(at, self.audio_log.end)
         if self.ended:
             yield ipc.EndOfAudio(self.number)
 
     def _audio(self, begin: int, end: int) -> Iterator[ipc.AudioMessage]:
-        return (ipc.AudioMessage(self.number, chunk) for chunk in self.log.replay(begin, end))
+        return (ipc.AudioMessage(self.number, chunk) for chunk in self.audio_log.replay(begin, end))
 
     def _settled_sample(self) -> int:
-        return max(self.log.begin, self._sample(self.settled_s))
+        return max(self.audio_log.begin, self._sample(self.settled_s))
 
     def _sample(self, position_s: float) -> int:
         """The client's sample at a worker's position, which is a whole number of samples at 16 kHz."""
         return round(position_s * SAMPLE_RATE) * self.audio.sample_rate // SAMPLE_RATE
 
-    def whole(self, data: bytes) -> bytes:
+    def whole_samples(self, data: bytes) -> bytes:
         """A chunk with what the one before left over, without what is no whole sample yet: that waits for the next."""
         size = BYTES_PER_SAMPLE[self.audio.encoding]
-        rest = (len(self._carried) + len(data)) % size
-        if not rest and not self._carried:
+        rest = (len(self._partial_sample) + len(data)) % size
+        if not rest and not self._partial_sample:
             return data
-        both = self._carried + data
-        self._carried = both[len(both) - rest :]
+        both = self._partial_sample + data
+        self._partial_sample = both[len(both) - rest :]
         return both[: len(both) - rest]
 
     @property
     def dangling_bytes(self) -> int:
         """Bytes of a sample whose rest has not come."""
-        return len(self._carried)
+        return len(self._partial_sample)
 
-    def hear(self, data: bytes) -> None:
+    def append_audio(self, data: bytes) -> None:
         """Keep a chunk that is about to go to the worker."""
-        self.log.append(data)
+        self.audio_log.append(data)
         self.chunks += 1
 
     def flush(self) -> None:
         """Keep in mind that a final was asked for here."""
-        self.flushes.append(self.log.end)
+        self.flushes.append(self.audio_log.end)
 
-    def moved(self, covered_s: float, settled_s: float) -> None:
+    def advance(self, covered_s: float, settled_s: float) -> None:
         """The worker got so far.
 
         A position that it cannot have got to is counted and not believed: audio would be given up for it, and a lag
@@ -213,22 +213,22 @@ class Session:
         self.covered_s = max(self.covered_s, covered_s)
         if settled_s > self.settled_s:
             self.settled_s = settled_s
-            self.log.settle(self._sample(settled_s))
+            self.audio_log.settle(self._sample(settled_s))
 
-    def tell(self, message: ipc.Message) -> None:
+    def deliver(self, message: ipc.Message) -> None:
         """Take a text from the worker and pass it on."""
         match message:
             case ipc.Partial():
                 self.texts += 1
-                self.moved(message.covered_s, 0.0)
+                self.advance(message.covered_s, 0.0)
             case ipc.Final():
                 if message.segment < self.next_segment:
                     return
                 self.texts += 1
                 self.next_segment = message.segment + 1
                 self.finals.append(message)
-                self.spoke = message.language or self.spoke
-                self.moved(message.covered_s, message.settled_s)
+                self.detected_language = message.language or self.detected_language
+                self.advance(message.covered_s, message.settled_s)
             case ipc.Flushed():
                 if self.flushes:
                     self.flushes.popleft()
@@ -237,7 +237,7 @@ class Session:
                     self._misplace(f"of {message.audio_s:.3f} s in all")
                 message = ipc.Done(self.number, self.received_s, message.segments)
                 self.done = True
-                self.last = message = self.parting or message
+                self.end_message = message = self.ending or message
         self.outbox.put(message)
 
     def _misplace(self, where: str) -> None:
@@ -246,26 +246,26 @@ class Session:
             log.error(said, self.connection_id, where, self.received_s)
         self.misplaced += 1
 
-    def part(self, code: str, reason: str) -> None:
+    def end_after_tail(self, code: str, reason: str) -> None:
         """End it once its tail is decoded: what a client said is heard, however it stopped."""
-        self.parting, self.parting_at = ipc.Fault(self.number, code, reason), now()
+        self.ending, self.ending_at = ipc.Fault(self.number, code, reason), now()
 
-    def break_off(self, code: str, reason: str) -> None:
+    def fail(self, code: str, reason: str) -> None:
         """End it with an error, told to the client."""
         if not self.done:
             self.done = True
-            self.last = ipc.Fault(self.number, code, reason)
-            self.outbox.put(self.last)
+            self.end_message = ipc.Fault(self.number, code, reason)
+            self.outbox.put(self.end_message)
 
     def reattach(self, offset: int) -> None:
         """A client came back that has every final up to `offset` samples: queue what it lacks, none twice."""
         self.outbox.close()
         self.outbox = Outbox()
-        self._carried = b""  # it begins again at a whole sample
-        self.heard_at = now()
+        self._partial_sample = b""  # it begins again at a whole sample
+        self.last_message_at = now()
         offset_s = (offset + 0.5) / self.audio.sample_rate
         for final in self.finals:
             if final.end > offset_s + _OFFSET_SECONDS:
                 self.outbox.put(final)
-        if self.last is not None:
-            self.outbox.put(self.last)
+        if self.end_message is not None:
+            self.outbox.put(self.end_message)

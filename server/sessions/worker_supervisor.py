@@ -25,20 +25,20 @@ log = logging.getLogger("whisper_ops.server")
 
 
 @dataclass(frozen=True)
-class Patience:
+class WorkerTimeouts:
     """How long a worker may be silent, in seconds, and how its restarts are spaced."""
 
-    beat: float = 10.0
+    heartbeat: float = 10.0
     decode: float = 60.0
     load: float = 600.0
     first_backoff: float = 0.5
     longest_backoff: float = 30.0
-    proven: float = 30.0
+    stable: float = 30.0
     """A worker that served this long has ended a crash loop."""
-    deaths: int = 5
+    max_deaths: int = 5
 
 
-class Owner(Protocol):
+class WorkerObserver(Protocol):
     """Who is told what becomes of a worker."""
 
     def worker_ready(self, gpu_id: int, loaded: ipc.Loaded) -> None:
@@ -47,7 +47,7 @@ class Owner(Protocol):
     def worker_lost(self, gpu_id: int, *, failed: bool) -> None:
         """It is gone; `failed`: and will not come back."""
 
-    def worker_said(self, gpu_id: int, message: ipc.Message) -> None:
+    def worker_sent(self, gpu_id: int, message: ipc.Message) -> None:
         """It sent a text, a report or a fault."""
 
 
@@ -97,8 +97,8 @@ class WorkerProcess:
         gpu_id: int,
         device: WorkerDevice,
         settings: Settings,
-        owner: Owner,
-        patience: Patience | None = None,
+        owner: WorkerObserver,
+        timeouts: WorkerTimeouts | None = None,
         launch: "Launch | None" = None,
     ) -> None:
         self.gpu_id, self.device = gpu_id, device
@@ -108,11 +108,11 @@ class WorkerProcess:
         self.beat: ipc.Heartbeat | None = None
         self.reason: str | None = None
         self._unfit = False
-        self._settings, self._owner, self._patience = settings, owner, patience or Patience()
+        self._settings, self._owner, self._timeouts = settings, owner, timeouts or WorkerTimeouts()
         self._launch = launch or spawn
         self._channel: ipc.Channel | None = None
-        self._gone = asyncio.Event()
-        self._heard = 0.0
+        self._ended = asyncio.Event()
+        self._last_message_at = 0.0
 
     def send(self, message: ipc.Message) -> None:
         """Send to the worker; without one it goes nowhere."""
@@ -127,9 +127,9 @@ class WorkerProcess:
         """Keep a worker alive until cancelled, or until it has failed for good."""
         deaths = 0
         while True:
-            served = await self._try_life()
-            deaths = 1 if served >= self._patience.proven else deaths + 1
-            failed = self._unfit or deaths >= self._patience.deaths
+            served = await self._run_once()
+            deaths = 1 if served >= self._timeouts.stable else deaths + 1
+            failed = self._unfit or deaths >= self._timeouts.max_deaths
             log.error("Worker of GPU %d is gone (%s), death %d in a row", self.gpu_id, self.reason, deaths)
             self._owner.worker_lost(self.gpu_id, failed=failed)
             if failed:
@@ -137,23 +137,23 @@ class WorkerProcess:
                 log.error("GPU %d failed: %s; its slots are taken away", self.gpu_id, why)
                 return
             self.restarts += 1
-            patience = self._patience
-            await asyncio.sleep(min(patience.first_backoff * 2 ** (deaths - 1), patience.longest_backoff))
+            timeouts = self._timeouts
+            await asyncio.sleep(min(timeouts.first_backoff * 2 ** (deaths - 1), timeouts.longest_backoff))
 
-    async def _try_life(self) -> float:
+    async def _run_once(self) -> float:
         try:
-            return await self._life()
+            return await self._run_process()
         except OSError as error:  # no descriptors, no memory: a death like another, and worth another try
             self.reason = f"it cannot be started: {error}"
             return 0.0
 
-    async def _life(self) -> float:
+    async def _run_process(self) -> float:
         """One worker from start to end. Returns how long it served, in seconds."""
         self.loaded = self.beat = self.reason = None
-        self._gone.clear()
+        self._ended.clear()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        channel = ipc.Channel(ipc.ToFront, self._receive, self._gone.set)
+        channel = ipc.Channel(ipc.ToFront, self._receive, self._ended.set)
         loop = asyncio.get_running_loop()
         process = await self._launch(theirs)
         self.pid = process.pid
@@ -162,10 +162,10 @@ class WorkerProcess:
             await loop.create_connection(lambda: channel, sock=ours)
             self._channel = channel
             channel.send(self._start_message())
-            self._heard = loop.time()
-            while not self._gone.is_set():
+            self._last_message_at = loop.time()
+            while not self._ended.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._gone.wait(), self._patience.beat / 10)
+                    await asyncio.wait_for(self._ended.wait(), self._timeouts.heartbeat / 10)
                 if ready_at is None and self._has_loaded():
                     ready_at = loop.time()
                 self._end_if_hung(process, loop.time())
@@ -197,32 +197,32 @@ class WorkerProcess:
         )
 
     def _receive(self, message: ipc.Message) -> None:
-        self._heard = asyncio.get_running_loop().time()
+        self._last_message_at = asyncio.get_running_loop().time()
         match message:
             case ipc.Loaded():
                 self.loaded = message
                 self._owner.worker_ready(self.gpu_id, message)
             case ipc.Broken():
                 self.reason, self._unfit = message.reason, message.unfit
-                self._gone.set()
+                self._ended.set()
             case ipc.Heartbeat():
                 self.beat = message
-                self._owner.worker_said(self.gpu_id, message)
+                self._owner.worker_sent(self.gpu_id, message)
             case _:
-                self._owner.worker_said(self.gpu_id, message)
+                self._owner.worker_sent(self.gpu_id, message)
 
     def _end_if_hung(self, process: Process, now: float) -> None:
-        patience = self._patience
-        silent = now - self._heard
-        if silent > (patience.beat if self.loaded else patience.load):
+        timeouts = self._timeouts
+        silent = now - self._last_message_at
+        if silent > (timeouts.heartbeat if self.loaded else timeouts.load):
             self.reason = f"no heartbeat for {silent:.0f} s"
-        elif self.beat is not None and self.beat.decoding_s > patience.decode:
+        elif self.beat is not None and self.beat.decoding_s > timeouts.decode:
             self.reason = f"one batch has taken {self.beat.decoding_s:.0f} s"
         else:
             return
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        self._gone.set()
+        self._ended.set()
 
 
 def lanes(settings: Settings) -> int:

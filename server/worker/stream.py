@@ -78,7 +78,7 @@ class Stream:
         self.inbox: deque[ipc.Message] = deque()
         """What came before its time, for the worker to hand over when it has time."""
         self._words = opened.words
-        self._language = StreamLanguage(opened.language, opened.spoke)
+        self._language = StreamLanguage(opened.language, opened.detected_language)
         self._sound = StreamAudio(opened, vad, tuning or tuned(opened.turns), self._opened, self._closed)
         self._segmenter = self._sound.segmenter
         self._transcript = Transcript(opened.stream, opened.segment, words=opened.words)

@@ -15,7 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.attack.harness import Siege, besieged, examples
 
-DIALECTS = ("/ws", "/asr", "/", "/v1/realtime")
+PROTOCOLS = ("/ws", "/asr", "/", "/v1/realtime")
 _WORDS = ("type", "event_id", "session", "audio", "input", "format", "uid", "language", "task", "flush", "end", "rate")
 _NUMBERS = (0, -1, 1 << 31, 1 << 63, 1 << 64, 10**400, 1.5, -0.0, 1e308)
 
@@ -126,7 +126,7 @@ def _listen(client: ClientConnection, seconds: float) -> None:
 @pytest.mark.timeout(1800)
 def test_any_message_is_answered(tmp_path: Path) -> None:
     with besieged(tmp_path, "--max-connections-per-gpu", "16") as siege:
-        for dialect in DIALECTS:
+        for dialect in PROTOCOLS:
             siege.attack(f"random messages to {dialect}", partial(_inputs, siege, dialect), 1.5)
     for attack in siege.report.attacks:
         assert set(attack.counts) <= {"goes on", "1000", "1003", "1007", "1008", "1013", "4400"}, attack

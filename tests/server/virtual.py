@@ -15,13 +15,13 @@ from server.engines.engine import Engine, EngineRow, Hypothesis
 from server.engines.simulated import SimulatedEngine
 from server.http.app import make_app
 from server.sessions.hub import Hub
-from server.sessions.worker_supervisor import Patience, Process
+from server.sessions.worker_supervisor import Process, WorkerTimeouts
 from server.settings import Settings, SimulatedLaw
 from server.worker.process import Worker
 from whisper_ops.tone_language import track
 
 LAW = SimulatedLaw(a_seconds=0.02, b_seconds=0.005)
-PATIENCE = Patience(beat=4.0, decode=8.0, load=30.0)
+PATIENCE = WorkerTimeouts(heartbeat=4.0, decode=8.0, load=30.0)
 
 
 class Hang(BaseException):  # nothing on its way may catch it
@@ -126,7 +126,7 @@ class World:
         self,
         devices: int = 1,
         law: SimulatedLaw = LAW,
-        patience: Patience = PATIENCE,
+        patience: WorkerTimeouts = PATIENCE,
         engine: type[FlawedEngine] | None = None,
         **settings: Any,
     ) -> None:

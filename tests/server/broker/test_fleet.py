@@ -68,7 +68,7 @@ def test_a_thousand_at_once_through_two_brokers_get_each_slot_once(addresses: in
             client.leave()
         await asyncio.sleep(0.5)
         assert fleet.used == [0] * 4
-        assert all(not world.hub.stats.rejected for world in fleet.worlds), "what a broker tries is nobody's demand"
+        assert all(not world.hub.counters.rejected for world in fleet.worlds), "what a broker tries is nobody's demand"
         await fleet.close()
 
     run(main)
@@ -323,7 +323,7 @@ def test_a_broker_drains_without_its_members_and_sets_limits_for_all_of_them() -
             refused = await fleet.connect()
             assert (refused.status_code, refused.json()["code"]) == (503, "draining")
             assert (await http.get("/readyz")).status_code == 503
-            assert [world.hub.draining.on for world in fleet.worlds] == [False, False]
+            assert [world.hub.drain.active for world in fleet.worlds] == [False, False]
             await http.delete("/admin/drain", headers=ADMIN)
         assert (await fleet.connect()).status_code == 200
         await fleet.close()

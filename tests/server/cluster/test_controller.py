@@ -42,7 +42,7 @@ class MadeUp:
         url = f"http://{self.world.names[number]}"
         leaving = name in self.drained
         return Description(
-            name=name, url=url, state=state, streams=slots.used, slots=slots.total, is_leaving=leaving, error=self.why
+            name=name, url=url, state=state, streams=slots.used, slots=slots.total, is_draining=leaving, error=self.why
         )
 
     def add(self, spec: WorkerSpec) -> str:
@@ -54,12 +54,12 @@ class MadeUp:
     def drain(self, name: str, deadline_seconds: float) -> None:
         self.calls.append(("drain", name))
         self.drained.append(name)
-        self.world.worlds[NAMES.index(name)].hub.draining.begin(seconds=deadline_seconds)
+        self.world.worlds[NAMES.index(name)].hub.drain.start(seconds=deadline_seconds)
 
     def recall(self, name: str) -> None:
         self.calls.append(("recall", name))
         self.drained.remove(name)
-        self.world.worlds[NAMES.index(name)].hub.draining.call_off()
+        self.world.worlds[NAMES.index(name)].hub.drain.cancel()
 
     def remove(self, name: str, drain_seconds: float = 0.0) -> None:
         self.calls.append(("remove", name))

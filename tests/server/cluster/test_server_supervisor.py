@@ -168,4 +168,4 @@ def test_a_drained_worker_empties_and_no_other_server_is_started_in_it(tmp_path:
         server_of(tmp_path).kill()
         until(lambda: one.said.state == "none")
         time.sleep(2)
-        assert (one.said.starts, one.said.streams, one.said.is_leaving) == (1, 0, True)
+        assert (one.said.starts, one.said.streams, one.said.is_draining) == (1, 0, True)

@@ -116,7 +116,7 @@ def test_orchestrators_probes() -> None:
         await world.client().connected()
         assert (await http.get("/readyz")).status_code == 200
         assert (await http.get("/readyz?full=503")).status_code == 503
-        world.hub.draining.begin()
+        world.hub.drain.start()
         assert (await http.get("/readyz")).status_code == 503
         assert (await http.get("/livez")).status_code == 200
 
@@ -343,7 +343,7 @@ def test_a_small_file_that_holds_days_is_not_taken(monkeypatch: pytest.MonkeyPat
         assert said.status_code == 400
         assert "more than" in said.json()["error"]["message"]
         assert world.hub.slots.used == 0
-        assert world.hub.figures[0].rows == 0
+        assert world.hub.engine_stats[0].rows == 0
 
     serving(work)
 
@@ -371,7 +371,7 @@ def test_who_hangs_up_before_the_upgrade_holds_no_slot() -> None:
 
         scope = {"type": "websocket", "path": "/ws", "query_string": b"", "headers": [], "client": ("10.0.0.1", 1)}
         await world.app({**scope, "subprotocols": [], "extensions": {}, "state": {}, "scheme": "ws"}, receive, send)
-        assert world.hub.stats.accepted == 1
+        assert world.hub.counters.accepted == 1
         assert world.hub.slots.used == 0
 
     serving(work, when_full="503")

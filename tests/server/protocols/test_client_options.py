@@ -396,7 +396,7 @@ def test_speech_that_cannot_be_decoded_is_told_and_counted(path: str) -> None:
                 assert failed["item_id"] in {m["item_id"] for m in client.of("input_audio_buffer.committed")}
                 assert failed["error"]["code"] == "decode_failed"
         await asyncio.sleep(3.0)
-        assert world.hub.figures[0].failed_rows >= 2
+        assert world.hub.engine_stats[0].failed_rows >= 2
         client.leave()
         await client.finished()
         assert world.hub.slots.used == 0
@@ -415,7 +415,7 @@ def test_speech_that_fails_once_loses_nothing() -> None:
             await client.end()
             assert client.text.split() == [w for k in range(10) for w in spoken(2.0, 3.0 * k)]
             assert not client.of("warning")
-        assert world.hub.figures[0].failed_rows > 5
+        assert world.hub.engine_stats[0].failed_rows > 5
 
     served(work, law=SimulatedLaw(a_seconds=0.02, b_seconds=0.005, fault_every=5))
 

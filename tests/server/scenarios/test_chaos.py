@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from server.sessions.worker_supervisor import Patience
+from server.sessions.worker_supervisor import WorkerTimeouts
 from tests.server.virtual import Client, VirtualLoop, World
 
-PATIENCE = Patience(beat=4.0, decode=8.0, deaths=1000)
+PATIENCE = WorkerTimeouts(heartbeat=4.0, decode=8.0, max_deaths=1000)
 """A crash loop would soon leave no GPU to test; test_faults.py has it."""
 SECONDS = st.floats(0.1, 8.0)
 WHO = st.integers(0, 99)
@@ -143,9 +143,9 @@ class Chaos(RuleBasedStateMachine):
         async def work() -> None:
             self.world.hub.slots.set_limit(limit)
             if draining:
-                self.world.hub.draining.begin()
+                self.world.hub.drain.start()
                 await asyncio.sleep(1)
-                self.world.hub.draining.call_off()
+                self.world.hub.drain.cancel()
 
         self._do(work())
 

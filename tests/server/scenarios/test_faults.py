@@ -96,13 +96,13 @@ def test_a_server_that_never_had_a_worker_says_why_and_one_that_had_stays() -> N
         world = World(2)
         world.broken = True
         await world.until(lambda: all(gpu.state == "failed" for gpu in world.hub.slots.gpus))
-        assert world.hub.hopeless == f"no worker could be started on any device: {world.hub.workers[0].reason}"
+        assert world.hub.failure == f"no worker could be started on any device: {world.hub.workers[0].reason}"
         await world.close()
         served = await World().ready()
         served.broken = True
         served.live(0).kill()
         await served.until(lambda: served.hub.slots.gpus[0].state == "failed")
-        assert served.hub.hopeless is None
+        assert served.hub.failure is None
         await served.close()
 
     run(main)
@@ -141,7 +141,7 @@ def test_a_dropped_client_resumes_and_gets_every_final_once() -> None:
         assert after.of("ready")[0]["connection_id"] == before.of("ready")[0]["connection_id"]
         await after.speak(2.0)
         await after.end()
-        assert world.hub.stats.resumed == 1
+        assert world.hub.counters.resumed == 1
         assert f"{before.text} {after.text}".split() == spoken(4.0) + spoken(4.0, start=5.2)
         assert world.hub.slots.used == 0
         await world.close()
@@ -180,7 +180,7 @@ def test_a_drop_that_nobody_resumes_frees_the_slot_after_ten_seconds() -> None:
         assert world.hub.slots.used == 1
         await asyncio.sleep(2)
         assert world.hub.slots.used == 0
-        assert world.hub.stats.failed == 1
+        assert world.hub.counters.failed == 1
         await world.close()
 
     run(main)
@@ -228,7 +228,7 @@ def test_an_overloaded_stream_is_given_up_and_counted() -> None:
         await world.until(lambda: all(c.over for c in clients), 4000)
         codes = {client.close_code for client in clients}
         assert codes == {1013}
-        assert world.hub.stats.overloaded == 40
+        assert world.hub.counters.overloaded == 40
         assert world.hub.slots.used == 0
         await world.close()
 
@@ -276,7 +276,7 @@ def test_a_client_that_never_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) 
             await client.speak(1.0, level=0)
         assert world.hub.sessions == {}
         assert world.hub.slots.used == 0
-        assert world.hub.stats.failed == 1
+        assert world.hub.counters.failed == 1
         await world.close()
 
     run(main)
@@ -285,13 +285,13 @@ def test_a_client_that_never_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) 
 async def test_a_worker_that_cannot_even_be_started_is_tried_again_and_then_given_up() -> None:
     from server.devices import WorkerDevice
     from server.sessions.hub import Hub
-    from server.sessions.worker_supervisor import Patience, Process
+    from server.sessions.worker_supervisor import Process, WorkerTimeouts
     from server.settings import Settings
 
     async def launch(theirs: object) -> Process:
         raise OSError(24, "Too many open files")
 
-    patience = Patience(first_backoff=0.001, deaths=3)
+    patience = WorkerTimeouts(first_backoff=0.001, max_deaths=3)
     hub = Hub(Settings(devices=(WorkerDevice("sim", 0),), engine="simulated", model="simulated"), patience, launch)
     task = asyncio.create_task(hub.run())
     hub.admit("somebody", "here")

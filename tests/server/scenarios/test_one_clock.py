@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 
 from server import ipc
 from server.sessions.session import AudioRequest, Session
-from server.sessions.worker_supervisor import Patience
+from server.sessions.worker_supervisor import WorkerTimeouts
 from tests.server.virtual import Client, VirtualLoop, World
 from whisper_ops.tone_language import RATE, TONE_SECONDS, VOCABULARY, WORD_SECONDS, track
 
-PATIENCE = Patience(beat=4.0, decode=30.0, longest_backoff=0.5, deaths=10**9)
+PATIENCE = WorkerTimeouts(heartbeat=4.0, decode=30.0, longest_backoff=0.5, max_deaths=10**9)
 MIXES = int(os.environ.get("WHISPER_OPS_MIXES", "1000"))
 """Examples of each property in make test-slow."""
 _EDGE = 0.035
@@ -170,7 +170,7 @@ class Talk:
         self.sessions_are_sane()
 
     def sessions_are_sane(self) -> None:
-        assert self.world.hub.stats.misplaced == 0
+        assert self.world.hub.counters.misplaced == 0
         for session in self.world.hub.sessions.values():
             assert session.lag_s >= 0
             assert session.misplaced == 0
@@ -410,14 +410,14 @@ def test_a_stream_may_go_on_after_a_hundred_days(stage: Stage, offset: int, fits
 
 async def test_a_worker_that_counts_wrongly_is_noticed_and_not_believed(caplog: pytest.LogCaptureFixture) -> None:
     session = Session(1, "abc", AudioRequest())
-    session.hear(bytes(2 * 16000))
-    session.moved(0.5, 0.25)
-    session.moved(1.5, 1.5)
+    session.append_audio(bytes(2 * 16000))
+    session.advance(0.5, 0.25)
+    session.advance(1.5, 1.5)
     assert (session.covered_s, session.settled_s, session.misplaced) == (0.5, 0.25, 1)
     assert session.lag_s == 0.5
-    session.tell(ipc.Done(1, 1.3, 0))
+    session.deliver(ipc.Done(1, 1.3, 0))
     assert session.misplaced == 2
-    assert session.last == ipc.Done(1, 1.0, 0)
+    assert session.end_message == ipc.Done(1, 1.0, 0)
     assert "1.500 s" in caplog.text
 
 

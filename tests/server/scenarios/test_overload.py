@@ -10,7 +10,7 @@ import itertools
 import pytest
 
 from server.sessions.limits import GIVE_UP_SECONDS, PAUSE_SECONDS
-from server.sessions.worker_supervisor import Patience
+from server.sessions.worker_supervisor import WorkerTimeouts
 from server.settings import SimulatedLaw
 from tests.server.scenarios.test_streams import spoken
 from tests.server.virtual import Client, World, run
@@ -18,7 +18,7 @@ from tests.server.virtual import Client, World, run
 STREAMS = 8
 SLOW = SimulatedLaw(a_seconds=4.0, b_seconds=3.0)
 """Sixteen seconds for a batch of four: 8 streams of 15 s windows need 32 s of it every 15 s."""
-PATIENT = Patience(beat=4.0, decode=60.0, load=30.0)
+PATIENT = WorkerTimeouts(heartbeat=4.0, decode=60.0, load=30.0)
 
 
 async def _overloaded(words: str = "false", idle_seconds: float = 120.0) -> tuple[World, list[Client]]:
@@ -134,8 +134,8 @@ def test_beyond_the_limit_a_stream_is_ended_and_told_and_what_it_got_is_right() 
             assert len(got) > 50
         # What a paused client went on saying was not taken in: memory has a bound.
         assert PAUSE_SECONDS < worst < GIVE_UP_SECONDS
-        assert world.hub.stats.paused >= STREAMS
-        assert world.hub.stats.overloaded == STREAMS
+        assert world.hub.counters.paused >= STREAMS
+        assert world.hub.counters.overloaded == STREAMS
         assert world.hub.slots.used == 0
         await world.close()
 

@@ -159,7 +159,7 @@ def test_a_tail_that_is_never_decoded_ends_a_session_all_the_same() -> None:
         await client.speak(1.0)
         world.broken = True
         world.live(0).kill()
-        world.hub.sessions[1].heard_at -= 100
+        world.hub.sessions[1].last_message_at -= 100
         world.hub.sessions[1].covered_s = 1.0
         await world.until(lambda: client.over, 60)
         assert client.messages[-1]["code"] in ("idle_timeout", "server_fault")
@@ -194,8 +194,8 @@ def test_a_file_is_held_back_however_large_its_messages_are(chunk: int) -> None:
         assert client.of("error") == []
         assert client.text.split() == spoken(180.0)
         assert PAUSE_SECONDS < worst < PAUSE_SECONDS + 2
-        assert world.hub.stats.overloaded == 0
-        assert world.hub.stats.paused >= 1
+        assert world.hub.counters.overloaded == 0
+        assert world.hub.counters.paused >= 1
         await world.close()
 
     run(main)

@@ -79,8 +79,8 @@ def test_in_silence_lag_is_near_zero_and_nothing_is_decoded() -> None:
         await client.speak(30.0, level=0)
         (session,) = world.hub.sessions.values()
         assert session.lag_s < 0.5
-        assert session.log.end - session.log.begin < 3 * 16000, "silence is not kept"
-        assert world.hub.figures[0].batches == 0
+        assert session.audio_log.end - session.audio_log.begin < 3 * 16000, "silence is not kept"
+        assert world.hub.engine_stats[0].batches == 0
         await client.end()
         assert client.text == ""
         await world.close()
@@ -187,8 +187,8 @@ def test_a_server_that_is_far_behind_stops_reading_and_then_gives_up() -> None:
         world.live(0).engine.hanging = True
         for _ in range(95):
             client.send(loud(16000))
-        await world.until(lambda: client.over or world.hub.stats.paused > 0)
-        assert world.hub.stats.paused == 1
+        await world.until(lambda: client.over or world.hub.counters.paused > 0)
+        assert world.hub.counters.paused == 1
         assert not client.over
         await world.close()
 

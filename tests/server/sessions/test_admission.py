@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from server.connections.client_addresses import party
+from server.connections.client_addresses import client_network
 from server.sessions.admission import Admission, AdmissionRefused
 from server.sessions.counters import ServerCounters
 from server.sessions.slots import Slots
@@ -41,7 +41,7 @@ def going(world: World, ws_url: str, **more: Any) -> Client:
 
 
 def counts(world: World) -> tuple[int, int, int]:
-    stats = world.hub.stats
+    stats = world.hub.counters
     return stats.tickets_issued, stats.tickets_used, stats.tickets_abandoned
 
 
@@ -230,8 +230,8 @@ def test_a_full_server_takes_back_a_client_before_the_upgrade_too() -> None:
         again = await world.client(resume=client.resume_token, offset=0).connected()
         assert again.status is None
         assert again.of("ready")
-        assert world.hub.stats.rejected == {}
-        assert world.hub.stats.accepted == 1
+        assert world.hub.counters.rejected == {}
+        assert world.hub.counters.accepted == 1
         await world.close()
 
     run(main)
@@ -286,7 +286,7 @@ def test_while_it_drains_or_lags_connect_says_so_and_a_ticket_lets_nobody_in() -
     async def main() -> None:
         world = await World(2, lag_objective_seconds=2.0).ready()
         url = await connect_url(world)
-        world.hub.draining.begin()
+        world.hub.drain.start()
         late = going(world, url)
         await late.finished()
         assert late.of("error")[0]["code"] == "draining"
@@ -296,8 +296,8 @@ def test_while_it_drains_or_lags_connect_says_so_and_a_ticket_lets_nobody_in() -
             assert refused.status_code == 503
             assert "draining" in refused.json()["error"]
             assert refused.json()["code"] == "draining"
-            assert world.hub.stats.rejected == {"draining": 2}
-            world.hub.draining.call_off()
+            assert world.hub.counters.rejected == {"draining": 2}
+            world.hub.drain.cancel()
             client = await world.client().connected()
             world.live(client.of("ready")[0]["gpu_id"]).engine.hanging = True
             await client.speak(5.5)
@@ -419,7 +419,7 @@ def test_a_ticket_stands_for_the_token_once(path: str) -> None:
     ],
 )
 def test_a_party_is_an_ipv4_address_or_a_64(one: str, other: str, *, same: bool) -> None:
-    assert (party(one) == party(other)) is same
+    assert (client_network(one) == client_network(other)) is same
 
 
 class TicketLife(RuleBasedStateMachine):
@@ -463,7 +463,7 @@ class TicketLife(RuleBasedStateMachine):
     @rule(which=st.integers(0, 30))
     def leave(self, which: int) -> None:
         if self.inside:
-            self.do(lambda: self.admission.leave(self.inside.pop(which % len(self.inside))))
+            self.do(lambda: self.admission.release(self.inside.pop(which % len(self.inside))))
 
     @rule(seconds=st.sampled_from([1.0, 11.0]))
     def wait(self, seconds: float) -> None:
@@ -474,7 +474,7 @@ class TicketLife(RuleBasedStateMachine):
         gpu %= len(self.slots.gpus)
         if not self.slots.gpus[gpu].active and not any(self.slots.gpu_of(c) == gpu for c in self.inside):
             self.slots.gpus[gpu].state = "failed"
-            self.do(lambda: self.admission.lost(gpu))
+            self.do(lambda: self.admission.gpu_failed(gpu))
 
     @invariant()
     def slots_are_held_by_somebody(self) -> None:
@@ -491,7 +491,7 @@ class TicketLife(RuleBasedStateMachine):
         if not hasattr(self, "slots"):
             return
         for one in self.inside:
-            self.do(lambda one=one: self.admission.leave(one))
+            self.do(lambda one=one: self.admission.release(one))
         self.loop.run_until_complete(asyncio.sleep(30.0))
         assert self.slots.used == 0
         assert self.stats.tickets_issued == self.stats.tickets_used + self.stats.tickets_abandoned
@@ -517,7 +517,7 @@ def test_a_broker_reserves_for_each_of_its_clients_and_promises_no_more_than_the
         assert [answer.json()["gpu_id"] is None for answer in answers] == [False] * 8 + [True] * 2
         answers += [await connect_for(world, f"10.0.0.{n}", **bearer) for n in range(2, 12)]
         assert [answer.status_code for answer in answers] == [200] * 16 + [503] * 4
-        assert not world.hub.stats.rejected, "the broker asks the next server; nobody was refused yet"
+        assert not world.hub.counters.rejected, "the broker asks the next server; nobody was refused yet"
         clients = [going(world, answer.json()["ws_url"], from_address="10.0.0.1") for answer in answers[:16]]
         for client in clients:
             assert (await client.connected()).of("ready")

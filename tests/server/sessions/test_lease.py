@@ -52,7 +52,7 @@ def test_a_lease_that_runs_out_takes_nobody_and_ends_nobody_and_a_renewal_opens_
         assert world.hub.ready
         assert (await world.client().connected()).of("ready")
         await back.end()
-        assert world.hub.hopeless is None
+        assert world.hub.failure is None
         await world.close()
 
     run(main)
@@ -63,11 +63,11 @@ def test_an_orphan_ends_with_its_last_stream() -> None:
         world = await world_on_a_lease()
         client = await world.client().connected()
         await client.speak(30)
-        assert world.hub.hopeless is None
+        assert world.hub.failure is None
         await client.end()
         assert client.text
-        await world.until(lambda: world.hub.hopeless is not None, 5)
-        assert "lease" in str(world.hub.hopeless)
+        await world.until(lambda: world.hub.failure is not None, 5)
+        assert "lease" in str(world.hub.failure)
         await world.close()
 
     run(main)
@@ -83,7 +83,7 @@ def test_an_orphan_of_long_drains_and_ends() -> None:
         assert client.of("draining")
         await client.finished()
         assert client.close_code == 1001
-        await world.until(lambda: world.hub.hopeless is not None, 5)
+        await world.until(lambda: world.hub.failure is not None, 5)
         await world.close()
 
     run(main)
@@ -95,7 +95,7 @@ def test_a_server_that_is_on_no_lease_says_so_and_never_lapses() -> None:
         assert (await renew(world)).status_code == 409
         await asyncio.sleep(1000)
         assert world.hub.ready
-        assert world.hub.hopeless is None
+        assert world.hub.failure is None
         leased = await world_on_a_lease()
         assert (await renew(leased, seconds=5)).status_code == 422
         async with httpx.AsyncClient(transport=httpx.ASGITransport(leased.app), base_url="http://127.0.0.1") as http:
@@ -133,10 +133,10 @@ def test_a_drain_that_is_told_another_length_is_over_when_that_has_passed(again:
     async def main() -> None:
         world = await World(drain_seconds=5.0).ready()
         client = await world.client().connected()
-        world.hub.draining.begin()
-        over = asyncio.create_task(world.hub.draining.over())
+        world.hub.drain.start()
+        over = asyncio.create_task(world.hub.drain.finished())
         if again:
-            world.hub.draining.begin(seconds=20.0)
+            world.hub.drain.start(seconds=20.0)
         await client.speak(10)
         assert over.done() is not again
         await asyncio.sleep(15)

@@ -27,8 +27,8 @@ def test_four_clients_are_spread_two_and_two_and_the_fifth_is_refused() -> None:
             client.leave()
             await client.finished()
         assert world.hub.slots.used == 0
-        assert world.hub.stats.rejected == {"no_capacity": 1}
-        assert world.hub.stats.completed == 4
+        assert world.hub.counters.rejected == {"no_capacity": 1}
+        assert world.hub.counters.completed == 4
         await world.close()
 
     run(main)
@@ -85,8 +85,8 @@ def test_draining_tells_everybody_admits_nobody_and_ends() -> None:
         world = await World(drain_seconds=5.0).ready()
         quick, slow = await world.client().connected(), await world.client().connected()
         await quick.speak(1.0)
-        world.hub.draining.begin()
-        waiting = asyncio.create_task(world.hub.draining.over())
+        world.hub.drain.start()
+        waiting = asyncio.create_task(world.hub.drain.finished())
         await asyncio.sleep(0.1)
         assert quick.of("draining")[0]["deadline_s"] == 5.0
         late = world.client()
@@ -108,9 +108,9 @@ def test_a_drain_that_is_called_off_ends_nobody() -> None:
     async def main() -> None:
         world = await World(drain_seconds=5.0).ready()
         client = await world.client().connected()
-        world.hub.draining.begin()
+        world.hub.drain.start()
         await client.speak(2.0)
-        world.hub.draining.call_off()
+        world.hub.drain.cancel()
         await client.speak(10.0)
         assert not client.over
         assert (await world.client().connected()).of("ready")
@@ -123,10 +123,10 @@ def test_where_to_go_is_told_again_when_it_changes_and_to_those_who_come_back() 
     async def main() -> None:
         world = await World(drain_seconds=30.0, reconnect_url="wss://one.example/ws").ready()
         client = await world.client().connected()
-        world.hub.draining.begin()
+        world.hub.drain.start()
         await client.speak(4.0)
-        world.hub.draining.begin()
-        world.hub.draining.begin("wss://two.example/ws")
+        world.hub.drain.start()
+        world.hub.drain.start("wss://two.example/ws")
         await client.speak(1.0)
         told = [(notice["reconnect_url"], notice["deadline_s"]) for notice in client.of("draining")]
         assert told == [("wss://one.example/ws", 30.0), ("wss://two.example/ws", 26.0)]

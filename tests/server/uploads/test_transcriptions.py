@@ -378,7 +378,7 @@ def test_an_engine_that_fails_is_no_silent_hole_in_the_text() -> None:
         assert answer.status_code == 500
         assert answer.json()["error"]["code"] == "decode_failed"
         assert world.hub.slots.used == 0
-        assert world.hub.stats.failed == 1
+        assert world.hub.counters.failed == 1
 
     serving(work, law=SimulatedLaw(fault_every=1))
 

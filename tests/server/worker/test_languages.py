@@ -94,7 +94,7 @@ def _realtime(world: World, language: str) -> Client:
     return client
 
 
-DIALECTS = [_native, _asr, _whisperlive, _realtime]
+PROTOCOLS = [_native, _asr, _whisperlive, _realtime]
 
 
 def _refusal(client: Client) -> str:
@@ -120,7 +120,7 @@ def _with(engine: type[Listener], work: Callable[[World], Any]) -> None:
     run(main)
 
 
-@pytest.mark.parametrize("connect", DIALECTS)
+@pytest.mark.parametrize("connect", PROTOCOLS)
 def test_every_dialect_gives_the_engine_the_code_and_gets_its_text(connect: Callable[[World, str], Client]) -> None:
     async def work(world: World) -> None:
         for said, code in (("de-DE", "de"), ("GERMAN", "de"), ("auto", None)):
@@ -147,7 +147,7 @@ def test_every_dialect_gives_the_engine_the_code_and_gets_its_text(connect: Call
     _with(Listener, work)
 
 
-@pytest.mark.parametrize("connect", DIALECTS)
+@pytest.mark.parametrize("connect", PROTOCOLS)
 @pytest.mark.parametrize("said", ["xx", "klingon"])
 def test_every_dialect_refuses_what_is_no_language_in_its_own_words(
     connect: Callable[[World, str], Client], said: str
@@ -166,7 +166,7 @@ def test_every_dialect_refuses_what_is_no_language_in_its_own_words(
     _with(Listener, work)
 
 
-@pytest.mark.parametrize("connect", DIALECTS)
+@pytest.mark.parametrize("connect", PROTOCOLS)
 def test_a_model_of_english_alone_is_not_asked_for_another_language(connect: Callable[[World, str], Client]) -> None:
     class English(Listener):
         knows = ("en",)
@@ -188,7 +188,7 @@ def test_a_model_of_english_alone_is_not_asked_for_another_language(connect: Cal
     _with(English, work)
 
 
-@pytest.mark.parametrize("connect", DIALECTS)
+@pytest.mark.parametrize("connect", PROTOCOLS)
 def test_a_model_that_is_still_loading_refuses_once_it_is_there(connect: Callable[[World, str], Client]) -> None:
     class English(Listener):
         knows = ("en",)

@@ -80,7 +80,7 @@ def test_what_is_not_told_is_counted() -> None:
             await client.speak(1.0, level=0)
         await asyncio.sleep(2.0)
         assert client.messages[-1]["type"] == "ready"
-        assert world.hub.figures[0].withheld == 3
+        assert world.hub.engine_stats[0].withheld == 3
         client.leave()
         await world.close()
 

@@ -70,8 +70,8 @@ def test_every_window_has_the_least_context_and_no_longer_one_without_need() -> 
 def test_a_device_that_the_engine_cannot_serve_on_fails_at_once_with_the_engines_sentence() -> None:
     async def main() -> None:
         world = World(engine=Unfit)
-        await world.until(lambda: world.hub.hopeless is not None, 5.0)
-        assert "the model does not fit: say a smaller --max-batch" in str(world.hub.hopeless)
+        await world.until(lambda: world.hub.failure is not None, 5.0)
+        assert "the model does not fit: say a smaller --max-batch" in str(world.hub.failure)
         assert world.hub.workers[0].restarts == 0
         await asyncio.sleep(0)
         await world.close()
