@@ -5,7 +5,6 @@ from pathlib import Path
 
 import msgspec
 
-from dashboard.polling.default_servers import UNNAMED, described, known_servers
 from dashboard.polling.discovery import DnsName
 from dashboard.polling.poller import DEADLINE_SECONDS, INTERVAL_SECONDS, Pollers
 from dashboard.polling.server_list import DEFAULT_CONFIG, ServerEntry, gather
@@ -69,10 +68,10 @@ class WatchConfig(msgspec.Struct, frozen=True, kw_only=True):
     alerts: Path | None = None
     """A file of alert rules; None: those that are shipped."""
     token: str | None = None
-    chosen: str | None = None
+    default_reason: str | None = None
     """Why these servers are watched, where nobody named any."""
-    remembered: bool = True
-    """See `Known`."""
+    keep_addresses: bool = True
+    """Whether the history is to know how they are reached: not that of a guess, which nobody ever named."""
 
     def fleet(self) -> Pollers:
         """The pollers, not running yet.
@@ -86,7 +85,7 @@ class WatchConfig(msgspec.Struct, frozen=True, kw_only=True):
             interval=self.poll.interval_seconds,
             deadline=self.poll.deadline_seconds,
         )
-        fleet.reached = {server.label: described(server) if self.remembered else UNNAMED for server in self.servers}
+        fleet.reached = {server.label: server.reached_by if self.keep_addresses else "" for server in self.servers}
         fleet.addresses = {
             one.label: address(one.url) for one in self.servers if one.kind != LOCAL and not one.replicas
         }
@@ -130,10 +129,11 @@ def load(
         poll = msgspec.structs.replace(poll, interval_seconds=interval)
     if poll.interval_seconds <= 0 or poll.deadline_seconds <= 0:
         raise UserError("interval_seconds and deadline_seconds of [poll] must be above 0")
-    chosen, remembered = None, True
+    default_reason, keep_addresses = None, True
     if history is not None and not arguments and not hosts and not tables.get("server"):
-        known = known_servers(history)
-        servers, chosen, remembered = known.servers, known.said, known.remembered
+        from dashboard.polling.default_servers import known_servers  # noqa: PLC0415  # SQLite: most commands name servers
+
+        servers, default_reason, keep_addresses = known_servers(history)
     else:
         servers = gather(arguments, hosts, file)
     return WatchConfig(
@@ -142,8 +142,8 @@ def load(
         retention=retention,
         alerts=alerts,
         token=token,
-        chosen=chosen,
-        remembered=remembered,
+        default_reason=default_reason,
+        keep_addresses=keep_addresses,
     )
 
 

@@ -131,8 +131,8 @@ def command(servers: tuple[str, ...], **options: Unpack[DashOptions]) -> int:
         printing = True
     if printing:
         watch = _load(servers, options)
-        if watch.chosen is not None:
-            say(f"whisper-ops: {watch.chosen}")
+        if watch.default_reason is not None:
+            say(f"whisper-ops: {watch.default_reason}")
         return asyncio.run(_print(watch, options["watch"], as_json=options["as_json"]))
     from dashboard.tui.first_frame import first_frame
 
@@ -255,7 +255,7 @@ def _live(watch: "WatchConfig", options: DashOptions, frame: "FirstFrame") -> in
         live = LiveFeed(watch.fleet(), writer, history, load_rules(watch.alerts), clock=time.monotonic)
         live.board.asked_seconds = _asked(options["objective"])
         admin_here = None if options["read_only"] else admin
-        code = _run(live, options, admin_here, frame=frame, opening=watch.chosen)
+        code = _run(live, options, admin_here, frame=frame, opening=watch.default_reason)
         if writer is not None and writer.failure is not None:
             raise UserError(writer.failure, Exit.NO)
         return code

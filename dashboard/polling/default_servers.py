@@ -25,9 +25,9 @@ class DefaultServers(NamedTuple):
     """Servers, and the sentence that says why these."""
 
     servers: list[ServerEntry]
-    said: str
-    remembered: bool = True
-    """Whether the history is to know how they are reached: what nobody ever named is no server of it."""
+    reason: str
+    keep_addresses: bool = True
+    """Whether the history is to know how they are reached: not that of a guess, which nobody ever named."""
 
 
 def known_servers(history: Path) -> DefaultServers:
@@ -37,17 +37,8 @@ def known_servers(history: Path) -> DefaultServers:
         return DefaultServers(found, f"no server was named: watching the {counted(len(found), 'server')} of {history}")
     local = [ServerEntry(kind=LOCAL), ServerEntry(url=DEFAULT_URL)]
     return DefaultServers(
-        local, f"no server was named: watching this machine and {address(DEFAULT_URL)}", remembered=False
+        local, f"no server was named: watching this machine and {address(DEFAULT_URL)}", keep_addresses=False
     )
-
-
-UNNAMED = ""
-"""As a history keeps a server that nobody named."""
-
-
-def described(server: ServerEntry) -> str:
-    """A server as a history keeps it: neither a token nor where one is."""
-    return msgspec.json.encode(msgspec.structs.replace(server, token_env=None, token_file=None)).decode()
 
 
 def _of_history(path: Path) -> list[ServerEntry]:
@@ -81,7 +72,7 @@ def _server(record: ReachedRecord) -> ServerEntry | None:
     try:
         if record.reached_by is None:  # an older version kept only names, which are addresses where none was given
             return from_argument(record.server) if ":" in record.server else None
-        said = strictly(record.reached_by, ServerEntry)
-        return checked(msgspec.structs.replace(said, token_env=None, token_file=None))
+        stored = strictly(record.reached_by, ServerEntry)
+        return checked(msgspec.structs.replace(stored, token_env=None, token_file=None))
     except (UserError, msgspec.MsgspecError):
         return None

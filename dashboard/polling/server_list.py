@@ -46,6 +46,11 @@ class ServerEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """The name that its rows carry."""
         return self.name or ("local" if self.kind == LOCAL else address(self.url))
 
+    @property
+    def reached_by(self) -> str:
+        """As the history keeps it: JSON, with neither a token nor where one is."""
+        return msgspec.json.encode(msgspec.structs.replace(self, token_env=None, token_file=None)).decode()
+
     def token(self, default: str | None) -> str | None:
         """Its own token, else the default one.
 

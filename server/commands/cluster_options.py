@@ -13,7 +13,7 @@ from whisper_ops.bearer_tokens import read_token
 from whisper_ops.cli.option_rules import Excludes, Needs, OptionRule, spelled, typed
 from whisper_ops.console import narration
 from whisper_ops.errors import UserError
-from whisper_ops.plan.plan_lookup import LAG_GUARD_SECONDS
+from whisper_ops.plan.auto_limit import LAG_GUARD_SECONDS
 from whisper_ops.scaling_rule import HEADROOM
 from whisper_ops.units import Length, share
 

@@ -14,7 +14,7 @@ from whisper_ops.cli.options import DEFAULT_HISTORY
 from whisper_ops.console import narration
 from whisper_ops.errors import UserError
 from whisper_ops.identity import Identity
-from whisper_ops.plan.plan_lookup import LAG_GUARD_SECONDS, planned_limit
+from whisper_ops.plan.auto_limit import LAG_GUARD_SECONDS, planned_limit
 from whisper_ops.units import Length, number, whole
 
 if TYPE_CHECKING:
@@ -280,7 +280,7 @@ def _limit(options: dict[str, Any], model: str, max_batch: int) -> int:
             simulated=simulated,
         )
         planned = planned_limit(options["history"], running)
-        narration().print(f"whisper-ops serve: {planned.said}", soft_wrap=True, markup=False)
+        narration().print(f"whisper-ops serve: {planned.origin}", soft_wrap=True, markup=False)
         return planned.max_connections_per_gpu
     if typed(click.get_current_context(), "history"):
         raise UserError(

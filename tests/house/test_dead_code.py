@@ -15,6 +15,7 @@ CALLED_BY_NAME = (
     (r"render_segments|run_input_thread", "textual's strips and drivers"),
     (r"m\d{3}_\w+", "migrations of the history"),
     (r"list_commands|get_command|format_commands|vacuum", "click"),
+    (r"__getattr__", "Python, for a name that a package imports when it is asked for"),
     (r"handle_exit|on_tick|startup|shutdown", "uvicorn"),
     (r"TITLE|NOTIFICATION_TIMEOUT|COMMAND_PALETTE_BINDING|CSS|DEFAULT_CSS|BINDINGS|COMPONENT_CLASSES", "textual"),
 )

@@ -5,14 +5,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from whisper_ops import console
-from whisper_ops.history import History
 from whisper_ops.identity import Identity
-from whisper_ops.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from whisper_ops.history import History
+    from whisper_ops.snapshot import Snapshot
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,7 +42,7 @@ def window_options(function: F) -> F:
     return function
 
 
-def polls(options: dict[str, Any], identity: Identity) -> Iterable[Snapshot]:
+def polls(options: dict[str, Any], identity: Identity) -> "Iterable[Snapshot]":
     """What the Prometheus of `--prometheus` remembers, in the order of time. `identity` goes before what it says."""
     from whisper_ops.bearer_tokens import read_token
     from whisper_ops.exporters.catalogue import mapping_of
@@ -54,7 +56,7 @@ def polls(options: dict[str, Any], identity: Identity) -> Iterable[Snapshot]:
     return snapshots(options["prometheus"], chosen, wanted, identity, read_token(options["token_file"]))
 
 
-def store(history: History, found: Iterable[Snapshot]) -> int:
+def store(history: "History", found: "Iterable[Snapshot]") -> int:
     """Write batch by batch, so that a year of polls needs no year of memory; how many there were."""
     count, batch = 0, []
     for snapshot in found:
@@ -70,12 +72,13 @@ def store(history: History, found: Iterable[Snapshot]) -> int:
 @contextmanager
 def remembered(options: dict[str, Any]) -> Iterator[Path]:
     """The history; with `--prometheus` another one for a while: its sweeps and plans, and the polls that are there."""
-    from whisper_ops.history.copy_measurements import copy_measured
-
     history: Path = options["history"]
     if options["prometheus"] is None:
         yield history
         return
+    from whisper_ops.history import History
+    from whisper_ops.history.copy_measurements import copy_measured
+
     with tempfile.TemporaryDirectory(prefix="whisper-ops-") as folder:
         path = Path(folder) / "history.db"
         with console.busy(f"reading {options['prometheus']}"), History.writing(path) as made:

@@ -1,6 +1,11 @@
-"""`history.db`, the only place where the rooms meet: polls, measurements, plans and events in one SQLite file."""
+"""`history.db`, the only place where the rooms meet: polls, measurements, plans and events in one SQLite file.
 
-from whisper_ops.history.charts import ChartQuery, Point
+The records are imported at once, what opens a file when it is first named: a screen of one poll needs no SQLite.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
 from whisper_ops.history.records import (
     AlertRecord,
     EventRecord,
@@ -14,8 +19,11 @@ from whisper_ops.history.records import (
     WordLatencyRecord,
 )
 from whisper_ops.history.retention import Retention
-from whisper_ops.history.store import History
-from whisper_ops.history.sweeps import Stored
+
+if TYPE_CHECKING:
+    from whisper_ops.history.charts import ChartQuery, Point
+    from whisper_ops.history.store import History
+    from whisper_ops.history.sweeps import Stored
 
 __all__ = [
     "AlertRecord",
@@ -34,3 +42,10 @@ __all__ = [
     "UtteranceRecord",
     "WordLatencyRecord",
 ]
+_MODULES = {"ChartQuery": "charts", "Point": "charts", "History": "store", "Stored": "sweeps"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

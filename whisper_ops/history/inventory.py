@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from whisper_ops.history.retention import used_bytes
+from whisper_ops.history.pruning import used_bytes
 from whisper_ops.history.store import History
 from whisper_ops.history.writer_lock import Holder, holder_of
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from whisper_ops.history import charts, replay, rollup
-from whisper_ops.history import retention as retention_of
+from whisper_ops.history import charts, pruning, replay, rollup
 from whisper_ops.history.charts import ChartQuery, Point
 from whisper_ops.history.database import Database, struct_of
 from whisper_ops.history.records import AlertRecord, EventRecord, ReachedRecord
@@ -95,10 +94,10 @@ class Polls:
         connection, deleted = self._db.connection, 0
         for server_id in servers:
             with self._db.transaction():
-                deleted += retention_of.prune_server(connection, server_id, now, retention)
-        short = retention_of.scarce(connection, now, retention)
+                deleted += pruning.prune_server(connection, server_id, now, retention)
+        short = pruning.scarce(connection, now, retention)
         for server_id in servers if short else ():
             assert short is not None
             with self._db.transaction():
-                deleted += retention_of.make_room(connection, server_id, *short)
+                deleted += pruning.make_room(connection, server_id, *short)
         return deleted

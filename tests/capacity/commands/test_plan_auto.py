@@ -10,7 +10,7 @@ from tests.support.servers import running_server
 from whisper_ops import __version__
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.identity import Identity
-from whisper_ops.plan.plan_lookup import SAFE_LIMIT, planned_limit
+from whisper_ops.plan.auto_limit import SAFE_LIMIT, planned_limit
 
 RUNNING = Identity(software="whisper-ops", version="1.2.0", engine="ctranslate2", model="large-v3-turbo", max_batch=16)
 
@@ -30,8 +30,8 @@ def test_the_newest_plan_of_the_same_software_and_model_is_taken(
     planned(capsys, db, 20, server="asr-2", model="small")
     found = planned_limit(db, RUNNING)
     assert found.max_connections_per_gpu == 36
-    assert "36 connections a GPU, as the plan of" in found.said
-    assert "http://asr-1:8000 on H100 80GB" in found.said
+    assert "36 connections a GPU, as the plan of" in found.origin
+    assert "http://asr-1:8000 on H100 80GB" in found.origin
 
 
 def test_without_a_plan_for_it_a_server_starts_safely_and_says_so(
@@ -44,7 +44,7 @@ def test_without_a_plan_for_it_a_server_starts_safely_and_says_so(
         )
         found = planned_limit(history, running)
         assert found.max_connections_per_gpu == SAFE_LIMIT
-        assert "`whisper-ops sweep` and `whisper-ops plan`" in found.said
+        assert "`whisper-ops sweep` and `whisper-ops plan`" in found.origin
 
 
 def test_a_plan_of_another_gpu_than_the_one_here_is_not_taken(
@@ -52,7 +52,7 @@ def test_a_plan_of_another_gpu_than_the_one_here_is_not_taken(
 ) -> None:
     db = planned(capsys, tmp_path / "history.db", 40)
     for names, limit in ((["H100 80GB"], 36), (["L4"], SAFE_LIMIT), ([], 36)):
-        monkeypatch.setattr("whisper_ops.plan.plan_lookup.gpu_names", lambda names=names: names)
+        monkeypatch.setattr("whisper_ops.plan.auto_limit.gpu_names", lambda names=names: names)
         assert planned_limit(db, RUNNING).max_connections_per_gpu == limit
 
 

@@ -53,8 +53,8 @@ def test_without_a_name_the_servers_of_the_history_are_opened_as_they_were(tmp_p
     watched(path, *named)
     watch = load(history=path)
     assert sorted(watch.servers, key=lambda one: one.label) == sorted(named, key=lambda one: one.label)
-    assert watch.chosen == f"no server was named: watching the 5 servers of {path}"
-    assert load(["asr-9:8000"], history=path).chosen is None
+    assert watch.default_reason == f"no server was named: watching the 5 servers of {path}"
+    assert load(["asr-9:8000"], history=path).default_reason is None
 
 
 def test_a_history_keeps_no_token_and_believes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
