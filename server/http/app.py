@@ -15,8 +15,8 @@ from server.http.disconnects import Disconnects
 from server.http.request_gate import add_gate
 from server.metrics.host_readings import HostReadings
 from server.metrics.snapshot_builder import SnapshotBuilder
+from server.protocols.client_connection import ClientConnection
 from server.protocols.native import NativeConnection
-from server.protocols.protocol import ClientConnection
 from server.protocols.realtime import RealtimeConnection
 from server.protocols.whisperlive import WhisperLiveConnection
 from server.protocols.whisperlivekit import LiveKitConnection

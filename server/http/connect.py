@@ -60,7 +60,7 @@ def answer(hub: Hub, request: HTTPConnection) -> wire.Connect:
     """
     url, is_ours = direct_url(hub.settings, request)
     address = request.client.host if request.client else ""
-    ticket = hub.ticket(address) if is_ours else None
+    ticket = hub.admission.ticket(address) if is_ours else None
     if ticket is None:
         hub.admission.check(address)
     port = listens_on(hub.settings, request)[1]

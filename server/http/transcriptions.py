@@ -90,7 +90,7 @@ async def _opened(hub: Hub, request: Request, turns: FileQueue) -> AsyncGenerato
         raise multipart_form.too_large()
     connection_id, address = secrets.token_hex(6), request.client.host if request.client else ""
     async with _turn(turns, address):
-        hub.admit(connection_id, address)
+        hub.admission.admit(connection_id, address)
         session = job = None
         try:
             wanted, file = await _read(hub, request)

@@ -8,10 +8,12 @@ from msgspec import UNSET, UnsetType
 from server import ipc
 from server.audio_formats import BYTES_PER_SAMPLE, MAX_RATE, MIN_RATE
 from server.languages import LanguageError
-from server.protocols.protocol import CLOSE_CODES, ClientConnection, ProtocolError, protocol_error
+from server.protocols.client_connection import ClientConnection
+from server.protocols.protocol_errors import CLOSE_CODES, ProtocolError, protocol_error
 from server.request_parsing import UnreadableError, flag, read_json, whole
+from server.sessions.audio_request import AudioRequest
 from server.sessions.hub import AdmissionRefused
-from server.sessions.session import AudioRequest, Session
+from server.sessions.session import Session
 
 
 class ClientMessage(msgspec.Struct, forbid_unknown_fields=True):

@@ -13,7 +13,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from server import ipc
 from server.languages import LanguageError
-from server.protocols.protocol import CLOSE_CODES, ClientConnection, ProtocolError
+from server.protocols.client_connection import ClientConnection
+from server.protocols.protocol_errors import CLOSE_CODES, ProtocolError
 from server.protocols.realtime_events import (
     AppendAudio,
     ClientEvent,
@@ -24,8 +25,9 @@ from server.protocols.realtime_events import (
     read_event,
     sound,
 )
+from server.sessions.audio_request import AudioRequest
 from server.sessions.hub import AdmissionRefused, Hub
-from server.sessions.session import AudioRequest, Session
+from server.sessions.session import Session
 
 T = TypeVar("T")
 

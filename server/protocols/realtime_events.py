@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from server import languages
 from server.audio_formats import MAX_RATE, MIN_RATE
-from server.protocols.protocol import ProtocolError, protocol_error
+from server.protocols.protocol_errors import ProtocolError, protocol_error
 from server.request_parsing import UnreadableError, read_json
 from server.sessions.turn_detection import ServerVad
 

@@ -12,10 +12,12 @@ from msgspec import Meta
 from starlette.websockets import WebSocketDisconnect
 
 from server import ipc
-from server.protocols.protocol import CLOSE_CODES, ClientConnection, ProtocolError, protocol_error
+from server.protocols.client_connection import ClientConnection
+from server.protocols.protocol_errors import CLOSE_CODES, ProtocolError, protocol_error
 from server.request_parsing import UnreadableError, read_json
+from server.sessions.audio_request import AudioRequest
 from server.sessions.hub import AdmissionRefused
-from server.sessions.session import AudioRequest, Session
+from server.sessions.session import Session
 
 END = b"END_OF_AUDIO"
 _MOST_SEGMENTS = 500

@@ -8,9 +8,11 @@ from collections import deque
 from typing import Any
 
 from server import ipc
-from server.protocols.protocol import CLOSE_CODES, ClientConnection, ProtocolError
+from server.protocols.client_connection import ClientConnection
+from server.protocols.protocol_errors import CLOSE_CODES, ProtocolError
+from server.sessions.audio_request import AudioRequest
 from server.sessions.hub import AdmissionRefused
-from server.sessions.session import AudioRequest, Session
+from server.sessions.session import Session
 
 _LINES = 500
 """Lines that an update holds at most: an hour's talk must not make every update an hour long."""

@@ -1,4 +1,4 @@
-"""The front process's centre: sessions, slots and workers, and what happens when one of them goes.
+"""The front process's state: sessions, slots, workers, and what follows when one of them ends.
 
 Every decision is made on the event loop without waiting in between, so none can be interrupted half-way.
 """
@@ -15,13 +15,16 @@ from dataclasses import replace
 from server import ipc, languages
 from server.connections.connection_limits import ConnectionLimits
 from server.sessions import limits
-from server.sessions.admission import Admission, AdmissionRefused, Ticket, log_refusal
+from server.sessions.admission import Admission, AdmissionRefused, log_refusal
+from server.sessions.audio_request import AudioRequest
 from server.sessions.clock import now
 from server.sessions.counters import ServerCounters
 from server.sessions.drain import GracefulDrain
 from server.sessions.engine_stats import EngineStats
 from server.sessions.lease import Lease
-from server.sessions.session import AudioRequest, Outbox, Session
+from server.sessions.outbox import Outbox
+from server.sessions.session import Session
+from server.sessions.session_router import SessionRouter
 from server.sessions.slot_usage import load_status
 from server.sessions.slots import Slots
 from server.sessions.worker_supervisor import Launch, WorkerProcess, WorkerTimeouts, spawn
@@ -40,7 +43,7 @@ def server_id(port: int) -> str:
 
 
 class Hub:
-    """`run` must be running for anything to move."""
+    """`run` must be running for anything to happen."""
 
     def __init__(self, settings: Settings, timeouts: WorkerTimeouts | None = None, launch: Launch = spawn) -> None:
         self.settings = settings
@@ -53,12 +56,13 @@ class Hub:
         self.engine_stats = [EngineStats() for _ in settings.devices]
         self.sessions: dict[int, Session] = {}
         self.counters = ServerCounters()
+        self.router = SessionRouter(self.slots, self.workers, self.sessions, self.counters)
         self.drain = GracefulDrain(settings, self.sessions)
         self.lease = Lease(settings, self.drain, self.sessions, self.fail)
         self.admission = Admission(settings, self.slots, self.counters, self._closed)
         self.connection_limits = ConnectionLimits()
         self.failure: str | None = None
-        """Why no GPU can serve: each failed before any had a model. Then the server ends, and says this."""
+        """Why the server ends, as a sentence for its user; None: it goes on."""
         self._served = False
         self._numbers = itertools.count(1)
         self._worker_changed = asyncio.Event()
@@ -86,14 +90,8 @@ class Hub:
 
     # --- admission ----------------------------------------------------------------------------------
 
-    def admit(self, connection_id: str, address: str, ticket: str | None = None) -> int:
-        return self.admission.admit(connection_id, address, ticket)
-
-    def ticket(self, address: str) -> Ticket:
-        return self.admission.ticket(address)
-
     def _closed(self) -> AdmissionRefused | None:
-        """Why nobody is admitted now, whoever asks."""
+        """Why no stream is admitted now, whichever client asks; None: one may be."""
         if self.drain.active:
             return AdmissionRefused("draining", "The server is draining; connect to another one")
         if self.lease.has_lapsed:
@@ -103,17 +101,13 @@ class Hub:
             return AdmissionRefused("lagging", f"The server is behind by {lag:.1f} s; try again soon")
         return None
 
-    def worker_is_ready(self, gpu_id: int) -> bool:
-        """Whether the model of a GPU is in memory."""
-        return self.slots.gpus[gpu_id].state == "ready"
-
     async def wait_ready(self, connection_id: str) -> None:
         """Wait until the model of the GPU that a connection holds a slot of is in memory.
 
         Raises:
             AdmissionRefused: the GPU failed, and no other has room.
         """
-        while (gpu_id := self.slots.gpu_of(connection_id)) is not None and not self.worker_is_ready(gpu_id):
+        while (gpu_id := self.slots.gpu_of(connection_id)) is not None and not self.router.is_ready(gpu_id):
             failed = self.slots.gpus[gpu_id].state == "failed"
             if failed and self.slots.reserve(connection_id, avoid=gpu_id) is None:
                 refusal = AdmissionRefused("gpu_failed", f"GPU {gpu_id} failed: {self.workers[gpu_id].reason}")
@@ -123,7 +117,7 @@ class Hub:
                 await self._worker_changed.wait()
 
     def fail(self, reason: str) -> None:
-        """The server cannot go on, and ends as failed."""
+        """End the server, with exit code 1. The first reason is the one that is shown."""
         self.failure = self.failure or reason
 
     def _wake_waiting(self) -> None:
@@ -145,8 +139,7 @@ class Hub:
         session.gpu_id = gpu_id
         self.slots.activate(connection_id)
         self.sessions[session.number] = session
-        if self.worker_is_ready(gpu_id):
-            self.workers[gpu_id].send(session.opening())
+        self.router.send(session, session.opening())
         return session
 
     def check_language(self, code: str | None) -> None:
@@ -162,14 +155,12 @@ class Hub:
     def receive_audio(self, session: Session, data: bytes) -> None:
         """Pass on audio of whole samples."""
         session.append_audio(data)
-        if self.worker_is_ready(session.gpu_id):
-            self.workers[session.gpu_id].send(ipc.AudioMessage(session.number, data))
+        self.router.send(session, ipc.AudioMessage(session.number, data))
 
     def flush(self, session: Session) -> None:
         """Ask for a final of what was spoken so far."""
         session.flush()
-        if self.worker_is_ready(session.gpu_id):
-            self.workers[session.gpu_id].send(ipc.Flush(session.number))
+        self.router.send(session, ipc.Flush(session.number))
 
     def set_language(self, session: Session, language: str | None) -> None:
         """From the next text on a stream is in this language; None: in what it sounds like.
@@ -180,8 +171,7 @@ class Hub:
         audio = replace(session.audio, language=language)
         self.check_language(audio.language)
         session.audio = audio
-        if self.worker_is_ready(session.gpu_id):
-            self.workers[session.gpu_id].send(ipc.Language(session.number, audio.language))
+        self.router.send(session, ipc.Language(session.number, audio.language))
 
     def language_of(self, session: Session) -> str | None:
         """What a stream is in: as its client said, as a model that knows English only must, or as it was heard."""
@@ -192,8 +182,7 @@ class Hub:
     def end_audio(self, session: Session) -> None:
         """No more audio comes; `Done` will follow."""
         session.ended = True
-        if self.worker_is_ready(session.gpu_id):
-            self.workers[session.gpu_id].send(ipc.EndOfAudio(session.number))
+        self.router.send(session, ipc.EndOfAudio(session.number))
 
     def close(self, session: Session, *, failed: bool = False) -> None:
         """Forget a session and free its slot. Doing it twice does nothing."""
@@ -267,9 +256,7 @@ class Hub:
             log.info("Memory of GPU %d: %s", gpu_id, loaded.memory)
         self._served = True
         self.slots.gpus[gpu_id].state = "ready"
-        for session in self.sessions.values():
-            if session.gpu_id == gpu_id:
-                self._play(session)
+        self.router.replay_all(gpu_id)
         self._wake_waiting()
 
     def worker_lost(self, gpu_id: int, *, failed: bool) -> None:
@@ -278,48 +265,16 @@ class Hub:
         self.engine_stats[gpu_id].forget()
         if failed:
             self.admission.gpu_failed(gpu_id)
-        for session in [s for s in self.sessions.values() if s.gpu_id == gpu_id]:
-            self._move(session, gpu_id, failed=failed)
+        self.router.move_all(gpu_id, failed=failed)
         if all(gpu.state == "failed" for gpu in self.slots.gpus) and not self._served:
             self.failure = f"no worker could be started on any device: {self.workers[gpu_id].reason}"
         self._wake_waiting()
 
-    def _move(self, session: Session, lost: int, *, failed: bool) -> None:
-        room = any(g.state == "ready" and g.used < g.limit for g in self.slots.gpus if g.gpu_id != lost)
-        target = self.slots.reserve(session.connection_id, avoid=lost) if room or failed else None
-        if target is not None:
-            self.slots.activate(session.connection_id)
-            session.gpu_id = target
-            log.warning("Connection %s: moved from GPU %d to GPU %d", session.connection_id, lost, target)
-            if self.worker_is_ready(target):
-                self._play(session)
-        elif failed:
-            session.fail("server_fault", f"GPU {lost} failed")
-
-    def _play(self, session: Session) -> None:
-        """Open a session at its worker and play the audio that no final covers."""
-        if session.done:
-            return
-        for message in session.replay():
-            self.workers[session.gpu_id].send(message)
-
     def worker_sent(self, gpu_id: int, message: ipc.Message) -> None:
-        match message:
-            case ipc.Partial() | ipc.Final() | ipc.Flushed() | ipc.Undecoded() | ipc.Done():
-                session = self.sessions.get(message.stream)
-                if session is not None and session.gpu_id == gpu_id:
-                    if isinstance(message, ipc.Final):
-                        self.counters.final.observe([message.delay_s])
-                    session.deliver(message)
-            case ipc.StreamProgress():
-                for number, covered_s, settled_s in message.rows:
-                    if (session := self.sessions.get(number)) is not None and session.gpu_id == gpu_id:
-                        session.advance(covered_s, settled_s)
-            case ipc.Fault():
-                if (session := self.sessions.get(message.stream)) is not None:
-                    session.fail(message.code, message.reason)
-            case ipc.Heartbeat():
-                self.engine_stats[gpu_id].add(message)
+        if isinstance(message, ipc.Heartbeat):
+            self.engine_stats[gpu_id].add(message)
+        else:
+            self.router.deliver(gpu_id, message)
 
     # --- state --------------------------------------------------------------------------------------
 

@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator
 
 from server.audio_formats import BYTES_PER_SAMPLE
+from server.sessions.audio_request import AudioRequest
 from server.sessions.clock import now
 from server.sessions.counters import ServerCounters
-from server.sessions.session import OUTBOX_LIMIT, AudioRequest, Session
+from server.sessions.outbox import OUTBOX_LIMIT
+from server.sessions.session import Session
 from server.settings import Settings
 
 log = logging.getLogger("whisper_ops.server")

@@ -4,85 +4,26 @@ A session outlives its socket: after an abnormal drop it is held for a while and
 worker: the audio that no final covers is kept, and played to the next one.
 """
 
-import asyncio
 import logging
 import secrets
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from server import ipc, languages
+from server import ipc
 from server.audio_formats import BYTES_PER_SAMPLE, SAMPLE_RATE
 from server.sessions.audio_log import AudioLog
+from server.sessions.audio_request import AudioRequest
 from server.sessions.clock import now
+from server.sessions.outbox import Outbox
 
 log = logging.getLogger("whisper_ops.server")
 
 _FINALS_KEPT = 256
 """Finals that can be sent again to a client that resumes."""
-OUTBOX_LIMIT = 2048
-"""Messages a client may leave unread before it is given up."""
 _TOLERANCE_SECONDS = 0.01
 """What a resampler may still hold of a stream: no more may two counts of its length differ."""
 _OFFSET_SECONDS = 0.001
 """Clients are told positions in whole milliseconds, and say the end of their last final with no more."""
-
-
-@dataclass(frozen=True)
-class AudioRequest:
-    """What a client said its audio is, and what it wants back.
-
-    The language may be given as any client writes it; it becomes Whisper's code here, whatever the dialect.
-
-    Raises:
-        LanguageError: there is no such language.
-    """
-
-    sample_rate: int = 16000
-    encoding: str = "pcm_s16le"
-    language: str | None = None
-    words: bool = False
-    turns: ipc.TurnSettings | None = None
-
-    def __post_init__(self) -> None:
-        """The one door that every language comes through."""
-        object.__setattr__(self, "language", languages.read(self.language))
-
-
-class Outbox:
-    """Messages on their way to one client. A newer partial takes the place of an unsent one."""
-
-    __slots__ = ("_items", "_wake", "closed")
-
-    def __init__(self) -> None:
-        self._items: deque[ipc.Message] = deque()
-        self._wake = asyncio.Event()
-        self.closed = False
-
-    def put(self, message: ipc.Message) -> None:
-        """Queue a message."""
-        last = self._items[-1] if self._items else None
-        if isinstance(message, ipc.Partial | ipc.Final) and isinstance(last, ipc.Partial):
-            self._items.pop()
-        self._items.append(message)
-        self._wake.set()
-
-    def close(self) -> None:
-        """Let `get` return None once everything is taken."""
-        self.closed = True
-        self._wake.set()
-
-    async def get(self) -> ipc.Message | None:
-        """The next message; None when closed and empty."""
-        while not self._items:
-            if self.closed:
-                return None
-            self._wake.clear()
-            await self._wake.wait()
-        return self._items.popleft()
-
-    def __len__(self) -> int:
-        return len(self._items)
 
 
 class Session:

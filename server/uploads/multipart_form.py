@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from server.languages import LanguageError
 from server.request_parsing import UnreadableError, flag, read_json
-from server.sessions.session import AudioRequest
+from server.sessions.audio_request import AudioRequest
 from server.sessions.turn_detection import ServerVad
 from server.uploads.file_decoder import holder
 

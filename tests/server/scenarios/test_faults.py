@@ -294,7 +294,7 @@ async def test_a_worker_that_cannot_even_be_started_is_tried_again_and_then_give
     patience = WorkerTimeouts(first_backoff=0.001, max_deaths=3)
     hub = Hub(Settings(devices=(WorkerDevice("sim", 0),), engine="simulated", model="simulated"), patience, launch)
     task = asyncio.create_task(hub.run())
-    hub.admit("somebody", "here")
+    hub.admission.admit("somebody", "here")
     with pytest.raises(AdmissionRefused, match="Too many open files"):
         await hub.wait_ready("somebody")
     assert hub.workers[0].restarts == 2

@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from server import ipc
-from server.sessions.session import AudioRequest, Session
+from server.sessions.audio_request import AudioRequest
+from server.sessions.session import Session
 from server.sessions.worker_supervisor import WorkerTimeouts
 from tests.server.virtual import Client, VirtualLoop, World
 from whisper_ops.tone_language import RATE, TONE_SECONDS, VOCABULARY, WORD_SECONDS, track

@@ -143,7 +143,7 @@ def test_the_worker_that_takes_over_knows_the_language() -> None:
         await client.speak(1.5, level=0)
         assert [said["language"] for said in client.of("final")] == ["es"]
         world.live(0).kill()
-        await world.until(lambda: world.hub.worker_is_ready(0))
+        await world.until(lambda: world.hub.router.is_ready(0))
         await client.speak(1.0)
         await client.speak(1.5, level=0)
         assert client.of("final")[-1]["language"] == "es", "alone, so short an utterance sounds like Welsh"
