@@ -1,14 +1,14 @@
-"""What the words mean that stand on screens, in tables and in the documentation: one line each.
+"""The terms of screens, tables, messages and code, one line each.
 
-The dashboard's page of words (`w`) and docs/glossary.md are made of this; a test holds the titles of every column
-against it. A word is explained where it is added, or it is not added.
+The dashboard's glossary (`w`) and docs/glossary.md are made of this; a test fails when a column's title is missing. A
+term is explained when it is added, or it is not added.
 """
 
 from typing import NamedTuple
 
 
 class GlossaryTerm(NamedTuple):
-    """A word and its line. `titles`: how else it stands at the head of a column or before a figure."""
+    """A term and its line. `titles`: the headings of columns and figures that mean the same."""
 
     name: str
     meaning: str
@@ -82,12 +82,14 @@ GLOSSARY: dict[str, tuple[GlossaryTerm, ...]] = {
         GlossaryTerm(
             "slot", "room for one stream; a GPU has as many as its server was told", ("slots", "taken", "free")
         ),
-        GlossaryTerm("admission", "giving a slot to a stream that comes, or refusing it at once"),
-        GlossaryTerm("refused", "streams that came and got no slot, a minute", ("rej/m", "rej/min")),
-        GlossaryTerm("drain", "no new stream is let in; those there go on until they end or the time is up"),
+        GlossaryTerm("admission", "giving a slot to a new stream, or refusing it at once"),
+        GlossaryTerm("refused", "new streams that got no slot, a minute", ("rej/m", "rej/min")),
+        GlossaryTerm(
+            "drain", "no new stream is admitted; live ones are told, and go on until they end or the deadline"
+        ),
         GlossaryTerm("restarts", "how often a worker was started again"),
         GlossaryTerm(
-            "memory", "the memory of a GPU that is in use, by whomever; on a CPU the machine's", ("mem", "vram")
+            "memory", "the memory of a GPU that is in use, by any program; on a CPU the machine's", ("mem", "vram")
         ),
         GlossaryTerm("temp", "how hot a GPU is", ("temperature", "hottest GPU")),
         GlossaryTerm("power", "what a GPU draws, and its limit"),
@@ -97,7 +99,7 @@ GLOSSARY: dict[str, tuple[GlossaryTerm, ...]] = {
     ),
     "The load test": (
         GlossaryTerm("level", "so many streams that speak at once for a stated time, and what was measured meanwhile"),
-        GlossaryTerm("objective", "what a level must meet to pass, as `stable_p95<=2s`", ("result", "missed")),
+        GlossaryTerm("objective", "what a level must meet to pass, such as `stable_p95<=2s`", ("result", "missed")),
         GlossaryTerm("live", "how many streams really were live at once, by what was sent and how long it took"),
         GlossaryTerm("words", "how many words the streams of a level said"),
         GlossaryTerm("bad", "streams that were refused or failed"),
@@ -131,9 +133,10 @@ GLOSSARY: dict[str, tuple[GlossaryTerm, ...]] = {
     ),
     "Where figures come from": (
         GlossaryTerm("poll", "one question to a server, every second; `age` is how old its last answer is", ("age",)),
-        GlossaryTerm("snapshot", "everything that one answer says of a server"),
+        GlossaryTerm("snapshot", "one poll of one server in base units: what is shown, stored and replayed"),
         GlossaryTerm(
-            "exporter", "a page of metrics in Prometheus' format, of a server or of a machine, that is polled too"
+            "exporter",
+            "software with a page of metrics in Prometheus' format, of a server or of a machine, that is polled too",
         ),
         GlossaryTerm("sample", "a row of the history: what one poll read of a server, a GPU or a machine"),
         GlossaryTerm("history", "history.db: polls, load tests, plans, alerts and events, in SQLite"),

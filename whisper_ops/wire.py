@@ -30,7 +30,7 @@ CPU_NAME = "CPU"
 
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of an answer. Unknown fields are ignored, so that old dashboards read new servers."""
+    """The base of every part of an answer: unknown fields are ignored, so that old dashboards read new servers."""
 
     def __post_init__(self) -> None:
         """A model's folder and a driver's names are words from outside to a server, as its answer is to a reader."""
@@ -61,7 +61,7 @@ class HealthPerformance(Wire, frozen=True, kw_only=True):
 
 
 class Health(Wire, frozen=True, kw_only=True):
-    """`GET /health`."""
+    """`GET /health`: whether the server takes streams, and how many of its slots are used."""
 
     status: HealthStatus
     timestamp: float
@@ -71,7 +71,7 @@ class Health(Wire, frozen=True, kw_only=True):
 
 
 class DeviceReadings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a driver says of a GPU, by one name and in one unit from the driver to the screen; None: it does not say.
+    """What a driver says of a GPU, by one name and in one unit from driver to screen; None: it does not say.
 
     A field here is a field of `/gpu-status`, of a poll and of a reading, a gauge of `/metrics`, and a figure that alert
     rules may name. A new one needs besides: the question to the driver, its columns (a migration), a line on a page.
@@ -100,7 +100,7 @@ def readings_of(device: DeviceReadings | None) -> dict[str, Any]:
 
 
 class GpuEntry(Wire, DeviceReadings, frozen=True, kw_only=True):
-    """One device of `GET /gpu-status`; on a machine without a GPU the one entry is the CPU, with GPU-only fields None.
+    """One GPU of `GET /gpu-status`; on a machine without one the only entry is the CPU, with GPU fields None.
 
     `utilization_percent` is of memory, as published in this field's origin; the GPU's own load is
     `gpu_utilization_percent`. On a CPU memory is the machine's.
@@ -157,7 +157,7 @@ class GpuEntry(Wire, DeviceReadings, frozen=True, kw_only=True):
 
 
 class GpuStatus(Wire, frozen=True, kw_only=True):
-    """`GET /gpu-status`."""
+    """`GET /gpu-status`: the devices of a server, their load, memory and readings."""
 
     total_gpus: int
     total_connections: int
@@ -184,7 +184,7 @@ class Extremes(Wire, frozen=True, kw_only=True):
 
 
 class Latency(Wire, frozen=True, kw_only=True):
-    """Percentiles over the last minute, in seconds.
+    """Latency percentiles of a server over the last minute, in seconds.
 
     `lag`: audio received minus the later of (audio covered by text, audio judged silent), sampled each second for each
     stream. `final`: from the end of an utterance's speech to its final text. `setup`: from the connection to ready.
@@ -236,7 +236,7 @@ class Performance(Wire, frozen=True, kw_only=True):
 
 
 class Host(Wire, frozen=True, kw_only=True):
-    """The machine that a server runs on: what the planner needs to say what binds next. None: not known there."""
+    """The machine that a server runs on: its limits and their use, from which the planner says what binds next."""
 
     hostname: str | None = None
     cpu_count: int | float | None = None  # a whole number stays one in JSON

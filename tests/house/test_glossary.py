@@ -1,6 +1,7 @@
 """The words of screens and tables are explained in one line each, on the screen and in the docs alike."""
 
 import importlib
+import inspect
 import pkgutil
 import subprocess
 import sys
@@ -77,6 +78,23 @@ def test_the_screen_says_the_same_as_the_docs(width: int) -> None:
         assert plain(term.meaning) in said
         assert term.meaning in written
     assert all(len(line.text) <= width for line in words_page("fleet", width).body)
+
+
+@pytest.mark.parametrize(
+    "module", ["whisper_ops.wire", "whisper_ops.history.records", "whisper_ops.plan.plan_document"]
+)
+def test_every_documented_type_is_explained_in_one_line(module: str) -> None:
+    classes = {
+        name: one
+        for name, one in inspect.getmembers(importlib.import_module(module), inspect.isclass)
+        if one.__module__ == module and not name.startswith("_")
+    }
+    assert len(classes) >= 9
+    page = (ROOT / "docs/glossary.md").read_text("utf-8")
+    for name, one in classes.items():
+        line = (one.__doc__ or "").partition("\n")[0].rstrip(".")
+        assert f"- **{name}**: {line}\n" in page
+        assert 25 <= len(line) <= 110, f"{name}: say what it is, in one line"
 
 
 def test_the_page_is_current() -> None:

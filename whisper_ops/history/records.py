@@ -17,10 +17,10 @@ Audit = Literal["valid", "provisional", "invalid", "disturbed"]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A row."""
+    """The base of the rows: texts in it are cleaned as it is made."""
 
     def __post_init__(self) -> None:
-        """A history may come from somebody else, and errors in it are a server's words."""
+        """A history may be another user's, and its errors are a server's words."""
         cleaned(self)
 
 
@@ -31,7 +31,7 @@ class RanRecord(Identity, frozen=True, kw_only=True):
 
 
 class SweepRecord(RanRecord, frozen=True, kw_only=True):
-    """One load test of one server: what was measured, and the keys under which its levels may enter a law."""
+    """One load test of one server, and the keys under which its levels may enter a law."""
 
     server: str
     started_at: float
@@ -43,7 +43,7 @@ class SweepRecord(RanRecord, frozen=True, kw_only=True):
     protocol: str = "native"
     chunk_seconds: float
     duty_cycle: float = 1.0
-    """Speech and silence played, as a share of the time connected; 1 is somebody who is always on."""
+    """Speech and silence played, as a share of the time connected; 1: the stream never idles."""
     arrivals: str = "spread"
     corpus: str
     """Name and content hash of the speech that was played."""
@@ -55,7 +55,7 @@ class SweepRecord(RanRecord, frozen=True, kw_only=True):
 
 
 class LevelFigures(Record, frozen=True, kw_only=True):
-    """What the load test itself measured at one level. Latencies are of words pooled over all streams."""
+    """What the load test measured at one level; latencies are of words pooled over all streams."""
 
     achieved_concurrency: float
     """Audio seconds sent a second of wall time: by Little's law the streams that really were live at once."""
@@ -136,7 +136,7 @@ class LevelRecord(LevelFigures, frozen=True, kw_only=True):
 
 
 class StreamRecord(Record, frozen=True, kw_only=True):
-    """One stream of a level."""
+    """One stream of a level: how it ended, how late its words were, and where it was served."""
 
     level_id: int
     number: int
@@ -175,7 +175,7 @@ class UtteranceRecord(Record, frozen=True, kw_only=True):
 
 
 class WordLatencyRecord(Record, frozen=True, kw_only=True):
-    """How many words of a level fell into one latency bucket."""
+    """How many words of a level fell into one bucket of `whisper_ops.histogram`."""
 
     level_id: int = 0
     bucket: int
@@ -202,7 +202,7 @@ class PlanRecord(RanRecord, frozen=True, kw_only=True):
 
 
 class EventRecord(Record, frozen=True, kw_only=True):
-    """Something that happened, as opposed to a reading."""
+    """Something that happened to a server, such as a restart, as opposed to a reading."""
 
     at: float
     server: str | None = None
@@ -211,7 +211,7 @@ class EventRecord(Record, frozen=True, kw_only=True):
 
 
 class ReachedRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """How a server is reached: a column of its row."""
+    """How a server is reached (address, token's file): a column of its row."""
 
     server: str
     reached_by: str | None
@@ -238,4 +238,4 @@ class AlertRecord(Record, frozen=True, kw_only=True):
     under_limit: float | None = None
     """The rule's limit, on the one side or the other."""
     sentence: str
-    """The same in words, for whoever reads the file; nothing of ours reads them back."""
+    """The same in words, for people; no code reads them back."""

@@ -82,7 +82,7 @@ class LevelSeen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
-    """Connections on one GPU within the objective: between the last level that passed and the first that failed."""
+    """Connections that meet the objective on one GPU: from the last level that passed to the first that failed."""
 
     last_pass: int | None = None
     first_fail: int | None = None
@@ -94,7 +94,7 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that can run out: its law, its cap and the connections a GPU it allows."""
+    """One resource that can run out: its law, its cap and the connections per GPU that it allows."""
 
     kind: str = ""
     """Of `TITLES`; empty: another version's, which this one does not know."""
@@ -132,7 +132,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True):
-    """A way to run, in the words operators use."""
+    """One of the four ways to run (conservative to extreme): a share of the limit, and what to expect there."""
 
     name: str
     connections: int
@@ -153,7 +153,7 @@ class QueueCauses(msgspec.Struct, frozen=True):
 
 
 class PlannedFleet(msgspec.Struct, frozen=True, kw_only=True):
-    """The smallest fleet for a demand."""
+    """The smallest fleet that carries a demand: GPUs, machines, blocking and cost."""
 
     calls: int
     """Calls that must fit at once."""
@@ -194,7 +194,7 @@ class DemandTrend(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer, its reason, and how sure it is."""
+    """The whole document: the limit per GPU, its reason, its evidence, and how well it is known."""
 
     created_at: float = 0.0
     server: str = ""
@@ -255,7 +255,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def identity(self) -> Identity:
-        """What ran, by which a server finds its plan."""
+        """What ran: a server finds its plan by it."""
         return self.key.identity
 
     def resource(self, kind: str) -> Resource | None:
@@ -264,12 +264,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def binds(self) -> Resource | None:
-        """What runs out first."""
         return self.resource(self.binding_kind)
 
     @property
     def next_to_bind(self) -> Resource | None:
-        """What runs out after that."""
         return self.resource(self.runner_up_kind)
 
 
@@ -280,7 +278,7 @@ def titled(resource: Resource, key: Key) -> Resource:
 
 
 class UnreadablePlanError(UserError):
-    """A stored plan is none that this version can read."""
+    """A stored plan that this version cannot read; its columns still can be."""
 
 
 def encoded(plan: Plan) -> str:
