@@ -95,7 +95,7 @@ class Admin:
         headers = {"Authorization": f"Bearer {self._token}"}
         try:
             async with httpx.AsyncClient(
-                transport=self._transport, timeout=_DEADLINE_SECONDS, verify=tls_trust.context()
+                transport=self._transport, timeout=_DEADLINE_SECONDS, verify=tls_trust.client_context()
             ) as client:
                 answer = await fetch(
                     client, method, url.rstrip("/") + path, limit=MAX_REPLY_BYTES, seconds=_DEADLINE_SECONDS,

@@ -6,7 +6,7 @@ Aligned bins change only at their edges: a sparkline is then repainted twice a m
 from collections import deque
 from collections.abc import Iterable
 
-from whisper_ops.counter_delta import risen
+from whisper_ops.counter_delta import counter_increase
 
 BINS = 10
 BIN_SECONDS = 30.0
@@ -71,7 +71,7 @@ class Rate:
         """Add a reading of the counter; None is a poll that brought none."""
         if total is None:
             return
-        rise = None if self._total is None else risen(self._total, total)
+        rise = None if self._total is None else counter_increase(self._total, total)
         if rise:
             self._risen.append((at, rise))
         self._total = total

@@ -21,7 +21,6 @@ a versioned `schema` field. Colour is off with `NO_COLOR` and without a terminal
 
 
 def page() -> str:
-    """The whole page."""
     root = click.Context(main, info_name="whisper-ops")
     sections = [section for name in COMMANDS for section in _sections(name, root)]
     return "\n".join([INTRODUCTION, *sections])

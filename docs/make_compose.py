@@ -32,12 +32,10 @@ _REPLACED = (
 
 
 def nginx() -> str:
-    """compose/servers.conf."""
     return HEAD.format(slots=SLOTS) + render(Proxy(servers=SERVERS, slots=SLOTS, listen=f"0.0.0.0:{PORT}"))
 
 
 def prometheus() -> str:
-    """compose/prometheus.yml."""
     text = (DEPLOY / "prometheus/whisper-ops.yml").read_text("utf-8")
     for ours, theirs in _REPLACED:
         if text.count(ours) != 1:

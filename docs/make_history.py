@@ -43,7 +43,6 @@ is `m_sum / m_n`. Hours are made of minutes, minutes of polls, again whenever a 
 
 
 def page() -> str:
-    """docs/history.md."""
     connection = sqlite3.connect(":memory:")
     migrations.apply(connection)
     found = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY rowid").fetchall()

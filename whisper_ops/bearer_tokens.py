@@ -11,12 +11,12 @@ _MOST_BYTES = 2**16
 
 _SERVICE = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 """With these a program may speak to the service manager in our name."""
-OURS = "WHISPER_OPS_"
-TOLD = frozenset({"WHISPER_OPS_HISTORY", "WHISPER_OPS_CORPUS", "WHISPER_OPS_CA_FILE"})
-"""Settings that a program beside us may need; all others of ours may hold a secret."""
+PREFIX = "WHISPER_OPS_"
+SHARED_SETTINGS = frozenset({"WHISPER_OPS_HISTORY", "WHISPER_OPS_CORPUS", "WHISPER_OPS_CA_FILE"})
+"""Settings that another program may need; all others of ours may hold a secret."""
 
 
-def environment_for_others(also: Iterable[str] = ()) -> dict[str, str]:
+def environment_without_secrets(also: Iterable[str] = ()) -> dict[str, str]:
     """Our environment for a program that is not ours: without our tokens and addresses, and those that `also` names.
 
     What is not ours stays: a command that tells people of alerts has a token of its own.
@@ -25,7 +25,7 @@ def environment_for_others(also: Iterable[str] = ()) -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name not in hidden and (name in TOLD or not name.startswith(OURS))
+        if name not in hidden and (name in SHARED_SETTINGS or not name.startswith(PREFIX))
     }
 
 

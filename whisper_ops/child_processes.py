@@ -44,11 +44,10 @@ class Child:
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended yet."""
         return self.process.poll() is None
 
     def ask_to_stop(self) -> None:
-        """Ask it to end, and do not wait. It is asked once: to many programs a second signal means at once."""
+        """Send its stop signal, and do not wait. Sent once: to many programs a second one means at once."""
         if self.running and not self._asked:
             self._asked = True
             self.process.send_signal(self.stop_with)
@@ -65,10 +64,10 @@ class Child:
         if self._output is not None:
             self._output.close()
 
-    def last_words(self, lines: int = 5) -> str:
-        """The end of what it logged, for an error message."""
+    def log_tail(self, lines: int = 5) -> str:
+        """The last lines of its log, for an error message."""
         if self.log is None:
-            return "what it said stands above"
+            return "see its output above"
         return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-lines:])
 
 

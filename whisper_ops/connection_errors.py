@@ -1,4 +1,4 @@
-"""Why an address could not be asked, in the words of a sentence, whoever asked: a poller, a broker, a command."""
+"""Why an address could not be reached, in one phrase for pollers, the broker and commands alike."""
 
 import socket
 import ssl
@@ -8,7 +8,7 @@ from whisper_ops import tls_trust
 
 def why_unreachable(error: BaseException, where: str, host: str) -> str | None:
     """What went wrong on the way to `where` (`host:port`); None where the error does not say."""
-    reasons = (_reason(cause, where, host) for cause in tls_trust.chain(error))
+    reasons = (_reason(cause, where, host) for cause in tls_trust.causes(error))
     return next((reason for reason in reasons if reason), None)
 
 

@@ -1,4 +1,4 @@
-"""Where output goes: data to stdout, narration to stderr, colour only where somebody can see it.
+"""Where output goes: data to stdout, narration to stderr, colour only on a terminal.
 
 rich honours NO_COLOR and a stream that is not a terminal by itself.
 """
@@ -74,7 +74,7 @@ def busy(what: str) -> Iterator[None]:
 
 
 def say(sentence: str) -> None:
-    """A line of narration, in the width of a terminal; harmless when nobody listens any more."""
+    """A line of narration, in the width of a terminal; lost without an error when stderr is closed."""
     click.echo(narrated(sentence), err=True)
 
 

@@ -1,4 +1,4 @@
-"""What a counter counted between two readings, where it may have been restarted or misread in between."""
+"""The increase of a counter between two readings, which may have been restarted or misread in between."""
 
 RESTART = 0.1
 """A counter that fell to less than this part of itself began again; nothing else makes it small."""
@@ -6,11 +6,11 @@ JITTER = 0.01
 """The kernel's idle seconds, for one, fall by a hundredth now and then."""
 
 
-def risen(before: float, now: float) -> float | None:
+def counter_increase(before: float, now: float) -> float | None:
     """What was counted from `before` to `now`; None where that cannot be told.
 
     A counter that fell to near zero was restarted: what it holds now is new. One that fell a little was read
-    inexactly: nothing was counted. Any other fall is a riddle.
+    inexactly: nothing was counted. Any other fall has no explanation, and the increase is unknown.
     """
     if now >= before:
         return now - before

@@ -50,13 +50,11 @@ class LatencyHistogram:
             self.observe(value)
 
     def observe(self, seconds: float) -> None:
-        """Count one latency, in seconds."""
         self.counts[bisect_left(LATENCY_BOUNDS_SECONDS, seconds)] += 1
         self.sum_seconds += seconds
 
     @property
     def total(self) -> int:
-        """How many latencies were counted."""
         return sum(self.counts)
 
     def quantile(self, q: float) -> float | None:

@@ -96,7 +96,7 @@ async def status_of(client: httpx.AsyncClient, method: str, url: str, *, seconds
     return response.status_code
 
 
-def fetch_now(
+def fetch_sync(
     client: httpx.Client, path: str, params: Mapping[str, Any], *, limit: int = MAX_BYTES, seconds: float = 60.0
 ) -> HttpAnswer:
     """As `fetch`, for who has no event loop; the client's own timeout bounds each piece of the answer.

@@ -1,4 +1,4 @@
-"""What serves speech or exports figures, by one id each, however somebody spelled it.
+"""Software that serves speech or exports figures: one id each, for every spelling.
 
 Polls, sweeps and plans of a server meet by its id. So every spelling that was ever stored, or that a user may
 write, is the same id wherever an identity is made: histories of before are read as if they had been written so.
@@ -19,8 +19,6 @@ LOCAL = "local"
 
 
 class Software(NamedTuple):
-    """One kind of software."""
-
     id: str
     """As it is stored and compared."""
     name: str
@@ -53,9 +51,9 @@ _BY_SPELLING = {_folded(spelling): one.id for one in KNOWN.values() for spelling
 
 
 @lru_cache(maxsize=256)
-def software_id(said: str) -> str:
-    """The id of what somebody calls so; what is not known keeps the name that it was given."""
-    return _BY_SPELLING.get(_folded(said), said)
+def software_id(spelling: str) -> str:
+    """The id for any spelling of a known software; an unknown one keeps its name."""
+    return _BY_SPELLING.get(_folded(spelling), spelling)
 
 
 def software_name(software: str) -> str:

@@ -1,4 +1,4 @@
-"""JSON as servers of any make write it, into one of our types; what cannot be is unknown, not an error."""
+"""JSON as servers of any make write it, read into one of our types; an impossible value is unknown, not an error."""
 
 import json
 import math
@@ -17,14 +17,14 @@ class OtherShapeError(ValueError):
     """It is JSON, but of something else."""
 
 
-class Loose(NamedTuple):
-    """What was loose about it, though it could be read."""
+class Deviation(NamedTuple):
+    """How a document departs from JSON or from its type, though it could be read."""
 
     kind: str
     words: str
 
 
-def strictly(body: bytes | str, kind: type[T], *, strict: bool = True) -> T:
+def decode_strictly(body: bytes | str, kind: type[T], *, strict: bool = True) -> T:
     """As msgspec reads it; but what is nested too deeply is no JSON for us, like anything else that cannot be read.
 
     Raises:
@@ -36,20 +36,20 @@ def strictly(body: bytes | str, kind: type[T], *, strict: bool = True) -> T:
         raise msgspec.DecodeError("it is nested too deeply") from error
 
 
-def decode(body: bytes, kind: type[T]) -> tuple[T, Loose | None]:
-    """The value, and what was loose about it, if anything: numbers as text, numbers beyond all bounds, NaN.
+def decode(body: bytes, kind: type[T]) -> tuple[T, Deviation | None]:
+    """The value, and its deviation, if any: numbers as text, numbers beyond all bounds, NaN.
 
     Raises:
         NotJsonError: it cannot be read.
         OtherShapeError: it is not a `kind`; with its first difference.
     """
     try:
-        return strictly(body, kind), None
+        return decode_strictly(body, kind), None
     except msgspec.DecodeError as error:
         first = str(error)
     try:
-        text = Loose("numbers as text", f"numbers as text, which were read as numbers: {first}")
-        return strictly(body, kind, strict=False), text
+        text = Deviation("numbers as text", f"numbers as text, which were read as numbers: {first}")
+        return decode_strictly(body, kind, strict=False), text
     except msgspec.DecodeError as error:
         last = error
     # Python's own reader takes NaN, Infinity and 1e999, which JSON has not and other software writes.
@@ -59,7 +59,7 @@ def decode(body: bytes, kind: type[T]) -> tuple[T, Loose | None]:
     except (ValueError, RecursionError) as error:
         raise NotJsonError(str(last)) from error
     try:
-        none = Loose("numbers that are none", f"numbers that are none, which were taken as unknown: {first}")
+        none = Deviation("numbers that are none", f"numbers that are none, which were taken as unknown: {first}")
         return msgspec.convert(loose, kind, strict=False), none
     except (msgspec.ValidationError, RecursionError) as error:
         raise OtherShapeError(str(error)) from error

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 LIMIT = 2000
 """Lines that may wait; more are dropped and counted."""
-LAST_WORDS_SECONDS = 1.0
-"""How long the last lines may take on our way out."""
+FLUSH_SECONDS = 1.0
+"""How long the last lines may take when the process ends."""
 _END = None
 
 
@@ -32,7 +32,7 @@ class LineWriter:
         except queue.Full:
             self._dropped += 1
 
-    def close(self, seconds: float = LAST_WORDS_SECONDS) -> None:
+    def close(self, seconds: float = FLUSH_SECONDS) -> None:
         """Write what waits, at most so long; nothing is taken after that."""
         try:
             self._lines.put(_END, timeout=seconds)
@@ -48,7 +48,7 @@ class LineWriter:
 
     def _write(self, line: str) -> bool:
         """Whether there is still something to write to."""
-        # Not through sys.stderr: its lock would hold up whoever else prints, and the interpreter's end.
+        # Not through sys.stderr: its lock would hold up every other print, and the interpreter's exit.
         left = f"{line}\n".encode("utf-8", "backslashreplace")
         while left:
             try:

@@ -1,4 +1,4 @@
-"""What a figure can be at all: everything outside of it is a fault of whoever said it, and is unknown here.
+"""The range that each figure can be in; a value outside is a fault of its source, and unknown here.
 
 A figure comes from a server, an exporter, a driver or an old history, any of which may be wrong or hostile: an
 infinite memory crashes a chart, an integer beyond 64 bits ends a database's transaction, 244 °C raises an alert at
@@ -101,21 +101,21 @@ def _kind(kind: type[msgspec.Struct]) -> _Kind:
 
 def possible(snapshot: Snapshot, note: Note | None = None) -> Snapshot:
     """The same poll with everything impossible unknown, each kind of it noted."""
-    say = _Sayer(snapshot.server, note)
-    gpus = tuple(_within(gpu, say, f"GPU {gpu.gpu_id}") for gpu in _told_apart(snapshot.gpus, say))
+    remarks = _Remarks(snapshot.server, note)
+    gpus = tuple(_within(gpu, remarks, f"GPU {gpu.gpu_id}") for gpu in _distinct(snapshot.gpus, remarks))
     return msgspec.structs.replace(
         snapshot,
-        identity=snapshot.identity and _within(snapshot.identity, say),
-        figures=snapshot.figures and _server(_within(snapshot.figures, say), say),
-        gpus=tuple(_memory(gpu, say) for gpu in gpus),
-        host=snapshot.host and _host(_within(snapshot.host, say, "its machine"), say),
-        queue_wait_bucket_counts=_counts(snapshot.queue_wait_bucket_counts, "queue_wait_bucket_counts", say),
-        compute_bucket_counts=_counts(snapshot.compute_bucket_counts, "compute_bucket_counts", say),
+        identity=snapshot.identity and _within(snapshot.identity, remarks),
+        figures=snapshot.figures and _server(_within(snapshot.figures, remarks), remarks),
+        gpus=tuple(_memory(gpu, remarks) for gpu in gpus),
+        host=snapshot.host and _host(_within(snapshot.host, remarks, "its machine"), remarks),
+        queue_wait_bucket_counts=_counts(snapshot.queue_wait_bucket_counts, "queue_wait_bucket_counts", remarks),
+        compute_bucket_counts=_counts(snapshot.compute_bucket_counts, "compute_bucket_counts", remarks),
     )
 
 
-class _Sayer:
-    """Words for what was left out."""
+class _Remarks:
+    """Says what was left out, and why."""
 
     def __init__(self, server: str, note: Note | None) -> None:
         self._server = server
@@ -129,12 +129,12 @@ class _Sayer:
             words = f"{self._server}: {whose}{field} {_short(value)}, {what}; taken as unknown"
             self._note(f"impossible {field}", words)
 
-    def say(self, kind: str, words: str) -> None:
+    def note(self, kind: str, sentence: str) -> None:
         if self._note is not None:
-            self._note(kind, f"{self._server}: {words}")
+            self._note(kind, f"{self._server}: {sentence}")
 
 
-def _within(figures: F, say: _Sayer, where: str = "") -> F:
+def _within(figures: F, remarks: _Remarks, where: str = "") -> F:
     names, bounds, read = _kind(type(figures))
     changed: dict[str, float | None] = {}
     for index, value in enumerate(read(figures)):
@@ -145,53 +145,53 @@ def _within(figures: F, say: _Sayer, where: str = "") -> F:
             changed[name] = min(max(value, allowed.low), allowed.high)
             continue
         changed[name] = None
-        say.impossible(where, name, value)
+        remarks.impossible(where, name, value)
     return msgspec.structs.replace(figures, **changed) if changed else figures
 
 
-def _told_apart(gpus: tuple[GpuFigures, ...], say: _Sayer) -> list[GpuFigures]:
+def _distinct(gpus: tuple[GpuFigures, ...], remarks: _Remarks) -> list[GpuFigures]:
     """GPUs that have a number of their own, at most so many; rows and screens know them by it."""
     known: dict[int, GpuFigures] = {}
     for gpu in gpus:
         if len(known) >= MAX_GPUS:
-            say.say("many GPUs", f"it names {len(gpus)} GPUs; those beyond {MAX_GPUS} are left out")
+            remarks.note("many GPUs", f"it names {len(gpus)} GPUs; those beyond {MAX_GPUS} are left out")
             break
         if not bound("gpu_id").holds(gpu.gpu_id):
-            say.say("impossible gpu_id", f"a GPU is numbered {_short(gpu.gpu_id)}; it is left out")
+            remarks.note("impossible gpu_id", f"a GPU is numbered {_short(gpu.gpu_id)}; it is left out")
         elif gpu.gpu_id in known:
-            say.say("GPU named twice", f"it names GPU {gpu.gpu_id} more than once; the first is taken")
+            remarks.note("GPU named twice", f"it names GPU {gpu.gpu_id} more than once; the first is taken")
         else:
             known[gpu.gpu_id] = gpu
     return list(known.values())
 
 
-def _memory(gpu: GpuFigures, say: _Sayer) -> GpuFigures:
+def _memory(gpu: GpuFigures, remarks: _Remarks) -> GpuFigures:
     total, used = gpu.memory_total_bytes, gpu.memory_used_bytes
     if total is None or used is None or used <= total * (1 + _SLACK):
         return gpu
-    say.say("more used than there is", f"GPU {gpu.gpu_id} uses {used:g} of {total:g} bytes; taken as unknown")
+    remarks.note("more used than there is", f"GPU {gpu.gpu_id} uses {used:g} of {total:g} bytes; taken as unknown")
     return msgspec.structs.replace(gpu, memory_used_bytes=None)
 
 
-def _host(host: HostFigures, say: _Sayer) -> HostFigures:
+def _host(host: HostFigures, remarks: _Remarks) -> HostFigures:
     total, free = host.memory_total_bytes, host.memory_available_bytes
     if total is None or free is None or free <= total * (1 + _SLACK):
         return host
-    say.say("more free than there is", f"its machine has {free:g} of {total:g} bytes free; taken as unknown")
+    remarks.note("more free than there is", f"its machine has {free:g} of {total:g} bytes free; taken as unknown")
     return msgspec.structs.replace(host, memory_available_bytes=None)
 
 
-def _server(figures: ServerFigures, say: _Sayer) -> ServerFigures:
-    counts = _counts(figures.lag_bucket_counts, "lag_bucket_counts", say)
+def _server(figures: ServerFigures, remarks: _Remarks) -> ServerFigures:
+    counts = _counts(figures.lag_bucket_counts, "lag_bucket_counts", remarks)
     return (
         figures if counts is figures.lag_bucket_counts else msgspec.structs.replace(figures, lag_bucket_counts=counts)
     )
 
 
-def _counts(counts: tuple[int, ...] | None, field: str, say: _Sayer) -> tuple[int, ...] | None:
+def _counts(counts: tuple[int, ...] | None, field: str, remarks: _Remarks) -> tuple[int, ...] | None:
     if counts is None or (len(counts) == BUCKETS and all(0 <= count <= WHOLE for count in counts)):
         return counts
-    say.say(f"impossible {field}", f"its {field} cannot be; taken as unknown")
+    remarks.note(f"impossible {field}", f"its {field} cannot be; taken as unknown")
     return None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from whisper_ops.lenient_json import strictly
+from whisper_ops.lenient_json import decode_strictly
 
 VARIABLE = "WHISPER_OPS_PROGRESS"
 """Names the file."""
@@ -26,21 +26,21 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def tell(progress: Progress) -> None:
-    """Leave it for whoever started us, if somebody asked for it."""
+    """Write the file that the starting program named, if it named one."""
     named = os.environ.get(VARIABLE)
     if not named:
         return
     fresh = Path(f"{named}.new")
-    with suppress(OSError):  # who does not get it shows the printed lines
+    with suppress(OSError):  # without it the other program shows the printed lines
         fresh.write_bytes(msgspec.json.encode(progress))
         fresh.replace(named)
 
 
 def read(path: Path) -> Progress | None:
-    """What was told last; None where nothing was, or nothing that can be."""
+    """The last progress that was written; None for no file, or one that holds none."""
     try:
         with path.open("rb") as file:
-            said = strictly(file.read(_MOST_BYTES), Progress)
+            progress = decode_strictly(file.read(_MOST_BYTES), Progress)
     except (OSError, msgspec.MsgspecError):
         return None
-    return said if 0 <= said.done_ratio <= 1 and 0 <= said.left_seconds < float("inf") else None
+    return progress if 0 <= progress.done_ratio <= 1 and 0 <= progress.left_seconds < float("inf") else None

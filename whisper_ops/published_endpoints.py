@@ -12,7 +12,7 @@ import msgspec
 
 from whisper_ops import known_software
 from whisper_ops.identity import Identity
-from whisper_ops.lenient_json import Loose, OtherShapeError, decode
+from whisper_ops.lenient_json import Deviation, OtherShapeError, decode
 from whisper_ops.snapshot import GpuFigures, ServerFigures, Snapshot
 from whisper_ops.wire import MAX_GPUS
 
@@ -28,16 +28,12 @@ class PublishedPart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PublishedCapacity(PublishedPart, frozen=True, kw_only=True):
-    """Slots."""
-
     total_slots: int | None = None
     used_slots: int | None = None
     available_slots: int | None = None
 
 
 class PublishedGpuCount(PublishedPart, frozen=True, kw_only=True):
-    """GPUs."""
-
     total: int | None = None
 
 
@@ -106,12 +102,10 @@ class PublishedPerformance(PublishedPart, frozen=True, kw_only=True):
 
 
 class PublishedAnswers(msgspec.Struct, frozen=True, kw_only=True):
-    """What one poll brought."""
-
     health: PublishedHealth
     gpu_status: PublishedGpuStatus = PublishedGpuStatus()
     performance: PublishedPerformance = PublishedPerformance()
-    remark: Loose | None = None
+    remark: Deviation | None = None
     """What was loose about it."""
 
 
@@ -142,7 +136,7 @@ async def ask(get: Get) -> PublishedAnswers | None:
     )
 
 
-def _part(body: bytes | None, nothing: P) -> tuple[P, Loose | None]:
+def _part(body: bytes | None, nothing: P) -> tuple[P, Deviation | None]:
     return (nothing, None) if body is None else decode(body, type(nothing))
 
 

@@ -1,4 +1,4 @@
-"""What systemd wants to hear from a service: that it is ready, alive, stopping (sd_notify, without a library)."""
+"""systemd's notifications of a service: ready, alive, stopping (sd_notify(3), without a library)."""
 
 import os
 import socket
@@ -7,7 +7,7 @@ from whisper_ops.untrusted_text import one_line
 
 
 class Notify:
-    """Speaks to the socket in NOTIFY_SOCKET; silent when nobody listens.
+    """Writes to the socket in NOTIFY_SOCKET; does nothing where that is not set.
 
     `watchdog_seconds`: how often `alive` is expected, half of what the unit's WatchdogSec allows; None: not asked for.
     """
@@ -19,8 +19,8 @@ class Notify:
         self.watchdog_seconds = int(microseconds) / 2e6 if microseconds.isdecimal() and mine else None
 
     @property
-    def listens(self) -> bool:
-        """Whether there is anybody to speak to."""
+    def configured(self) -> bool:
+        """Whether NOTIFY_SOCKET is set."""
         return bool(self._address)
 
     def ready(self, status: str) -> None:
@@ -32,15 +32,14 @@ class Notify:
         self._send(f"WATCHDOG=1\nSTATUS={one_line(status)}")
 
     def stopping(self) -> None:
-        """On the way out."""
         self._send("STOPPING=1")
 
     def _send(self, message: str) -> None:
         if not self._address:
             return
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as speaker:
-                speaker.connect(self._address)
-                speaker.send(message.encode(errors="replace"))
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
+                notifications.connect(self._address)
+                notifications.send(message.encode(errors="replace"))
         except OSError:
             return  # a service manager that went away is no reason to stop

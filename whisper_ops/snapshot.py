@@ -28,8 +28,6 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerFigures(Figures, frozen=True, kw_only=True):
-    """A server at one moment."""
-
     status: str | None = None
     """The server's own word: starting, healthy, degraded, critical or draining."""
     started_at: float | None = None
@@ -130,7 +128,6 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """One poll of one server. After a failed poll the figures are None and `error` says why in one sentence."""
 
     def __post_init__(self) -> None:
-        """As of figures."""
         untrusted_text.cleaned(self, untrusted_text.SENTENCE_LIMIT)
 
     server: str

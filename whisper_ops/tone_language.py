@@ -32,15 +32,15 @@ _LOWEST_HERTZ = 400.0
 _STEP_HERTZ = 60.0
 _LEVEL = 0.3
 _SILENT = 0.02
-_EAR = 8000
+_ANALYSIS_RATE = 8000
 """Hertz at which the sound is listened to: every pitch is below half of it, and it costs half of 16 kHz."""
-_FRAME = _EAR // 100
+_FRAME = _ANALYSIS_RATE // 100
 
 Samples: TypeAlias = npt.NDArray[np.int16]
 Floats: TypeAlias = npt.NDArray[np.float32]
 
 
-class HeardTones(NamedTuple):
+class TimedTone(NamedTuple):
     """A word and its times, in seconds from the start of the sound."""
 
     word: str
@@ -67,36 +67,36 @@ def sound(words: Sequence[int]) -> Samples:
     return np.concatenate([track(number * length, length) for number in words])
 
 
-def heard(audio: Floats) -> list[HeardTones]:
+def heard(audio: Floats) -> list[TimedTone]:
     """The words in a sound, by pitch, from the crossings of zero.
 
     Args:
         audio: samples from -1 to 1 at 16 kHz.
     """
-    thin = audio[:: RATE // _EAR]
+    thin = audio[:: RATE // _ANALYSIS_RATE]
     frames = len(thin) // _FRAME
     if not frames:
         return []
     loud = np.abs(thin[: frames * _FRAME]).reshape(frames, _FRAME).mean(axis=1) > _SILENT
     edges = np.flatnonzero(np.diff(np.concatenate(([False], loud, [False]))))
     crossings = np.concatenate(([0], np.cumsum(np.diff(np.signbit(thin)))))
-    words: list[HeardTones] = []
+    words: list[TimedTone] = []
     for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        words += _segment(begin * _FRAME / _EAR, end * _FRAME / _EAR, crossings)
+        words += _segment(begin * _FRAME / _ANALYSIS_RATE, end * _FRAME / _ANALYSIS_RATE, crossings)
     return words
 
 
-def _segment(start: float, end: float, crossings: npt.NDArray[np.int64]) -> list[HeardTones]:
+def _segment(start: float, end: float, crossings: npt.NDArray[np.int64]) -> list[TimedTone]:
     seconds = end - start
     if seconds < SHORTEST_SECONDS:
         return []
     # The outermost frames may be silent in part.
-    first, last = round(start * _EAR) + _FRAME, round(end * _EAR) - _FRAME
-    pitch = float(crossings[last - 1] - crossings[first]) / 2 * _EAR / (last - first)
+    first, last = round(start * _ANALYSIS_RATE) + _FRAME, round(end * _ANALYSIS_RATE) - _FRAME
+    pitch = float(crossings[last - 1] - crossings[first]) / 2 * _ANALYSIS_RATE / (last - first)
     number = round((pitch - _LOWEST_HERTZ) / _STEP_HERTZ)
     if seconds > WORD_SECONDS or not 0 <= number < len(VOCABULARY):
         count = max(1, int(seconds / WORD_SECONDS))
         return [
-            HeardTones(UNKNOWN, start + k * seconds / count, start + (k + 1) * seconds / count) for k in range(count)
+            TimedTone(UNKNOWN, start + k * seconds / count, start + (k + 1) * seconds / count) for k in range(count)
         ]
-    return [HeardTones(VOCABULARY[number], start, end)]
+    return [TimedTone(VOCABULARY[number], start, end)]

@@ -1,4 +1,4 @@
-"""Words from outside: cleaned once, where they come in, so that whoever shows them need not wonder.
+"""Text from outside, cleaned once where it comes in, so that no screen or file has to.
 
 A server, an exporter, a client, a file or a driver may say anything: sequences that take over a terminal, letters that
 run backwards, line breaks that begin a command of their own, or a megabyte. What is left here is one line of text that

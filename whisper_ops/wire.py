@@ -84,7 +84,7 @@ class DeviceReadings(msgspec.Struct, frozen=True, kw_only=True):
     memory_busy_ratio: float | None = None
 
 
-EXPLAINED = {
+READINGS_HELP = {
     "temperature_celsius": "Temperature.",
     "power_watts": "Power drawn.",
     "power_limit_watts": "Power limit.",

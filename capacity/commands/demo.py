@@ -153,7 +153,7 @@ def _wait_for_speech(making: Child | None) -> None:
     with narration().status("speech: the rest of it is made"):
         code = making.process.wait()
     if code != 0:
-        raise UserError(f"the speech could not be made: {making.last_words()}", Exit.NO)
+        raise UserError(f"the speech could not be made: {making.log_tail()}", Exit.NO)
 
 
 def _serve(children: Children, folder: Path, port: int) -> str:
@@ -166,7 +166,7 @@ def _serve(children: Children, folder: Path, port: int) -> str:
         up = ready(server, url, time.monotonic() + _READY_SECONDS)
     if not up:
         raise UserError(
-            f"the server was not ready within {_READY_SECONDS:.0f} s: {server.last_words()}", Exit.UNREACHABLE
+            f"the server was not ready within {_READY_SECONDS:.0f} s: {server.log_tail()}", Exit.UNREACHABLE
         )
     return url
 

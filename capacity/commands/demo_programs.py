@@ -57,9 +57,7 @@ def ready(server: Child, url: str, deadline: float) -> bool:
 
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
-            raise UserError(
-                f"a server ended with exit code {server.process.returncode}: {server.last_words()}", Exit.NO
-            )
+            raise UserError(f"a server ended with exit code {server.process.returncode}: {server.log_tail()}", Exit.NO)
         try:
             if httpx.get(f"{url}/readyz", timeout=2).status_code == httpx.codes.OK:
                 return True

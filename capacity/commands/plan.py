@@ -9,7 +9,7 @@ import click
 from whisper_ops import console
 from whisper_ops.cli.option_rules import Excludes, Needs, OnlyOne, combinations, spelled, typed
 from whisper_ops.cli.options import ca_option, history_option, json_option, token_option
-from whisper_ops.cli.prometheus_options import NEED_IT, remembered, window_options
+from whisper_ops.cli.prometheus_options import NEED_IT, chosen_history, window_options
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History
 from whisper_ops.units import Length
@@ -111,7 +111,7 @@ def command(context: click.Context, /, **options: Any) -> int:  # noqa: ANN401  
         from whisper_ops.objective import parse
 
         parse(options["objective"])  # a mistake in it is said first, whatever else is missing
-    with remembered(options) as history:
+    with chosen_history(options) as history:
         _require(history)
         with console.busy(f"planning from {options['history']}"):
             plan = _make({**options, "history": history})

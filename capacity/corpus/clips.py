@@ -19,7 +19,7 @@ from capacity.corpus.normalization import equal_runs, normalise
 from capacity.corpus.pauses import silent_share
 from whisper_ops.errors import UserError
 from whisper_ops.formatting import counted
-from whisper_ops.lenient_json import strictly
+from whisper_ops.lenient_json import decode_strictly
 
 RATE = 16000
 """Hertz at which clips are held; what every server of this kind takes."""
@@ -213,7 +213,7 @@ def _times(source: CorpusSource, seconds: float, folder: Path) -> WordTimes:
     if not path.exists():
         raise UserError(f"{source.audio} has no word times; run {make}")
     try:
-        times = strictly(_text(path, _LISTING_BYTES), WordTimes)
+        times = decode_strictly(_text(path, _LISTING_BYTES), WordTimes)
     except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
         raise UserError(f"cannot read the word times {path}: {error}; delete the file and run {make}") from error
     if not times.words:

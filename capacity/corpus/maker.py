@@ -132,7 +132,7 @@ def _fill(folder: Path, write: Callable[[Path], None], offline: OfflinePass, pro
 
 def _speak(texts: Sequence[str], folder: Path, progress: Progress) -> None:
     spoken = folder / "piper"
-    waves = speech_synthesis.read_aloud(texts, spoken, lambda done: progress("speaking", done, len(texts)))
+    waves = speech_synthesis.synthesise(texts, spoken, lambda done: progress("speaking", done, len(texts)))
     for number, (wave, text) in enumerate(zip(waves, texts, strict=True), 1):
         name = f"{number:03}-{'-'.join(normalise(text)[:4])}"
         write_wav(folder / f"{name}.wav", read_audio(wave, RATE), RATE)

@@ -43,7 +43,7 @@ async def handed_out(url: str, headers: dict[str, str], seconds: float) -> Hande
 
     try:
         async with httpx.AsyncClient(
-            headers=headers, timeout=seconds, trust_env=False, verify=tls_trust.context()
+            headers=headers, timeout=seconds, trust_env=False, verify=tls_trust.client_context()
         ) as http:
             answer = await fetch(http, "GET", url, limit=_MOST_BYTES, seconds=seconds)
         if answer.status in (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS):

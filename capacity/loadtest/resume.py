@@ -11,7 +11,7 @@ from capacity.loadtest.warm_up import WarmUpResult
 from whisper_ops.errors import UserError
 from whisper_ops.history import History, LevelRecord, Stored, SweepRecord
 from whisper_ops.identity import differing
-from whisper_ops.lenient_json import strictly
+from whisper_ops.lenient_json import decode_strictly
 from whisper_ops.objective.judgement import is_evidence
 
 _FRESH_SECONDS = 24 * 3600.0
@@ -77,7 +77,7 @@ def usable(levels: list[LevelRecord]) -> list[LevelRecord]:
 def settings(sweep: SweepRecord) -> ResumeSettings | None:
     """The settings of a sweep; None when another version wrote them otherwise."""
     try:
-        return strictly(sweep.settings, ResumeSettings)
+        return decode_strictly(sweep.settings, ResumeSettings)
     except msgspec.DecodeError:
         return None
 

@@ -4,7 +4,7 @@ import msgspec
 
 from whisper_ops.history import History
 from whisper_ops.history.poll_aggregates import last_live_poll
-from whisper_ops.lenient_json import strictly
+from whisper_ops.lenient_json import decode_strictly
 from whisper_ops.plan_key import Key
 from whisper_ops.snapshot import HostFigures
 
@@ -37,7 +37,7 @@ def last_host(history: History, server: str) -> HostFigures | None:
 
 def _noted(settings: str) -> Caps:
     try:
-        found = strictly(settings, dict)
+        found = decode_strictly(settings, dict)
         host = msgspec.convert(found.get("host") or {}, HostFigures)
         return Caps(gpu_memory_bytes=found.get("gpu_memory_total_bytes"), host=host)
     except (msgspec.MsgspecError, AttributeError):

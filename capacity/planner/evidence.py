@@ -9,7 +9,7 @@ from capacity.planner.polls import PollEvidence, read_polls
 from capacity.planner.rejudge import judged_again
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, poll_aggregates
-from whisper_ops.lenient_json import strictly
+from whisper_ops.lenient_json import decode_strictly
 from whisper_ops.objective import DEFAULT, parse
 from whisper_ops.plan_key import Key
 
@@ -73,7 +73,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def _noted(self) -> _Noted:
         try:
-            return strictly(self.settings, _Noted)
+            return decode_strictly(self.settings, _Noted)
         except msgspec.MsgspecError:
             return _Noted()
 

@@ -12,7 +12,7 @@ import msgspec
 from dashboard.alerts.evaluator import AlertChange
 from whisper_ops import tls_trust
 from whisper_ops.addresses import parsed
-from whisper_ops.bearer_tokens import environment_for_others
+from whisper_ops.bearer_tokens import environment_without_secrets
 from whisper_ops.errors import UserError
 from whisper_ops.http_answers import status_of
 
@@ -68,7 +68,7 @@ class Notifier:
 
     async def run(self) -> None:
         """Send until cancelled."""
-        async with httpx.AsyncClient(timeout=_WEBHOOK_SECONDS, verify=tls_trust.context()) as client:
+        async with httpx.AsyncClient(timeout=_WEBHOOK_SECONDS, verify=tls_trust.client_context()) as client:
             while True:
                 change = await self._waiting.get()
                 await asyncio.gather(self._post(client, change), self._start(change))
@@ -122,7 +122,7 @@ class Notifier:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,
-                env={**environment_for_others(self._secrets), **about},
+                env={**environment_without_secrets(self._secrets), **about},
             )
         except OSError as error:
             self._failed(name, f"the alert command {name} could not be started: {error.strerror}")

@@ -15,7 +15,7 @@ from dashboard.commands.watch_options import watch_options
 from whisper_ops.bearer_tokens import read_token
 from whisper_ops.cli.option_rules import Excludes, Needs, combinations
 from whisper_ops.cli.options import history_option, json_option
-from whisper_ops.cli.prometheus_options import remembered, window_options
+from whisper_ops.cli.prometheus_options import chosen_history, window_options
 from whisper_ops.console import CAPTION_VARIABLE, data, escaped_json, print_json, say
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.known_software import WHISPER_OPS
@@ -121,7 +121,7 @@ def command(servers: tuple[str, ...], **options: Unpack[DashOptions]) -> int:
     asked = _asked(options["objective"])
     if options["replay"] is not None:
         _need_terminal("a replay")
-        with remembered({**options}) as history:
+        with chosen_history({**options}) as history:
             return _replay(options["replay"], {**options, "history": history})
     printing = options["once"] or options["as_json"] or options["watch"] is not None
     if asked is not None:

@@ -12,7 +12,7 @@ from whisper_ops.errors import UserError
 from whisper_ops.formatting import counted
 from whisper_ops.history import History, ReachedRecord, point_in_time
 from whisper_ops.known_software import LOCAL, WHISPER_OPS
-from whisper_ops.lenient_json import strictly
+from whisper_ops.lenient_json import decode_strictly
 from whisper_ops.server_names import address
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -72,7 +72,7 @@ def _server(record: ReachedRecord) -> ServerEntry | None:
     try:
         if record.reached_by is None:  # an older version kept only names, which are addresses where none was given
             return from_argument(record.server) if ":" in record.server else None
-        stored = strictly(record.reached_by, ServerEntry)
+        stored = decode_strictly(record.reached_by, ServerEntry)
         return checked(msgspec.structs.replace(stored, token_env=None, token_file=None))
     except (UserError, msgspec.MsgspecError):
         return None

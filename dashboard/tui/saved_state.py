@@ -10,7 +10,7 @@ from dashboard.tui.pages.filter_fields import FACTS, fact_named
 from dashboard.tui.pages.filters import parse
 from dashboard.tui.pages.fleet_page import Expand, FleetView
 from whisper_ops.errors import UserError
-from whisper_ops.lenient_json import strictly
+from whisper_ops.lenient_json import decode_strictly
 
 
 class SavedState(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +38,7 @@ def default_path() -> Path:
 def load(path: Path) -> SavedState:
     """The state that was left; a new one where there is none, or none that can be used."""
     try:
-        state = strictly(path.read_bytes(), SavedState)
+        state = decode_strictly(path.read_bytes(), SavedState)
         parse(state.filter)
     except (OSError, msgspec.MsgspecError, UserError):
         return SavedState()

@@ -91,7 +91,7 @@ class FleetMember:
             limits=httpx.Limits(max_connections=AT_ONCE + _OTHERS, max_keepalive_connections=AT_ONCE + _OTHERS),
             trust_env=False,
             transport=transport,
-            verify=tls_trust.context(),
+            verify=tls_trust.client_context(),
         )
 
     # --- what it says -------------------------------------------------------------------------------

@@ -119,7 +119,7 @@ def _tones() -> bytes:
 def _read_aloud() -> bytes:
     with tempfile.TemporaryDirectory(prefix="whisper-ops-sample-") as folder:
         # One thread: streams are being decoded on this machine.
-        files = speech_synthesis.read_aloud(_SENTENCES, Path(folder), threads=1, most_seconds=VOICE_SECONDS)
+        files = speech_synthesis.synthesise(_SENTENCES, Path(folder), threads=1, most_seconds=VOICE_SECONDS)
         pieces, rate = [], RATE
         for path in files:
             with wave.open(str(path)) as file:

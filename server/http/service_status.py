@@ -23,7 +23,7 @@ async def report(
     said_ready = said_stopping = False
     due = now()
     try:
-        while notify.listens:
+        while notify.configured:
             if not said_ready and ready():
                 notify.ready(status())
                 said_ready = True

@@ -30,7 +30,7 @@ _GPU_GAUGES: tuple[tuple[str, str, str, float], ...] = (
     ("gpu_memory_used_bytes", "allocated_memory_gb", "Memory in use.", 1e9),
     ("gpu_memory_free_bytes", "free_memory_gb", "Memory that is free.", 1e9),
     ("gpu_utilization_ratio", "gpu_utilization_percent", "The device's own utilisation; it is not saturation.", 0.01),
-    *((f"gpu_{name}", name, text, 1) for name, text in wire.EXPLAINED.items()),
+    *((f"gpu_{name}", name, text, 1) for name, text in wire.READINGS_HELP.items()),
     ("gpu_reading_age_seconds", "reading_age_seconds", "Age of the device's readings.", 1),
     ("gpu_batch_fill", "batch_fill_mean", "Rows a batch, last ten seconds.", 1),
     ("gpu_queue_wait_p95_seconds", "queue_wait_seconds_p95", "Due to taken, 95th percentile of the last minute.", 1),

@@ -18,7 +18,7 @@ from server import ipc
 from server.devices import WorkerDevice
 from server.settings import Settings
 from server.worker.decode_windows import VARIABLE
-from whisper_ops.bearer_tokens import environment_for_others
+from whisper_ops.bearer_tokens import environment_without_secrets
 from whisper_ops.telemetry.host import whole_cores
 
 log = logging.getLogger("whisper_ops.server")
@@ -81,7 +81,7 @@ async def spawn(theirs: socket.socket, *, log_json: bool = False) -> Process:
     with theirs:
         command = (sys.executable, "-m", "server.worker", str(theirs.fileno()), "json" if log_json else "plain")
         # OpenMP's default would be a thread a core in each of several lanes.
-        environment = {**environment_for_others(), "OMP_NUM_THREADS": "1"}
+        environment = {**environment_without_secrets(), "OMP_NUM_THREADS": "1"}
         if rule := os.environ.get(VARIABLE):
             environment[VARIABLE] = rule
         return await asyncio.create_subprocess_exec(

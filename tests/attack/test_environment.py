@@ -9,7 +9,7 @@ import pytest
 from dashboard.config import load
 from dashboard.monitoring.recorder import Recorder
 from tests.support.servers import free_port, running_server
-from whisper_ops.bearer_tokens import environment_for_others
+from whisper_ops.bearer_tokens import environment_without_secrets
 
 SECRETS = {
     "WHISPER_OPS_TOKEN": "hunter1",
@@ -69,6 +69,6 @@ def _gpus(url: str) -> list[dict[str, int]]:
 
 
 def test_every_setting_of_ours_is_hidden_that_is_not_named() -> None:
-    told = environment_for_others(["FRA_TOKEN"])
+    told = environment_without_secrets(["FRA_TOKEN"])
     assert not {name for name in SECRETS if name in told}
     assert THEIRS.items() <= told.items()

@@ -64,7 +64,7 @@ class Visit:
 
 @contextlib.asynccontextmanager
 async def visiting(folder: Path) -> AsyncIterator[Visit]:
-    (speech,) = speech_synthesis.read_aloud([TEXT], folder / "speech")
+    (speech,) = speech_synthesis.synthesise([TEXT], folder / "speech")
     port = free_port()
     outside = f"http://{OUTSIDE}:{port}"
     options = ("--devices", "cpu", "--max-connections-per-gpu", "1", "--sample", str(speech), "--allow-origin", outside)

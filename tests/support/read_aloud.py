@@ -18,7 +18,7 @@ SENTENCES = (
 def passage(folder: Path, sentences: tuple[str, ...] = SENTENCES, pause_seconds: float = 1.0) -> tuple[bytes, int]:
     """16-bit samples and their rate."""
     parts, rate = [], 0
-    for path in speech_synthesis.read_aloud(sentences, folder):
+    for path in speech_synthesis.synthesise(sentences, folder):
         with wave.open(str(path)) as file:
             rate = file.getframerate()
             spoken = np.frombuffer(file.readframes(file.getnframes()), "<i2")

@@ -70,7 +70,7 @@ def test_what_a_child_said_last_can_be_told(tmp_path: Path) -> None:
     with Children() as children:
         child = children.start("no-such-command", log=tmp_path / "log")
         assert child.process.wait(30) == 2
-        assert "No such command 'no-such-command'" in child.last_words()
+        assert "No such command 'no-such-command'" in child.log_tail()
         assert not child.running
 
 

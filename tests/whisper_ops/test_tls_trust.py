@@ -23,14 +23,14 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return make()
 
     monkeypatch.setattr(ssl, "create_default_context", noted)
-    tls_trust._with.cache_clear()
+    tls_trust._context_with.cache_clear()
     return times
 
 
 async def test_a_plain_address_loads_no_authorities(loaded: list[str]) -> None:
     await Web("http://asr-1:8000", Access()).close()
     assert loaded == []
-    nobody = tls_trust.context_of_client("http://asr-1:8000")
+    nobody = tls_trust.http_context("http://asr-1:8000")
     assert nobody.get_ca_certs() == []
     assert (nobody.verify_mode, nobody.check_hostname) == (ssl.CERT_REQUIRED, True), "nobody is believed, not everybody"
 
@@ -38,7 +38,7 @@ async def test_a_plain_address_loads_no_authorities(loaded: list[str]) -> None:
 async def test_tls_and_a_proxy_that_may_speak_it_load_them(loaded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     await Web("https://asr-1:8000", Access()).close()
     assert loaded == ["loaded"]
-    tls_trust._with.cache_clear()
+    tls_trust._context_with.cache_clear()
     monkeypatch.setenv("http_proxy", "https://proxy:3128")
     await Web("http://asr-1:8000", Access()).close()
     assert loaded == ["loaded", "loaded"]

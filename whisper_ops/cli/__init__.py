@@ -66,7 +66,7 @@ COMMANDS: dict[str, Entry] = {
 """By name, in the order of a first day."""
 
 
-CALLED_ELSEWHERE = {
+OTHER_NAMES = {
     "replay": "dash --replay 'yesterday 14:00'",
     "watch": "dash URL",
     "top": "dash URL",
@@ -82,14 +82,13 @@ CALLED_ELSEWHERE = {
     "help": "--help",
     "version": "--version",
 }
-"""Words that people try first, and what they mean here."""
+"""Commands of other programs that people try first, and what does the same here."""
 
 
 class LazyGroup(click.Group):
     """A group that imports a command's module when the command is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        """Every command, in the table's order."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
@@ -108,11 +107,11 @@ class LazyGroup(click.Group):
         if args and args[0] not in COMMANDS:
             import difflib
 
-            if args[0] in CALLED_ELSEWHERE:
-                ctx.fail(f"No such command {args[0]!r}. What it would do is `whisper-ops {CALLED_ELSEWHERE[args[0]]}`.")
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            if near:
-                ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+            if args[0] in OTHER_NAMES:
+                ctx.fail(f"No such command {args[0]!r}. What it would do is `whisper-ops {OTHER_NAMES[args[0]]}`.")
+            matches = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            if matches:
+                ctx.fail(f"No such command {args[0]!r}. Did you mean {matches[0]!r}?")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -131,9 +130,9 @@ def main() -> None:
     """
 
 
-_OBJECTS = 20_000
+_GC_THRESHOLD = 20_000
 """New objects between two looks for garbage, where Python's own 700 make a tenth of a short command's time."""
-_FOR_DAYS = {"serve", "broker"}
+_LONG_RUNNING = {"serve", "broker"}
 """Commands that run for days keep Python's own: after 5,000 handshakes `serve` had grown by 71 MB, with it by 34."""
 
 
@@ -141,16 +140,16 @@ def run(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit: a user's mistake is one sentence on stderr, never a traceback."""
     try:
         with standard_streams():
-            if not _FOR_DAYS.intersection((arguments if arguments is not None else sys.argv[1:])[:1]):
-                gc.set_threshold(_OBJECTS, *gc.get_threshold()[1:])
+            if not _LONG_RUNNING.intersection((arguments if arguments is not None else sys.argv[1:])[:1]):
+                gc.set_threshold(_GC_THRESHOLD, *gc.get_threshold()[1:])
             result = main.main(args=arguments, prog_name="whisper-ops", standalone_mode=False)
     except UserError as error:
         _say(f"whisper-ops: {error}")
         sys.exit(error.code)
     except click.ClickException as error:
-        said = io.StringIO()
-        error.show(said)  # it repeats what it was given, which may be a file's name that a shell put there
-        _say(said.getvalue().rstrip("\n") + _what_it_takes(error, sys.argv[1:] if arguments is None else arguments))
+        message = io.StringIO()
+        error.show(message)  # it repeats what it was given, which may be a file's name that a shell put there
+        _say(message.getvalue().rstrip("\n") + _value_help(error, sys.argv[1:] if arguments is None else arguments))
         sys.exit(Exit.USAGE)
     except PermissionError as error:
         # Any file or folder may be another user's, as after a run under sudo: that is a mistake like others.
@@ -171,8 +170,8 @@ def run(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(result if isinstance(result, int) else Exit.GOOD)
 
 
-def _what_it_takes(error: click.ClickException, arguments: list[str]) -> str:
-    """Of an option that stands without its value: what that is. click knows no command where it says so."""
+def _value_help(error: click.ClickException, arguments: list[str]) -> str:
+    """What an option takes that was typed without its value; click's own message does not say."""
     if not isinstance(error, click.BadOptionUsage):
         return ""
     command: click.Command = main

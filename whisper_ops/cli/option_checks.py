@@ -1,4 +1,4 @@
-"""What every option of every command refuses, whoever added it: numbers that are none, and text that cannot be printed.
+"""What every option of every command refuses: numbers in other digits, NaN and infinity, and unprintable text.
 
 click reads `²`, `١٢`, `1_000`, `nan` and `inf` as numbers. They come from slips of the keyboard, pass every comparison
 that asks for a range, and break what follows.
@@ -22,7 +22,6 @@ class _Text:
     """Text that can be printed and stored."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401  # click's signature
-        """What the type makes of it."""
         if isinstance(value, str):
             wrong = _wrong(value)
             if wrong is not None:
@@ -40,7 +39,6 @@ class _File(_Text):
     """A path that the system can look at."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401  # click's signature
-        """The path."""
         made = super().convert(value, param, ctx)
         try:
             Path(value).stat()
@@ -60,7 +58,6 @@ class _Figure(_Text):
     """In help, where click says FLOAT RANGE."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401  # click's signature
-        """The number."""
         if isinstance(value, str) and not self.form.fullmatch(value):
             raise click.BadParameter(f"{_short(value)} is not {self.what}.", ctx, param)
         number = super().convert(value, param, ctx)

@@ -30,7 +30,6 @@ class Needs(NamedTuple):
     why: str = ""
 
     def check(self, context: click.Context) -> None:
-        """Raise UserError where the option was typed and none of the others is on."""
         if typed(context, self.option) and not any(_is_on(context, other) for other in self.others):
             others = _or([spelled(context, other) for other in self.others])
             why = f" ({self.why})" if self.why else ""
@@ -47,7 +46,6 @@ class Excludes(NamedTuple):
     value: str | None = None
 
     def check(self, context: click.Context) -> None:
-        """Raise UserError where the option is on and one of the others was typed."""
         value = context.params.get(self.option)
         if not _is_on(context, self.option) or (self.value is not None and value != self.value):
             return
@@ -66,7 +64,6 @@ class OnlyOne(NamedTuple):
     options: tuple[str, ...]
 
     def check(self, context: click.Context) -> None:
-        """Raise UserError where two of them are on."""
         on = [spelled(context, option) for option in self.options if _is_on(context, option)]
         if len(on) > 1:
             raise UserError(f"{' and '.join(on)} cannot be honoured together: each is another output; leave one out")

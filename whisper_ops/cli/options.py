@@ -39,9 +39,9 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print versioned JSON instead of a table.")(function)
 
 
-def _believe(_context: click.Context, _option: click.Parameter, path: Path | None) -> None:
+def _trust(_context: click.Context, _option: click.Parameter, path: Path | None) -> None:
     if path is not None:
-        tls_trust.believe(path)
+        tls_trust.trust_file(path)
 
 
 def ca_option(function: F) -> F:
@@ -52,8 +52,8 @@ def ca_option(function: F) -> F:
         envvar=tls_trust.VARIABLE,
         show_envvar=True,
         expose_value=False,
-        callback=_believe,
-        help="Believe the certificates of these authorities too (PEM).",
+        callback=_trust,
+        help="Trust the certificates of these authorities too (PEM).",
     )(function)
 
 

@@ -36,7 +36,7 @@ _OPTIONS = (
 
 
 def window_options(function: F) -> F:
-    """What of a Prometheus is read."""
+    """`--from`, `--step` and `--mapping`: which moments are read, and what exported them."""
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
@@ -51,9 +51,9 @@ def polls(options: dict[str, Any], identity: Identity) -> "Iterable[Snapshot]":
     from whisper_ops.units import length
 
     now = time.time()
-    wanted = QueryWindow(now - length(options["since"], "--from"), now, length(options["step"], "--step"))
+    window = QueryWindow(now - length(options["since"], "--from"), now, length(options["step"], "--step"))
     chosen = [mapping_of(named) for named in options["mappings"] or ("whisper-ops",)]
-    return snapshots(options["prometheus"], chosen, wanted, identity, read_token(options["token_file"]))
+    return snapshots(options["prometheus"], chosen, window, identity, read_token(options["token_file"]))
 
 
 def store(history: "History", found: "Iterable[Snapshot]") -> int:
@@ -70,7 +70,7 @@ def store(history: "History", found: "Iterable[Snapshot]") -> int:
 
 
 @contextmanager
-def remembered(options: dict[str, Any]) -> Iterator[Path]:
+def chosen_history(options: dict[str, Any]) -> Iterator[Path]:
     """The history; with `--prometheus` another one for a while: its sweeps and plans, and the polls that are there."""
     history: Path = options["history"]
     if options["prometheus"] is None:

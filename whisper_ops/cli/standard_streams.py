@@ -1,4 +1,4 @@
-"""The three standard streams of a process as they may be: closed, full, or with nobody at the other end."""
+"""The three standard streams, which may be closed, on a full disk, or a pipe that nobody reads."""
 
 import codecs
 import io
@@ -28,13 +28,13 @@ class ReaderGone(Exception):  # noqa: N818  # nothing went wrong
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Give closed streams a place, let narration that cannot be written be lost, and say when results cannot be.
+    """Open closed streams, drop narration that cannot be written, and raise when results cannot.
 
     Raises:
         OutputError: standard output cannot be written.
     """
-    _hold_places()
-    _drop_nonsense()
+    _open_closed_streams()
+    _ignore_bad_settings()
     out, err = sys.stdout, sys.stderr
     results = _Results(out)
     sys.stdout, sys.stderr = cast("TextIO", results), cast("TextIO", _Narration(err))
@@ -46,7 +46,7 @@ def standard_streams() -> Iterator[None]:
         try:
             results.flush()
         except (OSError, ReaderGone):
-            _forget(out)
+            _discard_unwritten(out)
 
 
 class _Stream:
@@ -87,7 +87,7 @@ class _Results(_Stream):
 
 
 class _Narration(_Stream):
-    """What cannot be narrated is lost: that is no reason to stop work."""
+    """Narration that cannot be written is lost; work goes on."""
 
     def write(self, text: str) -> int:
         with suppress(OSError):
@@ -99,8 +99,8 @@ class _Narration(_Stream):
             self._stream.flush()
 
 
-def _hold_places() -> None:
-    """A closed stream's number would go to the next file that is opened, which may be the history."""
+def _open_closed_streams() -> None:
+    """Open /dev/null for closed streams: their numbers would go to the next file opened, such as the history."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -111,8 +111,8 @@ def _hold_places() -> None:
     sys.stderr = sys.stderr or nowhere.open("w", encoding="utf-8")  # as long as the process
 
 
-def _drop_nonsense() -> None:
-    """What printing would end at: a terminal's width that is no number, and letters that an encoding does not have."""
+def _ignore_bad_settings() -> None:
+    """Settings on which printing would fail: a COLUMNS that is no number, an encoding without our letters."""
     for variable in ("COLUMNS", "LINES"):
         if variable in os.environ and whole(os.environ[variable]) is None:
             del os.environ[variable]
@@ -122,8 +122,8 @@ def _drop_nonsense() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _forget(stream: TextIO) -> None:
-    """What is still to be written goes nowhere: writing it again as Python ends would fail again, and be said."""
+def _discard_unwritten(stream: TextIO) -> None:
+    """Send unwritten output to /dev/null: Python would try to write it again as it ends, fail and print that."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

@@ -13,8 +13,8 @@ from whisper_ops.addresses import parsed, shown
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.exporters import mapping as mappings
 from whisper_ops.exporters.text_format import Labels, MetricSeries, Page
-from whisper_ops.http_answers import TooLargeAnswer, fetch_now
-from whisper_ops.lenient_json import strictly
+from whisper_ops.http_answers import TooLargeAnswer, fetch_sync
+from whisper_ops.lenient_json import decode_strictly
 
 _TIMEOUT_SECONDS = 60.0
 _ANSWER_BYTES = 32 * 1024 * 1024
@@ -88,8 +88,8 @@ class Prometheus:
         """
         base = self._client.base_url
         try:
-            answer = fetch_now(self._client, path, asked, limit=_ANSWER_BYTES)
-            body: Any = strictly(answer.body, object)
+            answer = fetch_sync(self._client, path, asked, limit=_ANSWER_BYTES)
+            body: Any = decode_strictly(answer.body, object)
         except TooLargeAnswer as error:
             raise TooMuchError(str(error)) from error
         except httpx.HTTPError as error:
@@ -154,6 +154,6 @@ def asked(url: str, token: str | None = None) -> Iterator[Prometheus]:
         ) from error
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     with httpx.Client(
-        base_url=url.rstrip("/"), timeout=_TIMEOUT_SECONDS, headers=headers, verify=tls_trust.context_of_client(url)
+        base_url=url.rstrip("/"), timeout=_TIMEOUT_SECONDS, headers=headers, verify=tls_trust.http_context(url)
     ) as client:
         yield Prometheus(client)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Hashable, Iterable
 
-from whisper_ops.counter_delta import risen
+from whisper_ops.counter_delta import counter_increase
 from whisper_ops.exporters.mapping import rated
 from whisper_ops.exporters.text_format import MetricSeries, Page
 
@@ -26,7 +26,7 @@ class Counters:
     def increase(self, key: Hashable, value: float) -> float | None:
         """What was counted since the page before; None where that cannot be told."""
         before = self._before.get(key)
-        rise = None if before is None else risen(before, value)
+        rise = None if before is None else counter_increase(before, value)
         # What a counter fell by a misreading is not counted a second time when it rises again.
         self._now[key] = before if before is not None and rise == 0 else value
         return rise

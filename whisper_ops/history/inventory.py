@@ -31,8 +31,6 @@ class ServerInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HistoryInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole file."""
-
     path: str
     file_bytes: int
     used_bytes: int

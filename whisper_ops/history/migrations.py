@@ -32,7 +32,6 @@ class Migrations:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All there are."""
         return tuple(self._steps)
 
     def applied(self, connection: sqlite3.Connection) -> set[str]:

@@ -5,8 +5,6 @@ from whisper_ops.history.records import PlanRecord
 
 
 class Plans:
-    """The plans of a history."""
-
     def __init__(self, database: Database) -> None:
         self._db = database
 

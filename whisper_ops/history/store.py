@@ -34,7 +34,6 @@ class History:
         return cls(open_for_reading(path), path)
 
     def close(self) -> None:
-        """Close the file."""
         self.database.connection.close()
 
     def __enter__(self) -> Self:

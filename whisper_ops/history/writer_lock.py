@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from whisper_ops.lenient_json import strictly
+from whisper_ops.lenient_json import decode_strictly
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -110,7 +110,7 @@ def _opened(path: Path, flags: int) -> int:
 
 def _read(descriptor: int) -> Holder:
     try:
-        return strictly(os.pread(descriptor, 4096, 0), Holder)
+        return decode_strictly(os.pread(descriptor, 4096, 0), Holder)
     except (OSError, msgspec.DecodeError):
         # Taken this moment and not signed yet, or the disk is full.
         return Holder(0, socket.gethostname(), "another whisper-ops", time.time())

@@ -4,7 +4,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from whisper_ops.lenient_json import strictly
+from whisper_ops.lenient_json import decode_strictly
 from whisper_ops.objective.grammar import MEASURES, amount
 
 
@@ -200,7 +200,7 @@ def encode(findings: tuple[AnyFinding, ...]) -> str:
 def decode(text: str) -> tuple[AnyFinding, ...]:
     """From the history; nothing where another version wrote what this one does not know."""
     try:
-        return strictly(text, tuple[AnyFinding, ...])
+        return decode_strictly(text, tuple[AnyFinding, ...])
     except msgspec.DecodeError:
         return ()
 

@@ -134,7 +134,6 @@ class Objective(msgspec.Struct, frozen=True):
 
     @property
     def readable(self) -> str:
-        """For people."""
         return ", ".join(term.readable for term in self.terms)
 
     @property

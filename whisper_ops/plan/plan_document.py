@@ -14,7 +14,7 @@ import msgspec
 from whisper_ops.errors import UserError
 from whisper_ops.history import PlanRecord
 from whisper_ops.identity import IDENTITY_FIELDS, Identity
-from whisper_ops.lenient_json import strictly
+from whisper_ops.lenient_json import decode_strictly
 from whisper_ops.objective.findings import AnyFinding
 from whisper_ops.plan_key import Key
 
@@ -327,7 +327,7 @@ def read_or_columns(record: PlanRecord) -> Plan:
 @lru_cache(maxsize=256)
 def _decoded(body: str) -> Plan:
     """Screens are painted twice a second, and a plan is tens of kilobytes."""
-    return strictly(body, Plan)
+    return decode_strictly(body, Plan)
 
 
 def _with_columns(plan: Plan, record: PlanRecord) -> Plan:

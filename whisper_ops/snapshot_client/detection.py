@@ -45,7 +45,6 @@ class DetectingSource:
         return await self._ask()
 
     async def close(self) -> None:
-        """Close every connection."""
         for source in self._made.values():
             await source.close()
 

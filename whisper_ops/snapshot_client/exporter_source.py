@@ -39,7 +39,6 @@ class PrometheusSource:
         return self._reader.snapshot(self.name, page | rates, at, time.perf_counter() - began)
 
     async def close(self) -> None:
-        """Close its connection."""
         await self._web.close()
 
     def _parse(self, answer: HttpAnswer) -> Page:

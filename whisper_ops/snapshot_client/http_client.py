@@ -53,7 +53,7 @@ class Web:
         self._client = httpx.AsyncClient(
             base_url=connect_to,
             headers=headers,
-            verify=tls_trust.context_of_client(base),
+            verify=tls_trust.http_context(base),
             trust_env=not direct,
             timeout=None,  # noqa: S113  # the poller's deadline covers the whole request, which httpx's does not
             limits=httpx.Limits(max_connections=2, max_keepalive_connections=1),
@@ -106,7 +106,6 @@ class Web:
         return await asyncio.shield(reading)
 
     async def close(self) -> None:
-        """Close its connections."""
         await self._client.aclose()
 
     def _where(self, path: str = "") -> str:

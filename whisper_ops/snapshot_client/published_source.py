@@ -35,7 +35,6 @@ class PublishedSource:
         return published_endpoints.snapshot(self.name, time.time(), time.perf_counter() - began, said)
 
     async def close(self) -> None:
-        """Close its connections."""
         await self._web.close()
 
     async def _get(self, path: str) -> bytes | None:

@@ -55,7 +55,6 @@ class WhisperOpsSource:
         return before
 
     async def close(self) -> None:
-        """Close its connection."""
         await self._web.close()
 
     def _decode(self, body: bytes, content_type: str) -> wire.ServerSnapshot:

@@ -45,5 +45,4 @@ class WhisperLiveKitSource:
         )
 
     async def close(self) -> None:
-        """Close its connection."""
         await self._web.close()

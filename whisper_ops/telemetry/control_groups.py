@@ -86,7 +86,6 @@ class ControlGroups:
         }
 
     def limits(self) -> GroupLimits:
-        """What they allow now."""
         quotas = [cores for _, cores in self._quotas()]
         memory = [limit for _, limit in self._memory_limits()]
         tasks = [limit for group in self._groups["pids"] if (limit := group.amount("pids.max")) is not None]

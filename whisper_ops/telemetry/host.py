@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import psutil
 
-from whisper_ops.counter_delta import risen
+from whisper_ops.counter_delta import counter_increase
 from whisper_ops.telemetry.control_groups import NO_LIMIT, ControlGroups
 
 _SHORTEST_SECONDS = 0.05
@@ -163,7 +163,7 @@ class CpuMeter:
 def _rate(before: float | None, now: float | None, seconds: float) -> float | None:
     if before is None or now is None:
         return None
-    used = risen(before, now)
+    used = counter_increase(before, now)
     return None if used is None else used / seconds
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 import psutil
 
-from whisper_ops.counter_delta import risen
+from whisper_ops.counter_delta import counter_increase
 from whisper_ops.snapshot import HostFigures
 from whisper_ops.telemetry import host
 from whisper_ops.telemetry.control_groups import ControlGroups
@@ -21,8 +21,6 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Usage:
-    """What one process uses."""
-
     rss_bytes: int
     cpu_ratio: float | None
 
@@ -128,7 +126,8 @@ class HostMeter:
             return None, None
         span = now - before[0]
         # An interface that is taken away takes its bytes along.
-        received, sent = risen(before[1], counters.bytes_recv), risen(before[2], counters.bytes_sent)
+        received = counter_increase(before[1], counters.bytes_recv)
+        sent = counter_increase(before[2], counters.bytes_sent)
         return None if received is None else received / span, None if sent is None else sent / span
 
 

@@ -200,16 +200,13 @@ class RetryDelay:
         self._at = float("-inf")
 
     def due(self) -> bool:
-        """Whether it is time."""
         return self._clock() >= self._at
 
     def failed(self) -> None:
-        """It failed."""
         self._at = self._clock() + BACKOFF_SECONDS[min(self._failures, len(BACKOFF_SECONDS) - 1)]
         self._failures += 1
 
     def worked(self) -> None:
-        """It worked."""
         self._failures, self._at = 0, float("-inf")
 
 

@@ -24,8 +24,6 @@ NOT_FOUND = 6
 
 
 class GpuProcess(NamedTuple):
-    """A process that computes on a GPU."""
-
     pid: int
     name: str | None
     """Of its program; None: it may not be asked, or is gone."""
@@ -78,7 +76,6 @@ class GpuQuery:
             return None
 
     def reading(self) -> GpuReading:
-        """Every figure now."""
         nvml, ask = self._nvml, self._ask
         name, uuid = text(ask("nvmlDeviceGetName")), text(ask("nvmlDeviceGetUUID"))
         memory = ask("nvmlDeviceGetMemoryInfo")

@@ -13,7 +13,7 @@ from dashboard.replay.replay_feed import ReplayFeed
 from tests.capacity.plan_simulated import IDENTITY, Truth, polls, write_sweep
 from tests.capacity.planner_cli import whisper_ops
 from tests.support.prometheus import running_prometheus
-from whisper_ops.cli.prometheus_options import remembered
+from whisper_ops.cli.prometheus_options import chosen_history
 from whisper_ops.errors import Exit
 from whisper_ops.history import History
 from whisper_ops.snapshot import Snapshot
@@ -131,7 +131,7 @@ def test_a_replay_shows_what_a_recorded_one_shows(found: list[Snapshot], url: st
     with History.writing(recorded) as history:
         history.polls.add(found)
     options = {"history": tmp_path / "none.db", "prometheus": url, "since": "2h", "step": "10s", "mappings": ()}
-    with remembered({**options, "token_file": None}) as remembered_there:
+    with chosen_history({**options, "token_file": None}) as remembered_there:
         # Just before the next poll: Prometheus is asked at moments of its own, and answers with the newest before each.
         for number in (10, COUNT // 2, COUNT - 10):
             ours, theirs = (shown(path, found[number].at + 9.999) for path in (recorded, remembered_there))

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.capacity.planner_cli import whisper_ops
-from whisper_ops.cli import CALLED_ELSEWHERE, COMMANDS
+from whisper_ops.cli import COMMANDS, OTHER_NAMES
 from whisper_ops.errors import Exit
 
 
@@ -30,8 +30,8 @@ def test_a_slip_is_answered_with_what_to_write(
 
 
 def test_what_is_called_otherwise_elsewhere_is_called_something_here() -> None:
-    assert not CALLED_ELSEWHERE.keys() & COMMANDS.keys()
-    for said in CALLED_ELSEWHERE.values():
+    assert not OTHER_NAMES.keys() & COMMANDS.keys()
+    for said in OTHER_NAMES.values():
         assert said.startswith("--") or said.split()[0] in COMMANDS
 
 

@@ -19,7 +19,7 @@ SAID = wire.GpuEntry(gpu_id=0, active_connections=0, **FIGURES)
 
 
 def test_each_is_explained() -> None:
-    assert set(wire.EXPLAINED) == set(NAMES)
+    assert set(wire.READINGS_HELP) == set(NAMES)
 
 
 @pytest.mark.parametrize("kind", [GpuReading, wire.GpuEntry, GpuFigures])
