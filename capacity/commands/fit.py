@@ -51,9 +51,10 @@ def command(  # noqa: PLR0913, PLR0917  # an argument an option, as click calls 
     """
     import msgspec
 
-    from capacity.fit.fit_document import FitRequest, answer, document, refused
+    from capacity.fit.fit_document import FitRequest, answer, refused
     from capacity.models.selection import LEAST_LEVELS
-    from capacity.reports.fit_terminal import show
+    from capacity.reports.fit_report import output
+    from capacity.reports.output import form_of
 
     question = msgspec.convert(
         {
@@ -72,20 +73,14 @@ def command(  # noqa: PLR0913, PLR0917  # an argument an option, as click calls 
         fits = answer(file, question)
     except UserError as error:
         if as_json and error.code == Exit.EVIDENCE:
-            console.print_json(
-                "fit", document([refused(str(error), question)], msgspec.structs.replace(question, by=()))
-            )
+            output([refused(str(error), question)], msgspec.structs.replace(question, by=())).print("json")
         raise
     few = sum(1 for fit in fits if fit.model is not None and not fit.predictions)
     if predict and few:
         which = "a curve" if by else "the table"
         words = f"--predict: {which} with fewer than {LEAST_LEVELS} levels has no prediction"
         console.narration().print(words, soft_wrap=True, markup=False)
-    if as_json:
-        console.print_json("fit", document(fits, question))
-    else:
-        for fit in fits:
-            show(fit, console.data())
+    output(fits, question).print(form_of(as_json=as_json))
     return Exit.GOOD if any(fit.model is not None for fit in fits) else Exit.EVIDENCE
 
 

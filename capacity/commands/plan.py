@@ -13,11 +13,11 @@ from whisper_ops.cli.prometheus_options import NEED_IT, chosen_history, window_o
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History
 from whisper_ops.units import Length
-from whisper_ops.user_files import write_text
 
 if TYPE_CHECKING:
     from capacity.fleet.prices import Price
     from capacity.fleet.sizing import Demand
+    from capacity.reports.output import Output
     from whisper_ops.plan.plan_document import Plan
 
 _MEASURED = (
@@ -133,9 +133,8 @@ def command(context: click.Context, /, **options: Any) -> int:  # noqa: ANN401  
 )
 def diff(history: Path, *, as_json: bool, server: str | None, back: int) -> int:
     """Say what changed between the last plan and one before, and why."""
-    import msgspec
-
-    from capacity.reports.plan_diff import compare
+    from capacity.reports.output import form_of
+    from capacity.reports.plan_diff import compare, output
 
     _require(history)
     with History.reading(history) as opened:
@@ -149,14 +148,7 @@ def diff(history: Path, *, as_json: bool, server: str | None, back: int) -> int:
             f"needs {back + 1}; run `whisper-ops plan` after the next measurement",
             Exit.EVIDENCE,
         )
-    found = compare(mine[-1 - back], mine[-1])
-    if as_json:
-        console.print_json("plan-diff", msgspec.to_builtins(found))
-        return Exit.GOOD
-    out = console.data()
-    out.print(f"{found.before} → {found.after} connections a GPU: {found.why}.", soft_wrap=True, markup=False)
-    for change in found.changes:
-        out.print(f"  {change.what}: {change.before} → {change.after}", soft_wrap=True, markup=False)
+    output(compare(mine[-1 - back], mine[-1])).print(form_of(as_json=as_json))
     return Exit.GOOD
 
 
@@ -238,31 +230,29 @@ def _price(options: dict[str, Any], gpu: str | None) -> "Price | None":
 
 
 def _show(plan: "Plan", options: dict[str, Any], *, elsewhere: bool) -> None:
-    """The plan in the form that was asked for: configuration, JSON, Markdown, or the terminal's report."""
-    import msgspec
+    """The plan in the forms that were asked for."""
+    from capacity.reports.config_files import emit
+    from capacity.reports.plan_report import output
+    from whisper_ops.units import length
 
-    if options["html"] is not None:
-        from capacity.reports.plan_html import html
-
-        _write(options["html"], html(plan))
-    if options["emit"] is not None:
-        from capacity.reports.config_files import emit
-        from whisper_ops.units import length
-
+    def configuration() -> str:
         mean = None if options["mean_length"] is None else length(options["mean_length"], "--mean-length")
         servers, listen = _proxy(options)
-        text = emit(plan, options["emit"], servers, mean, listen)
-        console.data().out(text, end="", highlight=False)
-    elif options["as_json"]:
-        console.print_json("plan", msgspec.to_builtins(plan))
-    elif options["markdown"]:
-        from capacity.reports.plan_markdown import markdown
+        return emit(plan, options["emit"], servers, mean, listen)
 
-        console.data().out(markdown(plan), end="", highlight=False)
-    else:
-        from capacity.reports.plan_terminal import show
+    history = options["history"] if elsewhere else None
+    _hand_over(output(plan, details=options["details"], history=history, configuration=configuration), options)
 
-        show(plan, console.data(), details=options["details"], history=options["history"] if elsewhere else None)
+
+def _hand_over(output: "Output", options: dict[str, Any]) -> None:
+    from capacity.reports.output import form_of
+
+    if options["html"] is not None:
+        output.write_html(options["html"])
+        console.narration().print(f"wrote {options['html']}", soft_wrap=True, markup=False)
+    output.print(
+        form_of(as_json=options["as_json"], as_markdown=options["markdown"], configuration=options["emit"] is not None)
+    )
 
 
 def _proxy(options: dict[str, Any]) -> tuple[list[str], str | None]:
@@ -286,34 +276,20 @@ def _host_port(option: str, text: str) -> str:
     return parts.netloc if parts.port else f"{parts.netloc}:80"
 
 
-def _write(file: Path, text: str) -> None:
-    write_text(file, text, "the report ")
-    console.narration().print(f"wrote {file}", soft_wrap=True, markup=False)
-
-
 def _plan_on_paper(options: dict[str, Any]) -> int:
     """Plan the host in a file: what a call takes, what each resource allows, verdicts, loads, tiers and settings."""
     from capacity.fleet.sizing import calls_of
     from capacity.hosts.host_config import emit
-    from capacity.hosts.paper_host import analyse, document
+    from capacity.hosts.paper_host import analyse
     from capacity.hosts.profile import read_profile
-    from capacity.reports.host_report import report
-    from capacity.reports.sections import html, markdown, show
+    from capacity.reports.host_report import output
 
     profile = read_profile(options["host_profile"])
     demand = _demand(options, 1)
     analysis = analyse(profile, None if demand is None else calls_of(demand), options["survive"])
-    configuration = None if options["emit"] is None else emit(analysis, options["emit"])
-    if options["html"] is not None:
-        _write(options["html"], html(report(analysis)))
-    if configuration is not None:
-        console.data().out(configuration, end="", highlight=False)
-    elif options["as_json"]:
-        console.print_json("plan", document(analysis))
-    elif options["markdown"]:
-        console.data().out(markdown(report(analysis)), end="", highlight=False)
-    else:
-        show(report(analysis), console.data())
+    # Made first, so that a target it refuses ends the command before anything is written.
+    configuration = "" if options["emit"] is None else emit(analysis, options["emit"])
+    _hand_over(output(analysis, lambda: configuration), options)
     return Exit.NO if demand is not None and analysis.fleet is None else Exit.GOOD
 
 

@@ -103,11 +103,10 @@ def command(**options: Any) -> int:  # noqa: ANN401  # click hands over the opti
     Calls arrive at random; a scaler follows them, machines take a while to come and are lost now and then. With
     --day flat, --machines and no losses it is what Erlang's formula says; all else is why it is there.
     """
-    import msgspec
-
     from capacity.fleet.simulation.simulation_result import answer
     from capacity.fleet.simulation.simulator import simulate
-    from capacity.reports.simulation_terminal import show
+    from capacity.reports.output import form_of
+    from capacity.reports.simulation_report import output
 
     plan = None if options["slots"] is not None else _plan(options)
     scenario = _scenario(options, plan)
@@ -122,17 +121,7 @@ def command(**options: Any) -> int:  # noqa: ANN401  # click hands over the opti
             console.narration().print(f"whisper-ops simulate: {done} of {total} hours", soft_wrap=True)
 
     found = answer(scenario, simulate(scenario, on_hour), price, None if plan is None else _latency(plan))
-    if options["as_json"]:
-        console.print_json(
-            "simulate",
-            {
-                "scenario": msgspec.to_builtins(scenario),
-                "plan": None if plan is None else {"server": plan.server, "created_at": plan.created_at},
-                **msgspec.to_builtins(found),
-            },
-        )
-    else:
-        show(scenario, found, plan, console.data())
+    output(scenario, found, plan).print(form_of(as_json=options["as_json"]))
     return Exit.GOOD
 
 

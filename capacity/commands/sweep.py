@@ -226,16 +226,13 @@ def compare(a: int, b: int, worse_by: float, history: Path, as_json: bool) -> in
     comparable, and that is said instead of a verdict (exit 4).
     """
     from capacity.loadtest.compare import compare as compare_sweeps
-    from capacity.reports.compare_table import table
+    from capacity.reports.compare_table import output
+    from capacity.reports.output import form_of
     from whisper_ops.history import History
 
     with History.reading(history) as store:
         compared = compare_sweeps(store, a, b, worse_by / 100)
-    if as_json:
-        console.print_json("sweep-compare", compared.body())
-    else:
-        width = console.table_width(console.data())
-        console.data().print(table(compared, width), width=width)
+    output(compared).print(form_of(as_json=as_json))
     return Exit.NO if compared.worse else Exit.GOOD
 
 
@@ -370,12 +367,12 @@ class _Extras(NamedTuple):
         return UserError("; ".join(failed)) if failed else None
 
     def _report(self, outcome: "SweepOutcome") -> UserError | None:
-        from capacity.reports.sweep_html import write_report
+        from capacity.reports.sweep_report import output
 
         if self.html is None:
             return None
         try:
-            write_report(outcome, self.html)
+            output(outcome).write_html(self.html)
         except UserError as error:
             return error
         _say(console.narration(), f"report: {self.html}")
@@ -394,12 +391,12 @@ class _Extras(NamedTuple):
         return None
 
     def _results(self, outcome: "SweepOutcome") -> UserError | None:
-        from capacity.reports.sweep_tables import json_body
+        from capacity.reports.sweep_report import output
 
         if self.output is None:
             return None
         try:
-            self.output.write_text(console.json_document("sweep", json_body(outcome)) + "\n", "utf-8")
+            self.output.write_text(output(outcome).json() + "\n", "utf-8")
         except OSError as error:
             return UserError(f"cannot write the results {self.output}: {error.strerror or error}")
         _say(console.narration(), f"results: {self.output}")
@@ -419,21 +416,10 @@ def _print_results(outcome: "SweepOutcome", history: Path, *, as_json: bool) -> 
 
 
 def _report(outcome: "SweepOutcome", *, as_json: bool) -> int:
-    from capacity.reports.sweep_tables import json_body, level_table, placement
-    from capacity.reports.watch_summary import watched_table
+    from capacity.reports.output import form_of
+    from capacity.reports.sweep_report import output
 
-    if as_json:
-        console.print_json("sweep", json_body(outcome))
-    else:
-        if outcome.levels:
-            width = console.table_width(console.data())
-            console.data().print(level_table(outcome.levels, width), width=width)
-        if (where := placement(outcome)) is not None:
-            _say(console.data(), where)
-        if outcome.watched:
-            console.data().print(watched_table(outcome.watched), width=console.table_width(console.data()))
-        if outcome.said:
-            _say(console.data(), outcome.said)
+    output(outcome).print(form_of(as_json=as_json))
     if outcome.reason:
         _say(console.narration(), f"the sweep ended early: {outcome.reason}")
     return _exit_code(outcome)

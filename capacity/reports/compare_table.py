@@ -3,14 +3,25 @@
 from collections.abc import Callable, Sequence
 
 from rich import box
-from rich.console import Group
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
 from capacity.loadtest.compare import LevelChange, SweepComparison, figure_text
+from capacity.reports.output import Output
 from capacity.reports.sweep_tables import UNLIMITED
-from whisper_ops.console import PlainConsole
+from whisper_ops.console import PlainConsole, table_width
 from whisper_ops.formatting import counted
+
+
+def output(compared: SweepComparison) -> Output:
+    """A comparison in its forms."""
+
+    def show(console: Console) -> None:
+        width = table_width(console)
+        console.print(table(compared, width), width=width)
+
+    return Output(schema="sweep-compare", body=compared.body, show=show)
 
 
 def table(compared: SweepComparison, width: int = UNLIMITED) -> Group:

@@ -1,12 +1,14 @@
 """The analysis of a host on paper as a person reads it: the answer, costs of a call, limits, loads, tiers, settings."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from capacity.hosts.host_limits import CPU, PORTS, RAM, Limit, summary
-from capacity.hosts.paper_host import Analysis, CallLoad, HostTier, ResourceUse
+from capacity.hosts.paper_host import Analysis, CallLoad, HostTier, ResourceUse, document
 from capacity.hosts.paper_limits import amount, span_text
 from capacity.hosts.profile import CallCost
-from capacity.reports.sections import Report, Section
+from capacity.reports.output import Output
+from capacity.reports.report import Report, ReportTable, Section, columns
+from capacity.reports.terminal import show
 from whisper_ops.formatting import counted
 
 _KEYS = {
@@ -18,6 +20,17 @@ _KEYS = {
 }
 _NOTHING = "—"
 _ORDER = ("binding", "possible", "not limiting")
+
+
+def output(analysis: Analysis, configuration: Callable[[], str] | None = None) -> Output:
+    """The analysis in its forms; `configuration` makes the one that was asked for."""
+    return Output(
+        schema="plan",
+        body=lambda: document(analysis),
+        show=lambda console: show(report(analysis), console),
+        report=lambda: report(analysis),
+        configuration=configuration,
+    )
 
 
 def report(analysis: Analysis) -> Report:
@@ -77,7 +90,7 @@ def _costs(analysis: Analysis) -> Section:
     return Section(
         heading="What one call takes",
         lines=lines if any(not found.total.is_exact for found in takes.values()) else (),
-        grid=(("cause", *(_KEYS[key] for key in takes)), tuple(rows)),
+        table=ReportTable(columns("cause", *(_KEYS[key] for key in takes)), tuple(rows)),
     )
 
 
@@ -95,7 +108,13 @@ def _limits(analysis: Analysis) -> Section:
     return Section(
         heading="What the host allows",
         lines=tuple(f"{verdict.name}: {verdict.standing}: {verdict.why}." for verdict in ordered),
-        grid=(("resource", "there is", "a call takes", "allows", "least to most", "verdict"), rows),
+        table=ReportTable(
+            columns(
+                *("resource", "there is", "a call takes", "allows", "least to most", "verdict"),
+                figures=("allows", "least to most"),
+            ),
+            rows,
+        ),
     )
 
 
@@ -118,7 +137,7 @@ def _loads(analysis: Analysis) -> Section:
     waiting = ("CPU with waiting",) if analysis.waiting is not None else ()
     return Section(
         heading="Loads: what so many calls use and leave free",
-        grid=(("calls", *names, *waiting, "result"), rows),
+        table=ReportTable(columns("calls", *names, *waiting, "result", figures=["calls"]), rows),
     )
 
 
@@ -149,7 +168,8 @@ def _tiers(title: str, analysis: Analysis, tiers: tuple[HostTier, ...]) -> Secti
     waiting = ("CPU with waiting",) if analysis.waiting is not None else ()
     shown = (*([analysis.current] if analysis.current else []), *tiers)
     rows = [_tier(analysis, tier) for tier in shown]
-    return Section(heading=title, grid=(("tier", "calls", "cut", "CPU", *waiting, "RAM", "stability"), tuple(rows)))
+    titles = columns("tier", "calls", "cut", "CPU", *waiting, "RAM", "stability", figures=["calls"])
+    return Section(heading=title, table=ReportTable(titles, tuple(rows)))
 
 
 def _tier(analysis: Analysis, tier: HostTier) -> tuple[str, ...]:

@@ -3,7 +3,9 @@
 import math
 
 import msgspec
+from rich.console import Console
 
+from capacity.reports.output import Output
 from whisper_ops.history import PlanRecord
 from whisper_ops.identity import IDENTITY_FIELDS
 from whisper_ops.plan.plan_document import Plan, Resource, read
@@ -55,6 +57,19 @@ def compare(before: PlanRecord, after: PlanRecord) -> PlanDiff:
         why=_why(before, after, [change.what for change in keys if change is not None], known),
         changes=known,
     )
+
+
+def output(found: PlanDiff) -> Output:
+    """A comparison in its forms."""
+    return Output(
+        schema="plan-diff", body=lambda: msgspec.to_builtins(found), show=lambda console: _show(found, console)
+    )
+
+
+def _show(found: PlanDiff, console: Console) -> None:
+    console.print(f"{found.before} → {found.after} connections a GPU: {found.why}.", soft_wrap=True)
+    for change in found.changes:
+        console.print(f"  {change.what}: {change.before} → {change.after}", soft_wrap=True)
 
 
 def _why(before: PlanRecord, after: PlanRecord, keys: list[str], changes: tuple[PlanChange, ...]) -> str:

@@ -9,7 +9,8 @@ from statistics import median
 from rich.console import Console
 
 from capacity.planner.law_checks import FILLS_UP
-from capacity.reports.plan_terminal import show
+from capacity.reports.plan_report import brief
+from capacity.reports.terminal import show
 from whisper_ops.formatting import ago
 from whisper_ops.objective import MEASURES
 from whisper_ops.objective.findings import Missed, OtherLoad
@@ -333,7 +334,7 @@ def _latency(plan: Plan) -> Iterator[str]:
 def _shown(plan: Plan) -> Iterator[str]:
     """What stands on the screens: the whole report of the terminal."""
     file = io.StringIO()
-    show(plan, Console(file=file, width=200, force_terminal=False))
+    show(brief(plan), Console(file=file, width=200, force_terminal=False))
     marked = [line for line in file.getvalue().splitlines() if "◀" in line]
     if len(marked) > 1:
         yield f"{len(marked)} things bind"

@@ -17,6 +17,7 @@ CALLED_BY_NAME = (
     (r"list_commands|get_command|format_commands|vacuum", "click"),
     (r"__getattr__", "Python, for a name that a package imports when it is asked for"),
     (r"handle_exit|on_tick|startup|shutdown", "uvicorn"),
+    (r"is_empty|x_marks", "templates of capacity/reports"),
     (r"TITLE|NOTIFICATION_TIMEOUT|COMMAND_PALETTE_BINDING|CSS|DEFAULT_CSS|BINDINGS|COMPONENT_CLASSES", "textual"),
 )
 

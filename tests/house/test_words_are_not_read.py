@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 RENDERERS = {
-    "capacity.reports.plan_terminal": "capacity/reports/plan_terminal.py",
+    "capacity.reports.plan_report": "capacity/reports/plan_report.py",
     "capacity.planner.explanations": "capacity/planner/explanations.py",
     "dashboard.alerts.messages": "dashboard/alerts/messages.py",
     "dashboard.monitoring.progress_log": "dashboard/monitoring/progress_log.py",

@@ -19,7 +19,7 @@ def paper(capsys: pytest.CaptureFixture[str], *more: str, file: Path = EXAMPLE) 
 def table(text: str, heading: str) -> dict[str, str]:
     """The rows of a printed table by their first cell."""
     lines = text.partition(f"\n{heading}")[2].split("\n\n")[0].splitlines()
-    return {line.split("  ")[0].strip(): line for line in lines[1:]}
+    return {line.strip().split("  ")[0]: line for line in lines[1:]}
 
 
 def test_the_example_is_the_hand_analysis(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,8 @@ from capacity.loadtest.level import LoadShape
 from capacity.loadtest.runner import Sweep, SweepOptions, SweepOutcome
 from capacity.loadtest.strategies import LevelList, LevelRequest
 from capacity.loadtest.target import parse_target
-from capacity.reports.sweep_html import render
+from capacity.reports.html import html
+from capacity.reports.sweep_report import report
 from tests.capacity.double import Faults, coded_corpus, running_double
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, SweepRecord
@@ -242,7 +243,7 @@ def test_two_steps_go_where_connect_says_and_a_full_one_is_a_refusal(ran: dict[s
     two, four = ran["two steps"].outcome.levels
     assert two.passed
     assert ran["two steps"].handed_out == 5
-    page = render(ran["two steps"].outcome)
+    page = html(report(ran["two steps"].outcome))
     assert "Streams on each replica, at 4 streams</h2>" in page
     assert ran["two steps"].sweep.server in page
     assert (four.passed, four.connected, four.refused, four.failed) == (False, 3, 1, 0)

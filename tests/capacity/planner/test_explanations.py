@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from capacity.planner import EvidenceRequest, make_plan
-from capacity.reports.plan_terminal import show
+from capacity.reports.plan_report import brief
+from capacity.reports.terminal import show
 from tests.capacity.contradictions import contradictions
 from tests.capacity.plan_history import level, sweep, written
 from whisper_ops.errors import UserError
@@ -49,7 +50,7 @@ def row(made: Plan, kind: str) -> Resource:
 
 def report(made: Plan) -> str:
     file = io.StringIO()
-    show(made, Console(file=file, width=200))
+    show(brief(made), Console(file=file, width=200))
     return file.getvalue()
 
 

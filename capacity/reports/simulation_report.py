@@ -1,21 +1,36 @@
-"""A simulated day for people: the answer first, then the hours."""
+"""A simulated day as a report: the answer first, then what it rests on, then the hours."""
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from typing import Any
+
+import msgspec
 
 from capacity.fleet.erlang import blocking
 from capacity.fleet.simulation.scenario import Scenario
 from capacity.fleet.simulation.simulation_result import HourOfDay, SimulationResult
+from capacity.reports.output import Output
+from capacity.reports.report import Report, ReportTable, Section, columns
+from capacity.reports.terminal import show
 from whisper_ops.formatting import counted
 from whisper_ops.plan.plan_document import Plan
 
 
-def show(scenario: Scenario, answer: SimulationResult, plan: Plan | None, out: Console) -> None:
-    """Print it."""
-    for line in [*_answer(scenario, answer), *_basis(scenario, plan)]:
-        out.print(line, soft_wrap=True, markup=False, highlight=False)
-    out.print(_table(answer))
+def output(scenario: Scenario, result: SimulationResult, plan: Plan | None) -> Output:
+    """A simulated day in its forms; `plan` says how many calls a GPU carries, where nobody else did."""
+
+    def body() -> dict[str, Any]:
+        return {
+            "scenario": msgspec.to_builtins(scenario),
+            "plan": None if plan is None else {"server": plan.server, "created_at": plan.created_at},
+            **msgspec.to_builtins(result),
+        }
+
+    return Output(schema="simulate", body=body, show=lambda console: show(report(scenario, result, plan), console))
+
+
+def report(scenario: Scenario, result: SimulationResult, plan: Plan | None) -> Report:
+    """All of it."""
+    answer, *lines = _answer(scenario, result)
+    return Report(answer=answer, lines=(*lines, *_basis(scenario, plan)), sections=(Section(table=_hours(result)),))
 
 
 def _answer(scenario: Scenario, answer: SimulationResult) -> list[str]:
@@ -71,21 +86,16 @@ def _interval(answer: SimulationResult) -> str:
     return f"; 95 % sure: {_share(answer.blocking_low)} to {_share(answer.blocking_high)}"
 
 
-def _table(answer: SimulationResult) -> Table:
+def _hours(answer: SimulationResult) -> ReportTable:
     money = any(hour.price is not None for hour in answer.hours)
     latency = any(hour.latency_p95_seconds is not None for hour in answer.hours)
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in ("hour", "calls", "streams", "most", "GPUs", "most", "refused", "a GPU, p95"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, wanted in (("latency p95", latency), (f"{answer.currency} an hour", money)):
-        if wanted:
-            table.add_column(name, justify="right", no_wrap=True)
-    for hour in answer.hours:
-        table.add_row(*_cells(hour, latency=latency, money=money))
-    return table
+    titles = ["hour", "calls", "streams", "most", "GPUs", "most", "refused", "a GPU, p95"]
+    titles += ["latency p95"] * latency + [f"{answer.currency} an hour"] * money
+    rows = tuple(_cells(hour, latency=latency, money=money) for hour in answer.hours)
+    return ReportTable(columns(*titles, figures=titles), rows)
 
 
-def _cells(hour: HourOfDay, *, latency: bool, money: bool) -> list[str]:
+def _cells(hour: HourOfDay, *, latency: bool, money: bool) -> tuple[str, ...]:
     load, seconds, price = hour.connections_per_gpu_p95, hour.latency_p95_seconds, hour.price
     cells = [
         f"{hour.hour:02d}",
@@ -101,7 +111,7 @@ def _cells(hour: HourOfDay, *, latency: bool, money: bool) -> list[str]:
         cells.append("—" if seconds is None else f"{seconds:.2f} s")
     if money:
         cells.append("—" if price is None else f"{price:,.2f}")
-    return cells
+    return tuple(cells)
 
 
 def _share(share: float | None) -> str:
