@@ -1,4 +1,4 @@
-"""Run a broker: take the port, start uvicorn, and end when told to. No stream depends on it."""
+"""Run a broker until a signal. No stream depends on it."""
 
 import asyncio
 import dataclasses
@@ -30,7 +30,7 @@ _MAX_MESSAGE_BYTES = 64 << 10
 _FOR_MEMBERS = 1024
 """Open files for the connections to members."""
 _ALL_SECONDS, _ADDRESS_SECONDS = (0.8, 0.8), (0.3, 0.5)
-"""Of the event loop, as in `server.connections.budgets`: no stream needs it here, and members are asked in the rest."""
+"""Of the event loop, as in `server.connections.budgets`: a broker has no streams, and the rest polls the members."""
 
 
 def serve(
@@ -39,12 +39,13 @@ def serve(
     membership: Membership | None = None,
     companion: Companion | None = None,
 ) -> None:
-    """Serve until a signal. `announce` is told the address once it listens; a companion goes with a membership.
+    """Serve until a signal; `announce` gets the address once it listens. Without a membership the settings name one.
 
     Raises:
-        UserError: the members cannot be asked for here, the address cannot be had, or the certificate cannot be used.
+        UserError: the settings' source of members, address or certificate cannot be used.
     """
-    source, beside = _source(settings) if membership is None else (membership, companion)
+    if membership is None:
+        membership, companion = _source(settings)
     descriptors = room_for(MOST_CONNECTIONS + _FOR_MEMBERS)
     tls = server_context(settings.tls_certificate, settings.tls_key) if settings.tls_certificate else None
     sock = bind(settings.host, settings.port)
@@ -52,12 +53,11 @@ def serve(
     port = sock.getsockname()[1]
 
     async def main() -> None:
-        told = dataclasses.replace(settings, port=port)
         limits = ConnectionLimits()
         limits.fit(descriptors, min(_FOR_MEMBERS, (descriptors or _FOR_MEMBERS) // 3))
         limits.requests = RequestTurns(limits.turns, _ALL_SECONDS, _ADDRESS_SECONDS)
-        fleet = Fleet(told, source)
-        app = make_app(fleet, beside)
+        fleet = Fleet(dataclasses.replace(settings, port=port), membership)
+        app = make_app(fleet, companion)
         server = SignalledServer(configured(app, limits, tls=tls, most_message_bytes=_MAX_MESSAGE_BYTES))
         announce(address_of(settings.host, port, tls))
         reporting = asyncio.create_task(
@@ -76,7 +76,6 @@ def serve(
 
 
 def _source(settings: BrokerSettings) -> tuple[Membership, DeletionCost | None]:
-    """Where the members are known from, and who says which of them goes next."""
     service = settings.service
     if service is None:
         return ListedMembers(settings.members), None

@@ -1,8 +1,8 @@
-"""Which pod goes when Kubernetes has one too many: the emptiest, by its pod-deletion-cost.
+"""Tells Kubernetes which pod to delete first when it scales down: the emptiest, by its pod-deletion-cost.
 
 Kubernetes' autoscalers choose a number and never the pod. Its controllers delete the pod with the lowest cost first,
-and ask that the cost be written rarely. So it is written once, when the fleet could do without a member, which is some
-minutes before the autoscaler does; from then on that member gets no stream that another has room for.
+and its documentation asks to write it rarely. So it is written once, when the fleet no longer needs a member, which is
+some minutes before the autoscaler acts; from then on that member gets no stream that another has room for.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ log = logging.getLogger("whisper_ops.broker")
 ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
 EVERY_SECONDS = 15.0
 SURPLUS = (1 + HEADROOM) * (1 + KUBERNETES_TOLERANCE)
-"""Times the slots in use that the others must have: what `plan --emit keda` scales by."""
-_FULLER = 0.1
-"""By this share of its slots one that was chosen may be fuller than the emptiest and stay chosen."""
-_SINCE = 1_600_000_000
+"""Slots that the other members must have, for each slot in use: the figure that `plan --emit keda` scales by."""
+_HYSTERESIS_SHARE = 0.1
+"""A chosen pod stays chosen while it is fuller than the emptiest by at most this share of its slots."""
+_EPOCH = 1_600_000_000
 
 
 class DeletionCost:
-    """See the module. Brokers beside each other choose alike; where they do not, the later choice costs less."""
+    """Several brokers choose alike; where they do not, the later choice has the lower cost and wins."""
 
     def __init__(self, api: KubernetesApi, namespace: str) -> None:
         self._api, self._namespace = api, namespace
@@ -38,42 +38,43 @@ class DeletionCost:
         while True:
             await asyncio.sleep(EVERY_SECONDS)
             try:
-                await self.look(fleet.counted())
+                await self.update(fleet.distinct_members())
             except KubernetesError as error:
                 log.warning("Deletion cost: %s", error)
 
-    async def look(self, members: Sequence[FleetMember]) -> None:
-        """Choose, and say so when it is another one than before.
+    async def update(self, members: Sequence[FleetMember]) -> None:
+        """Choose a pod, and write its cost where another one was chosen before.
 
         Raises:
-            KubernetesError: it could not be said.
+            KubernetesError: the cost could not be written.
         """
-        chosen = to_go(members, self._chosen)
+        chosen = next_to_delete(members, self._chosen)
         for member in members:
-            member.goes_next = member is chosen
+            member.is_next_to_delete = member is chosen
         if chosen is None or chosen is self._chosen:
             return
-        # Each is lower than all that were written before, also by other brokers.
-        cost = {"metadata": {"annotations": {ANNOTATION: str(_SINCE - int(time.time()))}}}
+        # Falls with time, so it is lower than every cost written before, also by other brokers.
+        cost = {"metadata": {"annotations": {ANNOTATION: str(_EPOCH - int(time.time()))}}}
         await self._api.patch(f"/api/v1/namespaces/{self._namespace}/pods/{chosen.name}", cost)
-        log.info("Member %s: the next to go", chosen.name)
+        log.info("Member %s: next to be deleted", chosen.name)
         self._chosen = chosen
 
 
-def to_go(members: Sequence[FleetMember], before: FleetMember | None) -> FleetMember | None:
-    """The member that the fleet can best do without; None: it needs all of them, or does not know what one carries."""
+def next_to_delete(members: Sequence[FleetMember], before: FleetMember | None) -> FleetMember | None:
+    """The emptiest member, if the others have room for all streams; None also while a member is silent."""
     live = [member for member in members if member.state == "live"]
     if len(live) < 2 or any(member.state == "silent" for member in members):
         return None
     emptiest = min(live, key=lambda member: (_used(member), member.name))
-    going = before if before in live and _used(before) <= _used(emptiest) + _FULLER * _slots(before) else emptiest
-    room = sum(_slots(member) for member in live) - _slots(going)
-    return going if SURPLUS * sum(map(_used, live)) <= room else None
+    stays = before in live and _used(before) <= _used(emptiest) + _HYSTERESIS_SHARE * _slots(before)
+    candidate = before if before is not None and stays else emptiest
+    room = sum(map(_slots, live)) - _slots(candidate)
+    return candidate if SURPLUS * sum(map(_used, live)) <= room else None
 
 
 def _used(member: FleetMember) -> int:
-    return member.said.health.capacity.used_slots if member.said is not None else 0
+    return member.snapshot.health.capacity.used_slots if member.snapshot is not None else 0
 
 
 def _slots(member: FleetMember) -> int:
-    return member.said.health.capacity.total_slots if member.said is not None else 0
+    return member.snapshot.health.capacity.total_slots if member.snapshot is not None else 0

@@ -1,8 +1,8 @@
 """The members of a fleet in Kubernetes: the pods behind a service, as its EndpointSlices list them.
 
-They are listed once and then watched: a pod that comes is known at once, as soon as it is ready. One that was ready and
-is not any more stays a member: it may drain, and has figures; one that is told to end gets nothing new. What the API
-server has forgotten (410) is listed again; while it does not answer the members known so far stay.
+They are listed once and then watched, so a new pod is a member as soon as it is ready. A pod that is no longer ready
+stays a member, since it may be draining; a terminating one gets no new streams. After a 410 (the watch's version is too
+old) they are listed again; while the API server does not answer, the members known so far stay.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from server.broker.broker_settings import Service
+from server.broker.broker_settings import KubernetesService
 from server.broker.kubernetes_api import GoneError, KubernetesApi, KubernetesError, Status
 from server.broker.membership import MOST_MEMBERS, MemberAddress, Membership
 
@@ -21,8 +21,8 @@ T = TypeVar("T")
 log = logging.getLogger("whisper_ops.broker")
 
 _PAGE = 100
-_WAITS_SECONDS = (1.0, 2.0, 5.0, 10.0)
-"""Before the API server is asked again, when it did not answer."""
+_RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0)
+"""Pauses before the next list, after a failed one."""
 
 
 class _Meta(msgspec.Struct, rename="camel"):
@@ -66,7 +66,7 @@ class _Port(msgspec.Struct):
 
 
 class EndpointSlice(msgspec.Struct, rename="camel"):
-    """As much of one as is read."""
+    """Its fields that are used; discovery.k8s.io/v1."""
 
     metadata: _Meta
     address_type: str = ""
@@ -85,52 +85,48 @@ class _Event(msgspec.Struct):
 
 
 class EndpointSlices(Membership):
-    """See the module."""
-
-    def __init__(self, api: KubernetesApi, service: Service, namespace: str) -> None:
+    def __init__(self, api: KubernetesApi, service: KubernetesService, namespace: str) -> None:
         self._api, self._service, self._namespace = api, service, namespace
         self._path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
         self._selector = {"labelSelector": f"kubernetes.io/service-name={service.name}"}
         self._slices: dict[str, EndpointSlice] = {}
         self._version = ""
-        """What is known is as of then; empty: it must be listed."""
+        """The resource version of `_slices`; empty: they must be listed."""
         self._watch: AsyncGenerator[bytes] | None = None
         self._failures = 0
         self._were_ready: set[str] = set()
-        """Pods that were ready once: one that drains is not ready either, and one that fetches its image never was."""
+        """Addresses and UIDs of pods that were ready once: a draining pod is not ready, a starting one never was."""
 
     async def find(self) -> list[MemberAddress]:
-        """See `Membership`."""
         if not self._version:
             await self._list()
-        places = list(self._places())
-        if len(places) > MOST_MEMBERS:
-            raise OSError(f"{self._service.name} has {len(places):,} pods; a broker has at most {MOST_MEMBERS:,}")
-        return places
+        addresses = list(self._addresses())
+        if len(addresses) > MOST_MEMBERS:
+            raise OSError(f"{self._service.name} has {len(addresses):,} pods; a broker has at most {MOST_MEMBERS:,}")
+        return addresses
 
-    async def changed(self) -> None:
-        """See `Membership`: an event came, the watch must begin anew, or all must be listed again."""
+    async def wait_for_change(self) -> None:
+        """An event came, the watch ended, or all must be listed again."""
         if not self._version:
-            await asyncio.sleep(_WAITS_SECONDS[min(self._failures, len(_WAITS_SECONDS)) - 1])
+            await asyncio.sleep(_RETRY_SECONDS[min(self._failures, len(_RETRY_SECONDS)) - 1])
             return
         try:
             if self._watch is None:
                 self._watch = self._api.watch(self._path, {**self._selector, "resourceVersion": self._version})
             while (event := await anext(self._watch, None)) is not None:
-                if self._take(event):
+                if self._apply(event):
                     return
             self._watch = None
         except KubernetesError as error:
             if not isinstance(error, GoneError):
                 log.warning("Members: %s; listing them again", error)
-            await self._forget()
+            await self._drop_watch()
 
     async def close(self) -> None:
-        """See `Membership`."""
-        await self._forget()
+        await self._drop_watch()
         await self._api.close()
 
-    async def _forget(self) -> None:
+    async def _drop_watch(self) -> None:
         self._version, self._failures, watch, self._watch = "", max(1, self._failures), self._watch, None
         if watch is not None:
             await watch.aclose()
@@ -140,8 +136,8 @@ class EndpointSlices(Membership):
         found: dict[str, EndpointSlice] = {}
         page = ""
         while True:
-            asked = {**self._selector, "limit": str(_PAGE), **({"continue": page} if page else {})}
-            listed = _decoded(await self._api.get(self._path, asked), _Listed)
+            query = {**self._selector, "limit": str(_PAGE), **({"continue": page} if page else {})}
+            listed = _decoded(await self._api.get(self._path, query), _Listed)
             found |= {one.metadata.name: one for one in listed.items or ()}
             page = listed.metadata.next
             if not page:
@@ -150,11 +146,15 @@ class EndpointSlices(Membership):
                 raise OSError(f"{self._service.name} has more than {MOST_MEMBERS:,} EndpointSlices")
         self._slices, self._version, self._failures = found, listed.metadata.resource_version, 0
 
-    def _take(self, line: bytes) -> bool:
-        """Whether an event changes who the members are."""
+    def _apply(self, line: bytes) -> bool:
+        """Apply an event; whether it may have changed the members.
+
+        Raises:
+            KubernetesError: it is an error, or unreadable.
+        """
         event = _decoded(line, _Event)
         if event.type == "ERROR":
-            raise _decoded(event.object, Status).error()
+            raise _decoded(event.object, Status).as_error()
         changed = _decoded(event.object, EndpointSlice)
         self._version = changed.metadata.resource_version or self._version
         if event.type == "BOOKMARK":
@@ -165,8 +165,8 @@ class EndpointSlices(Membership):
             self._slices[changed.metadata.name] = changed
         return True
 
-    def _places(self) -> Iterator[MemberAddress]:
-        """A pod once: one that moves is in two slices for a while, and one of two address families always."""
+    def _addresses(self) -> Iterator[MemberAddress]:
+        """Each pod once: it is in two slices while it moves between them, and always where it has IPv4 and IPv6."""
         service, seen, ready = self._service, set[str](), set[str]()
         sni = f"{service.name}.{self._namespace}.svc" if service.scheme == "https" else None
         for one in sorted(self._slices.values(), key=lambda one: (one.address_type != "IPv4", one.metadata.name)):
@@ -184,7 +184,7 @@ class EndpointSlices(Membership):
                     continue
                 ready |= keys
                 if not keys & seen:
-                    # From when it is told to end until it says so itself a server would take streams.
+                    # A server that has not seen its SIGTERM yet would still take streams.
                     yield MemberAddress(pod.name or at, f"{service.scheme}://{at}", sni, endpoint.is_draining)
                 seen |= keys
         self._were_ready = ready
@@ -197,11 +197,11 @@ class EndpointSlices(Membership):
         if wanted is not None and wanted in ports.values():
             return wanted
         known = ", ".join(str(port) for port in ports.values()) or "none"
-        raise OSError(f"the pods of {self._service.name} listen on {known}: say which port, k8s+http://SERVICE:PORT")
+        raise OSError(f"the pods of {self._service.name} listen on {known}: name the port, k8s+http://SERVICE:PORT")
 
 
 def _decoded(text: bytes | msgspec.Raw, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise KubernetesError(f"the API server sent what cannot be read: {error}") from error
+        raise KubernetesError(f"the API server sent an unreadable answer: {error}") from error

@@ -1,8 +1,8 @@
-"""The fleet: its members, read again and again, and the choice of the one that a client is sent to.
+"""The fleet: its members, polled every second, and the choice of the one that a client is sent to.
 
-The members own their slots: a broker asks one to reserve, and a refusal costs another try, never a stream too many. So
-any number of brokers may run beside each other, none of them keeps what it could not ask for again, and one that dies
-takes nothing with it.
+The members own their slots: a broker asks one to reserve, and a refusal costs another request, never a stream too many.
+So any number of brokers may run in parallel; each can rebuild its state by asking again, and one that dies costs no
+stream.
 """
 
 import asyncio
@@ -25,16 +25,16 @@ from whisper_ops.histogram import LatencyHistogram
 log = logging.getLogger("whisper_ops.broker")
 
 CONNECT_SECONDS = 10.0
-"""For the whole of one client's question, however many members are asked."""
+"""For one client's request, however many members are asked."""
 _FRESH_SECONDS = 0.25
-"""Before a client is refused every member is read again, unless all were so lately."""
+"""Before a client is refused every member is polled again, unless that was done so lately."""
 _SPACING_SECONDS = 0.05
-"""From one such reading to the next, and from one to the next for those who read the fleet."""
+"""Between the starts of two polls of all members, whoever asks for them."""
 _REFRESH_SECONDS = 1.0
-"""What is not read by then is as it was."""
+"""A member that has not answered by then stays as it was."""
 _RETRY_AFTER_SECONDS = 5.0
-_UNDECIDED_SECONDS = 0.02
-"""Between looks at members that others are being answered by."""
+_PENDING_SECONDS = 0.02
+"""Between two tries while members have unanswered requests."""
 
 
 class FleetFull(Exception):  # noqa: N818  # it is an answer, not an error
@@ -46,7 +46,7 @@ class FleetFull(Exception):  # noqa: N818  # it is an answer, not an error
 
 
 class Fleet:
-    """See the module. `run` keeps the members known and read."""
+    """`run` keeps the list of members and their snapshots up to date."""
 
     def __init__(
         self,
@@ -64,21 +64,21 @@ class Fleet:
         self.membership_error: str | None = None
         self.handed_out = self.retries = 0
         self.refused: Counter[str] = Counter()
-        self.seconds = LatencyHistogram()
-        """How long clients waited for their address."""
+        self.connect_seconds = LatencyHistogram()
+        """From a client's request to its address."""
         self._membership, self._make_member = membership, make_member
         self._polling: dict[str, asyncio.Task[None]] = {}
         self._refreshing: asyncio.Task[None] | None = None
-        self._refreshed_at = self._began_at = -float("inf")
+        self._refreshed_at = self._refresh_began_at = -float("inf")
 
-    # --- knowing the members ------------------------------------------------------------------------
+    # --- polling members ----------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Until cancelled."""
         try:
             while True:
                 await self.discover()
-                await self._membership.changed()
+                await self._membership.wait_for_change()
         finally:
             for task in self._polling.values():
                 task.cancel()
@@ -86,30 +86,30 @@ class Fleet:
             await asyncio.gather(*(member.close() for member in self.members.values()), self._membership.close())
 
     async def discover(self) -> None:
-        """Ask who the members are; while that cannot be told, those known so far stay."""
+        """Update the list of members; while the source fails, those known so far stay."""
         try:
-            places = {place.url: place for place in await self._membership.find()}
+            addresses = {address.url: address for address in await self._membership.find()}
         except OSError as error:
             if self.membership_error is None:
                 log.warning("Members: %s; those known so far stay", error)
             self.membership_error = str(error)
             return
         self.membership_error = None
-        for url in [url for url in self.members if url not in places]:
-            await self._leave(url)
-        new = [place for url, place in places.items() if url not in self.members]
-        for place in new:
-            self.members[place.url] = self._make_member(place, self.settings, self.broker_id)
-            log.info("Member %s: known", place.name)
-        self.members = {url: self.members[url] for url in places}
-        for url, place in places.items():
-            self.members[url].leaving = place.leaving
-        # All at once, before any is numbered by what it says.
-        await asyncio.gather(*(self._read(self.members[place.url]) for place in new))
-        for place in new:
-            self._polling[place.url] = asyncio.create_task(self._poll_on(self.members[place.url]))
+        for url in [url for url in self.members if url not in addresses]:
+            await self._remove(url)
+        new = [address for url, address in addresses.items() if url not in self.members]
+        for address in new:
+            self.members[address.url] = self._make_member(address, self.settings, self.broker_id)
+            log.info("Member %s: known", address.name)
+        self.members = {url: self.members[url] for url in addresses}
+        for url, address in addresses.items():
+            self.members[url].is_leaving = address.is_leaving
+        # All before the first view: GPUs are numbered in the order of the members.
+        await asyncio.gather(*(self._poll(self.members[address.url]) for address in new))
+        for address in new:
+            self._polling[address.url] = asyncio.create_task(self._poll_forever(self.members[address.url]))
 
-    async def _leave(self, url: str) -> None:
+    async def _remove(self, url: str) -> None:
         member = self.members.pop(url)
         log.info("Member %s: gone from the list", member.name)
         if (task := self._polling.pop(url, None)) is not None:
@@ -117,97 +117,97 @@ class Fleet:
         self.totals.leave(url)
         await member.close()
 
-    async def _poll_on(self, member: FleetMember) -> None:
+    async def _poll_forever(self, member: FleetMember) -> None:
         interval = self.settings.interval_seconds
         while True:
-            # Members are not all asked at the same moment.
+            # Jitter, so that members are not polled in the same moment.
             await asyncio.sleep(interval * random.uniform(0.9, 1.1))  # noqa: S311  # no secret
             try:
-                await self._read(member)
+                await self._poll(member)
             except Exception:
-                log.exception("Member %s: reading it failed", member.name)
+                log.exception("Member %s: polling it failed", member.name)
 
-    async def _read(self, member: FleetMember) -> None:
+    async def _poll(self, member: FleetMember) -> None:
         before = member.state
-        said = await member.poll()
-        if said is not None:
-            self.totals.add(member.place.url, said)
-            self._mark_twins()
+        snapshot = await member.poll()
+        if snapshot is not None:
+            self.totals.add(member.address.url, snapshot)
+            self._mark_duplicates()
         if member.state != before:
             log.info("Member %s: %s%s", member.name, member.state, f": {member.error}" if member.error else "")
 
-    def _mark_twins(self) -> None:
-        """A server that two names lead to has its slots once."""
+    def _mark_duplicates(self) -> None:
+        """Count a server once, where two members lead to it."""
         first: dict[str, FleetMember] = {}
         for member in self.members.values():
-            known = member.said.server_id if member.said is not None and member.error is None else None
+            known = member.snapshot.server_id if member.snapshot is not None and member.error is None else None
             other = first.setdefault(known, member) if known is not None else member
-            member.twin = None if other is member else other.name
+            member.duplicate_of = None if other is member else other.name
 
     async def refresh(self, lately: float = 0.0) -> None:
-        """Read every member anew, unless that was done `lately` seconds ago; who comes before it begins shares it."""
+        """Poll every member, unless that was done in the last `lately` seconds; calls before it begins share it."""
         if now() - self._refreshed_at < lately:
             return
         if self._refreshing is None:
-            self._refreshing = asyncio.create_task(self._read_all())
+            self._refreshing = asyncio.create_task(self._poll_all())
         await asyncio.shield(self._refreshing)
 
-    async def _read_all(self) -> None:
-        await asyncio.sleep(max(0.0, self._began_at + _SPACING_SECONDS - now()))
-        self._refreshing, self._began_at = None, now()
-        began = self._began_at
-        reading = {asyncio.create_task(self._read(one)): one.state != "silent" for one in self.counted()}
-        # Those that were silent are asked too, and waited for only where there are no others.
-        waited = {task for task, answers in reading.items() if answers} or set(reading)
+    async def _poll_all(self) -> None:
+        await asyncio.sleep(max(0.0, self._refresh_began_at + _SPACING_SECONDS - now()))
+        self._refreshing, self._refresh_began_at = None, now()
+        began = self._refresh_began_at
+        polls = {asyncio.create_task(self._poll(one)): one.state != "silent" for one in self.distinct_members()}
+        # Silent members are polled too, and waited for only where all are silent.
+        waited = {task for task, answers in polls.items() if answers} or set(polls)
         if waited:
             await asyncio.wait(waited, timeout=_REFRESH_SECONDS)
         self._refreshed_at = began
 
-    def counted(self) -> list[FleetMember]:
+    def distinct_members(self) -> list[FleetMember]:
         """The members, each server once."""
-        return [member for member in self.members.values() if member.twin is None]
+        return [member for member in self.members.values() if member.duplicate_of is None]
 
-    # --- sending clients ----------------------------------------------------------------------------
+    # --- reserving slots ----------------------------------------------------------------------------
 
-    async def connect(self, address: str) -> tuple[FleetMember, wire.Connect]:
-        """A slot for the client at `address`, at the least loaded member that gives one.
+    async def connect(self, client_address: str) -> wire.Connect:
+        """Reserve a slot for a client at the least loaded member that grants one.
 
         Raises:
-            FleetFull: no member gave one.
+            FleetFull: no member granted one.
         """
         began = now()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                found = await self._find(address)
+                answer = await self._reserve(client_address)
         except (FleetFull, TimeoutError) as refusal:
             full = refusal if isinstance(refusal, FleetFull) else FleetFull("no_answer", "No member answered in time")
             self.refused[full.code] += 1
             log.info("/connect: refused, %s: %s", full.code, full.message)
             raise full from None
         self.handed_out += 1
-        self.seconds.observe(now() - began)
-        return found
+        self.connect_seconds.observe(now() - began)
+        return answer
 
-    async def _find(self, address: str) -> tuple[FleetMember, wire.Connect]:
+    async def _reserve(self, client_address: str) -> wire.Connect:
         if self.draining:
             raise FleetFull("draining", "This broker is draining; ask another one")
-        found = await self._try_all(address)
-        if found is None:
-            # What is known may be a second old: a slot that was freed since must not be overlooked.
+        answer = await self._try_members(client_address)
+        if answer is None:
+            # Snapshots may be a second old: a slot may have been freed since.
             await self.refresh(_FRESH_SECONDS)
-            found = await self._try_all(address)
-        while found is None and any(member.is_undecided for member in self.members.values()):
-            await asyncio.sleep(_UNDECIDED_SECONDS)
-            found = await self._try_all(address)
-        if found is None:
-            raise self._why_not()
-        return found
+            answer = await self._try_members(client_address)
+        while answer is None and any(member.may_have_room for member in self.members.values()):
+            await asyncio.sleep(_PENDING_SECONDS)
+            answer = await self._try_members(client_address)
+        if answer is None:
+            raise self._refusal()
+        return answer
 
-    async def _try_all(self, address: str) -> tuple[FleetMember, wire.Connect] | None:
+    async def _try_members(self, client_address: str) -> wire.Connect | None:
         tried: set[FleetMember] = set()
-        while (member := self._next(tried)) is not None:
+        while (member := self._best(tried)) is not None:
             try:
-                return member, await member.reserve(address)
+                return await member.reserve(client_address)
             except MemberFullError:
                 self.retries += 1
             except UnreadableMemberError as error:
@@ -216,15 +216,12 @@ class Fleet:
             tried.add(member)
         return None
 
-    def _next(self, tried: set[FleetMember]) -> FleetMember | None:
-        """The least loaded of those that have room: those that are ready first, and last those that lately refused.
-
-        The one that is to go next gets what no other has room for.
-        """
+    def _best(self, tried: set[FleetMember]) -> FleetMember | None:
+        """The least loaded of the members with a free slot; `_rank` says which come last whatever their load."""
         room = [member for member in self.members.values() if member not in tried and member.free > 0]
         return min(room, key=_rank, default=None)
 
-    def _why_not(self) -> FleetFull:
+    def _refusal(self) -> FleetFull:
         states = {member.state for member in self.members.values()}
         if not states or states == {"silent"}:
             return FleetFull("no_answer", "No member of the fleet answers")
@@ -234,18 +231,18 @@ class Fleet:
 
     @property
     def is_ready(self) -> bool:
-        """Whether clients can be sent anywhere; a full fleet is ready."""
+        """Whether a member takes streams; a full fleet is ready."""
         return not self.draining and any(member.state == "live" for member in self.members.values())
 
-    def named(self, name: str) -> FleetMember | None:
-        """A member by its name, its address or its server's own name."""
+    def find_member(self, name: str) -> FleetMember | None:
+        """A member by its name, its address or its server's identity."""
         for url, member in self.members.items():
-            if name in (member.name, url, member.said.server_id if member.said else None):
+            if name in (member.name, url, member.snapshot.server_id if member.snapshot else None):
                 return member
         return None
 
 
 def _rank(member: FleetMember) -> tuple[bool, bool, bool, float, int, float]:
-    # Of equals any: several brokers with the same picture should not all choose the same one.
+    # Equal members at random: several brokers with the same snapshots should not all choose the same one.
     lot = random.random()  # noqa: S311  # spreads load only
-    return member.rests, member.goes_next, member.state == "starting", member.load, -member.free, lot
+    return member.backs_off, member.is_next_to_delete, member.state == "starting", member.load, -member.free, lot

@@ -35,7 +35,7 @@ def routes(fleet: Fleet) -> list[Route]:
             fleet.draining = request.method == "POST"
             state = "draining" if fleet.draining else "healthy"
             return json_answer({"status": state, "members": len(fleet.members)})
-        member = fleet.named(body.member)
+        member = fleet.find_member(body.member)
         if member is None:
             known = ", ".join(sorted(one.name for one in fleet.members.values())[:20]) or "none"
             return error_answer(404, f"there is no member {one_line(body.member, 100)!r}; known: {known}")
@@ -47,7 +47,7 @@ def routes(fleet: Fleet) -> list[Route]:
 
     @admin_call(fleet.settings, LimitsBody)
     async def limits(_: Request, body: LimitsBody) -> Response:
-        members = fleet.counted()
+        members = fleet.distinct_members()
         wanted = {"max_connections_per_gpu": body.max_connections_per_gpu}
         answers = await asyncio.gather(*(_pass_on(member, "PUT", "/admin/limits", wanted) for member in members))
         await asyncio.gather(*(member.poll() for member in members))

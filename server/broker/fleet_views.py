@@ -1,7 +1,7 @@
-"""The fleet in the shapes of one server, so that whatever reads a server reads a fleet.
+"""The fleet in a server's wire types, so that every reader of a server can read a fleet.
 
-A member that does not answer adds no slots and no streams; its GPUs stand as failed, with the reason. What a draining
-member holds counts, what it has free does not.
+A silent member adds no slots and no streams; its GPUs are listed as failed, with the reason. A draining member's used
+slots count, its free ones do not.
 """
 
 import time
@@ -10,12 +10,12 @@ from collections.abc import Iterable
 import msgspec
 
 from server.broker.fleet import Fleet
-from server.broker.fleet_hosts import together
+from server.broker.fleet_hosts import combined_host
 from server.broker.member import FleetMember
 from server.sessions.slot_usage import load_status, slot_capacity
 from whisper_ops import __version__, wire
 
-_NO_FIGURES = dict.fromkeys(
+_UNKNOWN = dict.fromkeys(
     (
         "total_memory_gb", "allocated_memory_gb", "free_memory_gb", "utilization_percent", "gpu_utilization_percent",
         "temperature_celsius", "power_watts", "sm_clock_hertz", "throttle_reasons", "other_processes",
@@ -27,32 +27,30 @@ _NO_FIGURES = dict.fromkeys(
 
 
 class FleetViews:
-    """Answers of the endpoints, over one fleet."""
-
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._numbers: dict[tuple[str, int], int] = {}
-        """Of each member's GPUs in the whole fleet: they stay while the member does."""
+        """The fleet-wide id of each member's GPU, by address and its own id; it is stable while the member stays."""
 
     # --- parts --------------------------------------------------------------------------------------
 
     def _answering(self) -> list[tuple[FleetMember, wire.ServerSnapshot]]:
-        members = self._fleet.counted()
-        return [(one, one.said) for one in members if one.said is not None and one.state != "silent"]
+        members = self._fleet.distinct_members()
+        return [(one, one.snapshot) for one in members if one.snapshot is not None and one.state != "silent"]
 
     def streams(self) -> tuple[int, int]:
-        """Streams that are live, and the most there can be: cheaply, as each client is told."""
+        """Live streams and slots, without the rest of `health`: every answer to /connect has them."""
         answering = self._answering()
-        active = sum(said.performance.active_connections for _, said in answering)
-        return active, sum(_capacity(member, said)[0] for member, said in answering)
+        active = sum(snapshot.performance.active_connections for _, snapshot in answering)
+        return active, sum(_capacity(member, snapshot)[0] for member, snapshot in answering)
 
     def health(self) -> wire.Health:
         """`GET /health`."""
         answering = self._answering()
-        capacities = [_capacity(member, said) for member, said in answering]
+        capacities = [_capacity(member, snapshot) for member, snapshot in answering]
         total, used = sum(total for total, _ in capacities), sum(used for _, used in capacities)
-        performances = [said.performance for _, said in answering]
-        gpus = [gpu for _, said in answering for gpu in said.gpu_status.gpus]
+        performances = [snapshot.performance for _, snapshot in answering]
+        gpus = [gpu for _, snapshot in answering for gpu in snapshot.gpu_status.gpus]
         return wire.Health(
             status=self._status(total, used),
             timestamp=time.time(),
@@ -67,7 +65,7 @@ class FleetViews:
         )
 
     def _status(self, total: int, used: int) -> wire.HealthStatus:
-        members = self._fleet.counted()
+        members = self._fleet.distinct_members()
         states = [member.state for member in members]
         if self._fleet.draining or (states and set(states) <= {"draining", "silent"} and "draining" in states):
             return "draining"
@@ -80,13 +78,13 @@ class FleetViews:
 
     def _gpus(self) -> list[wire.GpuEntry]:
         entries = []
-        members = self._fleet.counted()
-        known = {(member.place.url, gpu.gpu_id) for member in members for gpu in _gpus_of(member)}
+        members = self._fleet.distinct_members()
+        known = {(member.address.url, gpu.gpu_id) for member in members for gpu in _gpus_of(member)}
         self._numbers = {key: number for key, number in self._numbers.items() if key in known}
         for member in members:
             for gpu in _gpus_of(member):
-                number = self._number(member.place.url, gpu.gpu_id)
-                entries.append(msgspec.structs.replace(_as_it_is(member, gpu), gpu_id=number, server=member.name))
+                number = self._number(member.address.url, gpu.gpu_id)
+                entries.append(msgspec.structs.replace(_entry(member, gpu), gpu_id=number, server=member.name))
         return sorted(entries, key=lambda entry: entry.gpu_id)[: wire.MAX_GPUS]
 
     def _number(self, member: str, gpu_id: int) -> int:
@@ -99,7 +97,7 @@ class FleetViews:
 
     def gpu_status(self) -> wire.GpuStatus:
         """`GET /gpu-status`."""
-        statuses = [said.gpu_status for _, said in self._answering()]
+        statuses = [snapshot.gpu_status for _, snapshot in self._answering()]
         gpus = self._gpus()
         return wire.GpuStatus(
             total_gpus=len(gpus),
@@ -111,22 +109,22 @@ class FleetViews:
 
     def performance(self) -> wire.Performance:
         """`GET /performance`."""
-        live = [said.performance for _, said in self._answering()]
+        live = [snapshot.performance for _, snapshot in self._answering()]
         return self._fleet.totals.performance(live, self._fleet.refused)
 
     def engine(self) -> wire.EngineEntry:
-        """What runs the model, where all run the same; else all of it by name, which is a key of its own."""
-        engines = [said.engine for _, said in self._answering()]
+        """The members' engine; where they differ, all names joined, which is a plan key of its own."""
+        engines = [snapshot.engine for _, snapshot in self._answering()]
         if not engines:
             return wire.EngineEntry(name="unknown", model="unknown")
         batches = {engine.max_batch for engine in engines}
         return wire.EngineEntry(
-            name=_joined(engine.name for engine in engines),
-            model=_joined(engine.model for engine in engines),
-            compute_type=_joined(engine.compute_type for engine in engines) or None,
+            name=_joined_names(engine.name for engine in engines),
+            model=_joined_names(engine.model for engine in engines),
+            compute_type=_joined_names(engine.compute_type for engine in engines) or None,
             max_batch=batches.pop() if len(batches) == 1 else None,
             simulated=any(engine.simulated for engine in engines),
-            languages=_joined(engine.languages for engine in engines) or None,
+            languages=_joined_names(engine.languages for engine in engines) or None,
         )
 
     def snapshot(self) -> wire.ServerSnapshot:
@@ -136,32 +134,32 @@ class FleetViews:
             health=self.health(),
             gpu_status=self.gpu_status(),
             performance=self.performance(),
-            host=together([said.host for _, said in answering]),
+            host=combined_host([snapshot.host for _, snapshot in answering]),
             engine=self.engine(),
-            version=_joined(said.version for _, said in answering) or __version__,
+            version=_joined_names(snapshot.version for _, snapshot in answering) or __version__,
             started_at=self._fleet.started_at,
             server_id=self._fleet.broker_id,
             members=tuple(member.as_wire() for member in self._fleet.members.values()),
         )
 
 
-def _capacity(member: FleetMember, said: wire.ServerSnapshot) -> tuple[int, int]:
-    """Total and used slots."""
-    capacity = said.health.capacity
+def _capacity(member: FleetMember, snapshot: wire.ServerSnapshot) -> tuple[int, int]:
+    """Total and used slots that count for the fleet."""
+    capacity = snapshot.health.capacity
     used = capacity.used_slots
     return (used if member.state == "draining" else capacity.total_slots), used
 
 
 def _gpus_of(member: FleetMember) -> tuple[wire.GpuEntry, ...]:
-    return member.said.gpu_status.gpus if member.said is not None else ()
+    return member.snapshot.gpu_status.gpus if member.snapshot is not None else ()
 
 
-def _as_it_is(member: FleetMember, gpu: wire.GpuEntry) -> wire.GpuEntry:
+def _entry(member: FleetMember, gpu: wire.GpuEntry) -> wire.GpuEntry:
     if member.state != "silent":
         return gpu
-    gone = msgspec.structs.replace(gpu, state="failed", active_connections=0, connection_ids=(), **_NO_FIGURES)
+    gone = msgspec.structs.replace(gpu, state="failed", active_connections=0, connection_ids=(), **_UNKNOWN)
     return msgspec.structs.replace(gone, reading_error=f"{member.name} does not answer: {member.error}")
 
 
-def _joined(names: Iterable[str | None]) -> str:
+def _joined_names(names: Iterable[str | None]) -> str:
     return " + ".join(sorted({name for name in names if name}))

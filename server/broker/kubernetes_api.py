@@ -1,4 +1,4 @@
-"""Kubernetes' API as far as a broker needs it, from inside a pod: with its authority and a token that rotates."""
+"""A small client of the Kubernetes API, for use in a pod: with its service account's CA and rotating token."""
 
 import asyncio
 import os
@@ -17,8 +17,8 @@ from whisper_ops.untrusted_text import one_line
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 SECONDS = 10.0
 WATCH_SECONDS = 60.0
-"""How long a watch is asked for: the token is read anew for each, and a connection that died is noticed by then."""
-_LATE_SECONDS = 15.0
+"""Length of a watch: each has a fresh token, and a dead connection is noticed by then."""
+_GRACE_SECONDS = 15.0
 _MOST_LINE_BYTES = 1 << 20
 """An EndpointSlice of 100 endpoints has some 40 kB."""
 _MOST_TOKEN_BYTES = 1 << 16
@@ -26,28 +26,27 @@ _MOST_REASON_BYTES = 1 << 16
 
 
 class KubernetesError(OSError):
-    """The API server did not answer as asked; the text says how."""
+    """The API server refused, or did not answer; the text is for people."""
 
 
 class GoneError(KubernetesError):
-    """What was asked for is older than what the API server remembers: all must be listed again."""
+    """410: the version asked for is too old, and all must be listed again."""
 
 
 class Status(msgspec.Struct):
-    """What the API server says instead of an answer."""
+    """The API server's own error object."""
 
     message: str = ""
     code: int = 0
 
-    def error(self, status: int = 0) -> KubernetesError:
-        """As what is raised for it."""
+    def as_error(self, status: int = 0) -> KubernetesError:
         code = self.code or status
-        said = f"the API server answered {code}: {one_line(self.message, 200) or 'no reason given'}"
-        return GoneError(said) if code == httpx.codes.GONE else KubernetesError(said)
+        text = f"the API server answered {code}: {one_line(self.message, 200) or 'no reason given'}"
+        return GoneError(text) if code == httpx.codes.GONE else KubernetesError(text)
 
 
 class KubernetesApi:
-    """The API server; `account`: the folder with token and authority, which others keep current."""
+    """`account`: the folder with `token` and `ca.crt`, which Kubernetes keeps up to date."""
 
     def __init__(self, url: str, account: Path = ACCOUNT) -> None:
         self._account = account
@@ -61,10 +60,10 @@ class KubernetesApi:
 
     @classmethod
     def of_this_pod(cls) -> "KubernetesApi":
-        """The one that this pod is told of.
+        """The API server of the cluster that this pod runs in.
 
         Raises:
-            UserError: this is no pod, or its account is kept from it.
+            UserError: this is no pod, or its service account's token is not mounted.
         """
         host, port = (os.environ.get(f"KUBERNETES_SERVICE_{name}", "") for name in ("HOST", "PORT"))
         if not host or not (ACCOUNT / "token").is_file():
@@ -78,50 +77,50 @@ class KubernetesApi:
         """The body of an answer.
 
         Raises:
-            KubernetesError: there is none.
+            KubernetesError: no answer, or a refusal.
         """
-        return await self._asked("GET", path, params=dict(params))
+        return await self._request("GET", path, params=dict(params))
 
     async def patch(self, path: str, change: Mapping[str, Any]) -> None:
         """Merge a change into an object.
 
         Raises:
-            KubernetesError: it was not done.
+            KubernetesError: no answer, or a refusal.
         """
         headers = {"Content-Type": "application/merge-patch+json"}
-        await self._asked("PATCH", path, headers=headers, content=msgspec.json.encode(change))
+        await self._request("PATCH", path, headers=headers, content=msgspec.json.encode(change))
 
-    async def _asked(self, method: str, path: str, **asked: Any) -> bytes:  # noqa: ANN401  # what httpx takes
-        headers = {**self._headers(), "Accept-Encoding": ACCEPTED, **asked.pop("headers", {})}
+    async def _request(self, method: str, path: str, **options: Any) -> bytes:  # noqa: ANN401  # what httpx takes
+        headers = {**self._headers(), "Accept-Encoding": ACCEPTED, **options.pop("headers", {})}
         try:
             answer = await fetch(
-                self._http, method, path, limit=MAX_JSON_BYTES, seconds=SECONDS, headers=headers, **asked
+                self._http, method, path, limit=MAX_JSON_BYTES, seconds=SECONDS, headers=headers, **options
             )
         except httpx.HTTPError as error:
-            raise _unanswered(error) from error
+            raise _no_answer(error) from error
         if answer.status != httpx.codes.OK:
             raise _refusal(answer.status, answer.body)
         return answer.body
 
     async def watch(self, path: str, params: Mapping[str, str]) -> AsyncGenerator[bytes]:
-        """Events, one JSON object each, until the API server ends the watch, as it is asked to after a while.
+        """Events, one JSON object each, until the API server ends the watch after `WATCH_SECONDS`.
 
         Raises:
-            KubernetesError: it is not answered, or breaks off.
+            KubernetesError: no answer, a refusal, or a broken connection.
         """
-        asked = {**params, "watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": f"{WATCH_SECONDS:.0f}"}
+        query = {**params, "watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": f"{WATCH_SECONDS:.0f}"}
         headers = {**self._headers(), "Accept-Encoding": "identity"}
-        request = self._http.build_request("GET", path, params=asked, headers=headers)
-        deadline = asyncio.get_running_loop().time() + WATCH_SECONDS + _LATE_SECONDS
+        request = self._http.build_request("GET", path, params=query, headers=headers)
+        deadline = asyncio.get_running_loop().time() + WATCH_SECONDS + _GRACE_SECONDS
         try:
             async with asyncio.timeout(SECONDS):
                 response = await self._http.send(request, stream=True)
             try:
                 if response.status_code != httpx.codes.OK:
-                    raise _refusal(response.status_code, await _beginning(response))
+                    raise _refusal(response.status_code, await _read_reason(response))
                 chunks, rest = response.aiter_raw(), b""
                 while True:
-                    # Around each wait: a deadline around a yield would end whoever asks.
+                    # Around each wait only: around a yield the deadline would cancel the caller.
                     async with asyncio.timeout_at(deadline):
                         chunk = await anext(chunks, b"")
                     if not chunk:
@@ -134,12 +133,12 @@ class KubernetesApi:
             finally:
                 await response.aclose()
         except TimeoutError as error:
-            raise KubernetesError("the API server did not answer, or did not end a watch in time") from error
+            raise KubernetesError("the API server did not answer in time, or did not end a watch") from error
         except httpx.HTTPError as error:
-            raise _unanswered(error) from error
+            raise _no_answer(error) from error
 
     def _headers(self) -> dict[str, str]:
-        """With the token as it is now: Kubernetes puts another one there each hour."""
+        """Reads the token each time: Kubernetes replaces it about once an hour."""
         try:
             with (self._account / "token").open("rb") as file:
                 token = file.read(_MOST_TOKEN_BYTES).decode("ascii").strip()
@@ -148,12 +147,11 @@ class KubernetesApi:
         return {"Accept": "application/json", "Authorization": f"Bearer {token}"}
 
     async def close(self) -> None:
-        """Close its connections."""
         await self._http.aclose()
 
 
-async def _beginning(response: httpx.Response) -> bytes:
-    """Of an answer that says why not: as much as a reason takes."""
+async def _read_reason(response: httpx.Response) -> bytes:
+    """The body of a refusal, cut off after 64 KiB."""
     body = b""
     async with asyncio.timeout(SECONDS):
         async for chunk in response.aiter_raw():
@@ -164,26 +162,26 @@ async def _beginning(response: httpx.Response) -> bytes:
 
 
 def own_namespace(account: Path = ACCOUNT) -> str:
-    """That of this pod.
+    """The namespace of this pod.
 
     Raises:
-        UserError: it is not told.
+        UserError: its file cannot be read.
     """
     try:
         return (account / "namespace").read_text("utf-8").strip()
     except OSError as error:
         raise UserError(
-            f"cannot read this pod's namespace ({account}/namespace); say it: k8s+http://SERVICE.NAMESPACE:8000"
+            f"cannot read this pod's namespace ({account}/namespace); name it: k8s+http://SERVICE.NAMESPACE:8000"
         ) from error
 
 
 def _refusal(status: int, body: bytes) -> KubernetesError:
     try:
-        said = msgspec.json.decode(body, type=Status)
+        reason = msgspec.json.decode(body, type=Status)
     except (msgspec.MsgspecError, RecursionError):
-        said = Status()
-    return said.error(status)
+        reason = Status()
+    return reason.as_error(status)
 
 
-def _unanswered(error: httpx.HTTPError) -> KubernetesError:
+def _no_answer(error: httpx.HTTPError) -> KubernetesError:
     return KubernetesError(f"the API server does not answer: {str(error) or type(error).__name__}")

@@ -1,6 +1,6 @@
-"""Where the members of a fleet are known from: a list, or DNS names, looked up again and again.
+"""Sources of a fleet's members: a list of addresses, and DNS names that are looked up every ten seconds.
 
-A source says who the members are now, and when to ask again. `server.broker.endpoint_slices` is another one.
+Others: Kubernetes (`server.broker.endpoint_slices`), Ray (`server.cluster.ray_membership`).
 """
 
 import asyncio
@@ -17,36 +17,32 @@ log = logging.getLogger("whisper_ops.broker")
 
 MOST_MEMBERS = 1000
 EVERY_SECONDS = 10.0
-"""How often a source is asked that does not say when something changed."""
+"""Between two calls of a source that cannot wait for a change."""
 
 
 class MemberAddress(NamedTuple):
-    """A member and how it is reached."""
-
     name: str
     url: str
     sni: str | None = None
-    """The name that its certificate bears, where the address is a number."""
-    leaving: bool = False
-    """Whether its source takes it away: what it has may end there, and nothing new comes."""
+    """The name in its certificate, where `url` has an IP address."""
+    is_leaving: bool = False
+    """Whether it is being removed: its streams may end there, and it gets no new ones."""
 
 
 class Membership(Protocol):
-    """A source of members."""
-
     async def find(self) -> list[MemberAddress]:
-        """Who the members are now, in an order that stays.
+        """The members now, in a stable order.
 
         Raises:
-            OSError: it cannot be told at the moment; those known so far stay.
+            OSError: unknown at the moment; the members known so far stay.
         """
 
-    async def changed(self) -> None:
-        """Wait until it is worth asking again."""
+    async def wait_for_change(self) -> None:
+        """Return when `find` may have another answer."""
         await asyncio.sleep(EVERY_SECONDS)
 
     async def close(self) -> None:
-        """Nobody asks any more."""
+        """Release its connections."""
         return
 
 
@@ -54,42 +50,43 @@ class ListedMembers(Membership):
     """Addresses and DNS names from the command line."""
 
     def __init__(self, named: Iterable[NamedMember]) -> None:
-        self._behind = {one: [] if one.is_dns else [MemberAddress(one.name, one.url)] for one in named}
-        """What each of them led to when it was looked up last."""
-        self._unknown: set[NamedMember] = set()
+        self._resolved = {one: [] if one.is_dns else [MemberAddress(one.name, one.url)] for one in named}
+        """The addresses of each, from its newest successful look-up."""
+        self._unresolved: set[NamedMember] = set()
 
     async def find(self) -> list[MemberAddress]:
-        """See `Membership`. A name that cannot be looked up leads where it led before, and holds up no other."""
-        names = [one for one in self._behind if one.is_dns]
-        for one, places in zip(names, await asyncio.gather(*map(_behind, names), return_exceptions=True), strict=True):
-            if isinstance(places, OSError):
-                if one not in self._unknown:
-                    log.warning("Members: %s; those known so far stay", places)
-                self._unknown.add(one)
-            elif isinstance(places, BaseException):
-                raise places
+        """A name that cannot be looked up keeps its addresses, and delays no other."""
+        names = [one for one in self._resolved if one.is_dns]
+        answers = await asyncio.gather(*map(_resolve, names), return_exceptions=True)
+        for one, addresses in zip(names, answers, strict=True):
+            if isinstance(addresses, OSError):
+                if one not in self._unresolved:
+                    log.warning("Members: %s; those known so far stay", addresses)
+                self._unresolved.add(one)
+            elif isinstance(addresses, BaseException):
+                raise addresses
             else:
-                self._behind[one] = places
-                self._unknown.discard(one)
+                self._resolved[one] = addresses
+                self._unresolved.discard(one)
         found: dict[str, MemberAddress] = {}
-        for place in chain.from_iterable(self._behind.values()):
-            found.setdefault(place.url, place)
+        for address in chain.from_iterable(self._resolved.values()):
+            found.setdefault(address.url, address)
         if len(found) > MOST_MEMBERS:
             raise OSError(f"the names lead to {len(found):,} members; a broker has at most {MOST_MEMBERS:,}")
         return list(found.values())
 
 
-async def _behind(named: NamedMember) -> list[MemberAddress]:
+async def _resolve(named: NamedMember) -> list[MemberAddress]:
     parts = urlsplit(named.url)
     host, port = parts.hostname or "", parts.port or {"https": 443}.get(parts.scheme, 80)
     try:
         answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise OSError(f"the host {host} is not known") from error
-    places = []
+    addresses = []
     for address in sorted({str(address[0]) for *_, address in answers}):
         at = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-        places.append(
+        addresses.append(
             MemberAddress(at, urlunsplit((parts.scheme, at, "", "", "")), host if parts.scheme == "https" else None)
         )
-    return places
+    return addresses

@@ -35,6 +35,6 @@ class RayMembers(Membership):
         by_url = {place.url: place for place in self._known.values()}
         return sorted(by_url.values())
 
-    async def changed(self) -> None:
+    async def wait_for_change(self) -> None:
         """See `Membership`."""
         await asyncio.sleep(_EVERY_SECONDS)

@@ -20,7 +20,7 @@ from whisper_ops.user_files import read_text
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
-    from server.broker.broker_settings import BrokerSettings, NamedMember, Service
+    from server.broker.broker_settings import BrokerSettings, KubernetesService, NamedMember
 
 _ARGUMENT = re.compile(r"(?:(?P<name>[^=/+:]+)=)?(?P<source>dns\+|k8s\+)?(?P<url>.+)")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -31,17 +31,19 @@ _MOST_BYTES = 1 << 20
 
 @click.command("broker")
 @click.argument("members", nargs=-1, metavar="[NAME=][dns+|k8s+]URL…")
-@click.option("--hosts", multiple=True, type=_FILE, help="A file with one member a line; `#` begins a comment.")
-@click.option("--cluster", metavar="HOST:PORT", help="The workers of `serve --cluster` at that head of Ray, instead.")
+@click.option("--hosts", multiple=True, type=_FILE, help="A file of members, one a line; `#` begins a comment.")
+@click.option(
+    "--cluster", metavar="HOST:PORT", help="In place of members: the workers of `serve --cluster` at that Ray head."
+)
 @serving_options
 @click.option("--member-token-file", type=_FILE, help="Else WHISPER_OPS_MEMBER_TOKEN, else the broker's own token.")
 @click.option(
     "--member-admin-token-file",
     type=_FILE,
-    help="Else WHISPER_OPS_MEMBER_ADMIN_TOKEN, else its own: reserves slots for clients by their address, and drains.",
+    help="Else WHISPER_OPS_MEMBER_ADMIN_TOKEN, else its own: to reserve slots in clients' names, and to drain.",
 )
 @click.option(
-    "--interval", type=Length(least_open=True), default="1s", show_default=True, help="From reading to reading."
+    "--interval", type=Length(least_open=True), default="1s", show_default=True, help="Between two polls of a member."
 )
 @click.option(
     "--deadline",
@@ -53,18 +55,18 @@ _MOST_BYTES = 1 << 20
 @click.option(
     "--deletion-cost",
     is_flag=True,
-    help="With k8s+: before the fleet shrinks write the pod-deletion-cost of its emptiest pod, which then goes first.",
+    help="With k8s+: before the fleet scales down write pod-deletion-cost, so that its emptiest pod is deleted first.",
 )
 @click.option("--log-json", is_flag=True, help="One JSON object a log line.")
 @ca_option
 @combinations(Excludes("cluster", ("members", "hosts"), "its workers are the members"))
 def command(**options: Any) -> None:  # noqa: ANN401  # click hands over the options above by name
-    """Send the clients of several servers to one that has room, and show all of them as one server.
+    """Send each client to the least loaded of several servers, and show them all as one server.
 
-    A member is a whisper-ops server at the address that its clients reach; dns+http://asr.default.svc:8000 is one
-    server for each address behind the name, and k8s+http://SERVICE:8000, in a cluster, one for each pod of a service.
-    GET /connect answers with the address of the least loaded server and a slot held there; audio never passes the
-    broker, and any number of brokers may run beside each other.
+    A member is the address of a whisper-ops server as clients reach it. dns+http://asr.default.svc:8000 is a member for
+    each IP address of the name; k8s+http://SERVICE:8000, in a cluster, one for each pod of the service. GET /connect
+    reserves a slot at the least loaded member and answers with that member's address; audio never passes through the
+    broker, and any number of brokers may run in parallel.
     """
     try:
         from server.broker.broker_process import serve
@@ -102,7 +104,7 @@ def _settings(options: dict[str, Any]) -> "BrokerSettings":
     lines = _lines(options) if options["cluster"] is None else []
     service = _service(lines)
     if options["deletion_cost"] and service is None:
-        raise UserError("--deletion-cost is about pods, which only k8s+http://SERVICE knows; leave it out")
+        raise UserError("--deletion-cost needs pods as members, k8s+http://SERVICE; leave it out")
     return BrokerSettings(
         members=_members(lines) if service is None else (),
         service=service,
@@ -141,13 +143,13 @@ def _members(lines: list[str]) -> "tuple[NamedMember, ...]":
     return tuple(found)
 
 
-def _service(lines: list[str]) -> "Service | None":
+def _service(lines: list[str]) -> "KubernetesService | None":
     """The service in Kubernetes that was named; None where there is none.
 
     Raises:
         UserError: it is no service's address, or there is another member beside it.
     """
-    from server.broker.broker_settings import Service
+    from server.broker.broker_settings import KubernetesService
 
     matches = [_ARGUMENT.fullmatch(line.strip()) for line in lines]
     match = next((one for one in matches if one is not None and one["source"] == "k8s+"), None)
@@ -155,7 +157,7 @@ def _service(lines: list[str]) -> "Service | None":
         return None
     if len(lines) > 1 or match["name"]:
         raise UserError(
-            f"{shown(match[0])} is the whole fleet: its pods have names of their own; name nothing beside it"
+            f"{shown(match[0])} is the whole fleet, and its pods have names; give no NAME= and no other member"
         )
     parts = _address(match["url"], match[0])
     labels = (parts.hostname or "").split(".")
@@ -163,7 +165,7 @@ def _service(lines: list[str]) -> "Service | None":
         raise UserError(
             f"{shown(match[0])!r} names no service; say k8s+http://SERVICE:8000 or k8s+http://SERVICE.NAMESPACE:8000"
         )
-    return Service(labels[0], labels[1] if len(labels) > 1 else None, parts.scheme, parts.port)
+    return KubernetesService(labels[0], labels[1] if len(labels) > 1 else None, parts.scheme, parts.port)
 
 
 def _member(text: str) -> "NamedMember":

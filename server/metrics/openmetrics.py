@@ -1,4 +1,4 @@
-"""`/metrics`: the snapshot as metric families: base units, histograms for latencies, no label a stream could have."""
+"""`/metrics`: the snapshot as metric families, in base units, with histograms of latencies and no label per stream."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
@@ -68,13 +68,12 @@ _HOST_GAUGES: tuple[tuple[str, str, str], ...] = (
 
 
 class MetricFamilies:
-    """A page of metrics, as prometheus-client's writers want it. What is not known has its head and no sample."""
+    """A `prometheus_client.registry.Collector`; a family whose value is unknown has no sample."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = list(families)
 
     def collect(self) -> list[Metric]:
-        """See `prometheus_client.registry.Collector`."""
         return self._families
 
 
@@ -116,9 +115,11 @@ def _own(snapshot: wire.ServerSnapshot) -> Iterator[Metric]:
     counted = dict.fromkeys(REASONS, 0) | performance.rejected_total
     yield _labelled("connections_rejected", "Streams refused.", "reason", counted)
     latency = performance.latency
-    yield _histogram("lag", "Lag of each stream, sampled each second.", latency.lag_bucket_counts, latency.lag_sum_s)
-    yield _histogram("final", "End of speech to final text.", latency.final_bucket_counts, latency.final_sum_s)
-    yield _histogram("setup", "Connection to ready.", latency.setup_bucket_counts, latency.setup_sum_s)
+    yield latency_histogram(
+        "lag", "Lag of each stream, sampled each second.", latency.lag_bucket_counts, latency.lag_sum_s
+    )
+    yield latency_histogram("final", "End of speech to final text.", latency.final_bucket_counts, latency.final_sum_s)
+    yield latency_histogram("setup", "Connection to ready.", latency.setup_bucket_counts, latency.setup_sum_s)
     gpus = snapshot.gpu_status.gpus
     yield _devices(gpus)
     for name, field, text, factor in _GPU_GAUGES:
@@ -203,7 +204,7 @@ def _by_gpu(
     return family
 
 
-def _histogram(name: str, text: str, counts: Sequence[int], sum_seconds: float) -> Metric:
+def latency_histogram(name: str, text: str, counts: Sequence[int], sum_seconds: float) -> Metric:
     family = HistogramMetricFamily(f"{PREFIX}{name}_seconds", text, labels=[])
     if counts:
         bounds = [*map(str, LATENCY_BOUNDS_SECONDS), "+Inf"]

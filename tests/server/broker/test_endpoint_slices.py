@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 import trustme
 
-from server.broker.broker_settings import BrokerSettings, Service
-from server.broker.deletion_cost import ANNOTATION, DeletionCost, to_go
+from server.broker.broker_settings import BrokerSettings, KubernetesService
+from server.broker.deletion_cost import ANNOTATION, DeletionCost, next_to_delete
 from server.broker.endpoint_slices import EndpointSlices
 from server.broker.fleet import Fleet, _rank
 from server.broker.kubernetes_api import KubernetesApi, KubernetesError
@@ -42,7 +42,7 @@ def account(tmp_path: Path) -> Path:
 
 
 def source(api: ApiServer, account: Path, port: int | None = 8000, scheme: str = "http") -> EndpointSlices:
-    return EndpointSlices(KubernetesApi(api.url, account), Service("asr", None, scheme, port), "voice")
+    return EndpointSlices(KubernetesApi(api.url, account), KubernetesService("asr", None, scheme, port), "voice")
 
 
 async def until(condition: Callable[[], object], task: "asyncio.Task[None]") -> None:
@@ -75,7 +75,7 @@ class Following:
                 self.found = await self.members.find()
             except OSError as error:
                 self.errors.append(str(error))
-            await self.members.changed()
+            await self.members.wait_for_change()
 
     async def until(self, condition: Callable[[], bool]) -> None:
         await until(condition, self._task)
@@ -124,7 +124,7 @@ async def test_a_pod_is_a_member_from_when_it_is_ready_until_it_is_gone(api: Api
         api.put("asr-a", ["asr-1=10.0.0.1", "asr-2=10.0.0.2"])
         await fleet.until(lambda: fleet.names == ["asr-1", "asr-2"])
         api.put("asr-a", ["!asr-1=10.0.0.1", "-asr-2=10.0.0.2", "!asr-3=10.0.0.3"])
-        await fleet.until(lambda: [place.leaving for place in fleet.found] == [False, True])
+        await fleet.until(lambda: [place.is_leaving for place in fleet.found] == [False, True])
         assert fleet.names == ["asr-1", "asr-2"]
         # It is gone, and another one has its address.
         api.put("asr-a", ["asr-2=10.0.0.2"])
@@ -247,8 +247,8 @@ async def test_nonsense_in_a_watch_is_listed_anew(api: ApiServer, account: Path,
     members = source(api, account)
     api.put("asr-a", ["asr-1=10.0.0.1"])
     await members.find()
-    with pytest.raises(KubernetesError, match="cannot be read"):
-        members._take(nonsense)
+    with pytest.raises(KubernetesError, match="unreadable answer"):
+        members._apply(nonsense)
     await members.close()
 
 
@@ -272,7 +272,7 @@ async def test_the_port_is_that_of_the_pods(api: ApiServer, account: Path) -> No
     only = source(api, account, port=None)
     assert (await only.find())[0].url == "http://10.0.0.1:9000"
     other = source(api, account, port=80)
-    with pytest.raises(OSError, match="listen on 9000: say which port"):
+    with pytest.raises(OSError, match="listen on 9000: name the port"):
         await other.find()
     for members in (only, other):
         await members.close()
@@ -284,7 +284,7 @@ async def test_an_answer_with_everything_in_it_is_read(api: ApiServer, account: 
     members = source(api, account)
     assert await members.find() == [
         MemberAddress("whisper-ops-server-6d5f8c7b9-4xk2p", "http://10.244.1.17:8000"),
-        MemberAddress("whisper-ops-server-6d5f8c7b9-tz8qd", "http://10.244.2.9:8000", leaving=True),
+        MemberAddress("whisper-ops-server-6d5f8c7b9-tz8qd", "http://10.244.2.9:8000", is_leaving=True),
     ]
     await members.close()
 
@@ -330,15 +330,15 @@ async def test_clients_are_sent_to_pods_and_no_more_to_one_that_goes(
         fleet = Fleet(BrokerSettings(), source(api, account, port=None))
         running = asyncio.create_task(fleet.run())
         await until(lambda: fleet.is_ready and api.watches, running)
-        assert (await fleet.connect("10.0.0.1"))[0].name == "asr-1"
+        assert (await fleet.connect("10.0.0.1")).port == one.port
         api.put("asr-b", ["asr-2=127.0.0.1"], port=two.port)
         await until(lambda: [one.state for one in fleet.members.values()] == ["live", "live"], running)
-        assert (await fleet.connect("10.0.0.1"))[0].name == "asr-2", "the emptier one"
+        assert (await fleet.connect("10.0.0.1")).port == two.port, "the emptier one"
         # Told to end: for a while it still takes streams, and none is sent there.
         api.put("asr-b", ["-asr-2=127.0.0.1"], port=two.port)
         await until(lambda: [one.state for one in fleet.members.values()] == ["live", "draining"], running)
         assert two.get("/health")["status"] == "healthy"
-        assert {(await fleet.connect("10.0.0.1"))[0].name for _ in range(4)} == {"asr-1"}
+        assert {(await fleet.connect("10.0.0.1")).port for _ in range(4)} == {one.port}
         api.delete("asr-b")
         await until(lambda: len(fleet.members) == 1, running)
         running.cancel()
@@ -348,13 +348,13 @@ async def test_clients_are_sent_to_pods_and_no_more_to_one_that_goes(
 @pytest.mark.parametrize(
     ("said", "service"),
     [
-        ("k8s+http://asr:8000", Service("asr", None, "http", 8000)),
-        ("k8s+asr", Service("asr", None, "http", None)),
-        ("k8s+https://asr.voice", Service("asr", "voice", "https", None)),
-        ("k8s+http://asr.voice.svc.cluster.local:8000", Service("asr", "voice", "http", 8000)),
+        ("k8s+http://asr:8000", KubernetesService("asr", None, "http", 8000)),
+        ("k8s+asr", KubernetesService("asr", None, "http", None)),
+        ("k8s+https://asr.voice", KubernetesService("asr", "voice", "https", None)),
+        ("k8s+http://asr.voice.svc.cluster.local:8000", KubernetesService("asr", "voice", "http", 8000)),
     ],
 )
-def test_a_service_is_named_as_in_the_cluster(said: str, service: Service) -> None:
+def test_a_service_is_named_as_in_the_cluster(said: str, service: KubernetesService) -> None:
     assert _service([said]) == service
 
 
@@ -368,7 +368,7 @@ def test_a_service_is_named_as_in_the_cluster(said: str, service: Service) -> No
         (["k8s+http://asr:8000/path"], "more than scheme, host and port"),
         (["k8s+ftp://asr"], "is no address of a server"),
         (["k8s+http://asr:8000"], "this is no pod with a service account"),
-        (["http://a:1", "--deletion-cost"], "which only k8s+http://SERVICE knows"),
+        (["http://a:1", "--deletion-cost"], "needs pods as members, k8s+http://SERVICE"),
     ],
 )
 def test_what_is_no_service_of_this_cluster_is_one_sentence(
@@ -387,9 +387,9 @@ class Seen:
     """A member as the choice sees it."""
 
     def __init__(self, name: str, used: int, slots: int = 10, state: str = "live") -> None:
-        self.name, self.state, self.goes_next = name, state, False
-        self.rests, self.load, self.free = False, used / slots, slots - used
-        self.said = self.health = self.capacity = self
+        self.name, self.state, self.is_next_to_delete = name, state, False
+        self.backs_off, self.load, self.free = False, used / slots, slots - used
+        self.snapshot = self.health = self.capacity = self
         self.used_slots, self.total_slots = used, slots
 
 
@@ -398,7 +398,7 @@ def seen(*members: Seen) -> list[FleetMember]:
 
 
 def chosen(*members: Seen, before: Seen | None = None) -> str | None:
-    found = to_go(seen(*members), cast("FleetMember | None", before))
+    found = next_to_delete(seen(*members), cast("FleetMember | None", before))
     return None if found is None else found.name
 
 
@@ -424,10 +424,10 @@ async def test_the_cost_is_written_once_and_lower_each_time(api: ApiServer, acco
     cost = DeletionCost(client, "voice")
     a, b, c = Seen("a", 3), Seen("b", 1), Seen("c", 4)
     for _ in range(5):
-        await cost.look(seen(a, b, c))
+        await cost.update(seen(a, b, c))
     assert [name for name, _ in api.patches] == ["b"]
-    assert [b.goes_next, a.goes_next, c.goes_next] == [True, False, False]
-    await cost.look(seen(a, c))  # b is gone
+    assert [b.is_next_to_delete, a.is_next_to_delete, c.is_next_to_delete] == [True, False, False]
+    await cost.update(seen(a, c))  # b is gone
     (_, first), (name, second) = api.patches
     assert name == "a"
     assert set(second) == {"metadata"}
@@ -444,16 +444,16 @@ async def test_a_cost_that_could_not_be_written_is_written_at_the_next_look(api:
     members = seen(Seen("a", 1), Seen("b", 0))
     api.broken = status(403, "Forbidden", "pods is forbidden")
     with pytest.raises(KubernetesError, match="403: pods is forbidden"):
-        await cost.look(members)
+        await cost.update(members)
     api.broken = None
-    await cost.look(members)
+    await cost.update(members)
     assert [name for name, _ in api.patches] == ["b"]
     await client.close()
 
 
 def test_the_one_that_goes_gets_a_stream_only_when_no_other_has_room() -> None:
     going, other = Seen("a", 0), Seen("b", 9)
-    going.goes_next = True
+    going.is_next_to_delete = True
     assert min(seen(going, other), key=_rank).name == "b"
 
 
@@ -465,7 +465,7 @@ async def test_a_refusal_is_logged_and_the_loop_goes_on(
     api.broken = status(403, "Forbidden", "pods is forbidden")
 
     class Counted:
-        def counted(self) -> list[FleetMember]:
+        def distinct_members(self) -> list[FleetMember]:
             return seen(Seen("a", 1), Seen("b", 0))
 
     client = KubernetesApi(api.url, account)
