@@ -1,4 +1,4 @@
-"""What can be done to a server from the dashboard: drain, undrain, the limit; and commands that run beside it.
+"""What can be done to a server from the dashboard: drain, undrain, the limit; and commands that run in the background.
 
 A server's own admin token opens these calls; without one they are refused there. Nothing is done without having been
 confirmed on screen. Imports no textual.
@@ -47,18 +47,18 @@ class Admin:
         """
         url = self._urls.get(server)
         if url is None:
-            raise UserError(f"{server} can only be watched: it is no whisper-ops server whose own address was given")
+            raise UserError(f"{server} can only be watched: it is other software, or was not named by its own address")
         return url
 
     async def drain(self, server: str, member: str | None = None) -> str:
         """Let no new stream in; those that are there go on. `member`: of a broker. Returns a sentence."""
         await self._call("POST", server, "/admin/drain", _of(member))
-        return f"{member or server} drains: its streams go on, new ones are refused"
+        return f"{member or server} is draining: open streams go on, new ones are refused"
 
     async def undrain(self, server: str, member: str | None = None) -> str:
         """Let new streams in again. Returns a sentence."""
         await self._call("DELETE", server, "/admin/drain", _of(member))
-        return f"{member or server} takes new streams again"
+        return f"{member or server} accepts new streams again"
 
     async def limit(self, server: str, connections: int, per: str = "GPU") -> str:
         """Set the slots of each device, which is called `per`. Returns a sentence."""
@@ -70,7 +70,7 @@ class Admin:
         if self._token is None:
             raise UserError("this needs the admin token: --admin-token-file, or WHISPER_OPS_ADMIN_TOKEN")
 
-    def beside(self, command: str, server: str, *arguments: str) -> BackgroundCommand:
+    def in_background(self, command: str, server: str, *arguments: str) -> BackgroundCommand:
         """A whisper-ops command about a server, in a process of its own; it bears the same token as the polls."""
         token = self._tokens.get(server)
         return BackgroundCommand(
@@ -102,7 +102,7 @@ class Admin:
                     json=body, headers=headers,
                 )  # fmt: skip
         except httpx.HTTPError as error:
-            raise UserError(f"{server} could not be asked: {str(error) or type(error).__name__}") from error
+            raise UserError(f"no answer from {server}: {str(error) or type(error).__name__}") from error
         if answer.status in {401, 403}:
             raise UserError(f"{server} refused the admin token ({answer.status})")
         if not httpx.codes.is_success(answer.status):

@@ -33,7 +33,7 @@ class BackgroundCommand:
         """`environment` is added to ours: a token there is seen by nobody, unlike one on the command line."""
         self.title = title
         self.environment = dict(environment or {})
-        self.said: list[str] = []
+        self.output: list[str] = []
         """Its lines, oldest first, stdout and stderr together."""
         self.verdict: str | None = None
         """What came of it, from those who know better than its last words."""
@@ -68,7 +68,7 @@ class BackgroundCommand:
         if self.verdict is not None:
             return self.verdict
         code = self.code or 0
-        last = next((line.strip().removeprefix("whisper-ops: ") for line in reversed(self.said) if line.strip()), "")
+        last = next((line.strip().removeprefix("whisper-ops: ") for line in reversed(self.output) if line.strip()), "")
         how = _ENDED.get(code, f"was killed by signal {-code}" if code < 0 else "failed")
         return f"the {self.title} {how}{f': {last}' if last and code not in _SAYS_ALL else ''}"
 
@@ -90,8 +90,8 @@ class BackgroundCommand:
         try:
             assert self._process.stdout is not None
             async for raw in self._process.stdout:
-                self.said.append(raw.decode("utf-8", "replace").rstrip("\r\n").replace("\t", "  "))
-                del self.said[:-_LINES_KEPT]
+                self.output.append(raw.decode("utf-8", "replace").rstrip("\r\n").replace("\t", "  "))
+                del self.output[:-_LINES_KEPT]
             self.code = await self._process.wait()
         finally:
             await self._end()

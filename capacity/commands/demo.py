@@ -204,11 +204,6 @@ def _closing(url: str | None, history: Path, seen_from: float | None) -> None:
         say(f"  {what}:\n    {name} {arguments}")
 
 
-def _moment(at: float) -> str:
-    """A time as `--replay` reads it, of this machine's clock."""
-    return f"{datetime.fromtimestamp(at, UTC).astimezone():%Y-%m-%d %H:%M:%S}"
-
-
 def _until_enter() -> None:
     say("\nEnter ends the demo and its server.")
     try:

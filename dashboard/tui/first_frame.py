@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
+from dashboard.tui.commands.registry import COMMANDS
 from dashboard.tui.pages.fleet_page import FleetView, fleet_page
 from dashboard.tui.pages.frame import footer_line, title_line
 from dashboard.tui.pages.styled_lines import Line
@@ -82,7 +83,7 @@ def lines(servers: Iterable[str], columns: int, rows: int) -> list[str]:
     page = fleet_page(world, FleetView(), columns - 1, rows - 2)
     shown = [*page.head, *(page.body if waiting else ())][: rows - 2]
     filled = [*shown, *[Line()] * (rows - 2 - len(shown))]
-    whole = (title_line(world, page.crumbs, columns), *filled, footer_line("fleet", columns))
+    whole = (title_line(world, page.crumbs, columns), *filled, footer_line(COMMANDS, "fleet", columns))
     return [one_line(line.text)[:columns].rstrip() for line in whole]
 
 

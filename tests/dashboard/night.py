@@ -105,7 +105,7 @@ class Night:
         await self._pilot.pause()
         app = self._pilot.app
         assert isinstance(app, DashApp)
-        at = app.page_screen().world.now
+        at = app.context.screen.world.now
         self.moments.append(Moment(name, at, await pages(self._pilot)))
         await self._pilot.press("p")
 

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 from dashboard.tui.app import DashApp
+from dashboard.tui.commands.registry import COMMANDS
+from dashboard.tui.pages.command import key_text
 from dashboard.tui.pages.filter_fields import FACTS
-from dashboard.tui.pages.keymap import COMMANDS, shown
 from tests.dashboard.scenes import MadeCharts, Still, fleet_behind_brokers, world
 
 FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
@@ -55,7 +56,7 @@ def key_table() -> str:
     """The registry as the table of docs/dashboard.md."""
     lines = ["| keys | command | what it does |", "|---|---|---|"]
     for command in COMMANDS:
-        keys = " ".join(f"`{shown(key)}`" for key in command.keys)
+        keys = " ".join(f"`{key_text(key)}`" for key in command.keys)
         name = f":{command.name} {command.argument or ''}".rstrip().replace("|", "\\|")
         where = f" ({', '.join(command.pages)})" if command.pages else ""
         lines.append(f"| {keys} | `{name}` | {command.help}{' In a replay.' if command.replaying else ''}{where} |")

@@ -119,13 +119,13 @@ async def _started(url: str, history: Path, levels: str, seconds: int) -> asynci
 
 
 def _connected(app: DashApp) -> int:
-    (server,) = app.feed.world().servers
+    (server,) = app.feeds.shown.world().servers
     said = server.answer.figures if server.answer else None
     return 0 if said is None else said.streams_active or 0
 
 
 def _safe(app: DashApp) -> int:
-    (server,) = app.feed.world().servers
+    (server,) = app.feeds.shown.world().servers
     assert server.knee is not None, "the plan names a limit"
     return server.knee.safe
 

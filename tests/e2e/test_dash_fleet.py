@@ -56,9 +56,9 @@ async def test_the_servers_behind_a_real_broker(tmp_path: Path) -> None:
             assert "2/2" in next(line for line in text.splitlines() if "asr-0" in line)
 
             assert isinstance(pilot.app, DashApp)
-            pilot.app.page_screen().sheet.select("member first\tasr-1")
-            if pilot.app.member_at_hand() != ("first", "asr-1"):  # the other broker read it later
-                pilot.app.page_screen().sheet.select("member second\tasr-1")
+            pilot.app.context.screen.sheet.select("member first\tasr-1")
+            if pilot.app.context.screen.sheet.cursor != "member first\tasr-1":  # the other broker read it later
+                pilot.app.context.screen.sheet.select("member second\tasr-1")
             await pilot.press("colon", *"drain", "enter")
             await told(pilot, "Drain asr-1?")
             await pilot.press("y")

@@ -10,7 +10,7 @@ vulture = pytest.importorskip("vulture", reason="a development dependency")
 ROOT = Path(__file__).parents[2]
 ROOMS = ("whisper_ops", "server", "dashboard", "capacity")
 CALLED_BY_NAME = (
-    (r"do_\w+|action_\w+", "commands and bindings of the dashboard"),
+    (r"action_\w+", "bindings of the dashboard"),
     (r"on_\w+|watch_\w+|compose|render_line|discover|get_default_screen", "textual"),
     (r"render_segments|run_input_thread", "textual's strips and drivers"),
     (r"m\d{3}_\w+", "migrations of the history"),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from dashboard import figure_text as f
+from dashboard.tui.pages.row_keys import alert_key
 from dashboard.tui.pages.styled_lines import BLANK, Line, Page, TextSpan, cut, line, wrapped
 from dashboard.world import AlertView, World
 
@@ -15,11 +16,6 @@ def alerts_page(world: World, width: int) -> Page:
     body += _block(f" {len(standing)} standing", standing, world, width) or [line(TextSpan(" ● no alert stands", "ok"))]
     body += [BLANK, *_block(f" {len(past)} past", past, world, width)] if past else []
     return Page(crumbs=("fleet", "alerts"), body=tuple(body))
-
-
-def key_of(alert: AlertView) -> str:
-    """The key of an alert's row."""
-    return f"alert {alert.since!r} {alert.rule} {alert.server}"
 
 
 def _block(title: str, alerts: Sequence[AlertView], world: World, width: int) -> list[Line]:
@@ -42,4 +38,4 @@ def _alert(alert: AlertView, world: World, width: int) -> list[Line]:
         TextSpan(alert.rule, "label"),
     )
     said = f"{alert.sentence} ({alert.spread})" if alert.spread else alert.sentence
-    return [Line(cut(spans, width), key_of(alert)), *wrapped(said, width, "     ", "dim" if over else "")]
+    return [Line(cut(spans, width), alert_key(alert)), *wrapped(said, width, "     ", "dim" if over else "")]

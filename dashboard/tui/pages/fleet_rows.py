@@ -7,6 +7,7 @@ from dashboard.device_names import device, device_said
 from dashboard.tui.pages.broker_members import unwell
 from dashboard.tui.pages.filter_fields import memory_share, most
 from dashboard.tui.pages.gauges import knee, spark
+from dashboard.tui.pages.row_keys import gpu_key, server_key
 from dashboard.tui.pages.server_states import ServerLoad, gpu_state, server_state
 from dashboard.tui.pages.styled_lines import Cell, Line, TextColumn, TextSpan, cell, row, wrapped
 from dashboard.tui.pages.thresholds import busy_style, lag_style, memory_style, slots_style, temperature_style
@@ -70,7 +71,7 @@ def server_row(world: World, server: ServerView, columns: Sequence[TextColumn]) 
             "memory": cell(f.percent(memory), memory_style(memory)),
             "temp": cell(f.celsius(hottest), temperature_style(hottest)),
         }
-    return row(columns, cells, key=f"server {server.name}")
+    return row(columns, cells, key=server_key(server.name))
 
 
 def gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequence[TextColumn]) -> Line:
@@ -97,7 +98,7 @@ def gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequence
         "memory": cell(f.percent(memory), memory_style(memory)),
         "temp": cell(f.celsius(gpu.temperature_celsius), temperature_style(gpu.temperature_celsius)),
     }
-    return row(columns, cells, key=f"gpu {gpu.gpu_id} {server.name}")
+    return row(columns, cells, key=gpu_key(server.name, gpu.gpu_id))
 
 
 def reasons(world: World, server: ServerView, width: int) -> list[Line]:

@@ -1,15 +1,18 @@
 """The first and the last line of every screen: where one is, and what one can do from here."""
 
+from collections.abc import Iterable
+
 from dashboard import figure_text as f
 from dashboard.device_names import devices_counted
-from dashboard.tui.pages.keymap import COMMANDS, Command, shown
-from dashboard.tui.pages.styled_lines import Cell, Line, TextSpan, cut, width_of
+from dashboard.tui.pages.command import Command, key_text
+from dashboard.tui.pages.styled_lines import Cell, Line, TextSpan, cut, width_of, wrapped
 from dashboard.world import World
 from whisper_ops.formatting import counted
 
 _ALWAYS = ("help", "quit")
 _IN_HELP = {"help": "close", "quit": "close"}
 """What these do there: they close it."""
+_MESSAGE_LINES = 4
 _MODES: dict[str, TextSpan] = {
     "live": TextSpan("● live", "ok"),
     "paused": TextSpan("‖ paused", "warn", "pause"),
@@ -67,11 +70,18 @@ def caption_line(text: str, width: int) -> Line:
     return Line(cut((TextSpan(" ▶ ", "note"), TextSpan(text, "title")), width))
 
 
-def footer_line(page: str, width: int, message: str = "", *, replaying: bool = False) -> Line:
+def message_lines(text: str, width: int) -> list[Line]:
+    """A sentence in the place of the footer, broken between words; one of very many lines ends with `…`."""
+    lines = wrapped(text, width, " ", "note")
+    if len(lines) <= _MESSAGE_LINES:
+        return lines
+    last = TextSpan(f"{lines[_MESSAGE_LINES - 1].text} …", "note")
+    return [*lines[: _MESSAGE_LINES - 1], Line(cut((last,), width))]
+
+
+def footer_line(commands: Iterable[Command], page: str, width: int, *, replaying: bool = False) -> Line:
     """The commands that belong to the footer and work here, as many as there is room for."""
-    if message:
-        return Line(cut((TextSpan(f" {message}", "note"),), width))
-    offered = [c for c in COMMANDS if c.footer is not None and c.works_on(page, replaying=replaying)]
+    offered = [c for c in commands if c.footer is not None and c.works_on(page, replaying=replaying)]
     # Help and the way out are always there; in a replay its own keys come before the others.
     always = [command for command in offered if command.name in _ALWAYS]
     room = width - 1 - sum(width_of(_key(command, page)) for command in always)
@@ -86,4 +96,4 @@ def footer_line(page: str, width: int, message: str = "", *, replaying: bool = F
 
 def _key(command: Command, page: str) -> Cell:
     word = _IN_HELP.get(command.name, command.footer) if page in ("help", "words") else command.footer
-    return (TextSpan(shown(command.keys[0]), "key", command.name), TextSpan(f" {word}  ", "dim", command.name))
+    return (TextSpan(key_text(command.keys[0]), "key", command.name), TextSpan(f" {word}  ", "dim", command.name))

@@ -1,6 +1,8 @@
-"""The help, from the registry; and the questions that bring people here, each with its keys."""
+"""The help, from the commands; and the questions that bring people here, each with its keys."""
 
-from dashboard.tui.pages.keymap import COMMANDS, GROUPS, Command, shown
+from collections.abc import Sequence
+
+from dashboard.tui.pages.command import GROUPS, Command, key_text
 from dashboard.tui.pages.styled_lines import BLANK, Line, Page, TextSpan, hanging, line, wrapped
 
 QUESTIONS: tuple[tuple[str, str], ...] = (
@@ -20,16 +22,16 @@ GAUGE = "knee gauge: filled = connections now, │ = the safe limit of the plan,
 _KEYS_WIDTH, _NAME_WIDTH = 15, 29
 
 
-def help_page(about: str, width: int) -> Page:
+def help_page(commands: Sequence[Command], about: str, width: int) -> Page:
     """Everything that works on the page `about`."""
     body: list[Line] = [line(TextSpan(" Questions", "accent"))]
     for question, answer in QUESTIONS:
         body += hanging((TextSpan(question),), 33, answer, width)
     for group, title in GROUPS.items():
-        commands = [command for command in COMMANDS if command.group == group and command.works_on(about)]
-        if commands:
+        here = [command for command in commands if command.group == group and command.works_on(about)]
+        if here:
             body += [BLANK, line(TextSpan(f" {title}", "accent"))]
-            body += [part for command in commands for part in _command(command, width)]
+            body += [part for command in here for part in _command(command, width)]
     body += [BLANK, line(TextSpan(" Signs", "accent")), *wrapped(GLYPHS, width, "  "), *wrapped(GAUGE, width, "  ")]
     body += wrapped(
         "sparkline: the worst of each half minute, between 0 and the lag objective; · = no reading", width, "  "
@@ -38,7 +40,7 @@ def help_page(about: str, width: int) -> Page:
 
 
 def _command(command: Command, width: int) -> list[Line]:
-    keys = " ".join(shown(key) for key in command.keys)
+    keys = " ".join(key_text(key) for key in command.keys)
     name = f":{command.name} {command.argument or ''}".rstrip()
     if width < 70:
         return hanging((TextSpan(keys.ljust(_KEYS_WIDTH), "key"),), _KEYS_WIDTH + 2, command.help, width)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dashboard import figure_text as f
 from dashboard.tui.pages.broker_members import SeenMember, brokers, counted_states, counting, lag_of, members_of, seen
 from dashboard.tui.pages.gauges import bar
+from dashboard.tui.pages.row_keys import member_key, server_key
 from dashboard.tui.pages.server_states import server_state
 from dashboard.tui.pages.styled_lines import (
     BLANK,
@@ -64,11 +65,6 @@ def members_page(world: World, width: int) -> Page:
         *(part for member in members for part in _member(world, member, of_members, width)),
     ]
     return Page(crumbs=crumbs, head=(*_totals(asked, members, width), BLANK), body=tuple(body))
-
-
-def member_key(member: SeenMember) -> str:
-    """The key of a member's row: the broker that reads it, and its name there."""
-    return f"member {member.broker}\t{member.said.name}"
 
 
 def _no_broker(world: World, width: int) -> list[Line]:
@@ -138,7 +134,7 @@ def _broker(world: World, broker: ServerView, columns: Sequence[TextColumn], wid
         if broker.silent and broker.newest
         else ""
     )
-    return [row(columns, cells, key=f"server {broker.name}"), *wrapped(why, width - 1, "    ", "dim")]
+    return [row(columns, cells, key=server_key(broker.name)), *wrapped(why, width - 1, "    ", "dim")]
 
 
 def _member(world: World, member: SeenMember, columns: Sequence[TextColumn], width: int) -> list[Line]:
@@ -158,7 +154,7 @@ def _member(world: World, member: SeenMember, columns: Sequence[TextColumn], wid
             "free": cell(f.count(said.slots_free), "title" if said.slots_free else "dim"),
             "lag": cell(f.seconds(lag_of(said)), lag_style(lag_of(said), objective)),
         }
-    lines = [row(columns, cells, key=member_key(member))]
+    lines = [row(columns, cells, key=member_key(member.broker, said.name))]
     return lines + [part for why in _why(member) for part in wrapped(why, width - 1, "    ", "dim")]
 
 

@@ -6,6 +6,7 @@ from dashboard import figure_text as f
 from dashboard.tui.pages.filter_fields import most, ordered
 from dashboard.tui.pages.fleet_rows import GAUGE_CELLS, name_cells
 from dashboard.tui.pages.gauges import knee
+from dashboard.tui.pages.row_keys import server_key
 from dashboard.tui.pages.styled_lines import (
     BLANK,
     Cell,
@@ -203,7 +204,7 @@ def _server_row(world: World, server: ServerView, columns: Sequence[TextColumn])
     cells: dict[str, Cell] = {"server": (TextSpan("   "), TextSpan(server.name, "title")), "now": cell(f.count(now))}
     if plan is None:
         cells["gauge"] = cell("no limit yet", "dim")
-        return row(columns, cells, key=f"server {server.name}")
+        return row(columns, cells, key=server_key(server.name))
     room = None if now is None else plan.safe - now
     cells |= {
         "gauge": knee(now, plan.safe, plan.seen, GAUGE_CELLS, slots_style(now, plan.safe)),
@@ -211,7 +212,7 @@ def _server_row(world: World, server: ServerView, columns: Sequence[TextColumn])
         "room": cell(f.count(room), "bad" if room is not None and room < 0 else ""),
         "lost": _if_lost(world, server),
     }
-    return row(columns, cells, key=f"server {server.name}")
+    return row(columns, cells, key=server_key(server.name))
 
 
 def _if_lost(world: World, lost: ServerView) -> Cell:

@@ -12,6 +12,7 @@ from dashboard.tui.pages.filter_fields import memory_share
 from dashboard.tui.pages.fleet_page import alert_line
 from dashboard.tui.pages.fleet_rows import reasons, short_name
 from dashboard.tui.pages.gauges import knee
+from dashboard.tui.pages.row_keys import gpu_key
 from dashboard.tui.pages.server_states import gpu_state, server_state
 from dashboard.tui.pages.styled_lines import (
     BLANK,
@@ -223,7 +224,7 @@ def _gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequenc
         "clock": cell(f.hertz(gpu.sm_clock_hertz)),
         "throttle": cell(f.UNKNOWN if throttled is None else throttled, "warn" if throttled else "dim"),
     }  # fmt: skip
-    return row(columns, cells, key=f"gpu {gpu.gpu_id} {server.name}")
+    return row(columns, cells, key=gpu_key(server.name, gpu.gpu_id))
 
 
 def _named(gpu: GpuFigures) -> Cell:

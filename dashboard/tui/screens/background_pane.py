@@ -1,4 +1,4 @@
-"""The screen of a command that runs beside the dashboard: a sweep to watch, or a check."""
+"""The screen of a command that runs in the background: a sweep to watch, or a check."""
 
 from typing import ClassVar
 
@@ -18,26 +18,21 @@ class RunningPane(Pane):
 
     PAGE: ClassVar[str] = "running"
 
-    def __init__(self, beside: BackgroundCommand) -> None:
-        self.beside = beside
+    def __init__(self, command: BackgroundCommand) -> None:
+        self._command = command
 
     def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all panes
-        """Its output, the newest line last."""
-        # Tables fit, as they are told the width; sentences may be longer.
-        shown = [part for text in self.beside.said[-height:] for part in folded(line(TextSpan(f" {text}")), width)]
+        # The newest line is the last. Tables fit, as they are told the width; sentences may be longer.
+        shown = [part for text in self._command.output[-height:] for part in folded(line(TextSpan(f" {text}")), width)]
         return Page(
-            crumbs=("fleet", self.beside.title),
+            crumbs=("fleet", self._command.title),
             head=(*folded(self._state(), width), *self._bar(width), BLANK),
             body=tuple(shown[-max(1, height - 5) :]),
         )
 
-    def do_stop(self, _: str) -> None:
-        """End the command as Ctrl-C would: it keeps what it has measured."""
-        self.beside.stop()
-
     def _bar(self, width: int) -> tuple[Line, ...]:
         """How far it is, where it says so: what is being done, a bar, and the time left."""
-        progress = self.beside.progress
+        progress = self._command.progress
         if progress is None:
             return ()
         left = f"  {f.percent(progress.done_ratio)}, about {f.duration(progress.left_seconds)} left"
@@ -48,12 +43,12 @@ class RunningPane(Pane):
         )
 
     def _state(self) -> Line:
-        lasted = f.duration(self.beside.seconds)
-        if self.beside.code is None:
+        lasted = f.duration(self._command.seconds)
+        if self._command.code is None:
             what = "x stops it; esc leaves it running, 5 comes back to it"
             return line(TextSpan(" ◔ running ", "note"), TextSpan(f"for {lasted}   {what}", "dim"))
-        if self.beside.code == 0:
-            verdict = f": {self.beside.verdict}" if self.beside.verdict else ""
+        if self._command.code == 0:
+            verdict = f": {self._command.verdict}" if self._command.verdict else ""
             return line(TextSpan(f" ● done{verdict}", "ok"), TextSpan(f" after {lasted}", "dim"))
-        how = f" (exit code {self.beside.code}, after {lasted})"
-        return line(TextSpan(f" ▲ {self.beside.outcome}", "warn"), TextSpan(how, "dim"))
+        how = f" (exit code {self._command.code}, after {lasted})"
+        return line(TextSpan(f" ▲ {self._command.outcome}", "warn"), TextSpan(how, "dim"))

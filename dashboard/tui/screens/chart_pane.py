@@ -2,7 +2,8 @@
 
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -11,106 +12,85 @@ from dashboard.replay.chart_reader import ChartSource
 from dashboard.tui.pages.chart import chart_columns
 from dashboard.tui.screens.pane import Pane
 from dashboard.world import World
-from whisper_ops.errors import UserError
 
 _REFRESH_SECONDS = 2.0
+_STEPS_ACROSS = 20
+"""Presses that take the time cursor through a whole chart."""
 
 
 class ChartView(msgspec.Struct):
-    """How charts are looked at: one span and one time cursor for all of them, whatever screen they are on."""
+    """How charts are looked at: one span and one time cursor for all of them, whatever pane they are on."""
 
     span: int | None
-    """Index into SPANS; None: as fits what was recorded, until somebody chooses."""
+    """Index into SPANS; None: as fits what was recorded, until the user chooses."""
     cursor: float | None = None
+
+
+class _Reading(NamedTuple):
+    """What was asked of the history last, and when by the monotonic clock."""
+
+    until: float = 0.0
+    span: int | None = None
+    columns: int = 0
+    asked_at: float = -_REFRESH_SECONDS
 
 
 class ChartedPane(Pane):
     """A pane that shows charts."""
 
-    def __init__(self, source: ChartSource, looking: ChartView) -> None:
-        self.charts = ChartData()
+    def __init__(self, source: ChartSource, view: ChartView) -> None:
+        self.data = ChartData()
         """What was read last."""
-        self.looking = looking
+        self.view = view
         self._source = source
-        self._asking = False
-        self._asked_at = -_REFRESH_SECONDS
-        self._asked_for: tuple[float, int | None, int] = (0.0, None, 0)
+        self._last = _Reading()
+        self._busy = False
 
     @abstractmethod
-    def wanted(self, world: World) -> Sequence[Chart]:
+    def charts(self, world: World) -> Sequence[Chart]:
         """The charts of this page."""
 
     @property
-    def held(self) -> ChartData:
+    def data_at_cursor(self) -> ChartData:
         """What was read last, with the cursor of this moment."""
-        return msgspec.structs.replace(self.charts, cursor=self.looking.cursor)
+        return msgspec.structs.replace(self.data, cursor=self.view.cursor)
 
     @property
     def span(self) -> int:
-        """How far back its charts look."""
-        return self.charts.span if self.looking.span is None else self.looking.span
+        """How far back its charts look: index into SPANS."""
+        return self.data.span if self.view.span is None else self.view.span
 
-    def ask_elsewhere(self, source: ChartSource) -> None:
+    def read_from(self, source: ChartSource) -> None:
         """Take charts from another source from now on: the past has its own."""
         self._source = source
-        self._asked_for = (0.0, None, 0)
+        self._last = _Reading()
 
-    def drawn(self) -> None:
-        """Ask the history again when its answer is old or was for another question."""
-        width, at = self.stage.width, self.stage.world.now
-        if width <= 0 or self._asking:
-            return
-        now, span, asked_width = self._asked_for
-        columns = chart_columns(width)
-        step = step_seconds(columns, self.span)
-        same = span == self.looking.span and asked_width == width and abs(at - now) < step
-        if same and time.monotonic() - self._asked_at < _REFRESH_SECONDS:
-            return
-        self._asking, self._asked_at = True, time.monotonic()
-        self._asked_for = (at, self.looking.span, width)
-        source, charts, span = self._source, tuple(self.wanted(self.stage.world)), self.looking.span
-        self.stage.read_beside(lambda: source.read(charts, at, span, columns), self._got)
+    def charts_to_read(self, world: World, width: int) -> Callable[[], ChartData] | None:
+        """What to call on a thread, as it blocks; None while the last answer is fresh, or another is waited for."""
+        if width <= 0 or self._busy:
+            return None
+        now, until, columns = time.monotonic(), world.now, chart_columns(width)
+        last, span = self._last, self.view.span
+        same = (last.span, last.columns) == (span, columns)
+        fresh = abs(until - last.until) < step_seconds(columns, self.span) and now - last.asked_at < _REFRESH_SECONDS
+        if same and fresh:
+            return None
+        self._busy, self._last = True, _Reading(until, span, columns, now)
+        source, charts = self._source, tuple(self.charts(world))
+        return lambda: source.read(charts, until, span, columns)
 
-    def _got(self, charts: ChartData) -> None:
-        """The history answered."""
-        self._asking = False
-        self.charts = charts
-        self.stage.redraw()
+    def take_charts(self, data: ChartData) -> None:
+        """Take what was read."""
+        self._busy, self.data = False, data
 
-    def do_longer(self, _: str) -> None:
-        """Charts look further back."""
-        self._look(self.span + 1)
+    def look_back(self, span: int) -> None:
+        """Charts look as far back as that span, or the nearest there is."""
+        self.view.span = max(0, min(len(SPANS) - 1, span))
+        self.view.cursor = None
 
-    def do_shorter(self, _: str) -> None:
-        """Charts look less far back."""
-        self._look(self.span - 1)
-
-    def do_span(self, name: str) -> None:
-        """Charts look as far back as is said."""
-        names = [known.replace(" ", "") for known, _ in SPANS]
-        wanted = name.replace(" ", "").lower()
-        if wanted not in names:
-            raise UserError(f"charts have no span {name!r}; they have {', '.join(known for known, _ in SPANS)}")
-        self._look(names.index(wanted))
-
-    def do_earlier(self, _: str) -> None:
-        """The time cursor one step back."""
-        self._move(-1)
-
-    def do_later(self, _: str) -> None:
-        """The time cursor one step on; beyond the end it goes away."""
-        self._move(1)
-
-    def _look(self, span: int) -> None:
-        self.looking.span = max(0, min(len(SPANS) - 1, span))
-        self.looking.cursor = None
-        self.stage.redraw()
-
-    def _move(self, direction: int) -> None:
-        step = step_seconds(chart_columns(self.stage.width), self.span)
-        # A twentieth of the span at a time: across a chart in twenty presses, and back.
-        step = max(step, SPANS[self.span][1] / 20)
-        first = self.stage.world.now - SPANS[self.span][1]
-        at = (self.looking.cursor if self.looking.cursor is not None else self.stage.world.now) + direction * step
-        self.looking.cursor = None if at >= self.stage.world.now else max(first, at)
-        self.stage.redraw()
+    def move_cursor(self, direction: int, now: float, width: int) -> None:
+        """The time cursor one step on, or back for -1; beyond the end it goes away."""
+        seconds = SPANS[self.span][1]
+        step = max(step_seconds(chart_columns(width), self.span), seconds / _STEPS_ACROSS)
+        at = (now if self.view.cursor is None else self.view.cursor) + direction * step
+        self.view.cursor = None if at >= now else max(now - seconds, at)

@@ -9,7 +9,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 
-class Confirm(ModalScreen[bool]):
+class ConfirmationScreen(ModalScreen[bool]):
     """Says what will happen; `y` does it, anything that means no does not."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -17,11 +17,11 @@ class Confirm(ModalScreen[bool]):
         Binding("n,escape,q,enter", "answer(False)", "no", show=False),
     ]
     CSS = """
-    Confirm { align: center middle; background: $background 60%; }
-    Confirm Vertical { width: 64; max-width: 96%; height: auto; padding: 1 2; }
-    Confirm Vertical { border: round $warning; background: $panel; }
-    Confirm #keys { color: $accent; margin-top: 1; }
-    Confirm:ansi { background: ansi_default; }
+    ConfirmationScreen { align: center middle; background: $background 60%; }
+    ConfirmationScreen Vertical { width: 64; max-width: 96%; height: auto; padding: 1 2; }
+    ConfirmationScreen Vertical { border: round $warning; background: $panel; }
+    ConfirmationScreen #keys { color: $accent; margin-top: 1; }
+    ConfirmationScreen:ansi { background: ansi_default; }
     """
 
     def __init__(self, question: str) -> None:

@@ -12,12 +12,11 @@ from dashboard.world import World
 
 
 class AlertsPane(Pane):
-    """Alerts that stand and alerts that are over."""
+    """Active alerts and past ones."""
 
     PAGE: ClassVar[str] = "alerts"
 
     def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all panes
-        """The alerts."""
         return alerts_page(world, width)
 
 
@@ -27,7 +26,6 @@ class EventsPane(Pane):
     PAGE: ClassVar[str] = "events"
 
     def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all panes
-        """The events."""
         return events_page(world, width)
 
 
@@ -37,7 +35,6 @@ class MembersPane(Pane):
     PAGE: ClassVar[str] = "members"
 
     def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all panes
-        """Brokers and their servers."""
         return members_page(world, width)
 
 
@@ -50,5 +47,4 @@ class PlanPane(Pane):
         self.server = server
 
     def page(self, world: World, width: int, height: int) -> Page:  # noqa: ARG002  # the seam of all panes
-        """The plan."""
         return plan_page(world, self.server, width)

@@ -1,14 +1,15 @@
 """The one screen: a title bar, a sheet, a footer, a prompt, and the panes that are shown on them."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
-from textual import work
 from textual.app import ComposeResult
-from textual.reactive import reactive
 from textual.screen import Screen
+from textual.timer import Timer
 
 from dashboard.chart_data import ChartData
-from dashboard.tui.pages.frame import caption_line, footer_line, title_line
+from dashboard.tui.pages.command import Command
+from dashboard.tui.pages.frame import caption_line, footer_line, message_lines, title_line
+from dashboard.tui.screens.chart_pane import ChartedPane
 from dashboard.tui.screens.pane import Pane, Place
 from dashboard.tui.screens.prompt import Prompt
 from dashboard.tui.widgets.bar import Bar
@@ -16,32 +17,30 @@ from dashboard.tui.widgets.minimal_updates import TightCompositor
 from dashboard.tui.widgets.sheet import Sheet
 from dashboard.world import World
 
+_MESSAGE_SECONDS = 6.0
+
 
 class PageScreen(Screen[None]):
     """Shows the page of the pane on top, for a world that is only ever replaced."""
 
     CSS = "PageScreen { layers: page prompt; }"
 
-    world: reactive[World] = reactive(World(now=0.0), init=False, repaint=False)
-    message: reactive[str] = reactive("", init=False, repaint=False)
-    caption: reactive[str] = reactive("", init=False, repaint=False)
-
-    def __init__(self, first: Pane) -> None:
+    def __init__(self, commands: Sequence[Command], first: Pane, world: World) -> None:
         super().__init__()
         self._compositor = TightCompositor()
+        self.commands = commands
         self.panes = [first]
         """The pane that everything begins with, and those opened over it."""
-        first.stage = self
+        self.world = world
+        self.sheet, self.prompt = Sheet(), Prompt()
+        self._title, self._caption_bar, self._footer = Bar(id="title"), Bar(id="caption"), Bar(id="footer")
+        self._caption = self._message = ""
+        self._message_timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
-        """Title, caption, page, footer; the prompt lies over the footer when something is asked."""
-        yield Bar(id="title")
-        caption = Bar(id="caption")
-        caption.display = False
-        yield caption
-        yield Sheet()
-        yield Bar(id="footer")
-        yield Prompt()
+        """The prompt lies over the footer when something is asked."""
+        self._caption_bar.display = False
+        yield from (self._title, self._caption_bar, self.sheet, self._footer, self.prompt)
 
     @property
     def pane(self) -> Pane:
@@ -51,17 +50,7 @@ class PageScreen(Screen[None]):
     @property
     def composed(self) -> bool:
         """Whether its widgets are there; a tick of the clock may come before them, or after they are gone."""
-        return bool(self.query(Sheet)) and len(self.query(Bar)) == 3
-
-    @property
-    def sheet(self) -> Sheet:
-        """The page's widget."""
-        return self.query_one(Sheet)
-
-    @property
-    def prompt(self) -> Prompt:
-        """The line to type on."""
-        return self.query_one(Prompt)
+        return len(self.query("Sheet, Bar")) == 4
 
     @property
     def width(self) -> int:
@@ -74,41 +63,40 @@ class PageScreen(Screen[None]):
             self.panes.pop()
         else:
             self.pane.place = Place(self.sheet.cursor, self.sheet.scroll_offset.y)
-        pane.stage = self
         self.panes.append(pane)
-        self._change()
+        self._turn()
 
     def back(self, to: int | None = None) -> None:
         """Back to the pane below, or to the one of that number; the first always stays."""
         keep = max(1, len(self.panes) - 1 if to is None else to + 1)
         if keep < len(self.panes):
             del self.panes[keep:]
-            self._change()
+            self._turn()
 
-    def close_help(self) -> bool:
-        """Close the help, or its words, if that is what lies on top; whether it was."""
-        if self.pane.PAGE not in ("help", "words"):
-            return False
-        self.back()
-        return True
-
-    def watch_world(self) -> None:
+    def show(self, world: World) -> None:
         """Another moment: format it, and let the widgets find what changed."""
+        self.world = world
         self.redraw()
 
-    def watch_message(self) -> None:
-        """Something to tell takes the place of the footer for a while."""
-        self._draw_footer()
-
-    def watch_caption(self, before: str, now: str) -> None:
-        """Somebody says what is going on, or says no more."""
-        if not self.composed:
+    def set_caption(self, text: str) -> None:
+        """What another program says of the moment, in a line under the title; an empty one hides it."""
+        if text == self._caption or not self.composed:
             return
-        bar = self.query_one("#caption", Bar)
-        bar.show(caption_line(now, self.app.size.width))
-        if bool(before) != bool(now):
-            bar.display = bool(now)
+        turned = bool(text) != bool(self._caption)
+        self._caption = text
+        self._caption_bar.show(caption_line(text, self.app.size.width))
+        if turned:
+            self._caption_bar.display = bool(text)
             self.call_after_refresh(self.redraw)
+
+    def tell(self, sentence: str) -> None:
+        """Show a sentence in the place of the footer for some seconds; an empty one brings the footer back."""
+        self._message = sentence
+        if self._message_timer is not None:
+            self._message_timer.stop()
+        self._message_timer = self.set_timer(_MESSAGE_SECONDS, lambda: self.tell("")) if sentence else None
+        if self.composed:
+            self._draw_footer()
 
     def on_resize(self) -> None:
         """Pages are made for a width."""
@@ -125,25 +113,37 @@ class PageScreen(Screen[None]):
         width, height = self.app.size
         if not self.composed or width == 0:
             return
-        page = self.pane.page(self.world, self.width, height - 2 - bool(self.caption))
-        self.query_one("#title", Bar).show(title_line(self.world, page.crumbs, width))
+        page = self.pane.page(self.world, self.width, height - 2 - bool(self._caption))
+        self._title.show(title_line(self.world, page.crumbs, width))
         self.sheet.show(page)
         self._draw_footer()
-        self.pane.drawn()
+        if isinstance(self.pane, ChartedPane):
+            self._read_charts(self.pane)
 
-    @work(thread=True, group="charts", exit_on_error=False)
-    def read_beside(self, read: Callable[[], ChartData], then: Callable[[ChartData], None]) -> None:
-        """See `Stage`."""
-        self.app.call_from_thread(then, read())
+    def _read_charts(self, pane: ChartedPane) -> None:
+        read = pane.charts_to_read(self.world, self.width)
+        if read is None:
+            return
 
-    def _change(self) -> None:
+        def take(data: ChartData) -> None:
+            pane.take_charts(data)
+            self.redraw()
+
+        def work() -> None:
+            self.app.call_from_thread(take, read())
+
+        self.run_worker(work, thread=True, group="charts", exit_on_error=False)
+
+    def _turn(self) -> None:
         """Another pane is on top now."""
-        self.message = ""
+        self.tell("")
         self.sheet.turn(*self.pane.place)
         self.redraw()
 
     def _draw_footer(self) -> None:
-        if self.composed:
+        width = self.app.size.width
+        if self._message:
+            self._footer.show(*message_lines(self._message, width))
+        else:
             replaying = self.world.mode == "replay"
-            line = footer_line(self.pane.PAGE, self.app.size.width, self.message, replaying=replaying)
-            self.query_one("#footer", Bar).show(line)
+            self._footer.show(footer_line(self.commands, self.pane.PAGE, width, replaying=replaying))

@@ -5,7 +5,7 @@ from typing import Any
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
-from dashboard.tui.pages.keymap import COMMANDS, Command, shown
+from dashboard.tui.pages.command import Command, key_text
 from dashboard.tui.screens.main_screen import PageScreen
 
 
@@ -26,12 +26,14 @@ class CommandProvider(Provider):
                 yield Hit(score, matcher.highlight(_title(command)), self._run(command), help=command.help)
 
     def _commands(self) -> list[Command]:
-        page = self.screen.pane.PAGE if isinstance(self.screen, PageScreen) else ""
-        return [command for command in COMMANDS if command.works_on(page) and command.name != "palette"]
+        if not isinstance(self.screen, PageScreen):
+            return []
+        page = self.screen.pane.PAGE
+        return [one for one in self.screen.commands if one.works_on(page) and one.name != "palette"]
 
     def _run(self, command: Command) -> Any:  # noqa: ANN401  # textual's callback type
         return partial(self.app.run_action, f"app.command('{command.name}')")
 
 
 def _title(command: Command) -> str:
-    return f"{command.name}  ({shown(command.keys[0])})" if command.keys else command.name
+    return f"{command.name}  ({key_text(command.keys[0])})" if command.keys else command.name

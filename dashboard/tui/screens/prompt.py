@@ -1,7 +1,6 @@
 """The prompt at the bottom: for `:` commands, for `/` filters and for moments of the past."""
 
-from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -10,25 +9,9 @@ from textual.containers import Horizontal, Vertical
 from textual.suggester import SuggestFromList
 from textual.widgets import Input, Static
 
+from dashboard.tui.screens.prompt_question import PromptQuestion
 from dashboard.tui.widgets.sheet import Sheet
 from whisper_ops.errors import UserError
-
-
-class PromptQuestion(NamedTuple):
-    """Something to ask for."""
-
-    sign: str
-    """What stands before the line."""
-    check: Callable[[str], object]
-    """Raises UserError for an answer that cannot be understood."""
-    then: Callable[[str], object]
-    """Gets the one that can."""
-    hint: str = ""
-    """An example, shown while the line is empty."""
-    text: str = ""
-    """What the line begins with."""
-    words: tuple[str, ...] = ()
-    """What is offered to complete it."""
 
 
 class Prompt(Vertical):
@@ -47,7 +30,7 @@ class Prompt(Vertical):
 
     def __init__(self) -> None:
         super().__init__()
-        self._question = PromptQuestion("", str, str)
+        self._question = PromptQuestion("", str)
 
     def compose(self) -> ComposeResult:
         """A sentence when something is wrong, and the line to type on."""

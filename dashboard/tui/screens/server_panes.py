@@ -16,17 +16,15 @@ class ServerPane(ChartedPane):
 
     PAGE: ClassVar[str] = "server"
 
-    def __init__(self, name: str, source: ChartSource, looking: ChartView) -> None:
-        super().__init__(source, looking)
-        self.server = name
+    def __init__(self, name: str, source: ChartSource, view: ChartView) -> None:
+        super().__init__(source, view)
+        self.server = self._name = name
 
     def page(self, world: World, width: int, height: int) -> Page:
-        """The server."""
-        return server_page.server_page(world, self.server, self.held, width, height)
+        return server_page.server_page(world, self._name, self.data_at_cursor, width, height)
 
-    def wanted(self, world: World) -> Sequence[Chart]:
-        """Its charts."""
-        return server_page.charts_of(world, self.server)
+    def charts(self, world: World) -> Sequence[Chart]:
+        return server_page.charts_of(world, self._name)
 
 
 class GpuPane(ChartedPane):
@@ -34,15 +32,13 @@ class GpuPane(ChartedPane):
 
     PAGE: ClassVar[str] = "gpu"
 
-    def __init__(self, name: str, gpu_id: int, source: ChartSource, looking: ChartView) -> None:
-        super().__init__(source, looking)
-        self.server = name
-        self.gpu_id = gpu_id
+    def __init__(self, name: str, gpu_id: int, source: ChartSource, view: ChartView) -> None:
+        super().__init__(source, view)
+        self.server = self._name = name
+        self._gpu_id = gpu_id
 
     def page(self, world: World, width: int, height: int) -> Page:
-        """The GPU."""
-        return gpu_page.gpu_page(world, self.server, self.gpu_id, self.held, width, height)
+        return gpu_page.gpu_page(world, self._name, self._gpu_id, self.data_at_cursor, width, height)
 
-    def wanted(self, world: World) -> Sequence[Chart]:
-        """Its charts."""
-        return gpu_page.charts_of(world, self.server, self.gpu_id)
+    def charts(self, world: World) -> Sequence[Chart]:
+        return gpu_page.charts_of(world, self._name, self._gpu_id)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from rich.segment import Segment
 from rich.style import Style as RichStyle
 from textual.geometry import Region
+from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -35,6 +36,14 @@ PAINT_CSS = """
 
 _NEAR = 6
 """Cells between two changes that are sent along: to move the cursor and set colours again takes more bytes."""
+
+
+class CommandClicked(Message):
+    """A span that runs a command was clicked; `line` is what would be typed behind `:`."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__()
+        self.line = line
 
 
 class Painter:

@@ -11,7 +11,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from dashboard.tui.pages.styled_lines import Line, Page
-from dashboard.tui.widgets.line_styles import CLASSES, PAINT_CSS, Painter, changed_regions
+from dashboard.tui.widgets.line_styles import CLASSES, PAINT_CSS, CommandClicked, Painter, changed_regions
 
 _EMPTY = Page(crumbs=())
 
@@ -31,17 +31,6 @@ class Sheet(ScrollView, can_focus=True, inherit_bindings=False):
 
     class Opened(Message):
         """The row under the cursor is to be opened."""
-
-        def __init__(self, key: str) -> None:
-            super().__init__()
-            self.key = key
-
-    class Run(Message):
-        """A command in the page was clicked."""
-
-        def __init__(self, command: str) -> None:
-            super().__init__()
-            self.command = command
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,14 +130,14 @@ class Sheet(ScrollView, can_focus=True, inherit_bindings=False):
         """A click on a command runs it, on a row selects it, on the selected row opens it."""
         command = event.style.meta.get("run")
         if command:
-            self.post_message(self.Run(str(command)))
+            self.post_message(CommandClicked(str(command)))
             return
         row = event.y - len(self._page.head) + self.scroll_offset.y
         if event.y < len(self._page.head) or not 0 <= row < len(self._page.body):
             return
         key = self._page.body[row].key
         if key is not None and key == self._cursor:
-            self.post_message(self.Opened(key))
+            self.post_message(self.Opened())
         elif key is not None:
             self.select(key)
 

@@ -15,7 +15,7 @@ from dashboard.admin_client import Admin
 from dashboard.polling.poller import Pollers
 from dashboard.replay.feed import LiveFeed
 from dashboard.tui.app import DashApp
-from dashboard.tui.screens.confirmation import Confirm
+from dashboard.tui.screens.confirmation import ConfirmationScreen
 from tests.dashboard.tui.test_app import screen_text
 from tests.support.servers import Running, running_server
 from whisper_ops.history import History
@@ -58,7 +58,7 @@ async def say(pilot: Pilot[None], line: str) -> None:
     """Type a command, and answer yes where it asks."""
     await pilot.press("colon", *line, "enter")
     await pilot.pause()
-    if isinstance(pilot.app.screen, Confirm):
+    if isinstance(pilot.app.screen, ConfirmationScreen):
         await pilot.press("y")
 
 
@@ -73,7 +73,7 @@ async def told(pilot: Pilot[None], sign: str, seconds: float = 40.0) -> str:
 async def test_a_server_is_drained_and_let_in_again(server: Running, tmp_path: Path) -> None:
     async with watching(server, tmp_path / "history.db") as pilot:
         await say(pilot, "drain")
-        await told(pilot, "real drains: its streams go on")
+        await told(pilot, "real is draining: open streams go on")
         await told(pilot, "▽ real")
         assert health(server)["status"] == "draining"
         await say(pilot, "undrain")

@@ -6,7 +6,8 @@ import pytest
 from textual.pilot import Pilot
 
 from dashboard.tui.app import DashApp
-from dashboard.tui.pages.keymap import COMMANDS, named, shown
+from dashboard.tui.commands.registry import COMMANDS
+from dashboard.tui.pages.command import command_named, key_text
 from dashboard.tui.widgets.sheet import Sheet
 from tests.dashboard.pictures import DOC, FOLDER, PICTURES, with_tables
 from tests.dashboard.scenes import Still, world
@@ -215,9 +216,9 @@ async def test_q_leaves() -> None:
 
 
 def test_names_are_found_by_their_beginning() -> None:
-    assert named("sor") is named("sort")
-    assert named("") is None
-    assert named("p") is None, "it could be pause, palette or picture"
+    assert command_named(COMMANDS, "sor") is command_named(COMMANDS, "sort")
+    assert command_named(COMMANDS, "") is None
+    assert command_named(COMMANDS, "p") is None, "it could be pause, palette or picture"
 
 
 def test_every_command_has_one_key_of_its_own() -> None:
@@ -225,8 +226,8 @@ def test_every_command_has_one_key_of_its_own() -> None:
     clashes = {key for key in keys if keys.count(key) > 1}
     for key in clashes:
         pages = [set(command.pages) for command in COMMANDS if key in command.keys]
-        assert all(pages), f"{shown(key)} does two things on one page"
-        assert not set.intersection(*pages), f"{shown(key)} does two things on one page"
+        assert all(pages), f"{key_text(key)} does two things on one page"
+        assert not set.intersection(*pages), f"{key_text(key)} does two things on one page"
     assert len({command.name for command in COMMANDS}) == len(COMMANDS)
 
 

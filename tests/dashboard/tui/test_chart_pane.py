@@ -163,7 +163,7 @@ async def test_charts_of_the_present_are_read_beside_the_loop(tmp_path: Path) ->
         await pilot.pause()
         assert isinstance(app.screen, PageScreen)
         assert isinstance(app.screen.pane, ChartedPane)
-        assert app.screen.pane.charts.series
+        assert app.screen.pane.data.series
         assert "max 0.59 s" in screen_text(pilot)
     live.close()
 

@@ -128,7 +128,7 @@ def app(asked: Asked, members: Sequence[Member] = MEMBERS) -> DashApp:
 
 async def at(pilot_app: DashApp, name: str) -> None:
     """Put the cursor on a member."""
-    pilot_app.page_screen().sheet.select(f"member broker-1\t{name}")
+    pilot_app.context.screen.sheet.select(f"member broker-1\t{name}")
 
 
 async def test_a_member_is_drained_and_undrained_from_its_row() -> None:
@@ -141,16 +141,16 @@ async def test_a_member_is_drained_and_undrained_from_its_row() -> None:
         await say(pilot, "drain")
         assert "Drain asr-5?" in screen_text(pilot)
         await pilot.press("y")
-        assert "asr-5 drains" in await settled(pilot)
+        assert "asr-5 is draining" in await settled(pilot)
         await at(pilot.app, "asr-3")
         await say(pilot, "drain")
-        assert "asr-3 drains already" in screen_text(pilot)
+        assert "asr-3 is draining already" in screen_text(pilot)
         await say(pilot, "undrain")
         await pilot.press("y")
         await settled(pilot)
         await at(pilot.app, "asr-5")
         await say(pilot, "undrain")
-        assert "asr-5 does not drain" in screen_text(pilot)
+        assert "asr-5 is not draining" in screen_text(pilot)
     assert [(request.method, request.content) for request in asked.requests] == [
         ("POST", b'{"member":"asr-5"}'),
         ("DELETE", b'{"member":"asr-3"}'),
@@ -165,7 +165,7 @@ async def test_enter_opens_a_member_that_is_polled_itself_and_says_so_of_others(
         await at(pilot.app, "asr-2")
         await pilot.press("enter")
         await pilot.pause()
-        assert "asr-2 is seen through its broker alone" in screen_text(pilot)
+        assert "asr-2 is known through its broker alone" in screen_text(pilot)
         await at(pilot.app, "asr-1")
         await pilot.press("enter")
         await pilot.pause()

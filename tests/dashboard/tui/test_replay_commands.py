@@ -242,8 +242,8 @@ async def test_the_past_is_shown_and_left_again(recorded: Path) -> None:
         await pilot.press("N")
         await app.workers.wait_for_complete()
         await pilot.pause()
-        assert isinstance(app.feed, ReplayFeed)
-        assert app.feed.at == pytest.approx(NIGHT + 600, abs=1)
+        assert isinstance(app.feeds.shown, ReplayFeed)
+        assert app.feeds.shown.at == pytest.approx(NIGHT + 600, abs=1)
         await pilot.press("L")
         await pilot.pause()
         assert "nothing is polled here" in screen_text(pilot)
@@ -283,8 +283,8 @@ async def test_where_nothing_was_recorded_an_hour_ago_the_nearest_moment_is_show
         text = screen_text(pilot)
         assert "0.77 s" in text
         assert f"recording begins {figure_text.when(born, time.time())}; shown from there" in text
-        assert isinstance(app.feed, ReplayFeed)
-        assert app.feed.at == pytest.approx(born + 1, abs=30)
+        assert isinstance(app.feeds.shown, ReplayFeed)
+        assert app.feeds.shown.at == pytest.approx(born + 1, abs=30)
 
 
 def test_in_a_gap_the_nearest_record_is_shown_and_a_second_jump_asks_again(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from dashboard.polling.poller import Pollers
 from dashboard.replay.feed import LiveFeed
 from dashboard.tui import saved_state as states
 from dashboard.tui.app import DashApp
+from dashboard.tui.commands.admin import call_server
+from dashboard.tui.commands.background import run_in_background
 from dashboard.tui.saved_state import SavedState
-from dashboard.tui.screens.background_pane import RunningPane
-from dashboard.tui.screens.confirmation import Confirm
+from dashboard.tui.screens.confirmation import ConfirmationScreen
 from tests.dashboard.scenes import NOW, gpu, silence, snapshot
 from tests.dashboard.tui.test_app import screen_text
 from whisper_ops.errors import UserError
@@ -63,7 +64,7 @@ async def test_draining_is_asked_first_then_done_and_told() -> None:
         assert "Drain asr-1?" in screen_text(pilot)
         assert not asked.requests, "nothing before the answer"
         await pilot.press("y")
-        assert "asr-1 drains" in await settled(pilot)
+        assert "asr-1 is draining" in await settled(pilot)
     (request,) = asked.requests
     assert (request.method, str(request.url)) == ("POST", "http://asr-1:8000/admin/drain")
     assert request.headers["Authorization"] == "Bearer admin-secret"
@@ -98,7 +99,7 @@ async def test_undrain_takes_it_back() -> None:
     async with app(asked, said=drained).run_test(size=(100, 30)) as pilot:
         await say(pilot, "undrain")
         await pilot.press("y")
-        assert "takes new streams again" in await settled(pilot)
+        assert "accepts new streams again" in await settled(pilot)
     assert asked.requests[0].method == "DELETE"
 
 
@@ -133,17 +134,17 @@ async def test_without_a_token_it_says_how_to_give_one() -> None:
         for line in ("drain", "undrain", "limit 3"):
             await say(pilot, line)
             assert "--admin-token-file" in screen_text(pilot), "at once: nothing is asked that cannot be done"
-            assert not isinstance(pilot.app.screen, Confirm)
+            assert not isinstance(pilot.app.screen, ConfirmationScreen)
     assert not asked.requests
 
 
 @pytest.mark.parametrize(
     ("said", "line", "why"),
     [
-        (snapshot("asr-1", NOW, (gpu(0, 7, 0.4),)), "undrain", "asr-1 does not drain"),
-        (snapshot("asr-1", NOW, (gpu(0, 7, 0.4),), "draining"), "drain", "asr-1 drains already"),
-        (snapshot("asr-1", NOW, (gpu(0, 7, 0.4),), "draining"), "sweep 1,2", "drains and lets nobody in"),
-        (snapshot("asr-1", NOW, (gpu(0, 7, 0.4),), "draining"), "check", "drains and lets nobody in"),
+        (snapshot("asr-1", NOW, (gpu(0, 7, 0.4),)), "undrain", "asr-1 is not draining"),
+        (snapshot("asr-1", NOW, (gpu(0, 7, 0.4),), "draining"), "drain", "asr-1 is draining already"),
+        (snapshot("asr-1", NOW, (gpu(0, 7, 0.4),), "draining"), "sweep 1,2", "is draining and refuses new streams"),
+        (snapshot("asr-1", NOW, (gpu(0, 7, 0.4),), "draining"), "check", "is draining and refuses new streams"),
         (snapshot("asr-1", NOW, (gpu(0, 7, 0.4),)), "limit 20", "admits 20 streams per GPU already"),
         (snapshot("asr-1", NOW, (gpu(0, 7, 0.4),)), "sweep 30,40", "asr-1 has 20 slots"),
         *((silence("asr-1", NOW), line, "asr-1 does not answer") for line in ("drain", "limit 3", "sweep 1", "check")),
@@ -154,7 +155,7 @@ async def test_only_what_can_be_done_is_asked(said: Snapshot, line: str, why: st
     async with app(asked, said=said).run_test(size=(119, 30)) as pilot:
         await say(pilot, line)
         assert why in screen_text(pilot)
-        assert not isinstance(pilot.app.screen, Confirm)
+        assert not isinstance(pilot.app.screen, ConfirmationScreen)
     assert not asked.requests
 
 
@@ -168,8 +169,8 @@ async def test_where_there_is_but_one_server_it_is_meant_on_every_page(page: str
 
 async def test_of_several_servers_one_is_named_before_anything_is_done() -> None:
     several = app(Asked())
-    assert isinstance(several.feed, LiveFeed)
-    several.feed.take(snapshot("asr-2", NOW, (gpu(0, 7, 0.4),)))
+    assert isinstance(several.feeds.shown, LiveFeed)
+    several.feeds.shown.take(snapshot("asr-2", NOW, (gpu(0, 7, 0.4),)))
     async with several.run_test(size=(100, 30)) as pilot:
         await pilot.press("4")
         await say(pilot, "drain")
@@ -182,7 +183,7 @@ async def test_a_question_does_not_stop_the_clock() -> None:
         await say(pilot, "drain")
         before = screen_text(pilot)
         assert "Drain asr-1?" in before
-        live = pilot.app.feed
+        live = pilot.app.feeds.shown
         assert isinstance(live, LiveFeed)
         live.take(snapshot("asr-1", time.time(), (gpu(0, 19, 0.4),)))
         await told(pilot, "19/20")
@@ -195,7 +196,7 @@ async def test_a_dashboard_that_only_looks_does_nothing() -> None:
     live.take(snapshot("asr-1", NOW, (gpu(0, 7, 0.4),)))
     async with DashApp(live).run_test(size=(100, 30)) as pilot:
         await say(pilot, "drain")
-        assert "only looks" in screen_text(pilot)
+        assert "read-only" in screen_text(pilot)
 
 
 def test_a_server_without_a_known_address_is_a_sentence() -> None:
@@ -220,7 +221,13 @@ async def test_what_runs_beside_is_asked_first(
     monkeypatch: pytest.MonkeyPatch, line: str, asked: str, arguments: list[str]
 ) -> None:
     shown: list[str] = []
-    monkeypatch.setattr(DashApp, "run_beside", lambda self, command, *_: shown.extend(command._command))
+
+    async def never_ends(command: BackgroundCommand) -> None:
+        shown.extend(command._command)
+        command._began = time.monotonic()
+        await asyncio.sleep(600)
+
+    monkeypatch.setattr(BackgroundCommand, "run", never_ends)
     async with app(Asked()).run_test(size=(100, 30)) as pilot:
         await say(pilot, line)
         assert asked in screen_text(pilot)
@@ -256,8 +263,7 @@ def run(pilot: Pilot[None], code: str) -> BackgroundCommand:
     """A command of our own beside the dashboard, on its screen."""
     command = BackgroundCommand("sweep of asr-1", [sys.executable, "-c", code])
     assert isinstance(pilot.app, DashApp)
-    pilot.app.run_beside(command, "asr-1")
-    pilot.app.go(RunningPane(command))
+    run_in_background(pilot.app.context, command, "asr-1")
     return command
 
 
@@ -287,7 +293,7 @@ async def test_a_long_sentence_of_a_command_is_read_to_its_end() -> None:
 async def test_a_command_goes_on_when_its_screen_is_left_and_is_found_again() -> None:
     async with app(Asked()).run_test(size=(100, 30)) as pilot:
         await say(pilot, "running")
-        assert "nothing was started" in screen_text(pilot)
+        assert "nothing was started in the background" in screen_text(pilot)
         command = run(pilot, "import time; print('half-way', flush=True); time.sleep(30)")
         await told(pilot, "half-way")
         await pilot.press("h")
@@ -356,8 +362,8 @@ async def test_a_fault_of_ours_is_told_and_is_an_event_never_silence() -> None:
     async with app(Asked()).run_test(size=(119, 30)) as pilot:
         assert isinstance(pilot.app, DashApp)
         for _ in range(2):
-            pilot.app.act(deed())
-            await told(pilot, "actions failed: ZeroDivisionError: of no use at test_screen_actions.py:")
+            call_server(pilot.app.context, deed())
+            await told(pilot, "actions failed: ZeroDivisionError: of no use at test_server_commands.py:")
         assert len(pilot.app.faults) == 1, "said once at the end, however often it happened"
         await pilot.press("4")
         assert "fault" in await told(pilot, "ZeroDivisionError")

@@ -48,7 +48,7 @@ def test_the_verdict_tells_no_answer_from_no(
 
 def test_what_is_known_of_a_command_goes_before_its_last_words() -> None:
     command = BackgroundCommand("sweep of asr-1", [])
-    command.code, command.said = 1, ["saved: sweep 1", "next: run it again"]
+    command.code, command.output = 1, ["saved: sweep 1", "next: run it again"]
     assert command.outcome.endswith("next: run it again")
     command.verdict = "sweep of asr-1: no level passed"
     assert command.outcome == "sweep of asr-1: no level passed"
