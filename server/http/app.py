@@ -69,7 +69,7 @@ def make_app(hub: Hub, played: sample_audio.SampleAudio | None = None) -> FastAP
     app.router.routes.extend(page.routes(page.PAGES))
     for path, dialect in PROTOCOLS.items():
         app.router.routes.append(WebSocketRoute(path, _endpoint(hub, dialect)))
-    add_gate(app, hub.settings, hub.admission.is_open_ticket, page.PAGES)
+    add_gate(app, hub.settings, hub.admission.tickets.is_open, page.PAGES)
     app.add_middleware(Disconnects)
     _describe(app)
     return app

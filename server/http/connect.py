@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from starlette.requests import HTTPConnection
 
-from server.sessions.admission import Ticket
 from server.sessions.hub import Hub
+from server.sessions.tickets import Ticket
 from server.settings import Settings
 from whisper_ops import wire
 

@@ -12,7 +12,8 @@ from server.http.json_answers import error_answer, json_answer, metrics_answer, 
 from server.metrics import openmetrics
 from server.metrics.snapshot_builder import SnapshotBuilder
 from server.request_parsing import UnreadableError, read_json, small_body
-from server.sessions.hub import AdmissionRefused, Hub
+from server.sessions.hub import Hub
+from server.sessions.refusals import AdmissionRefused
 from server.settings import is_loopback
 from whisper_ops import wire
 

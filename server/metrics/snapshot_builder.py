@@ -113,7 +113,7 @@ class SnapshotBuilder:
             tickets_issued_total=stats.tickets_issued,
             tickets_used_total=stats.tickets_used,
             tickets_abandoned_total=stats.tickets_abandoned,
-            tickets_waiting=hub.admission.waiting,
+            tickets_waiting=hub.admission.tickets.waiting,
             paused_total=stats.paused,
             flooded_total=dict(hub.connection_limits.flooded),
             turned_away_total=hub.connection_limits.turned_away,

@@ -25,8 +25,9 @@ from server.request_parsing import UnreadableError, check_names
 from server.sessions import limits
 from server.sessions.audio_request import AudioRequest
 from server.sessions.clock import now
-from server.sessions.hub import AdmissionRefused, Hub
+from server.sessions.hub import Hub
 from server.sessions.outbox import Outbox
+from server.sessions.refusals import AdmissionRefused
 from server.sessions.session import Session
 from whisper_ops import wire
 
@@ -149,7 +150,7 @@ class ClientConnection:
         except UnreadableError as error:
             await self.send_error(protocol_error(error))
         finally:
-            self.hub.admission.use_ticket(self._ticket)
+            self.hub.admission.tickets.discard(self._ticket)
             self.hub.release_unopened(self.id)
 
     def _resumed_session(self) -> Session | None:
@@ -190,7 +191,7 @@ class ClientConnection:
         token = self.socket.query_params.get("resume", "")
         session = self.hub.resume(token, offset) if self._resumed_session() is not None else None
         if session is not None:
-            self.hub.admission.use_ticket(self._ticket)
+            self.hub.admission.tickets.discard(self._ticket)
             self.hub.release_unopened(self.id)
             self.id = session.connection_id
             log.info("Connection %s: resumed", self.id)

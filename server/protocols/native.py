@@ -12,7 +12,7 @@ from server.protocols.client_connection import ClientConnection
 from server.protocols.protocol_errors import CLOSE_CODES, ProtocolError, protocol_error
 from server.request_parsing import UnreadableError, flag, read_json, whole
 from server.sessions.audio_request import AudioRequest
-from server.sessions.hub import AdmissionRefused
+from server.sessions.refusals import AdmissionRefused
 from server.sessions.session import Session
 
 

@@ -26,7 +26,8 @@ from server.protocols.realtime_events import (
     sound,
 )
 from server.sessions.audio_request import AudioRequest
-from server.sessions.hub import AdmissionRefused, Hub
+from server.sessions.hub import Hub
+from server.sessions.refusals import AdmissionRefused
 from server.sessions.session import Session
 
 T = TypeVar("T")

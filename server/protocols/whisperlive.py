@@ -16,7 +16,7 @@ from server.protocols.client_connection import ClientConnection
 from server.protocols.protocol_errors import CLOSE_CODES, ProtocolError, protocol_error
 from server.request_parsing import UnreadableError, read_json
 from server.sessions.audio_request import AudioRequest
-from server.sessions.hub import AdmissionRefused
+from server.sessions.refusals import AdmissionRefused
 from server.sessions.session import Session
 
 END = b"END_OF_AUDIO"

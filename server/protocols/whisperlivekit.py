@@ -11,7 +11,7 @@ from server import ipc
 from server.protocols.client_connection import ClientConnection
 from server.protocols.protocol_errors import CLOSE_CODES, ProtocolError
 from server.sessions.audio_request import AudioRequest
-from server.sessions.hub import AdmissionRefused
+from server.sessions.refusals import AdmissionRefused
 from server.sessions.session import Session
 
 _LINES = 500

@@ -15,7 +15,7 @@ from dataclasses import replace
 from server import ipc, languages
 from server.connections.connection_limits import ConnectionLimits
 from server.sessions import limits
-from server.sessions.admission import Admission, AdmissionRefused, log_refusal
+from server.sessions.admission import Admission
 from server.sessions.audio_request import AudioRequest
 from server.sessions.clock import now
 from server.sessions.counters import ServerCounters
@@ -23,6 +23,7 @@ from server.sessions.drain import GracefulDrain
 from server.sessions.engine_stats import EngineStats
 from server.sessions.lease import Lease
 from server.sessions.outbox import Outbox
+from server.sessions.refusals import AdmissionRefused, log_refusal
 from server.sessions.session import Session
 from server.sessions.session_router import SessionRouter
 from server.sessions.slot_usage import load_status
@@ -30,8 +31,6 @@ from server.sessions.slots import Slots
 from server.sessions.worker_supervisor import Launch, WorkerProcess, WorkerTimeouts, spawn
 from server.settings import Settings
 from whisper_ops.wire import HealthStatus
-
-__all__ = ["AdmissionRefused", "Hub"]
 
 log = logging.getLogger("whisper_ops.server")
 
@@ -264,7 +263,7 @@ class Hub:
         self.slots.gpus[gpu_id].state = "failed" if failed else "starting"
         self.engine_stats[gpu_id].forget()
         if failed:
-            self.admission.gpu_failed(gpu_id)
+            self.admission.tickets.gpu_failed(gpu_id)
         self.router.move_all(gpu_id, failed=failed)
         if all(gpu.state == "failed" for gpu in self.slots.gpus) and not self._served:
             self.failure = f"no worker could be started on any device: {self.workers[gpu_id].reason}"

@@ -25,8 +25,8 @@ class DecodeError(ValueError):
     """The file cannot be taken; the message is for the user."""
 
 
-def holder() -> BinaryIO:
-    """An empty file that is in no directory: in memory where the system can."""
+def memory_file() -> BinaryIO:
+    """An empty file in no directory: in memory where the system has such files, else a temporary one."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("upload"), "w+b")
     return tempfile.TemporaryFile()

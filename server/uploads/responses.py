@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from server import ipc
 from server.languages import NAMES
-from server.uploads.multipart_form import TranscriptionRequest
+from server.uploads.transcription_form import TranscriptionRequest
 from whisper_ops import wire
 
 
@@ -24,10 +24,10 @@ def error_object(message: str, kind: str, param: str | None = None, code: str | 
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def whole(wanted: TranscriptionRequest, finals: Sequence[ipc.Final], seconds: float, language: str | None) -> Response:
+def whole(options: TranscriptionRequest, finals: Sequence[ipc.Final], seconds: float, language: str | None) -> Response:
     """The answer that was asked for, at once. `language` is a code, where it is known."""
     text = " ".join(final.text for final in finals)
-    match wanted.answer:
+    match options.answer:
         case "text":
             return Response(text + "\n", media_type="text/plain; charset=utf-8")
         case "srt":
@@ -35,7 +35,7 @@ def whole(wanted: TranscriptionRequest, finals: Sequence[ipc.Final], seconds: fl
         case "vtt":
             return Response(_vtt(finals), media_type="text/vtt; charset=utf-8")
         case "verbose_json":
-            body = _verbose(wanted, finals, seconds, language) | {"text": text}
+            body = _verbose(options, finals, seconds, language) | {"text": text}
         case _:
             body = {"text": text}
     usage = {"type": "duration", "seconds": round(seconds, 3)}
@@ -43,13 +43,13 @@ def whole(wanted: TranscriptionRequest, finals: Sequence[ipc.Final], seconds: fl
 
 
 def _verbose(
-    wanted: TranscriptionRequest, finals: Sequence[ipc.Final], seconds: float, language: str | None
+    options: TranscriptionRequest, finals: Sequence[ipc.Final], seconds: float, language: str | None
 ) -> dict[str, Any]:
     name = NAMES.get(language or "")
     body: dict[str, Any] = {"task": "transcribe", "language": name, "duration": round(seconds, 3)}
-    if wanted.segments:
+    if options.segments:
         body["segments"] = [_segment(number, final) for number, final in enumerate(finals)]
-    if wanted.words:
+    if options.words:
         body["words"] = [
             {"word": word.word, "start": round(word.start, 3), "end": round(word.end, 3)}
             for final in finals

@@ -27,8 +27,8 @@ from capacity.corpus.clips import RATE, ClipWord, WordTimes
 from server import ipc
 from server.http.connect import described
 from server.protocols import native
-from server.sessions.admission import Ticket
 from server.sessions.hub import server_id
+from server.sessions.tickets import Ticket
 from whisper_ops import wire
 
 VOCABULARY = (

@@ -12,11 +12,11 @@ import msgspec
 import pytest
 from uvicorn.protocols.utils import ClientDisconnected
 
-from server.http import transcriptions
 from server.http.page import PARTS
 from server.metrics import exposition, openmetrics
 from server.metrics.host_readings import HostReadings
 from server.metrics.snapshot_builder import SnapshotBuilder
+from server.uploads import transcription_job
 from tests.server.scenarios.test_streams import spoken
 from tests.server.virtual import World, loud, run
 from whisper_ops import wire
@@ -336,7 +336,7 @@ def test_a_file_that_is_none_is_named_and_a_full_server_says_when_to_come_back()
 
 def test_a_small_file_that_holds_days_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("av")
-    monkeypatch.setattr(transcriptions, "MAX_SECONDS", 3)
+    monkeypatch.setattr(transcription_job, "MAX_SECONDS", 3)
 
     async def work(world: World, http: httpx.AsyncClient) -> None:
         said = await http.post("/v1/audio/transcriptions", files={"file": ("a.wav", _wav(4.0))})

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from server.sessions.hub import AdmissionRefused
+from server.sessions.refusals import AdmissionRefused
 from server.settings import SimulatedLaw
 from tests.server.scenarios.test_streams import spoken
 from tests.server.virtual import Client, World, loud, run

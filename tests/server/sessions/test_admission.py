@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from server.connections.client_addresses import client_network
-from server.sessions.admission import Admission, AdmissionRefused
+from server.sessions.admission import Admission
 from server.sessions.counters import ServerCounters
+from server.sessions.refusals import AdmissionRefused
 from server.sessions.slots import Slots
 from server.settings import SimulatedLaw
 from tests.server.http.test_routes import serving
@@ -474,7 +475,7 @@ class TicketLife(RuleBasedStateMachine):
         gpu %= len(self.slots.gpus)
         if not self.slots.gpus[gpu].active and not any(self.slots.gpu_of(c) == gpu for c in self.inside):
             self.slots.gpus[gpu].state = "failed"
-            self.do(lambda: self.admission.gpu_failed(gpu))
+            self.do(lambda: self.admission.tickets.gpu_failed(gpu))
 
     @invariant()
     def slots_are_held_by_somebody(self) -> None:

@@ -11,11 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from server.http import transcriptions
-from server.http.file_queue import FileQueue
 from server.settings import SimulatedLaw
-from server.uploads import container_formats, multipart_form
-from server.uploads.file_decoder import DecodeError, FileDecoder, holder
+from server.uploads import container_formats, multipart_form, transcription_job
+from server.uploads.file_decoder import DecodeError, FileDecoder, memory_file
+from server.uploads.file_queue import FileQueue
 from tests.server.http.test_routes import _wav, serving
 from tests.server.scenarios.test_streams import spoken
 from tests.server.virtual import World, loud
@@ -27,7 +26,7 @@ Work = Callable[[World, httpx.AsyncClient], Coroutine[Any, Any, None]]
 
 def decoded(data: bytes, max_seconds: float = 7200) -> bytes:
     """The samples of a file, by way of the process that decodes it."""
-    with holder() as file:
+    with memory_file() as file:
         file.write(data)
         file.seek(0)
         decoder = FileDecoder(file, max_seconds)
@@ -360,7 +359,7 @@ def test_a_machine_that_has_nothing_left_says_so(monkeypatch: pytest.MonkeyPatch
         raise OSError(24, "Too many open files")
 
     async def work(world: World, http: httpx.AsyncClient) -> None:
-        for place in ("server.uploads.multipart_form.holder", "server.http.transcriptions.FileDecoder"):
+        for place in ("server.uploads.multipart_form.memory_file", "server.uploads.transcription_job.FileDecoder"):
             with monkeypatch.context() as patch:
                 patch.setattr(place, nothing)
                 answer = await _post(http)
@@ -384,7 +383,7 @@ def test_an_engine_that_fails_is_no_silent_hole_in_the_text() -> None:
 
 
 def test_only_a_few_files_are_in_work_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transcriptions, "AT_ONCE", 3)
+    monkeypatch.setattr(transcription_job, "FILES_AT_ONCE", 3)
 
     async def work(world: World, http: httpx.AsyncClient) -> None:
         most = 0
@@ -414,7 +413,7 @@ def test_files_of_one_address_keep_nobody_else_out() -> None:
         form_of_x = {"content-type": "multipart/form-data; boundary=x"}
         asking = [asyncio.create_task(http.post(PATH, content=slow(), headers=form_of_x)) for _ in range(12)]
         await asyncio.sleep(0.1)
-        assert world.hub.slots.used == transcriptions.AT_ONCE - 1
+        assert world.hub.slots.used == transcription_job.FILES_AT_ONCE - 1
         for k in range(3):
             transport = httpx.ASGITransport(world.app, client=(f"10.0.0.{k}", 1))
             async with httpx.AsyncClient(transport=transport, base_url="http://there:8000") as other:
