@@ -267,11 +267,10 @@ def _plan(given: dict[str, Any], *, usual: bool) -> tuple["Strategy", Any]:
 
 
 def _within(given: dict[str, Any]) -> "Strategy":
-    from capacity.loadtest.quick_search import QuickSearch
-    from capacity.loadtest.time_limit import SearchWithin
+    from capacity.loadtest.timed_search import QuickSearch, TimedSearch
 
     search = QuickSearch(tolerance=given["tolerance"] / 100, most_streams=given["max_streams"])
-    return SearchWithin(given["within"], given["duration"], search)
+    return TimedSearch(given["within"], given["duration"], search)
 
 
 def _shape(given: dict[str, Any], *, keep_text: bool) -> Any:  # noqa: ANN401  # a LoadShape, whose module is not loaded yet

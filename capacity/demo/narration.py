@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from capacity.loadgen.messages import LoadProgress
 from capacity.loadtest.conclusion import against
-from capacity.loadtest.strategies import LevelRequest
+from capacity.loadtest.level_request import LevelRequest
 from capacity.reports.sweep_tables import verdict_text
 from whisper_ops.formatting import counted
 from whisper_ops.history import LevelRecord

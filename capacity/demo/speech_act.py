@@ -6,11 +6,10 @@ from pathlib import Path
 from capacity.corpus.clips import load
 from capacity.demo.narration import DemoNarration
 from capacity.loadtest.level import LoadShape
-from capacity.loadtest.quick_search import NARROW
 from capacity.loadtest.runner import Sweep, SweepOptions, SweepOutcome
 from capacity.loadtest.strategies import LevelList, Strategy
 from capacity.loadtest.target import parse_target
-from capacity.loadtest.time_limit import SearchWithin
+from capacity.loadtest.timed_search import NARROW, TimedSearch
 from capacity.planner.evidence import EvidenceRequest
 from capacity.planner.planner import make_plan
 from whisper_ops.history import History
@@ -35,7 +34,7 @@ async def measure(
 
     Other load is said and counts: a busy machine shows the product all the same.
     """
-    plan: Strategy = LevelList(levels) if levels else SearchWithin(within, seconds)
+    plan: Strategy = LevelList(levels) if levels else TimedSearch(within, seconds)
     shape = LoadShape(
         seconds=seconds, setup_seconds=10.0, drain_seconds=5.0, warm_up_seconds=8.0, cool_seconds=5.0,
         most_other_load=1.0,

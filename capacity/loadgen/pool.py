@@ -74,20 +74,17 @@ class Generators:
                 case other:
                     raise UserError(f"a load generator did not start: {other!r}")
 
-    async def run(self, level: LevelOrder, on_progress: Callable[[LoadProgress], None]) -> list[Finished]:
-        """Run a level, its streams dealt out among the processes.
-
-        When cancelled, the streams are ended properly first.
-        """
-        return await self.run_blocks(level, on_progress, lambda _number, _parts: None)
-
-    async def run_blocks(
+    async def run(
         self,
         level: LevelOrder,
         on_progress: Callable[[LoadProgress], None],
-        on_block: Callable[[int, Sequence[Finished]], None],
+        on_block: Callable[[int, Sequence[Finished]], None] | None = None,
     ) -> list[Finished]:
-        """The same for a level in blocks: each but the last is given to `on_block` as soon as all measured it."""
+        """Run a level, its streams dealt out among the processes.
+
+        Each block but the last is given to `on_block` as soon as all processes measured it. When cancelled, the streams
+        are ended properly first.
+        """
         count = min(len(self._processes), max(1, len(level.streams)))
         used = self._processes[:count]
         seen: dict[int, LoadProgress] = {}
@@ -100,7 +97,7 @@ class Generators:
                 return
             parts = blocks.setdefault(said.number, [])
             parts.append(said.part)
-            if len(parts) == count:
+            if len(parts) == count and on_block is not None:
                 on_block(said.number, blocks.pop(said.number))
 
         for number, process in enumerate(used):

@@ -1,20 +1,17 @@
-"""One level of load, from the wish "N streams for a minute" to its rows in the history."""
+"""One level of load as data: its order to the generators, what was measured, and its verdict."""
 
-import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from capacity.loadgen.arrivals import LEAD_SECONDS, SETTLE_SECONDS, level_seconds, offsets, ramp_seconds
-from capacity.loadgen.messages import Finished, LevelOrder, LoadProgress, StreamOrder, StreamResult
-from capacity.loadgen.pool import Generators
+from capacity.loadgen.messages import Finished, LevelOrder, StreamOrder, StreamResult
 from capacity.loadtest.aggregate import StreamCounts, pool, stream_record
 from capacity.loadtest.audit import audit
-from capacity.loadtest.other_load import MOST_SHARE, OwnCost, generator_cores, on_gpus
+from capacity.loadtest.other_load import MOST_SHARE, on_gpus
 from capacity.loadtest.responding_servers import answered, spread
-from capacity.loadtest.samples import LevelSamples, Sampler, boil_down
-from capacity.loadtest.stopping import StopRule
+from capacity.loadtest.samples import LevelSamples, boil_down
 from capacity.loadtest.target import Target
 from whisper_ops.history import LevelFigures, LevelRecord, StreamRecord
 from whisper_ops.objective import Objective
@@ -57,12 +54,10 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[Finished, ...]
     snapshots: tuple[Snapshot, ...]
     """The server's answers in the window."""
-    stopped: StoppedEarly | None = None
-    """Why it was stopped early; None: it went through."""
     own_cores: float = 0.0
     """What the load test itself took meanwhile."""
-    doubt: Unsettled | None = None
-    """What it could not tell, however long it was held."""
+    stop: StoppedEarly | Unsettled | None = None
+    """Why it was stopped early, or what it left open however long it was held; None: neither."""
 
     @property
     def results(self) -> tuple[StreamResult, ...]:
@@ -131,48 +126,6 @@ def make_order(target: Target, shape: LoadShape, streams: int, seed: int, now: f
     )
 
 
-async def run_level(
-    generators: Generators,
-    target: Target,
-    shape: LoadShape,
-    streams: int,
-    repeat: int,
-    objective: Objective,
-    on_progress: Callable[[LoadProgress, Snapshot | None], None],
-) -> Measured:
-    """Put `streams` streams on the server and measure; stop early when there is no hope left."""
-    order = make_order(target, shape, streams, repeat, time.monotonic())
-    sampler = Sampler(target)
-    sampling, own = asyncio.create_task(sampler.run()), OwnCost()
-
-    hopeless = StopRule(streams, objective)
-    stopped: list[tuple[float, StoppedEarly]] = []
-
-    def heard(progress: LoadProgress) -> None:
-        on_progress(progress, sampler.latest)
-        reason = hopeless.seen(progress)
-        if reason and not stopped:
-            stopped.append((time.monotonic(), reason))
-            generators.stop()
-
-    try:
-        parts = await generators.run(order, heard)
-    finally:
-        sampling.cancel()
-    at, reason = stopped[0] if stopped else (order.window_until, None)
-    order = msgspec.structs.replace(order, window_until=max(order.window_from, min(at, order.window_until)))
-    polls = sampler.between(order.window_from, order.window_until)
-    cores = own.cores() + generator_cores(parts)
-    return stopped_by(measured(order, parts, polls, repeat, cores), reason)
-
-
-def stopped_by(level: Measured, reason: StoppedEarly | None) -> Measured:
-    """A level and why it was stopped early, with what the server told the streams that it sent away."""
-    if reason is not None and reason.ended is not None:
-        reason = msgspec.structs.replace(reason, error=level.counts.first_error)
-    return msgspec.structs.replace(level, stopped=reason)
-
-
 def measured(
     order: LevelOrder,
     parts: Sequence[Finished],
@@ -210,11 +163,11 @@ def verdict(
         measured.counts,
         measured.seconds,
         baseline.measures.get("missing"),
-        measured.stopped,
+        measured.stop if isinstance(measured.stop, StoppedEarly) else None,
         _other_load(measured, most_other_load),
     )
-    doubt = () if measured.doubt is None or not is_evidence(audited.audit) else (measured.doubt,)
-    found = (*audited.findings, *doubt)
+    left_open = isinstance(measured.stop, Unsettled) and is_evidence(audited.audit)
+    found = (*audited.findings, measured.stop) if left_open and measured.stop else audited.findings
     return judged(measured.record(sweep_id), audited.audit, found, objective, measured.counts.clip_errors, baseline)
 
 

@@ -1,37 +1,41 @@
-"""How a level is put on the server: in one piece, held until its answer is known, or in blocks for hours."""
+"""Runs levels on a server: plain and adaptive ones, soaks and warm-ups, which differ in their `LevelConfig` alone."""
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
-from capacity.loadgen.messages import LoadProgress
+from capacity.loadgen.messages import Finished, LevelOrder, LoadProgress
 from capacity.loadgen.pool import Generators
-from capacity.loadtest.adaptive_level import LEAST_BLOCKS, MOST_BLOCKS, KnownAnswer, together
 from capacity.loadtest.audit import LATE_SECONDS
-from capacity.loadtest.level import LoadShape, Measured, run_level, verdict, wall_seconds
+from capacity.loadtest.level import LoadShape, Measured, make_order, measured, verdict
+from capacity.loadtest.level_config import LevelConfig, configure, warm_up_level
+from capacity.loadtest.level_request import LevelRequest
+from capacity.loadtest.merge_blocks import merge_blocks
+from capacity.loadtest.other_load import OwnCost, generator_cores
 from capacity.loadtest.process_watch import ProcessWatch
-from capacity.loadtest.soak import hold
-from capacity.loadtest.strategies import LevelRequest, Strategy
+from capacity.loadtest.samples import Sampler
+from capacity.loadtest.stopping import Stop, TextInTime, first_stop
 from capacity.loadtest.target import Target
-from capacity.loadtest.time_estimates import BETWEEN_SECONDS, USUAL_BLOCKS, WARM_UP_SECONDS
-from capacity.loadtest.warm_up import WarmUpResult, probe
+from capacity.loadtest.warm_up import WarmUpResult
 from whisper_ops.objective import Objective
-from whisper_ops.objective.judgement import Baseline, is_evidence
+from whisper_ops.objective.findings import StoppedEarly
+from whisper_ops.objective.judgement import Baseline
 from whisper_ops.snapshot import Snapshot
 from whisper_ops.telemetry.host import whole_cores
 
 STREAMS_A_PROCESS = 300
-"""What one generator process holds on one core; see docs/load-test.md."""
+"""What one generator process holds on one core; measured by `make bench-load` (docs/load-test.md)."""
 _IN_TIME_SECONDS = 2.0
 """Text so little behind is in time for a server between levels, unless the objective allows more."""
 
 
-class Means(msgspec.Struct, frozen=True, kw_only=True):
-    """What levels are measured with."""
+class RunnerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What all levels of a sweep are run with."""
 
     target: Target
     shape: LoadShape
@@ -43,99 +47,120 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
     watch: tuple[ProcessWatch, ...] = ()
 
 
-class Measurer:
-    """Measures levels with generator processes that stay from one to the next."""
+class LevelRunner:
+    """Runs levels with generator processes that stay from one to the next."""
 
-    def __init__(self, means: Means, generators: Generators) -> None:
-        self._means = means
+    def __init__(self, options: RunnerOptions, generators: Generators) -> None:
+        self._options = options
         self._generators = generators
 
     @classmethod
     @asynccontextmanager
-    async def ready(cls, means: Means, corpus: Path, module: str) -> AsyncIterator["Measurer"]:
+    async def ready(cls, options: RunnerOptions, corpus: Path, module: str) -> AsyncIterator["LevelRunner"]:
         """With the generators that are wanted, until the block is left."""
-        async with Generators(corpus, means.processes or 1, module) as generators:
-            yield cls(means, generators)
+        async with Generators(corpus, options.processes or 1, module) as generators:
+            yield cls(options, generators)
 
-    async def measure(
-        self, ask: LevelRequest, repeats: Callable[[], int], baseline: Baseline
+    async def run(
+        self, request: LevelRequest, repeats: Callable[[], int], baseline: Baseline
     ) -> AsyncGenerator[tuple[Measured, bool], None]:
-        """Yield what was measured, and whether it answers what was asked.
+        """Yield what was measured, and whether it answers the request; of a soak every block.
 
         It does not where the generator itself was late: the level follows again, with one process more.
         """
-        await self._grow(math.ceil(ask.streams / STREAMS_A_PROCESS))
+        options = self._options
+        await self._grow(math.ceil(request.streams / STREAMS_A_PROCESS))
         with self._watching():
-            if ask.hold_seconds is not None:
-                async with aclosing(self._blocks(ask.streams, ask.hold_seconds, 0)) as blocks:
-                    async for block in blocks:
-                        yield block, True
-                return
-            while True:
-                measured = await self._level(ask, repeats(), baseline)
-                if not self._more_would_help(measured):
-                    yield measured, True
-                    return
-                yield measured, False
-                late, count = measured.figures.late_p99_seconds or 0.0, len(self._generators) + 1
-                self._means.note(
-                    f"the load generator was late ({late * 1e3:.0f} ms at p99); measuring again with {count} processes"
-                )
-                await self._generators.grow(count)
+            again = True
+            while again:
+                again = False
+                config = configure(request, options.shape, options.objective, baseline, repeats())
+                async with aclosing(self._levels(config, baseline)) as levels:
+                    async for level in levels:
+                        again = config.pooled and self._needs_more_processes(level)
+                        yield level, not again
+                if again:
+                    await self._add_process(level)
 
-    async def probe(self, streams: int, seconds: float) -> WarmUpResult:
-        """Let streams that are not measured speak until their text comes in time."""
-        means = self._means
-        behind = max(_IN_TIME_SECONDS, means.objective.limit("stable_p95") or 0.0)
-        return await probe(
-            self._generators, means.target, means.shape, streams, behind, means.progress, at_most_seconds=seconds
+    async def warm_up(self, streams: int, seconds: float) -> WarmUpResult:
+        """Let streams that are not measured speak until their text comes in time, `seconds` at most."""
+        options = self._options
+        behind = max(_IN_TIME_SECONDS, options.objective.limit("stable_p95") or 0.0)
+        in_time, began = TextInTime(streams, behind), time.monotonic()
+        (level,) = [block async for block in self._blocks(warm_up_level(streams, options.shape, seconds, in_time))]
+        first = in_time.first_text_seconds
+        return WarmUpResult(
+            streams=streams,
+            seconds=round(time.monotonic() - began, 1),
+            text_after_seconds=None if first is None else round(first, 1),
+            in_time=in_time.reached,
+            let_in=level.figures.connected > 0,
+            error=level.counts.first_error,
+            wants_token=level.counts.wants_token,
         )
 
-    async def _level(self, ask: LevelRequest, repeat: int, baseline: Baseline) -> Measured:
-        means = self._means
-        if ask.long:
-            return await self._held(ask.streams, repeat, baseline)
-        shape = msgspec.structs.replace(means.shape, seconds=seconds_of(ask, means.shape))
-        return await run_level(
-            self._generators, means.target, shape, ask.streams, repeat, means.objective, means.progress
-        )
-
-    async def _held(self, streams: int, repeat: int, baseline: Baseline) -> Measured:
-        """Until nothing more is to be learnt."""
-        objective, known = self._means.objective, KnownAnswer(self._means.objective, baseline.measures)
+    async def _levels(self, config: LevelConfig, baseline: Baseline) -> AsyncGenerator[Measured, None]:
+        """The blocks, or all of them as one level that ends when a rule says so."""
         blocks: list[Measured] = []
-        whole: Measured | None = None
-        async with aclosing(self._blocks(streams, MOST_BLOCKS * self._means.shape.seconds, repeat)) as held:
-            async for block in held:
+        level: Measured | None = None
+        async with aclosing(self._blocks(config)) as measured_blocks:
+            async for block in measured_blocks:
+                if config.blocks is None or not config.pooled:
+                    yield block
+                    continue
                 blocks.append(block)
                 # A million words take seconds to put together, and polls and progress go on meanwhile.
-                whole = await asyncio.to_thread(together, tuple(blocks), repeat)
-                judged = verdict(whole, objective, baseline, most_other_load=self._means.shape.most_other_load)
-                # Text that does not come, or streams that are not there, will not be mended by more of the same.
-                broken = not is_evidence(judged.audit) and len(blocks) >= LEAST_BLOCKS
-                if known.seen(block.measures, whole.measures) or broken or judged.passed is None:
+                level = await asyncio.to_thread(merge_blocks, tuple(blocks), config.repeat)
+                if (stop := self._stop_after(block, level, config, baseline)) is not None:
+                    level = msgspec.structs.replace(level, stop=level.stop or stop.finding)
                     break
-        assert whole is not None, "a level has an ending, whatever befell it"
-        return msgspec.structs.replace(whole, doubt=known.doubt)
+        if level is not None:
+            yield level
 
-    def _blocks(self, streams: int, seconds: float, seed: int) -> AsyncGenerator[Measured, None]:
-        means = self._means
-        return hold(
-            self._generators, means.target, means.shape, streams, seconds, means.objective, means.progress, seed
+    def _stop_after(self, block: Measured, level: Measured, config: LevelConfig, baseline: Baseline) -> Stop | None:
+        objective, most = self._options.objective, config.shape.most_other_load
+        judged = verdict(level, objective, baseline, most_other_load=most)
+        return first_stop(rule.on_block(block.record(0), judged) for rule in config.rules)
+
+    async def _blocks(self, config: LevelConfig) -> AsyncGenerator[Measured, None]:
+        """Put the streams on the server; yield each block as soon as it was measured.
+
+        Streams of a level in blocks that end before their time connect again; the block in which they ended counts them
+        as failed. Closing the iterator ends the streams. A rule that looks at reports ends the level early, and the
+        last block says why.
+        """
+        run = _LevelRun(config, self._options, self._generators)
+        polling, running = asyncio.create_task(run.sampler.run()), asyncio.create_task(run.run())
+        running.add_done_callback(lambda _: run.blocks.put_nowait(None))
+        try:
+            while (block := await run.blocks.get()) is not None:
+                yield block
+            await running  # raises what went wrong
+        finally:
+            polling.cancel()
+            running.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await running
+
+    def _needs_more_processes(self, level: Measured) -> bool:
+        late = level.figures.late_p99_seconds or 0.0
+        most = min(whole_cores(), level.streams)
+        return late > LATE_SECONDS and self._options.processes is None and len(self._generators) < most
+
+    async def _add_process(self, level: Measured) -> None:
+        late, count = level.figures.late_p99_seconds or 0.0, len(self._generators) + 1
+        self._options.note(
+            f"the load generator was late ({late * 1e3:.0f} ms at p99); measuring again with {count} processes"
         )
-
-    def _more_would_help(self, measured: Measured) -> bool:
-        late = measured.figures.late_p99_seconds or 0.0
-        most = min(whole_cores(), measured.streams)
-        return late > LATE_SECONDS and self._means.processes is None and len(self._generators) < most
+        await self._generators.grow(count)
 
     async def _grow(self, count: int) -> None:
-        if self._means.processes is None:
+        if self._options.processes is None:
             await self._generators.grow(count)
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
-        sampling = [asyncio.create_task(watch.run()) for watch in self._means.watch]
+        sampling = [asyncio.create_task(watch.run()) for watch in self._options.watch]
         try:
             yield
         finally:
@@ -143,17 +168,59 @@ class Measurer:
                 task.cancel()
 
 
-def seconds_of(ask: LevelRequest, shape: LoadShape) -> float:
-    """How long the streams of a level are live, at most."""
-    if ask.hold_seconds is not None:
-        return ask.hold_seconds
-    return min(shape.seconds * (MOST_BLOCKS if ask.long else 1), ask.at_most_seconds or math.inf)
+class _LevelRun:
+    """One level on the generators, until it is over or one of its rules ends it."""
+
+    def __init__(self, config: LevelConfig, options: RunnerOptions, generators: Generators) -> None:
+        self._config = config
+        self._options = options
+        self._generators = generators
+        self._order = _order_of(config, options.target)
+        self._own = OwnCost()
+        self._stop: Stop | None = None
+        self._stopped_at = math.inf
+        self.sampler = Sampler(options.target)
+        self.blocks: asyncio.Queue[Measured | None] = asyncio.Queue()
+
+    async def run(self) -> None:
+        parts = await self._generators.run(self._order, self._on_report, self._on_block)
+        block = self._measure(max(part.number for part in parts), parts)
+        finding = None if self._stop is None else self._stop.finding
+        if isinstance(finding, StoppedEarly) and finding.ended is not None:
+            finding = msgspec.structs.replace(finding, error=block.counts.first_error)
+        self.blocks.put_nowait(msgspec.structs.replace(block, stop=finding))
+
+    def _on_report(self, progress: LoadProgress) -> None:
+        self._options.progress(progress, self.sampler.latest)
+        stop = first_stop(rule.on_report(progress) for rule in self._config.rules)
+        if stop is not None and self._stop is None:
+            self._stop, self._stopped_at = stop, time.monotonic()
+            self._generators.stop()
+
+    def _on_block(self, number: int, parts: Sequence[Finished]) -> None:
+        block = self._measure(number, parts)
+        self.blocks.put_nowait(block)
+        self.sampler.forget(block.order.window_until)
+
+    def _measure(self, number: int, parts: Sequence[Finished]) -> Measured:
+        order = _window(self._order, number)
+        until = max(order.window_from, min(order.window_until, self._stopped_at))
+        order = msgspec.structs.replace(order, window_until=until)
+        polls = self.sampler.between(order.window_from, order.window_until)
+        return measured(order, parts, polls, self._config.repeat + number, self._own.cores() + generator_cores(parts))
 
 
-def expected_seconds(plan: Strategy, shape: LoadShape, *, warm_up: bool = False) -> float:
-    """How long the rest of a sweep takes, about; with `warm_up` before its first level."""
-    total = WARM_UP_SECONDS if warm_up and shape.warm_up_seconds else 0.0
-    for ask in plan.expected:
-        seconds = shape.seconds * USUAL_BLOCKS if ask.long else seconds_of(ask, shape)
-        total += wall_seconds(ask.streams, msgspec.structs.replace(shape, seconds=seconds)) + BETWEEN_SECONDS
-    return total
+def _order_of(config: LevelConfig, target: Target) -> LevelOrder:
+    blocks, block_seconds = config.blocks or 1, config.shape.seconds
+    whole = msgspec.structs.replace(config.shape, seconds=blocks * block_seconds)
+    order = make_order(target, whole, config.streams, config.repeat, time.monotonic())
+    return msgspec.structs.replace(order, block_seconds=None if config.blocks is None else block_seconds)
+
+
+def _window(order: LevelOrder, number: int) -> LevelOrder:
+    """The order of one block; of a level in one window the order itself."""
+    if order.block_seconds is None:
+        return order
+    begin = order.window_from + number * order.block_seconds
+    until = min(order.window_until, begin + order.block_seconds)
+    return msgspec.structs.replace(order, window_from=begin, window_until=until)

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from capacity.loadgen.messages import LoadProgress
-from capacity.loadtest.strategies import LevelRequest
+from capacity.loadtest.level_request import LevelRequest
 from whisper_ops.history import LevelRecord
 from whisper_ops.snapshot import Snapshot
 

@@ -10,23 +10,24 @@ import msgspec
 
 from capacity.corpus.clips import Corpus
 from capacity.loadtest import drift
-from capacity.loadtest.adaptive_level import LEAST_BLOCKS
 from capacity.loadtest.admission import nobody_let_in, reach_open, slots_of
 from capacity.loadtest.aggregate import latency_records, utterance_records
 from capacity.loadtest.conclusion import verdict as verdict_of
 from capacity.loadtest.level import LoadShape, Measured, stream_records, verdict, wall_seconds
+from capacity.loadtest.level_config import expected_seconds, longest_seconds
 from capacity.loadtest.level_details import Detail, details, stored_baseline
-from capacity.loadtest.level_runner import Means, Measurer, expected_seconds, seconds_of
+from capacity.loadtest.level_request import LevelAnswer
+from capacity.loadtest.level_runner import LevelRunner, RunnerOptions
 from capacity.loadtest.observer import SweepObserver
 from capacity.loadtest.other_load import MOST_SHARE, on_gpus, other_share
 from capacity.loadtest.persistence import encoded, record_for, settings_for
 from capacity.loadtest.process_watch import ProcessWatch
 from capacity.loadtest.resume import ResumeSettings, find, running_beside, usable
 from capacity.loadtest.samples import busy_share
+from capacity.loadtest.stopping import FEWEST_BLOCKS
 from capacity.loadtest.strategies import FromOneStream, Soak, Strategy
 from capacity.loadtest.target import Target
 from capacity.loadtest.transcripts import StreamTranscript, transcripts
-from capacity.loadtest.warm_up import WarmUpResult
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.formatting import counted
 from whisper_ops.history import History, LevelRecord, SweepRecord
@@ -121,8 +122,8 @@ class Sweep:
         reason: str | None = "the load test broke"
         gone = False
         try:
-            async with self._measurer() as measurer:
-                await self._all(measurer, asking, (first.figures and first.figures.gpus) or 1)
+            async with self._level_runner() as runner:
+                await self._all(runner, asking, (first.figures and first.figures.gpus) or 1)
             state, reason = "done", None
         except asyncio.CancelledError:
             goes_on = "" if isinstance(plan, Soak) else "; the same command goes on from here"
@@ -191,13 +192,13 @@ class Sweep:
         for level in done:
             if not self._baseline.measures and is_baseline(level):
                 self._baseline = stored_baseline(self._history, level)
-            plan.told(level.streams, level.passed, long=self._is_long(level), busy=busy_share(level))
+            plan.add(self._answer_of_stored(level))
             self._levels.append(level)
             self._watcher.end(level)
         return before.sweep
 
-    def _measurer(self) -> AbstractAsyncContextManager[Measurer]:
-        means = Means(
+    def _level_runner(self) -> AbstractAsyncContextManager[LevelRunner]:
+        options = RunnerOptions(
             target=self._target,
             shape=self._shape,
             objective=self._objective,
@@ -206,28 +207,28 @@ class Sweep:
             processes=self._options.processes,
             watch=self._options.watch,
         )
-        return Measurer.ready(means, self._corpus.folder, self._options.generator)
+        return LevelRunner.ready(options, self._corpus.folder, self._options.generator)
 
-    async def _all(self, measurer: Measurer, plan: Strategy, gpus: int) -> None:
+    async def _all(self, runner: LevelRunner, plan: Strategy, gpus: int) -> None:
         number = len(self._levels)
-        self._watcher.expect(expected_seconds(plan, self._shape, warm_up=True))
+        self._watcher.expect(expected_seconds(plan.expected, self._shape, warm_up=True))
         if (ask := plan.next()) is not None and self._shape.warm_up_seconds:
-            await self._warm_up(measurer, max(gpus, min(_WARM_STREAMS, ask.streams)))
+            await self._warm_up(runner, max(gpus, min(_WARM_STREAMS, ask.streams)))
         while (ask := plan.next()) is not None:
             number += 1
-            left = None if plan.left is None else plan.left + (ask.at_most_seconds is not None)
-            whole = msgspec.structs.replace(self._shape, seconds=seconds_of(ask, self._shape))
-            self._watcher.expect(expected_seconds(plan, self._shape))
-            self._watcher.begin(ask, number, left, wall_seconds(ask.streams, whole))
+            whole = msgspec.structs.replace(self._shape, seconds=longest_seconds(ask, self._shape))
+            self._watcher.expect(expected_seconds(plan.expected, self._shape))
+            self._watcher.begin(ask, number, plan.left, wall_seconds(ask.streams, whole))
             repeats = partial(self._repeats, ask.streams)
-            async with aclosing(measurer.measure(ask, repeats, self._baseline)) as measurements:
+            async with aclosing(runner.run(ask, repeats, self._baseline)) as measurements:
                 async for measured, answers in measurements:
                     level = self._keep(measured)
                     if answers:
-                        plan.told(ask.streams, level.passed, long=ask.long, busy=busy_share(level))
+                        adaptive = ask.kind == "adaptive"
+                        plan.add(LevelAnswer(ask.streams, level.passed, adaptive, busy_share(level)))
                         await self._go_on(measured)
             if self._levels[-1].passed is False and plan.next() is not None and self._shape.cool_seconds:
-                await self._cool_down(measurer)
+                await self._cool_down(runner)
 
     def _repeats(self, streams: int) -> int:
         return sum(level.streams == streams for level in self._levels)
@@ -241,22 +242,22 @@ class Sweep:
         if measured.figures.failed or measured.figures.refused:
             await reach_open(self._target)
 
-    async def _warm_up(self, measurer: Measurer, streams: int) -> None:
+    async def _warm_up(self, runner: LevelRunner, streams: int) -> None:
         self._watcher.pause("warming up", self._shape.warm_up_seconds)
-        probed = await measurer.probe(streams, self._shape.warm_up_seconds)
+        probed = await runner.warm_up(streams, self._shape.warm_up_seconds)
         self._settings = msgspec.structs.replace(self._settings, warm_up=probed)
         self._history.sweeps.set_settings(self._sweep_id, encoded(self._settings))
         if not probed.let_in:
             raise await nobody_let_in(self._target, probed.error, wants_token=probed.wants_token)
-        self._watcher.note(_said_of(probed, "warmed up in", "of warming up"))
+        self._watcher.note(probed.sentence("warmed up in", "of warming up"))
 
-    async def _cool_down(self, measurer: Measurer) -> None:
+    async def _cool_down(self, runner: LevelRunner) -> None:
         """After a missed level: until a stream that is not measured gets its text in time."""
         self._watcher.pause("waiting for the server to recover", self._shape.cool_seconds)
-        probed = await measurer.probe(1, self._shape.cool_seconds)
+        probed = await runner.warm_up(1, self._shape.cool_seconds)
         if not probed.let_in:
             await reach_open(self._target)
-        self._watcher.note(_said_of(probed, "the server recovered in", "of waiting"))
+        self._watcher.note(probed.sentence("the server recovered in", "of waiting"))
 
     def _knows_one_stream(self) -> bool:
         return bool(self._baseline.measures)
@@ -289,15 +290,7 @@ class Sweep:
             if state != "failed":  # else it was said already why
                 raise
 
-    def _is_long(self, level: LevelRecord) -> bool:
-        return level.duration_seconds > self._shape.seconds * (1 + LEAST_BLOCKS) / 2
-
-
-def _said_of(probed: WarmUpResult, good: str, waited: str) -> str:
-    """How a probe went: what it took, or what kept the text from coming in time."""
-    if probed.in_time:
-        return f"{good} {probed.seconds:.0f} s"
-    if not probed.let_in:
-        return f"the server did not let a stream in: {probed.error or 'it gave no answer'}"
-    why = probed.error or ("it is slow" if probed.text_after_seconds else "no text came")
-    return f"after {probed.seconds:.0f} s {waited} text does not come in time yet: {why}"
+    def _answer_of_stored(self, level: LevelRecord) -> LevelAnswer:
+        # The history keeps no kind of a level: what lasted longer than any plain one was an adaptive one.
+        adaptive = level.duration_seconds > self._shape.seconds * (1 + FEWEST_BLOCKS) / 2
+        return LevelAnswer(level.streams, level.passed, adaptive, busy_share(level))

@@ -5,7 +5,7 @@ size). Those levels are short, and a short level flatters: where a queue has no 
 they only say where to look. The answer comes from levels that are held until it is known: the first two stand around
 the middle of what was found, a tolerance apart, and where both pass or both fail the next stands a tolerance further
 on. So `[best_passing, lowest_failing)` is what held levels say, and no more. The search knows nothing of clocks and
-servers: it is told answers and says what is next.
+servers: it is given answers and says what is next.
 """
 
 import math
@@ -14,9 +14,9 @@ from typing import Literal
 
 import msgspec
 
+from capacity.loadtest.level_request import LevelAnswer, LevelRequest
 from whisper_ops.formatting import counted
 
-Step = Literal["leap", "bisect", "hold"]
 Standing = Literal["pass", "fail", "mixed"]
 
 _FIRST_LEAP = 8
@@ -39,30 +39,11 @@ class SearchLimits(msgspec.Struct, frozen=True, kw_only=True):
     most_streams: int = 10_000
 
 
-class SearchAnswer(msgspec.Struct, frozen=True):
-    """What one measurement of a level said; `long` ones were held until it was known and outweigh the others."""
-
-    passed: bool
-    long: bool = False
-
-
-class SearchStep(msgspec.Struct, frozen=True):
-    """A level to measure."""
-
-    streams: int
-    step: Step
-
-    @property
-    def long(self) -> bool:
-        """Whether to hold it until its answer is known."""
-        return self.step == "hold"
-
-
 class Search(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything measured so far. `told` returns a new search; nothing is changed in place."""
+    """Everything measured so far; `with_answer` returns a new search."""
 
     limits: SearchLimits = SearchLimits()
-    answers: Mapping[int, tuple[SearchAnswer, ...]] = {}
+    answers: Mapping[int, tuple[LevelAnswer, ...]] = {}
     """For each level its answers in the order they came."""
     unusable: int = 0
     """Levels that gave no answer, counted against the budget."""
@@ -112,28 +93,28 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
 
     # --- what is next --------------------------------------------------------------------------------
 
-    def told(self, streams: int, passed: bool | None, *, long: bool = False) -> "Search":
-        """The search after one more answer; None: the level was invalid and says nothing."""
-        if passed is None:
+    def with_answer(self, answer: LevelAnswer) -> "Search":
+        """The search after one more answer."""
+        if answer.passed is None:
             return msgspec.structs.replace(self, unusable=self.unusable + 1)
-        answers = {**self.answers, streams: (*self.answers.get(streams, ()), SearchAnswer(passed, long))}
+        answers = {**self.answers, answer.streams: (*self.answers.get(answer.streams, ()), answer)}
         return msgspec.structs.replace(self, answers=answers)
 
-    def next(self) -> SearchStep | None:
+    def next(self) -> LevelRequest | None:
         """The level to measure now; None when the search is over."""
         if self.stop_reason is not None:
             return None
         low, high = self._edges()
         held = self._edges(held=True)
         if held != (None, None) and not self._far_above(held, low, high):
-            return SearchStep(self._beyond(*held), "hold")
+            return LevelRequest(self._beyond(*held), "hold", "adaptive")
         if high is None:
             tried = max(self.answers, default=0)
             factor = _FIRST_LEAP if len(self.answers) == 1 else _LEAP
-            return SearchStep(min(self.limits.most_streams, tried * factor) if tried else self.limits.first, "leap")
+            return LevelRequest(min(self.limits.most_streams, tried * factor) if tried else self.limits.first, "leap")
         if not self._within(low, high, _LOCATED):
-            return SearchStep(_middle(low or 0, high), "bisect")
-        return SearchStep(self._first_post(low, high), "hold")
+            return LevelRequest(_middle(low or 0, high), "bisect")
+        return LevelRequest(self._first_post(low, high), "hold", "adaptive")
 
     def _first_post(self, low: int | None, high: int) -> int:
         """The lower of two levels a tolerance apart, around the middle of what short levels left."""
@@ -167,7 +148,7 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
         return high - (low or 0) <= 1 or (low is not None and high <= low * (1 + self.limits.tolerance) ** share)
 
     def _not_held(self) -> list[int]:
-        return [n for n in self._bracket if n is not None and not any(answer.long for answer in self.answers[n])]
+        return [n for n in self._bracket if n is not None and not any(answer.adaptive for answer in self.answers[n])]
 
     @property
     def _bracket(self) -> tuple[int | None, int | None]:
@@ -185,13 +166,13 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
 
     def _standings(self, *, held: bool) -> dict[int, Standing]:
         """Where each level stands: its longest answers count, and more load is never easier."""
-        long = {n: [a.passed for a in said if a.long] for n, said in self.answers.items()}
+        long = {n: [a.passed is True for a in said if a.adaptive] for n, said in self.answers.items()}
         if held:
             return {n: _stand(said) for n, said in long.items() if said}
         fails_from = min((n for n, said in long.items() if said and not any(said)), default=math.inf)
         holds_to = max((n for n, said in long.items() if said and all(said)), default=0)
         return {
-            n: _stand(long[n] or _implied(n, fails_from, holds_to) or [a.passed for a in said])
+            n: _stand(long[n] or _implied(n, fails_from, holds_to) or [a.passed is True for a in said])
             for n, said in self.answers.items()
         }
 

@@ -1,4 +1,4 @@
-"""Which level comes next: a list, a search, or the same one for hours. A plan is told every answer, stored ones too."""
+"""Which level comes next: a list, a search, or the same one for hours."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 
 from capacity.loadtest.conclusion import bracket_in_words
+from capacity.loadtest.level_request import LevelAnswer, LevelRequest
 from capacity.loadtest.search import Search, SearchLimits
 from capacity.loadtest.time_estimates import BASELINE_SECONDS
 from whisper_ops.errors import Exit, UserError
@@ -19,19 +20,6 @@ BASELINE_TRIES = 2
 _FIRST_GUESS = 4
 
 
-class LevelRequest(msgspec.Struct, frozen=True):
-    """A level to measure, and what for, in a word or two."""
-
-    streams: int
-    purpose: str
-    long: bool = False
-    """Hold it until its answer is known."""
-    hold_seconds: float | None = None
-    """Hold the streams so long, in blocks that are measured each; None: a single level."""
-    at_most_seconds: float | None = None
-    """No longer than this, however long levels are."""
-
-
 class Strategy(Protocol):
     """What a sweep wants to know."""
 
@@ -39,8 +27,8 @@ class Strategy(Protocol):
         """The level to measure now; None when there is nothing more."""
         ...
 
-    def told(self, streams: int, passed: bool | None, *, long: bool, busy: float | None = None) -> None:
-        """Take an answer; None: the level could not be used. `busy`: the share of the server that it took."""
+    def add(self, answer: LevelAnswer) -> None:
+        """Count an answer, of a level that it asked for or of one that an earlier sweep stored."""
         ...
 
     def fit(self, slots: int) -> str | None:
@@ -102,12 +90,12 @@ class FromOneStream:
 
     def _baseline(self) -> LevelRequest:
         alone = all(ask.streams != 1 for ask in self._plan.expected)
-        return LevelRequest(1, BASELINE, at_most_seconds=BASELINE_SECONDS if alone else None)
+        return LevelRequest(1, BASELINE, seconds=BASELINE_SECONDS if alone else None)
 
-    def told(self, streams: int, passed: bool | None, *, long: bool, busy: float | None = None) -> None:
+    def add(self, answer: LevelAnswer) -> None:
         """See `Strategy`."""
-        self._tries += streams == 1
-        self._plan.told(streams, passed, long=long, busy=busy)
+        self._tries += answer.streams == 1
+        self._plan.add(answer)
 
     def fit(self, slots: int) -> str | None:
         """See `Strategy`."""
@@ -121,7 +109,7 @@ class FromOneStream:
         if not needed:
             return asks
         baseline = self._baseline()
-        rest = asks if baseline.at_most_seconds is not None else tuple(ask for ask in asks if ask.streams != 1)
+        rest = asks if baseline.seconds is not None else tuple(ask for ask in asks if ask.streams != 1)
         return (baseline, *rest)
 
     @property
@@ -131,8 +119,10 @@ class FromOneStream:
 
     @property
     def left(self) -> int | None:
-        """See `Strategy`: the levels of the other one."""
-        return self._plan.left
+        """See `Strategy`: the levels of the other one, and the one stream where it is no level of those."""
+        left, asks = self._plan.left, self.expected
+        extra = bool(asks) and asks[0].purpose == BASELINE and asks[0].seconds is not None
+        return None if left is None else left + extra
 
     @property
     def outcome(self) -> str | None:
@@ -150,12 +140,12 @@ class LevelList:
 
     def next(self) -> LevelRequest | None:
         """See `Strategy`."""
-        return LevelRequest(self._left[0], "") if self._left else None
+        return LevelRequest(self._left[0]) if self._left else None
 
-    def told(self, streams: int, passed: bool | None, *, long: bool, busy: float | None = None) -> None:  # noqa: ARG002  # any answer will do
+    def add(self, answer: LevelAnswer) -> None:
         """See `Strategy`."""
-        if streams in self._left:
-            self._left.remove(streams)
+        if answer.streams in self._left:
+            self._left.remove(answer.streams)
 
     def fit(self, slots: int) -> str | None:
         """See `Strategy`: of the usual levels those that fit, and the full server."""
@@ -170,7 +160,7 @@ class LevelList:
     @property
     def expected(self) -> tuple[LevelRequest, ...]:
         """See `Strategy`."""
-        return tuple(LevelRequest(streams, "") for streams in self._left)
+        return tuple(LevelRequest(streams) for streams in self._left)
 
     @property
     def most(self) -> int:
@@ -197,12 +187,11 @@ class SearchPlan:
 
     def next(self) -> LevelRequest | None:
         """See `Strategy`."""
-        step = self.search.next()
-        return None if step is None else LevelRequest(step.streams, step.step, long=step.long)
+        return self.search.next()
 
-    def told(self, streams: int, passed: bool | None, *, long: bool, busy: float | None = None) -> None:  # noqa: ARG002  # it leaps and bisects
+    def add(self, answer: LevelAnswer) -> None:
         """See `Strategy`."""
-        self.search = self.search.told(streams, passed, long=long)
+        self.search = self.search.with_answer(answer)
 
     def fit(self, slots: int) -> str | None:
         """See `Strategy`."""
@@ -219,9 +208,10 @@ class SearchPlan:
         low, high = self.search.best_passing or 0, self.search.lowest_failing
         limit = max(2 * low, _FIRST_GUESS) if high is None else math.sqrt(max(low, 1) * high)
         search, asks = self.search, list[LevelRequest]()
-        while (step := search.next()) is not None:
-            asks.append(LevelRequest(step.streams, step.step, long=step.long))
-            search = search.told(step.streams, step.streams <= limit, long=step.long)
+        while (ask := search.next()) is not None:
+            asks.append(ask)
+            adaptive = ask.kind == "adaptive"
+            search = search.with_answer(LevelAnswer(ask.streams, ask.streams <= limit, adaptive))
         return tuple(asks)
 
     @property
@@ -253,11 +243,11 @@ class Soak:
 
     def next(self) -> LevelRequest | None:
         """See `Strategy`."""
-        return None if self._begun else LevelRequest(self._streams, "soak", hold_seconds=self._seconds)
+        return None if self._begun else LevelRequest(self._streams, "soak", "soak", self._seconds)
 
-    def told(self, streams: int, passed: bool | None, *, long: bool, busy: float | None = None) -> None:  # noqa: ARG002  # any answer will do
+    def add(self, answer: LevelAnswer) -> None:
         """See `Strategy`: a block was measured."""
-        self._begun = self._begun or streams == self._streams
+        self._begun = self._begun or answer.streams == self._streams
 
     def fit(self, slots: int) -> str | None:
         """See `Strategy`."""

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from capacity.loadgen.messages import LoadProgress
-from capacity.loadtest.strategies import LevelRequest
+from capacity.loadtest.level_request import LevelRequest
 from capacity.reports.sweep_tables import verdict_text
 from capacity.reports.text_chart import latency_picture
 from whisper_ops.formatting import counted, duration, planned_time
@@ -79,9 +79,10 @@ class SweepProgress:
         purpose = f" ({_PURPOSES.get(ask.purpose, ask.purpose)})" if ask.purpose else ""
         self._label = f"level {number}{of}: {streams}{purpose}"
         self._part(seconds)
-        lasting = f"{'at most' if ask.long else 'about'} {planned_time(seconds)}"
+        adaptive = ask.kind == "adaptive"
+        lasting = f"{'at most' if adaptive else 'about'} {planned_time(seconds)}"
         # A level that is held takes as long as it takes, mostly far less than at most.
-        more = f"; about {planned_time(self.left)} in all" if self.left > seconds + 1 and not ask.long else ""
+        more = f"; about {planned_time(self.left)} in all" if self.left > seconds + 1 and not adaptive else ""
         self._say(f"{self._label}, {lasting}{more}")
 
     def pause(self, what: str, at_most_seconds: float) -> None:

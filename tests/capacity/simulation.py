@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from capacity.loadtest.adaptive_level import KnownAnswer
+from capacity.loadtest.level_request import LevelAnswer
 from capacity.loadtest.search import Search
+from capacity.loadtest.stopping import AnswerKnown
 from server.engines.engine import EngineRow
 from server.engines.simulated import SimulatedEngine
 from server.settings import SimulatedLaw
@@ -108,10 +109,10 @@ def p95_latency(law: Law, streams: int, seconds: float, seed: int) -> float:
 
 def held_p95(law: Law, streams: int, seconds: float, seed: int) -> float:
     """The same of a level that is held, in blocks of `seconds`, until its answer is known."""
-    known, blocks = KnownAnswer(OBJECTIVE, {}), []
+    rule, blocks = AnswerKnown(OBJECTIVE, {}), []
     for block in latencies(law, streams, seconds, seed):
         blocks.append(block)
-        if known.seen({"stable_p95": p95(block)}, {"stable_p95": p95(*blocks)}):
+        if rule.on_measures({"stable_p95": p95(block)}, {"stable_p95": p95(*blocks)}) is not None:
             break
     said = p95(*blocks)
     return math.inf if said is None else said
@@ -155,9 +156,10 @@ def found(law: Law, seed: int, seconds: float = 60.0) -> Found:
     """Search a server of this law, and look up the truth."""
     search = Search()
     while (ask := search.next()) is not None:
-        measure = held_p95 if ask.long else p95_latency
+        adaptive = ask.kind == "adaptive"
+        measure = held_p95 if adaptive else p95_latency
         latency = measure(law, ask.streams, seconds, seed * 1000 + search.measured)
-        search = search.told(ask.streams, latency <= LIMIT_SECONDS, long=ask.long)
+        search = search.with_answer(LevelAnswer(ask.streams, latency <= LIMIT_SECONDS, adaptive))
     low, high = search.best_passing, search.lowest_failing
     return Found(
         search,

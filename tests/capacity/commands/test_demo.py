@@ -12,7 +12,7 @@ from capacity.demo.fleet_act import GPUS, LEVELS, SERVERS, called, killed_title,
 from capacity.demo.narration import DemoNarration
 from capacity.demo.speech_act import too_wide
 from capacity.loadgen.messages import LoadProgress
-from capacity.loadtest.strategies import LevelRequest
+from capacity.loadtest.level_request import LevelRequest
 from dashboard import time_input
 from tests.capacity.made_levels import level
 from whisper_ops.child_processes import Children
@@ -34,7 +34,7 @@ def told(hint: str = "") -> tuple[DemoNarration, Clock, list[str], list[str]]:
 
 def test_the_caption_names_the_level_counts_down_and_says_what_enter_does() -> None:
     telling, clock, captions, lines = told("Enter opens the server")
-    telling.begin(LevelRequest(6, ""), 3, 3, 22.0)
+    telling.begin(LevelRequest(6), 3, 3, 22.0)
     clock.now += 2
     telling.progress(LoadProgress(6, 6, 0, 0, 9, 0.7, 0.0), None)
     assert captions[-1] == "level 3 of 5: 6 callers, 20 s left, Enter opens the server"
@@ -51,7 +51,7 @@ def test_what_is_not_measured_and_what_has_a_title_is_said_too() -> None:
     telling.pause("warming up", 60.0)
     assert captions == ["warming up"]
     telling.title = "32 callers, and a server is lost"
-    telling.begin(LevelRequest(32, "soak", hold_seconds=12.0), 1, None, 12.0)
+    telling.begin(LevelRequest(32, "soak", "soak", 12.0), 1, None, 12.0)
     telling.end(level(32, 0.5))
     assert captions[-1] == "32 callers, and a server is lost, 12 s left"
     assert lines == ["32 callers, and a server is lost, 12 s"], "what is measured while a server dies is no answer"
@@ -61,7 +61,7 @@ def test_every_caption_of_the_act_that_loses_a_server_fits_into_80_columns() -> 
     telling, clock, captions, _ = told("Enter opens a server")
     telling._prefix = "SIMULATED · "
     telling.title = lost_title(32, "sim-4")
-    telling.begin(LevelRequest(32, "soak", hold_seconds=18.0), 1, None, 18.0)
+    telling.begin(LevelRequest(32, "soak", "soak", 18.0), 1, None, 18.0)
     telling.now(killed_title("sim-4"), 12.0)
     clock.now += 1
     telling.tick()

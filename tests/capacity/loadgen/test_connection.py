@@ -16,6 +16,7 @@ from capacity.loadgen.stream_outcome import StreamEnd, StreamOutcome, lost
 from capacity.loadgen.two_step_connect import NoTokenError
 from capacity.loadtest.admission import nobody_let_in
 from capacity.loadtest.level import LoadShape
+from capacity.loadtest.level_request import LevelAnswer
 from capacity.loadtest.runner import Sweep, SweepOptions, SweepOutcome
 from capacity.loadtest.search import SearchLimits
 from capacity.loadtest.strategies import BASELINE, BASELINE_TRIES, FromOneStream, LevelList, SearchPlan, Strategy
@@ -146,7 +147,7 @@ def test_whatever_fails_a_baseline_is_asked_for_twice_at_most(plan: Strategy) ->
         ask = asking.next()
         assert ask is not None
         asked.append(ask)
-        asking.told(ask.streams, None, long=False)
+        asking.add(LevelAnswer(ask.streams, None))
     with pytest.raises(UserError, match="in 2 tries") as caught:
         asking.next()
     assert caught.value.code == Exit.NO

@@ -8,7 +8,8 @@ import pytest
 from capacity.corpus.clips import Corpus, load
 from capacity.loadtest.admission import slots_of
 from capacity.loadtest.level import LoadShape
-from capacity.loadtest.level_runner import expected_seconds
+from capacity.loadtest.level_config import expected_seconds
+from capacity.loadtest.level_request import LevelAnswer
 from capacity.loadtest.runner import Sweep, SweepOptions, SweepOutcome
 from capacity.loadtest.search import SearchLimits
 from capacity.loadtest.strategies import BASELINE, FromOneStream, LevelList, SearchPlan, Soak, Strategy
@@ -33,7 +34,7 @@ def asked(plan: Strategy, limit: float = 1e9) -> list[int]:
     found = []
     while (one := plan.next()) is not None:
         found.append(one.streams)
-        plan.told(one.streams, one.streams <= limit, long=one.long)
+        plan.add(LevelAnswer(one.streams, one.streams <= limit, one.kind == "adaptive"))
     return found
 
 
@@ -72,7 +73,7 @@ def test_what_a_search_expects_ends_and_is_near_what_it_does(limit: int) -> None
     expected = [len(plan.expected)]
     while (one := plan.next()) is not None:
         assert plan.expected[0] == one
-        plan.told(one.streams, one.streams <= limit, long=one.long)
+        plan.add(LevelAnswer(one.streams, one.streams <= limit, one.kind == "adaptive"))
         expected.append(len(plan.expected))
     assert expected[-1] == 0
     assert all(later >= 0 for later in expected)
@@ -83,15 +84,15 @@ def test_the_baseline_is_short_unless_it_was_asked_for() -> None:
     plan = FromOneStream(LevelList([4, 8]), lambda: False)
     first = plan.next()
     assert first is not None
-    assert (first.purpose, first.at_most_seconds) == (BASELINE, 30.0)
+    assert (first.purpose, first.seconds) == (BASELINE, 30.0)
     assert [one.streams for one in plan.expected] == [1, 4, 8]
-    alone = expected_seconds(FromOneStream(LevelList([4, 8]), lambda: True), shape)
-    assert 25 < expected_seconds(plan, shape) - alone < 45
+    alone = expected_seconds(FromOneStream(LevelList([4, 8]), lambda: True).expected, shape)
+    assert 25 < expected_seconds(plan.expected, shape) - alone < 45
     # Asked for by name it is a level like any other, and not measured twice.
     named = FromOneStream(LevelList([8, 1]), lambda: False)
     first = named.next()
     assert first is not None
-    assert (first.purpose, first.at_most_seconds) == (BASELINE, None)
+    assert (first.purpose, first.seconds) == (BASELINE, None)
     assert [one.streams for one in named.expected] == [1, 8]
 
 

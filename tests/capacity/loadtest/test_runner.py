@@ -14,11 +14,11 @@ import pytest
 
 from capacity.corpus.clips import Corpus, load
 from capacity.loadgen.messages import LoadProgress
-from capacity.loadtest import audit
-from capacity.loadtest import level_runner as sweep_measure
+from capacity.loadtest import audit, level_runner
 from capacity.loadtest.level import LoadShape
+from capacity.loadtest.level_request import LevelRequest
 from capacity.loadtest.runner import Sweep, SweepOptions, SweepOutcome
-from capacity.loadtest.strategies import LevelList, LevelRequest
+from capacity.loadtest.strategies import LevelList
 from capacity.loadtest.target import parse_target
 from capacity.reports.html import html
 from capacity.reports.sweep_report import report
@@ -161,7 +161,7 @@ def ran(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> dict[str, R
 
     # A machine busy with other tests is late by itself; the generator that is slow on purpose is later.
     with pytest.MonkeyPatch.context() as patch:
-        for module in (audit, sweep_measure):
+        for module in (audit, level_runner):
             patch.setattr(module, "LATE_SECONDS", 0.12)
         return asyncio.run(all_of_them())
 

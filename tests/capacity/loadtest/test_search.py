@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capacity.loadtest.search import Search, SearchLimits, Step
+from capacity.loadtest.level_request import LevelAnswer, LevelRequest
+from capacity.loadtest.search import Search, SearchLimits
 from tests.capacity.simulation import Law, draw, found
 
 LAWS = (
@@ -56,14 +57,26 @@ def test_on_laws_never_seen_before_it_mostly_does() -> None:
     assert sum(one.holds for one in tries) >= HELD_OUT_HOLD
 
 
-def steps(knee: int, holds: int | None = None) -> tuple[Search, list[tuple[int, Step]]]:
+def answered(search: Search, ask: LevelRequest, passed: bool) -> Search:
+    return search.with_answer(LevelAnswer(ask.streams, passed, ask.kind == "adaptive"))
+
+
+def after(*answers: tuple[int, bool | None] | tuple[int, bool | None, bool]) -> Search:
+    """A search that was given these: streams, passed, and whether the level was adaptive."""
+    search = Search()
+    for answer in answers:
+        search = search.with_answer(LevelAnswer(*answer))
+    return search
+
+
+def steps(knee: int, holds: int | None = None) -> tuple[Search, list[tuple[int, str]]]:
     """What a search asks for where short levels pass up to `knee`, and held ones up to `holds`."""
-    asked: list[tuple[int, Step]] = []
+    asked: list[tuple[int, str]] = []
     search = Search()
     while (ask := search.next()) is not None:
-        asked.append((ask.streams, ask.step))
-        limit = knee if holds is None or not ask.long else holds
-        search = search.told(ask.streams, ask.streams <= limit, long=ask.long)
+        asked.append((ask.streams, ask.purpose))
+        limit = knee if holds is None or ask.kind != "adaptive" else holds
+        search = answered(search, ask, ask.streams <= limit)
     return search, asked
 
 
@@ -104,10 +117,10 @@ def test_one_stream_that_passes_for_a_minute_and_does_not_hold_is_none() -> None
 
 
 def test_a_pause_under_the_first_stream_costs_one_held_level() -> None:
-    search, asked = Search().told(1, False), [1]
+    search, asked = after((1, False)), [1]
     while (ask := search.next()) is not None:
         asked.append(ask.streams)
-        search = search.told(ask.streams, ask.streams <= 100, long=ask.long)
+        search = answered(search, ask, ask.streams <= 100)
     assert asked[:4] == [1, 1, 8, 32]
     assert search.stop_reason == "resolved"
     assert search.best_passing is not None
@@ -116,42 +129,43 @@ def test_a_pause_under_the_first_stream_costs_one_held_level() -> None:
 
 
 def test_a_short_level_between_two_held_ones_narrows_nothing() -> None:
-    search = Search().told(100, True).told(105, True).told(98, True, long=True).told(112, False, long=True)
+    search = after((100, True), (105, True), (98, True, True), (112, False, True))
     assert (search.best_passing, search.lowest_failing) == (98, 112)
 
 
 def test_a_server_that_fails_with_one_stream_has_no_passing_level() -> None:
-    search = Search().told(1, passed=False)
+    search = after((1, False))
     assert search.best_passing is None
     assert search.lowest_failing == 1
     assert search.resolved
-    assert search.next() == search.told(1, passed=None).next()
+    assert search.next() == after((1, False), (1, None)).next()
 
 
 def test_a_level_that_passed_and_failed_is_on_neither_side() -> None:
-    search = Search().told(10, True).told(12, True).told(12, False).told(14, False)
+    search = after((10, True), (12, True), (12, False), (14, False))
     assert (search.best_passing, search.lowest_failing) == (10, 14)
     assert search.width == pytest.approx(0.4)
 
 
 def test_a_long_answer_outweighs_a_short_one_and_speaks_for_its_neighbours() -> None:
-    search = Search().told(10, True).told(12, True).told(11, False, long=True)
+    short = ((10, True), (12, True), (11, False, True))
+    search = after(*short)
     # Twelve passed for a minute, but eleven did not hold for three.
     assert (search.best_passing, search.lowest_failing) == (10, 11)
-    search = search.told(11, True, long=True).told(11, True, long=True)
+    search = after(*short, (11, True, True), (11, True, True))
     assert search.best_passing == 10
 
 
 def test_an_invalid_level_is_measured_again_and_costs_budget() -> None:
-    search = Search().told(1, True).told(2, None)
-    assert search.next() == Search().told(1, True).next()
+    search = after((1, True), (2, None))
+    assert search.next() == after((1, True)).next()
     assert search.measured == 2
 
 
 def test_a_server_that_never_fails_ends_at_the_most_streams_asked_for() -> None:
     search = Search(limits=SearchLimits(most_streams=16))
     while (ask := search.next()) is not None:
-        search = search.told(ask.streams, True, long=ask.long)
+        search = answered(search, ask, passed=True)
     assert not search.resolved
     assert search.stop_reason == "not resolved: 16 streams still pass"
 
@@ -159,7 +173,7 @@ def test_a_server_that_never_fails_ends_at_the_most_streams_asked_for() -> None:
 def test_out_of_budget_says_so() -> None:
     search = Search(limits=SearchLimits(levels=3))
     while (ask := search.next()) is not None:
-        search = search.told(ask.streams, True)
+        search = search.with_answer(LevelAnswer(ask.streams, passed=True))
     assert search.stop_reason == "not resolved: 3 levels were measured"
 
 
@@ -171,7 +185,7 @@ def test_any_answers_leave_an_honest_bracket_within_the_budget(knee: int, luck: 
         if ask is None:
             break
         near = abs(ask.streams - knee) <= max(1, knee // 20)
-        search = search.told(ask.streams, flip if near else ask.streams <= knee, long=ask.long)
+        search = answered(search, ask, flip if near else ask.streams <= knee)
     low, high = search.best_passing, search.lowest_failing
     assert search.measured <= 12
     assert low is None or high is None or low < high

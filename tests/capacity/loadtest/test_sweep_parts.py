@@ -11,50 +11,41 @@ from rich.console import Console
 from capacity.corpus.playlist import SpokenWord
 from capacity.loadgen.arrivals import offsets, ramp_seconds
 from capacity.loadgen.live_lag import LiveLag
-from capacity.loadgen.messages import LoadProgress
 from capacity.loadtest.compare import compare
+from capacity.loadtest.level_request import LevelAnswer
 from capacity.loadtest.process_watch import parse_watch
 from capacity.loadtest.search import SearchLimits
-from capacity.loadtest.stopping import StopRule
 from capacity.loadtest.strategies import LevelList, SearchPlan, Soak
 from capacity.loadtest.target import parse_target
 from capacity.reports.compare_table import table
 from tests.capacity.made_levels import SWEEP, level
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, SweepRecord, UtteranceRecord
-from whisper_ops.objective import parse
-
-
-def progress(*, behind: float | None = None, failed: int = 0) -> LoadProgress:
-    return LoadProgress(
-        ready=4, live=4, ended=0, failed=failed, texts=9, behind_p50_seconds=behind, late_max_seconds=0.0
-    )
-
 
 # --- plans ---------------------------------------------------------------------------------------------
 
 
 def test_a_list_of_levels_goes_in_order_and_skips_what_is_known() -> None:
     plan = LevelList([5, 10, 20])
-    plan.told(10, passed=True, long=False)
+    plan.add(LevelAnswer(10, passed=True))
     asked = []
     while (ask := plan.next()) is not None:
         asked.append(ask.streams)
-        plan.told(ask.streams, passed=None, long=False)
+        plan.add(LevelAnswer(ask.streams, passed=None))
     assert asked == [5, 20]
 
 
 def test_a_search_says_its_bracket_in_a_sentence() -> None:
     plan = SearchPlan(SearchLimits())
     while (ask := plan.next()) is not None:
-        plan.told(ask.streams, passed=ask.streams <= 3, long=ask.long)
+        plan.add(LevelAnswer(ask.streams, ask.streams <= 3, ask.kind == "adaptive"))
     assert plan.outcome == "the limit lies in [3, 4): 3 met the objective, 4 did not; resolved"
     assert plan.left is not None
 
 
 def test_a_search_that_found_nothing_says_so() -> None:
     plan = SearchPlan(SearchLimits())
-    plan.told(1, passed=False, long=True)
+    plan.add(LevelAnswer(1, passed=False, adaptive=True))
     assert (plan.outcome or "").startswith("not even 1 stream met the objective")
 
 
@@ -62,31 +53,12 @@ def test_a_soak_asks_once_for_all_its_time() -> None:
     plan = Soak(7, 150.0)
     ask = plan.next()
     assert ask is not None
-    assert (ask.streams, ask.hold_seconds) == (7, 150.0)
+    assert (ask.streams, ask.kind, ask.seconds) == (7, "soak", 150.0)
     # One stream first, where the objective counts from it.
-    plan.told(1, passed=True, long=False)
+    plan.add(LevelAnswer(1, passed=True))
     assert plan.next() == ask
-    plan.told(7, passed=True, long=False)
+    plan.add(LevelAnswer(7, passed=True))
     assert plan.next() is None
-
-
-# --- early stops ---------------------------------------------------------------------------------------
-
-
-def test_a_drowning_level_is_stopped_and_a_hiccup_is_not() -> None:
-    hopeless = StopRule(4, parse("stable_p95<=2s"))
-    assert all(hopeless.seen(progress(behind=9.0)) is None for _ in range(4))
-    assert hopeless.seen(progress(behind=1.0)) is None
-    said = [hopeless.seen(progress(behind=9.0)) for _ in range(5)]
-    assert said[:4] == [None] * 4
-    assert str(said[4]) == "stopped early: half of the streams were more than 8 s behind"
-
-
-def test_a_level_most_of_whose_streams_broke_is_stopped() -> None:
-    hopeless = StopRule(4, parse("wer<=10%"))
-    said = [hopeless.seen(progress(behind=99.0, failed=3)) for _ in range(5)]
-    assert str(said[-1]) == "stopped early: 3 of 4 streams were refused or broke off"
-    assert StopRule(4, parse("wer<=10%")).seen(progress(behind=99.0)) is None
 
 
 def test_following_knows_how_far_the_text_is_behind() -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from capacity.loadgen.messages import LoadProgress
 from capacity.loadtest.conclusion import next_step, verdict
-from capacity.loadtest.strategies import LevelRequest
+from capacity.loadtest.level_request import LevelRequest
 from capacity.reports.sweep_progress import SweepProgress
 from capacity.reports.text_chart import latency_picture
 from tests.capacity.made_levels import level
@@ -83,7 +83,7 @@ def test_a_terminal_sees_the_time_left_of_the_whole_run_and_of_the_level(width: 
     console = Console(file=io.StringIO(), width=width, height=24, force_terminal=True)
     narrator = SweepProgress(console, DEFAULT, clock)
     narrator.expect(200.0)
-    narrator.begin(LevelRequest(8, ""), 2, 3, 65.0)
+    narrator.begin(LevelRequest(8), 2, 3, 65.0)
     clock.now += 20
     narrator.progress(LoadProgress(8, 8, 0, 0, 9, 0.7, 0.0), None)
     shown = screen(narrator, width)
@@ -105,7 +105,7 @@ def test_what_takes_longer_than_expected_never_has_less_than_a_second_left() -> 
     clock = Clock()
     narrator = SweepProgress(Console(file=io.StringIO(), force_terminal=True, width=80), DEFAULT, clock)
     narrator.expect(10.0)
-    narrator.begin(LevelRequest(1, ""), 1, 1, 8.0)
+    narrator.begin(LevelRequest(1), 1, 1, 8.0)
     clock.now += 500
     assert "1 s left" in screen(narrator)
 
@@ -124,7 +124,7 @@ def test_without_a_terminal_there_are_plain_lines_with_the_time_left() -> None:
     with SweepProgress(Console(file=file, width=80, force_terminal=False), DEFAULT, clock) as narrator:
         narrator.expect(200.0)
         narrator.pause("warming up", 60.0)
-        narrator.begin(LevelRequest(8, ""), 1, 3, 65.0)
+        narrator.begin(LevelRequest(8), 1, 3, 65.0)
         narrator.end(LEVELS[1])
         narrator.end(LEVELS[0])
     said = file.getvalue()

@@ -73,7 +73,7 @@ def measured_levels(draw: st.DrawFn, streams: int) -> Measured:
         order=_ORDER,
         parts=(),
         snapshots=(),
-        stopped=draw(st.sampled_from([None, None, None, stopped])),
+        stop=draw(st.sampled_from([None, None, None, stopped])),
     )
 
 
