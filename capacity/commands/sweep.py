@@ -167,7 +167,8 @@ def run(
 
     Each stream plays real speech in real time. What counts is when each word was shown, whether every word came, and
     whether the test itself kept its pace; every level is stored in the history as soon as it ended. Ctrl-C keeps what
-    is done, and the same command goes on from there.
+    is done, and the same command goes on from there. Exit code 1: every level missed the objective. Exit code 4: no level
+    is evidence, for what the table says of each.
 
     `whisper-ops sweep compare A B` compares two sweeps and exits 1 when B is worse.
     """
@@ -448,7 +449,8 @@ def _exit_code(outcome: "SweepOutcome") -> int:
         return Exit.INTERRUPTED
     if outcome.state == "failed":
         return Exit.UNREACHABLE if outcome.gone else Exit.NO
-    return Exit.GOOD if any(level.passed for level in outcome.levels) else Exit.NO
+    answers = {level.passed for level in outcome.levels}
+    return Exit.GOOD if True in answers else Exit.NO if False in answers else Exit.EVIDENCE
 
 
 def _numbers(levels: str) -> list[int]:

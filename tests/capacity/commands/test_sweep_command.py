@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from capacity.commands.sweep import _exit_code
 from tests.capacity.double import Faults, coded_corpus, running_double
-from whisper_ops.history import History
+from tests.capacity.made_levels import level, outcome
+from whisper_ops.errors import Exit
+from whisper_ops.history import History, LevelRecord
 
 SHORT = ("--no-warm-up", "--duration", "1.5", "--objective", "stable_p95<=2s, connected>=99.9%")
 
@@ -310,6 +313,19 @@ def test_a_user_s_mistake_is_one_sentence(
     said = capsys.readouterr().err
     assert sentence in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("levels", "code"),
+    [
+        ([level(1), level(2, passed=False)], Exit.GOOD),
+        ([level(1, passed=None, audit="invalid"), level(2, passed=False)], Exit.NO),
+        ([level(1, passed=None, audit="invalid"), level(2, passed=None, audit="disturbed")], Exit.EVIDENCE),
+        ([], Exit.EVIDENCE),
+    ],
+)
+def test_a_sweep_without_evidence_is_not_a_missed_objective(levels: list[LevelRecord], code: Exit) -> None:
+    assert _exit_code(outcome(*levels)) == code
 
 
 def test_a_corpus_is_shown_with_what_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
