@@ -295,7 +295,7 @@ def _plan_on_paper(options: dict[str, Any]) -> int:
 
 def _store(path: Path, plan: "Plan") -> None:
     """Keep the plan; a history that may only be read still gets its answer."""
-    from whisper_ops.plan.plan_document import record_of
+    from whisper_ops.plan.plan_records import record_of
 
     try:
         with History.writing(path) as history:

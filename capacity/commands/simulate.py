@@ -128,7 +128,7 @@ def command(**options: Any) -> int:  # noqa: ANN401  # click hands over the opti
 def _plan(options: dict[str, Any]) -> "Plan":
     """The newest plan, which says how many calls a GPU carries."""
     from whisper_ops.history import History
-    from whisper_ops.plan.plan_document import read
+    from whisper_ops.plan.plan_records import read
 
     history, server = options["history"], options["server"]
     records = []
@@ -231,7 +231,7 @@ def _price(options: dict[str, Any], plan: "Plan | None") -> "Price | None":
 
 
 def _latency(plan: "Plan") -> Any:  # noqa: ANN401  # see `capacity.fleet.simulation.simulation_result.Latency`
-    from whisper_ops.plan.plan_document import LATENCY
+    from whisper_ops.plan.resource_kinds import LATENCY
 
     resource = next((one for one in plan.resources if one.kind == LATENCY), None)
     return None if resource is None else resource.expected

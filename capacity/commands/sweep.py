@@ -167,8 +167,8 @@ def run(
 
     Each stream plays real speech in real time. What counts is when each word was shown, whether every word came, and
     whether the test itself kept its pace; every level is stored in the history as soon as it ended. Ctrl-C keeps what
-    is done, and the same command goes on from there. Exit code 1: every level missed the objective. Exit code 4: no level
-    is evidence, for what the table says of each.
+    is done, and the same command goes on from there. Exit code 1: every level missed the objective. Exit code 4: no
+    level is evidence; the table says why.
 
     `whisper-ops sweep compare A B` compares two sweeps and exits 1 when B is worse.
     """

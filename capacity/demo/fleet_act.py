@@ -19,7 +19,7 @@ from capacity.planner.planner import make_plan
 from whisper_ops.history import History
 from whisper_ops.objective import parse
 from whisper_ops.plan.plan_document import Plan as Planned
-from whisper_ops.plan.plan_document import record_of
+from whisper_ops.plan.plan_records import record_of
 
 SERVERS, GPUS = 4, 2
 SERVE = (

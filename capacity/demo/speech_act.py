@@ -17,7 +17,7 @@ from whisper_ops.objective import DEFAULT, parse
 from whisper_ops.objective.findings import OtherLoad
 from whisper_ops.objective.judgement import findings_of
 from whisper_ops.plan.plan_document import Plan as Planned
-from whisper_ops.plan.plan_document import record_of
+from whisper_ops.plan.plan_records import record_of
 
 
 async def measure(

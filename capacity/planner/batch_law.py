@@ -11,7 +11,8 @@ import msgspec
 
 from capacity.models.linear import LinearLaw, fit_line
 from capacity.planner.evidence import Evidence
-from whisper_ops.plan.plan_document import STEP_TIME, Resource
+from whisper_ops.plan.plan_document import Resource
+from whisper_ops.plan.resource_kinds import STEP_TIME
 
 _SEEN_SHARE = 0.25
 """Steps of at least this share of the largest batch must have been seen."""

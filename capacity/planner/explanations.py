@@ -12,7 +12,8 @@ from whisper_ops.formatting import counted, planned_time, times
 from whisper_ops.objective import readable
 from whisper_ops.objective.findings import AnyFinding, OtherLoad, in_words, speaks_against
 from whisper_ops.objective.judgement import findings_of
-from whisper_ops.plan.plan_document import HOST_CPU, SERVER_CORE, STEP_TIME, Capacity, LevelSeen, QueueCauses
+from whisper_ops.plan.plan_document import Capacity, LevelSeen, QueueCauses
+from whisper_ops.plan.resource_kinds import HOST_CPU, SERVER_CORE, STEP_TIME
 from whisper_ops.plan_key import Key
 
 

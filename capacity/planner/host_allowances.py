@@ -8,7 +8,8 @@ import math
 import platform
 
 from capacity.planner.caps import Caps
-from whisper_ops.plan.plan_document import CONNECTION_TRACKING, NETWORK, PORTS, Resource
+from whisper_ops.plan.plan_document import Resource
+from whisper_ops.plan.resource_kinds import CONNECTION_TRACKING, NETWORK, PORTS
 from whisper_ops.plan_key import Key
 
 AUDIO_BYTES_PER_SECOND = 32_000.0

@@ -19,8 +19,9 @@ from whisper_ops.history import LevelRecord
 from whisper_ops.objective import MEASURES, ObjectiveTerm, read_stored
 from whisper_ops.objective.findings import AnyFinding, Missed, StoppedEarly, TextMissing, WordErrors, speaks_against
 from whisper_ops.objective.judgement import findings_of, is_evidence, measures_of
-from whisper_ops.plan.plan_document import LATENCY, POLLED_LAG, STEP_TIME, Capacity, Resource
+from whisper_ops.plan.plan_document import Capacity, Resource
 from whisper_ops.plan.plan_sentences import connections
+from whisper_ops.plan.resource_kinds import LATENCY, POLLED_LAG, STEP_TIME
 from whisper_ops.student_t import normal_below
 
 _FROM_POLLS = LatencyPrior(knee=1.1, step=0.0, knee_spread=1.0, closed_loop=0.01)

@@ -11,8 +11,9 @@ from statistics import median
 import msgspec
 
 from capacity.models.linear import LinearLaw
-from whisper_ops.plan.plan_document import CONNECTION_TRACKING, DESCRIPTORS, GPU_MEMORY, HOST_MEMORY, PORTS, Resource
+from whisper_ops.plan.plan_document import Resource
 from whisper_ops.plan.plan_sentences import connections
+from whisper_ops.plan.resource_kinds import CONNECTION_TRACKING, DESCRIPTORS, GPU_MEMORY, HOST_MEMORY, PORTS
 
 FILLS_UP = (GPU_MEMORY, HOST_MEMORY, DESCRIPTORS, CONNECTION_TRACKING, PORTS)
 """What is refused when it is full, however well a level passed just before."""

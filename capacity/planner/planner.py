@@ -22,22 +22,9 @@ from capacity.tiers import RECOMMENDED, cut, tiers
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History
 from whisper_ops.objective import read_stored
-from whisper_ops.plan.plan_document import (
-    GPU_BUSY,
-    GPU_MEMORY,
-    LATENCY,
-    PORTS,
-    STEP_TIME,
-    TITLES,
-    Capacity,
-    LevelSeen,
-    Plan,
-    QueueCauses,
-    Resource,
-    Tier,
-    titled,
-)
+from whisper_ops.plan.plan_document import Capacity, LevelSeen, Plan, QueueCauses, Resource, Tier, titled
 from whisper_ops.plan.plan_sentences import confidence, limit_text
+from whisper_ops.plan.resource_kinds import GPU_BUSY, GPU_MEMORY, LATENCY, PORTS, STEP_TIME, TITLES
 from whisper_ops.plan_key import Key
 
 

@@ -4,7 +4,8 @@ from capacity.planner.evidence import Evidence
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective.findings import OtherLoad
 from whisper_ops.objective.judgement import findings_of
-from whisper_ops.plan.plan_document import HOST_CPU, SERVER_CORE, STEP_TIME, Capacity, QueueCauses
+from whisper_ops.plan.plan_document import Capacity, QueueCauses
+from whisper_ops.plan.resource_kinds import HOST_CPU, SERVER_CORE, STEP_TIME
 
 _BUSY = 0.9
 """From this share on, a processor that does one thing at a time is what the streams wait for."""

@@ -11,7 +11,8 @@ from capacity.planner.caps import Caps
 from capacity.planner.evidence import Evidence
 from capacity.planner.law_checks import believed, figure
 from whisper_ops.history import LevelRecord
-from whisper_ops.plan.plan_document import (
+from whisper_ops.plan.plan_document import Resource
+from whisper_ops.plan.resource_kinds import (
     DESCRIPTORS,
     GPU_BUSY,
     GPU_MEMORY,
@@ -19,7 +20,6 @@ from whisper_ops.plan.plan_document import (
     HOST_MEMORY,
     SERVER_CORE,
     SETUP_TIME,
-    Resource,
 )
 
 _GB = 1e9
@@ -31,7 +31,7 @@ class ResourceRule(msgspec.Struct, frozen=True):
     """How to read one resource from levels. `scale` turns base units into the unit that is shown."""
 
     kind: str
-    """Of `whisper_ops.plan.plan_document.TITLES`."""
+    """Of `whisper_ops.plan.resource_kinds.TITLES`."""
     figure: str
     per_gpu: bool
     """Whether the figure belongs to one GPU, and so grows with the streams on it, or to the whole server."""

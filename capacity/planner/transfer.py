@@ -20,7 +20,9 @@ from capacity.planner.sweep_command import sweep_command, sweep_seconds
 from capacity.tiers import RECOMMENDED, cut, tiers
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.formatting import planned_time
-from whisper_ops.plan.plan_document import (
+from whisper_ops.plan.plan_document import Capacity, Plan, Resource
+from whisper_ops.plan.plan_sentences import confidence, limit_text
+from whisper_ops.plan.resource_kinds import (
     CONNECTION_TRACKING,
     DESCRIPTORS,
     GPU_MEMORY,
@@ -29,11 +31,7 @@ from whisper_ops.plan.plan_document import (
     NETWORK,
     SERVER_CORE,
     SPEED,
-    Capacity,
-    Plan,
-    Resource,
 )
-from whisper_ops.plan.plan_sentences import confidence, limit_text
 
 CARRIED = (SERVER_CORE, HOST_CPU, HOST_MEMORY, DESCRIPTORS, CONNECTION_TRACKING, NETWORK)
 _WIDER = 0.15

@@ -8,7 +8,8 @@ from rich.console import Console
 from capacity.reports.output import Output
 from whisper_ops.history import PlanRecord
 from whisper_ops.identity import IDENTITY_FIELDS
-from whisper_ops.plan.plan_document import Plan, Resource, read
+from whisper_ops.plan.plan_document import Plan, Resource
+from whisper_ops.plan.plan_records import read
 
 _KEYS = ("server", *IDENTITY_FIELDS, "objective")
 

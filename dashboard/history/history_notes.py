@@ -13,7 +13,8 @@ from dashboard.history.recent_history import RecentHistory, earlier
 from dashboard.world import AlertView, Severity, standing_first
 from whisper_ops.errors import UserError
 from whisper_ops.history import AlertRecord, EventRecord, History, point_in_time
-from whisper_ops.plan.plan_document import Plan, read_or_columns
+from whisper_ops.plan.plan_document import Plan
+from whisper_ops.plan.plan_records import read_or_columns
 
 _EVENTS_KEPT = 500
 _LOOK_BACK_SECONDS = 7 * 86400.0

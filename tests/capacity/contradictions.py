@@ -15,8 +15,9 @@ from whisper_ops.formatting import ago
 from whisper_ops.objective import MEASURES
 from whisper_ops.objective.findings import Missed, OtherLoad
 from whisper_ops.plan.plan_answer import PlanSummary, answered
-from whisper_ops.plan.plan_document import LATENCY, POLLED_LAG, PORTS, STEP_TIME, Plan, PlannedFleet, Resource
+from whisper_ops.plan.plan_document import Plan, PlannedFleet, Resource
 from whisper_ops.plan.plan_sentences import confidence, connections, limit_text, open_ended
+from whisper_ops.plan.resource_kinds import LATENCY, POLLED_LAG, PORTS, STEP_TIME
 
 _LINE = re.compile(r"^(-?[\d.,]+(?:e[+-]?\d+)?) ?(GB|%|s)? ([+−]) ([\d.,]+(?:e[+-]?\d+)?) ?(GB|%|s)? a connection$")
 

@@ -11,7 +11,8 @@ from dashboard.replay.chart_reader import ChartSource, NoCharts
 from dashboard.world import AlertView, Board, SelfView, World
 from whisper_ops.history import EventRecord, PlanRecord
 from whisper_ops.identity import Identity
-from whisper_ops.plan.plan_document import Plan, read_or_columns
+from whisper_ops.plan.plan_document import Plan
+from whisper_ops.plan.plan_records import read_or_columns
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 from whisper_ops.wire import Member
 

@@ -1,63 +1,22 @@
 """A plan: what the planner writes, the history keeps, `plan --json` prints, and every screen and report reads.
 
 The types are that JSON, so a field here is a promise there: fields may be added, and none may change its meaning.
-`read` is the one reader, also of what earlier versions stored; what they did not say has its default. What is decided
-by (which resource binds, how a level went) are kinds and figures; texts are for people, and nothing reads them back.
+What earlier versions did not say has its default. What is decided by (which resource binds, how a level went) are kinds
+and figures; texts are for people, and nothing reads them back.
 """
 
-from functools import lru_cache
 from itertools import pairwise
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
-from whisper_ops.errors import UserError
-from whisper_ops.history import PlanRecord
-from whisper_ops.identity import IDENTITY_FIELDS, Identity
-from whisper_ops.lenient_json import decode_strictly
+from whisper_ops.identity import Identity
 from whisper_ops.objective.findings import AnyFinding
+from whisper_ops.plan.resource_kinds import KINDS_BY_TITLE, ON_A_PROCESSOR, TITLES
 from whisper_ops.plan_key import Key
-
-SCHEMA = "whisper-ops/plan/1"
 
 Status: TypeAlias = Literal["identified", "lower_bound", "upper_bound", "not_identifiable"]
 """How well a limit is known: between two levels; only from below; only from above; not at all."""
-
-LATENCY = "latency"
-POLLED_LAG = "polled_lag"
-STEP_TIME = "step_time"
-GPU_BUSY = "gpu_busy"
-GPU_MEMORY = "gpu_memory"
-SERVER_CORE = "server_core"
-HOST_CPU = "host_cpu"
-HOST_MEMORY = "host_memory"
-SETUP_TIME = "setup_time"
-DESCRIPTORS = "descriptors"
-PORTS = "ports"
-CONNECTION_TRACKING = "connection_tracking"
-NETWORK = "network"
-SPEED = "speed"
-TITLES = {
-    LATENCY: "latency objective",
-    POLLED_LAG: "lag p95 (polls)",
-    STEP_TIME: "GPU step time",
-    GPU_BUSY: "GPU busy",
-    GPU_MEMORY: "GPU memory",
-    SERVER_CORE: "server core",
-    HOST_CPU: "host CPU",
-    HOST_MEMORY: "host memory",
-    SETUP_TIME: "set-up time",
-    DESCRIPTORS: "descriptors",
-    PORTS: "ports at a proxy",
-    CONNECTION_TRACKING: "connection tracking",
-    NETWORK: "network",
-    SPEED: "latency objective, by speed",
-}
-"""Kinds of resources, and what people call them."""
-_ON_A_PROCESSOR = {GPU_BUSY: "worker busy", STEP_TIME: "step time"}
-"""The same of a processor that stands in for a GPU."""
-_KINDS = {title: kind for kind, title in TITLES.items()}
-"""Of documents that were stored before resources had kinds."""
 
 
 class LevelSeen(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,7 +79,7 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Whichever of kind and name was given says the other."""
-        _set(self, "kind", self.kind or _KINDS.get(self.name, ""))
+        _set(self, "kind", self.kind or KINDS_BY_TITLE.get(self.name, ""))
         _set(self, "name", self.name or TITLES.get(self.kind, self.kind))
 
     def expected(self, load: float) -> float | None:
@@ -211,7 +170,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     waits_for: QueueCauses | None = None
     """What was busy where the objective was missed first; None: nothing that was measured."""
     sure: str = ""
-    """How sure that was when the plan was made; `plan_words.confidence` says how sure it is now."""
+    """How sure that was when the plan was made; `plan_sentences.confidence` says how sure it is now."""
     next_test: str = ""
     """What to measure next, with the command to paste where there is one."""
     next_step: str = ""
@@ -250,7 +209,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """Whichever of kind and name was given says the other."""
         for kind, name in (("binding_kind", "binding_resource"), ("runner_up_kind", "runner_up")):
             given: str = getattr(self, kind)
-            _set(self, kind, given or _KINDS.get(getattr(self, name) or "", ""))
+            _set(self, kind, given or KINDS_BY_TITLE.get(getattr(self, name) or "", ""))
             _set(self, name, getattr(self, name) or TITLES.get(getattr(self, kind)))
 
     @property
@@ -273,80 +232,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 def titled(resource: Resource, key: Key) -> Resource:
     """The resource with a name that fits what carries the connections."""
-    name = None if key.carrier == "GPU" else _ON_A_PROCESSOR.get(resource.kind)
+    name = None if key.carrier == "GPU" else ON_A_PROCESSOR.get(resource.kind)
     return resource if name is None else msgspec.structs.replace(resource, name=name)
-
-
-class UnreadablePlanError(UserError):
-    """A stored plan that this version cannot read; its columns still can be."""
-
-
-def encoded(plan: Plan) -> str:
-    """A plan as the history keeps it."""
-    return msgspec.json.encode({"schema": SCHEMA, **msgspec.to_builtins(plan)}).decode()
-
-
-def record_of(plan: Plan) -> PlanRecord:
-    """The plan as a row of the history."""
-    return PlanRecord(
-        **msgspec.structs.asdict(plan.identity),
-        created_at=plan.created_at,
-        server=plan.server,
-        objective=plan.objective,
-        provisional=plan.provisional,
-        max_connections_per_gpu=plan.max_connections_per_gpu,
-        last_pass=plan.capacity.last_pass,
-        first_fail=plan.capacity.first_fail,
-        binding_resource=plan.binding_resource,
-        binding_kind=plan.binding_kind or None,
-        reason=plan.reason,
-        body=encoded(plan),
-    )
-
-
-def read(record: PlanRecord) -> Plan:
-    """The plan that a row holds. The columns go first: they are what plans are chosen by.
-
-    Raises:
-        UnreadablePlanError: it cannot be read.
-    """
-    try:
-        return _with_columns(_decoded(record.body), record)
-    except msgspec.MsgspecError as error:
-        raise UnreadablePlanError(f"the stored plan of {record.server} cannot be read: {error}") from error
-
-
-def read_or_columns(record: PlanRecord) -> Plan:
-    """The same; of a plan that cannot be read what its columns say, which is the limit and why."""
-    try:
-        return read(record)
-    except UnreadablePlanError:
-        return _with_columns(Plan(), record)
-
-
-@lru_cache(maxsize=256)
-def _decoded(body: str) -> Plan:
-    """Screens are painted twice a second, and a plan is tens of kilobytes."""
-    return decode_strictly(body, Plan)
-
-
-def _with_columns(plan: Plan, record: PlanRecord) -> Plan:
-    ran: dict[str, Any] = {name: getattr(record, name) for name in IDENTITY_FIELDS}
-    server = record.server or ""
-    return msgspec.structs.replace(
-        plan,
-        created_at=record.created_at,
-        server=server,
-        key=msgspec.structs.replace(plan.key, **ran, server=server, objective=record.objective),
-        objective=record.objective,
-        simulated=record.simulated,
-        provisional=record.provisional,
-        max_connections_per_gpu=record.max_connections_per_gpu,
-        reason=record.reason,
-        binding_kind=record.binding_kind or "",
-        binding_resource=record.binding_resource,
-        capacity=msgspec.structs.replace(plan.capacity, last_pass=record.last_pass, first_fail=record.first_fail),
-    )
 
 
 def _set(struct: msgspec.Struct, field: str, value: object) -> None:

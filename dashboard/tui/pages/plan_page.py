@@ -24,7 +24,9 @@ from dashboard.tui.pages.styled_lines import (
 from dashboard.tui.pages.thresholds import slots_style
 from dashboard.world import ServerView, World
 from whisper_ops.plan.plan_answer import five_lines
-from whisper_ops.plan.plan_document import (
+from whisper_ops.plan.plan_document import Plan, Resource
+from whisper_ops.plan.plan_sentences import limit_text, open_ended, result
+from whisper_ops.plan.resource_kinds import (
     DESCRIPTORS,
     GPU_BUSY,
     GPU_MEMORY,
@@ -33,10 +35,7 @@ from whisper_ops.plan.plan_document import (
     LATENCY,
     POLLED_LAG,
     SERVER_CORE,
-    Plan,
-    Resource,
 )
-from whisper_ops.plan.plan_sentences import limit_text, open_ended, result
 from whisper_ops.server_names import plain
 from whisper_ops.snapshot import GpuFigures, HostFigures
 

@@ -18,15 +18,9 @@ from whisper_ops.objective import parse
 from whisper_ops.objective.findings import OtherLoad, encode
 from whisper_ops.objective.judgement import Baseline, rejudged
 from whisper_ops.plan.plan_answer import five_lines
-from whisper_ops.plan.plan_document import (
-    GPU_MEMORY,
-    HOST_CPU,
-    LATENCY,
-    STEP_TIME,
-    Plan,
-    Resource,
-)
+from whisper_ops.plan.plan_document import Plan, Resource
 from whisper_ops.plan.plan_sentences import confidence, limit_text, open_ended
+from whisper_ops.plan.resource_kinds import GPU_MEMORY, HOST_CPU, LATENCY, STEP_TIME
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
 
 SETTINGS = '{"gpu_memory_total_bytes": 24e9}'

@@ -11,7 +11,8 @@ from whisper_ops.history import History
 from whisper_ops.objective import read_stored, readable
 from whisper_ops.objective.judgement import measures_of
 from whisper_ops.plan.plan_answer import five_lines
-from whisper_ops.plan.plan_document import Plan, record_of
+from whisper_ops.plan.plan_document import Plan
+from whisper_ops.plan.plan_records import record_of
 
 NOW = 10_000.0
 

@@ -12,7 +12,7 @@ from tests.capacity.plan_history import level, written
 from tests.capacity.planner_cli import Done, whisper_ops
 from whisper_ops.errors import Exit
 from whisper_ops.history import History
-from whisper_ops.plan.plan_document import PORTS, SPEED, TITLES
+from whisper_ops.plan.resource_kinds import PORTS, SPEED, TITLES
 
 GIB = 2**30
 # The published L4 line: 17.68 + 0.1736 N GiB; on an L40S it is 17.90 + 0.1734 N.

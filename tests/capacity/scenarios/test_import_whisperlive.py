@@ -21,7 +21,7 @@ from dashboard.planned_limits import knee_for
 from tests.bench.peer import VENV, model_folder, running, whisperlive
 from tests.support.servers import free_port, whisper_ops
 from whisper_ops.history import History
-from whisper_ops.plan.plan_document import read
+from whisper_ops.plan.plan_records import read
 
 pytestmark = [
     pytest.mark.speech,

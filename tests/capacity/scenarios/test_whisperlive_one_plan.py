@@ -24,7 +24,7 @@ from tests.dashboard.sockets import answering, http, listening
 from whisper_ops.errors import UserError
 from whisper_ops.history import History
 from whisper_ops.objective import parse
-from whisper_ops.plan.plan_document import read, record_of
+from whisper_ops.plan.plan_records import read, record_of
 from whisper_ops.snapshot import Snapshot
 
 LOADS = (3, 4, 5, 6, 7)

@@ -15,7 +15,8 @@ from tests.dashboard.scenes import IDENTITY, NOW, PLAN, gpu, plan_of, silence, s
 from tests.support.servers import whisper_ops
 from whisper_ops.history import History, PlanRecord
 from whisper_ops.identity import IDENTITY_FIELDS
-from whisper_ops.plan.plan_document import HOST_MEMORY, LATENCY, _decoded, read
+from whisper_ops.plan.plan_records import _decoded, read
+from whisper_ops.plan.resource_kinds import HOST_MEMORY, LATENCY
 from whisper_ops.snapshot import HostFigures
 
 

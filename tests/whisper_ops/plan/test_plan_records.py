@@ -12,17 +12,10 @@ from capacity.reports.plan_diff import compare
 from tests.capacity.plan_history import level, written
 from whisper_ops.history import History, PlanRecord
 from whisper_ops.history.schema import _BINDING
-from whisper_ops.plan.plan_document import (
-    HOST_CPU,
-    TITLES,
-    Plan,
-    Resource,
-    UnreadablePlanError,
-    read,
-    read_or_columns,
-    record_of,
-)
+from whisper_ops.plan.plan_document import Plan, Resource
+from whisper_ops.plan.plan_records import UnreadablePlanError, read, read_or_columns, record_of
 from whisper_ops.plan.plan_sentences import confidence
+from whisper_ops.plan.resource_kinds import HOST_CPU, TITLES
 
 DATA = Path(__file__).parents[2] / "data"
 OLD = PlanRecord(
