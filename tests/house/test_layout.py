@@ -1,37 +1,11 @@
-"""The layout of the house: packages without circles, and names that say which module or class is meant."""
+"""The layout of the code: packages without circles, and names that say which module or class is meant."""
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-ROOMS = ("whisper_ops", "server", "dashboard", "capacity")
-
-
-def name_of(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-FILES = {name_of(path): path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))}
-
-
-def package_of(module: str) -> str:
-    return module if FILES[module].name == "__init__.py" else module.rpartition(".")[0]
-
-
-def imported(tree: ast.AST) -> Iterator[str]:
-    """Modules of the house that a module imports, wherever in it."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module in FILES:
-            for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                yield inner if inner in FILES else node.module
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name in FILES)
+from tests.support.source_tree import FILES, ROOMS, imported, package_of, tree
 
 
 def circle(arrows: dict[str, set[str]]) -> list[str]:
@@ -62,7 +36,7 @@ def test_packages_have_no_circles() -> None:
     for module, path in FILES.items():
         if path.name == "__main__.py":  # an entry point: nobody imports it
             continue
-        for target in imported(ast.parse(path.read_text("utf-8"))):
+        for target in imported(module):
             if package_of(target) != package_of(module):
                 arrows[package_of(module)].add(package_of(target))
     assert circle(arrows) == []
@@ -78,15 +52,11 @@ def test_no_module_name_stands_twice_in_a_room(room: str) -> None:
     assert {stem: modules for stem, modules in places.items() if len(modules) > 1} == {}
 
 
-def public_classes(tree: ast.Module) -> Iterator[str]:
-    """Classes that other modules may import."""
-    yield from (node.name for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_"))
-
-
 def test_no_public_class_name_stands_twice_in_the_house() -> None:
     places: dict[str, list[str]] = defaultdict(list)
-    for module, path in FILES.items():
-        for name in public_classes(ast.parse(path.read_text("utf-8"))):
-            places[name].append(module)
+    for module in FILES:
+        for node in tree(module).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(module)
     assert len(places) > 500
     assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
