@@ -16,20 +16,22 @@ class PlannedLimit(msgspec.Struct, frozen=True, kw_only=True):
 
     safe: int
     """The recommended limit over all GPUs of the server."""
-    seen: int | None
+    last_pass: int | None
     """The largest load over all GPUs that met the objective; None: the plan names none."""
     per_gpu: int
+    """The recommended limit of each GPU."""
     objective_seconds: float
+    """The p95 lag that its objective allows."""
     plan: Plan
 
     @property
     def provisional(self) -> bool:
-        """Whether an end of its interval rests on a level too short to be sure of."""
+        """Whether an end of its interval rests on a short level."""
         return self.plan.provisional
 
 
-def knee_for(snapshot: Snapshot, plans: Sequence[Plan], address: str | None = None) -> PlannedLimit | None:
-    """The knee of a server by the plan that is its own (see `plan_for`); None where nothing was planned for it.
+def planned_limit_of(snapshot: Snapshot, plans: Sequence[Plan], address: str | None = None) -> PlannedLimit | None:
+    """The limit of a server by the newest plan for what it runs; None where nothing was planned for it.
 
     `address`: that of a server with another name, under which it may have been measured.
     """
@@ -44,7 +46,7 @@ def knee_for(snapshot: Snapshot, plans: Sequence[Plan], address: str | None = No
     gpus = (snapshot.figures.gpus if snapshot.figures else None) or len(snapshot.gpus) or 1
     return PlannedLimit(
         safe=chosen.max_connections_per_gpu * gpus,
-        seen=None if chosen.capacity.last_pass is None else chosen.capacity.last_pass * gpus,
+        last_pass=None if chosen.capacity.last_pass is None else chosen.capacity.last_pass * gpus,
         per_gpu=chosen.max_connections_per_gpu,
         objective_seconds=objective_seconds(chosen.objective),
         plan=chosen,

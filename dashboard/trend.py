@@ -34,8 +34,8 @@ class Trend:
             self._bins.append((number, value))
         self._shown_at = None
 
-    def precede(self, earlier: Iterable[tuple[float, float | None]]) -> None:
-        """Take readings of before those that were added."""
+    def prepend(self, earlier: Iterable[tuple[float, float | None]]) -> None:
+        """Take readings of the time before those that were added, in their order."""
         before = Trend()
         for at, value in earlier:
             before.add(at, value)

@@ -133,7 +133,7 @@ class AlertBook:
                 past = self._past.setdefault(record.server, FigureHistory())
                 past.silent_since = record.started_at - limits[record.rule] - self._ahead(time.time())
 
-    def feed(self, snapshot: Snapshot) -> list[AlertChange]:
+    def take(self, snapshot: Snapshot) -> list[AlertChange]:
         """Hold a poll against every rule. In a replay one that is not newer than its server's last is passed over."""
         ahead = self._ahead(snapshot.at)
         if self._clock is not None:

@@ -196,8 +196,8 @@ async def _print(watch: "WatchConfig", every: float | None, *, as_json: bool) ->
 
 
 def _show(snapshots: "list[Snapshot]", *, as_json: bool, lines: bool) -> None:
+    from dashboard.fleet_state import FleetState
     from dashboard.tui.pages.once_table import members_table, table
-    from dashboard.world import Board
 
     if as_json and lines:
         document = msgspec.json.encode({"schema": "whisper-ops/dash/1", "servers": snapshots}).decode()
@@ -205,10 +205,10 @@ def _show(snapshots: "list[Snapshot]", *, as_json: bool, lines: bool) -> None:
     elif as_json:
         print_json("dash", {"servers": snapshots})
     else:
-        board = Board()
+        state = FleetState()
         for snapshot in snapshots:
-            board.feed(snapshot)
-        world = board.world(max((snapshot.at for snapshot in snapshots), default=time.time()))
+            state.take(snapshot)
+        world = state.world(max((snapshot.at for snapshot in snapshots), default=time.time()))
         data().print(table(world))
         members = members_table(world)
         if members is not None:
@@ -253,7 +253,7 @@ def _live(watch: "WatchConfig", options: DashOptions, frame: "FirstFrame") -> in
         admin_token = read_token(options["admin_token_file"], "WHISPER_OPS_ADMIN_TOKEN")
         admin = Admin(urls, admin_token, tokens=tokens)
         live = LiveFeed(watch.fleet(), writer, history, load_rules(watch.alerts), clock=time.monotonic)
-        live.board.asked_seconds = _asked(options["objective"])
+        live.fleet_state.objective_override_seconds = _asked(options["objective"])
         admin_here = None if options["read_only"] else admin
         code = _run(live, options, admin_here, frame=frame, opening=watch.default_reason)
         if writer is not None and writer.failure is not None:
@@ -272,7 +272,7 @@ def _replay(when: str, options: DashOptions) -> int:
 
     rules = load_rules(alert_rules(options["config"]))
     replay = ReplayFeed(options["history"], time_input.parse(when, time.time()), rules=rules)
-    replay.asked_seconds = _asked(options["objective"])
+    replay.objective_override_seconds = _asked(options["objective"])
     return _run(replay, options, None)
 
 

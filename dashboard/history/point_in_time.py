@@ -11,8 +11,8 @@ from heapq import merge
 from typing import NamedTuple
 
 from dashboard.alerts import AlertBook, AlertRule
+from dashboard.fleet_state import FleetState, GpuLag, PolledFigures
 from dashboard.trend import BIN_SECONDS, BINS
-from dashboard.world import Board, GpuLag, PolledFigures
 from whisper_ops.history import History, point_in_time
 from whisper_ops.history.point_in_time import BriefPoll
 from whisper_ops.snapshot import Snapshot
@@ -28,7 +28,7 @@ _FEW_POLLS = 2_500
 class PastBoard(NamedTuple):
     """A moment of the past."""
 
-    board: Board
+    board: FleetState
     book: AlertBook
     sketched: Mapping[str, float]
     """Servers that lack the sparklines of their GPUs, which take as long as all else, and their newest poll."""
@@ -42,14 +42,14 @@ def rewound(history: History, at: float, rules: Sequence[AlertRule]) -> PastBoar
         for name in history.polls.servers()
     }
     whole = _to_be_read(history, recent, since, until)
-    board, book = Board(), AlertBook(rules)
+    board, book = FleetState(), AlertBook(rules)
     sketched = {name: found[-1].at for name, found in recent.items() if name not in whole}
     for name in sketched:
         _recall(history, board, book, name, recent[name], since)
     polls = between(history, sorted(whole), since, until)
     for snapshot in (*_before(history, polls, since), *polls):
-        board.feed(snapshot)
-        book.feed(snapshot)
+        board.take(snapshot)
+        book.take(snapshot)
     return PastBoard(board, book, sketched)
 
 
@@ -101,14 +101,14 @@ def _readings(briefs: Iterable[BriefPoll]) -> list[PolledFigures]:
 
 
 def _recall(
-    history: History, board: Board, book: AlertBook, server: str, recent: Sequence[PolledFigures], since: float
+    history: History, board: FleetState, book: AlertBook, server: str, recent: Sequence[PolledFigures], since: float
 ) -> None:
     """Write on the board what a server's polls left there, without reading them all."""
     answer = _poll(history, server, max(reading.at for reading in recent if reading.answered))
     newest = answer if recent[-1].answered else _poll(history, server, recent[-1].at)
     earlier = _readings(point_in_time.worst_lags(history, server, since, recent[0].at, BIN_SECONDS))
-    board.recall(newest, answer, (*earlier, *recent))
-    book.feed(answer)
+    board.restore(newest, answer, (*earlier, *recent))
+    book.take(answer)
 
 
 def _poll(history: History, server: str, at: float) -> Snapshot:

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from dashboard.fleet_state import GpuLag
 from dashboard.history.history_reader import HistoryReader
 from dashboard.history.point_in_time import MEMORY_SECONDS, gpu_lags
 from dashboard.trend import BIN_SECONDS
-from dashboard.world import GpuLag
 from whisper_ops.history import History, point_in_time
 
 

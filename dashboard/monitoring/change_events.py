@@ -19,7 +19,7 @@ class ChangeEvents:
         self._ran: dict[tuple[str, str], str] = {}
         """What each server ran when it last said so, by the word for it."""
 
-    def feed(self, snapshot: Snapshot) -> list[EventRecord]:
+    def take(self, snapshot: Snapshot) -> list[EventRecord]:
         """The events that lie between the poll before and this one."""
         name, now = snapshot.server, snapshot.at if self._clock is None else self._clock()
         if snapshot.state == "silent":

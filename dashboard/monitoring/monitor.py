@@ -68,7 +68,7 @@ class Monitor:
         self.polls_total += 1
         self.failures_total += snapshot.state == "silent"
         self._note_writing()
-        events, changes = self._happenings.feed(snapshot), self.book.feed(snapshot)
+        events, changes = self._happenings.take(snapshot), self.book.take(snapshot)
         # What was odd about an answer is said once, like everything that happened.
         poller = self.fleet.pollers.get(snapshot.server)
         for remark in poller.source.remarks.take_new() if poller else ():

@@ -24,7 +24,7 @@ class ProgressLog:
         """How many servers answered their last poll."""
         return len(self._live)
 
-    def feed(self, snapshot: Snapshot) -> None:
+    def take(self, snapshot: Snapshot) -> None:
         """Take a poll."""
         if snapshot.state == "live":
             self._answered(snapshot)

@@ -105,7 +105,7 @@ class Recorder:
 
     def _emit(self, monitor: Monitor, snapshot: Snapshot) -> None:
         news = monitor.take(snapshot)
-        self._narrator.feed(snapshot)
+        self._narrator.take(snapshot)
         self._tell(news)
 
     def _tell(self, news: PollChanges) -> None:

@@ -11,13 +11,14 @@ import psutil
 
 from dashboard.alerts import AlertRule
 from dashboard.alerts.rule_families import highest
+from dashboard.fleet_state import FleetState
 from dashboard.history.history_notes import HistoryNotes, alert_view
 from dashboard.history.history_writer import WRITER_STOPPED, HistoryWriter
 from dashboard.history.recent_history import RecentHistory
 from dashboard.monitoring.monitor import Monitor
 from dashboard.polling.poller import Pollers
 from dashboard.replay.chart_reader import ChartSource, HistoryCharts, NoCharts
-from dashboard.world import AlertView, Board, SelfView, World, standing_first
+from dashboard.world import AlertView, DashboardCost, World, standing_first
 from whisper_ops.history import EventRecord
 from whisper_ops.snapshot import Snapshot
 
@@ -66,8 +67,8 @@ class LiveFeed:
         self._earlier_due = history is not None
         self._earlier: list[RecentHistory] = []
         """What was recorded before this dashboard began, until it is on the board."""
-        self.board = Board(fleet.pollers)
-        self.board.addresses = fleet.addresses
+        self.fleet_state = FleetState(fleet.pollers)
+        self.fleet_state.addresses = fleet.addresses
         self.interval = fleet.interval
         self._events: deque[EventRecord] = deque(maxlen=_EVENTS_REMEMBERED)
         """Those that this dashboard saw, newest first."""
@@ -95,7 +96,7 @@ class LiveFeed:
     def take(self, snapshot: Snapshot) -> None:
         """Take a poll; never blocks."""
         poller = self.fleet.pollers.get(snapshot.server)
-        self.board.feed(snapshot, poller.next_try_at if poller else None)
+        self.fleet_state.take(snapshot, poller.next_try_at if poller else None)
         self._events.extendleft(self.monitor.take(snapshot).events)
         if snapshot.poll_seconds is not None:
             self._polls.append(snapshot.poll_seconds)
@@ -106,7 +107,7 @@ class LiveFeed:
 
     def forget(self, server: str) -> None:
         """A server is polled no more."""
-        self.board.forget(server)
+        self.fleet_state.forget(server)
         self._events.extendleft(self.monitor.forget(server).events)
 
     def set_interval(self, seconds: float) -> None:
@@ -119,7 +120,7 @@ class LiveFeed:
         """Plans, events and alerts, as the history holds them now."""
         read = None if self._memory is None else self._memory.read(time.time())
         if read is not None:
-            self.board.plans, self._noted = read.plans, read.events
+            self.fleet_state.plans, self._noted = read.plans, read.events
             # What stands is what these polls say; an alert that a recorder left open long ago is not the present.
             self._over = tuple(alert for alert in read.alerts if alert.until is not None)
         if self._earlier_due and self._memory is not None:
@@ -140,10 +141,10 @@ class LiveFeed:
         """The world now."""
         while self._earlier:
             before = self._earlier.pop()
-            self.board.precede(before.server, before.lags, before.gpus)
-        cost = SelfView(self._cost.cpu_ratio(), self._poll_p95(), self._cost.memory_bytes())
-        self.board.alerts, self.board.events = self._alerts(), self._known_events()
-        world = self.board.world(time.time(), interval=self.interval, itself=cost)
+            self.fleet_state.prepend(before.server, before.lags, before.gpus)
+        cost = DashboardCost(self._cost.cpu_ratio(), self._poll_p95(), self._cost.memory_bytes())
+        self.fleet_state.alerts, self.fleet_state.events = self._alerts(), self._known_events()
+        world = self.fleet_state.world(time.time(), interval=self.interval, cost=cost)
         writer = self.monitor.writer
         recording = "nothing is recorded" if writer is None else f"recording to {writer.path}"
         trouble = None if writer is None else writer.note

@@ -16,10 +16,11 @@ from pathlib import Path
 from dashboard import figure_text as f
 from dashboard.alerts import Alert, AlertBook, AlertRule, load_rules
 from dashboard.alerts.rule_families import highest
+from dashboard.fleet_state import FleetState
 from dashboard.history.history_notes import HistoryNotes, NotesAt, alert_view
 from dashboard.history.point_in_time import MEMORY_SECONDS, begins, between, gpu_lags, nearest, rewound
 from dashboard.replay.chart_reader import HistoryCharts
-from dashboard.world import AlertView, Board, World, standing_first
+from dashboard.world import AlertView, World, standing_first
 from whisper_ops.history import History
 from whisper_ops.snapshot import Snapshot
 
@@ -81,8 +82,8 @@ class ReplayFeed:
         """Guards what `world` shows; held for moments only."""
         self._reading = threading.Lock()
         """Guards the file; held while it is read."""
-        self._board = Board()
-        self.asked_seconds: float | None = None
+        self._fleet_state = FleetState()
+        self.objective_override_seconds: float | None = None
         """See `World`."""
         self._coming: deque[Snapshot] = deque()
         self._read_until = at
@@ -122,11 +123,11 @@ class ReplayFeed:
         with self._lock:
             self._advance()
             known = self._remembered
-            self._board.plans, self._board.events = known.plans, known.events
+            self._fleet_state.plans, self._fleet_state.events = known.plans, known.events
             alerts = alerts_at(self._book.active, known.alerts, self._names, self._book_since)
-            self._board.alerts = tuple(highest(alerts, self._rules))
-            self._board.asked_seconds = self.asked_seconds
-            return self._board.world(self._at, mode="replay", speed=self.speed if self.playing else 0.0)
+            self._fleet_state.alerts = tuple(highest(alerts, self._rules))
+            self._fleet_state.objective_override_seconds = self.objective_override_seconds
+            return self._fleet_state.world(self._at, mode="replay", speed=self.speed if self.playing else 0.0)
 
     def refresh(self) -> bool:
         """Read the moment that was jumped to, else on ahead of the cursor; blocks. True: there is more to read."""
@@ -167,7 +168,7 @@ class ReplayFeed:
         at = self._at
         then = rewound(self._history, at, self._rules)
         with self._lock:
-            self._board, self._book, self._sketched = then
+            self._fleet_state, self._book, self._sketched = then
             self._coming.clear()
             self._read_until, self._sought = math.nextafter(at, math.inf), self._at != at
             self._book_since = at - MEMORY_SECONDS
@@ -177,7 +178,7 @@ class ReplayFeed:
         lags = {server: gpu_lags(self._history, server, until) for server, until in self._sketched.items()}
         with self._lock:
             for server, found in lags.items():
-                self._board.recall_gpus(server, found)
+                self._fleet_state.restore_gpu_lags(server, found)
             self._sketched = {}
 
     def _read_ahead(self) -> bool:
@@ -208,5 +209,5 @@ class ReplayFeed:
             self._at = min(self._now(), self._read_until, self._at + (now - self._tick) * self.speed)
         self._tick = now
         while self._coming and self._coming[0].at <= self._at:
-            self._board.feed(self._coming[0])
-            self._book.feed(self._coming.popleft())
+            self._fleet_state.take(self._coming[0])
+            self._book.take(self._coming.popleft())

@@ -46,7 +46,7 @@ def polls(clocks: Clocks, seconds: int, lag: float | None) -> Iterator[Snapshot]
 def fed(book: AlertBook, clocks: Clocks, seconds: int, lag: float | None) -> list[tuple[int, AlertChange]]:
     began = clocks.passed
     return [
-        (round(clocks.passed - began), change) for poll in polls(clocks, seconds, lag) for change in book.feed(poll)
+        (round(clocks.passed - began), change) for poll in polls(clocks, seconds, lag) for change in book.take(poll)
     ]
 
 
@@ -107,9 +107,9 @@ def test_how_long_a_silence_lasted_is_what_passed() -> None:
     clocks = Clocks()
     seen = ChangeEvents(clocks.steady)
     for poll in polls(clocks, 3, None):
-        seen.feed(poll)
+        seen.take(poll)
     clocks.jump = -HOUR
-    (event,) = [event for poll in polls(clocks, 1, 0.5) for event in seen.feed(poll)]
+    (event,) = [event for poll in polls(clocks, 1, 0.5) for event in seen.take(poll)]
     assert event.detail == "answers again after 3 s"
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from dashboard.chart_data import step_seconds
 from dashboard.config import load
+from dashboard.fleet_state import FleetState
 from dashboard.history.history_writer import HistoryWriter
 from dashboard.monitoring import recorder as recording
 from dashboard.polling.poller import Pollers
@@ -23,7 +24,6 @@ from dashboard.replay.feed import LiveFeed
 from dashboard.tui.pages.chart import chart_columns, chart_lines
 from dashboard.tui.pages.gpu_page import charts_of, gpu_page
 from dashboard.tui.pages.server_page import charts_of as server_charts
-from dashboard.world import Board
 from tests.dashboard.sockets import answering, http, listening, said, until
 from whisper_ops import wire
 from whisper_ops.errors import Exit, UserError
@@ -239,10 +239,10 @@ def test_an_old_history_with_impossible_figures_is_drawn_rolled_up_and_replayed(
         for snapshot in history.polls.between("one", 0, 1e12):
             assert snapshot == possible(snapshot)
             msgspec.json.encode(snapshot)
-    board = Board()
+    board = FleetState()
     with History.reading(path) as history:
         for snapshot in history.polls.between("one", 0, 1e12):
-            board.feed(snapshot)
+            board.take(snapshot)
     world = board.world(NOW + 300)
     charts = (*charts_of(world, "one", 0), *server_charts(world, "one"))
     reader = HistoryCharts(path)

@@ -101,9 +101,9 @@ async def _poll(fleet_of: Pollers, writer: HistoryWriter) -> tuple[float, float,
         nonlocal live
         live += snapshot.state == "live"
         writer.put(snapshot)
-        for event in happenings.feed(snapshot):
+        for event in happenings.take(snapshot):
             writer.put(event)
-        for change in book.feed(snapshot):
+        for change in book.take(snapshot):
             writer.put(change.alert.record())
 
     task = asyncio.create_task(fleet_of.run(emit))

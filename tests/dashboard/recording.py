@@ -126,8 +126,8 @@ def _connected(app: DashApp) -> int:
 
 def _safe(app: DashApp) -> int:
     (server,) = app.feeds.shown.world().servers
-    assert server.knee is not None, "the plan names a limit"
-    return server.knee.safe
+    assert server.planned is not None, "the plan names a limit"
+    return server.planned.safe
 
 
 def _picked(frames: list[tuple[int, str]]) -> list[str]:

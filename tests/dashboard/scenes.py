@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 
 from dashboard.chart_data import DEFAULT_SPAN, Chart, ChartData, ChartSeries, step_seconds
+from dashboard.fleet_state import FleetState
 from dashboard.replay.chart_reader import ChartSource, NoCharts
-from dashboard.world import AlertView, Board, SelfView, World
+from dashboard.world import AlertView, DashboardCost, World
 from whisper_ops.history import EventRecord, PlanRecord
 from whisper_ops.identity import Identity
 from whisper_ops.plan.plan_document import Plan
@@ -231,20 +232,20 @@ _HOT = {
 }
 
 
-def board() -> Board:
+def board() -> FleetState:
     """Five minutes of polls, a poll every ten seconds."""
-    made = Board()
+    made = FleetState()
     made.plans, made.alerts, made.events = (plan_of(),), ALERTS, EVENTS
     for step in range(31):
         at = NOW - 300 + 10 * step
         for poll in polls(at, late=step / 30):
-            made.feed(poll, next_try_at=NOW + 4)
+            made.take(poll, next_try_at=NOW + 4)
     return made
 
 
 def world(**changes: object) -> World:
     """The world of 14:03:27."""
-    made = board().world(NOW, itself=SelfView(0.021, 0.0042, 71e6))
+    made = board().world(NOW, cost=DashboardCost(0.021, 0.0042, 71e6))
     return msgspec.structs.replace(made, **changes)
 
 
@@ -286,10 +287,10 @@ def broker(members: Sequence[Member], name: str = "broker-1", at: float = NOW) -
 
 def fleet_behind_brokers() -> World:
     """The world of 14:03:27 at who runs two brokers, one of which does not reach a server that the other does."""
-    made = Board()
-    made.feed(broker(MEMBERS))
-    made.feed(broker((*MEMBERS[:1], lost("asr-2", server_id="id-asr-2"), *MEMBERS[2:]), "broker-2"))
-    return made.world(NOW, itself=SelfView(0.021, 0.0042, 71e6))
+    made = FleetState()
+    made.take(broker(MEMBERS))
+    made.take(broker((*MEMBERS[:1], lost("asr-2", server_id="id-asr-2"), *MEMBERS[2:]), "broker-2"))
+    return made.world(NOW, cost=DashboardCost(0.021, 0.0042, 71e6))
 
 
 class MadeCharts:

@@ -126,7 +126,7 @@ async def _plan_after(context: "AppContext", admin: "Admin", server: str, comman
     await asyncio.to_thread(context.feeds.shown.refresh)
     context.screen.open(PlanPane(server))
     view = context.feeds.world().server(server)
-    planned = None if view is None else view.knee
+    planned = None if view is None else view.planned
     if view is None or planned is None:
         return f"{command.outcome}; a plan was made, but for none that runs what {server} runs now"
     _offer_limit(context, admin, view, planned)

@@ -152,7 +152,7 @@ def _worst_lag(world: World) -> tuple[float | None, float]:
     """The lag that is furthest in what it may be, and that objective: each server has its own."""
     others = world.objective_seconds  # it asks every server: once, not for each of them
     lags = (
-        (server.answer.figures.lag_p95_seconds, server.knee.objective_seconds if server.knee else others)
+        (server.answer.figures.lag_p95_seconds, server.planned.objective_seconds if server.planned else others)
         for server in world.servers
         if _answering(server) and server.answer and server.answer.figures
     )
@@ -165,7 +165,7 @@ def _answering(server: ServerView) -> bool:
 
 
 def _safe_limit(world: World) -> tuple[TextSpan | str, ...]:
-    knees = [server.knee for server in world.servers if _answering(server)]
+    knees = [server.planned for server in world.servers if _answering(server)]
     planned = [knee for knee in knees if knee is not None]
     if not planned:
         return (TextSpan("no measured limit: type :sweep", "dim"),)

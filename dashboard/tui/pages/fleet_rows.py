@@ -79,7 +79,7 @@ def gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequence
     state = gpu_state(gpu, server, world)
     objective = world.objective_for(server)
     trend = next((trend.lag for trend in server.gpu_lag if trend.gpu_id == gpu.gpu_id), ())
-    safe = server.knee.per_gpu if server.knee else None
+    safe = server.planned.per_gpu if server.planned else None
     memory = memory_share(gpu)
     cells: dict[str, Cell] = {
         "server": (
@@ -132,7 +132,7 @@ def _felt(world: World, server: ServerView) -> list[str]:
     said = server.answer.figures if server.answer else None
     if said is None or server.answer is None or stale(server.answer, world.now, world.interval):
         return []
-    objective, plan = world.objective_for(server), server.knee
+    objective, plan = world.objective_for(server), server.planned
     load, sentences = ServerLoad(said.lag_p95_seconds, said.streams_active, objective), []
     if load.late:
         sentences.append(f"words are late: lag p95 {f.seconds(load.lag)}, the objective is {objective:g} s")
@@ -201,15 +201,15 @@ def _name(server: ServerView, columns: Sequence[TextColumn]) -> Cell:
 
 
 def _gauge(server: ServerView, now: int | None) -> Cell:
-    plan = server.knee
+    plan = server.planned
     if plan is None:
         return cell("no limit yet", "dim")
-    return knee(now, plan.safe, plan.seen, GAUGE_CELLS, slots_style(now, plan.safe))
+    return knee(now, plan.safe, plan.last_pass, GAUGE_CELLS, slots_style(now, plan.safe))
 
 
 def _slots(server: ServerView, now: int | None, slots: int | None) -> Cell:
     """Connections over the safe limit where one was measured, else over the slots; `~` where it is provisional."""
-    plan = server.knee
+    plan = server.planned
     if plan is None:
         return cell(f.over(now, slots))
     style = slots_style(now, plan.safe, "")

@@ -53,11 +53,11 @@ def _status(world: World) -> list[TextSpan]:
     pieces.append(TextSpan(f"  {counted(len(world.servers), 'server')}{gpus} ", "dim"))
     if world.mode != "replay":
         poll = f"· poll {world.interval:g} s"
-        if world.itself.poll_p95_seconds is not None:
-            poll += f" in {f.milliseconds(world.itself.poll_p95_seconds)}"
+        if world.cost.poll_p95_seconds is not None:
+            poll += f" in {f.milliseconds(world.cost.poll_p95_seconds)}"
         pieces.append(TextSpan(f"{poll} ", "dim"))
-        if world.itself.cpu_ratio is not None:
-            pieces.append(TextSpan(f"· self {f.percent(world.itself.cpu_ratio)} cpu ", "dim"))
+        if world.cost.cpu_ratio is not None:
+            pieces.append(TextSpan(f"· self {f.percent(world.cost.cpu_ratio)} cpu ", "dim"))
     return pieces
 
 

@@ -64,7 +64,7 @@ def charts_of(world: World, name: str, gpu_id: int) -> tuple[Chart, ...]:
     server = world.server(name)
     gpu = find(server, gpu_id)
     objective = world.objective_for(server)
-    safe = server.knee.per_gpu if server and server.knee else None
+    safe = server.planned.per_gpu if server and server.planned else None
     total = gpu.memory_total_bytes if gpu else None
     power = gpu.power_limit_watts if gpu else None
 
@@ -89,7 +89,7 @@ def charts_of(world: World, name: str, gpu_id: int) -> tuple[Chart, ...]:
 
 def _load(world: World, server: ServerView, gpu: GpuFigures) -> list[GpuPageRow]:
     objective = world.objective_for(server)
-    safe = server.knee.per_gpu if server.knee else None
+    safe = server.planned.per_gpu if server.planned else None
     most = safe if safe is not None else gpu.slots
     limit = f"safe {safe}" if safe is not None else "no limit: type :sweep"
     return [

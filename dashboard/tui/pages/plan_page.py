@@ -59,7 +59,7 @@ _RESOURCES = (
 
 def plan_page(world: World, name: str | None, width: int) -> Page:
     """The plan of the server `name`, or of the one nearest to its limit; and all servers' room."""
-    planned = [server for server in world.servers if server.knee is not None]
+    planned = [server for server in world.servers if server.planned is not None]
     crumbs = ("fleet", "plan") if name is None else ("fleet", name, "plan")
     if not planned:
         return Page(crumbs=crumbs, body=tuple(_no_plan(width)))
@@ -110,8 +110,8 @@ def _no_plan(width: int) -> list[Line]:
 
 
 def _answer(world: World, server: ServerView, width: int) -> list[Line]:
-    assert server.knee is not None
-    plan = server.knee.plan
+    assert server.planned is not None
+    plan = server.planned.plan
     answer, why, *after = five_lines(plan, world.now)
     lines = [
         *wrapped(answer, width, " ", "warn" if plan.provisional else "title"),
@@ -135,8 +135,8 @@ def _measured_on(server: ServerView, plan: Plan) -> str:
 
 
 def _resources(server: ServerView, width: int) -> list[Line]:
-    assert server.knee is not None
-    plan = server.knee.plan
+    assert server.planned is not None
+    plan = server.planned.plan
     if not plan.resources:
         return []
     columns = columns_for(_RESOURCES, width)
@@ -199,14 +199,14 @@ def _gpus(server: ServerView) -> tuple[GpuFigures, ...]:
 
 
 def _server_row(world: World, server: ServerView, columns: Sequence[TextColumn]) -> Line:
-    plan, now = server.knee, _connected(server)
+    plan, now = server.planned, _connected(server)
     cells: dict[str, Cell] = {"server": (TextSpan("   "), TextSpan(server.name, "title")), "now": cell(f.count(now))}
     if plan is None:
         cells["gauge"] = cell("no limit yet", "dim")
         return row(columns, cells, key=server_key(server.name))
     room = None if now is None else plan.safe - now
     cells |= {
-        "gauge": knee(now, plan.safe, plan.seen, GAUGE_CELLS, slots_style(now, plan.safe)),
+        "gauge": knee(now, plan.safe, plan.last_pass, GAUGE_CELLS, slots_style(now, plan.safe)),
         "safe": cell(f"{'~' * plan.provisional}{f.count(plan.safe)}"),
         "room": cell(f.count(room), "bad" if room is not None and room < 0 else ""),
         "lost": _if_lost(world, server),
@@ -222,7 +222,7 @@ def _if_lost(world: World, lost: ServerView) -> Cell:
     others = [other for other in world.servers if other.name != lost.name and _connected(other) is not None]
     if not others:
         return cell("no other server", "bad" if now else "dim")
-    room = [max(0, other.knee.safe - (_connected(other) or 0)) for other in others if other.knee is not None]
+    room = [max(0, other.planned.safe - (_connected(other) or 0)) for other in others if other.planned is not None]
     if not room:
         return cell(f"{f.UNKNOWN} others have no limit", "dim")
     if sum(room) >= now:
@@ -232,7 +232,7 @@ def _if_lost(world: World, lost: ServerView) -> Cell:
 
 def _fleet_lines(planned: Sequence[ServerView], width: int) -> list[Line]:
     answering = [server for server in planned if _connected(server) is not None]
-    safe = [server.knee.safe for server in answering if server.knee]
+    safe = [server.planned.safe for server in answering if server.planned]
     if not safe:
         return [BLANK, *wrapped("fleet: no server with a plan answers", width, " ")]
     now = sum(_connected(server) or 0 for server in answering)
@@ -248,4 +248,4 @@ def _connected(server: ServerView) -> int | None:
 
 
 def _fullness(server: ServerView) -> float:
-    return (_connected(server) or 0) / max(1, server.knee.safe if server.knee else 1)
+    return (_connected(server) or 0) / max(1, server.planned.safe if server.planned else 1)

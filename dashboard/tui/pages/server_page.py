@@ -103,7 +103,7 @@ def charts_of(world: World, name: str) -> tuple[Chart, ...]:
     """The charts of a server's page."""
     server = world.server(name)
     objective = world.objective_for(server)
-    safe = server.knee.safe if server and server.knee else None
+    safe = server.planned.safe if server and server.planned else None
     slots = server.answer.figures.slots if server and server.answer and server.answer.figures else None
     carrier = noun(server.answer.gpus if server and server.answer else ())
     hottest = Chart(
@@ -182,16 +182,16 @@ def _steady(lines: Sequence[Line], least: int) -> list[Line]:
 
 
 def _connection_lines(server: ServerView, said: ServerFigures, width: int) -> list[Line]:
-    plan = server.knee
+    plan = server.planned
     spans: list[TextSpan | str] = [" connections "]
     if plan is None:
         spans += [TextSpan(f"{f.count(said.streams_active)} / {f.count(said.slots)} slots", "title"),
                   TextSpan(" · no measured limit: type :sweep", "dim")]  # fmt: skip
     else:
         spans += [
-            *knee(said.streams_active, plan.safe, plan.seen, 20, slots_style(said.streams_active, plan.safe)),
+            *knee(said.streams_active, plan.safe, plan.last_pass, 20, slots_style(said.streams_active, plan.safe)),
             TextSpan(f" {f.count(said.streams_active)} of {'~' * plan.provisional}{f.count(plan.safe)} safe", "title"),
-            TextSpan(f", {f.count(plan.seen)} seen to pass, {f.count(said.slots)} slots", "dim"),
+            TextSpan(f", {f.count(plan.last_pass)} seen to pass, {f.count(said.slots)} slots", "dim"),
         ]  # fmt: skip
     speaking = f"speaking {f.count(said.streams_speaking)}"
     there = (f"   {speaking}", "") if width >= _ROOMY else ("", f"{speaking} · ")
@@ -207,7 +207,7 @@ def _connection_lines(server: ServerView, said: ServerFigures, width: int) -> li
 
 def _gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequence[TextColumn]) -> Line:
     objective = world.objective_for(server)
-    safe = server.knee.per_gpu if server.knee else gpu.slots
+    safe = server.planned.per_gpu if server.planned else gpu.slots
     state, memory = gpu_state(gpu, server, world), memory_share(gpu)
     throttled = gpu.throttle_reasons or None
     cells: dict[str, Cell] = {

@@ -67,14 +67,14 @@ def server_state(server: ServerView, world: World) -> ServerState:
         return _ANSWERS
     own = _ANSWERS if said.status is None else _SERVER.get(said.status, _UNKNOWN)
     load = ServerLoad(said.lag_p95_seconds, said.streams_active, world.objective_for(server))
-    return load.worst(own, server.knee.safe if server.knee else None)
+    return load.worst(own, server.planned.safe if server.planned else None)
 
 
 def gpu_state(gpu: GpuFigures, server: ServerView, world: World) -> ServerState:
     """The worst of the GPU's state in the server's own word, and what the users of its streams feel."""
     own = _NOT_SAID if gpu.state is None else _GPU.get(gpu.state, _UNKNOWN)
     load = ServerLoad(gpu.lag_p95_seconds, gpu.streams_active, world.objective_for(server))
-    return load.worst(own, server.knee.per_gpu if server.knee else None)
+    return load.worst(own, server.planned.per_gpu if server.planned else None)
 
 
 class ServerLoad(NamedTuple):

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dashboard.planned_limits import knee_for
+from dashboard.planned_limits import planned_limit_of
 from tests.bench.peer import VENV, model_folder, running, whisperlive
 from tests.support.servers import free_port, whisper_ops
 from whisper_ops.history import History
@@ -145,6 +145,6 @@ def test_a_real_sweep_and_its_real_polls_end_in_one_plan(tmp_path: Path) -> None
     assert polled == f"127.0.0.1:{metrics}"
     assert all((level.server_rss_bytes or 0) > 1e8 for level in levels), "its metrics say what it takes"
     assert all(level.server_lag_p95_seconds is None for level in levels), "it has no lag to tell"
-    knee = knee_for(last, plans)
+    knee = planned_limit_of(last, plans)
     assert knee is not None
     assert knee.plan.server == f"127.0.0.1:{port}"

@@ -20,10 +20,10 @@ from capacity.planner.evidence import Evidence
 from capacity.planner.key import key_of
 from capacity.planner.rejudge import judged_again
 from dashboard.commands import dash
+from dashboard.fleet_state import FleetState
 from dashboard.planned_limits import objective_seconds
 from dashboard.tui.pages.plan_page import plan_page
 from dashboard.tui.pages.thresholds import lag_style
-from dashboard.world import Board
 from tests.capacity.plan_history import level as stored_level
 from tests.capacity.plan_history import sweep, written
 from tests.dashboard.scenes import NOW, gpu, plan_of, snapshot
@@ -116,13 +116,13 @@ def test_a_plan_judges_a_stored_level_as_the_sweep_would_have(
 def _shown_by_the_dashboard(levels: Sequence[LevelRecord], objective: str) -> None:
     """The plan page shows the verdicts of the plan that was stored, and lags by its objective, as the sweep judged."""
     seen = levels_seen(Evidence(key=key_of(sweep(objective=parse(objective).canonical)), levels=tuple(levels)))
-    board = Board()
+    board = FleetState()
     body = msgspec.json.encode({"levels": seen}).decode()
     board.plans = (plan_of(objective=parse(objective).canonical, body=body),)
     for level in levels:
         lag = level.server_lag_p95_seconds
         polled = gpu(0, level.streams, lag or 0.0)
-        board.feed(snapshot(f"asr-{level.streams}", NOW, (polled,)))
+        board.take(snapshot(f"asr-{level.streams}", NOW, (polled,)))
     world = board.world(NOW)
     text = " ".join(plan_page(world, None, 200).text.split())
     for level in levels:
@@ -135,8 +135,8 @@ def _shown_by_the_dashboard(levels: Sequence[LevelRecord], objective: str) -> No
         late = any(missed(term, lag, None) is not None for term in terms)
         server = world.server(f"asr-{level.streams}")
         assert server is not None
-        assert server.knee is not None
-        assert (lag_style(lag, server.knee.objective_seconds) == "bad") is late
+        assert server.planned is not None
+        assert (lag_style(lag, server.planned.objective_seconds) == "bad") is late
 
 
 @given(objectives())
@@ -176,15 +176,15 @@ def test_the_dashboard_names_an_unknown_condition(where: list[str], monkeypatch:
 
 
 def test_the_dashboard_judges_by_what_was_asked() -> None:
-    board = Board()
+    board = FleetState()
     board.plans = (plan_of(),)
-    board.feed(snapshot("a", NOW, (gpu(0, 2, 1.0),)))
+    board.take(snapshot("a", NOW, (gpu(0, 2, 1.0),)))
     assert board.world(NOW).objective_seconds == 2.0
-    board.asked_seconds = 0.5
+    board.objective_override_seconds = 0.5
     world = board.world(NOW)
     assert world.objective_seconds == 0.5
-    assert world.servers[0].knee is not None
-    assert world.servers[0].knee.objective_seconds == 0.5
+    assert world.servers[0].planned is not None
+    assert world.servers[0].planned.objective_seconds == 0.5
 
 
 def _bounds(objective: Objective) -> dict[str, float]:

@@ -14,7 +14,7 @@ from capacity.loadtest.target import ask, parse_target
 from capacity.loadtest.target import polled as polled_target
 from capacity.planner.evidence import EvidenceRequest
 from capacity.planner.planner import make_plan
-from dashboard.planned_limits import knee_for
+from dashboard.planned_limits import planned_limit_of
 from dashboard.polling.server_list import from_argument
 from dashboard.polling.sources.factory import make
 from tests.capacity.double import coded_corpus
@@ -66,7 +66,7 @@ async def test_a_sweep_and_its_polls_end_in_one_plan_that_the_gauge_shows(tmp_pa
     assert (plan.capacity.last_pass, plan.capacity.first_fail) == (4, 8)
     assert plan.polled_peak == max(LOADS), "the polls of its metrics' port are its polls"
     assert plan.polled_seconds == pytest.approx(60.0 * (len(LOADS) - 1), abs=0.1)
-    knee = knee_for(polls[-1], plans)
+    knee = planned_limit_of(polls[-1], plans)
     assert knee is not None
     assert (knee.per_gpu, knee.plan.server) == (plan.max_connections_per_gpu, "127.0.0.1:9090")
     assert "WhisperLive" in plan.key.title
@@ -100,7 +100,7 @@ async def test_a_plan_that_an_older_version_stored_is_on_the_gauge(tmp_path: Pat
         (body,) = db.execute("SELECT body FROM plan").fetchone()
     assert spelling in body
     with History.reading(path) as history:
-        knee = knee_for(polls[-1], [read(record) for record in history.plans.every()])
+        knee = planned_limit_of(polls[-1], [read(record) for record in history.plans.every()])
     assert knee is not None
 
 

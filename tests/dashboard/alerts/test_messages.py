@@ -22,7 +22,7 @@ OLD = AlertRecord(
 def book_of(*used: int) -> AlertBook:
     book = AlertBook([RULE])
     for at, slots in enumerate(used):
-        book.feed(msgspec.structs.replace(poll(float(at), slots=100, slots_used=slots), server="asr: fra"))
+        book.take(msgspec.structs.replace(poll(float(at), slots=100, slots_used=slots), server="asr: fra"))
     return book
 
 

@@ -9,11 +9,12 @@ import pytest
 from dashboard.alerts import AlertBook, AlertRule, load_rules
 from dashboard.alerts.rule_families import highest
 from dashboard.alerts.rule_figures import WARM_UP_SECONDS
+from dashboard.fleet_state import FleetState
 from dashboard.history.history_notes import alert_view
 from dashboard.polling.poller import Pollers
 from dashboard.replay.feed import LiveFeed
 from dashboard.tui.pages.fleet_page import FleetView, fleet_page
-from dashboard.world import AlertView, Board
+from dashboard.world import AlertView
 from whisper_ops.errors import UserError
 from whisper_ops.identity import Identity
 from whisper_ops.objective import DEFAULT, parse
@@ -37,7 +38,7 @@ def silent(at: float) -> Snapshot:
 
 def told(book: AlertBook, *snapshots: Snapshot) -> list[tuple[float, str, str]]:
     """When, what and which rule, for each change."""
-    return [(snapshot.at, change.kind, change.alert.rule) for snapshot in snapshots for change in book.feed(snapshot)]
+    return [(snapshot.at, change.kind, change.alert.rule) for snapshot in snapshots for change in book.take(snapshot)]
 
 
 def only(name: str) -> AlertBook:
@@ -55,7 +56,7 @@ RULE = AlertRule(name="lag", figure="server.lag_p95_seconds", over=2, clear=1.5,
 
 def test_it_begins_after_its_hold_time_with_the_moment_it_really_began() -> None:
     book = AlertBook([RULE])
-    changes = [change for snapshot in lags(1, 2.5, 3, 4, 5, 6) for change in book.feed(snapshot)]
+    changes = [change for snapshot in lags(1, 2.5, 3, 4, 5, 6) for change in book.take(snapshot)]
     ((kind, alert),) = [(change.kind, change.alert) for change in changes]
     assert (kind, alert.since, alert.until, alert.value) == ("started", 1.0, None, 5.0)
     assert alert.sentence == "one: lag: 5 s, over 2 s"
@@ -138,7 +139,7 @@ def memory(at: float, gigabytes: float, total: float, name: str | None = None) -
 
 def test_the_lag_alert_watches_what_a_screen_judges_by_and_the_default_objective_allows() -> None:
     rule = next(rule for rule in load_rules() if rule.name == "lag over the objective")
-    assert rule.over == Board().world(0.0).objective_seconds == parse(DEFAULT).most_lag
+    assert rule.over == FleetState().world(0.0).objective_seconds == parse(DEFAULT).most_lag
     for_prometheus = (Path(__file__).parents[3] / "deploy/prometheus/whisper-ops.rules.yml").read_text("utf-8")
     assert f"(rate(whisper_ops_lag_seconds_bucket[1m]))) > {rule.over:g}\n" in for_prometheus
     assert f"over the objective of {rule.over:g} s" in for_prometheus
@@ -153,7 +154,7 @@ def test_the_lag_alert_watches_what_a_screen_judges_by_and_the_default_objective
 )
 def test_a_gpu_without_room_is_told(gigabytes: float, total: float, rule: str, sentence: str) -> None:
     book = only(rule)
-    changes = [change for at in range(60) for change in book.feed(memory(at, gigabytes, total))]
+    changes = [change for at in range(60) for change in book.take(memory(at, gigabytes, total))]
     assert [(change.kind, change.alert.sentence) for change in changes] == [("started", sentence)]
     assert told(book, *(memory(at, 5, total) for at in range(60, 90))) == [(70.0, "ended", rule)]
     # A machine's memory is everybody's.
@@ -206,7 +207,7 @@ def test_a_rule_of_ones_own_over_any_figure(tmp_path: Path) -> None:
     assert "slots over 70 %" in rules
     book = AlertBook([rules["too hot"], rules["few free descriptors"]])
     hot = poll(1, GpuFigures(gpu_id=2, temperature_celsius=90), host=HostFigures(open_descriptors=3))
-    assert [change.alert.sentence for change in book.feed(hot)] == [
+    assert [change.alert.sentence for change in book.take(hot)] == [
         "one GPU 2: too hot: 90 °C, over 85 °C",
         "one: few free descriptors: 3 descriptors, under 5 descriptors",
     ]
@@ -252,9 +253,9 @@ def test_a_silent_server_is_told_in_words_and_not_in_minima_of_a_time_that_only_
     (alert,) = book.active
     assert alert.sentence == "one: no answer for 1 m 10 s"
     assert (alert_view(alert).sentence, alert_view(alert).spread) == ("no answer for 1 m 10 s", "")
-    fed = Board()
+    fed = FleetState()
     fed.alerts = (msgspec.structs.replace(alert_view(alert), server="127.0.0.1:8199"),)
-    fed.feed(poll(72))
+    fed.take(poll(72))
     assert "127.0.0.1:8199  no answer for 1 m 10 s" in fleet_page(fed.world(72), FleetView(), 59).text
 
 

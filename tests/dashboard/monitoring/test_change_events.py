@@ -9,13 +9,14 @@ import pytest
 from click.testing import CliRunner
 
 from dashboard.chart_data import ChartData
+from dashboard.fleet_state import FleetState
 from dashboard.monitoring.change_events import ChangeEvents
 from dashboard.polling.poller import Poller
 from dashboard.polling.sources.local import LocalSource
 from dashboard.tui.pages.fleet_page import FleetView, fleet_page
 from dashboard.tui.pages.gpu_page import gpu_page
 from dashboard.tui.pages.server_page import server_page
-from dashboard.world import Board, World
+from dashboard.world import World
 from tests.dashboard.sockets import answering, http, listening, said
 from tests.support.nvml import StubNvml
 from whisper_ops import wire
@@ -44,8 +45,8 @@ async def local(stub: StubNvml) -> Snapshot:
 
 
 def world(snapshot: Snapshot) -> World:
-    board = Board()
-    board.feed(snapshot)
+    board = FleetState()
+    board.take(snapshot)
     return board.world(snapshot.at)
 
 
@@ -67,12 +68,12 @@ async def test_versions_that_differ_are_on_screen_and_said_once_as_an_event(stub
     snapshot = await local(stub)
     assert "no GPU can be read: version mismatch" in fleet_page(world(snapshot), FleetView(), 119).text
     events = ChangeEvents()
-    (first,) = events.feed(snapshot)
+    (first,) = events.take(snapshot)
     assert (first.kind, first.detail[:41]) == ("unreadable", "no GPU can be read: version mismatch: NVI")
-    assert events.feed(snapshot) == []
+    assert events.take(snapshot) == []
     stub.broken = None
     stub.lost.clear()
-    (back,) = events.feed(await local(stub))
+    (back,) = events.take(await local(stub))
     assert (back.kind, back.detail) == ("readable", "no GPU can be read: readings are back")
 
 

@@ -123,7 +123,7 @@ async def test_a_figure_that_cannot_be_is_unknown_said_once_and_not_stored(tmp_p
         (stored, _) = history.database.rows("SELECT temperature_celsius, gpu_ratio, power_watts FROM gpu_sample")
     assert stored == {"temperature_celsius": None, "gpu_ratio": None, "power_watts": 68.512}
     book = AlertBook(load_rules(None))
-    assert not [change for snapshot in read for change in book.feed(snapshot)]
+    assert not [change for snapshot in read for change in book.take(snapshot)]
 
 
 async def test_idle_seconds_that_fall_by_a_hundredth_are_no_restart() -> None:

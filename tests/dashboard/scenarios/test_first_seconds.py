@@ -190,7 +190,7 @@ def test_sparklines_begin_with_the_history(tmp_path: Path) -> None:
     live = LiveFeed(
         WatchConfig(servers=[from_argument("one=asr-1:8000"), from_argument("new=asr-2:8000")]).fleet(), None, path
     )
-    live.board.feed(snapshot("one", now, (gpu(0, 7, 3.0), gpu(1, 3, 0.05))))
+    live.fleet_state.take(snapshot("one", now, (gpu(0, 7, 3.0), gpu(1, 3, 0.05))))
     while live.refresh():
         pass
     server = live.world().server("one")

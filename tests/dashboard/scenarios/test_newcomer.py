@@ -12,12 +12,12 @@ import pytest
 from textual.pilot import Pilot
 
 from dashboard.chart_data import ChartData
+from dashboard.fleet_state import FleetState
 from dashboard.polling.poller import Pollers
 from dashboard.replay.feed import LiveFeed
 from dashboard.tui.app import DashApp
 from dashboard.tui.pages.help_page import QUESTIONS
 from dashboard.tui.pages.server_page import server_page
-from dashboard.world import Board
 from tests.dashboard.scenes import PLAN, gpu, snapshot
 from tests.dashboard.tui.test_app import screen_text
 from whisper_ops.history import History
@@ -126,10 +126,10 @@ async def test_what_may_be_typed_for_a_replay_is_seen_whole(app: DashApp, size: 
 
 @pytest.mark.parametrize("width", [59, 79, 119, 199])
 def test_no_part_of_what_a_server_is_is_cut(width: int) -> None:
-    fed, now = Board(), time.time()
+    fed, now = FleetState(), time.time()
     made = snapshot("one", now, (gpu(0, 7, 0.4),))
     assert made.identity is not None
-    fed.feed(msgspec.structs.replace(made, identity=msgspec.structs.replace(made.identity, simulated=True)))
+    fed.take(msgspec.structs.replace(made, identity=msgspec.structs.replace(made.identity, simulated=True)))
     said = server_page(fed.world(now), "one", ChartData(), width).text.splitlines()[0]
     assert len(said) <= width
     assert said.endswith("  simulated")

@@ -6,12 +6,13 @@ from textual import events
 
 from dashboard import figure_text as f
 from dashboard.chart_data import ChartData
+from dashboard.fleet_state import FleetState
 from dashboard.tui.app import DashApp
 from dashboard.tui.pages.alerts_page import alerts_page
 from dashboard.tui.pages.fleet_page import FleetView, fleet_page
 from dashboard.tui.pages.server_page import server_page
 from dashboard.tui.widgets.sheet import Sheet
-from dashboard.world import Board, World
+from dashboard.world import World
 from tests.dashboard.scenes import NOW, Still, gpu, silence, snapshot, world
 from tests.dashboard.tui.test_app import screen_text
 from whisper_ops.identity import Identity
@@ -21,9 +22,9 @@ LONG = "a-server-with-a-very-long-name-that-never-ends.eu-central-1.compute.exam
 
 
 def fleet(*polls: Snapshot) -> World:
-    board = Board()
+    board = FleetState()
     for poll in polls:
-        board.feed(poll)
+        board.take(poll)
     return board.world(NOW)
 
 

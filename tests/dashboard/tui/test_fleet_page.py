@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from dashboard.planned_limits import knee_for, objective_seconds
+from dashboard.fleet_state import FleetState
+from dashboard.planned_limits import objective_seconds, planned_limit_of
 from dashboard.tui.pages.fleet_page import FleetView, fleet_page
-from dashboard.world import Board
 from tests.dashboard.scenes import IDENTITY, NOW, board, gpu, plan_of, silence, snapshot, world
 from whisper_ops.objective import DEFAULT_LAG_SECONDS
 from whisper_ops.snapshot import Snapshot
@@ -55,8 +55,8 @@ def test_the_gauge_compares_with_the_plan() -> None:
 
 
 def test_without_a_plan_it_says_so() -> None:
-    fed = Board()
-    fed.feed(snapshot("one", NOW, (gpu(0, 7, 0.4),)))
+    fed = FleetState()
+    fed.take(snapshot("one", NOW, (gpu(0, 7, 0.4),)))
     text = fleet_page(fed.world(NOW), FleetView(), 119).text
     assert "no measured limit: type :sweep" in text
     assert "7/20" in text
@@ -109,15 +109,15 @@ def test_sorting_by_a_fact(sort: str, first: str) -> None:
 def test_a_simulated_server_says_so_even_where_it_is_narrow() -> None:
     polled = snapshot("sim-with-a-rather-long-name.example", NOW, (gpu(0, 7, 0.4),))
     assert polled.identity is not None
-    fed = Board()
-    fed.feed(msgspec.structs.replace(polled, identity=msgspec.structs.replace(polled.identity, simulated=True)))
+    fed = FleetState()
+    fed.take(msgspec.structs.replace(polled, identity=msgspec.structs.replace(polled.identity, simulated=True)))
     for width in (59, 79, 119, 200):
         assert " sim" in fleet_page(fed.world(NOW), FleetView(), width).text
 
 
 def test_an_old_answer_is_stale() -> None:
-    fed = Board()
-    fed.feed(snapshot("one", NOW - 30, (gpu(0, 7, 0.4),)))
+    fed = FleetState()
+    fed.take(snapshot("one", NOW - 30, (gpu(0, 7, 0.4),)))
     text = fleet_page(fed.world(NOW), FleetView(), 119).text
     assert "◌ one" in text
     assert "stale" in text
@@ -125,29 +125,29 @@ def test_an_old_answer_is_stale() -> None:
 
 
 def test_before_the_first_poll_nothing_is_claimed() -> None:
-    text = fleet_page(Board(["one"]).world(NOW), FleetView(), 119).text
+    text = fleet_page(FleetState(["one"]).world(NOW), FleetView(), 119).text
     assert "waiting for the first answer from one" in text
     assert "speaking — / connected —" in text
 
 
 def test_silence_is_dated_from_its_first_poll() -> None:
-    fed = Board()
+    fed = FleetState()
     for at in (NOW - 20, NOW - 10, NOW):
-        fed.feed(silence("one", at))
+        fed.take(silence("one", at))
     assert fed.world(NOW).servers[0].silent_since == NOW - 20
 
 
 def test_a_plan_for_other_hardware_is_no_plan() -> None:
     polled = snapshot("asr-fra-01", NOW, (gpu(0, 7, 0.4),))
-    assert knee_for(polled, (plan_of(),)) is not None
-    assert knee_for(polled, (plan_of(gpu_name="NVIDIA L4"),)) is None
-    assert knee_for(polled, (plan_of(model="tiny.en"),)) is None
+    assert planned_limit_of(polled, (plan_of(),)) is not None
+    assert planned_limit_of(polled, (plan_of(gpu_name="NVIDIA L4"),)) is None
+    assert planned_limit_of(polled, (plan_of(model="tiny.en"),)) is None
 
 
 def test_the_own_plan_of_a_server_wins_over_a_newer_one_of_another() -> None:
     polled = snapshot("asr-fra-01", NOW, (gpu(0, 7, 0.4), gpu(1, 7, 0.4)))
     other = plan_of(server="elsewhere", created_at=NOW, max_connections_per_gpu=5)
-    knee = knee_for(polled, (plan_of(), other))
+    knee = planned_limit_of(polled, (plan_of(), other))
     assert knee is not None
     assert knee.safe == 36, "over both of its GPUs"
 
@@ -170,8 +170,8 @@ def test_the_objective_is_read_from_the_plan(said: str, seconds: float) -> None:
     ("streams", "left"), [(0, "none is left"), (1, "the 1 there goes on"), (7, "the 7 there go on")]
 )
 def test_a_server_that_drains_says_what_that_means(width: int, streams: int, left: str) -> None:
-    fed = Board()
-    fed.feed(snapshot("one", NOW, (gpu(0, streams, 0.4), gpu(1, 0, None, state="failed")), "draining"))
+    fed = FleetState()
+    fed.take(snapshot("one", NOW, (gpu(0, streams, 0.4), gpu(1, 0, None, state="failed")), "draining"))
     lines = fleet_page(fed.world(NOW), FleetView(), width).text.splitlines()
     its = lines.index(row("▽ one", lines))
     said = " ".join(" ".join(lines[its + 1 : its + 4]).split())
@@ -179,10 +179,10 @@ def test_a_server_that_drains_says_what_that_means(width: int, streams: int, lef
 
 
 def named_rows(*names: str, width: int = 79, simulated: bool = True) -> str:
-    fed = Board()
+    fed = FleetState()
     for name in names:
         made = snapshot(name, NOW, (gpu(0, 7, 0.4),))
-        fed.feed(msgspec.structs.replace(made, identity=msgspec.structs.replace(IDENTITY, simulated=simulated)))
+        fed.take(msgspec.structs.replace(made, identity=msgspec.structs.replace(IDENTITY, simulated=simulated)))
     return fleet_page(fed.world(NOW), FleetView(expand="closed"), width).text
 
 
@@ -202,20 +202,20 @@ def test_a_name_beyond_all_room_keeps_its_port_and_its_ends() -> None:
 
 
 def test_the_servers_with_a_plan_are_counted_among_all_that_are_shown() -> None:
-    fed = Board()
+    fed = FleetState()
     fed.plans = (plan_of(),)
-    fed.feed(snapshot("planned", NOW, (gpu(0, 7, 0.4),)))
+    fed.take(snapshot("planned", NOW, (gpu(0, 7, 0.4),)))
     other = snapshot("other", NOW, (gpu(0, 7, 0.4),))
-    fed.feed(msgspec.structs.replace(other, identity=msgspec.structs.replace(IDENTITY, model="small")))
-    fed.feed(silence("gone", NOW))
+    fed.take(msgspec.structs.replace(other, identity=msgspec.structs.replace(IDENTITY, model="small")))
+    fed.take(silence("gone", NOW))
     assert "safe limit 18 on 1 of 3 servers" in fleet_page(fed.world(NOW), FleetView(), 119).text
 
 
 def judged(said: Snapshot, *, plan: bool = False, others: tuple[Snapshot, ...] = (), now: float = NOW) -> list[str]:
-    fed = Board()
+    fed = FleetState()
     fed.plans = (plan_of(),) if plan else ()
     for poll in (*others, said):
-        fed.feed(poll)
+        fed.take(poll)
     return fleet_page(fed.world(now), FleetView(expand="closed"), 119).text.splitlines()
 
 
@@ -261,8 +261,8 @@ def test_of_an_old_answer_nobody_says_that_users_wait_now() -> None:
 
 
 def test_a_gpu_over_the_objective_is_late_beside_one_that_is_ready() -> None:
-    fed = Board()
-    fed.feed(snapshot("one", NOW, (gpu(0, 7, 10.0), gpu(1, 7, 0.4))))
+    fed = FleetState()
+    fed.take(snapshot("one", NOW, (gpu(0, 7, 10.0), gpu(1, 7, 0.4))))
     lines = fleet_page(fed.world(NOW), FleetView(expand="open"), 119).text.splitlines()
     assert "late" in row("gpu 0", lines)
     assert "ready" in row("gpu 1", lines)

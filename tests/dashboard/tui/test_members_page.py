@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from dashboard.admin_client import Admin
+from dashboard.fleet_state import FleetState
 from dashboard.polling.poller import Pollers
 from dashboard.replay.feed import LiveFeed
 from dashboard.tui.app import DashApp
@@ -14,7 +15,7 @@ from dashboard.tui.pages.broker_members import seen
 from dashboard.tui.pages.fleet_page import FleetView, fleet_page
 from dashboard.tui.pages.members_page import members_page
 from dashboard.tui.pages.once_table import members_table
-from dashboard.world import Board, World
+from dashboard.world import World
 from tests.dashboard.scenes import MEMBERS, NOW, broker, gpu, lost, member, silence, snapshot
 from tests.dashboard.tui.test_app import screen_text
 from tests.dashboard.tui.test_server_commands import Asked, say, settled
@@ -23,9 +24,9 @@ from whisper_ops.wire import Member
 
 
 def world(*polls: Snapshot, now: float = NOW) -> World:
-    board = Board()
+    board = FleetState()
     for poll in polls:
-        board.feed(poll)
+        board.take(poll)
     return board.world(now)
 
 

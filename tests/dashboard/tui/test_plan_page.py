@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from dashboard.fleet_state import FleetState
 from dashboard.history.history_notes import HistoryNotes
 from dashboard.tui.pages.plan_page import plan_page
-from dashboard.world import Board, World
+from dashboard.world import World
 from tests.capacity.plan_history import level, written
 from tests.dashboard.scenes import IDENTITY, NOW, PLAN, gpu, plan_of, silence, snapshot, world
 from tests.support.servers import whisper_ops
@@ -46,9 +47,9 @@ def looked_at(plan: PlanRecord, streams: int) -> World:
     now = time.time()
     keys = {name: getattr(plan, name) for name in IDENTITY_FIELDS}
     polled = snapshot("asr-1:8000", now, (gpu(0, streams, 0.62),))
-    board = Board()
+    board = FleetState()
     board.plans = (read(plan),)
-    board.feed(msgspec.structs.replace(polled, identity=msgspec.structs.replace(IDENTITY, **keys)))
+    board.take(msgspec.structs.replace(polled, identity=msgspec.structs.replace(IDENTITY, **keys)))
     return board.world(now)
 
 
@@ -79,19 +80,19 @@ def test_a_lost_server_and_where_its_connections_go() -> None:
 
 
 def test_where_there_is_room_it_says_how_much() -> None:
-    board = Board()
+    board = FleetState()
     board.plans = (plan_of(),)
-    board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
-    board.feed(snapshot("b", NOW, (gpu(0, 3, 0.3),)))
+    board.take(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
+    board.take(snapshot("b", NOW, (gpu(0, 3, 0.3),)))
     assert "● fits, 13 to spare" in plan_page(board.world(NOW), None, 119).text
 
 
 @pytest.mark.parametrize(("streams", "style"), [(0, "dim"), (2, "bad")])
 def test_where_there_is_one_server_its_loss_leaves_none(streams: int, style: str) -> None:
     """It said "fits, 0 to spare", and that the fleet then carries 0."""
-    board = Board()
+    board = FleetState()
     board.plans = (plan_of(),)
-    board.feed(snapshot("a", NOW, (gpu(0, streams, 0.3),)))
+    board.take(snapshot("a", NOW, (gpu(0, streams, 0.3),)))
     page = plan_page(board.world(NOW), None, 119)
     assert "fits" not in page.text
     assert "largest of them lost" not in page.text
@@ -99,33 +100,33 @@ def test_where_there_is_one_server_its_loss_leaves_none(streams: int, style: str
 
 
 def test_where_the_others_have_no_limit_nobody_knows_whether_it_fits() -> None:
-    board = Board()
+    board = FleetState()
     board.plans = (plan_of(),)
-    board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
+    board.take(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
     other = snapshot("b", NOW, (gpu(0, 2, 0.3),))
-    board.feed(msgspec.structs.replace(other, identity=msgspec.structs.replace(IDENTITY, model="small")))
+    board.take(msgspec.structs.replace(other, identity=msgspec.structs.replace(IDENTITY, model="small")))
     assert "— others have no limit" in plan_page(board.world(NOW), None, 119).text
 
 
 def test_a_provisional_plan_is_no_promise() -> None:
-    board = Board()
+    board = FleetState()
     board.plans = (plan_of(provisional=True),)
-    board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
+    board.take(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
     assert "Run at most 18 connections per GPU (provisional)." in plan_page(board.world(NOW), None, 119).text
 
 
 def test_without_a_plan_it_says_how_to_get_one() -> None:
-    text = plan_page(Board().world(NOW), None, 80).text
+    text = plan_page(FleetState().world(NOW), None, 80).text
     assert "no measured limit" in text
     assert "whisper-ops sweep URL" in text
     assert "whisper-ops plan" in text
 
 
 def test_a_silent_server_has_no_figures_of_now() -> None:
-    board = Board()
+    board = FleetState()
     board.plans = (plan_of(),)
-    board.feed(snapshot("a", NOW - 10, (gpu(0, 2, 0.3),)))
-    board.feed(silence("a", NOW))
+    board.take(snapshot("a", NOW - 10, (gpu(0, 2, 0.3),)))
+    board.take(silence("a", NOW))
     lines = plan_page(board.world(NOW), "a", 119).text.splitlines()
     objective = next(line for line in lines if "latency objective" in line and "◀" in line)
     assert objective.count("—") == 2, "neither seen nor expected"
@@ -133,10 +134,10 @@ def test_a_silent_server_has_no_figures_of_now() -> None:
 
 def test_what_is_seen_of_a_resource_is_what_its_law_is_of() -> None:
     kinds = [{"kind": kind, "unit": unit, "law": "law"} for kind, unit in ((HOST_MEMORY, "GB"), (LATENCY, "s"))]
-    board = Board()
+    board = FleetState()
     board.plans = (plan_of(body=json.dumps({"resources": kinds})),)
     host = HostFigures(memory_total_bytes=64 * 10**9, memory_available_bytes=4 * 10**9, process_rss_bytes=5 * 10**8)
-    board.feed(msgspec.structs.replace(snapshot("a", NOW, (gpu(0, 2, 0.3),)), host=host))
+    board.take(msgspec.structs.replace(snapshot("a", NOW, (gpu(0, 2, 0.3),)), host=host))
     lines = plan_page(board.world(NOW), "a", 119).text.splitlines()
     memory, latency = (next(line for line in lines if name in line) for name in ("host memory", "latency objective"))
     assert "0.5 GB" in memory, "the server's own, as in a level, and not all that the machine uses"
@@ -147,19 +148,19 @@ def test_what_is_seen_of_a_resource_is_what_its_law_is_of() -> None:
 @pytest.mark.parametrize("body", ["", "{}", "[]", '{"resources": 3}', "not json"])
 def test_a_plan_of_another_version_still_says_its_limit(body: str) -> None:
     assert plan_of(body=body).resources == ()
-    board = Board()
+    board = FleetState()
     board.plans = (plan_of(body=body),)
-    board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
+    board.take(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
     assert "Run at most 18 connections per GPU" in plan_page(board.world(NOW), None, 119).text
 
 
 @pytest.mark.parametrize("width", [59, 79, 119])
 def test_a_server_without_a_plan_says_so_before_the_plan_of_another(width: int) -> None:
-    board = Board()
+    board = FleetState()
     board.plans = (plan_of(),)
-    board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
+    board.take(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
     other = snapshot("b", NOW, (gpu(0, 2, 0.3),))
-    board.feed(msgspec.structs.replace(other, identity=msgspec.structs.replace(IDENTITY, model="small")))
+    board.take(msgspec.structs.replace(other, identity=msgspec.structs.replace(IDENTITY, model="small")))
     text = " ".join(plan_page(board.world(NOW), "b", width).text.split())
     assert text.startswith("b has no plan: none was made for what it runs. This is the plan of a: Run at most 18")
     assert "has no plan" not in plan_page(board.world(NOW), "a", width).text
@@ -172,9 +173,9 @@ def test_a_server_without_a_plan_says_so_before_the_plan_of_another(width: int) 
 def test_the_age_of_the_newest_level_is_its_age_now_and_not_when_the_plan_was_made(before: float, now: str) -> None:
     levels = [{"streams": 18, "repeats": 9, "passes": 9, "audit": "valid", "chance": 0.99}]
     body = {"newest_evidence_at": PLAN.created_at - before, "levels": levels, "capacity": {"status": "identified"}}
-    board = Board()
+    board = FleetState()
     board.plans = (plan_of(body=msgspec.json.encode(body | {"sure": "newest 1 second old"}).decode()),)
-    board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
+    board.take(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
     text = plan_page(board.world(NOW), None, 119).text
     assert "2 d 0 h ago" in text
     assert (
@@ -184,9 +185,9 @@ def test_the_age_of_the_newest_level_is_its_age_now_and_not_when_the_plan_was_ma
 
 
 def test_a_plan_that_kept_only_words_keeps_them() -> None:
-    board = Board()
+    board = FleetState()
     board.plans = (plan_of(body=msgspec.json.encode({"sure": "as sure as it was"}).decode()),)
-    board.feed(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
+    board.take(snapshot("a", NOW, (gpu(0, 2, 0.3),)))
     assert "Confidence: as sure as it was." in plan_page(board.world(NOW), None, 119).text
 
 

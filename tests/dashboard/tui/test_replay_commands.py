@@ -11,6 +11,7 @@ import pytest
 from dashboard import figure_text, time_input
 from dashboard.alerts import AlertRule
 from dashboard.chart_data import ChartData
+from dashboard.fleet_state import FleetState
 from dashboard.history import point_in_time
 from dashboard.history.history_writer import HistoryWriter
 from dashboard.polling.poller import Pollers
@@ -19,7 +20,6 @@ from dashboard.replay.replay_feed import ReplayFeed
 from dashboard.tui.app import DashApp
 from dashboard.tui.pages.fleet_page import FleetView, fleet_page
 from dashboard.tui.pages.server_page import server_page
-from dashboard.world import Board
 from tests.dashboard.scenes import PLAN, gpu, plan_of, silence, snapshot
 from tests.dashboard.tui.test_app import screen_text
 from whisper_ops.errors import UserError
@@ -84,12 +84,12 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def live(moment: float) -> Board:
+def live(moment: float) -> FleetState:
     """The board of a dashboard that ran all night, at a moment."""
-    board = Board()
+    board = FleetState()
     for poll in night():
         if poll.at <= moment:
-            board.feed(poll)
+            board.take(poll)
     board.plans = tuple(plan for plan in (plan_of(created_at=NIGHT + 600),) if plan.created_at <= moment)
     return board
 

@@ -107,15 +107,15 @@ def test_events_are_shown_at_once_and_recorded(tmp_path: Path) -> None:
 def test_what_changed_between_two_polls_is_an_event() -> None:
     seen = ChangeEvents()
     before = snapshot("one", 1000.0, (gpu(0, 7, 0.4),))
-    assert seen.feed(before) == []
+    assert seen.take(before) == []
     assert before.identity is not None
     after = snapshot("one", 1010.0, (gpu(0, 7, 0.4, restarts=1),), "draining", slots_per_gpu=18, started_at=NOW)
     changed = msgspec.structs.replace(after, identity=msgspec.structs.replace(before.identity, version="0.2.0"))
-    events = {event.kind: event.detail for event in seen.feed(changed)}
+    events = {event.kind: event.detail for event in seen.take(changed)}
     assert set(events) == {"restart", "limit", "drain", "version", "worker"}
     assert events["limit"] == "max_connections_per_gpu 20 to 18"
     assert events["version"] == "0.1.0 to 0.2.0"
-    assert seen.feed(msgspec.structs.replace(changed, at=1011.0)) == []
+    assert seen.take(msgspec.structs.replace(changed, at=1011.0)) == []
 
 
 def test_the_interval_reaches_every_poller() -> None:
@@ -171,7 +171,7 @@ def test_a_gpu_that_failed_and_works_again_is_an_event_once() -> None:
     told = [
         event.detail
         for at, state in enumerate(states)
-        for event in seen.feed(snapshot("one", 1000.0 + at, (gpu(0, 7, 0.4), gpu(1, 0, None, state=state))))
+        for event in seen.take(snapshot("one", 1000.0 + at, (gpu(0, 7, 0.4), gpu(1, 0, None, state=state))))
     ]
     assert told == ["GPU 1 failed", "GPU 1 works again"]
 

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from dashboard.chart_data import ChartData
+from dashboard.fleet_state import FleetState
 from dashboard.monitoring.change_events import ChangeEvents
 from dashboard.tui.pages.chart import chart_columns
 from dashboard.tui.pages.fleet_page import FleetView, fleet_page
@@ -14,7 +15,7 @@ from dashboard.tui.pages.once_table import table
 from dashboard.tui.pages.plan_page import plan_page
 from dashboard.tui.pages.server_page import charts_of, server_page
 from dashboard.tui.pages.styled_lines import Page
-from dashboard.world import Board, World
+from dashboard.world import World
 from tests.dashboard.scenes import IDENTITY, NOW, MadeCharts, gpu, plan_of, silence, snapshot, world
 from whisper_ops.console import PlainConsole
 from whisper_ops.identity import Identity
@@ -27,10 +28,10 @@ def moments(*, trouble: str | None = None) -> list[World]:
     """The same two servers: idle, full of figures with many digits, and silent."""
     made = []
     for streams, lag, more in ((1, 0.4, {}), (9999, 123.4, {"failed_total": 12_345, "rejected_total": 99_999})):
-        board = Board()
+        board = FleetState()
         board.plans = (plan_of(),)
-        board.feed(snapshot("one", NOW, (gpu(0, streams, lag), gpu(1, streams, lag)), "critical", **more))
-        board.feed(snapshot("two", NOW, (gpu(0, 1, 0.1),)))
+        board.take(snapshot("one", NOW, (gpu(0, streams, lag), gpu(1, streams, lag)), "critical", **more))
+        board.take(snapshot("two", NOW, (gpu(0, 1, 0.1),)))
         made.append(msgspec.structs.replace(board.world(NOW), trouble=trouble))
     return made
 
@@ -89,10 +90,10 @@ def cpu_server(name: str = "one", **said: object) -> Snapshot:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_cpu_is_called_neither_gpu_nor_vram(width: int) -> None:
-    board = Board()
+    board = FleetState()
     plan = plan_of(gpu_name="CPU", reason="")
     board.plans = (msgspec.structs.replace(plan, reason="late", resources=(), runner_up=None, sure=""),)
-    board.feed(cpu_server())
+    board.take(cpu_server())
     shown = board.world(NOW)
     held = MadeCharts().read(charts_of(shown, "one"), NOW, 2, chart_columns(width))
     console = PlainConsole(width=200)
@@ -120,7 +121,7 @@ def run(*identities: Identity | None) -> list[tuple[str, str]]:
     happenings, events = ChangeEvents(), []
     for second, identity in enumerate(identities):
         made = snapshot("one", NOW + second, (gpu(0, 1, 0.1),))
-        events += happenings.feed(msgspec.structs.replace(made, identity=identity))
+        events += happenings.take(msgspec.structs.replace(made, identity=identity))
     return [(event.kind, event.detail) for event in events]
 
 
@@ -133,29 +134,29 @@ def test_what_becomes_known_is_no_event_and_what_changed_meanwhile_is_one() -> N
 
 
 def test_each_server_is_told_by_the_objective_that_it_is_furthest_in() -> None:
-    board = Board()
+    board = FleetState()
     strict = plan_of(objective="stable_p95_seconds<=2,first_p95_seconds<=1", server="one", model="tiny.en")
     board.plans = (plan_of(), strict)
     tiny = msgspec.structs.replace(IDENTITY, model="tiny.en")
-    board.feed(msgspec.structs.replace(snapshot("one", NOW, (gpu(0, 3, 0.9),)), identity=tiny))
-    board.feed(snapshot("two", NOW, (gpu(0, 3, 1.2),)))
+    board.take(msgspec.structs.replace(snapshot("one", NOW, (gpu(0, 3, 0.9),)), identity=tiny))
+    board.take(snapshot("two", NOW, (gpu(0, 3, 1.2),)))
     text = fleet_page(board.world(NOW), FleetView(), 139).text
     assert "worst lag p95 0.90 s of 1 s" in text, "0.9 of 1 is nearer to too late than 1.2 of 2"
-    board.feed(silence("one", NOW + 1))
+    board.take(silence("one", NOW + 1))
     assert "worst lag p95 1.20 s of 2 s" in fleet_page(board.world(NOW + 1), FleetView(), 139).text
 
 
 def test_a_plan_measured_at_the_address_of_a_named_server_is_its_own() -> None:
-    board = Board()
+    board = FleetState()
     board.plans = (
         plan_of(server="asr-1:8000", max_connections_per_gpu=7, created_at=NOW - 50),
         plan_of(server="asr-2:8000", max_connections_per_gpu=11, created_at=NOW - 10),
     )
     board.addresses = {"fra": "asr-1:8000", "ams": "asr-2:8000"}
     for name in ("fra", "ams"):
-        board.feed(snapshot(name, NOW, (gpu(0, 3, 0.4),)))
+        board.take(snapshot(name, NOW, (gpu(0, 3, 0.4),)))
     shown = board.world(NOW)
-    assert {server.name: server.knee and server.knee.per_gpu for server in shown.servers} == {"fra": 7, "ams": 11}
+    assert {server.name: server.planned and server.planned.per_gpu for server in shown.servers} == {"fra": 7, "ams": 11}
     text = plan_page(shown, "fra", 119).text
     assert "for fra, measured on it" in text
     assert "asr-1:8000" not in text, "one server has one name"

@@ -66,7 +66,9 @@ def test_a_short_plan_and_a_look_at_a_server_import_no_more_than_they_need(tmp_p
     look = ["dash", "--once", "http://127.0.0.1:9", "--history", str(history)]
     once = modules_after(start.format(look))
     assert "httpx" in once
-    assert once.isdisjoint({"numpy", "scipy", "sqlite_utils", "psutil", "textual", "prometheus_client"}), sorted(once)
+    assert once.isdisjoint(
+        {"numpy", "scipy", "sqlite3", "pynvml", "sqlite_utils", "psutil", "textual", "prometheus_client"}
+    ), sorted(once)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
