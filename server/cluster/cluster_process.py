@@ -1,4 +1,4 @@
-"""`serve --cluster`: a broker for the clients, and beside it what keeps the workers as many as they should be."""
+"""`serve --cluster`: a broker for the clients, with a controller that scales the workers."""
 
 import dataclasses
 import logging
@@ -27,24 +27,24 @@ log = logging.getLogger("whisper_ops.cluster")
 
 
 def serve(settings: ClusterSettings, narrate: Callable[[str], None]) -> None:
-    """Serve until a signal. What was started on other machines goes on; what is of this one alone ends.
+    """Serve until a signal. The workers of a local cluster then end; those of another one go on.
 
     Raises:
-        UserError: the cluster cannot be had, is gone, or has workers of another kind.
+        UserError: the cluster does not answer, or has workers with another specification.
     """
-    cluster = _joined(settings)
+    cluster = _join(settings)
     try:
         _serve(settings, cluster, narrate)
     except ClusterGoneError as error:
-        raise _gone(error) from error
+        raise _unreachable(error) from error
     finally:
         cluster.close()
 
 
 def _serve(settings: ClusterSettings, cluster: RayCluster, narrate: Callable[[str], None]) -> None:
     cluster.claim()
-    cluster.sweep_up()
-    spec = _spec(settings, cluster)
+    cluster.remove_empty_groups()
+    spec = _worker_spec(settings, cluster)
     if settings.workers == 0:
         _end_all(cluster, settings.drain_seconds, narrate)
         return
@@ -55,7 +55,7 @@ def _serve(settings: ClusterSettings, cluster: RayCluster, narrate: Callable[[st
     try:
         broker_process.serve(
             broker,
-            lambda url: narrate(f"clients ask {url}/connect; {_fleet_of(bounds)} on {settings.address}"),
+            lambda url: narrate(f"clients ask {url}/connect; {_size(bounds)} on {settings.address}"),
             RayMembers(cluster),
             Controller(cluster, spec, bounds, narrate),
         )
@@ -66,14 +66,14 @@ def _serve(settings: ClusterSettings, cluster: RayCluster, narrate: Callable[[st
 
 
 def serve_broker(settings: BrokerSettings, address: str, announce: Callable[[str], None]) -> None:
-    """One more broker for the workers of a cluster.
+    """Run another broker for the workers of a cluster.
 
     Raises:
-        UserError: the cluster cannot be had, or is gone.
+        UserError: the cluster does not answer.
     """
     cluster = RayCluster.at(address)
     try:
-        spec = _told_already(cluster)
+        spec = _running_spec(cluster)
         if spec is not None:
             settings = dataclasses.replace(
                 settings,
@@ -85,29 +85,32 @@ def serve_broker(settings: BrokerSettings, address: str, announce: Callable[[str
         cluster.close()
 
 
-def _told_already(cluster: RayCluster) -> WorkerSpec | None:
-    """What the workers that are there were told."""
+def _running_spec(cluster: RayCluster) -> WorkerSpec | None:
     try:
         return cluster.spec()
     except ClusterGoneError as error:
-        raise _gone(error) from error
+        raise _unreachable(error) from error
 
 
-def _gone(error: ClusterGoneError) -> UserError:
+def _unreachable(error: ClusterGoneError) -> UserError:
     return UserError(f"{error}; look at `ray status`, and try again", Exit.UNREACHABLE)
 
 
-def _joined(settings: ClusterSettings) -> RayCluster:
+def _join(settings: ClusterSettings) -> RayCluster:
     if settings.is_local:
-        # Ray takes an address, and no name of one.
+        # Ray takes an IP address only, no name.
         host = "127.0.0.1" if is_loopback(settings.broker.host) else None
         return RayCluster.local(max(settings.workers or 1, settings.most or 1), host)
     return RayCluster.at(settings.address)
 
 
-def _spec(settings: ClusterSettings, cluster: RayCluster) -> WorkerSpec:
-    """What workers are told: the same as those that are there already."""
-    there = cluster.spec()
+def _worker_spec(settings: ClusterSettings, cluster: RayCluster) -> WorkerSpec:
+    """The specification of new workers.
+
+    Raises:
+        UserError: running workers have another one.
+    """
+    running = cluster.spec()
     device, gpus = settings.device, 0
     if device == "auto":
         gpus = 1 if cluster.gpus() else 0
@@ -118,16 +121,15 @@ def _spec(settings: ClusterSettings, cluster: RayCluster) -> WorkerSpec:
         host=settings.broker.host if settings.is_local and is_loopback(settings.broker.host) else None,
         first_port=settings.first_port,
         token=settings.broker.token,
-        admin_token=settings.broker.admin_token or (there.admin_token if there else secrets.token_urlsafe(24)),
+        admin_token=settings.broker.admin_token or (running.admin_token if running else secrets.token_urlsafe(24)),
         version=__version__,
     )
-    if there is not None and there != spec and settings.workers != 0:
-        different = [
-            field.name for field in dataclasses.fields(spec) if getattr(there, field.name) != getattr(spec, field.name)
-        ]
+    if running is not None and running != spec and settings.workers != 0:
+        names = [field.name for field in dataclasses.fields(spec)]
+        different = [name for name in names if getattr(running, name) != getattr(spec, name)]
         raise UserError(
-            f"the workers that run on {settings.address} were started otherwise ({', '.join(different)}); say the "
-            "same, or end them first with --workers 0"
+            f"the workers running on {settings.address} have other settings ({', '.join(different)}); give the same, "
+            "or end them first with --workers 0"
         )
     return spec
 
@@ -139,7 +141,7 @@ def _bounds(settings: ClusterSettings, spec: WorkerSpec, cluster: RayCluster) ->
     return ScalingBounds(least, most, settings.slots, settings.headroom, settings.hold_seconds)
 
 
-def _fleet_of(bounds: ScalingBounds) -> str:
+def _size(bounds: ScalingBounds) -> str:
     if bounds.least == bounds.most:
         return counted(bounds.most, "worker")
     return f"{bounds.least} to {counted(bounds.most, 'worker')}"
@@ -150,36 +152,36 @@ def _leave(settings: ClusterSettings, cluster: RayCluster, seconds: float, narra
         _end_all(cluster, seconds, narrate)
         return
     narrate(
-        f"the workers on {settings.address} go on without this broker; the same command takes them over again, and "
+        f"the workers on {settings.address} go on; the same command takes them over, "
         f"`whisper-ops serve --cluster {settings.address} --workers 0` ends them"
     )
 
 
 def _end_all(cluster: RayCluster, seconds: float, narrate: Callable[[str], None]) -> None:
-    """End every worker; its streams may take so long, unless a second signal says that they may not."""
+    """End every worker when its streams have ended, at the latest after `seconds`; a second signal ends them now."""
     names = list(cluster.workers())
     narrate(f"ending {counted(len(names), 'worker')}" + (f"; streams have up to {seconds:.0f} s" if seconds else ""))
-    handlers = {number: signal.signal(number, _hurry) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.signal(number, _on_second_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        _remove(cluster, names, seconds)
-    except _HurryError:
+        _remove_workers(cluster, names, seconds)
+    except _SecondSignalError:
         for number in handlers:
             signal.signal(number, signal.SIG_IGN)
-        _remove(cluster, names, 0.0)
+        _remove_workers(cluster, names, 0.0)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
-class _HurryError(Exception):
-    """A second signal."""
+class _SecondSignalError(Exception):
+    pass
 
 
-def _hurry(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature of a handler
-    raise _HurryError
+def _on_second_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature of a handler
+    raise _SecondSignalError
 
 
-def _remove(cluster: RayCluster, names: list[str], seconds: float) -> None:
+def _remove_workers(cluster: RayCluster, names: list[str], seconds: float) -> None:
     pool = ThreadPoolExecutor(max(1, len(names)))
     try:
         ends = [pool.submit(partial(cluster.remove, name, seconds)) for name in names]

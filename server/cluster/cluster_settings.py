@@ -1,4 +1,4 @@
-"""What `serve --cluster` was asked for: one frozen value, made by the command line."""
+"""The settings of `serve --cluster`, made by the command line."""
 
 from dataclasses import dataclass
 
@@ -7,22 +7,20 @@ from server.broker.broker_settings import BrokerSettings
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSettings:
-    """What `serve --cluster` was told, checked."""
-
     address: str
-    """`local`, or that of Ray's head."""
+    """`local`, or HOST:PORT of Ray's head."""
     workers: int | None
-    """None: one for each GPU there is, else one."""
+    """None: one for each GPU, or one without GPUs."""
     least: int | None
     most: int | None
     headroom: float
     hold_seconds: float
     arguments: tuple[str, ...]
-    """For the workers' `serve`, without their device."""
+    """For the workers' `serve`, without `--devices`."""
     device: str
-    """`auto`: a GPU where the cluster has any, else the processor."""
+    """`auto`: GPUs where the cluster has any, else CPUs."""
     slots: int
-    """Of a worker."""
+    """Per worker."""
     first_port: int
     drain_seconds: float
     insecure: bool
@@ -30,5 +28,5 @@ class ClusterSettings:
 
     @property
     def is_local(self) -> bool:
-        """Whether the cluster is of this machine alone and ends with us."""
+        """Whether the cluster is on this machine only and ends with this process."""
         return self.address == "local"

@@ -1,7 +1,7 @@
-"""Start a program that belongs to nobody and print its process id: `python -m server.cluster.launch LOG PROGRAM …`.
+"""Start a detached program and print its process id: `python -m server.cluster.launch LOG PROGRAM …`.
 
-What supervises a server may end, and what it runs in (Ray) ends the children of its processes with them. A server has
-streams, and must not be a child of that.
+Ray ends the children of its actors with them. A server has streams and must outlive its supervisor, so it must not be
+a child of it.
 """
 
 import subprocess
@@ -10,14 +10,14 @@ from pathlib import Path
 
 
 def main(log: str, *command: str) -> None:
-    """Start it in a session of its own; it outlives us, so its parent will be the init process."""
+    """Start it in its own session; when this process ends its parent is the init process."""
     with Path(log).open("ab") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
     sys.stdout.write(str(process.pid))
     sys.stdout.flush()
-    # We end at once: waiting for it is the business of whoever comes after.
+    # Else Popen would warn at exit that it was not waited for.
     process.returncode = 0
 
 

@@ -1,4 +1,4 @@
-"""What a worker is told to be, and what it says of itself: values that travel between the machines of a cluster."""
+"""A worker's specification and its report: values that travel between the machines of a cluster."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,38 +9,38 @@ ServerState = Literal["none", "starting", "live", "draining", "silent"]
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSpec:
-    """Every worker of a fleet is told the same."""
+    """The same for every worker of a fleet."""
 
     arguments: tuple[str, ...]
-    """Of `whisper-ops serve`, but for where it listens and who may ask."""
+    """Of `whisper-ops serve`, without addresses and tokens."""
     gpus: int = 1
-    """Of a machine, for one worker; 0: it takes a processor instead."""
+    """Per worker; 0: it takes a CPU instead."""
     host: str | None = None
-    """The address to listen on; None: that of its machine, as Ray knows it."""
+    """The address to listen on; None: its machine's, as Ray knows it."""
     first_port: int = 8001
-    """Each worker takes the first free one from here on; 0: any."""
+    """A worker takes the first free port from here on; 0: any."""
     token: str | None = field(default=None, repr=False)
     admin_token: str = field(repr=False)
-    """The supervisor renews the server's lease with it, and brokers reserve slots."""
+    """For the supervisor's lease renewals and the brokers' reservations."""
     lease_seconds: float = 15.0
     version: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Description:
+class WorkerReport:
     """A worker as its supervisor knows it."""
 
     name: str
     url: str | None = None
-    """Where its server is asked; None: there was none yet."""
+    """Of its newest server; None: there was none yet."""
     state: ServerState = "none"
     streams: int | None = None
-    """Slots in use, as the server said when its lease was renewed."""
+    """Used slots, as of the newest lease renewal."""
     slots: int | None = None
     is_draining: bool = False
     """Whether no other server is started when this one has ended."""
     process_id: int | None = None
     starts: int = 0
-    """Server processes that were started here."""
+    """Server processes started so far."""
     error: str | None = None
-    """Why there is none now, or the newest does not answer."""
+    """Why there is no server, or why it does not answer."""

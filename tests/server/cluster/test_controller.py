@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from server.broker.fleet import Fleet
-from server.cluster.controller import LOOK_SECONDS, Controller
+from server.cluster.controller import CHECK_SECONDS, Controller
 from server.cluster.ray_membership import RayMembers
 from server.cluster.scaling import ScalingBounds
-from server.cluster.worker_spec import Description, ServerState, WorkerSpec
+from server.cluster.worker_spec import ServerState, WorkerReport, WorkerSpec
 from tests.server.broker_fleet import FleetWorld
 from tests.server.virtual import run
 
@@ -30,18 +30,18 @@ class MadeUp:
         self.why: str | None = None
         self.error: OSError | None = None
 
-    def workers(self) -> dict[str, Description | None]:
+    def workers(self) -> dict[str, WorkerReport | None]:
         if self.error is not None:
             raise self.error
-        return {name: None if name in self.mute else self._said(name) for name in self.names}
+        return {name: None if name in self.mute else self._report(name) for name in self.names}
 
-    def _said(self, name: str) -> Description:
+    def _report(self, name: str) -> WorkerReport:
         number = NAMES.index(name)
         slots = self.world.worlds[number].hub.slots
         state: ServerState = "none" if name in self.none else "draining" if name in self.drained else "live"
         url = f"http://{self.world.names[number]}"
         leaving = name in self.drained
-        return Description(
+        return WorkerReport(
             name=name, url=url, state=state, streams=slots.used, slots=slots.total, is_draining=leaving, error=self.why
         )
 
@@ -72,11 +72,11 @@ class Scaled:
     def __init__(self, least: int, most: int, **bounds: Any) -> None:
         self.world = FleetWorld([1] * 4, slots=4)
         self.cluster = MadeUp(self.world)
-        self.told: list[str] = []
+        self.narrated: list[str] = []
         self.fleet = Fleet(self.world.settings, RayMembers(self.cluster), self.world.member)
         self.world.fleets[:] = [self.fleet]
         bounds = {"slots": 4, "hold_seconds": 20.0, **bounds}
-        self.controller = Controller(self.cluster, SPEC, ScalingBounds(least, most, **bounds), self.told.append)
+        self.controller = Controller(self.cluster, SPEC, ScalingBounds(least, most, **bounds), self.narrated.append)
 
     async def run(self) -> "Scaled":
         await self.world.ready()
@@ -85,7 +85,7 @@ class Scaled:
         return self
 
     async def looks(self, count: int = 1) -> None:
-        await asyncio.sleep(count * LOOK_SECONDS + 0.5)
+        await asyncio.sleep(count * CHECK_SECONDS + 0.5)
 
     async def close(self) -> None:
         self._task.cancel()
@@ -118,7 +118,7 @@ def test_a_fleet_grows_by_what_a_broker_refuses_and_shrinks_when_its_streams_hav
         assert cluster.calls[2:] == [("drain", "worker-a"), ("remove", "worker-a")], cluster.calls
         assert not clients[-1].over
         assert [place.name for place in await RayMembers(cluster).find()] == ["worker-b"]
-        assert any("drain 1 worker" in line for line in fleet.told)
+        assert any("drain 1 worker" in line for line in fleet.narrated)
         await clients[-1].end()
         await fleet.close()
 
@@ -129,13 +129,13 @@ def test_while_ray_does_not_answer_the_known_workers_go_on_and_nothing_is_starte
     async def main() -> None:
         fleet = await Scaled(2, 2).run()
         before = list(fleet.cluster.calls)
-        fleet.cluster.error = OSError("Ray does not say which workers there are: gone")
+        fleet.cluster.error = OSError("Ray does not list its workers: gone")
         client = await fleet.stream()
         await fleet.looks(20)
         assert fleet.cluster.calls == before
         assert (await fleet.world.connect()).status_code == 200
         assert len(fleet.fleet.members) == 2
-        assert sum("Ray does not say" in line for line in fleet.told) == 1, "once is enough"
+        assert sum("Ray does not list" in line for line in fleet.narrated) == 1, "once is enough"
         fleet.cluster.error = None
         await fleet.looks(2)
         assert fleet.cluster.calls == before
@@ -201,7 +201,7 @@ def test_why_a_worker_does_not_come_is_said_once_each_time_it_is_another_reason(
         for reason in ("the server ended: no such model", "the server ended: the GPU has no memory left"):
             fleet.cluster.why = reason
             await fleet.looks(5)
-        said = [line.split(": the server ")[1] for line in fleet.told if "coming" in line and "the server" in line]
+        said = [line.split(": the server ")[1] for line in fleet.narrated if "coming" in line and "the server" in line]
         assert said == ["ended: no such model", "ended: the GPU has no memory left"]
         await fleet.close()
 
