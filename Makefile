@@ -15,7 +15,7 @@ RAY := .venv-ray
 # Tests beside each other: two cores carry four, since a test waits about half of its time.
 JOBS ?= 4
 
-.PHONY: help setup demo test test-slow test-torch test-ray test-chaos test-attack test-neighbours test-fleet test-containers container-packages lint types fmt docs pictures recording bench bench-dash bench-planner bench-server bench-gpu bench-gpu-server bench-host bench-languages bench-heard bench-history bench-sources bench-kills bench-night bench-windows clean requirements audit system-packages
+.PHONY: help setup demo test coverage test-slow test-torch test-ray test-chaos test-attack test-neighbours test-fleet test-containers container-packages lint types fmt docs pictures recording bench bench-dash bench-planner bench-server bench-gpu bench-gpu-server bench-host bench-languages bench-heard bench-history bench-sources bench-kills bench-night bench-windows clean requirements audit system-packages
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,15 @@ demo: $(VENV)/.demo ## the main job: 8 simulated GPUs, then a real server with r
 test: $(VENV)/.dev lint types ## lint, types and every test that needs no real minutes; CI runs test-slow after it
 	@$(BIN)/pytest -q -n $(JOBS) --dist loadgroup --durations 10 -m "not serial and not slow"
 	@$(BIN)/pytest -q --durations 5 -m "serial and not slow"
+
+# Measured in the tests' own processes: the commands and workers that tests start are programs of their own, and left out.
+COVERED := --cov --cov-report=
+coverage: $(VENV)/.dev ## the share of the product's lines that the tests of `make test` run (TESTS=FOLDER: those of a folder)
+	@rm -f .coverage
+	@$(BIN)/pytest -q -n $(JOBS) --dist loadgroup $(COVERED) -m "not serial and not slow" $(TESTS)
+	@$(BIN)/pytest -q $(COVERED) --cov-append -m "serial and not slow" $(TESTS) || test $$? -eq 5
+	@$(BIN)/coverage report --sort=miss | tail -n 40
+	@echo "of the product's lines run in the tests' own processes: $$($(BIN)/coverage report --format=total) %"
 
 test-slow: $(VENV)/.multilingual ## the tests that need real time: minutes of speech, real programs, long runs of generated input
 	@$(BIN)/pytest -q --durations 10 -m slow
