@@ -79,7 +79,7 @@ def _reported(history: Path, server: str) -> HostFigures:
         known = ", ".join(sorted(opened.polls.servers())) or "none"
     if found is None:
         raise UserError(
-            f"{history} holds no poll of a server named {server} that told about its machine; it knows {known}",
+            f"{history} holds no poll of a server named {server} with figures of its machine; its servers: {known}",
             Exit.EVIDENCE,
         )
     return found

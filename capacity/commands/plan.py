@@ -47,18 +47,18 @@ TARGETS = ("server", "systemd", "sysctl", "prometheus-rules", "nginx", "kubernet
     "--gpu-speed",
     type=click.FloatRange(min=0, min_open=True),
     metavar="RATIO",
-    help="How fast that GPU is beside the measured one, from a benchmark of the model; for one never measured.",
+    help="Speed of that GPU relative to the measured one, from a benchmark of the model; for one never measured.",
 )
 @click.option(
     "--chunk", type=Length(least_open=True), help="What if: plan from levels played in chunks of this length."
 )
 @click.option("--objective", metavar="CONDITION,…", help="What if: judge by another objective than was measured for.")
 @click.option("--target", type=click.IntRange(min=1), metavar="CALLS", help="Size a fleet for so many calls at once.")
-@click.option("--peak-arrivals", metavar="40/min", help="Size a fleet for so many new calls, with --mean-length.")
+@click.option("--peak-arrivals", metavar="40/min", help="Size a fleet for this rate of new calls, with --mean-length.")
 @click.option(
     "--mean-length",
     metavar="6min",
-    help="How long a call lasts on average; with --emit kubernetes also how long a pod that goes may keep its calls.",
+    help="How long a call lasts on average; with --emit kubernetes also how long a stopping pod keeps its calls.",
 )
 @click.option(
     "--blocking", default="0.1%", show_default=True, help="The share of calls that may be refused at the peak."
@@ -73,7 +73,7 @@ TARGETS = ("server", "systemd", "sysctl", "prometheus-rules", "nginx", "kubernet
 @click.option(
     "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write one HTML file with all laws."
 )
-@click.option("--emit", type=click.Choice(TARGETS), help="Print configuration that carries the numbers instead.")
+@click.option("--emit", type=click.Choice(TARGETS), help="Print configuration with the plan's limits instead.")
 @click.option("--upstream", multiple=True, metavar="HOST:PORT", help="A server behind nginx; repeatable.")
 @click.option("--listen", metavar="HOST:PORT", help="With --emit nginx: where it listens.  [default: 127.0.0.1:8080]")
 @click.option(
@@ -129,7 +129,11 @@ def command(context: click.Context, /, **options: Any) -> int:  # noqa: ANN401  
 @json_option
 @click.option("--server", help="Compare plans of the server whose name holds this text.")
 @click.option(
-    "--back", type=click.IntRange(min=1), default=1, show_default=True, help="Compare with so many plans before."
+    "--back",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How many plans back.",
 )
 def diff(history: Path, *, as_json: bool, server: str | None, back: int) -> int:
     """Say what changed between the last plan and one before, and why."""

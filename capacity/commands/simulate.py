@@ -60,17 +60,23 @@ _MOST_REGIONS = 50
     "--headroom", default="10%", show_default=True, metavar="SHARE", help="Slots kept ready beyond those in use."
 )
 @click.option("--scale-every", type=Length(1.0), default="60s", show_default=True, help="How often the scaler looks.")
-@click.option("--machine-delay", type=Length(), default="3min", show_default=True, help="Until a machine is there.")
-@click.option("--cold-start", type=Length(), default="2min", show_default=True, help="Until its model takes calls.")
+@click.option("--machine-delay", type=Length(), default="3min", show_default=True, help="Until a new machine is up.")
 @click.option(
-    "--lose-every", type=Length(60.0), metavar="TIME", help="How long a machine lasts on average; it is lost then."
+    "--cold-start",
+    type=Length(),
+    default="2min",
+    show_default=True,
+    help="Then until its model takes calls.",
+)
+@click.option(
+    "--lose-every", type=Length(60.0), metavar="TIME", help="How long a machine runs on average before it is lost."
 )
 @click.option(
     "--balancer",
     type=click.Choice(["least_loaded", "random", "blind", "pack"]),
     default="least_loaded",
     show_default=True,
-    help="random: any with room; blind: any, and no second; pack: the fullest with room.",
+    help="random: any with room; blind: any, without a second try; pack: the fullest with room.",
 )
 @click.option(
     "--region",

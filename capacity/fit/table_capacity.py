@@ -192,7 +192,7 @@ def _unknown(reason: str, last: float) -> FittedCapacity:
 
 
 def no_objective() -> FittedCapacity:
-    """What can be said of a limit when nobody said what must hold."""
+    """The answer where no objective was given."""
     return _unknown("no objective was given; name one with --objective, such as COLUMN<=500", 0.0)
 
 

@@ -1,4 +1,4 @@
-"""What a GPU server needs beside the kernel's limits: a driver that answers, and the CUDA libraries of the engine."""
+"""What a GPU server needs besides the kernel's limits: a driver that answers, and the CUDA libraries of the engine."""
 
 import ctypes.util
 import importlib.util
@@ -49,7 +49,7 @@ def _advice(nvml: Nvml, missing: list[str]) -> list[str]:
         return [f"no GPU can be used: {nvml.trouble}"]
     if missing:
         packages = " ".join(f"nvidia-{name}-cu12" for name in missing)
-        return [f"the engine needs {' and '.join(missing)}: install {packages} beside whisper-ops"]
+        return [f"the engine needs {' and '.join(missing)}: install {packages} where whisper-ops is installed"]
     return []
 
 

@@ -80,7 +80,7 @@ def _tiers(limit: Limit | None) -> tuple[Tier, ...]:
 
 
 def share_of(have: float, each: float) -> int:
-    """How many times `each` fits into `have`; a hair of rounding does not cost a connection."""
+    """How many times `each` fits into `have`; rounding errors do not cost a connection."""
     return math.floor(min(have / each * (1 + 1e-12), MOST_CONNECTIONS))
 
 
@@ -111,9 +111,9 @@ def summary(host: HostLimits) -> list[str]:
     lines = [f"First to bind: {first.name}, at {counted(first.allows, 'connection')} ({why})."]
     others = [limit for limit in host.ranked if limit is not first]
     if others:
-        lines.append(f"Next: {others[0].name}, at {others[0].allows:,}.")
+        lines.append(f"Next limit: {others[0].name}, at {counted(others[0].allows, 'connection')}.")
     if after is not None and after is not first and first.configured:
-        lines.append(f"{first.name} is only a setting: with it raised, {after.name} binds.")
+        lines.append(f"{first.name} is a setting: with it raised, {after.name} binds.")
     return lines
 
 

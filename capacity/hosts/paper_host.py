@@ -173,9 +173,9 @@ def _upper(host: HostLimits, limit: Limit, waiting: ProcessorShare | None) -> tu
     if limit is not host.after_fixes:
         return None, ""
     if waiting is not None and limit.name == CPU:
-        upper, how = waiting.high, "with all the waiting that was said"
+        upper, how = waiting.high, "with all the waiting of the profile"
     else:
-        upper, how = limit.most or 0, "where each call takes the least that was said"
+        upper, how = limit.most or 0, "where each call takes the least of its range"
     others = [other for other in host.ranked if other is not limit and not (other.configured and other.fix)]
     upper = min([upper, *(other.allows or 0 for other in others)])
     return (upper, how) if upper > (limit.allows or 0) else (None, "")
@@ -227,18 +227,18 @@ def _notes(profile: Profile) -> Sequence[str]:
     notes = ["these are sums on paper; what a call really takes, a sweep measures: whisper-ops sweep URL"]
     if profile.connections_now and profile.memory_free is not None and "memory" in profile.takes:
         notes.append(
-            f"memory is free beside the {profile.connections_now:,.0f} connections of today, so what calls take comes "
-            "on top of them"
+            f"the free memory is what the {profile.connections_now:,.0f} connections of today leave; calls are added "
+            "to them"
         )
     if any(not takes.total.is_exact for takes in profile.takes.values()):
         notes.append(
-            "where a range was said, the typical amount is planned with: as it was said, else its middle (counts are "
+            "of a range the typical amount of the profile is planned with, or the middle where it has none (counts "
             "rounded up)"
         )
     if profile.duty is not None:
         notes.append(
-            "the limit is the nominal one, where each call needs its processor time all the time; the rest is for "
-            "calls that wait as much as was said"
+            "the limit assumes that each call needs its processor time all the time; figures with waiting are for "
+            "calls that wait as much as the profile says"
         )
     return notes
 

@@ -161,7 +161,7 @@ def _takes(path: Path, call: Mapping[str, Any]) -> tuple[dict[str, CallCost], Am
 
 
 def _settle_memory(path: Path, found: dict[str, float]) -> None:
-    """`memory` alone is what is free; beside `memory_free` it is all there is."""
+    """`memory` alone is what is free; with `memory_free` it is all there is."""
     said = found.pop("memory", None)
     if said is not None:
         found.setdefault("memory_total" if "memory_free" in found else "memory_free", said)

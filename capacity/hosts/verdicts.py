@@ -11,7 +11,7 @@ from whisper_ops.formatting import counted
 NEAR = 2.0
 """A resource that allows less than so many times what the binding one may allow is a possible limit."""
 TASKS_A_CALL = 4
-"""Where nobody said how many threads a call takes, so many for each are enough for every server that is known."""
+"""Threads a call, where the profile does not say: enough for every server that is known."""
 
 Standing = Literal["binding", "possible", "not limiting"]
 
@@ -47,7 +47,7 @@ def _standing(limit: Limit, host: HostLimits, waiting: ProcessorShare | None, re
         )
         return "binding", f"{counted(limit.allows, 'call')}{when}{more}"
     if limit is first:
-        return "binding", f"{counted(limit.allows, 'call')} as configured; only a setting, raised below"
+        return "binding", f"{counted(limit.allows, 'call')} as configured; a setting, raised below"
     if limit.allows is None:
         return _unlimited(limit, reach)
     worst = limit.allows if limit.least is None else limit.least

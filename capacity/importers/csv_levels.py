@@ -1,4 +1,4 @@
-"""Load levels from a CSV file as a sweep: somebody else's load test becomes evidence of its own key.
+"""Load levels from a CSV file as a sweep: another tool's load test becomes evidence of its own key.
 
 What such a file does not say cannot be audited. A level without its length, its words and what was really live is kept
 as provisional: it may bracket the limit, and it enters no law.

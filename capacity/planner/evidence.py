@@ -24,7 +24,7 @@ class EvidenceRequest(msgspec.Struct, frozen=True, kw_only=True):
     objective: str | None = None
     """Judge by this instead of what the levels were measured for."""
     gpu_speed: float | None = None
-    """How fast `gpu` is beside the measured one, where it was not measured itself."""
+    """Speed of `gpu` relative to the measured one, where it was not measured itself."""
 
     def matches(self, key: Key) -> bool:
         """Whether levels of `key` may answer."""
@@ -49,7 +49,7 @@ class _Noted(msgspec.Struct):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """Every level of one key, and the names of the keys beside it."""
+    """Every level of one key, and the other keys of the history."""
 
     key: Key
     levels: tuple[LevelRecord, ...]
@@ -86,7 +86,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     def counted(self) -> tuple[LevelRecord, ...]:
         """Levels that may bracket the limit: those with an answer.
 
-        An invalid level has one only where the server broke it; where the generator did, nobody knows.
+        An invalid level has one only where the server broke it; where the generator did, it has none.
         """
         return tuple(level for level in self.levels if level.passed is not None and not self.beyond_slots(level))
 

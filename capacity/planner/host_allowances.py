@@ -16,7 +16,7 @@ AUDIO_BYTES_PER_SECOND = 32_000.0
 FRAME_BYTES, PACKET_BYTES, PAYLOAD_BYTES = 8, 52, 1448
 """Headers of a masked WebSocket frame over 125 bytes; TCP 32 with timestamps and IPv4 20; what fits into 1,500."""
 ONLY_BEHIND_A_PROXY = (PORTS,)
-"""Rows that bind only where a proxy runs on the server's machine, which nobody told; so they never set the limit."""
+"""Rows that bind only where a proxy runs on the server's machine, which is not known; so they never set the limit."""
 _SHARE = 0.9
 _USUAL_CHUNK_SECONDS = 0.1
 

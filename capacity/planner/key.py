@@ -10,7 +10,7 @@ from whisper_ops.plan_key import Key
 
 
 class UncountedError(ValueError):
-    """Streams were on several servers, and nobody said on how many GPUs."""
+    """Streams were on several servers, and on how many GPUs is not known."""
 
     def __init__(self, server: str, servers: int) -> None:
         super().__init__(
@@ -48,7 +48,7 @@ def key_of(sweep: SweepRecord, levels: Sequence[LevelRecord] = ()) -> Key:
 
 
 def key_of_polls(server: str, identity: Identity, gpus: int, objective: str) -> Key:
-    """The key of a server's ordinary production, of which nobody knows how the load was played."""
+    """The key of a server's ordinary production, of which it is not known how the load was played."""
     return Key(
         **asdict(identity),
         server=server,

@@ -219,7 +219,7 @@ def merged(limits: Sequence[Resource], polled: PollEvidence, noun: str = "GPU") 
     known = tightest_latency([limit for limit in limits if limit.limit is not None])
     nothing = Capacity(
         last_pass=None, first_fail=None, estimate=None, low=None, high=None, status="not_identifiable",
-        reason=f"at {polled.peak:g} connections a {noun}, the most ever polled, nothing shows where it ends",
+        reason=f"at {polled.peak:g} connections a {noun}, the most ever polled, nothing shows the limit",
     )  # fmt: skip
     if not known:
         return nothing
@@ -233,7 +233,7 @@ def merged(limits: Sequence[Resource], polled: PollEvidence, noun: str = "GPU") 
         return msgspec.structs.replace(
             made, estimate=None, high=None, low=polled.peak, status="lower_bound",
             reason=f"no more than {polled.peak:g} connections a {noun} were ever polled, "
-            "under half of where laws point",
+            "under half of what laws predict",
         )  # fmt: skip
     if high is None or high > 1.6 * low:
         return msgspec.structs.replace(

@@ -113,7 +113,7 @@ def _flat(row: Resource, line: LinearLaw, readings: Points, gpus: int, slots: in
         wanted = round(2 * max(1.0, most) * gpus)
         room = slots is None or most * gpus < slots
         to_do = f"; sweep up to {wanted if slots is None else min(wanted, slots)} streams" if room else ""
-        return msgspec.structs.replace(row, law=f"not told yet{to_do}")
+        return msgspec.structs.replace(row, law=f"not known yet{to_do}")
     middle = median(value for _, value in row.points)
     if _denied(row.points, lambda _: middle, least, most):
         return _lawless(row)

@@ -17,7 +17,7 @@ def first_failed(evidence: Evidence) -> LevelRecord:
 
 
 def failed_first(evidence: Evidence) -> list[LevelRecord]:
-    """All repeats of that level that missed it; a short one does not count beside long ones."""
+    """All repeats of that level that missed it; a short one does not count where there are long ones."""
     for levels in evidence.repeats().values():
         if failed := [level for level in levels if not level.passed]:
             return failed

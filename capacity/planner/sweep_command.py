@@ -23,7 +23,7 @@ def sweep_command(key: Key, advice: NextLevels, address: str | None = None) -> s
 
 
 def sweep_seconds(key: Key, advice: NextLevels) -> float:
-    """How long that takes, about, with what a sweep does besides its levels."""
+    """Seconds that the sweep takes, about, with warm-up, baseline and pauses."""
     if not advice.levels:
         return 0.0
     levels = [(streams, advice.seconds) for streams in advice.levels * advice.times]
@@ -35,7 +35,7 @@ def sweep_seconds(key: Key, advice: NextLevels) -> float:
 
 
 def _conditions(key: Key) -> str:
-    """Options that differ from what a sweep does by itself; of ordinary polls nobody knows them."""
+    """Options that differ from what a sweep does by itself; of ordinary polls they are not known."""
     options = []
     if key.protocol not in (None, _DEFAULTS["protocol"]):
         options.append(f"--protocol {key.protocol}")

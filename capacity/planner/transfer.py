@@ -1,9 +1,9 @@
-"""A GPU that nobody measured: what carries over from a measured one, what had to be assumed, and what to test.
+"""A GPU that was never measured: what carries over from a measured one, what had to be assumed, and what to test.
 
 What a connection costs the host does not depend on the GPU, nor does the memory it takes: published lines of one server
 were 17.68 + 0.1736·N GiB on an L4 and 17.90 + 0.1734·N on an L40S. Speed does not carry over: between an RTX 5090 and
 an L40S one published knee stayed where it was (the host bound it) and another moved by half. So a limit by speed is
-only given where somebody says how fast the GPU is beside the measured one, and then with a wide interval.
+only given where `--gpu-speed` says how fast the GPU is relative to the measured one, and then with a wide interval.
 """
 
 import re
@@ -47,7 +47,7 @@ _SIZES = {
 
 
 def memory_of(gpu: str) -> float | None:
-    """Bytes of a GPU's memory by its name: as the name says, else by the data sheet; None for a name nobody knows."""
+    """Bytes of a GPU's memory by its name: as the name says, else by the data sheet; None for an unknown name."""
     said = _GIGABYTES.search(gpu)
     if said:
         return float(said[1]) * 1e9
@@ -64,7 +64,7 @@ def transferred(donor: Plan, evidence: Evidence, caps: Caps, gpu: str, speed: fl
         evidence: what it was made from.
         caps: the totals of its server.
         gpu: the name of the GPU that was not measured.
-        speed: how fast that is beside the measured one, from a benchmark of the same model; None: not known.
+        speed: how fast that is relative to the measured one, from a benchmark of the same model; None: not known.
 
     Raises:
         UserError: nothing that was measured carries over (exit code 4).

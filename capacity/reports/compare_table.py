@@ -11,7 +11,6 @@ from capacity.loadtest.compare import LevelChange, SweepComparison, figure_text
 from capacity.reports.output import Output
 from capacity.reports.sweep_tables import UNLIMITED
 from whisper_ops.console import PlainConsole, table_width
-from whisper_ops.formatting import counted
 
 
 def output(compared: SweepComparison) -> Output:
@@ -59,8 +58,9 @@ def _doubts(compared: SweepComparison) -> list[str]:
 
 
 def _doubt(changes: Sequence[LevelChange], enough: int | None) -> str:
-    words = counted(changes[0].words, "word") if len(changes) == 1 else "the words"
-    return f"? {_named(changes)}: {words} are too few to tell" + (f", {enough} would" if enough else "")
+    counts = [str(changes[0].words)] if len(changes) == 1 else []
+    counts += [f"about {enough} would do"] if enough else []
+    return f"? {_named(changes)}: too few words to judge" + (f" ({', '.join(counts)})" if counts else "")
 
 
 def _verdict(compared: SweepComparison) -> str:

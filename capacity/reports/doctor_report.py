@@ -28,7 +28,7 @@ def output(
         host: the limits.
         figures: what was read of the host.
         accelerator: what was read of its accelerators; None: not asked, as for the host of another server.
-        wanted: connections that it is to let in; None: nobody asked.
+        wanted: connections that it is to let in; None: not asked.
         configuration: writes the host as a profile for `plan --host-profile`.
     """
     short = [] if wanted is None else missed(host, wanted)

@@ -86,7 +86,7 @@ def _costs(analysis: Analysis) -> Section:
     names = list(dict.fromkeys(cause.name for found in takes.values() for cause in found.causes if cause.name))
     rows = [(name, *(_caused(found, key, name) for key, found in takes.items())) for name in names]
     rows.append(("a call", *(span_text(found.total, key) for key, found in takes.items())))
-    lines = ("What is planned with, and the least and the most that was said.",)
+    lines = ("The amount to plan with, and its range in the profile.",)
     return Section(
         heading="What one call takes",
         lines=lines if any(not found.total.is_exact for found in takes.values()) else (),

@@ -14,7 +14,7 @@ from whisper_ops.known_software import WHISPER_OPS
 from whisper_ops.scaling_rule import HEADROOM, KUBERNETES_TOLERANCE
 
 DRAIN_SECONDS = 1800
-"""Where nobody says how long calls last."""
+"""Where the length of calls is not known."""
 _CALLS_LEFT = 5
 """Times the mean length of a call: of lengths that are spread exponentially 0.7 % last longer."""
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 60, 6 * 3600
@@ -40,12 +40,12 @@ class KubernetesFigures(NamedTuple):
     """Of a replica."""
     lag_seconds: float
     mean_call_seconds: float | None = None
-    """None: nobody said."""
+    """None: not known."""
     model: str | None = None
     """What was measured."""
     least: int = LEAST_REPLICAS
     most: int | None = None
-    """Replicas that the demand needs; None: nobody said what it is."""
+    """Replicas that the demand needs; None: the demand is not known."""
 
     @property
     def slots_a_replica(self) -> int:
@@ -87,7 +87,7 @@ def _model(name: str | None) -> str:
 def _drain_reason(cluster: KubernetesFigures) -> str:
     mean, drain = cluster.mean_call_seconds, cluster.drain_seconds
     if mean is None:
-        return f"Nobody said how long calls last (--mean-length 6min): they have {drain} s to end."
+        return f"The length of calls is not known (--mean-length 6min): they get {drain} s to end."
     if drain == math.ceil(_CALLS_LEFT * mean):
         return f"Calls of {mean:g} s have {_CALLS_LEFT} times that to end: by then fewer than 1 % still speak."
     return f"Calls of {mean:g} s have {drain} s to end, which is as short or as long as is sensible."
@@ -114,7 +114,7 @@ def scaled_object(cluster: KubernetesFigures) -> str:
     """The ScaledObject of the servers."""
     most = cluster.most if cluster.most is not None else max(_MOST_REPLICAS, cluster.least)
     said = (
-        "What the demand needs, and a few more." if cluster.most is not None else "Nobody said the demand (--target)."
+        "What the demand needs, and a few more." if cluster.most is not None else "The demand is not known (--target)."
     )
     query = load_query(cluster.slots_a_replica).replace("\n", "\n" + " " * 10)
     return _SCALED_OBJECT.format(

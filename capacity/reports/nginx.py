@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 LISTEN = "127.0.0.1:8080"
 STATUS_PORT = 8081
-_BESIDE = 0.25
+_SPARE = 0.25
 """Connections beyond a server's slots, as a share: requests for figures, and streams that are being refused."""
-_LEAST_BESIDE = 16
+_LEAST_SPARE = 16
 _DESCRIPTORS = 1024
 
 
@@ -30,7 +30,7 @@ class Proxy(NamedTuple):
 
 def render(proxy: Proxy) -> str:
     """The file, to be included inside `http { … }`."""
-    most = proxy.slots + max(_LEAST_BESIDE, math.ceil(proxy.slots * _BESIDE))
+    most = proxy.slots + max(_LEAST_SPARE, math.ceil(proxy.slots * _SPARE))
     connections = _thousand(2 * most * len(proxy.servers) + _DESCRIPTORS)
     servers = "\n".join(f"    server {server} max_conns={most} max_fails=0;" for server in proxy.servers)
     return _TEMPLATE.format(
@@ -58,7 +58,7 @@ upstream whisper_ops {{
     # counts between nginx's workers, which would each count their own.
     zone whisper_ops 256k;
     least_conn;
-    # {slots} slots a server, and some connections beside them, so that a full server can say that it is full.
+    # {slots} slots a server, and spare connections, so that a full server can say that it is full.
     # max_fails=0: a full server is not down. A dead one is passed over after proxy_connect_timeout, each time.
 {servers}
 }}

@@ -68,7 +68,7 @@ def output(found: PlanDiff) -> Output:
 
 
 def _show(found: PlanDiff, console: Console) -> None:
-    console.print(f"{found.before} → {found.after} connections a GPU: {found.why}.", soft_wrap=True)
+    console.print(f"{_text(found.before)} → {_text(found.after)} connections a GPU: {found.why}.", soft_wrap=True)
     for change in found.changes:
         console.print(f"  {change.what}: {change.before} → {change.after}", soft_wrap=True)
 
@@ -77,11 +77,11 @@ def _why(before: PlanRecord, after: PlanRecord, keys: list[str], changes: tuple[
     if not changes:
         return "nothing changed"
     if keys:
-        return f"something else was measured: {', '.join(keys)} changed, so the numbers are not of one law"
+        return f"something else was measured ({', '.join(keys)} changed), so the limits cannot be compared"
     if read(before).binding_kind != read(after).binding_kind:
-        return f"{after.binding_resource} binds now, where {before.binding_resource} did: {after.reason}"
+        return f"{after.binding_resource} binds now, not {before.binding_resource}: {after.reason}"
     if before.max_connections_per_gpu == after.max_connections_per_gpu:
-        return "the answer stands; there is more evidence for it" if changes else "nothing changed"
+        return "the same limit, on other evidence"
     return f"new evidence moved the limit: {after.reason}"
 
 

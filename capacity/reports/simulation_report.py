@@ -58,7 +58,7 @@ def _answer(scenario: Scenario, answer: SimulationResult) -> list[str]:
 
 
 def _basis(scenario: Scenario, plan: Plan | None) -> list[str]:
-    origin = "as said" if plan is None else f"the plan for {plan.key.title}"
+    origin = "--slots" if plan is None else f"the plan for {plan.key.title}"
     fleet = (
         counted(scenario.machines, "machine")
         if scenario.machines is not None

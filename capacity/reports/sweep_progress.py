@@ -1,4 +1,4 @@
-"""How a sweep looks while it runs: a picture that grows and a bar on stderr, or plain lines where nobody watches."""
+"""How a sweep looks while it runs: a picture that grows and a bar on stderr, or plain lines without a terminal."""
 
 import time
 from collections.abc import Callable

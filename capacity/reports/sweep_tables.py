@@ -46,7 +46,7 @@ _CHOICES = (
 )
 """From many columns to few; the last is shown however narrow it is."""
 UNLIMITED = 1000
-"""Characters, when nobody said how many there are."""
+"""Characters of a line that may be as long as it needs."""
 
 
 def level_table(levels: Sequence[LevelRecord], width: int = UNLIMITED) -> Group:

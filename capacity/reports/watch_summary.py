@@ -1,4 +1,4 @@
-"""What was watched beside a load test, as one row each: mean and peak over all levels."""
+"""What `sweep --watch` sampled during a load test, as one row each: mean and peak over all levels."""
 
 from collections.abc import Mapping, Sequence
 from statistics import mean

@@ -61,7 +61,7 @@ def answered(plan: Plan, now: float, history: Path | None = None) -> PlanSummary
 
 
 def fleet_figures(fleet: PlannedFleet) -> str:
-    """What a fleet costs and how often it refuses; empty where nobody asked for that."""
+    """What a fleet costs and how often it refuses; empty where no demand in calls a second and no price was given."""
     told = []
     if fleet.offered is not None and fleet.blocking is not None and fleet.blocking_after_loss is not None:
         after = f" ({_chance(fleet.blocking_after_loss)} after a loss)" if fleet.spare_machines else ""
@@ -110,7 +110,7 @@ def _why(plan: Plan) -> str:
 
 
 def _why_so_many(plan: Plan, fleet: PlannedFleet) -> str:
-    """How calls become devices and machines, so that nobody wonders why it is not the quotient of two numbers."""
+    """How calls become devices and machines, which is rarely the quotient of two numbers."""
     noun, each = plan.key.carrier_noun, fleet.gpus // fleet.machines
     needed, machines = math.ceil(fleet.calls / fleet.per_gpu), fleet.machines - fleet.spare_machines
     calls, need = counted(fleet.calls, "call"), plural_of(fleet.calls, "needs", "need")
@@ -127,7 +127,7 @@ def _why_so_many(plan: Plan, fleet: PlannedFleet) -> str:
 
 def _next_limit(plan: Plan) -> str:
     if plan.max_connections_per_gpu is None and plan.transferred_from is None:
-        return "not told while not one connection passes"
+        return "not known while not one connection passes"
     row = may_bind(plan) if open_ended(plan) else plan.next_to_bind
     if row is None or row.limit is None:
         return "no other is known"

@@ -114,7 +114,7 @@ def test_the_command_says_what_was_assumed_and_what_follows(capsys: pytest.Captu
     done = whisper_ops(capsys, *flat)
     assert done.code == 0
     assert "Erlang's formula says 12.2 %" in done.out
-    assert "Assumed: 10 calls a GPU (as said), 1 GPU a machine; 1 machine; calls of 120 s" in done.out
+    assert "Assumed: 10 calls a GPU (--slots), 1 GPU a machine; 1 machine; calls of 120 s" in done.out
     said = whisper_ops(capsys, *flat, "--json").json
     assert said["schema"] == "whisper-ops/simulate/1"
     assert len(said["hours"]) == 24

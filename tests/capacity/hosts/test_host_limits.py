@@ -30,8 +30,9 @@ descriptors = 5
 
 
 def test_a_published_hand_analysis_is_reproduced_in_one_table(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     (tmp_path / "host.toml").write_text(PUBLISHED)
     done = whisper_ops(capsys, "plan", "--host-profile", str(tmp_path / "host.toml"))
     assert done.code == 0
@@ -41,9 +42,9 @@ def test_a_published_hand_analysis_is_reproduced_in_one_table(
     assert " 9,410" in rows["ports"]
     assert " 104,857" in rows["descriptors (hard limit)"]
     assert rows["descriptors (soft limit)"].split()[-2:] == ["204", "binding"]
-    assert "descriptors (soft limit): binding: 204 calls as configured; only a setting" in done.out
+    assert "descriptors (soft limit): binding: 204 calls as configured; a setting, raised below" in done.out
     assert done.out.startswith("First to bind: descriptors (soft limit), at 204 connections")
-    assert "Next: CPU, at 480." in done.out
+    assert "Next limit: CPU, at 480 connections." in done.out
     assert "\n  LimitNOFILE=524288\n" in done.out  # a comment behind it would be part of systemd's value
     assert "\n  ulimit -n 524288\n" in done.out
     raised = done.out.partition("Tiers with the settings raised")[2]

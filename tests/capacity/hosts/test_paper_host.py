@@ -76,7 +76,10 @@ def test_tiers_have_cpu_and_memory_and_a_row_for_today(capsys: pytest.CaptureFix
     assert [tier["connections"] for tier in body["tiers"]] == [102, 142, 183, 204]
 
 
-def test_the_report_in_the_terminal_holds_every_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_report_in_the_terminal_holds_every_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     out = paper(capsys).out
     assert out.startswith("voice box: First to bind: descriptors (soft limit), at 204 connections")
     assert "the CPU carries 800 to 1,000" in out

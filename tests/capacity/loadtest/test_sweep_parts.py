@@ -178,7 +178,7 @@ def test_a_few_word_errors_more_are_not_worse_and_it_is_said(tmp_path: Path) -> 
     assert not luck.worse
     console = Console(width=160, record=True, file=io.StringIO())
     console.print(table(luck))
-    assert "? wer at 5: 48 words are too few to tell" in console.export_text()
+    assert "? wer at 5: too few words to judge (48, about " in console.export_text()
     assert surely.reasons == ("wer at 5: 0.0 % → 25.0 %",)
 
 

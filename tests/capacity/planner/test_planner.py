@@ -128,7 +128,7 @@ def test_a_processor_whose_law_is_noise_does_not_bind_and_says_what_to_measure(d
     made = plan(written(db, [level(n, True, host_cpu_ratio=share) for n, share in busy.items()]))
     cpu = next(resource for resource in made.resources if resource.name == "host CPU")
     assert (cpu.limit, cpu.low, cpu.status) == (None, None, "not_identifiable")
-    assert cpu.law == "not told yet; sweep up to 16 streams"
+    assert cpu.law == "not known yet; sweep up to 16 streams"
     assert (made.max_connections_per_gpu, made.binding_resource) == (7, "latency objective")
 
 

@@ -31,5 +31,5 @@ def test_a_comparison_fits_into_a_narrow_terminal(width: int) -> None:
     assert "end_to_final_p95 0.20 s" in text
     assert "12.44 s ✗ worse" in text
     assert "104.5 % ? open" in text
-    assert "? wer at 5, 30 and 150: the words are too few to tell, 850 would" in text
+    assert "? wer at 5, 30 and 150: too few words to judge (about 850 would do)" in text
     assert text.endswith("✗ worse: end_to_final_p95 at 30 and 150; passed before, and fails: 30 and 150 streams")
