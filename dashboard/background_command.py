@@ -12,7 +12,7 @@ from pathlib import Path
 from whisper_ops.errors import Exit
 from whisper_ops.progress import VARIABLE, Progress, read
 
-_ENDED: dict[int, str] = {
+_OUTCOMES: dict[int, str] = {
     Exit.GOOD: "is done",
     Exit.NO: "is done, and its answer is no",
     Exit.USAGE: "could not be done",
@@ -21,7 +21,7 @@ _ENDED: dict[int, str] = {
     Exit.INTERRUPTED: "was stopped; what it had measured is kept",
     -signal.SIGINT: "was stopped",
 }
-_SAYS_ALL = {Exit.GOOD, Exit.INTERRUPTED, -signal.SIGINT}
+_NEEDS_NO_DETAIL = {Exit.GOOD, Exit.INTERRUPTED, -signal.SIGINT}
 _LINES_KEPT = 2000
 _GRACE_SECONDS = 10.0
 
@@ -69,8 +69,8 @@ class BackgroundCommand:
             return self.verdict
         code = self.code or 0
         last = next((line.strip().removeprefix("whisper-ops: ") for line in reversed(self.output) if line.strip()), "")
-        how = _ENDED.get(code, f"was killed by signal {-code}" if code < 0 else "failed")
-        return f"the {self.title} {how}{f': {last}' if last and code not in _SAYS_ALL else ''}"
+        how = _OUTCOMES.get(code, f"was killed by signal {-code}" if code < 0 else "failed")
+        return f"the {self.title} {how}{f': {last}' if last and code not in _NEEDS_NO_DETAIL else ''}"
 
     async def run(self) -> None:
         """Run it to its end; cancelled, it is ended as Ctrl-C would end it, so that nothing is left behind."""

@@ -16,28 +16,28 @@ def verdict(path: Path, server: str) -> str | None:
     """
     try:
         with History.reading(path) as history:
-            own = [stored.id for stored in history.sweeps.every() if plain(stored.sweep.server) == plain(server)]
-            levels = history.sweeps.levels(own[-1]) if own else []
+            sweeps = [stored.id for stored in history.sweeps.every() if plain(stored.sweep.server) == plain(server)]
+            levels = history.sweeps.levels(sweeps[-1]) if sweeps else []
     except (UserError, sqlite3.Error):
         return None
-    return _said(levels) if levels else None
+    return _summary(levels) if levels else None
 
 
-def _said(levels: list[LevelRecord]) -> str:
+def _summary(levels: list[LevelRecord]) -> str:
     passed = [level for level in levels if level.passed]
-    missed = [level for level in levels if level.passed is False]
-    silent = [level for level in levels if level.passed is None]
+    failed = [level for level in levels if level.passed is False]
+    unanswered = [level for level in levels if level.passed is None]
     parts = []
     if passed:
         parts.append(f"{counted(max(level.streams for level in passed), 'stream')} passed")
-    if missed:
-        first = _least(missed)
+    if failed:
+        first = _least(failed)
         lead = counted(first.streams, "stream")
         parts.append(f"{lead} did not{_why(first)}" if passed else f"no level passed, the least of {lead}{_why(first)}")
-    if silent:
+    if unanswered:
         # A level that was disturbed, or too short, or whose generator was late, says neither yes nor no.
-        first = _least(silent)
-        lead = f"{counted(first.streams, 'stream')} gave no answer" if passed or missed else "no level gave an answer"
+        first = _least(unanswered)
+        lead = f"{counted(first.streams, 'stream')} gave no answer" if passed or failed else "no level gave an answer"
         parts.append(f"{lead}{_why(first)}")
     return "; ".join(parts)
 

@@ -118,7 +118,7 @@ def command(servers: tuple[str, ...], **options: Unpack[DashOptions]) -> int:
     """
     if options["no_color"]:
         os.environ["NO_COLOR"] = "1"
-    asked = _asked(options["objective"])
+    asked = _lag_bound(options["objective"])
     if options["replay"] is not None:
         _need_terminal("a replay")
         with chosen_history({**options}) as history:
@@ -153,7 +153,7 @@ def _load(servers: tuple[str, ...], options: DashOptions) -> "WatchConfig":
     )
 
 
-def _asked(objective: str | None) -> float | None:
+def _lag_bound(objective: str | None) -> float | None:
     """The lag that an objective allows, in seconds; None: none was given.
 
     Raises:
@@ -187,9 +187,9 @@ async def _print(watch: "WatchConfig", every: float | None, *, as_json: bool) ->
         while True:
             snapshots = await fleet.once()
             _show(snapshots, as_json=as_json, lines=every is not None)
-            _say_what_is_odd(fleet, snapshots)
+            _print_remarks(fleet, snapshots)
             if every is None:
-                return _verdict(snapshots)
+                return _exit_code(snapshots)
             await asyncio.sleep(every)
     finally:
         await fleet.close()
@@ -215,19 +215,19 @@ def _show(snapshots: "list[Snapshot]", *, as_json: bool, lines: bool) -> None:
             data().print("", members)
 
 
-def _say_what_is_odd(fleet: "Pollers", snapshots: "list[Snapshot]") -> None:
+def _print_remarks(fleet: "Pollers", snapshots: "list[Snapshot]") -> None:
     """On stderr: GPUs without readings and why, and what in an answer could not be; a remark once."""
-    from dashboard.tui.pages.fleet_rows import unreadable
+    from dashboard.tui.pages.fleet_rows import unreadable_gpus
 
     for snapshot in snapshots:
-        for sentence in unreadable(snapshot if snapshot.state == "live" else None):
+        for sentence in unreadable_gpus(snapshot if snapshot.state == "live" else None):
             say(f"{snapshot.server}: {sentence}")
     for poller in fleet.pollers.values():
         for sentence in poller.source.remarks.take_new():
             say(sentence)
 
 
-def _verdict(snapshots: "list[Snapshot]") -> int:
+def _exit_code(snapshots: "list[Snapshot]") -> int:
     from dashboard.tui.pages.once_table import failures
 
     sentence = failures(snapshots)
@@ -253,7 +253,7 @@ def _live(watch: "WatchConfig", options: DashOptions, frame: "FirstFrame") -> in
         admin_token = read_token(options["admin_token_file"], "WHISPER_OPS_ADMIN_TOKEN")
         admin = Admin(urls, admin_token, tokens=tokens)
         live = LiveFeed(watch.fleet(), writer, history, load_rules(watch.alerts), clock=time.monotonic)
-        live.fleet_state.objective_override_seconds = _asked(options["objective"])
+        live.fleet_state.objective_override_seconds = _lag_bound(options["objective"])
         admin_here = None if options["read_only"] else admin
         code = _run(live, options, admin_here, frame=frame, opening=watch.default_reason)
         if writer is not None and writer.failure is not None:
@@ -272,7 +272,7 @@ def _replay(when: str, options: DashOptions) -> int:
 
     rules = load_rules(alert_rules(options["config"]))
     replay = ReplayFeed(options["history"], time_input.parse(when, time.time()), rules=rules)
-    replay.objective_override_seconds = _asked(options["objective"])
+    replay.objective_override_seconds = _lag_bound(options["objective"])
     return _run(replay, options, None)
 
 

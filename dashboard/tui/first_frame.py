@@ -32,7 +32,7 @@ class FirstFrame:
         self._out = out
         self._on = False
         self._before: list[Any] | None = None
-        """How the terminal treats keys otherwise."""
+        """The terminal's own modes, to be put back."""
 
     def paint(self, servers: Iterable[str]) -> None:
         """Show the frame, on a screen of its own. What is typed meanwhile waits for the screens, unseen."""
@@ -48,17 +48,17 @@ class FirstFrame:
     def hand_over(self) -> None:
         """The screens take the terminal from here on, and give it back themselves."""
         self._on = False
-        self._as_before()
+        self._restore_keys()
 
-    def take_away(self) -> None:
+    def remove(self) -> None:
         """Leave the terminal as it was before, if nobody took it over: there is something to read there."""
         if self._on:
             self._out.write(_LEAVE)
             self._out.flush()
             self._on = False
-            self._as_before()
+            self._restore_keys()
 
-    def _as_before(self) -> None:
+    def _restore_keys(self) -> None:
         if self._before is not None:
             with suppress(termios.error):
                 termios.tcsetattr(self._out.fileno(), termios.TCSANOW, self._before)
@@ -73,7 +73,7 @@ def first_frame(servers: Sequence[str]) -> Iterator[FirstFrame]:
         frame.paint(servers)
         yield frame
     finally:
-        frame.take_away()
+        frame.remove()
 
 
 def lines(servers: Iterable[str], columns: int, rows: int) -> list[str]:

@@ -67,7 +67,7 @@ KEYS = (
     Key("/: filter", b"/", b"gpu~h100"),
     Key("filter typed", b"sim-00\r", b"esc clears it"),
     Key("esc: no filter", b"\x1b", _CURSOR + b"sim-000"),
-    Key("2: alerts", b"2", b"standing"),
+    Key("2: alerts", b"2", b" active"),
     Key("3: plan", b"3", b"whisper-ops sweep URL"),
     Key("4: events", b"4", b"recording to"),
     Key("1: fleet", b"1", b"worst lag p95"),

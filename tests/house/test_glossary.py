@@ -14,7 +14,7 @@ from capacity.reports.sweep_tables import _COLUMNS as SWEEP_COLUMNS
 from dashboard.tui.pages.glossary_page import plain, words_page
 from dashboard.tui.pages.gpu_page import _device, _load
 from dashboard.tui.pages.once_table import _FIGURES as ONCE_COLUMNS
-from dashboard.tui.pages.styled_lines import TextColumn
+from dashboard.tui.pages.text_table import TextColumn
 from tests.dashboard.scenes import world
 from whisper_ops.glossary import GLOSSARY
 

@@ -68,7 +68,7 @@ def check(context: "AppContext", _: str) -> None:
 
 def running(context: "AppContext", _: str) -> None:
     if context.background is None:
-        raise UserError("nothing was started in the background; :sweep and :check do")
+        raise UserError("no sweep or check was started here yet; :sweep and :check start one")
     context.screen.open(RunningPane(context.background))
 
 

@@ -1,4 +1,4 @@
-"""Alerts: those that stand, and those that are over; each with since when, for how long, and its sentence."""
+"""Alerts, active and past: since when, for how long, and a sentence."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from dashboard.world import AlertView, World
 
 def alerts_page(world: World, width: int) -> Page:
     """All alerts that are known at this moment."""
-    standing = [alert for alert in world.alerts if alert.until is None]
+    active = [alert for alert in world.alerts if alert.until is None]
     past = [alert for alert in world.alerts if alert.until is not None]
     body: list[Line] = []
-    body += _block(f" {len(standing)} standing", standing, world, width) or [line(TextSpan(" ● no alert stands", "ok"))]
+    body += _block(f" {len(active)} active", active, world, width) or [line(TextSpan(" ● no active alert", "ok"))]
     body += [BLANK, *_block(f" {len(past)} past", past, world, width)] if past else []
     return Page(crumbs=("fleet", "alerts"), body=tuple(body))
 
@@ -37,5 +37,5 @@ def _alert(alert: AlertView, world: World, width: int) -> list[Line]:
         TextSpan(f"{where}  ", "title"),
         TextSpan(alert.rule, "label"),
     )
-    said = f"{alert.sentence} ({alert.spread})" if alert.spread else alert.sentence
-    return [Line(cut(spans, width), alert_key(alert)), *wrapped(said, width, "     ", "dim" if over else "")]
+    sentence = f"{alert.sentence} ({alert.spread})" if alert.spread else alert.sentence
+    return [Line(cut(spans, width), alert_key(alert)), *wrapped(sentence, width, "     ", "dim" if over else "")]

@@ -19,7 +19,7 @@ _STALE = ServerState("◌", "stale", "warn", 4)
 _FULL = ServerState("◆", "full", "warn", 5)
 _DRAINING = ServerState("▽", "draining", "note", 6)
 _STARTING = ServerState("◔", "starting", "note", 7)
-_TWIN = ServerState("○", "twice", "dim", 9)
+_DUPLICATE = ServerState("○", "twice", "dim", 9)
 """Another name leads to the same server, whose slots count once."""
 _HEALTHY = ServerState("●", "healthy", "ok", 9)
 
@@ -28,11 +28,11 @@ _NAMED = 3
 """Servers of a state that are named in a sentence."""
 
 
-class SeenMember(NamedTuple):
+class MemberView(NamedTuple):
     """A server as the broker with the newest reading of it sees it."""
 
     broker: str
-    said: wire.Member
+    answer: wire.Member
     age: float | None
     """Seconds since it answered; None: it never did."""
     state: ServerState
@@ -45,17 +45,19 @@ def brokers(world: World) -> list[ServerView]:
     return [server for server in world.servers if server.answer is not None and server.answer.members is not None]
 
 
-def seen(world: World) -> list[SeenMember]:
+def members_of_all(world: World) -> list[MemberView]:
     """Every server behind the brokers once, the worst first."""
     every = [member for broker in brokers(world) for member in members_of(world, broker)]
     # Who never answered a broker has no id there: another one may know it, by the same name.
-    ids = {one.said.name: one.said.server_id for one in every if one.said.server_id and one.state is not _TWIN}
-    found: dict[str, list[SeenMember]] = {}
+    ids = {
+        one.answer.name: one.answer.server_id for one in every if one.answer.server_id and one.state is not _DUPLICATE
+    }
+    by_server: dict[str, list[MemberView]] = {}
     for member in every:
         # Another name of a server that the broker knows already is a row of its own, whose slots count nowhere.
-        own = None if member.state is _TWIN else member.said.server_id or ids.get(member.said.name)
-        found.setdefault(own or member.said.name, []).append(member)
-    return sorted((_one(each) for each in found.values()), key=lambda one: (one.state.rank, one.said.name))
+        own = None if member.state is _DUPLICATE else member.answer.server_id or ids.get(member.answer.name)
+        by_server.setdefault(own or member.answer.name, []).append(member)
+    return sorted((_merged(each) for each in by_server.values()), key=lambda one: (one.state.rank, one.answer.name))
 
 
 def lag_of(member: wire.Member) -> float | None:
@@ -63,27 +65,27 @@ def lag_of(member: wire.Member) -> float | None:
     return None if member.streams_active == 0 else member.lag_p95_s
 
 
-def members_of(world: World, broker: ServerView) -> list[SeenMember]:
+def members_of(world: World, broker: ServerView) -> list[MemberView]:
     """The members of one broker, in its order."""
     answer = broker.answer
     if answer is None:
         return []
     since = world.now - answer.at
     objective = world.objective_for(broker)
-    made = []
+    views = []
     for member in answer.members or ():
         age = None if member.age_seconds is None else member.age_seconds + max(0.0, since)
-        made.append(SeenMember(broker.name, member, age, _state(member, age, objective)))
-    return made
+        views.append(MemberView(broker.name, member, age, _state(member, age, objective)))
+    return views
 
 
-def unwell(world: World, broker: ServerView) -> list[str]:
+def members_not_well(world: World, broker: ServerView) -> list[str]:
     """Which servers behind a broker are not well, in a sentence; none where all are, or it is no broker."""
     named: dict[ServerState, list[str]] = {}
     members = members_of(world, broker)
     for member in members:
         if not member.state.well:
-            named.setdefault(member.state, []).append(member.said.name)
+            named.setdefault(member.state, []).append(member.answer.name)
     if not named:
         return []
     parts = [
@@ -93,12 +95,12 @@ def unwell(world: World, broker: ServerView) -> list[str]:
     return [f"of {counted(len(members), 'server')} {'; '.join(parts)} (6 shows all)"]
 
 
-def counting(members: Iterable[SeenMember]) -> list[wire.Member]:
+def with_slots(members: Iterable[MemberView]) -> list[wire.Member]:
     """Those whose slots are there, each server once."""
-    return [one.said for one in members if one.state is not _TWIN and one.said.state != "silent"]
+    return [one.answer for one in members if one.state is not _DUPLICATE and one.answer.state != "silent"]
 
 
-def counted_states(members: Iterable[SeenMember]) -> dict[ServerState, int]:
+def state_counts(members: Iterable[MemberView]) -> dict[ServerState, int]:
     """How many are in each state, the worst first."""
     counts: dict[ServerState, int] = {}
     for member in members:
@@ -106,12 +108,14 @@ def counted_states(members: Iterable[SeenMember]) -> dict[ServerState, int]:
     return dict(sorted(counts.items(), key=lambda pair: pair[0].rank))
 
 
-def _one(readings: list[SeenMember]) -> SeenMember:
+def _merged(readings: list[MemberView]) -> MemberView:
     """What several brokers say of one server: what the one says that read it last, if any reaches it."""
-    best = min(readings, key=lambda one: (one.said.state == "silent", one.age if one.age is not None else float("inf")))
-    if best.said.state == "silent":
+    best = min(
+        readings, key=lambda one: (one.answer.state == "silent", one.age if one.age is not None else float("inf"))
+    )
+    if best.answer.state == "silent":
         return best
-    lost = tuple(one.broker for one in readings if one.said.state == "silent")
+    lost = tuple(one.broker for one in readings if one.answer.state == "silent")
     return best._replace(unreached_by=lost)
 
 
@@ -119,7 +123,7 @@ def _state(member: wire.Member, age: float | None, objective: float) -> ServerSt
     if member.state == "silent":
         return _SILENT if member.age_seconds is None else _LOST
     if member.error is not None:
-        return _TWIN
+        return _DUPLICATE
     holding = {"draining": _DRAINING, "starting": _STARTING}.get(member.state)
     states = [
         (_LATE, lag_style(lag_of(member), objective) == "bad"),

@@ -11,11 +11,11 @@ _LEAST = 20
 
 
 def events_page(world: World, width: int) -> Page:
-    """Every event that is known at this moment."""
+    """Every event known at this moment."""
     crumbs = ("fleet", "events")
     head = (*wrapped(world.trouble or world.recording or "from the history", width, " ", "dim"), BLANK)
     if not world.events:
-        return Page(crumbs=crumbs, head=head, body=(line(TextSpan(" nothing has been noted yet", "dim")),))
+        return Page(crumbs=crumbs, head=head, body=(line(TextSpan(" no event yet", "dim")),))
     lines = []
     at = f.moment if width >= 90 else f.clock
     names = max(len(event.server or "") for event in world.events)

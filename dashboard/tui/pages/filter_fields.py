@@ -14,7 +14,7 @@ FACTS: dict[str, str] = {
     "state": "silent, critical, late, degraded, overfull, stale, draining, starting, healthy, answers",
     "slots": "connections now",
     "free": "slots that are free",
-    "speaking": "streams that speak now",
+    "speaking": "streams with speech now",
     "lag": "lag p95, in seconds",
     "rejects": "refusals a minute",
     "busy": "busy share of the busiest GPU, in percent",
@@ -24,7 +24,7 @@ FACTS: dict[str, str] = {
     "model": "the model",
     "version": "the server's version",
     "age": "seconds since the last answer",
-    "alerts": "alerts that stand",
+    "alerts": "active alerts",
 }
 """The words that `/` and `:sort` know."""
 _OTHER_NAMES = {"vram": "memory", "mem": "memory", "connections": "slots"}
@@ -35,7 +35,7 @@ def fact_named(word: str) -> str:
     return _OTHER_NAMES.get(word, word)
 
 
-def most(values: Iterable[float | None]) -> float | None:
+def largest(values: Iterable[float | None]) -> float | None:
     """The largest known value: a server is as hot as its hottest GPU."""
     return max((value for value in values if value is not None), default=None)
 
@@ -53,17 +53,17 @@ def facts(server: ServerView, world: World) -> dict[str, Fact]:
         known |= {"model": answer.identity.model, "version": answer.identity.version, "gpu": answer.identity.gpu_name}
     if server.silent or answer.figures is None:
         return known
-    said, gpus = answer.figures, answer.gpus
-    free = None if said.slots is None or said.slots_used is None else said.slots - said.slots_used
+    figures, gpus = answer.figures, answer.gpus
+    free = None if figures.slots is None or figures.slots_used is None else figures.slots - figures.slots_used
     return known | {
-        "slots": said.streams_active,
+        "slots": figures.streams_active,
         "free": free,
-        "speaking": said.streams_speaking,
-        "lag": said.lag_p95_seconds,
+        "speaking": figures.streams_speaking,
+        "lag": figures.lag_p95_seconds,
         "rejects": server.rejects_per_minute,
-        "busy": _percent(most(gpu.busy_ratio for gpu in gpus)),
-        "memory": _percent(most(memory_share(gpu) for gpu in gpus)),
-        "temp": most(gpu.temperature_celsius for gpu in gpus),
+        "busy": _percent(largest(gpu.busy_ratio for gpu in gpus)),
+        "memory": _percent(largest(memory_share(gpu) for gpu in gpus)),
+        "temp": largest(gpu.temperature_celsius for gpu in gpus),
     }
 
 

@@ -16,14 +16,13 @@ from dashboard.tui.pages.styled_lines import (
     Page,
     Style,
     TextSpan,
-    columns_for,
     cut,
     folded,
-    header,
     line,
     width_of,
     wrapped,
 )
+from dashboard.tui.pages.text_table import TextTable
 from dashboard.tui.pages.thresholds import lag_style
 from dashboard.world import AlertView, ServerView, World
 from whisper_ops.formatting import counted
@@ -49,7 +48,7 @@ class FleetView(msgspec.Struct, frozen=True, kw_only=True):
 
 def fleet_page(world: World, view: FleetView, width: int, height: int = 24) -> Page:
     """The fleet screen for a terminal of that size."""
-    columns = columns_for(COLUMNS, width, name_cells(world))
+    table = TextTable(COLUMNS, width, name_cells(world))
     chosen = parse(view.filter)
     unfold = _unfold(world, view, height)
     body: list[Line] = []
@@ -59,13 +58,13 @@ def fleet_page(world: World, view: FleetView, width: int, height: int = 24) -> P
         kept = [gpu for gpu in gpus if chosen.meets(gpu_facts(gpu, server, world))] if chosen.alternatives else gpus
         if not kept and chosen.alternatives and not chosen.meets(facts(server, world)):
             continue
-        body += [server_row(world, server, columns), *reasons(world, server, width)]
+        body += [server_row(world, server, table), *reasons(world, server, width)]
         if unfold is not (server.name in view.toggled):
-            body += [gpu_row(world, server, gpu, columns) for gpu in kept]
+            body += [gpu_row(world, server, gpu, table) for gpu in kept]
     body += _nothing(world, chosen) if not body else _first_steps(world, width)
     return Page(
         crumbs=("fleet",),
-        head=(*_totals(world, view, width), header(columns, view.sort)),
+        head=(*_totals(world, view, width), table.header(view.sort)),
         body=(*body, *_trouble(world, view, width), *_alert_lines(world, width)),
     )
 
@@ -175,16 +174,16 @@ def _safe_limit(world: World) -> tuple[TextSpan | str, ...]:
 
 
 def _alert_count(world: World) -> TextSpan:
-    standing = [alert for alert in world.alerts if alert.until is None]
-    if not standing:
+    active = [alert for alert in world.alerts if alert.until is None]
+    if not active:
         return TextSpan("● no alert", "ok")
-    worst: Style = "bad" if any(alert.severity == "bad" for alert in standing) else "warn"
-    return TextSpan(f"▲ {counted(len(standing), 'alert')}", worst, "alerts")
+    worst: Style = "bad" if any(alert.severity == "bad" for alert in active) else "warn"
+    return TextSpan(f"▲ {counted(len(active), 'alert')}", worst, "alerts")
 
 
 def _alert_lines(world: World, width: int) -> list[Line]:
-    standing = [alert for alert in world.alerts if alert.until is None][:_MOST_ALERTS]
-    return [BLANK, *(alert_line(alert, width) for alert in standing)] if standing else []
+    active = [alert for alert in world.alerts if alert.until is None][:_MOST_ALERTS]
+    return [BLANK, *(alert_line(alert, width) for alert in active)] if active else []
 
 
 def alert_line(alert: AlertView, width: int) -> Line:

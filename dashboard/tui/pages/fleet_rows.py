@@ -1,16 +1,16 @@
 """The rows of the fleet screen: a server, a GPU under it, and the sentence that says why a server is not well."""
 
-from collections.abc import Sequence
-
 from dashboard import figure_text as f
 from dashboard.device_names import device, device_said
-from dashboard.tui.pages.broker_members import unwell
-from dashboard.tui.pages.filter_fields import memory_share, most
+from dashboard.tui.pages.broker_members import members_not_well
+from dashboard.tui.pages.filter_fields import largest, memory_share
 from dashboard.tui.pages.gauges import knee, spark
 from dashboard.tui.pages.row_keys import gpu_key, server_key
 from dashboard.tui.pages.server_states import ServerLoad, gpu_state, server_state
-from dashboard.tui.pages.styled_lines import Cell, Line, TextColumn, TextSpan, cell, row, wrapped
-from dashboard.tui.pages.thresholds import busy_style, lag_style, memory_style, slots_style, temperature_style
+from dashboard.tui.pages.styled_lines import Cell, Line, TextSpan, cell, wrapped
+from dashboard.tui.pages.text_table import TextColumn, TextTable
+from dashboard.tui.pages.thresholds import slots_style
+from dashboard.tui.pages.usage_cells import usage_cells
 from dashboard.world import ServerView, World, stale
 from whisper_ops.formatting import plural_of
 from whisper_ops.known_software import LOCAL
@@ -46,12 +46,12 @@ def name_cells(world: World) -> int:
     return _BEFORE_NAME + max(names, default=0)
 
 
-def server_row(world: World, server: ServerView, columns: Sequence[TextColumn]) -> Line:
+def server_row(world: World, server: ServerView, table: TextTable) -> Line:
     """One server. A silent one keeps its name, the gap in its sparkline and the age of its answer: no old figures."""
     state = server_state(server, world)
     objective = world.objective_for(server)
     cells: dict[str, Cell] = {
-        "server": (TextSpan(f" {state.glyph} ", state.style), *_name(server, columns)),
+        "server": (TextSpan(f" {state.glyph} ", state.style), *_name(server, table)),
         "state": cell(state.word, state.style),
         "trend": spark(server.lag, objective, warn_at=0.75 * objective),
         "age": cell(f.duration(world.now - server.answer.at) if server.answer else f.UNKNOWN, "dim"),
@@ -59,28 +59,28 @@ def server_row(world: World, server: ServerView, columns: Sequence[TextColumn]) 
         "lag": cell(f.UNKNOWN, "dim"),
     }
     if server.answer is not None and server.answer.figures is not None and not server.silent:
-        said, gpus = server.answer.figures, server.answer.gpus
-        busy, memory = most(gpu.busy_ratio for gpu in gpus), most(memory_share(gpu) for gpu in gpus)
-        hottest = most(gpu.temperature_celsius for gpu in gpus)
+        figures, gpus = server.answer.figures, server.answer.gpus
         cells |= {
-            "gauge": _gauge(server, said.streams_active),
-            "slots": _slots(server, said.streams_active, said.slots),
-            "lag": cell(f.seconds(said.lag_p95_seconds), lag_style(said.lag_p95_seconds, objective)),
+            "gauge": _gauge(server, figures.streams_active),
+            "slots": _slots(server, figures.streams_active, figures.slots),
             "rejects": cell(f.count(server.rejects_per_minute), "bad" if server.rejects_per_minute else ""),
-            "busy": cell(f.percent(busy), busy_style(busy)),
-            "memory": cell(f.percent(memory), memory_style(memory)),
-            "temp": cell(f.celsius(hottest), temperature_style(hottest)),
         }
-    return row(columns, cells, key=server_key(server.name))
+        cells |= usage_cells(
+            lag=figures.lag_p95_seconds,
+            objective=objective,
+            busy=largest(gpu.busy_ratio for gpu in gpus),
+            memory=largest(memory_share(gpu) for gpu in gpus),
+            temperature=largest(gpu.temperature_celsius for gpu in gpus),
+        )
+    return table.row(cells, key=server_key(server.name))
 
 
-def gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequence[TextColumn]) -> Line:
+def gpu_row(world: World, server: ServerView, gpu: GpuFigures, table: TextTable) -> Line:
     """One GPU, under its server."""
     state = gpu_state(gpu, server, world)
     objective = world.objective_for(server)
     trend = next((trend.lag for trend in server.gpu_lag if trend.gpu_id == gpu.gpu_id), ())
     safe = server.planned.per_gpu if server.planned else None
-    memory = memory_share(gpu)
     cells: dict[str, Cell] = {
         "server": (
             TextSpan("   └ ", "rest"),
@@ -92,48 +92,59 @@ def gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequence
         if safe is not None
         else (),
         "slots": cell(f"{f.count(gpu.streams_active)}/{f.count(safe if safe is not None else gpu.slots)}"),
-        "lag": cell(f.seconds(gpu.lag_p95_seconds), lag_style(gpu.lag_p95_seconds, objective)),
         "trend": spark(trend, objective, warn_at=0.75 * objective),
-        "busy": cell(f.percent(gpu.busy_ratio), busy_style(gpu.busy_ratio)),
-        "memory": cell(f.percent(memory), memory_style(memory)),
-        "temp": cell(f.celsius(gpu.temperature_celsius), temperature_style(gpu.temperature_celsius)),
-    }
-    return row(columns, cells, key=gpu_key(server.name, gpu.gpu_id))
+    } | usage_cells(
+        lag=gpu.lag_p95_seconds,
+        objective=objective,
+        busy=gpu.busy_ratio,
+        memory=memory_share(gpu),
+        temperature=gpu.temperature_celsius,
+    )
+    return table.row(cells, key=gpu_key(server.name, gpu.gpu_id))
 
 
 def reasons(world: World, server: ServerView, width: int) -> list[Line]:
     """Why a server is not well, in a sentence under its row; nothing when it is."""
     if server.newest is None:
-        return _said(f"waiting for the first answer from {server.name}", width)
+        return _reason_lines(f"waiting for the first answer from {server.name}", width)
     if server.silent:
-        return _said(_silence(world, server), width)
-    own = (*_felt(world, server), *_own_words(server), *unreadable(server.answer), *_without_gpu(server))
-    sentences = [*own, *unwell(world, server)]
-    return [part for sentence in sentences for part in _said(sentence, width)]
+        return _reason_lines(_silence_sentence(world, server), width)
+    own = (
+        *_user_impact(world, server),
+        *_reported_reasons(server),
+        *unreadable_gpus(server.answer),
+        *_without_gpu(server),
+    )
+    sentences = [*own, *members_not_well(world, server)]
+    return [part for sentence in sentences for part in _reason_lines(sentence, width)]
 
 
-def _own_words(server: ServerView) -> list[str]:
+def _reported_reasons(server: ServerView) -> list[str]:
     """Why a server says itself that it is not well."""
-    said = server.answer.figures if server.answer else None
-    if server.answer is None or said is None or said.status not in {"degraded", "critical", "draining"}:
+    figures = server.answer.figures if server.answer else None
+    if server.answer is None or figures is None or figures.status not in {"degraded", "critical", "draining"}:
         return []
     failed = [_failure(gpu) for gpu in server.answer.gpus if gpu.state == "failed"]
-    if said.status == "draining":
-        return ["; ".join((_drain(said.streams_active), *failed))]
-    used = f"{f.count(said.slots_used)} of {f.count(said.slots)} slots are taken" if said.slots else "no slot is left"
-    if server.answer.members is not None and said.slots and (said.slots_used or 0) < _MANY * said.slots:
+    if figures.status == "draining":
+        return ["; ".join((_drain_sentence(figures.streams_active), *failed))]
+    used = (
+        f"{f.count(figures.slots_used)} of {f.count(figures.slots)} slots are taken"
+        if figures.slots
+        else "no slot is left"
+    )
+    if server.answer.members is not None and figures.slots and (figures.slots_used or 0) < _MANY * figures.slots:
         used = ""  # it is not its slots, but one of its servers, as the next sentence says
     refused = f"{f.count(server.rejects_per_minute)} a minute are refused" if server.rejects_per_minute else ""
     return ["; ".join(part for part in (*failed, used, refused) if part)]
 
 
-def _felt(world: World, server: ServerView) -> list[str]:
+def _user_impact(world: World, server: ServerView) -> list[str]:
     """What users feel of it, whatever the server says of itself: how late words are, and that it holds too many."""
-    said = server.answer.figures if server.answer else None
-    if said is None or server.answer is None or stale(server.answer, world.now, world.interval):
+    figures = server.answer.figures if server.answer else None
+    if figures is None or server.answer is None or stale(server.answer, world.now, world.interval):
         return []
     objective, plan = world.objective_for(server), server.planned
-    load, sentences = ServerLoad(said.lag_p95_seconds, said.streams_active, objective), []
+    load, sentences = ServerLoad(figures.lag_p95_seconds, figures.streams_active, objective), []
     if load.late:
         sentences.append(f"words are late: lag p95 {f.seconds(load.lag)}, the objective is {objective:g} s")
     if plan is not None and load.over(plan.safe):
@@ -142,7 +153,7 @@ def _felt(world: World, server: ServerView) -> list[str]:
     return ["; ".join(sentences)] if sentences else []
 
 
-def unreadable(answer: Snapshot | None) -> list[str]:
+def unreadable_gpus(answer: Snapshot | None) -> list[str]:
     """Why GPUs have no readings, a sentence a reason; GPUs that share one are named together."""
     if answer is None:
         return []
@@ -170,31 +181,33 @@ def _without_gpu(server: ServerView) -> list[str]:
     return ["no NVIDIA GPU was found here; enter shows the processor and the memory"] if bare else []
 
 
-def _drain(streams: int | None) -> str:
+def _drain_sentence(streams: int | None) -> str:
     """What a drained server does with streams, and the way back."""
     there = {None: "those there go on", 0: "none is left", 1: "the 1 there goes on"}
     left = there.get(streams, f"the {f.count(streams)} there go on")
     return f"it drains: no new stream is let in, {left}; :undrain ends that"
 
 
-def _silence(world: World, server: ServerView) -> str:
+def _silence_sentence(world: World, server: ServerView) -> str:
     why = (server.newest.error if server.newest else None) or "no answer"
     parts = [f"{why.rstrip('.')}, since {f.clock(server.silent_since)}"]
     if server.next_try_at is not None and world.mode == "live":
         parts[0] += f", next try in {max(0, round(server.next_try_at - world.now))} s"
     if server.answer is not None and server.answer.figures is not None:
-        said = server.answer.figures
-        parts.append(f"last seen {said.status or 'answering'} with {f.counted(said.streams_active, 'connection')}")
+        figures = server.answer.figures
+        parts.append(
+            f"last seen {figures.status or 'answering'} with {f.counted(figures.streams_active, 'connection')}"
+        )
     return "; ".join(parts)
 
 
-def _said(sentence: str, width: int) -> list[Line]:
+def _reason_lines(sentence: str, width: int) -> list[Line]:
     return wrapped(sentence, width - 1, indent="    ", style="dim")
 
 
-def _name(server: ServerView, columns: Sequence[TextColumn]) -> Cell:
+def _name(server: ServerView, table: TextTable) -> Cell:
     """The name, and that it is simulated: what is cut for want of room is the name, never the label."""
-    room = next(column.width for column in columns if column.key == "server") - _BEFORE_NAME
+    room = table.width_of("server") - _BEFORE_NAME
     label = next((text for text in _SIMULATED if len(server.name) + len(text) <= room), _SIMULATED[-1])
     name = cell(f.fitted(server.name, room - len(label) * server.simulated), "title")
     return (*name, TextSpan(label, "note")) if server.simulated else name

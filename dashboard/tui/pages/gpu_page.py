@@ -31,10 +31,10 @@ class GpuPageRow(NamedTuple):
 def gpu_page(world: World, name: str, gpu_id: int, charts: ChartData, width: int, height: int = 24) -> Page:
     """The page of one GPU of the server `name` for a sheet of that size."""
     server = world.server(name)
-    gpu = find(server, gpu_id)
+    gpu = gpu_of(server, gpu_id)
     crumbs = ("fleet", name, f"gpu {gpu_id}" if gpu is None else device(gpu))
     if server is None or server.answer is None or gpu is None:
-        return Page(crumbs=crumbs, body=(line(TextSpan(" nothing is known of this GPU at this moment", "dim")),))
+        return Page(crumbs=crumbs, body=(line(TextSpan(" no data for this GPU at this moment", "dim")),))
     state = gpu_state(gpu, server, world)
     age = world.now - server.answer.at + (gpu.reading_age_seconds or 0.0)
     head = line(
@@ -53,7 +53,7 @@ def gpu_page(world: World, name: str, gpu_id: int, charts: ChartData, width: int
     return Page(crumbs=crumbs, head=(head, *unread), body=body)
 
 
-def find(server: ServerView | None, gpu_id: int) -> GpuFigures | None:
+def gpu_of(server: ServerView | None, gpu_id: int) -> GpuFigures | None:
     """The GPU of that number in the last answer of a server."""
     gpus = server.answer.gpus if server is not None and server.answer is not None else ()
     return next((gpu for gpu in gpus if gpu.gpu_id == gpu_id), None)
@@ -62,7 +62,7 @@ def find(server: ServerView | None, gpu_id: int) -> GpuFigures | None:
 def charts_of(world: World, name: str, gpu_id: int) -> tuple[Chart, ...]:
     """The charts of a GPU's page."""
     server = world.server(name)
-    gpu = find(server, gpu_id)
+    gpu = gpu_of(server, gpu_id)
     objective = world.objective_for(server)
     safe = server.planned.per_gpu if server and server.planned else None
     total = gpu.memory_total_bytes if gpu else None

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from dashboard import figure_text as f
 from dashboard.device_names import device
-from dashboard.tui.pages.broker_members import brokers, lag_of, seen
+from dashboard.tui.pages.broker_members import brokers, lag_of, members_of_all
 from dashboard.tui.pages.filter_fields import facts, ordered
 from dashboard.tui.pages.fleet_rows import short_name
 from dashboard.tui.pages.server_states import gpu_state, server_state
@@ -40,8 +40,8 @@ def members_table(world: World) -> Table | None:
     built.add_column("state")
     for title in ("slots", "free", "lag p95", "GPUs", "age"):
         built.add_column(title, justify="right", no_wrap=True)
-    for member in seen(world):
-        said, state = member.said, member.state
+    for member in members_of_all(world):
+        said, state = member.answer, member.state
         answers = said.state != "silent"
         built.add_row(
             said.name,
@@ -71,10 +71,10 @@ def _add_server(built: Table, world: World, server: ServerView) -> None:
         f.celsius(_figure(known["temp"])),
     )
     for gpu in server.answer.gpus if said and server.answer else ():
-        its = gpu_state(gpu, server, world)
+        gpu_status = gpu_state(gpu, server, world)
         built.add_row(
             f"  {device(gpu)}  {'' if gpu.is_cpu else short_name(gpu.name)}".rstrip(),
-            Text(f"{its.glyph} {its.word}", _COLOURS.get(its.style, "")),
+            Text(f"{gpu_status.glyph} {gpu_status.word}", _COLOURS.get(gpu_status.style, "")),
             f"{f.count(gpu.streams_active)}/{f.count(gpu.slots)}",
             f.seconds(gpu.lag_p95_seconds),
             "",

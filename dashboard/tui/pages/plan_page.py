@@ -3,24 +3,12 @@
 from collections.abc import Sequence
 
 from dashboard import figure_text as f
-from dashboard.tui.pages.filter_fields import most, ordered
+from dashboard.tui.pages.filter_fields import largest, ordered
 from dashboard.tui.pages.fleet_rows import GAUGE_CELLS, name_cells
 from dashboard.tui.pages.gauges import knee
 from dashboard.tui.pages.row_keys import server_key
-from dashboard.tui.pages.styled_lines import (
-    BLANK,
-    Cell,
-    Line,
-    Page,
-    TextColumn,
-    TextSpan,
-    cell,
-    columns_for,
-    header,
-    line,
-    row,
-    wrapped,
-)
+from dashboard.tui.pages.styled_lines import BLANK, Cell, Line, Page, TextSpan, cell, line, wrapped
+from dashboard.tui.pages.text_table import TextColumn, TextTable
 from dashboard.tui.pages.thresholds import slots_style
 from dashboard.world import ServerView, World
 from whisper_ops.plan.plan_answer import five_lines
@@ -64,21 +52,21 @@ def plan_page(world: World, name: str | None, width: int) -> Page:
     if not planned:
         return Page(crumbs=crumbs, body=tuple(_no_plan(width)))
     about = next((server for server in planned if server.name == name), None) or max(planned, key=_fullness)
-    columns = columns_for(_SERVERS, width, name_cells(world))
+    table = TextTable(_SERVERS, width, name_cells(world))
     body = [
-        *_borrowed(world, name, about, width),
+        *_other_plan_note(world, name, about, width),
         *_answer(world, about, width),
         BLANK,
         *_resources(about, width),
         BLANK,
-        header(columns),
-        *(_server_row(world, server, columns) for server in ordered(world, "state")),
+        table.header(),
+        *(_server_row(world, server, table) for server in ordered(world, "state")),
         *_fleet_lines(planned, width),
     ]
     return Page(crumbs=crumbs, body=tuple(body))
 
 
-def _borrowed(world: World, asked: str | None, about: ServerView, width: int) -> list[Line]:
+def _other_plan_note(world: World, asked: str | None, about: ServerView, width: int) -> list[Line]:
     """That the server that was asked about has no plan, before the figures of another one."""
     if asked is None or asked == about.name:
         return []
@@ -139,23 +127,23 @@ def _resources(server: ServerView, width: int) -> list[Line]:
     plan = server.planned.plan
     if not plan.resources:
         return []
-    columns = columns_for(_RESOURCES, width)
-    return [header(columns), *(_resource_row(resource, server, plan, columns) for resource in plan.resources)]
+    table = TextTable(_RESOURCES, width)
+    return [table.header(), *(_resource_row(resource, server, plan, table) for resource in plan.resources)]
 
 
-def _resource_row(resource: Resource, server: ServerView, plan: Plan, columns: Sequence[TextColumn]) -> Line:
+def _resource_row(resource: Resource, server: ServerView, plan: Plan, table: TextTable) -> Line:
     binds = resource is plan.binds and not open_ended(plan)
-    load = most(float(gpu.streams_active) for gpu in _gpus(server) if gpu.streams_active is not None)
+    load = largest(float(gpu.streams_active) for gpu in _gpus(server) if gpu.streams_active is not None)
     expected = None if load is None else resource.expected(load)
     cells: dict[str, Cell] = {
         "name": (TextSpan(" ◀ " if binds else "   ", "warn"), TextSpan(resource.name, "title" if binds else "")),
         "limit": cell(limit_text(resource), "title" if binds else ""),
-        "now": cell(_lag_of(resource) + _shown(resource, _now(resource, server))),
-        "expected": cell(_shown(resource, expected), "dim"),
+        "now": cell(_lag_of(resource) + _figure_text(resource, _current_figure(resource, server))),
+        "expected": cell(_figure_text(resource, expected), "dim"),
         "cap": cell(resource.cap_text, "dim"),
         "law": cell(resource.fix or resource.law, "note" if resource.fix else "dim"),
     }
-    return row(columns, cells)
+    return table.row(cells)
 
 
 def _lag_of(resource: Resource) -> str:
@@ -163,16 +151,16 @@ def _lag_of(resource: Resource) -> str:
     return "lag " if resource.kind == LATENCY else ""
 
 
-def _now(resource: Resource, server: ServerView) -> float | None:
+def _current_figure(resource: Resource, server: ServerView) -> float | None:
     """What is seen now of a resource, in its unit: the figure that its law is of, where the dashboard reads it."""
     if server.answer is None or server.answer.figures is None or server.silent:
         return None
-    gpus, host, said = server.answer.gpus, server.answer.host or HostFigures(), server.answer.figures
+    gpus, host, figures = server.answer.gpus, server.answer.host or HostFigures(), server.answer.figures
     seen: dict[str, float | None] = {
-        LATENCY: said.lag_p95_seconds,
-        POLLED_LAG: said.lag_p95_seconds,
-        GPU_BUSY: _times(most(gpu.busy_ratio for gpu in gpus), 100),
-        GPU_MEMORY: _times(most(gpu.memory_used_bytes for gpu in gpus), 1e-9),
+        LATENCY: figures.lag_p95_seconds,
+        POLLED_LAG: figures.lag_p95_seconds,
+        GPU_BUSY: _times(largest(gpu.busy_ratio for gpu in gpus), 100),
+        GPU_MEMORY: _times(largest(gpu.memory_used_bytes for gpu in gpus), 1e-9),
         SERVER_CORE: _times(host.front_cpu_ratio, 100),
         HOST_CPU: _times(host.cpu_ratio, 100),
         HOST_MEMORY: _times(host.process_rss_bytes, 1e-9),
@@ -181,7 +169,7 @@ def _now(resource: Resource, server: ServerView) -> float | None:
     return seen.get(resource.kind)
 
 
-def _shown(resource: Resource, figure: float | None) -> str:
+def _figure_text(resource: Resource, figure: float | None) -> str:
     """A figure of a resource in its unit."""
     if figure is None:
         return f.UNKNOWN
@@ -198,12 +186,12 @@ def _gpus(server: ServerView) -> tuple[GpuFigures, ...]:
     return server.answer.gpus if server.answer and not server.silent else ()
 
 
-def _server_row(world: World, server: ServerView, columns: Sequence[TextColumn]) -> Line:
+def _server_row(world: World, server: ServerView, table: TextTable) -> Line:
     plan, now = server.planned, _connected(server)
     cells: dict[str, Cell] = {"server": (TextSpan("   "), TextSpan(server.name, "title")), "now": cell(f.count(now))}
     if plan is None:
         cells["gauge"] = cell("no limit yet", "dim")
-        return row(columns, cells, key=server_key(server.name))
+        return table.row(cells, key=server_key(server.name))
     room = None if now is None else plan.safe - now
     cells |= {
         "gauge": knee(now, plan.safe, plan.last_pass, GAUGE_CELLS, slots_style(now, plan.safe)),
@@ -211,7 +199,7 @@ def _server_row(world: World, server: ServerView, columns: Sequence[TextColumn])
         "room": cell(f.count(room), "bad" if room is not None and room < 0 else ""),
         "lost": _if_lost(world, server),
     }
-    return row(columns, cells, key=server_key(server.name))
+    return table.row(cells, key=server_key(server.name))
 
 
 def _if_lost(world: World, lost: ServerView) -> Cell:

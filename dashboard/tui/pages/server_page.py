@@ -14,23 +14,10 @@ from dashboard.tui.pages.fleet_rows import reasons, short_name
 from dashboard.tui.pages.gauges import knee
 from dashboard.tui.pages.row_keys import gpu_key
 from dashboard.tui.pages.server_states import gpu_state, server_state
-from dashboard.tui.pages.styled_lines import (
-    BLANK,
-    Cell,
-    Line,
-    Page,
-    TextColumn,
-    TextSpan,
-    cell,
-    columns_for,
-    folded,
-    header,
-    line,
-    row,
-    width_of,
-    wrapped,
-)
-from dashboard.tui.pages.thresholds import busy_style, lag_style, memory_style, slots_style, temperature_style
+from dashboard.tui.pages.styled_lines import BLANK, Cell, Line, Page, TextSpan, cell, folded, line, width_of, wrapped
+from dashboard.tui.pages.text_table import TextColumn, TextTable
+from dashboard.tui.pages.thresholds import lag_style, memory_style, slots_style
+from dashboard.tui.pages.usage_cells import usage_cells
 from dashboard.world import ServerView, World
 from whisper_ops.history import ChartQuery
 from whisper_ops.snapshot import GpuFigures, HostFigures, ServerFigures, Snapshot
@@ -61,22 +48,22 @@ def server_page(world: World, name: str, charts: ChartData, width: int, height: 
     server = world.server(name)
     crumbs = ("fleet", name)
     if server is None:
-        return Page(crumbs=crumbs, body=(line(TextSpan(f" nothing is known of {name} at this moment", "dim")),))
+        return Page(crumbs=crumbs, body=(line(TextSpan(f" no data for {name} at this moment", "dim")),))
     answer = server.answer
     head = [_state_line(world, server, width), *reasons(world, server, width)]
     if answer is None or answer.figures is None:
         return Page(crumbs=crumbs, head=tuple(head))
     if server.silent:
-        head.append(line(TextSpan(f" what follows was said {f.duration(world.now - answer.at)} ago", "warn")))
+        head.append(line(TextSpan(f" the figures below are {f.duration(world.now - answer.at)} old", "warn")))
     head += [BLANK] * (_HEAD_LINES - len(head))
-    said = answer.figures
-    columns = columns_for(_columns(answer.gpus), width)
+    figures = answer.figures
+    table = TextTable(_columns(answer.gpus), width)
     above = [
         *_lag_lines(world, server, answer, width),
-        *_connection_lines(server, said, width),
+        *_connection_lines(server, figures, width),
         BLANK,
-        header(columns),
-        *(_gpu_row(world, server, gpu, columns) for gpu in answer.gpus),
+        table.header(),
+        *(_gpu_row(world, server, gpu, table) for gpu in answer.gpus),
         BLANK,
         *(alert_line(alert, width) for alert in server.alerts),
         *([BLANK] if server.alerts else []),
@@ -105,7 +92,7 @@ def charts_of(world: World, name: str) -> tuple[Chart, ...]:
     objective = world.objective_for(server)
     safe = server.planned.safe if server and server.planned else None
     slots = server.answer.figures.slots if server and server.answer and server.answer.figures else None
-    carrier = noun(server.answer.gpus if server and server.answer else ())
+    device_kind = noun(server.answer.gpus if server and server.answer else ())
     hottest = Chart(
         title="hottest GPU",
         query=ChartQuery(server=name, metric="temperature_celsius", kind="gpu"),
@@ -119,9 +106,9 @@ def charts_of(world: World, name: str) -> tuple[Chart, ...]:
               limit=objective),
         Chart(title="connections", query=ChartQuery(server=name, metric="streams_active"), show=f.count,
               top=float(safe or slots or 1), limit=safe),
-        Chart(title="busiest GPU" if carrier == "GPU" else "engine busy",
+        Chart(title="busiest GPU" if device_kind == "GPU" else "engine busy",
               query=ChartQuery(server=name, metric="busy_ratio", kind="gpu"), show=f.percent),
-        hottest if carrier == "GPU" else processor,
+        hottest if device_kind == "GPU" else processor,
     )  # fmt: skip
 
 
@@ -137,11 +124,11 @@ def _state_line(world: World, server: ServerView, width: int) -> Line:
             parts.append(f"up {f.duration(answer.at - answer.figures.started_at)}")
         if answer.host is not None:
             parts.append(f"{f.cores(answer.host.cpu_count)}, {f.size(answer.host.memory_total_bytes)}")
-        spans.append(TextSpan(_joined(parts, width - width_of(spans) - width_of(mark)), "dim"))
+        spans.append(TextSpan(_parts_that_fit(parts, width - width_of(spans) - width_of(mark)), "dim"))
     return line(*spans, *mark)
 
 
-def _joined(parts: Sequence[str], width: int) -> str:
+def _parts_that_fit(parts: Sequence[str], width: int) -> str:
     """As many parts, from the first on, as there is room for: none is cut in its middle."""
     kept = [part for part in parts if part]
     while len(kept) > 1 and len(" · ".join(kept)) > width:
@@ -151,11 +138,11 @@ def _joined(parts: Sequence[str], width: int) -> str:
 
 def _lag_lines(world: World, server: ServerView, answer: Snapshot, width: int) -> list[Line]:
     """The lag and what it is made of: waiting for the engine, computing, and the cadence of partials."""
-    said = answer.figures
-    assert said is not None
+    figures = answer.figures
+    assert figures is not None
     objective = world.objective_for(server)
     late = max(answer.gpus, key=lambda gpu: gpu.lag_p95_seconds or 0.0, default=None)
-    lag = said.lag_p95_seconds
+    lag = figures.lag_p95_seconds
     spans: list[TextSpan | str] = [
         " lag p95 ",
         TextSpan(f.seconds(lag), lag_style(lag, objective) or "title"),
@@ -166,68 +153,71 @@ def _lag_lines(world: World, server: ServerView, answer: Snapshot, width: int) -
         rest = max(0.0, lag - queue - compute)
         spans.append(f" ≈ queue {queue:.2f} + compute {compute:.2f} + cadence {rest:.2f}")
     more: tuple[TextSpan | str, ...] = (
-        " p50 ", f.seconds(said.lag_p50_seconds), "   p99 ", f.seconds(said.lag_p99_seconds),
-        "   finals p95 ", f.seconds(said.final_p95_seconds),
-        "   partials every ", f.seconds(said.partial_interval_seconds),
+        " p50 ", f.seconds(figures.lag_p50_seconds), "   p99 ", f.seconds(figures.lag_p99_seconds),
+        "   finals p95 ", f.seconds(figures.final_p95_seconds),
+        "   partials every ", f.seconds(figures.partial_interval_seconds),
     )  # fmt: skip
     # How many lines it takes is a matter of the width alone: figures that grow by a digit move no table.
     if width >= _WIDE:
         return [line(*spans, "   ", *more)]
     halves = [part for part in (line(*spans), line(*more)) for part in folded(part, width)]
-    return _steady(halves, 2 if width >= _MIDDLE else 4)
+    return _padded(halves, 2 if width >= _MIDDLE else 4)
 
 
-def _steady(lines: Sequence[Line], least: int) -> list[Line]:
+def _padded(lines: Sequence[Line], least: int) -> list[Line]:
     return [*lines, *[BLANK] * (least - len(lines))]
 
 
-def _connection_lines(server: ServerView, said: ServerFigures, width: int) -> list[Line]:
-    plan = server.planned
+def _connection_lines(server: ServerView, figures: ServerFigures, width: int) -> list[Line]:
+    plan, connected = server.planned, figures.streams_active
     spans: list[TextSpan | str] = [" connections "]
     if plan is None:
-        spans += [TextSpan(f"{f.count(said.streams_active)} / {f.count(said.slots)} slots", "title"),
+        spans += [TextSpan(f"{f.count(connected)} / {f.count(figures.slots)} slots", "title"),
                   TextSpan(" · no measured limit: type :sweep", "dim")]  # fmt: skip
     else:
         spans += [
-            *knee(said.streams_active, plan.safe, plan.last_pass, 20, slots_style(said.streams_active, plan.safe)),
-            TextSpan(f" {f.count(said.streams_active)} of {'~' * plan.provisional}{f.count(plan.safe)} safe", "title"),
-            TextSpan(f", {f.count(plan.last_pass)} seen to pass, {f.count(said.slots)} slots", "dim"),
+            *knee(connected, plan.safe, plan.last_pass, 20, slots_style(connected, plan.safe)),
+            TextSpan(f" {f.count(connected)} of {'~' * plan.provisional}{f.count(plan.safe)} safe", "title"),
+            TextSpan(f", {f.count(plan.last_pass)} seen to pass, {f.count(figures.slots)} slots", "dim"),
         ]  # fmt: skip
-    speaking = f"speaking {f.count(said.streams_speaking)}"
+    speaking = f"speaking {f.count(figures.streams_speaking)}"
     there = (f"   {speaking}", "") if width >= _ROOMY else ("", f"{speaking} · ")
     counts = (
-        f"done {f.count(said.completed_total)} · failed {f.count(said.failed_total)} · refused "
-        f"{f.count(said.rejected_total)} ({f.count(server.rejects_per_minute)}/min) · set-up mean "
-        f"{f.milliseconds(said.setup_mean_seconds)}, "
-        f"{f.milliseconds(said.setup_min_seconds)} to {f.milliseconds(said.setup_max_seconds)}"
+        f"done {f.count(figures.completed_total)} · failed {f.count(figures.failed_total)} · refused "
+        f"{f.count(figures.rejected_total)} ({f.count(server.rejects_per_minute)}/min) · set-up mean "
+        f"{f.milliseconds(figures.setup_mean_seconds)}, "
+        f"{f.milliseconds(figures.setup_min_seconds)} to {f.milliseconds(figures.setup_max_seconds)}"
     )
     lines = [*folded(line(*spans, there[0]), width), *wrapped(there[1] + counts, width, " ")]
-    return _steady(lines, 2 if width >= _ROOMY else 3 if width >= _MIDDLE else 5)
+    return _padded(lines, 2 if width >= _ROOMY else 3 if width >= _MIDDLE else 5)
 
 
-def _gpu_row(world: World, server: ServerView, gpu: GpuFigures, columns: Sequence[TextColumn]) -> Line:
-    objective = world.objective_for(server)
+def _gpu_row(world: World, server: ServerView, gpu: GpuFigures, table: TextTable) -> Line:
     safe = server.planned.per_gpu if server.planned else gpu.slots
     state, memory = gpu_state(gpu, server, world), memory_share(gpu)
     throttled = gpu.throttle_reasons or None
-    cells: dict[str, Cell] = {
-        "gpu": (TextSpan(f" {state.glyph} ", state.style), *_named(gpu)),
+    usage = usage_cells(
+        lag=gpu.lag_p95_seconds,
+        objective=world.objective_for(server),
+        busy=gpu.busy_ratio,
+        memory=memory,
+        temperature=gpu.temperature_celsius,
+    )
+    cells: dict[str, Cell] = usage | {
+        "gpu": (TextSpan(f" {state.glyph} ", state.style), *_gpu_name(gpu)),
         "state": cell(state.word, state.style),
         "streams": cell(f"{f.count(gpu.streams_active)}/{f.count(safe)}",
                         slots_style(gpu.streams_active, safe, "") if safe is not None else ""),
         "fill": cell(f.number(gpu.batch_fill_mean)),
-        "busy": cell(f.percent(gpu.busy_ratio), busy_style(gpu.busy_ratio)),
         "memory": cell(f.size_of(gpu.memory_used_bytes, gpu.memory_total_bytes), memory_style(memory)),
-        "lag": cell(f.seconds(gpu.lag_p95_seconds), lag_style(gpu.lag_p95_seconds, objective)),
-        "temp": cell(f.celsius(gpu.temperature_celsius), temperature_style(gpu.temperature_celsius)),
         "power": cell(f.watts_of(gpu.power_watts, gpu.power_limit_watts)),
         "clock": cell(f.hertz(gpu.sm_clock_hertz)),
         "throttle": cell(f.UNKNOWN if throttled is None else throttled, "warn" if throttled else "dim"),
     }  # fmt: skip
-    return row(columns, cells, key=gpu_key(server.name, gpu.gpu_id))
+    return table.row(cells, key=gpu_key(server.name, gpu.gpu_id))
 
 
-def _named(gpu: GpuFigures) -> Cell:
+def _gpu_name(gpu: GpuFigures) -> Cell:
     if gpu.is_cpu:
         return (TextSpan(device(gpu)),)
     return (TextSpan(f"{gpu.gpu_id}"), TextSpan(f"  {short_name(gpu.name)}", "dim"))
@@ -235,7 +225,7 @@ def _named(gpu: GpuFigures) -> Cell:
 
 def _host_lines(host: HostFigures | None, width: int) -> list[Line]:
     if host is None:
-        return [line(TextSpan(" nothing is known of the machine", "dim"))]
+        return [line(TextSpan(" no figures of the host", "dim"))]
     free = f.share(host.memory_available_bytes, host.memory_total_bytes)
     text = (
         f"host {host.hostname or f.UNKNOWN}: cpu {f.percent(host.cpu_ratio)} of {f.cores(host.cpu_count)}, "

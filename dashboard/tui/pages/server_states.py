@@ -38,7 +38,7 @@ _WAITING = ServerState("○", "waiting", "dim", 8)
 _UNKNOWN = ServerState("○", "unknown", "dim", 8)
 _ANSWERS = ServerState("●", "answers", "ok", _WELL)
 """Other software, such as an exporter of readings, says nothing of how it is: that it answers is all that is known."""
-_NOT_SAID = ServerState("○", "—", "dim", _WELL)
+_NOT_REPORTED = ServerState("○", "—", "dim", _WELL)
 _SERVER = {
     "critical": ServerState("◆", "critical", "bad", 1),
     "degraded": ServerState("▲", "degraded", "warn", 3),
@@ -62,17 +62,17 @@ def server_state(server: ServerView, world: World) -> ServerState:
         return _SILENT
     if stale(server.answer, world.now, world.interval):
         return _STALE
-    said = server.answer.figures
-    if said is None:
+    figures = server.answer.figures
+    if figures is None:
         return _ANSWERS
-    own = _ANSWERS if said.status is None else _SERVER.get(said.status, _UNKNOWN)
-    load = ServerLoad(said.lag_p95_seconds, said.streams_active, world.objective_for(server))
+    own = _ANSWERS if figures.status is None else _SERVER.get(figures.status, _UNKNOWN)
+    load = ServerLoad(figures.lag_p95_seconds, figures.streams_active, world.objective_for(server))
     return load.worst(own, server.planned.safe if server.planned else None)
 
 
 def gpu_state(gpu: GpuFigures, server: ServerView, world: World) -> ServerState:
     """The worst of the GPU's state in the server's own word, and what the users of its streams feel."""
-    own = _NOT_SAID if gpu.state is None else _GPU.get(gpu.state, _UNKNOWN)
+    own = _NOT_REPORTED if gpu.state is None else _GPU.get(gpu.state, _UNKNOWN)
     load = ServerLoad(gpu.lag_p95_seconds, gpu.streams_active, world.objective_for(server))
     return load.worst(own, server.planned.per_gpu if server.planned else None)
 
@@ -95,5 +95,5 @@ class ServerLoad(NamedTuple):
 
     def worst(self, own: ServerState, limit: int | None) -> ServerState:
         """The worst of what a server or a GPU says of itself and of its load."""
-        felt = [state for state, holds in ((_LATE, self.late), (_OVER, self.over(limit))) if holds]
-        return min(own, *felt, key=lambda state: state.rank) if felt else own
+        by_load = [state for state, holds in ((_LATE, self.late), (_OVER, self.over(limit))) if holds]
+        return min(own, *by_load, key=lambda state: state.rank) if by_load else own

@@ -4,7 +4,7 @@ A style is a word for what something means (`ok`, `warn`, `bad`, `dim`…); a th
 is legible without any of them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -41,10 +41,6 @@ class Line(msgspec.Struct, frozen=True):
 
 
 BLANK = Line()
-_FAR = 48
-"""Cells of a name, beyond which more of them only part it from its row."""
-_GAP = 2
-"""Cells between two columns."""
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,21 +54,6 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     def text(self) -> str:
         """The page as plain text, for tests and pipes."""
         return "\n".join(line.text.rstrip() for line in (*self.head, *self.body))
-
-
-class TextColumn(msgspec.Struct, frozen=True, kw_only=True):
-    """A column of a table: shown when the page is at least `at` cells wide."""
-
-    key: str
-    title: str
-    width: int
-    align: Align = "left"
-    at: int = 0
-    style: Style = "label"
-    sorts: str | None = None
-    """The fact that a click on its title sorts by."""
-    grows: bool = False
-    """Takes what the other columns leave, and never less than `width`."""
 
 
 def cell(text: str, style: Style = "") -> Cell:
@@ -111,57 +92,6 @@ def cut(spans: Cell, width: int) -> Cell:
         kept.append(span._replace(text=span.text[:left]))
         left -= len(kept[-1].text)
     return (*kept, TextSpan("…", "dim")) if width > 0 else ()
-
-
-def columns_for(columns: Sequence[TextColumn], width: int, wanted: int = 0) -> list[TextColumn]:
-    """The columns that a page of `width` cells shows, the growing one stretched to fill it.
-
-    `wanted`: cells that the growing one needs, so that no name is cut: columns that may leave make room for it.
-    """
-    shown = [column for column in columns if width >= column.at]
-    leaving = sorted((column for column in shown if column.at), key=lambda column: column.at)
-    wanted = min(wanted, width // 2)
-    while leaving and _taken(shown, wanted) > width:
-        shown.remove(leaving.pop())
-    spare = width - _taken(shown, 0)
-    if wanted:  # a figure far from its name is hard to read across
-        spare = min(spare, max(wanted, _FAR) - max(column.width for column in shown if column.grows))
-    # Behind the last column there is a gap, too, which a name may have where there is no other room.
-    return [
-        msgspec.structs.replace(
-            column, width=max(column.width + max(0, spare), min(wanted, column.width + spare + _GAP))
-        )
-        if column.grows
-        else column
-        for column in shown
-    ]
-
-
-def _taken(columns: Sequence[TextColumn], wanted: int) -> int:
-    return sum(max(column.width, wanted if column.grows else 0) + _GAP for column in columns)
-
-
-def header(columns: Sequence[TextColumn], sorted_by: str | None = None) -> Line:
-    """The titles of a table; the column it is sorted by is marked, a click on any sorts by it."""
-    spans: list[TextSpan] = []
-    for column in columns:
-        by_this = sorted_by is not None and column.sorts == sorted_by
-        style: Style = "accent" if by_this else column.style
-        run = f"sort {column.sorts}" if column.sorts else None
-        # The mark of a right-aligned title stands in the gap, so that no title loses its room to it.
-        title, gap = column.title, "  "
-        if by_this:
-            title, gap = (title, "▾ ") if column.align == "right" else (f"{title} ▾", gap)
-        spans += [*fit((TextSpan(title, style, run),), column.width, column.align), TextSpan(gap, style)]
-    return Line(tuple(spans))
-
-
-def row(columns: Sequence[TextColumn], cells: dict[str, Cell], key: str | None = None) -> Line:
-    """A row of a table; a column without a cell stays empty."""
-    spans: list[TextSpan] = []
-    for column in columns:
-        spans += [*fit(cells.get(column.key, ()), column.width, column.align), TextSpan("  ")]
-    return Line(tuple(spans), key)
 
 
 def folded(long: Line, width: int) -> list[Line]:

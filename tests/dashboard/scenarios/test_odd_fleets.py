@@ -98,7 +98,7 @@ def test_where_nobody_ever_answered_it_says_what_to_do() -> None:
 
 
 def test_no_alert_is_said_in_words() -> None:
-    assert alerts_page(World(now=NOW), 79).text == " ● no alert stands"
+    assert alerts_page(World(now=NOW), 79).text == " ● no active alert"
 
 
 async def test_a_command_of_another_page_says_where_it_works() -> None:

@@ -8,6 +8,8 @@ from textual.pilot import Pilot
 from dashboard.tui.app import DashApp
 from dashboard.tui.commands.registry import COMMANDS
 from dashboard.tui.pages.command import command_named, key_text
+from dashboard.tui.pages.filter_fields import FACTS
+from dashboard.tui.pages.frame import message_lines
 from dashboard.tui.widgets.sheet import Sheet
 from tests.dashboard.pictures import DOC, FOLDER, PICTURES, with_tables
 from tests.dashboard.scenes import Still, world
@@ -103,8 +105,52 @@ async def test_an_unknown_command_says_so() -> None:
     async with app().run_test(size=(120, 40)) as pilot:
         await pilot.press("colon", *"dance", "enter")
         await pilot.pause()
-        assert "there is no command 'dance'" in screen_text(pilot)
-        await pilot.press("escape")
+        assert "there is no command 'dance'; ? shows them all" in screen_text(pilot)
+        await pilot.press("question_mark")
+        await pilot.pause()
+        assert "fleet › help" in screen_text(pilot), "what the sentence says works at once"
+
+
+async def test_after_an_unknown_command_the_next_one_is_typed_on_an_empty_line() -> None:
+    async with app().run_test(size=(120, 40)) as pilot:
+        await pilot.press("colon", *"dance", "enter", "colon", *"sort lag", "enter")
+        await pilot.pause()
+        assert "lag p95▾" in screen_text(pilot)
+
+
+@pytest.mark.parametrize("size", [(60, 20), (80, 24)])
+async def test_a_long_message_is_read_to_its_end_and_then_the_footer_is_a_line_again(size: tuple[int, int]) -> None:
+    async with app().run_test(size=size) as pilot:
+        await pilot.press("colon", *"sort beauty", "enter")
+        await pilot.pause()
+        message = " ".join(screen_text(pilot).split())
+        assert f"there is nothing called 'beauty' to sort by; there is {', '.join(FACTS)}" in message
+        await pilot.press("2")
+        await pilot.pause()
+        *page, footer = screen_text(pilot).splitlines()
+        assert "q quit" in footer
+        assert "alerts" not in page[-1]
+
+
+@pytest.mark.parametrize("width", [12, 40, 60, 80])
+def test_a_message_is_broken_between_words_and_never_fills_the_screen(width: int) -> None:
+    words = [f"word{number}" for number in range(200)]
+    lines = [line.text for line in message_lines(" ".join(words), width)]
+    assert len(lines) == 4
+    assert all(len(line) <= width for line in lines)
+    assert lines[-1].endswith("…")
+    assert set(" ".join(lines).removesuffix("…").split()[:-1]) <= set(words), "no word is cut"
+    assert [line.text for line in message_lines("it is short", width)] == [" it is short"]
+
+
+async def test_a_command_of_another_page_says_where_it_works() -> None:
+    async with app().run_test(size=(120, 40)) as pilot:
+        await pilot.press("2", "slash")
+        await pilot.pause()
+        assert "filter works on the fleet page" in screen_text(pilot)
+        await pilot.press("colon", *"span 6 h", "enter")
+        await pilot.pause()
+        assert "span works on the server and the gpu pages" in screen_text(pilot)
 
 
 async def test_a_row_folds_and_unfolds() -> None:

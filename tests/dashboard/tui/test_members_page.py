@@ -11,7 +11,7 @@ from dashboard.fleet_state import FleetState
 from dashboard.polling.poller import Pollers
 from dashboard.replay.feed import LiveFeed
 from dashboard.tui.app import DashApp
-from dashboard.tui.pages.broker_members import seen
+from dashboard.tui.pages.broker_members import members_of_all
 from dashboard.tui.pages.fleet_page import FleetView, fleet_page
 from dashboard.tui.pages.members_page import members_page
 from dashboard.tui.pages.once_table import members_table
@@ -38,12 +38,12 @@ def rows(text: str, *names: str) -> dict[str, str]:
 
 def test_every_state_has_its_word_and_the_worst_comes_first() -> None:
     shown = world(broker(MEMBERS))
-    words = {one.said.name: one.state.word for one in seen(shown)}
+    words = {one.answer.name: one.state.word for one in members_of_all(shown)}
     assert words == {
         "asr-1": "healthy", "asr-2": "full", "asr-3": "draining", "asr-4": "lost", "asr-5": "late", "asr-6": "degraded",
         "asr-7": "stale", "asr-8": "starting", "asr-9": "silent", "twin-of-1": "twice", "asr-10": "healthy",
     }  # fmt: skip
-    order = [one.said.name for one in seen(shown)]
+    order = [one.answer.name for one in members_of_all(shown)]
     assert order[:6] == ["asr-4", "asr-9", "asr-5", "asr-6", "asr-7", "asr-2"]
 
 
@@ -75,7 +75,7 @@ def test_a_row_says_what_is_free_how_old_that_is_and_why_it_gets_nothing() -> No
 def test_two_brokers_one_server_one_row_by_the_broker_that_reaches_it() -> None:
     one = broker((member("asr-1", age_seconds=0.9), lost("asr-2", server_id="id-asr-2")))
     other = broker((member("10.0.0.1:8000", server_id="id-asr-1"), member("asr-2")), "broker-2")
-    found = {member.said.server_id: member for member in seen(world(one, other))}
+    found = {member.answer.server_id: member for member in members_of_all(world(one, other))}
     assert len(found) == 2
     assert found["id-asr-1"].broker == "broker-2", "the newer reading"
     assert found["id-asr-2"].state.word == "healthy"
@@ -86,15 +86,15 @@ def test_two_brokers_one_server_one_row_by_the_broker_that_reaches_it() -> None:
 
 def test_a_server_that_a_broker_never_reached_is_the_one_that_another_knows() -> None:
     never = lost("asr-1", "was not asked yet", server_id=None, age_seconds=None)
-    (found,) = seen(world(broker((never,)), broker((member("asr-1"),), "broker-2")))
+    (found,) = members_of_all(world(broker((never,)), broker((member("asr-1"),), "broker-2")))
     assert (found.broker, found.state.word, found.unreached_by) == ("broker-2", "healthy", ("broker-1",))
-    (found,) = seen(world(broker((never,)), broker((never,), "broker-2")))
+    (found,) = members_of_all(world(broker((never,)), broker((never,), "broker-2")))
     assert found.state.word == "silent"
 
 
 def test_a_broker_that_is_silent_leaves_what_it_said_and_its_age() -> None:
     text = members_page(world(broker(MEMBERS[:1], at=NOW - 60), silence("broker-1", NOW)), 119).text
-    assert "it does not answer" in text
+    assert "no answer: " in text
     assert "stale" in rows(text, "asr-1")["asr-1"]
 
 
@@ -103,7 +103,7 @@ def test_where_there_is_no_broker_the_page_says_what_one_is() -> None:
     assert "no broker is watched" in text
     assert "whisper-ops broker URL…" in text
     past = msgspec.structs.replace(world(snapshot("one", NOW, (gpu(0, 1, 0.1),))), mode="replay")
-    assert "is not recorded, only their sums" in members_page(past, 119).text
+    assert "is not recorded, only their totals" in members_page(past, 119).text
 
 
 def test_the_row_of_a_broker_says_which_of_its_servers_are_not_well() -> None:

@@ -293,7 +293,7 @@ async def test_a_long_sentence_of_a_command_is_read_to_its_end() -> None:
 async def test_a_command_goes_on_when_its_screen_is_left_and_is_found_again() -> None:
     async with app(Asked()).run_test(size=(100, 30)) as pilot:
         await say(pilot, "running")
-        assert "nothing was started in the background" in screen_text(pilot)
+        assert "no sweep or check was started here yet" in screen_text(pilot)
         command = run(pilot, "import time; print('half-way', flush=True); time.sleep(30)")
         await told(pilot, "half-way")
         await pilot.press("h")
