@@ -21,7 +21,7 @@ def _truth(_: httpx.Request) -> httpx.Response | None:
     return None
 
 
-class Places(Membership):
+class ScriptedMembers(Membership):
     """A source of members that a test changes."""
 
     def __init__(self, urls: list[str]) -> None:
@@ -77,13 +77,13 @@ class FleetWorld:
         self.wires = Wires()
         for name, world in zip(self.names, self.worlds, strict=True):
             self.wires.apps[name] = httpx.ASGITransport(world.app, client=("10.9.9.9", 4000))
-        self.places = Places([f"http://{name}" for name in self.names])
+        self.membership = ScriptedMembers([f"http://{name}" for name in self.names])
         self.settings = BrokerSettings(members=(), **{"interval_seconds": 1.0, "deadline_seconds": 2.0, **settings})
-        self.fleets = [Fleet(self.settings, self.places, self.member) for _ in range(brokers)]
+        self.fleets = [Fleet(self.settings, self.membership, self.member) for _ in range(brokers)]
         self._tasks: list[asyncio.Task[None]] = []
 
-    def member(self, place: MemberAddress, settings: BrokerSettings, broker_id: str) -> FleetMember:
-        return FleetMember(place, settings, broker_id, self.wires)
+    def member(self, address: MemberAddress, settings: BrokerSettings, broker_id: str) -> FleetMember:
+        return FleetMember(address, settings, broker_id, self.wires)
 
     @property
     def fleet(self) -> Fleet:
