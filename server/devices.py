@@ -60,7 +60,7 @@ def check_present(devices: Sequence[WorkerDevice], *, torch: bool = False) -> No
         found = counted(count, "CUDA GPU") if count else "no CUDA GPU"
         raise UserError(
             f"--devices names {', '.join(missing)}, and {finder} finds {found} here; see `nvidia-smi` and "
-            "CUDA_VISIBLE_DEVICES, or say --devices cpu"
+            "CUDA_VISIBLE_DEVICES, or use --devices cpu"
         )
 
 
@@ -72,7 +72,7 @@ def _one(part: str, text: str, position: int) -> tuple[WorkerDevice, ...]:
         return (WorkerDevice("cuda", int(number)),)
     if kind == "sim" and number.isdecimal() and 1 <= int(number) <= 64:
         return _simulated(int(number))
-    raise UserError(f"--devices {text}: {part!r} is no device; say auto, cpu, cuda:0 or, simulated, sim:1 to sim:64")
+    raise UserError(f"--devices {text}: {part!r} is not a device; use auto, cpu, cuda:0, or simulated: sim:1 to sim:64")
 
 
 def _simulated(count: int) -> tuple[WorkerDevice, ...]:

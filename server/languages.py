@@ -150,7 +150,7 @@ def read(text: str | None) -> str | None:
     code = _code(plain) if len(plain) <= _LONGEST else None
     if code not in NAMES:
         raise LanguageError(
-            f"language {(text or '')[:_LONGEST]!r} is not known; say a code such as de or pt-BR, "
+            f"language {(text or '')[:_LONGEST]!r} is not known; use a code such as de or pt-BR, "
             "an English name such as german, or auto"
         )
     return code
@@ -178,5 +178,5 @@ def check(code: str | None, known: Collection[str] | None, model: str) -> None:
     if code is None or known is None or code in known:
         return
     if list(known) == ["en"]:
-        raise LanguageError(f"the model {model} knows English only, not {code}; say en, or leave language out")
+        raise LanguageError(f"the model {model} knows English only, not {code}; use en, or leave language out")
     raise LanguageError(f"the model {model} does not know {code}; name another language, or leave it out")

@@ -85,7 +85,7 @@ class Background(logging.Handler):
         super().close()
 
     def _lost(self, count: int) -> str:
-        said = f"{counted(count, 'line')} of this log dropped, as nobody read it in time"
+        said = f"{counted(count, 'line')} of this log dropped: its reader was too slow"
         return self.format(logging.LogRecord("whisper_ops", logging.WARNING, "", 0, said, None, None))
 
 

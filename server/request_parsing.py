@@ -49,7 +49,7 @@ def check_names(query: QueryParams, known: Collection[str]) -> None:
     seen: set[str] = set()
     for name, _ in query.multi_items():
         if name not in known:
-            raise UnreadableError(f"there is no parameter {name[:64]!r}; say {', '.join(sorted(known))}", param=name)
+            raise UnreadableError(f"unknown parameter {name[:64]!r}; known are {', '.join(sorted(known))}", param=name)
         if name in seen:
             raise UnreadableError(f"the parameter {name} is given twice", param=name)
         seen.add(name)

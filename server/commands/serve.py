@@ -39,7 +39,7 @@ _LAW_KEYS = {
 @click.option(
     "--model",
     metavar="NAME|FOLDER",
-    help="A model's name, or its folder; without it, tiny.en of [speech]. With torch also random:NAME, to time it.",
+    help="A model's name or folder; default: tiny.en of [speech]. random:NAME with torch: random weights, for timing.",
 )
 @click.option(
     "--devices", default="auto", show_default=True, help="auto, cpu, cpu,cpu, cuda:0,cuda:1; simulated: sim:8."
@@ -49,7 +49,7 @@ _LAW_KEYS = {
     type=click.Choice(["ctranslate2", "torch", "simulated"]),
     default="ctranslate2",
     show_default=True,
-    help="What decodes; torch: many streams on a GPU; simulated: nothing does, but it takes its time.",
+    help="What decodes. torch: many streams on a GPU; simulated: nothing is decoded, batches only take time.",
 )
 @click.option("--sim-law", metavar="a=S,b=S,…", help="Simulated: T(B) = a + b·B seconds; base, slope, memory in bytes.")
 @click.option(
@@ -64,7 +64,7 @@ _LAW_KEYS = {
     "--min-context",
     type=click.FloatRange(0, 30),
     default=0.0,
-    help="Seconds of audio context at least, for models or languages that mishear short ones; 0: 4 s.",
+    help="Least audio context of a window in seconds, for models that mishear short ones; 0: 4 s.",
 )
 @serving_options
 @click.option(
@@ -72,7 +72,7 @@ _LAW_KEYS = {
     metavar="N|auto",
     default="16",
     show_default=True,
-    help="Slots of a GPU; auto: as planned in --history, else a safe few; both with the lag guard.",
+    help="Slots of a GPU; auto: the limit planned in --history, else a safe few, with the lag guard.",
 )
 @click.option(
     "--history",
@@ -80,7 +80,7 @@ _LAW_KEYS = {
     default=DEFAULT_HISTORY,
     envvar="WHISPER_OPS_HISTORY",
     show_default=True,
-    help="Where auto looks for the plan.",
+    help="The history whose plan auto reads.",
 )
 @click.option(
     "--placement",
@@ -94,50 +94,61 @@ _LAW_KEYS = {
     type=click.Choice(["close", "503"]),
     default="close",
     show_default=True,
-    help="Refuse with a message and close 1013, or with HTTP 503 before the upgrade.",
+    help="How a stream is refused: with a message and close 1013, or with HTTP 503 before the upgrade.",
 )
-@click.option("--public-url", metavar="TEMPLATE", help="What /connect answers: wss://{pod_id}-{port}.example/ws.")
+@click.option("--public-url", metavar="TEMPLATE", help="What /connect returns: wss://{pod_id}-{port}.example/ws.")
 @click.option("--reconnect-url", metavar="URL", help="Where clients are sent while this server drains: wss://HOST/ws.")
-@click.option("--lag-objective", type=Length(), default=0.0, help="Refuse new streams above this p95 lag.")
-@click.option("--connections-per-address", type=click.IntRange(0), default=0, help="At most so many from one address.")
+@click.option(
+    "--lag-objective", type=Length(), default=0.0, help="Refuse new streams while p95 lag is above this; 0: never."
+)
+@click.option(
+    "--connections-per-address",
+    type=click.IntRange(0),
+    default=0,
+    help="Most streams from one client address; 0: no limit.",
+)
 @click.option(
     "--idle-timeout",
     type=Length(),
     default="120s",
     show_default=True,
-    help="How long until a native client that says nothing is ended; 0: never.",
+    help="End a native client that sends nothing for so long; 0: never.",
 )
 @click.option(
     "--max-idle",
     type=Length(),
     default="1h",
     show_default=True,
-    help="The same for other protocols, which have no keep-alive; and the most a client may ask for with ?idle=.",
+    help="The same for protocols without a keep-alive, and the most that ?idle= may ask for.",
 )
-@click.option("--max-session", type=Length(), default=0.0, help="How long a session may last; 0: no limit.")
+@click.option("--max-session", type=Length(), default=0.0, help="The longest session; 0: no limit.")
 @click.option(
-    "--drain-timeout", type=Length(), default="30s", show_default=True, help="How long streams have after SIGTERM."
+    "--drain-timeout",
+    type=Length(),
+    default="30s",
+    show_default=True,
+    help="Graceful drain: streams have so long to end after SIGTERM.",
 )
 @click.option(
     "--sample",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Sound that the page at / plays for people without a microphone; else [speech]'s voice reads something.",
+    help="Audio file that the page at / can play; default: [speech]'s voice reads three sentences.",
 )
 @click.option(
     "--lease",
     type=Length(),
     default=0.0,
-    help="Take streams only while a supervisor's PUT /admin/lease came within this time; 0: always.",
+    help="Take streams only while a supervisor calls PUT /admin/lease at least this often; 0: always.",
 )
 @click.option(
     "--orphan-timeout",
     type=Length(),
     default="1h",
     show_default=True,
-    help="How long after its lease ran out a server waits for its last streams, before it drains.",
+    help="How long the server waits for its last streams after its lease expired, before it drains.",
 )
-@click.option("--log-json", is_flag=True, help="One JSON object a log line.")
+@click.option("--log-json", is_flag=True, help="Log one JSON object a line.")
 @cluster_options.cluster_options
 @combinations(
     *cluster_options.RULES,
@@ -147,9 +158,10 @@ _LAW_KEYS = {
     Excludes("engine", ("sim_law",), "it is how a GPU of --engine simulated behaves", value="torch"),
 )
 def command(**options: Any) -> None:  # noqa: ANN401  # click hands over the options above by name
-    """Serve streaming speech-to-text on this machine's GPUs (or its CPU), and its stats.
+    """Transcribe live audio on this machine's GPUs, or on its CPU.
 
-    The native protocol is a WebSocket at /ws; the figures are at /snapshot, /metrics and their like; /docs lists all.
+    Open http://HOST:PORT/ in a browser to try it. Clients stream to the WebSocket /ws; metrics are at /metrics and
+    /snapshot; /docs lists every endpoint.
     """
     try:
         from server.http.serving import serve
@@ -164,8 +176,16 @@ def command(**options: Any) -> None:  # noqa: ANN401  # click hands over the opt
     settings = _settings(options)
     what = f"{settings.model} on {', '.join(device.name for device in settings.devices)}"
     if settings.engine == "torch" and settings.model_path is None:
-        narration().print(f"whisper-ops serve: {settings.model} says nonsense at a real model's speed; for timing only")
-    serve(settings, lambda url: narration().print(f"whisper-ops serve: {what}: listening on {url}", soft_wrap=True))
+        narration().print(f"whisper-ops serve: {settings.model} is for timing: its text is nonsense")
+    serve(settings, lambda url: _announce(what, url))
+
+
+def _announce(what: str, url: str) -> None:
+    """The first lines: what runs where, and how to try it."""
+    # A browser cannot open the address that means every interface.
+    page = url.replace("//0.0.0.0:", "//localhost:").replace("//[::]:", "//localhost:")
+    narration().print(f"whisper-ops serve: {what}: listening on {url}", soft_wrap=True)
+    narration().print(f"whisper-ops serve: open {page}/ in a browser to try it", soft_wrap=True)
 
 
 def _settings(options: dict[str, Any]) -> "Settings":
@@ -223,7 +243,7 @@ def _settings(options: dict[str, Any]) -> "Settings":
 def _lease(options: dict[str, Any]) -> float:
     seconds: float = options["lease"]
     if seconds and read_token(options["admin_token_file"], "WHISPER_OPS_ADMIN_TOKEN") is None:
-        raise UserError("--lease is renewed by an admin call, and no admin token is set; give --admin-token-file")
+        raise UserError("--lease is renewed by an admin call, which needs a token: give --admin-token-file")
     return seconds
 
 
@@ -235,7 +255,7 @@ def _stream_url(option: str, text: str | None, tried: str | None = None) -> str 
         if text:
             checked_stream_url(tried or text)
     except ValueError as error:
-        raise UserError(f"{option} {text!r} is no WebSocket address ({error}); say wss://HOST/ws") from error
+        raise UserError(f"{option} {text!r} is not a WebSocket address ({error}), as wss://HOST/ws is") from error
     return text
 
 
@@ -283,9 +303,7 @@ def _limit(options: dict[str, Any], model: str, max_batch: int) -> int:
         narration().print(f"whisper-ops serve: {planned.origin}", soft_wrap=True, markup=False)
         return planned.max_connections_per_gpu
     if typed(click.get_current_context(), "history"):
-        raise UserError(
-            "--history is where --max-connections-per-gpu auto looks for the plan; say auto, or leave it out"
-        )
+        raise UserError("--history is read by --max-connections-per-gpu auto only; use auto, or leave it out")
     text = options["max_connections_per_gpu"]
     slots = whole(text, 100_000)
     if not slots:

@@ -44,7 +44,7 @@ def router(hub: Hub) -> APIRouter:
     @admin_call(hub.settings, EmptyBody)
     async def lease(_: Request, __: EmptyBody) -> Response:
         if not hub.lease.is_required:
-            return error_answer(409, "this server is on no lease (--lease)")
+            return error_answer(409, "this server has no lease; start it with --lease")
         hub.lease.renew()
         slots = {"used_slots": hub.slots.used, "total_slots": hub.slots.total}
         return json_answer({"lease_seconds": hub.lease.seconds, **state(), **slots})

@@ -78,8 +78,8 @@ def make_app(hub: Hub, played: sample_audio.SampleAudio | None = None) -> FastAP
 def _end_with(task: "asyncio.Task[None]", hub: Hub) -> None:
     """A server without its hub would accept streams and do nothing: better it ends, and is started again."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("The server ends: a part of it failed", exc_info=error)
-        hub.fail(f"a part of the server failed ({type(error).__name__}); the log has the details")
+        log.critical("The server ends: one of its tasks failed", exc_info=error)
+        hub.fail(f"a task of the server failed ({type(error).__name__}); the log has the details")
 
 
 def _describe(app: FastAPI) -> None:

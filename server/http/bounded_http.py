@@ -27,22 +27,22 @@ LINE_BYTES = 8 << 10
 """For the request line and for each header of a WebSocket's handshake, which is read once more by a stricter parser."""
 HEADERS = 128
 """In such a handshake."""
-_TOO_LARGE = "the address and headers of a request may have 64 KiB"
+_TOO_LARGE = "the address and headers of a request may have at most 64 KiB"
 
 
 def bad_handshake(method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> tuple[int, str] | None:
     """Why a WebSocket's handshake is not taken, as a status and a sentence; None: it may be."""
     if method != b"GET":
-        return 405, "a WebSocket begins with GET"
+        return 405, "the handshake of a WebSocket is a GET"
     if len(method) + len(url) + len(b"  HTTP/1.1\r\n") > LINE_BYTES:
-        return 414, "the address of a WebSocket may have 8 KiB"
+        return 414, "the address of a WebSocket may have at most 8 KiB"
     if any(byte <= 32 or byte >= 127 for byte in url):
-        return 400, "the address of a WebSocket holds ASCII letters, digits and signs; escape all else"
+        return 400, "the address of a WebSocket is ASCII without spaces; escape everything else"
     if len(headers) > HEADERS or any(len(name) + len(value) + 4 > LINE_BYTES for name, value in headers):
-        return 431, "a WebSocket may begin with 128 headers of 8 KiB each"
+        return 431, "the handshake of a WebSocket may have 128 headers of at most 8 KiB"
     bodies = {b"transfer-encoding", b"content-length"}
     if any(name in bodies and value.strip() != b"0" for name, value in headers):
-        return 400, "a WebSocket begins without a body"
+        return 400, "the handshake of a WebSocket has no body"
     return None
 
 
@@ -137,7 +137,7 @@ class BoundedHttp(HttpToolsProtocol):
         self.connections.difference_update(ours)
         self.connections.add(self)
         self.transport.set_protocol(self)
-        self._refuse(400, "this is no handshake of a WebSocket", linger=True)
+        self._refuse(400, "this is not the handshake of a WebSocket", linger=True)
 
     def on_response_complete(self) -> None:
         """A request is answered."""

@@ -24,4 +24,4 @@ class Disconnects:
         try:
             await self._app(scope, receive, send)
         except GONE:
-            log.info("A client of %s left before it was answered", scope["path"])
+            log.info("A client left before %s was answered", scope["path"])

@@ -65,7 +65,7 @@ def routes(pages: Mapping[str, StaticPage]) -> list[Route]:
         path = request.scope["path"]
         page = pages.get(path) or PARTS.get(path)
         if page is None:
-            return error_answer(404, "no page has such a part")
+            return error_answer(404, "there is no such file")
         return Response(page.body, headers={name.decode(): value.decode() for name, value in page.headers})
 
     return [Route(path, answer) for path in (*pages, "/page/{name}")]

@@ -114,7 +114,7 @@ class RequestGate:
     def _strange_host(self, scope: Scope, headers: Headers) -> Refusal | None:
         hosts = headers.getlist("host")
         if len(hosts) > 1:
-            return _told(scope, 400, "a request names one Host")
+            return _told(scope, 400, "a request has one Host header")
         if self._hosts is None or not hosts:  # no browser leaves it out
             return None
         host = hosts[0]
@@ -125,7 +125,7 @@ class RequestGate:
         return _told(
             scope,
             403,
-            f"Host {host[:_SHOWN]!r} is not this server; --allow-origin with that name, or a token, lets it in",
+            f"Host {host[:_SHOWN]!r} is not this server; allow that name with --allow-origin, or set a token",
         )
 
     def _strange_page(self, scope: Scope, headers: Headers) -> Refusal | None:
@@ -137,14 +137,14 @@ class RequestGate:
             if scope["type"] == "websocket" and self._is_ticket(QueryParams(scope["query_string"]).get("ticket")):
                 return None
             return _told(
-                scope, 403, f"pages of {origin[:_SHOWN]!r} may not use this server; --allow-origin lets them in"
+                scope, 403, f"pages of {origin[:_SHOWN]!r} may not use this server; allow them with --allow-origin"
             )
         # Without an Origin a browser says at least whether the page is ours. People may follow a link to us.
         site = headers.get("sec-fetch-site", "none")
         follows_link = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
         if site in ("none", "same-origin") or (follows_link and scope["path"] != "/connect"):
             return None
-        return _told(scope, 403, "pages of other sites may not use this server; --allow-origin lets them in")
+        return _told(scope, 403, "pages of other sites may not use this server; allow them with --allow-origin")
 
     def _no_token(self, scope: Scope, headers: Headers) -> Refusal | None:
         if self._token is None or scope["path"] in PARTS:

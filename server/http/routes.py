@@ -92,7 +92,7 @@ def _connect(hub: Hub, request: Request) -> Response:
     """Nothing is reserved before it is known that the request is allowed and complete."""
     debug = request.query_params.get("debug", "")
     if debug not in ("", "0", "1"):
-        return error_answer(422, "debug takes 1")
+        return error_answer(422, "debug is 0 or 1")
     if debug == "1" and not has_admin_token(request, hub.settings):
         return error_answer(403, "debug=1 needs the admin token")
     try:
@@ -107,7 +107,7 @@ def _connect(hub: Hub, request: Request) -> Response:
 
 async def _connect_for(hub: Hub, request: Request) -> Response:
     if not vouching_allowed(hub, request):
-        return error_answer(403, "to ask for others needs the admin token (--admin-token-file)")
+        return error_answer(403, "POST /connect needs the admin token (--admin-token-file)")
     try:
         asked = read_json(await small_body(request) or b"{}", wire.ConnectFor)
         answer = connect.answer_for(hub, request, asked.address)

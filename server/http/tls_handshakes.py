@@ -113,7 +113,7 @@ class TlsHandshakes(asyncio.Protocol):
         try:
             sock = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
         except OSError as error:
-            log.info("A connection could not be taken: %s", error.strerror)
+            log.info("A connection could not be accepted: %s", error.strerror)
         else:
             sock.setblocking(False)
             _Handshake(sock, self._made, self._tls, self._limits).begin()

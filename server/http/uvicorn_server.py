@@ -43,7 +43,7 @@ class SignalledServer(uvicorn.Server):
         if self.interrupted:
             raise KeyboardInterrupt
         if not self.stop_requested:
-            raise UserError(f"the {what} ended though nobody told it to; its log says why", Exit.NO)
+            raise UserError(f"the {what} ended without being stopped; its log says why", Exit.NO)
 
 
 def configured(app: Starlette, limits: ConnectionLimits, *, tls: SSLContext | None, most_message_bytes: int) -> Config:

@@ -280,7 +280,7 @@ class ClientConnection:
 
     async def _close_superseded(self) -> None:
         with contextlib.suppress(RuntimeError):  # it may be closed already
-            await self.close(1001, "The stream goes on over another connection")
+            await self.close(1001, "The stream was resumed over another connection")
 
     async def receive_audio(self, session: Session, data: bytes) -> None:
         """Pass on audio, which may end within a sample; waits while the stream is too far behind."""

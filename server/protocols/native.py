@@ -68,7 +68,7 @@ class NativeConnection(ClientConnection):
         try:
             said = read_json(message.get("text") or "", ClientMessage)
         except UnreadableError as error:
-            raise protocol_error(error, "cannot read the message (say flush, keepalive, language or end)") from error
+            raise protocol_error(error, "cannot read the message (flush, keepalive, language or end)") from error
         if (said.type == "language") != (said.language is not UNSET):
             raise ProtocolError("bad_request", "a message of type language has the field language, and no other has")
         if said.language is not UNSET:
@@ -87,7 +87,7 @@ class NativeConnection(ClientConnection):
 
     async def _end(self, session: Session) -> None:
         if rest := session.dangling_bytes:
-            message = f"the last {rest} bytes are no whole {session.audio.encoding} sample, and were dropped"
+            message = f"the last {rest} bytes are not a whole {session.audio.encoding} sample and were dropped"
             await self.send({"type": "warning", "code": "bad_audio", "message": message})
         self.hub.end_audio(session)
 
@@ -212,7 +212,7 @@ def read_audio(query: dict[str, str]) -> AudioRequest:
     """
     encoding = query.get("encoding", "pcm_s16le")
     if encoding not in BYTES_PER_SAMPLE:
-        raise ProtocolError("bad_request", f"encoding {encoding!r} is not known; say {', '.join(BYTES_PER_SAMPLE)}")
+        raise ProtocolError("bad_request", f"unknown encoding {encoding!r}; use {', '.join(BYTES_PER_SAMPLE)}")
     rate = whole(query.get("sample_rate", "16000"), "sample_rate")
     if not MIN_RATE <= rate <= MAX_RATE:
         raise ProtocolError("bad_request", f"sample_rate {rate} is not between {MIN_RATE} and {MAX_RATE}")

@@ -122,7 +122,7 @@ def read_event(message: dict[str, Any]) -> ClientEvent:
         kind, event_id = _envelope(data)
         if kind is not None and kind not in _MESSAGES:
             complaint = ProtocolError(
-                "bad_request", f"events of type {kind[:64]!r} are not taken; say {', '.join(_MESSAGES)}", "type"
+                "bad_request", f"unknown event type {kind[:64]!r}; use {', '.join(_MESSAGES)}", "type"
             )
         raise EventError(complaint, event_id) from error
 
@@ -146,7 +146,7 @@ def sound(event: AppendAudio) -> bytes:
     try:
         return base64.b64decode(event.audio, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ProtocolError("bad_audio", f"the audio is no base64: {error}", "audio") from error
+        raise ProtocolError("bad_audio", f"the audio is not base64: {error}", "audio") from error
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class SessionOptions:
         if (text := given.transcription) is not None:
             if text.prompt:
                 raise ProtocolError(
-                    "bad_request", "a prompt is not offered; leave it out", "session.audio.input.transcription.prompt"
+                    "bad_request", "a prompt is not supported; leave it out", "session.audio.input.transcription.prompt"
                 )
             if text.language is not UNSET:
                 wanted = replace(wanted, language=_language(text.language))

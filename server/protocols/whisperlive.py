@@ -84,7 +84,7 @@ class WhisperLiveConnection(ClientConnection):
         self._uid = options.uid
         if options.audio_format not in _FORMATS:
             raise ProtocolError(
-                "bad_request", f"audio_format {options.audio_format!r} is not taken; say {', '.join(_FORMATS)}"
+                "bad_request", f"audio_format {options.audio_format!r} is not supported; use {', '.join(_FORMATS)}"
             )
         # The original's 0 is all of them; no client shows more than ours.
         most = min(options.send_last_n_segments or _MOST_SEGMENTS, _MOST_SEGMENTS)
@@ -96,7 +96,7 @@ class WhisperLiveConnection(ClientConnection):
         await self.send({"uid": self._uid, "message": "SERVER_READY", "backend": "faster_whisper"})
         if self._ignored:
             names = ", ".join(name[:64] for name in self._ignored[:16])
-            await self._status("WARNING", f"this server does not honour {names}")
+            await self._status("WARNING", f"this server ignores {names}")
         self._told = session.audio.language
         known = self.hub.language_of(session)
         if known != self._told and known is not None:
@@ -114,7 +114,7 @@ class WhisperLiveConnection(ClientConnection):
             await self.receive_audio(session, data)
         else:
             raise ProtocolError(
-                "bad_request", "text messages are not taken; send audio as binary messages, END_OF_AUDIO at the end"
+                "bad_request", "text messages are not supported; send audio as binary messages, END_OF_AUDIO at the end"
             )
 
     async def send_event(self, session: Session, message: ipc.Message) -> bool:  # noqa: ARG002  # the dialect's hook

@@ -26,9 +26,9 @@ class LiveKitConnection(ClientConnection):
     async def handshake(self) -> tuple[AudioRequest, int]:
         mode = self.socket.query_params.get("mode", "full")
         if mode not in ("full", "diff"):
-            raise ProtocolError("bad_request", f"mode {mode!r} is not offered; say full or diff")
+            raise ProtocolError("bad_request", f"mode {mode!r} is not supported; use full or diff")
         if self.socket.query_params.get("target_language"):
-            raise ProtocolError("bad_request", "target_language: translation is not offered; leave it out")
+            raise ProtocolError("bad_request", "target_language: translation is not supported; leave it out")
         self._diff = mode == "diff"
         self._lines: deque[dict[str, Any]] = deque(maxlen=_LINES)
         """All that full mode shows; of diff mode what the client lacks."""
@@ -44,7 +44,7 @@ class LiveKitConnection(ClientConnection):
             self.hub.end_audio(session)
         else:
             raise ProtocolError(
-                "bad_request", "text messages are not taken; send audio as binary messages, an empty one at the end"
+                "bad_request", "text messages are not supported; send audio as binary messages, an empty one at the end"
             )
 
     async def send_event(self, session: Session, message: ipc.Message) -> bool:

@@ -49,7 +49,7 @@ class Lease:
     def renew(self) -> None:
         """The supervisor is there."""
         if self._lapse_logged:
-            log.warning("Lease: renewed after %.0f s; streams are taken again", self._seconds_since_renewal)
+            log.warning("Lease renewed after %.0f s: new streams are admitted again", self._seconds_since_renewal)
         self._renewed_at, self._lapse_logged = now(), False
 
     def check(self) -> None:
@@ -60,8 +60,8 @@ class Lease:
             return
         if not self._lapse_logged:
             self._lapse_logged = True
-            log.warning("Lease: ran out; no more streams are taken, %d go on", len(self._sessions))
+            log.warning("Lease expired: new streams are refused, %d go on", len(self._sessions))
         if not self._sessions:
-            self._end(f"its lease was not renewed for {self._seconds_since_renewal:.0f} s and no stream is left")
+            self._end(f"the lease was not renewed for {self._seconds_since_renewal:.0f} s, and no stream is left")
         elif self._seconds_since_renewal - self._seconds > self._orphan_seconds:
             self._drain.start()

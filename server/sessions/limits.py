@@ -47,7 +47,7 @@ async def back_pressure(session: Session, stats: ServerCounters) -> None:
         # What the client says while we do not read is uncovered as well.
         if session.lag_s + now() - began > GIVE_UP_SECONDS:
             stats.overloaded += 1
-            session.fail("overloaded", f"more than {GIVE_UP_SECONDS:.0f} s of audio wait for text")
+            session.fail("overloaded", f"more than {GIVE_UP_SECONDS:.0f} s of audio have no text yet")
             return
         await asyncio.sleep(0.1)
 
@@ -78,7 +78,7 @@ def timeout(session: Session, settings: Settings) -> tuple[str, str] | None:
     waits = session.lag_s > IDLE_LAG_SECONDS
     idle, longest = session.idle_seconds, settings.session_seconds
     if idle and not waits and now() - session.last_message_at > idle:
-        return "idle_timeout", f"Nothing was said for {idle:g} s"
+        return "idle_timeout", f"No message for {idle:g} s"
     if longest and now() - session.began > longest:
         return "session_timeout", f"A session lasts at most {longest:g} s"
     return None
@@ -94,5 +94,5 @@ def reads_messages(session: Session) -> bool:
     """Whether a client takes what it is told; one that does not would fill our memory."""
     if len(session.outbox) <= OUTBOX_LIMIT:
         return True
-    log.warning("Connection %s: does not read; given up", session.connection_id)
+    log.warning("Connection %s: closed, as its client reads nothing", session.connection_id)
     return False

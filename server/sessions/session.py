@@ -183,7 +183,7 @@ class Session:
 
     def _misplace(self, where: str) -> None:
         if not self.misplaced:
-            said = "Connection %s: its worker tells %s, and %.3f s were sent; that is a fault of this server"
+            said = "Connection %s: its worker reports %s, and %.3f s were received; this is a fault of the server"
             log.error(said, self.connection_id, where, self.received_s)
         self.misplaced += 1
 

@@ -130,11 +130,11 @@ class WorkerProcess:
             served = await self._run_once()
             deaths = 1 if served >= self._timeouts.stable else deaths + 1
             failed = self._unfit or deaths >= self._timeouts.max_deaths
-            log.error("Worker of GPU %d is gone (%s), death %d in a row", self.gpu_id, self.reason, deaths)
+            log.error("Worker of GPU %d ended (%s), failure %d in a row", self.gpu_id, self.reason, deaths)
             self._owner.worker_lost(self.gpu_id, failed=failed)
             if failed:
-                why = "its worker cannot serve there" if self._unfit else "its worker keeps dying"
-                log.error("GPU %d failed: %s; its slots are taken away", self.gpu_id, why)
+                why = "its worker cannot run there" if self._unfit else "its worker keeps ending"
+                log.error("GPU %d failed: %s; its slots are removed", self.gpu_id, why)
                 return
             self.restarts += 1
             timeouts = self._timeouts
@@ -144,7 +144,7 @@ class WorkerProcess:
         try:
             return await self._run_process()
         except OSError as error:  # no descriptors, no memory: a death like another, and worth another try
-            self.reason = f"it cannot be started: {error}"
+            self.reason = f"cannot be started: {error}"
             return 0.0
 
     async def _run_process(self) -> float:

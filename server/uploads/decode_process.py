@@ -73,7 +73,7 @@ def _parts() -> tuple[str, list[FileWindow]]:
     if name is None and begin:
         name = "mp3"
     if name is None:
-        raise UploadError(f"the file is no {container_formats.OFFERED}")
+        raise UploadError(f"the file is not {container_formats.OFFERED}")
     # FFmpeg's mp3 demuxer reads the tag itself; the others would take it for a fault.
     begins = container_formats.ogg_links(_read, begin) if name == "ogg" else [0 if name == "mp3" else begin]
     return name, [FileWindow(*span) for span in itertools.pairwise([*begins, os.lseek(0, 0, os.SEEK_END)])]

@@ -53,7 +53,7 @@ async def read_form(request: Request) -> FormData:
     except MultiPartException as error:
         raise FormError(f"the form cannot be read: {error.message}") from error
     except TimeoutError as error:
-        raise FormError("the upload takes too long", "file", status=408) from error
+        raise FormError("the upload is too slow", "file", status=408) from error
 
 
 def upload_of(form: FormData) -> UploadFile:
@@ -124,6 +124,6 @@ async def _bounded(request: Request, parser: _Parser) -> AsyncGenerator[bytes, N
         async for chunk in request.stream():
             size += len(chunk)
             if size - parser.file_bytes > _FORM_BYTES + len(chunk):
-                raise FormError("the form has too much in it beside its file")
+                raise FormError(f"the form may have {_FORM_BYTES >> 10} KiB beside its file")
             limit.reschedule(due + size / SLOWEST_BYTES)
             yield chunk

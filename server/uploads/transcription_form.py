@@ -36,7 +36,7 @@ class _Fields:
             if isinstance(value, str):
                 self._values.setdefault(name, []).append(value)
             elif name != "file":
-                raise FormError(f"{name[:64]!r} is no file of this form; name it file", name[:64])
+                raise FormError(f"{name[:64]!r} is not a file of this form; name it file", name[:64])
 
     def one(self, name: str) -> str:
         """A value; empty where there is none."""
@@ -64,7 +64,7 @@ def read_options(form: FormData, model: str) -> TranscriptionRequest:
     _check_model(fields.one("model"), model)
     answer = fields.one("response_format") or "json"
     if answer not in ANSWERS:
-        _unsupported(f"response_format {answer[:64]!r} is not offered; say {', '.join(ANSWERS)}", "response_format")
+        _unsupported(f"response_format {answer[:64]!r} is not supported; use {', '.join(ANSWERS)}", "response_format")
     stream = _flag(fields.one("stream"), "stream")
     if stream and answer != "json":
         _unsupported("a streamed answer is JSON; leave response_format out", "response_format")
@@ -83,7 +83,7 @@ def _granularities(fields: _Fields, answer: str) -> list[str]:
         _unsupported("timestamp_granularities needs response_format verbose_json", "timestamp_granularities")
     for grain in grains:
         if grain not in _GRANULARITIES:
-            message = f"timestamp granularity {grain[:64]!r} is not offered; say word or segment"
+            message = f"timestamp granularity {grain[:64]!r} is not supported; use word or segment"
             _unsupported(message, "timestamp_granularities")
     return grains
 
@@ -97,17 +97,17 @@ def _check_model(asked: str, model: str) -> None:
 def _check_decoding(fields: _Fields) -> None:
     """Let through what asks for nothing more than what is done anyway."""
     if fields.one("prompt"):
-        _unsupported("a prompt is not offered; leave it out", "prompt")
+        _unsupported("a prompt is not supported; leave it out", "prompt")
     temperature = fields.one("temperature")
     try:
         warm = bool(temperature) and float(temperature) != 0
     except ValueError:
         _unsupported(f"temperature {temperature[:64]!r} is not a number", "temperature")
     if warm:
-        _unsupported("a temperature other than 0 is not offered", "temperature")
+        _unsupported("a temperature other than 0 is not supported", "temperature")
     for name in ("include", "known_speaker_names", "known_speaker_references", "keywords", "languages"):
         if fields.many(name):
-            _unsupported(f"{name} is not offered; leave it out", name)
+            _unsupported(f"{name} is not supported; leave it out", name)
 
 
 def _audio(fields: _Fields, *, words: bool) -> AudioRequest:

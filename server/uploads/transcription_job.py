@@ -97,7 +97,7 @@ async def _decoder(file: BinaryIO) -> FileDecoder:
 
 def _exhausted(error: OSError) -> AdmissionRefused:
     """This machine has no memory, file or process left for the file."""
-    return AdmissionRefused("server_fault", f"the file cannot be taken in: {error.strerror}; try again soon")
+    return AdmissionRefused("server_fault", f"the file cannot be accepted: {error.strerror}; try again soon")
 
 
 @asynccontextmanager
@@ -106,7 +106,9 @@ async def _turn(queue: FileQueue, address: str) -> AsyncIterator[None]:
         try:
             await stack.enter_async_context(queue.turn(address, QUEUE_SECONDS))
         except TimeoutError as error:
-            raise AdmissionRefused("too_many_files", f"{FILES_AT_ONCE} files are in work; try again soon") from error
+            raise AdmissionRefused(
+                "too_many_files", f"{FILES_AT_ONCE} files are being transcribed; try again soon"
+            ) from error
         yield
 
 

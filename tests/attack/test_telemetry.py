@@ -105,4 +105,4 @@ def test_a_server_that_ends_by_itself_has_failed() -> None:
         [*command, "--port", str(free_port())], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 1
-    assert "a part of the server failed (" in done.stderr
+    assert "a task of the server failed (" in done.stderr

@@ -32,15 +32,18 @@ SIMULATED = ("--engine", "simulated", "--devices", "sim:2")
         (["--model", "NOTES"], "is a file; --model takes the folder"),
         (["--model", "EMPTY"], "model.bin, config.json, tokenizer.json missing"),
         (["--model", "/nowhere/at/all"], "no model folder /nowhere/at/all"),
-        (["--model", "gigantic"], "no model 'gigantic'"),
-        (["--devices", "tpu:0"], "'tpu:0' is no device"),
+        (["--model", "gigantic"], "unknown model 'gigantic'"),
+        (["--devices", "tpu:0"], "'tpu:0' is not a device"),
         (["--host", "0.0.0.0", *SIMULATED], "--token-file"),
         (["--sim-law", "a=1"], "--sim-law cannot be honoured"),
         ([*SIMULATED, "--sim-law", "a=fast"], "'a=fast'"),
         ([*SIMULATED, "--token-file", "/nowhere/token"], "/nowhere/token"),
         ([*SIMULATED, "--host", "203.0.113.7", "--insecure"], "203.0.113.7"),
-        ([*SIMULATED, "--reconnect-url", "https://other.example"], "'https://other.example' is no WebSocket address"),
-        ([*SIMULATED, "--public-url", "wss://{pod}.example/ws"], "'wss://{pod}.example/ws' is no WebSocket address"),
+        (
+            [*SIMULATED, "--reconnect-url", "https://other.example"],
+            "'https://other.example' is not a WebSocket address",
+        ),
+        ([*SIMULATED, "--public-url", "wss://{pod}.example/ws"], "'wss://{pod}.example/ws' is not a WebSocket address"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_and_exit_code_2(

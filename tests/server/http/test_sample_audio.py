@@ -107,8 +107,8 @@ def test_a_voice_reads_what_it_says_it_reads(monkeypatch: pytest.MonkeyPatch) ->
     ("content", "complaint"),
     [
         (None, "No such file"),
-        (b"", "is no "),
-        (b"no sound at all", "is no "),
+        (b"", "is not "),
+        (b"no sound at all", "is not "),
         ("long", "more than 120 seconds"),
         ("silent header", "no audio"),
     ],

@@ -122,7 +122,7 @@ def test_text_is_no_audio(path: str) -> None:
         await asyncio.sleep(0.5)
         client.say("hello there")
         await client.finished()
-        assert "text messages are not taken" in json.dumps(client.messages)
+        assert "text messages are not supported" in json.dumps(client.messages)
         assert client.close_code == 1003
 
     served(work)

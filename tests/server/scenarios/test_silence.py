@@ -122,7 +122,7 @@ def test_whoever_stopped_in_the_middle_gets_the_final_and_may_come_back() -> Non
     run(main)
 
 
-@pytest.mark.parametrize(("path", "last"), [("/", "DISCONNECT"), ("/asr", "Nothing was said for 5 s")])
+@pytest.mark.parametrize(("path", "last"), [("/", "DISCONNECT"), ("/asr", "No message for 5 s")])
 def test_other_dialects_say_it_in_their_words_after_the_last_text(path: str, last: str) -> None:
     async def main() -> None:
         world = await World(idle_seconds=5.0, max_idle_seconds=5.0).ready()

@@ -39,7 +39,7 @@ def test_a_language_has_one_code_however_it_is_written(said: str | None, code: s
 
 @pytest.mark.parametrize("said", ["xx", "klingon", "de,fr", "de-", "und", "*", "é", "\x00", "none", "x" * 100_000])
 def test_what_is_no_language_is_an_error_that_shows_it(said: str) -> None:
-    with pytest.raises(LanguageError, match="say a code such as de"):
+    with pytest.raises(LanguageError, match="use a code such as de"):
         languages.read(said)
 
 
