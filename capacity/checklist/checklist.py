@@ -11,7 +11,7 @@ import msgspec
 
 from capacity.checklist import server_memory
 from capacity.checklist.check_results import CheckResult, finding
-from capacity.checklist.probe_connections import ProbeConnection, arrive, hold, round_trip_seconds, speaking
+from capacity.checklist.probe_connections import ProbeConnection, round_trip_seconds, with_spoken_protocol
 from capacity.checklist.server_state import ReportedState, not_judged, standing
 from capacity.loadtest.target import Target, ask, polled, reach, with_protocol
 from whisper_ops.errors import Exit, UserError
@@ -78,7 +78,7 @@ class Checker:
         self._target = target
         self._wanted = wanted
         self._say = say
-        self._guests: list[ProbeConnection] = []
+        self._probes: list[ProbeConnection] = []
         self._states: list[tuple[int, str, str | None]] = []
         self._spreads: list[tuple[int, int]] = []
         self._servers: set[str] = set()
@@ -96,7 +96,7 @@ class Checker:
         if stands.shut is not None:
             return [stands.line(first), *not_judged(_checks(figures.slots or 0), stands.shut)]
         if first.identity is None or first.identity.software != WHISPER_OPS:
-            await self._speak_as_it_does()
+            await self._use_its_protocol()
         total, used = figures.slots or 0, figures.slots_used or 0
         trip = await round_trip_seconds(self._target)
         self._say("warming up: one connection a GPU")
@@ -110,8 +110,8 @@ class Checker:
                 await self._fill(source, total, used)
                 await asyncio.sleep(READING_SECONDS)
                 full = await ask(source)
-                one_more = await arrive(self._target)
-                await one_more.leave()
+                one_more = await ProbeConnection.open(self._target)
+                await one_more.close()
             finally:
                 await self._empty()
             self._say("waiting for slots and memory to come back")
@@ -130,8 +130,8 @@ class Checker:
         ]
         return [*lines, await self._through(), await self._hold()]
 
-    async def _speak_as_it_does(self) -> None:
-        self._target = await speaking(self._target)
+    async def _use_its_protocol(self) -> None:
+        self._target = await with_spoken_protocol(self._target)
         through = self._wanted.through
         if through is not None:
             through = with_protocol(through, self._target.protocol)
@@ -140,10 +140,10 @@ class Checker:
     # --- doing ---------------------------------------------------------------------------------------
 
     async def _warm_up(self, gpus: int, free: int) -> None:
-        guests = [await arrive(self._target) for _ in range(min(gpus, free))]
-        for guest in guests:
-            await guest.leave()
-        self._one_server(*guests)
+        probes = [await ProbeConnection.open(self._target) for _ in range(min(gpus, free))]
+        for probe in probes:
+            await probe.close()
+        self._one_server(*probes)
         await asyncio.sleep(READING_SECONDS)
 
     async def _fill(self, source: Source, total: int, used: int) -> None:
@@ -151,10 +151,10 @@ class Checker:
         for share in _SHARES:
             wanted = math.ceil(share * total)
             while used + len(self._inside()) < wanted:
-                guest = await arrive(self._target)
-                self._guests.append(guest)
-                self._one_server(guest)
-                if guest.ready_seconds is None:
+                probe = await ProbeConnection.open(self._target)
+                self._probes.append(probe)
+                self._one_server(probe)
+                if probe.ready_seconds is None:
                     break
             now = await ask(source)
             if now.figures is not None:
@@ -164,7 +164,7 @@ class Checker:
             self._spreads.append((used + len(self._inside()), max(busy) - min(busy) if busy else 0))
 
     async def _empty(self) -> None:
-        await asyncio.gather(*(guest.leave() for guest in self._guests))
+        await asyncio.gather(*(probe.close() for probe in self._probes))
 
     async def _until_back(self, source: Source, used: int, before: Snapshot) -> tuple[Snapshot, float]:
         """The poll in which slots and memory are back, or the last in time; and how long the slots took."""
@@ -198,7 +198,7 @@ class Checker:
             )
 
     def _inside(self) -> list[ProbeConnection]:
-        return [guest for guest in self._guests if guest.ready_seconds is not None]
+        return [probe for probe in self._probes if probe.ready_seconds is not None]
 
     # --- judging -------------------------------------------------------------------------------------
 
@@ -207,7 +207,7 @@ class Checker:
         if len(left) < 2:
             why = stands.reason or f"{len(left)} GPU"
             return finding(_SPREAD, None, why, "there is nothing to spread over one GPU")
-        counts = Counter(guest.gpu_id for guest in self._inside() if guest.gpu_id is not None)
+        counts = Counter(probe.gpu_id for probe in self._inside() if probe.gpu_id is not None)
         if not counts:  # not every protocol tells a client its GPU; the server says how many each has
             counts = Counter({gpu.gpu_id: gpu.streams_active or 0 for gpu in left})
         shown = ", ".join(f"GPU {gpu.gpu_id}: {counts[gpu.gpu_id]}" for gpu in left)
@@ -215,9 +215,9 @@ class Checker:
         return finding(_SPREAD, worst <= 1, f"{shown}; at most {worst} apart", "use --placement least_loaded")
 
     def _setup(self) -> list[CheckResult]:
-        seconds = [guest.ready_seconds for guest in self._inside() if guest.ready_seconds is not None]
+        seconds = [probe.ready_seconds for probe in self._inside() if probe.ready_seconds is not None]
         if not seconds:
-            fault = next((g.fault or g.refusal for g in self._guests if g.fault or g.refusal), "no slot was free")
+            fault = next((g.fault or g.refusal for g in self._probes if g.fault or g.refusal), "no slot was free")
             return [finding("set-up time", False, f"not one connection was let in: {fault}", "see the server's log")]
         average, slowest, fastest = mean(seconds), max(seconds), min(seconds)
         return [
@@ -244,7 +244,7 @@ class Checker:
         return finding(_HEALTH, good, shown, f"by the share of slots it should be {wanted}")
 
     def _accept(self, trip: float) -> CheckResult:
-        seconds = [guest.open_seconds for guest in self._guests if guest.open_seconds is not None]
+        seconds = [probe.connect_seconds for probe in self._probes if probe.connect_seconds is not None]
         if not seconds:
             return finding(_ACCEPT, False, "no connection was opened", "see the server's log")
         above = median(seconds) - 2 * trip  # a connect and an upgrade each take one round trip
@@ -277,11 +277,11 @@ class Checker:
             return finding(name, None, "no --hold", "try with --hold 6m whether a proxy cuts connections")
         target = self._wanted.through or self._target
         self._say(f"holding a connection to {target.name} for {seconds:.0f} s")
-        guest = await arrive(target)
-        if guest.ready_seconds is None:
-            return finding(name, False, guest.fault or guest.refusal or "not let in", "see the server's log")
-        age = await hold(guest, seconds)
-        await guest.leave()
+        probe = await ProbeConnection.open(target)
+        if probe.ready_seconds is None:
+            return finding(name, False, probe.fault or probe.refusal or "not let in", "see the server's log")
+        age = await probe.hold(seconds)
+        await probe.close()
         figures = f"cut after {age:.0f} s" if age is not None else f"held for {seconds:.0f} s"
         return finding(name, age is None, figures, "a proxy's limit: raise it, or let clients go to the direct address")
 
@@ -310,10 +310,10 @@ def _state(share: float) -> str:
     return "healthy" if share < 0.7 else "degraded" if share <= 0.9 else "critical"
 
 
-def _refused(guest: ProbeConnection, total: int) -> CheckResult:
-    if guest.refusal:
-        return finding(_refusal(total), True, guest.refusal, "")
-    said = guest.fault or "it was let in"
+def _refused(probe: ProbeConnection, total: int) -> CheckResult:
+    if probe.refusal:
+        return finding(_refusal(total), True, probe.refusal, "")
+    said = probe.fault or "it was let in"
     return finding(
         _refusal(total), False, said, "a full server must say `no_capacity` and close with 1013, or answer HTTP 503"
     )
@@ -332,10 +332,10 @@ def _slots_back(used: int, after: Snapshot, seconds: float) -> CheckResult:
 async def _opens(target: Target, times: int = 5) -> float | None:
     seconds: list[float] = []
     for _ in range(times):
-        guest = await arrive(target)
-        await guest.leave()
-        if guest.open_seconds is not None:
-            seconds.append(guest.open_seconds)
+        probe = await ProbeConnection.open(target)
+        await probe.close()
+        if probe.connect_seconds is not None:
+            seconds.append(probe.connect_seconds)
     return median(seconds) if seconds else None
 
 

@@ -1,135 +1,127 @@
-"""Connections that are opened to look at how a server takes them: no load, only guests at the door."""
+"""Connections that `check` opens to see how a server takes them: the load test's own, without any speech."""
 
 import asyncio
 import contextlib
 import time
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
-import msgspec
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+import numpy as np
+from websockets.exceptions import ConnectionClosed
 
+from capacity.corpus.clips import RATE
+from capacity.loadgen.connection import StreamConnection, first_of
+from capacity.loadgen.recording import StreamRecording
+from capacity.loadgen.stream_outcome import TRY_AGAIN_LATER, StreamOutcome
 from capacity.loadtest.target import Target, with_protocol
-from capacity.protocols import PROTOCOLS, Client, StreamFailed, StreamReady, StreamRefused
-from whisper_ops import tls_trust
 from whisper_ops.known_software import WHISPERLIVEKIT
 
 DEADLINE_SECONDS = 30.0
-ASK_SECONDS = 5.0
-_GREETS_FIRST = {WHISPERLIVEKIT}
-"""Its servers greet everybody, and then look whether there is room."""
-_GREETING_SECONDS = 0.3
+TRY_SECONDS = 5.0
+_READY_BEFORE_ADMISSION = {WHISPERLIVEKIT}
+"""Its servers say that they are ready to everybody, and then look whether there is room."""
+_ADMISSION_SECONDS = 0.3
+_CLOSE_SECONDS = 5.0
 _PROTOCOLS = ("native", WHISPERLIVEKIT)
 """Those that live beside a server's published endpoints, on the same port."""
-_SILENCE = bytes(3200)
-_STEP_SECONDS = 0.1
+_CHUNK_SECONDS = 0.1
 
 
-class ProbeConnection(msgspec.Struct, kw_only=True):
+class ProbeConnection:
     """One connection, let in or not."""
 
-    connection: ClientConnection | None = None
-    open_seconds: float | None = None
-    """Until the WebSocket was open."""
-    ready_seconds: float | None = None
-    """Until the server took sound."""
-    gpu_id: int | None = None
-    server_id: str | None = None
-    """Which server process took it, where it says."""
-    refusal: str | None = None
-    """The server had no room and said so."""
-    fault: str | None = None
-    """Anything else that went wrong."""
+    def __init__(self, target: Target) -> None:
+        self._protocol = target.protocol
+        self._connection = StreamConnection(target.endpoint, StreamRecording(_CHUNK_SECONDS))
+        self._failure: StreamOutcome | None = None
 
-    async def leave(self) -> None:
-        """Close as a good client does."""
-        if self.connection is not None:
-            with contextlib.suppress(TimeoutError, ConnectionClosed):
-                await asyncio.wait_for(self.connection.close(), 5)
+    @classmethod
+    async def open(cls, target: Target, seconds: float = DEADLINE_SECONDS) -> "ProbeConnection":
+        """Connect and wait until the server is ready, `seconds` at most; what goes wrong is in `refusal` or `fault`."""
+        probe = cls(target)
+        probe._failure = await probe._connection.open(seconds)
+        await probe._wait_for_admission()
+        return probe
+
+    async def _wait_for_admission(self) -> None:
+        connection = self._connection
+        if self._failure is None and self._protocol in _READY_BEFORE_ADMISSION:
+            await first_of(connection.end.reached, timeout=_ADMISSION_SECONDS)
+            self._failure = connection.end.outcome
+        if self._failure is not None and connection.socket is not None:
+            # Where a dialect has no word for a refusal, it comes as an error, and then this close code.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(connection.socket.wait_closed(), _ADMISSION_SECONDS)
+            if connection.socket.close_code == TRY_AGAIN_LATER:
+                self._failure = self._failure._replace(outcome="refused")
+
+    @property
+    def connect_seconds(self) -> float | None:
+        """Until the WebSocket was open; None: it never was."""
+        return self._connection.connect_seconds
+
+    @property
+    def ready_seconds(self) -> float | None:
+        """Until the server took sound; None: it did not let the connection in."""
+        return self._connection.ready_seconds if self._failure is None else None
+
+    @property
+    def gpu_id(self) -> int | None:
+        """On which of its GPUs the server put it, where it says."""
+        return self._connection.server.gpu_id
+
+    @property
+    def server_id(self) -> str | None:
+        """Which server process took it, where it says."""
+        return self._connection.server.server_id
+
+    @property
+    def refusal(self) -> str | None:
+        """What the server said that had no room; None: it did not say so."""
+        refused = self._failure is not None and self._failure.outcome == "refused"
+        return self._failure.error or "refused" if refused and self._failure else None
+
+    @property
+    def fault(self) -> str | None:
+        """Anything else that went wrong."""
+        if self._failure is None or self._failure.outcome == "refused":
+            return None
+        return self._failure.error or self._failure.outcome
+
+    async def close(self) -> None:
+        """As a good client does."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._connection.close(), _CLOSE_SECONDS)
+
+    async def hold(self, seconds: float) -> float | None:
+        """Send silence in real time for so long; the age in seconds at which the connection was cut, else None."""
+        connection, began = self._connection, time.monotonic()
+        assert connection.socket is not None
+        silence = connection.client.audio(np.zeros(round(RATE * _CHUNK_SECONDS), np.int16))
+        due = began
+        while time.monotonic() - began < seconds:
+            try:
+                await connection.socket.send(silence)
+            except ConnectionClosed:
+                return time.monotonic() - began
+            due += _CHUNK_SECONDS
+            await first_of(connection.end.reached, timeout=max(0.0, due - time.monotonic()))
+            if connection.end.outcome is not None:
+                return time.monotonic() - began
+        return None
 
 
-async def arrive(target: Target, url: str | None = None, seconds: float = DEADLINE_SECONDS) -> ProbeConnection:
-    """Connect and wait until the server is ready; what goes wrong is in the guest."""
-    headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
-    guest, client = ProbeConnection(), PROTOCOLS[target.protocol]()
-    to = _with_query(url or target.ws, client.query())
-    began = time.monotonic()
-    try:
-        guest.connection = await connect(
-            to,
-            ssl=tls_trust.context_for(to),
-            additional_headers=headers,
-            compression=None,
-            proxy=None,
-            ping_interval=None,
-            open_timeout=seconds,
-            close_timeout=2,
-        )
-        guest.open_seconds = time.monotonic() - began
-        async with asyncio.timeout(seconds):
-            for message in client.hello():
-                await guest.connection.send(message)
-            await _until_ready(guest, guest.connection, client)
-            ready = time.monotonic() - began
-            if target.protocol in _GREETS_FIRST:
-                await _unless_shown_out(guest, guest.connection, client)
-        guest.ready_seconds = ready
-    except InvalidStatus as error:
-        status = error.response.status_code
-        sentence = f"HTTP {status} before the upgrade"
-        guest.refusal, guest.fault = (sentence, None) if status in {429, 503} else (None, sentence)
-    except ConnectionClosed as closed:
-        code = closed.rcvd.code if closed.rcvd else None
-        if code == 1013:
-            guest.refusal = guest.refusal or (closed.rcvd.reason if closed.rcvd else "") or "closed with 1013"
-        else:
-            guest.fault = guest.fault or f"closed with {code or 'no code'} before it was ready"
-    except TimeoutError:
-        guest.fault = f"not ready in {seconds:g} s"
-    except (OSError, InvalidHandshake, WebSocketException) as error:
-        guest.fault = str(error) or type(error).__name__
-    return guest
-
-
-async def speaking(target: Target) -> Target:
-    """The same server in a protocol that it speaks, found by asking, where it says of itself that it is not ours.
+async def with_spoken_protocol(target: Target) -> Target:
+    """The same server in a protocol that it speaks, found by trying, where it says of itself that it is not ours.
 
     The one that was chosen is tried first; where no other fits it stays.
     """
     for protocol in (target.protocol, *(name for name in _PROTOCOLS if name != target.protocol)):
-        asked = with_protocol(target, protocol)
-        guest = await arrive(asked, seconds=ASK_SECONDS)
-        await guest.leave()
-        if guest.ready_seconds is not None or guest.refusal is not None:
-            return asked
+        tried = with_protocol(target, protocol)
+        probe = await ProbeConnection.open(tried, TRY_SECONDS)
+        await probe.close()
+        if probe.ready_seconds is not None or probe.refusal is not None:
+            return tried
     return target
-
-
-def _with_query(url: str, query: dict[str, str]) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, urlencode(query)]))))
-
-
-async def _until_ready(guest: ProbeConnection, connection: ClientConnection, client: Client) -> None:
-    while True:
-        match client.read(await connection.recv()):
-            case StreamReady(gpu_id, _, server_id):
-                guest.gpu_id, guest.server_id = gpu_id, server_id
-                return
-            case StreamRefused(reason):
-                guest.refusal = reason
-            case StreamFailed(reason):
-                guest.fault = reason
-
-
-async def _unless_shown_out(guest: ProbeConnection, connection: ClientConnection, client: Client) -> None:
-    """Wait whether the refusal comes after the greeting; raises ConnectionClosed then."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_GREETING_SECONDS):
-            while True:
-                match client.read(await connection.recv()):
-                    case StreamRefused(reason) | StreamFailed(reason):
-                        guest.fault = reason
 
 
 async def round_trip_seconds(target: Target, times: int = 5) -> float:
@@ -145,28 +137,3 @@ async def round_trip_seconds(target: Target, times: int = 5) -> float:
         with contextlib.suppress(OSError):
             await writer.wait_closed()
     return min(seconds)
-
-
-async def hold(guest: ProbeConnection, seconds: float) -> float | None:
-    """Send silence in real time for so long; the age in seconds at which somebody cut the connection, else None."""
-    connection = guest.connection
-    assert connection is not None
-    began = time.monotonic()
-    reading = asyncio.create_task(_swallow(connection))
-    try:
-        due = began
-        while time.monotonic() - began < seconds:
-            await connection.send(_SILENCE)
-            due += _STEP_SECONDS
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-    except ConnectionClosed:
-        return time.monotonic() - began
-    finally:
-        reading.cancel()
-    return None
-
-
-async def _swallow(connection: ClientConnection) -> None:
-    with contextlib.suppress(ConnectionClosed):
-        async for _ in connection:
-            continue

@@ -1,22 +1,27 @@
-"""How a stream gets in: which address, how to connect there, and what it means when that fails."""
+"""A stream's connection, of `sweep` and of `check`: where it goes, when it is ready, and what a failure means."""
 
-from typing import NamedTuple
+import asyncio
+import contextlib
+import time
+from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI, WebSocketException
 
-from capacity.loadgen.messages import LevelOrder
-from capacity.loadgen.stream_outcome import StreamOutcome
-from capacity.loadgen.two_step_connect import NoTokenError, ServerFullError, handed_out
-from capacity.protocols import Client, StreamReady
+from capacity.loadgen.messages import Endpoint
+from capacity.loadgen.receiver import Receiver
+from capacity.loadgen.recording import StreamRecording
+from capacity.loadgen.stream_outcome import StreamEnd, StreamOutcome, connection_lost
+from capacity.loadgen.two_step_connect import NoTokenError, ServerFullError, ask_connect
+from capacity.protocols import PROTOCOLS, Client, StreamReady
 from whisper_ops import tls_trust, wire
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """Of one message: WhisperLiveKit sends its whole transcript each time, a day of talk in 1 MB."""
 
-SHUT = (OSError, InvalidHandshake, InvalidURI, WebSocketException)
-"""What `address` and `connecting` raise when a stream does not get in."""
+_CONNECT_ERRORS = (OSError, InvalidHandshake, InvalidURI, WebSocketException)
+_CLOSE_SECONDS = 2.0
 TOKEN_KEPT = "the token was not sent"  # noqa: S105  # a sentence
 """Only the host that was named on the command line is trusted with it."""
 _UNAUTHORIZED = 401
@@ -35,12 +40,80 @@ class Address(NamedTuple):
     """What may be the reason if it does not let us in."""
 
 
-async def address(level: LevelOrder, client: Client) -> Address:
+class StreamConnection:
+    """One stream's connection with all that hangs on it: its dialect, its recording, and its end."""
+
+    def __init__(self, endpoint: Endpoint, recording: StreamRecording, block_seconds: float | None = None) -> None:
+        self._endpoint = endpoint
+        self._listening: asyncio.Task[None] | None = None
+        self.client: Client = PROTOCOLS[endpoint.protocol]()
+        self.end = StreamEnd()
+        self.receiver = Receiver(self.client, recording, self.end, block_seconds)
+        self.socket: ClientConnection | None = None
+        self.replica: str | None = None
+        """Host and port that `/connect` handed out; None without it."""
+        self.connect_seconds: float | None = None
+        """Until the WebSocket was open."""
+        self.ready_seconds: float | None = None
+        """Until the server took sound."""
+        self._upgrade = StreamReady()
+
+    @property
+    def server(self) -> StreamReady:
+        """What the server said of itself: in `ready`, or on the upgrade where that says nothing."""
+        ready = self.receiver.ready
+        told = ready.result() if ready.done() and not ready.cancelled() else StreamReady()
+        return StreamReady(
+            told.gpu_id,
+            told.connection_id or self._upgrade.connection_id,
+            told.server_id or self._upgrade.server_id,
+            told.total_gpus or self._upgrade.total_gpus,
+        )
+
+    async def open(self, seconds: float) -> StreamOutcome | None:
+        """Connect and wait until the server takes sound, `seconds` at most. None: it does; else what became of it."""
+        began = time.monotonic()
+        try:
+            to = await _address(self._endpoint, self.client, seconds)
+            self.replica, self.end.remark = to.replica, to.remark
+            self.socket = await _connecting(to, seconds)
+            self.connect_seconds = time.monotonic() - began
+            self._upgrade = _upgrade_ready(self.socket)
+            self._listening = asyncio.create_task(self.receiver.listen(self.socket))
+            for message in self.client.hello():
+                await self.socket.send(message)
+        except ConnectionClosed as closed:
+            return connection_lost(closed)
+        except _CONNECT_ERRORS as error:
+            return connect_failure(error, seconds)
+        await first_of(self.receiver.ready, self.end.reached, timeout=began + seconds - time.monotonic())
+        if self.end.outcome is not None:
+            return self.end.outcome
+        if not self.receiver.ready.done():
+            return StreamOutcome("failed", f"not ready in {seconds:g} s")
+        self.ready_seconds, self.end.remark = time.monotonic() - began, None
+        return None
+
+    async def close(self) -> None:
+        """As a good client does; also where it was never open."""
+        if self._listening is not None:
+            self._listening.cancel()
+        if self.socket is not None:
+            with contextlib.suppress(ConnectionClosed, OSError):
+                await self.socket.close()
+
+
+async def first_of(*futures: asyncio.Future[Any], timeout: float | None = None) -> None:  # noqa: ASYNC109  # it is a wait
+    """Wait until one of these is done, or for `timeout` seconds; none of them is cancelled."""
+    await asyncio.wait(set(futures), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _address(endpoint: Endpoint, client: Client, seconds: float) -> Address:
     """Where to connect, asked for anew by each stream where there is a `/connect`."""
-    headers = {"Authorization": f"Bearer {level.token}"} if level.token else {}
-    url, replica, remark = level.url, None, None
-    if level.two_step:
-        url, is_same_host = await handed_out(url, headers, level.setup_seconds)
+    headers = {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token else {}
+    url, replica, remark = endpoint.url, None, None
+    if endpoint.two_step:
+        url, is_same_host = await ask_connect(url, headers, seconds)
         replica = urlsplit(url).netloc
         if headers and not is_same_host:
             headers, remark = {}, f"{TOKEN_KEPT}: /connect names another host, {replica}"
@@ -49,8 +122,8 @@ async def address(level: LevelOrder, client: Client) -> Address:
     return Address(urlunsplit(parts._replace(query=query)), headers, replica, remark)
 
 
-def connecting(to: Address, seconds: float) -> connect:
-    """The connection, as an async context manager; it may take so many seconds to open."""
+def _connecting(to: Address, seconds: float) -> connect:
+    """The connection, to be awaited; it may take so many seconds to open."""
     return connect(
         to.url,
         ssl=tls_trust.context_for(to.url),
@@ -60,11 +133,11 @@ def connecting(to: Address, seconds: float) -> connect:
         ping_interval=None,  # the stream itself shows whether it lives
         proxy=None,
         open_timeout=seconds,
-        close_timeout=2,
+        close_timeout=_CLOSE_SECONDS,
     )
 
 
-def told_on_upgrade(connection: ClientConnection) -> StreamReady:
+def _upgrade_ready(connection: ClientConnection) -> StreamReady:
     """What the answer to the upgrade says of who answered; a whisper-ops server says it in every dialect."""
     headers = connection.response.headers if connection.response is not None else {}
 
@@ -80,8 +153,8 @@ def told_on_upgrade(connection: ClientConnection) -> StreamReady:
     )
 
 
-def shut(error: Exception, seconds: float) -> StreamOutcome:
-    """What it means that a stream did not get in, given so many seconds for it."""
+def connect_failure(error: Exception, seconds: float) -> StreamOutcome:
+    """What it means that a stream was not connected within `seconds`."""
     match error:
         case InvalidStatus():
             code = error.response.status_code

@@ -15,14 +15,20 @@ class StreamOrder(msgspec.Struct, frozen=True):
     first_clip: int
 
 
-class LevelOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What every stream of a level has in common, and the streams of one process."""
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where streams connect, and how."""
 
     url: str
     """The WebSocket address, or with `two_step` the HTTP address whose `/connect` hands one out."""
-    protocol: str
+    protocol: str = "native"
     two_step: bool = False
     token: str | None = None
+
+
+class LevelOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What every stream of a level has in common, and the streams of one process."""
+
+    endpoint: Endpoint
     chunk_seconds: float
     duty_cycle: float = 1.0
     window_from: float
@@ -73,7 +79,7 @@ class StreamResult(msgspec.Struct, frozen=True, kw_only=True):
     bytes_sent: int = 0
     lateness: tuple[float, ...] = ()
     """Of every chunk, in seconds."""
-    heard: tuple[UtteranceText, ...] = ()
+    utterances: tuple[UtteranceText, ...] = ()
     """What came back for each utterance, where texts are kept."""
     text: str | None = None
     reference: str | None = None
@@ -103,7 +109,7 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
     """Of the last block."""
 
 
-class BlockOrder(msgspec.Struct, frozen=True, tag=True):
+class BlockMeasured(msgspec.Struct, frozen=True, tag=True):
     """A piece of a long level, measured while its streams go on."""
 
     number: int
@@ -137,4 +143,4 @@ class StopLevel(msgspec.Struct, frozen=True, tag=True):
 
 
 Down = ReadCorpus | RunLevel | StopLevel
-Up = CorpusRead | LoadProgress | BlockOrder | Finished | GeneratorFailed
+Up = CorpusRead | LoadProgress | BlockMeasured | Finished | GeneratorFailed

@@ -1,4 +1,4 @@
-"""Sending every stream's next chunk when it is due: one wheel for all streams instead of a sleeping task each.
+"""Sending every stream's next chunk when it is due: one task for all streams instead of a sleeping one each.
 
 Due times are fixed when a stream starts and never move, so that a slow sender shows as lateness and never as a gentler
 load (coordinated omission).
@@ -31,7 +31,7 @@ class Pacer:
         self._woken.set()
 
     async def run(self) -> None:
-        """Turn until cancelled."""
+        """Send what is due, until cancelled."""
         while True:
             sent = 0
             while self._due and self._due[0][0] <= (now := time.monotonic()) and sent < _BURST:

@@ -12,7 +12,7 @@ from typing import Self
 import msgspec
 
 from capacity.loadgen.messages import (
-    BlockOrder,
+    BlockMeasured,
     CorpusRead,
     Finished,
     GeneratorFailed,
@@ -64,9 +64,9 @@ class Generators:
         fresh = [await self._start() for _ in range(count - len(self._processes))]
         self._processes.extend(fresh)
         for process in fresh:
-            _tell(process, ReadCorpus(str(self._folder)))
+            _send(process, ReadCorpus(str(self._folder)))
         for process in fresh:
-            match await _hear(process):
+            match await _receive(process):
                 case CorpusRead():
                     continue
                 case GeneratorFailed(reason):
@@ -87,22 +87,22 @@ class Generators:
         """
         count = min(len(self._processes), max(1, len(level.streams)))
         used = self._processes[:count]
-        seen: dict[int, LoadProgress] = {}
+        latest: dict[int, LoadProgress] = {}
         blocks: dict[int, list[Finished]] = {}
 
-        def heard(number: int, said: LoadProgress | BlockOrder) -> None:
-            if isinstance(said, LoadProgress):
-                seen[number] = said
-                on_progress(_sum(list(seen.values())))
+        def on_message(number: int, message: LoadProgress | BlockMeasured) -> None:
+            if isinstance(message, LoadProgress):
+                latest[number] = message
+                on_progress(_sum(list(latest.values())))
                 return
-            parts = blocks.setdefault(said.number, [])
-            parts.append(said.part)
+            parts = blocks.setdefault(message.number, [])
+            parts.append(message.part)
             if len(parts) == count and on_block is not None:
-                on_block(said.number, blocks.pop(said.number))
+                on_block(message.number, blocks.pop(message.number))
 
         for number, process in enumerate(used):
-            _tell(process, RunLevel(msgspec.structs.replace(level, streams=level.streams[number::count])))
-        waiting = asyncio.gather(*(_finished(process, number, heard) for number, process in enumerate(used)))
+            _send(process, RunLevel(msgspec.structs.replace(level, streams=level.streams[number::count])))
+        waiting = asyncio.gather(*(_finished(process, number, on_message) for number, process in enumerate(used)))
         try:
             return list(await asyncio.shield(waiting))
         except asyncio.CancelledError:
@@ -113,7 +113,7 @@ class Generators:
     def stop(self) -> None:
         """End the running level early; `run` then returns what was measured until then."""
         for process in self._processes:
-            _tell(process, StopLevel())
+            _send(process, StopLevel())
 
     async def _start(self) -> Process:
         # A session of its own: Ctrl-C is for the load test, which then asks for what was measured.
@@ -122,24 +122,26 @@ class Generators:
         )
 
 
-def _tell(process: Process, message: object) -> None:
+def _send(process: Process, message: object) -> None:
     assert process.stdin is not None
     process.stdin.write(frame(msgspec.msgpack.encode(message)))
 
 
-async def _hear(process: Process) -> Up:
+async def _receive(process: Process) -> Up:
     assert process.stdout is not None
     body = await read_frame(process.stdout)
     return GeneratorFailed("a load generator process ended unexpectedly") if body is None else _decoder.decode(body)
 
 
-async def _finished(process: Process, number: int, heard: Callable[[int, LoadProgress | BlockOrder], None]) -> Finished:
+async def _finished(
+    process: Process, number: int, on_message: Callable[[int, LoadProgress | BlockMeasured], None]
+) -> Finished:
     while True:
-        match await _hear(process):
+        match await _receive(process):
             case Finished() as finished:
                 return finished
-            case LoadProgress() | BlockOrder() as said:
-                heard(number, said)
+            case LoadProgress() | BlockMeasured() as message:
+                on_message(number, message)
             case GeneratorFailed(reason):
                 raise UserError(reason)
 

@@ -1,4 +1,4 @@
-"""What a stream hears: the server's messages, and the text they show, noted in the track as it came."""
+"""What a stream receives: the server's messages, and the text they show, recorded as it came."""
 
 import asyncio
 import time
@@ -6,9 +6,8 @@ import time
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from capacity.loadgen.messages import LevelOrder
-from capacity.loadgen.recording import MARGIN_SECONDS, Track
-from capacity.loadgen.stream_outcome import StreamEnd, lost
+from capacity.loadgen.recording import MARGIN_SECONDS, StreamRecording
+from capacity.loadgen.stream_outcome import StreamEnd, StreamOutcome, connection_lost
 from capacity.loadgen.word_latency import TextUpdate
 from capacity.protocols import Client, StreamDone, StreamFailed, StreamReady, StreamRefused, TextShown
 
@@ -18,22 +17,22 @@ _WORDS_A_SECOND = 5.0
 
 
 class Receiver:
-    """Listens to one connection."""
+    """Reads one connection."""
 
-    def __init__(
-        self, level: LevelOrder, client: Client, track: Track, end: StreamEnd, spoken_out: asyncio.Event
-    ) -> None:
-        self._level = level
+    def __init__(self, client: Client, recording: StreamRecording, end: StreamEnd, block_seconds: float | None) -> None:
+        """`block_seconds`: of a level in blocks, beyond which text is forgotten; None: all is kept."""
         self._client = client
-        self._track = track
+        self._recording = recording
         self._end = end
-        self._spoken_out = spoken_out
+        self._block_seconds = block_seconds
         self._committed = ""  # the end of it
         self.ready: asyncio.Future[StreamReady] = asyncio.get_running_loop().create_future()
         """Done when the server takes sound."""
+        self.all_sent = asyncio.Event()
+        """To be set when the sound is over: from then on a closed connection is a good end."""
         self.changes = 0
         """How many times the text changed."""
-        self.heard_at: float | None = None
+        self.changed_at: float | None = None
         """When it changed last, on the monotonic clock."""
 
     @property
@@ -43,22 +42,22 @@ class Receiver:
 
     @property
     def _last(self) -> TextUpdate:
-        return self._track.updates[-1] if self._track.updates else TextUpdate(0.0, "", "")
+        return self._recording.updates[-1] if self._recording.updates else TextUpdate(0.0, "", "")
 
     async def listen(self, connection: ClientConnection) -> None:
         """Until the connection closes, or the text is complete."""
         try:
             async for message in connection:
                 self._read(message, time.monotonic())
-            self._closed_well()
+            self._over()
         except ConnectionClosed as closed:
-            self._end.set(*lost(closed))
+            self._end.set(connection_lost(closed))
 
-    def _closed_well(self) -> None:
-        if self._spoken_out.is_set():
-            self._end.set("done")
+    def _over(self) -> None:
+        if self.all_sent.is_set():
+            self._end.set(StreamOutcome("done"))
         else:
-            self._end.set("cut", "the server closed the connection while the client was speaking")
+            self._end.set(StreamOutcome("cut", "the server closed the connection while the client was speaking"))
 
     def _read(self, message: str | bytes, at: float) -> None:
         match self._client.read(message):
@@ -68,22 +67,22 @@ class Receiver:
             case TextShown(committed, tail):
                 self._show(TextUpdate(at, committed, tail))
             case StreamRefused(reason):
-                self._end.set("refused", reason)
+                self._end.set(StreamOutcome("refused", reason))
             case StreamFailed(reason):
-                self._end.set("failed", reason)
+                self._end.set(StreamOutcome("failed", reason))
             case StreamDone():
-                self._closed_well()
+                self._over()
             case None:
                 return
 
     def _show(self, update: TextUpdate) -> None:
-        if self._level.block_seconds:
+        if self._block_seconds:
             # A server that sends all it ever heard again and again would fill memory in hours.
-            most = int(_WORDS_A_SECOND * (2 * self._level.block_seconds + MARGIN_SECONDS))
+            most = int(_WORDS_A_SECOND * (2 * self._block_seconds + MARGIN_SECONDS))
             update = update._replace(tail=" ".join(update.tail.split()[-most:]))
         if not update.committed and update.tail == self._last.tail:
             return
         self.changes += 1
-        self.heard_at = update.at
+        self.changed_at = update.at
         self._committed = f"{self._committed} {update.committed}"[-_REMEMBERED:]
-        self._track.updates.append(update)
+        self._recording.updates.append(update)

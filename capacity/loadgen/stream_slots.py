@@ -1,4 +1,4 @@
-"""The places of a level in one process. Of a level in blocks, whoever falls out of a place comes back to it."""
+"""A level's streams in one process, by slot. In a level of blocks a stream that is cut is followed by another one."""
 
 import asyncio
 import time
@@ -17,30 +17,30 @@ _AGAIN_SECONDS = 2.0
 
 
 class StreamSlots:
-    """All streams of a level, those before in a place too as long as they are not measured."""
+    """All streams of a level; those that were cut are kept until they are measured."""
 
-    def __init__(self, level: LevelOrder, corpus: Corpus, wheel: Pacer) -> None:
+    def __init__(self, level: LevelOrder, corpus: Corpus, pacer: Pacer) -> None:
         self._level = level
         self._corpus = corpus
-        self._wheel = wheel
-        self._taken: dict[int, list[LoadStream]] = {order.number: [] for order in level.streams}
+        self._pacer = pacer
+        self._streams: dict[int, list[LoadStream]] = {order.number: [] for order in level.streams}
 
-    async def sit(self, order: StreamOrder) -> None:
-        """One place, until its time is over."""
+    async def hold(self, order: StreamOrder) -> None:
+        """Keep one slot taken until its time is over."""
         while True:
-            speaker = LoadStream(order, self._level, self._corpus, self._wheel)
-            self._taken[order.number].append(speaker)
-            await speaker.run()
+            stream = LoadStream(order, self._level, self._corpus, self._pacer)
+            self._streams[order.number].append(stream)
+            await stream.run()
             left = order.stop_at - time.monotonic()
-            if self._level.block_seconds is None or speaker.was_stopped or left < 2 * _AGAIN_SECONDS:
+            if self._level.block_seconds is None or stream.was_stopped or left < 2 * _AGAIN_SECONDS:
                 return
             await asyncio.sleep(_AGAIN_SECONDS)
             order = msgspec.structs.replace(order, start_at=time.monotonic(), first_clip=order.first_clip + 1)
 
     @property
-    def now(self) -> list[LoadStream]:
-        """Who sits there now."""
-        return [speakers[-1] for speakers in self._taken.values() if speakers]
+    def current(self) -> list[LoadStream]:
+        """The last stream of each slot."""
+        return [streams[-1] for streams in self._streams.values() if streams]
 
     def window(self, number: int) -> MeasuredWindow:
         """Where the latencies of a block count; of a level in one piece there is only number 0."""
@@ -52,17 +52,17 @@ class StreamSlots:
         """What measures each stream of a block, the last of which has everything that comes after it."""
         window = self.window(number)
         scored = MeasuredWindow(window.since if number else ALWAYS.since, ALWAYS.until if last else window.until)
-        return [speaker.measured(window, scored) for speaker in self._all() if speaker.lived_in(scored)]
+        return [stream.measured(window, scored) for stream in self._all() if stream.lived_in(scored)]
 
     def forget(self, before: float) -> None:
         """Drop what happened before that time."""
-        for number, speakers in self._taken.items():
-            current = speakers[-1:]
-            kept = [speaker for speaker in speakers[:-1] if speaker.lived_in(MeasuredWindow(before, ALWAYS.until))]
-            self._taken[number] = [*kept, *current]
-        for speaker in self._all():
-            speaker.forget(before)
+        for number, streams in self._streams.items():
+            current = streams[-1:]
+            kept = [stream for stream in streams[:-1] if stream.lived_in(MeasuredWindow(before, ALWAYS.until))]
+            self._streams[number] = [*kept, *current]
+        for stream in self._all():
+            stream.forget(before)
 
     def _all(self) -> Iterator[LoadStream]:
-        for speakers in self._taken.values():
-            yield from speakers
+        for streams in self._streams.values():
+            yield from streams

@@ -20,7 +20,7 @@ class NoTokenError(ConnectionError):
     """`/connect` wants another token, or one at all."""
 
 
-class HandedOut(NamedTuple):
+class ConnectAnswer(NamedTuple):
     """What `/connect` answered."""
 
     url: str
@@ -29,11 +29,11 @@ class HandedOut(NamedTuple):
     """Whether it is the host that was asked. Only that one is told our token; elsewhere the ticket stands for it."""
 
 
-async def handed_out(url: str, headers: dict[str, str], seconds: float) -> HandedOut:
-    """The socket's address that `/connect` at `url` hands out, within `seconds`.
+async def ask_connect(url: str, headers: dict[str, str], seconds: float) -> ConnectAnswer:
+    """Ask `/connect` at `url` where to go, within `seconds`.
 
     Raises:
-        NoRoomError: there is no room.
+        ServerFullError: there is no room.
         NoTokenError: it does not take the token, or wants one.
         ConnectionError: it answered something else; the message says what.
     """
@@ -52,16 +52,16 @@ async def handed_out(url: str, headers: dict[str, str], seconds: float) -> Hande
             raise NoTokenError("/connect answered HTTP 401")
         if answer.status != httpx.codes.OK:
             raise ConnectionError(f"/connect answered HTTP {answer.status}")
-        said = json.loads(answer.body)
-        return read(url, said["ws_url"], said.get("ticket"))
+        body = json.loads(answer.body)
+        return parse_answer(url, body["ws_url"], body.get("ticket"))
     except httpx.HTTPError as error:
         raise ConnectionError(f"/connect: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConnectionError("/connect answered without the address of a WebSocket (ws_url)") from error
 
 
-def read(asked: str, ws_url: str, ticket: str | None) -> HandedOut:
-    """Take an answer of `/connect` at `asked` apart.
+def parse_answer(asked: str, ws_url: str, ticket: str | None) -> ConnectAnswer:
+    """Read what `/connect` at `asked` answered.
 
     Raises:
         ValueError: its address is none of a WebSocket.
@@ -71,9 +71,9 @@ def read(asked: str, ws_url: str, ticket: str | None) -> HandedOut:
         raise ValueError("no address of a WebSocket")
     if ticket is not None and "ticket" not in parse_qs(parts.query):  # as servers before it was in the address
         parts = parts._replace(query="&".join(filter(None, [parts.query, urlencode({"ticket": ticket})])))
-    return HandedOut(urlunsplit(parts), _place(parts) == _place(urlsplit(asked)))
+    return ConnectAnswer(urlunsplit(parts), _host(parts) == _host(urlsplit(asked)))
 
 
-def _place(parts: SplitResult) -> tuple[bool, str | None, int]:
+def _host(parts: SplitResult) -> tuple[bool, str | None, int]:
     """What is the same of two addresses of one server: encryption, host and port."""
     return parts.scheme in _SECURE, parts.hostname, parts.port or _PORTS[parts.scheme]

@@ -23,7 +23,7 @@ class UtteranceText(msgspec.Struct, frozen=True):
     """What came back for it, as it was written."""
 
 
-def heard(spoken: Sequence[SpokenWord], text: str) -> tuple[UtteranceText, ...]:
+def utterance_texts(spoken: Sequence[SpokenWord], text: str) -> tuple[UtteranceText, ...]:
     """Every utterance in the order it was said. Words too many belong to the utterance of the word before them."""
     written = text.split()
     places = _places(spoken, written)

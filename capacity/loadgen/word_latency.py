@@ -70,8 +70,8 @@ class WordAlignment(NamedTuple):
         return sum(self)
 
 
-def fates(spoken: Sequence[SpokenWord], text: str) -> list[WordAlignment]:
-    """What became of each word, by jiwer's alignment; words too many behind the last count for the last."""
+def align_words(spoken: Sequence[SpokenWord], text: str) -> list[WordAlignment]:
+    """What became of each spoken word, by jiwer's alignment; words too many behind the last count for the last."""
     heard = normalise(text)
     if not spoken or not heard:
         return [WordAlignment(0, 1, 0)] * len(spoken)
@@ -86,27 +86,27 @@ def fates(spoken: Sequence[SpokenWord], text: str) -> list[WordAlignment]:
     return [WordAlignment(*count) for count in counts]
 
 
-def score_of(found: Sequence[WordAlignment]) -> WordScore:
-    """Some words' fates as counts."""
-    substituted, missing, inserted = (sum(fate[k] for fate in found) for k in range(3))
-    return WordScore(len(found), len(found) - substituted - missing, substituted, missing, inserted)
+def total_score(words: Sequence[WordAlignment]) -> WordScore:
+    """These words counted together."""
+    substituted, missing, inserted = (sum(word[k] for word in words) for k in range(3))
+    return WordScore(len(words), len(words) - substituted - missing, substituted, missing, inserted)
 
 
-def by_clip(found: Iterable[tuple[SpokenWord, WordAlignment]]) -> dict[str, tuple[int, int]]:
+def errors_by_clip(words: Iterable[tuple[SpokenWord, WordAlignment]]) -> dict[str, tuple[int, int]]:
     """Word errors and words of each utterance; a word too many counts where it was inserted."""
     clips: dict[str, tuple[int, int]] = {}
-    for word, fate in found:
+    for word, alignment in words:
         before = clips.get(word.clip, (0, 0))
-        clips[word.clip] = (before[0] + fate.wrong, before[1] + 1)
+        clips[word.clip] = (before[0] + alignment.wrong, before[1] + 1)
     return clips
 
 
-def latencies(spoken: Sequence[SpokenWord], updates: Sequence[TextUpdate]) -> list[WordLatency]:
+def word_latencies(spoken: Sequence[SpokenWord], updates: Sequence[TextUpdate]) -> list[WordLatency]:
     """Latencies of every word that was said and appears, right, in the end.
 
     First shown: when the word first stood at its place. Stable: when it was shown there and never changed again.
     """
-    shown = _Board(updates)
+    shown = _ShownWords(updates)
     found = []
     for said, at, length in equal_runs(tuple(word.word for word in spoken), shown.words):
         for k in range(length):
@@ -117,7 +117,7 @@ def latencies(spoken: Sequence[SpokenWord], updates: Sequence[TextUpdate]) -> li
     return found
 
 
-class _Board:
+class _ShownWords:
     """Replays updates against the words that stood in the end."""
 
     def __init__(self, updates: Sequence[TextUpdate]) -> None:

@@ -1,7 +1,7 @@
 """A generator process: `python -m capacity.loadgen.worker` takes orders on stdin and answers on stdout.
 
 A process of its own, so that the live table, the polls of the server and the measuring of words never disturb the pace.
-Frames (`whisper_ops.framing`) hold MessagePack. End of stdin ends the process: it never outlives the load test.
+Frames (`whisper_ops.framing`) hold MessagePack. End of stdin ends the process: it never outstreams the load test.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from capacity.corpus import clips as corpora
 from capacity.corpus.clips import Corpus
 from capacity.corpus.normalization import normalise
 from capacity.loadgen.messages import (
-    BlockOrder,
+    BlockMeasured,
     CorpusRead,
     Down,
     Finished,
@@ -33,7 +33,7 @@ from capacity.loadgen.messages import (
     Up,
 )
 from capacity.loadgen.pacer import Pacer
-from capacity.loadgen.recording import HAIR, MARGIN_SECONDS
+from capacity.loadgen.recording import EPSILON_SECONDS, MARGIN_SECONDS
 from capacity.loadgen.stream import LoadStream
 from capacity.loadgen.stream_slots import StreamSlots
 from whisper_ops.errors import UserError
@@ -69,58 +69,58 @@ class Generator:
         if self._running is not None:
             self._running.cancel()
 
-    def _tell(self, message: Up) -> None:
+    def _send(self, message: Up) -> None:
         self._write(frame(msgspec.msgpack.encode(message)))
 
     def _load(self, folder: Path) -> None:
         try:
             self._corpus = corpora.load(folder)
         except UserError as error:
-            self._tell(GeneratorFailed(str(error)))
+            self._send(GeneratorFailed(str(error)))
             return
         normalise("the first call builds the tables")
-        self._tell(CorpusRead())
+        self._send(CorpusRead())
 
     async def _run(self, level: LevelOrder) -> None:
         assert self._corpus is not None, "a corpus is loaded before a level is run"
         self._measured = 0
-        wheel = Pacer()
-        turning = asyncio.create_task(wheel.run())
-        seats = StreamSlots(level, self._corpus, wheel)
-        lives = [asyncio.create_task(seats.sit(order)) for order in level.streams]
-        telling = asyncio.create_task(self._report(seats))
+        pacer = Pacer()
+        pacing = asyncio.create_task(pacer.run())
+        slots = StreamSlots(level, self._corpus, pacer)
+        streams = [asyncio.create_task(slots.hold(order)) for order in level.streams]
+        reporting = asyncio.create_task(self._report(slots))
         usage = _Usage()
-        blocks = asyncio.create_task(self._blocks(level, seats, usage))
+        blocks = asyncio.create_task(self._blocks(level, slots, usage))
         gc.freeze()
         gc.disable()  # a full collection with hundreds of streams takes longer than a chunk
         try:
-            await asyncio.wait(lives)
+            await asyncio.wait(streams)
         except asyncio.CancelledError:
-            for life in lives:
-                life.cancel()
-            await asyncio.wait(lives)
+            for stream in streams:
+                stream.cancel()
+            await asyncio.wait(streams)
         finally:
             gc.enable()
-            for task in (telling, turning, blocks):
+            for task in (reporting, pacing, blocks):
                 task.cancel()
-        self._tell(usage.finished(self._measured, _make(seats.measured(self._measured, last=True))))
+        self._send(usage.finished(self._measured, _call_all(slots.measured(self._measured, last=True))))
 
-    async def _blocks(self, level: LevelOrder, seats: StreamSlots, usage: "_Usage") -> None:
+    async def _blocks(self, level: LevelOrder, slots: StreamSlots, usage: "_Usage") -> None:
         """Measure each block but the last when its text had time to come, beside the streams."""
-        while level.block_seconds and seats.window(self._measured).until < level.window_until - HAIR:
-            until = seats.window(self._measured).until
+        while level.block_seconds and slots.window(self._measured).until < level.window_until - EPSILON_SECONDS:
+            until = slots.window(self._measured).until
             await asyncio.sleep(max(0.0, until + min(_LATE_TEXT_SECONDS, level.block_seconds / 2) - time.monotonic()))
-            making = seats.measured(self._measured, last=False)
-            results = await asyncio.to_thread(_make, making)
-            self._tell(BlockOrder(self._measured, usage.finished(self._measured, results)))
+            measuring = slots.measured(self._measured, last=False)
+            results = await asyncio.to_thread(_call_all, measuring)
+            self._send(BlockMeasured(self._measured, usage.finished(self._measured, results)))
             self._measured += 1
-            seats.forget(until - MARGIN_SECONDS)
+            slots.forget(until - MARGIN_SECONDS)
             gc.collect()  # hours without would fill memory; what is frozen is not looked at
 
-    async def _report(self, seats: StreamSlots) -> None:
+    async def _report(self, slots: StreamSlots) -> None:
         while True:
             await asyncio.sleep(1)
-            self._tell(_progress(seats.now))
+            self._send(_progress(slots.current))
 
 
 class _Usage:
@@ -136,21 +136,21 @@ class _Usage:
         return Finished(tuple(results), cpu, wall, number)
 
 
-def _make(making: Sequence[Callable[[], StreamResult]]) -> list[StreamResult]:
-    return [make() for make in making]
+def _call_all(measuring: Sequence[Callable[[], StreamResult]]) -> list[StreamResult]:
+    return [measure() for measure in measuring]
 
 
-def _progress(speakers: Sequence[LoadStream]) -> LoadProgress:
+def _progress(streams: Sequence[LoadStream]) -> LoadProgress:
     now = time.monotonic()
-    behind = [late for s in speakers if (late := s.behind(now)) is not None]
+    behind = [late for s in streams if (late := s.behind(now)) is not None]
     return LoadProgress(
-        ready=sum(s.is_ready for s in speakers),
-        live=sum(s.is_live for s in speakers),
-        ended=sum(s.is_ready and not s.is_live for s in speakers),
-        failed=sum(s.has_failed for s in speakers),
-        texts=sum(s.updates for s in speakers),
+        ready=sum(s.is_ready for s in streams),
+        live=sum(s.is_live for s in streams),
+        ended=sum(s.is_ready and not s.is_live for s in streams),
+        failed=sum(s.has_failed for s in streams),
+        texts=sum(s.updates for s in streams),
         behind_p50_seconds=median(behind) if behind else None,
-        late_max_seconds=max((s.last_lateness for s in speakers), default=0.0),
+        late_max_seconds=max((s.last_lateness for s in streams), default=0.0),
     )
 
 

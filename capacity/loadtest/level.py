@@ -107,10 +107,7 @@ def make_order(target: Target, shape: LoadShape, streams: int, seed: int, now: f
     window = begin + ramp + shape.settle_seconds
     starts = offsets(streams, ramp, shape.arrivals, seed)
     return LevelOrder(
-        url=target.stream_url,
-        protocol=target.protocol,
-        two_step=target.two_step,
-        token=target.token,
+        endpoint=target.endpoint,
         chunk_seconds=shape.chunk_seconds,
         duty_cycle=shape.duty_cycle,
         window_from=window,

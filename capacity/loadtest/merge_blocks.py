@@ -48,7 +48,7 @@ def _merge_streams(pieces: Sequence[StreamResult]) -> StreamResult:
         finals=sum(piece.finals for piece in pieces),
         bytes_sent=sum(piece.bytes_sent for piece in pieces),
         lateness=tuple(late for piece in pieces for late in piece.lateness),
-        heard=last.heard,
+        utterances=last.utterances,
         text=last.text,
         reference=last.reference,
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from capacity.corpus.clips import Corpus
 from capacity.corpus.playlist import is_cut
-from capacity.loadgen.sender import REEL_SECONDS
+from capacity.loadgen.sender import PLAYLIST_SECONDS
 from whisper_ops.errors import UserError
 
 
@@ -35,13 +35,14 @@ def check_lengths(corpus: Corpus, seconds: float) -> str | None:
     Raises:
         UserError: all clips are too long, so that there would be no word to measure.
     """
-    room = min(seconds, REEL_SECONDS)
+    room = min(seconds, PLAYLIST_SECONDS)
     lengths = sorted(clip.seconds for clip in corpus.clips)
     too_long = sum(length > room and not is_cut(length, room) for length in lengths)
     if too_long == len(lengths):
         raise UserError(
             f"the shortest clip of {corpus.folder} lasts {lengths[0]:.1f} s, and a stream says whole clips of at most "
-            f"{room:.1f} s; cut the speech into utterances" + (", or give a longer --duration" * (room < REEL_SECONDS))
+            f"{room:.1f} s; cut the speech into utterances"
+            + (", or give a longer --duration" * (room < PLAYLIST_SECONDS))
         )
     if too_long:
         return f"{too_long} of {len(lengths)} clips are longer than the {room:.1f} s of a stream, and are never said"

@@ -12,6 +12,7 @@ from platformdirs import user_cache_path
 from capacity.corpus.maker import Style, make_default
 from capacity.corpus.tone_corpus import make_tones
 from capacity.corpus.word_times import Progress
+from capacity.loadgen.messages import Endpoint
 from capacity.protocols import PROTOCOLS, check_protocol
 from whisper_ops import tls_trust
 from whisper_ops.addresses import parsed, shown
@@ -66,9 +67,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         return PROTOCOLS[self.protocol].software
 
     @property
-    def stream_url(self) -> str:
-        """What a generator needs: the socket, or the address that hands one out."""
-        return f"{self.http}/connect" if self.two_step else self.ws
+    def endpoint(self) -> Endpoint:
+        """Where its streams connect."""
+        url = f"{self.http}/connect" if self.two_step else self.ws
+        return Endpoint(url=url, protocol=self.protocol, two_step=self.two_step, token=self.token)
 
 
 def parse_target(

@@ -41,7 +41,7 @@ def transcripts(streams: int, repeat: int, results: Iterable[StreamResult], corp
             repeat,
             result.number,
             result.outcome,
-            tuple(_said(one, clips) for one in result.heard),
+            tuple(_said(one, clips) for one in result.utterances),
             result.reference or "",
             result.text or "",
         )

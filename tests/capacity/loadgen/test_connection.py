@@ -11,8 +11,8 @@ from websockets.frames import Close
 from websockets.http11 import Response
 
 from capacity.corpus.clips import Corpus, load
-from capacity.loadgen.connection import shut
-from capacity.loadgen.stream_outcome import StreamEnd, StreamOutcome, lost
+from capacity.loadgen.connection import connect_failure
+from capacity.loadgen.stream_outcome import StreamEnd, StreamOutcome, connection_lost
 from capacity.loadgen.two_step_connect import NoTokenError
 from capacity.loadtest.admission import nobody_let_in
 from capacity.loadtest.level import LoadShape
@@ -168,22 +168,22 @@ def closed(code: int, reason: str) -> ConnectionClosedError:
 @pytest.mark.parametrize(
     ("ending", "wants_token"),
     [
-        (lost(closed(1008, "this server needs a token")), True),
-        (lost(closed(1008, "")), True),
-        (lost(closed(1013, "1008 callers are before you")), False),
-        (lost(closed(1011, "upstream said HTTP 401")), False),
-        (shut(InvalidStatus(Response(401, "Unauthorized", Headers())), 3), True),
-        (shut(InvalidStatus(Response(500, "HTTP 401", Headers())), 3), False),
-        (shut(NoTokenError("/connect answered HTTP 401"), 3), True),
-        (shut(ConnectionError("port 1008 is closed"), 3), False),
+        (connection_lost(closed(1008, "this server needs a token")), True),
+        (connection_lost(closed(1008, "")), True),
+        (connection_lost(closed(1013, "1008 callers are before you")), False),
+        (connection_lost(closed(1011, "upstream said HTTP 401")), False),
+        (connect_failure(InvalidStatus(Response(401, "Unauthorized", Headers())), 3), True),
+        (connect_failure(InvalidStatus(Response(500, "HTTP 401", Headers())), 3), False),
+        (connect_failure(NoTokenError("/connect answered HTTP 401"), 3), True),
+        (connect_failure(ConnectionError("port 1008 is closed"), 3), False),
     ],
 )
 async def test_whether_a_token_was_turned_away_is_no_matter_of_words(ending: StreamOutcome, wants_token: bool) -> None:
     assert ending.wants_token is wants_token
     kept = StreamEnd()
     kept.remark = "the token was not sent: /connect names another host"
-    kept.set(*ending)
-    assert kept.waited.result().wants_token is False
+    kept.set(ending)
+    assert kept.reached.result().wants_token is False
 
 
 async def test_what_a_server_says_of_numbers_is_not_taken_for_a_refused_token(corpus: Corpus, tmp_path: Path) -> None:

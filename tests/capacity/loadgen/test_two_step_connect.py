@@ -9,7 +9,7 @@ import pytest
 
 from capacity.corpus.clips import load
 from capacity.loadgen.connection import TOKEN_KEPT
-from capacity.loadgen.two_step_connect import handed_out, read
+from capacity.loadgen.two_step_connect import ask_connect, parse_answer
 from capacity.loadtest.level import LoadShape
 from capacity.loadtest.runner import Sweep, SweepOptions, SweepOutcome
 from capacity.loadtest.strategies import LevelList
@@ -37,18 +37,18 @@ SHAPE = LoadShape(seconds=1.5, setup_seconds=4, drain_seconds=2, warm_up_seconds
     ],
 )
 def test_only_the_host_that_was_asked_is_the_same(asked: str, ws_url: str, *, same: bool) -> None:
-    assert read(asked, ws_url, "t").is_same_host is same
+    assert parse_answer(asked, ws_url, "t").is_same_host is same
 
 
 def test_a_ticket_that_is_not_in_the_address_is_put_there() -> None:
-    assert read("http://a/connect", "ws://a/ws?region=eu", "t t").url == "ws://a/ws?region=eu&ticket=t+t"
-    assert read("http://a/connect", "ws://a/ws", None).url == "ws://a/ws"
+    assert parse_answer("http://a/connect", "ws://a/ws?region=eu", "t t").url == "ws://a/ws?region=eu&ticket=t+t"
+    assert parse_answer("http://a/connect", "ws://a/ws", None).url == "ws://a/ws"
 
 
 @pytest.mark.parametrize("ws_url", ["", "http://a/ws", "ws://", "ws://a/\x1b]0;", "ws://" + "a" * 3000, "ws://a:b/ws"])
 def test_what_is_no_address_of_a_websocket_is_not_gone_to(ws_url: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  # whichever part of it cannot be read
-        read("http://a/connect", ws_url, None)
+        parse_answer("http://a/connect", ws_url, None)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_what_is_no_address_of_a_websocket_is_not_gone_to(ws_url: str) -> None:
 async def test_what_connect_may_answer_is_bounded_and_said(answer: bytes, sentence: str) -> None:
     async with listening(answering(lambda: answer)) as port:
         with pytest.raises(ConnectionError, match=sentence):
-            await handed_out(f"http://127.0.0.1:{port}/connect", {}, 5.0)
+            await ask_connect(f"http://127.0.0.1:{port}/connect", {}, 5.0)
 
 
 async def swept(double: Double, folder: Path, token: str) -> SweepOutcome:

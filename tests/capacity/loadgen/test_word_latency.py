@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capacity.corpus.playlist import SpokenWord
-from capacity.loadgen.word_latency import TextUpdate, by_clip, fates, latencies, score, score_of
+from capacity.loadgen.word_latency import TextUpdate, align_words, errors_by_clip, score, total_score, word_latencies
 
 
 def _spoken(text: str, step: float = 1.0) -> list[SpokenWord]:
@@ -13,7 +13,7 @@ def _spoken(text: str, step: float = 1.0) -> list[SpokenWord]:
 
 
 def _pairs(text: str, updates: list[TextUpdate]) -> list[tuple[float, float]]:
-    return [(round(w.first, 6), round(w.stable, 6)) for w in latencies(_spoken(text), updates)]
+    return [(round(w.first, 6), round(w.stable, 6)) for w in word_latencies(_spoken(text), updates)]
 
 
 def test_a_word_is_first_shown_when_it_appears_and_stable_when_it_stays() -> None:
@@ -51,7 +51,7 @@ def test_a_word_heard_wrongly_has_no_latency() -> None:
 
 
 def test_nothing_shown_gives_no_latency_and_every_word_missing() -> None:
-    assert not latencies(_spoken("the cat"), [])
+    assert not word_latencies(_spoken("the cat"), [])
     assert score(["the", "cat"], "").deletions == 2
 
 
@@ -67,16 +67,16 @@ def test_errors_are_counted_where_they_happen() -> None:
     ]
 
     def errors(text: str) -> dict[str, tuple[int, int]]:
-        return by_clip(zip(spoken, fates(spoken, text), strict=True))
+        return errors_by_clip(zip(spoken, align_words(spoken, text), strict=True))
 
     assert errors("the hat sat all long today") == {"one": (1, 3), "two": (2, 3)}
     assert errors("") == {"one": (3, 3), "two": (3, 3)}
-    assert fates([], "noise") == []
+    assert align_words([], "noise") == []
 
 
 def test_fates_add_up_to_the_score() -> None:
     said, text = "the cat sat on the mat all day", "a cat sat the mat all all day long"
-    found = score_of(fates(_spoken(said), text))
+    found = total_score(align_words(_spoken(said), text))
     assert found == score(said.split(), text)
 
 
@@ -87,6 +87,6 @@ _word = st.sampled_from(["red", "blue", "green", "old", "stone"])
 def test_whatever_was_shown_before_stable_is_never_earlier_than_first(words: list[str], cuts: list[int]) -> None:
     updates = [TextUpdate(float(k), "", " ".join(words[:cut])) for k, cut in enumerate(cuts)]
     updates.append(TextUpdate(100.0, " ".join(words), ""))
-    found = latencies([SpokenWord(word, 0.0) for word in words], updates)
+    found = word_latencies([SpokenWord(word, 0.0) for word in words], updates)
     assert len(found) == len(words)
     assert all(0 <= word.first <= word.stable <= 100 for word in found)

@@ -9,7 +9,8 @@ import pytest
 
 from capacity.corpus.clips import Corpus, load
 from capacity.corpus.playlist import SpokenWord
-from capacity.loadgen.recording import ALWAYS, MeasuredWindow, Track, measure
+from capacity.loadgen.messages import StreamResult
+from capacity.loadgen.recording import ALWAYS, MeasuredWindow, StreamRecording, measure
 from capacity.loadgen.word_latency import TextUpdate
 from capacity.loadtest import drift
 from capacity.loadtest.level import LoadShape
@@ -134,6 +135,7 @@ def test_a_server_that_dies_ends_the_soak_with_what_it_has(ran: dict[str, Ran]) 
 
 WORDS = ["z" + "".join(letters) for letters in product("bcdfghjk", repeat=3)]
 """Each another."""
+STREAM = StreamResult(number=0, outcome="done")
 
 
 def test_what_was_measured_is_forgotten_and_the_next_block_is_the_same() -> None:
@@ -142,21 +144,21 @@ def test_what_was_measured_is_forgotten_and_the_next_block_is_the_same() -> None
     updates = [TextUpdate(k + 0.5, word, "") for k, word in enumerate(words)]
     sent = [k / 10 for k in range(4000)]
     window = MeasuredWindow(300.0, 360.0)
-    whole, short = (Track(list(spoken), list(updates), list(sent), [0.0] * 4000, 4000) for _ in range(2))
+    whole, short = (StreamRecording(0.1, list(spoken), list(updates), list(sent), [0.0] * 4000, 4000) for _ in range(2))
     short.forget(270.0)
     assert len(short.spoken) == len(short.updates) == 130
     assert len(short.sent) == len(short.lateness) == 1300
-    assert measure(short, window, window) == measure(whole, window, window)
-    assert measure(whole, window, ALWAYS).score.reference == 400
+    assert measure(STREAM, short, window, window) == measure(STREAM, whole, window, window)
+    assert measure(STREAM, whole, window, ALWAYS).score.reference == 400
 
 
 def test_text_that_comes_late_does_not_spoil_a_block_after_forgetting() -> None:
     # Shown eight seconds late: at the cut, what was said before is shown after.
     words = WORDS[:200]
     spoken = [SpokenWord(word, float(k)) for k, word in enumerate(words)]
-    track = Track(spoken, [TextUpdate(k + 8.0, word, "") for k, word in enumerate(words)])
-    track.forget(70.0)
-    found = measure(track, MeasuredWindow(100.0, 160.0), MeasuredWindow(100.0, 160.0))
+    recording = StreamRecording(0.1, spoken, [TextUpdate(k + 8.0, word, "") for k, word in enumerate(words)])
+    recording.forget(70.0)
+    found = measure(STREAM, recording, MeasuredWindow(100.0, 160.0), MeasuredWindow(100.0, 160.0))
     assert (found.score.reference, found.score.errors) == (60, 0)
     assert {round(word.stable, 6) for word in found.latencies} == {8.0}
 

@@ -8,7 +8,7 @@ from capacity.corpus.clips import load
 from capacity.corpus.normalization import normalise
 from capacity.corpus.playlist import SpokenWord
 from capacity.loadgen.messages import StreamResult
-from capacity.loadgen.utterance_text import UtteranceText, heard
+from capacity.loadgen.utterance_text import UtteranceText, utterance_texts
 from capacity.loadtest.transcripts import by_file, transcripts
 from capacity.reports.transcript_files import write_transcripts
 from tests.capacity.double import coded_corpus
@@ -33,7 +33,7 @@ def said(*texts: str) -> list[SpokenWord]:
     ],
 )
 def test_text_is_cut_where_the_utterances_meet(shown: str, parts: tuple[str, str]) -> None:
-    found = heard(said(ONE, TWO), shown)
+    found = utterance_texts(said(ONE, TWO), shown)
     assert tuple(one.shown for one in found) == parts
     assert [one.clip for one in found] == ["clip 0", "clip 1"]
     assert [one.words for one in found] == [len(normalise(ONE)), len(normalise(TWO))]
@@ -41,8 +41,8 @@ def test_text_is_cut_where_the_utterances_meet(shown: str, parts: tuple[str, str
 
 def test_an_utterance_that_is_said_twice_in_a_row_is_two() -> None:
     spoken = [SpokenWord(word, 0.0, "same", turn) for turn in (0, 1) for word in ("all", "day")]
-    assert [one.shown for one in heard(spoken, "all day All night")] == ["all day", "All night"]
-    assert heard([], "invented") == ()
+    assert [one.shown for one in utterance_texts(spoken, "all day All night")] == ["all day", "All night"]
+    assert utterance_texts([], "invented") == ()
 
 
 def test_transcripts_are_keyed_by_the_sound_file_with_the_text_as_it_is_written(tmp_path: Path) -> None:
@@ -50,7 +50,9 @@ def test_transcripts_are_keyed_by_the_sound_file_with_the_text_as_it_is_written(
     first, second = corpus.clips
     whole = UtteranceText(first.name, 3, first.text, "something else")
     cut = UtteranceText(second.name, 1, second.tokens[0].word, "")
-    result = StreamResult(number=4, outcome="cut", heard=(whole, cut), text="something else", reference="all of it")
+    result = StreamResult(
+        number=4, outcome="cut", utterances=(whole, cut), text="something else", reference="all of it"
+    )
     found = transcripts(9, 1, [result], corpus)
     where = {"streams": 9, "repeat": 1, "stream": 4, "outcome": "cut"}
     assert by_file(found) == {
