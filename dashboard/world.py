@@ -32,6 +32,11 @@ class AlertView(msgspec.Struct, frozen=True, kw_only=True):
     spread: str = ""
     """The least, mean and greatest value of its figure, as text; empty where they say nothing."""
 
+    @property
+    def key(self) -> tuple[str, int | None, str]:
+        """Where it is, and its rule: at most one of a key lasts at a time."""
+        return self.server, self.gpu_id, self.rule
+
 
 class GpuTrend(msgspec.Struct, frozen=True):
     """The lag of one GPU in each bin of its sparkline, oldest first."""

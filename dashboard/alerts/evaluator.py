@@ -1,19 +1,19 @@
-"""Which alerts are on: each poll is held against the rules."""
+"""Which alerts last: each poll is held against the rules."""
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
 
 import msgspec
 
-from dashboard.alerts.messages import place, said
+from dashboard.alerts.messages import alert_text, place
 from dashboard.alerts.rule_figures import FigureHistory, figure
 from dashboard.alerts.rules import AlertRule, Severity
 from whisper_ops.history import AlertRecord
 from whisper_ops.snapshot import Snapshot
 
-PAST_KEPT = 500
+ENDED_KEPT = 500
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +34,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     maximum: float
     sentence: str
     figure: str | None = None
-    """What the rule looks at; None: this alert is about no figure."""
+    """What the rule looks at; None: no figure, as where the history cannot be written."""
     over: float | None = None
     under: float | None = None
     """The rule's limit, on the one side or the other."""
@@ -56,53 +56,108 @@ class AlertChange(msgspec.Struct, frozen=True):
     alert: Alert
 
 
-Key = tuple[str, str, int | None]
-
-
-class PollMoment(NamedTuple):
-    """When a poll was: by the clock that holds are measured with, and how far the wall's clock is ahead of it."""
-
-    at: float
-    ahead: float
-
-
 class _Watch:
-    """One rule on one server or GPU: waiting, holding, on, or about to end."""
+    """One rule on one server or GPU, from the first poll past its limit until the alert has ended or did not begin.
 
-    __slots__ = ("began_at", "count", "least", "most", "on", "since", "total", "until")
+    Times are of the book's clock, but for those that alerts carry.
+    """
 
-    def __init__(self) -> None:
-        self.on = False
-        self.began_at = 0.0
-        """When the condition began, UTC epoch seconds: an alert's name in the history, so it stays what it was."""
-        self.reset()
+    __slots__ = ("alert", "began_at", "cleared_at", "count", "gpu_id", "maximum", "minimum", "over", "rule", "server",
+                 "since", "total")  # fmt: skip
 
-    def reset(self) -> None:
-        self.since: float | None = None
-        self.until: float | None = None
+    def __init__(
+        self, rule: AlertRule, server: str, gpu_id: int | None, at: float, ahead: float, resumed: AlertRecord | None
+    ) -> None:
+        """`ahead`: seconds that the wall's clock is ahead of the book's. `resumed`: an alert that is still the same."""
+        self.rule, self.server, self.gpu_id = rule, server, gpu_id
+        self.alert: Alert | None = None
+        """None until the hold time is over."""
+        self.over = False
+        self.began_at = at + ahead if resumed is None else resumed.started_at
+        """UTC epoch seconds: it is the key of the alert's row, so it never changes."""
+        self.since = self.began_at - ahead
+        self.cleared_at: float | None = None
         self.count, self.total = 0, 0.0
-        self.least, self.most = float("inf"), float("-inf")
+        self.minimum, self.maximum = float("inf"), float("-inf")
+        if resumed is not None:
+            self._resume(resumed)
 
-    def take_over(self, left: AlertRecord, ahead: float) -> None:
-        self.began_at, self.since = left.started_at, left.started_at - ahead
-        for value in (left.min_value, left.max_value, left.mean_value):
-            if value is not None:
-                self.least, self.most = min(self.least, value), max(self.most, value)
-        if left.mean_value is not None:
-            self.count, self.total = 1, left.mean_value
+    def take(self, at: float, value: float | None) -> AlertChange | None:
+        """The figure at a poll; None: it is not known, or its GPU is not there any more and has nothing wrong."""
+        return self._before_start(at, value) if self.alert is None else self._while_active(self.alert, at, value)
 
-    def wall(self, at: float | None) -> float | None:
-        """A moment of our clock as UTC epoch seconds, as far from the beginning as it was."""
-        return None if at is None or self.since is None else self.began_at + at - self.since
+    def ended(self, alert: Alert, at: float) -> Alert:
+        return msgspec.structs.replace(alert, until=self.began_at + at - self.since)
 
-    def add(self, value: float) -> None:
+    def _before_start(self, at: float, value: float | None) -> AlertChange | None:
+        if value is None or not self.rule.broken(value):
+            self.over = True
+            return None
+        self._add(value)
+        if at - self.since < self.rule.hold_seconds:
+            return None
+        self.alert = self._alert(value)
+        return AlertChange("started", self.alert)
+
+    def _while_active(self, alert: Alert, at: float, value: float | None) -> AlertChange | None:
+        if value is not None and not self.rule.cleared(value):
+            self.cleared_at = None
+            self._add(value)
+            self.alert = self._alert(value)
+            return None
+        self.cleared_at = at if self.cleared_at is None else self.cleared_at
+        if at - self.cleared_at < self.rule.clear_seconds:
+            return None
+        self.over = True
+        return AlertChange("ended", self.ended(alert, self.cleared_at))
+
+    def _add(self, value: float) -> None:
         self.count += 1
         self.total += value
-        self.least, self.most = min(self.least, value), max(self.most, value)
+        self.minimum, self.maximum = min(self.minimum, value), max(self.maximum, value)
+
+    def _resume(self, record: AlertRecord) -> None:
+        for value in (record.min_value, record.max_value, record.mean_value):
+            if value is not None:
+                self.minimum, self.maximum = min(self.minimum, value), max(self.maximum, value)
+        if record.mean_value is not None:
+            self.count, self.total = 1, record.mean_value
+
+    def _alert(self, value: float) -> Alert:
+        rule = self.rule
+        return Alert(
+            rule=rule.name,
+            severity=rule.severity,
+            server=self.server,
+            gpu_id=self.gpu_id,
+            since=self.began_at,
+            value=value,
+            minimum=self.minimum,
+            mean=self.total / self.count,
+            maximum=self.maximum,
+            sentence=f"{place(self)}: {alert_text(rule, value, self.gpu_id)}",
+            figure=rule.figure,
+            over=rule.over,
+            under=rule.under,
+        )
+
+
+class _ServerWatches:
+    """What the rules know of one server."""
+
+    def __init__(self) -> None:
+        self.figures = FigureHistory()
+        self.polled_at = float("-inf")
+        self.watches: dict[tuple[str, int | None], _Watch] = {}
+        """By rule and GPU."""
+
+    @property
+    def active(self) -> list[tuple[_Watch, Alert]]:
+        return [(watch, watch.alert) for watch in self.watches.values() if watch.alert is not None]
 
 
 class AlertBook:
-    """Feed it every snapshot; it says what changed and knows what is on.
+    """Takes every snapshot, answers with the alerts that it begins or ends, and knows which last.
 
     How long something lasts is measured by `clock`, whose zero is anywhere: the wall's clock may be set back by an hour
     while a server dies. Without one the snapshots' own time counts, as in a replay.
@@ -111,125 +166,78 @@ class AlertBook:
     def __init__(self, rules: Iterable[AlertRule], clock: Callable[[], float] | None = None) -> None:
         self._clock = clock
         self._rules = [(rule, figure(rule.figure)) for rule in rules]
-        self._past: dict[str, FigureHistory] = {}
-        self._seen: dict[str, float] = {}
-        self._watches: dict[Key, _Watch] = {}
-        self._active: dict[Key, Alert] = {}
-        self._left: dict[Key, AlertRecord] = {}
-        self.past: deque[Alert] = deque(maxlen=PAST_KEPT)
-        """Ended ones, oldest first."""
+        self._servers: dict[str, _ServerWatches] = {}
+        self._resumable: dict[tuple[str, str, int | None], AlertRecord] = {}
+        """Alerts of an earlier watcher by rule, server and GPU, until the next poll says whether they last."""
+        self.ended: deque[Alert] = deque(maxlen=ENDED_KEPT)
+        """Oldest first."""
 
     @property
     def active(self) -> list[Alert]:
         """Those that last, critical ones first, then the oldest."""
-        return sorted(self._active.values(), key=lambda alert: (alert.severity != "critical", alert.since))
+        active = [alert for server in self._servers.values() for _, alert in server.active]
+        return sorted(active, key=lambda alert: (alert.severity != "critical", alert.since))
 
-    def resume(self, left: Iterable[AlertRecord]) -> None:
-        """Take over alerts that stood when the last watcher left: one that the next poll finds still on is the same."""
+    def resume(self, records: Iterable[AlertRecord]) -> None:
+        """Take over alerts that lasted when the last watcher ended: each that the next poll finds on is the same."""
         limits = {rule.name: rule.limit for rule, _ in self._rules if rule.figure == "silent_seconds"}
-        for record in left:
-            self._left[record.rule, record.server, record.gpu_id] = record
+        for record in records:
+            self._resumable[record.rule, record.server, record.gpu_id] = record
             if record.rule in limits:
-                past = self._past.setdefault(record.server, FigureHistory())
-                past.silent_since = record.started_at - limits[record.rule] - self._ahead(time.time())
+                figures = self._server(record.server).figures
+                figures.silent_since = record.started_at - limits[record.rule] - self._ahead(time.time())
 
     def take(self, snapshot: Snapshot) -> list[AlertChange]:
         """Hold a poll against every rule. In a replay one that is not newer than its server's last is passed over."""
-        ahead = self._ahead(snapshot.at)
+        server, ahead = self._server(snapshot.server), self._ahead(snapshot.at)
         if self._clock is not None:
             snapshot = msgspec.structs.replace(snapshot, at=snapshot.at - ahead)
-        elif snapshot.at <= self._seen.get(snapshot.server, float("-inf")):
+        elif snapshot.at <= server.polled_at:
             return []
-        self._seen[snapshot.server] = snapshot.at
-        past = self._past.setdefault(snapshot.server, FigureHistory())
+        server.polled_at = snapshot.at
         if snapshot.state == "live":
-            past.restarted(snapshot)
+            server.figures.restarted(snapshot)
         changes: list[AlertChange] = []
         for rule, read in self._rules:
             # A silent server's figures are not known: what was on stays on, and nothing else begins.
             if snapshot.state == "silent" and rule.figure != "silent_seconds":
                 continue
-            values = dict(read(snapshot, past))
-            gone = [key[2] for key in self._active if key[:2] == (rule.name, snapshot.server) and key[2] not in values]
-            for gpu_id, value in (*values.items(), *((gpu_id, None) for gpu_id in gone)):
-                change = self._hold(rule, (rule.name, snapshot.server, gpu_id), PollMoment(snapshot.at, ahead), value)
-                if change is not None:
-                    changes.append(change)
+            values: dict[int | None, float | None] = dict(read(snapshot, server.figures))
+            for watch, _ in server.active:
+                if watch.rule is rule:
+                    values.setdefault(watch.gpu_id, None)
+            for gpu_id, value in values.items():
+                changes += self._judge(rule, snapshot, gpu_id, value, ahead)
         return changes
 
     def forget(self, server: str) -> list[Alert]:
         """A server that is polled no more: its alerts end with its last poll, and are returned."""
-        self._past.pop(server, None)
-        last = self._seen.pop(server, None)
-        watches = {key: self._watches.pop(key) for key in list(self._watches) if key[1] == server}
-        on = {key: self._active.pop(key) for key in list(self._active) if key[1] == server}
-        ended = [msgspec.structs.replace(alert, until=watches[key].wall(last)) for key, alert in on.items()]
-        self.past.extend(ended)
+        known = self._servers.pop(server, None)
+        ended = [] if known is None else [watch.ended(alert, known.polled_at) for watch, alert in known.active]
+        self.ended.extend(ended)
         return ended
 
+    def _server(self, name: str) -> _ServerWatches:
+        return self._servers.setdefault(name, _ServerWatches())
+
     def _ahead(self, at: float) -> float:
-        """How far the wall's clock, which says `at`, is ahead of ours."""
+        """Seconds by which the wall's clock, which says `at`, is ahead of ours."""
         return 0.0 if self._clock is None else at - self._clock()
 
-    def _hold(self, rule: AlertRule, key: Key, moment: PollMoment, value: float | None) -> AlertChange | None:
-        watch = self._watches.get(key)
+    def _judge(
+        self, rule: AlertRule, snapshot: Snapshot, gpu_id: int | None, value: float | None, ahead: float
+    ) -> Iterator[AlertChange]:
+        watches, key = self._server(snapshot.server).watches, (rule.name, gpu_id)
+        watch = watches.get(key)
         if watch is None:
-            left = self._left.pop(key, None)
+            resumed = self._resumable.pop((rule.name, snapshot.server, gpu_id), None)
             if value is None or not rule.broken(value):
-                return None  # most are never more than this
-            watch = self._watches[key] = _Watch()
-            if left is not None:
-                watch.take_over(left, moment.ahead)
-        if watch.on:
-            return self._lasting(rule, key, watch, moment.at, value)
-        return self._waiting(rule, key, watch, moment, value)
-
-    def _waiting(
-        self, rule: AlertRule, key: Key, watch: _Watch, moment: PollMoment, value: float | None
-    ) -> AlertChange | None:
-        if value is None or not rule.broken(value):
-            watch.reset()
-            return None
-        if watch.since is None:
-            watch.since, watch.began_at = moment.at, moment.at + moment.ahead
-        watch.add(value)
-        if moment.at - watch.since < rule.hold_seconds:
-            return None
-        watch.on = True
-        alert = self._active[key] = _alert(rule, key, watch, value)
-        return AlertChange("started", alert)
-
-    def _lasting(self, rule: AlertRule, key: Key, watch: _Watch, at: float, value: float | None) -> AlertChange | None:
-        # A GPU that is not there any more has nothing wrong with it.
-        if value is not None and not rule.cleared(value):
-            watch.until = None
-            watch.add(value)
-            self._active[key] = _alert(rule, key, watch, value)
-            return None
-        watch.until = at if watch.until is None else watch.until
-        if at - watch.until < rule.clear_seconds:
-            return None
-        ended = msgspec.structs.replace(self._active.pop(key), until=watch.wall(watch.until))
-        del self._watches[key]
-        self.past.append(ended)
-        return AlertChange("ended", ended)
-
-
-def _alert(rule: AlertRule, key: Key, watch: _Watch, value: float) -> Alert:
-    _, server, gpu_id = key
-    alert = Alert(
-        rule=rule.name,
-        severity=rule.severity,
-        server=server,
-        gpu_id=gpu_id,
-        since=watch.began_at,
-        value=value,
-        minimum=watch.least,
-        mean=watch.total / watch.count,
-        maximum=watch.most,
-        sentence="",
-        figure=rule.figure,
-        over=rule.over,
-        under=rule.under,
-    )
-    return msgspec.structs.replace(alert, sentence=f"{place(alert)}: {said(rule, value, gpu_id)}")
+                return  # most figures are never past their limit
+            watch = watches[key] = _Watch(rule, snapshot.server, gpu_id, snapshot.at, ahead, resumed)
+        change = watch.take(snapshot.at, value)
+        if watch.over:
+            del watches[key]
+        if change is not None:
+            if change.kind == "ended":
+                self.ended.append(change.alert)
+            yield change

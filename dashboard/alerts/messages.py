@@ -1,4 +1,4 @@
-"""The words of an alert, made of its figures where they are shown; nothing reads them back."""
+"""Alerts as text, made of their figures; no program reads these sentences."""
 
 from typing import Protocol
 
@@ -6,7 +6,8 @@ from dashboard import figure_text as f
 from dashboard.alerts.rules import AlertRule
 from whisper_ops.history import AlertRecord
 
-_ONLY_ITS_NAME = {"gpu_failed", "gpu_throttled"}
+_WITHOUT_VALUE = {"gpu_failed", "gpu_throttled"}
+"""Figures that are 0 or 1: the name of the rule says it all."""
 _SILENT = "silent_seconds"
 _UNITS = (
     ("_bytes_per_second", 1e-6, "MB/s"), ("_audio_seconds_per_second", 1, "s of speech a second"), ("_ratio", 100, "%"),
@@ -15,47 +16,47 @@ _UNITS = (
     ("slots", 1, "slots"), ("slots_used", 1, "slots"), ("slots_per_gpu", 1, "slots"), ("descriptors", 1, "descriptors"),
     ("sockets", 1, "sockets"), ("threads", 1, "threads"), ("ecc_errors", 1, "errors"), ("restarts", 1, "restarts"),
 )  # fmt: skip
-"""Endings of figures' names, the factor from base units, and what is said; the first that fits counts."""
+"""Ending of a figure's name, factor from the base unit, unit shown; the first ending that fits counts."""
 
 
-class _Placed(Protocol):
+class _Located(Protocol):
     @property
     def server(self) -> str: ...
     @property
     def gpu_id(self) -> int | None: ...
 
 
-def place(alert: _Placed) -> str:
-    """Where it is."""
+def place(alert: _Located) -> str:
+    """The server, or the GPU of it."""
     return alert.server if alert.gpu_id is None else f"{alert.server} GPU {alert.gpu_id}"
 
 
-def said(rule: AlertRule, value: float, gpu_id: int | None = None) -> str:
-    """Which rule, and the value beside its limit, without the place."""
-    if rule.figure in _ONLY_ITS_NAME:
+def alert_text(rule: AlertRule, value: float, gpu_id: int | None = None) -> str:
+    """The rule, the value and the limit: `lag over the objective: 1.4 s, over 1 s`. Without the place."""
+    if rule.figure in _WITHOUT_VALUE:
         # Of a whole server it is the processor, which stands in for a GPU there.
         return rule.name if gpu_id is not None else rule.name.replace("gpu", "cpu")
     if rule.figure == _SILENT:
         return f"no answer for {f.duration(value)}"
-    limit = f"{'over' if rule.over is not None else 'under'} {amount(rule.figure, rule.limit)}"
+    limit = f"{'over' if rule.over is not None else 'under'} {with_unit(rule.figure, rule.limit)}"
     # "slots over 90 %: 96 %" needs no second "over 90 %".
-    beside = "" if rule.name.endswith(limit) else f", {limit}"
-    return f"{rule.name}: {amount(rule.figure, value)}{beside}"
+    suffix = "" if rule.name.endswith(limit) else f", {limit}"
+    return f"{rule.name}: {with_unit(rule.figure, value)}{suffix}"
 
 
-def told(alert: AlertRecord) -> str:
-    """What a stored alert says without the place, which stands beside it on every screen.
+def record_text(alert: AlertRecord) -> str:
+    """A stored alert without the place, which every screen shows beside it.
 
-    Of an alert without its figures, as an older version kept it, the words that it kept.
+    An older version stored only the sentence, and not the figures: then it is that.
     """
     if alert.figure is None or alert.last_value is None or (alert.over_limit is None) == (alert.under_limit is None):
         return alert.sentence.removeprefix(f"{place(alert)}: ")
     rule = AlertRule(name=alert.rule, figure=alert.figure, over=alert.over_limit, under=alert.under_limit)
-    return said(rule, alert.last_value, alert.gpu_id)
+    return alert_text(rule, alert.last_value, alert.gpu_id)
 
 
-def spread(alert: AlertRecord) -> str:
-    """What its figure did since it began; nothing where it stood still, or was a time that only grows."""
+def value_range(alert: AlertRecord) -> str:
+    """The least, mean and greatest value of its figure; empty where they are equal, or a time that only grows."""
     least, mean, most = alert.min_value, alert.mean_value, alert.max_value
     if least is None or mean is None or most is None or least == most or alert.figure == _SILENT:
         return ""
@@ -63,19 +64,18 @@ def spread(alert: AlertRecord) -> str:
 
 
 def _extremes(alert: AlertRecord) -> list[str]:
-    """The least, the mean and the greatest value of its figure, in the unit of the rule."""
     named = (("min", alert.min_value), ("avg", alert.mean_value), ("max", alert.max_value))
-    return [f"{name} {amount(alert.figure or '', value)}" for name, value in named if value is not None]
+    return [f"{name} {with_unit(alert.figure or '', value)}" for name, value in named if value is not None]
 
 
-def ended(alert: AlertRecord) -> str:
-    """What is said when it is over: how long it lasted, and what its figure did."""
+def end_text(alert: AlertRecord) -> str:
+    """An alert that has ended: how long it lasted, and its least, mean and greatest value."""
     lasted = (alert.ended_at or alert.started_at) - alert.started_at
     return f"{place(alert)}: {alert.rule} after {f.duration(lasted)} ({', '.join(_extremes(alert))})"
 
 
-def amount(figure_name: str, value: float) -> str:
-    """A value in the unit that its name ends in; of a count, in what is counted."""
+def with_unit(figure_name: str, value: float) -> str:
+    """A value with the unit that the figure's name ends in: `0.4 s`, `12 streams`."""
     for ending, factor, unit in _UNITS:
         if figure_name.endswith(ending):
             return f"{_digits(value * factor)} {unit}"

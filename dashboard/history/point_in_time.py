@@ -1,4 +1,4 @@
-"""The board and the alerts of a moment, out of the history. Imports no textual.
+"""The fleet's state and its alerts at a moment, out of the history. Imports no textual.
 
 To read every poll of the five minutes that the screens remember takes 0.1 ms a poll: 4 s for a hundred servers. Of
 servers on which nothing was wrong only what the sparklines and the rates need is read, and the newest answer; of all
@@ -18,54 +18,54 @@ from whisper_ops.history.point_in_time import BriefPoll
 from whisper_ops.snapshot import Snapshot
 
 MEMORY_SECONDS = BINS * BIN_SECONDS + BIN_SECONDS
-"""How far back a board looks."""
+"""How far back a screen looks."""
 _RECENT_SECONDS = 95.0
-"""Of these every reading is taken: refusals are counted over a minute, from a poll at most 30 s before it."""
+"""Of these every poll is taken: refusals are counted over a minute, from a poll at most 30 s before it."""
 _FEW_POLLS = 2_500
 """So many are read within a quarter of a second, whatever was wrong."""
 
 
-class PastBoard(NamedTuple):
+class PastState(NamedTuple):
     """A moment of the past."""
 
-    board: FleetState
+    fleet: FleetState
     book: AlertBook
-    sketched: Mapping[str, float]
-    """Servers that lack the sparklines of their GPUs, which take as long as all else, and their newest poll."""
+    without_gpu_lags: Mapping[str, float]
+    """The newest poll of servers whose GPUs lack their sparklines: these take as long to read as all else."""
 
 
-def rewound(history: History, at: float, rules: Sequence[AlertRule]) -> PastBoard:
-    """The board and the alerts at `at`, as pollers would have left them, but for `sketched`; blocks."""
+def state_at(history: History, at: float, rules: Sequence[AlertRule]) -> PastState:
+    """The fleet and the alerts at `at`, as live polls would have left them; blocks."""
     since, until = at - MEMORY_SECONDS, math.nextafter(at, math.inf)
     recent = {
-        name: _readings(point_in_time.briefs(history, name, at - _RECENT_SECONDS, until))
+        name: _polled_figures(point_in_time.briefs(history, name, at - _RECENT_SECONDS, until))
         for name in history.polls.servers()
     }
-    whole = _to_be_read(history, recent, since, until)
-    board, book = FleetState(), AlertBook(rules)
-    sketched = {name: found[-1].at for name, found in recent.items() if name not in whole}
-    for name in sketched:
-        _recall(history, board, book, name, recent[name], since)
-    polls = between(history, sorted(whole), since, until)
+    in_full = _to_read_in_full(history, recent, since, until)
+    fleet, book = FleetState(), AlertBook(rules)
+    in_part = {name: polls[-1].at for name, polls in recent.items() if name not in in_full}
+    for name in in_part:
+        _restore(history, fleet, book, name, recent[name], since)
+    polls = between(history, sorted(in_full), since, until)
     for snapshot in (*_before(history, polls, since), *polls):
-        board.take(snapshot)
+        fleet.take(snapshot)
         book.take(snapshot)
-    return PastBoard(board, book, sketched)
+    return PastState(fleet, book, in_part)
 
 
 def nearest(history: History, at: float) -> float:
-    """The recorded moment nearest to `at`: `at` itself where a board of that moment shows something; blocks.
+    """The recorded moment nearest to `at`: `at` itself where a screen of that moment shows something; blocks.
 
     Where nothing was recorded at all it is `at`, too.
     """
     before, after = point_in_time.last_poll(history, at), point_in_time.first_poll(history, at)
     if before is not None and at - before <= MEMORY_SECONDS:
         return at
-    found = [moment for moment in (before, after) if moment is not None]
-    return min(found, key=lambda moment: abs(moment - at), default=at)
+    moments = [moment for moment in (before, after) if moment is not None]
+    return min(moments, key=lambda moment: abs(moment - at), default=at)
 
 
-def begins(history: History) -> float | None:
+def recording_begins(history: History) -> float | None:
     """When the first poll that is kept was recorded; blocks."""
     return point_in_time.first_poll(history)
 
@@ -81,14 +81,14 @@ def gpu_lags(history: History, server: str, until: float) -> list[GpuLag]:
     return found
 
 
-def _to_be_read(
+def _to_read_in_full(
     history: History, recent: Mapping[str, Sequence[PolledFigures]], since: float, until: float
 ) -> set[str]:
     """The servers of which every poll is read."""
     if sum(map(len, recent.values())) * MEMORY_SECONDS / _RECENT_SECONDS <= _FEW_POLLS:
         return set(recent)
-    troubled = {alert.server for alert in history.polls.alerts(since, until)}
-    return {name for name, found in recent.items() if name in troubled or not found or not found[0].answered}
+    with_alerts = {alert.server for alert in history.polls.alerts(since, until)}
+    return {name for name, polls in recent.items() if name in with_alerts or not polls or not polls[0].answered}
 
 
 def between(history: History, servers: Sequence[str], since: float, until: float) -> list[Snapshot]:
@@ -96,18 +96,18 @@ def between(history: History, servers: Sequence[str], since: float, until: float
     return list(merge(*(history.polls.between(name, since, until) for name in servers), key=lambda poll: poll.at))
 
 
-def _readings(briefs: Iterable[BriefPoll]) -> list[PolledFigures]:
+def _polled_figures(briefs: Iterable[BriefPoll]) -> list[PolledFigures]:
     return [PolledFigures(brief.at, brief.answered, brief.lag_p95_seconds, brief.rejected_total) for brief in briefs]
 
 
-def _recall(
-    history: History, board: FleetState, book: AlertBook, server: str, recent: Sequence[PolledFigures], since: float
+def _restore(
+    history: History, fleet: FleetState, book: AlertBook, server: str, recent: Sequence[PolledFigures], since: float
 ) -> None:
-    """Write on the board what a server's polls left there, without reading them all."""
-    answer = _poll(history, server, max(reading.at for reading in recent if reading.answered))
+    """What a server's polls leave in the fleet's state, without reading them all."""
+    answer = _poll(history, server, max(poll.at for poll in recent if poll.answered))
     newest = answer if recent[-1].answered else _poll(history, server, recent[-1].at)
-    earlier = _readings(point_in_time.worst_lags(history, server, since, recent[0].at, BIN_SECONDS))
-    board.restore(newest, answer, (*earlier, *recent))
+    earlier = _polled_figures(point_in_time.worst_lags(history, server, since, recent[0].at, BIN_SECONDS))
+    fleet.restore(newest, answer, (*earlier, *recent))
     book.take(answer)
 
 

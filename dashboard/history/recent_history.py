@@ -11,22 +11,22 @@ from whisper_ops.history import History, point_in_time
 
 
 class RecentHistory(NamedTuple):
-    """What one server's sparklines begin with."""
+    """Lags of one server, as (time, lag), and of its GPUs: the worst of each bin, oldest first."""
 
     server: str
     lags: list[tuple[float, float | None]]
     gpus: list[GpuLag]
 
 
-def earlier(reader: HistoryReader, servers: Iterable[str], now: float) -> list[RecentHistory]:
-    """What was recorded of these servers in the minutes before `now`; blocks.
+def recent_history(reader: HistoryReader, servers: Iterable[str], now: float) -> list[RecentHistory]:
+    """The lags recorded of these servers in the minutes before `now`; blocks.
 
     Raises:
         UserError: there is no history, or none that can be read.
     """
 
     def read(history: History) -> list[RecentHistory]:
-        known = point_in_time.last_seen(history)
+        polled_at = point_in_time.last_seen(history)
         return [
             RecentHistory(
                 name,
@@ -35,7 +35,7 @@ def earlier(reader: HistoryReader, servers: Iterable[str], now: float) -> list[R
                 gpu_lags(history, name, now),
             )
             for name in servers
-            if known.get(name, 0.0) > now - MEMORY_SECONDS
+            if polled_at.get(name, 0.0) > now - MEMORY_SECONDS
         ]  # fmt: skip
 
     return reader.read(read)

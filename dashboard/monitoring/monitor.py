@@ -9,28 +9,28 @@ import msgspec
 from dashboard.alerts import AlertBook, AlertChange, AlertRule
 from dashboard.history.history_notes import HistoryNotes
 from dashboard.history.history_writer import HistoryWriter
-from dashboard.monitoring.change_events import ChangeEvents, left
+from dashboard.monitoring.change_events import ChangeEvents, gone_event
 from dashboard.polling.poller import Pollers
 from whisper_ops.formatting import counted
 from whisper_ops.history import AlertRecord, EventRecord, ReachedRecord
 from whisper_ops.snapshot import Snapshot
 
-KEEP_ALERTS_SECONDS = 60.0
-"""How often the rows of alerts that last are brought up to date: their least, mean and greatest value grow."""
+UPDATE_ALERTS_SECONDS = 60.0
+"""How often the rows of alerts that last get their newest least, mean and greatest value."""
 
 
 class PollChanges(msgspec.Struct, frozen=True):
-    """What a poll proved, or the end of a server; in the order in which it happened."""
+    """What a poll showed to have changed, or the end of a server; each in the order in which it happened."""
 
     events: tuple[EventRecord, ...] = ()
-    changes: tuple[AlertChange, ...] = ()
+    alerts: tuple[AlertChange, ...] = ()
 
 
 class Monitor:
-    """Takes the polls of a fleet, writes what they say and what they prove, and knows which alerts are on.
+    """Takes the polls of a fleet, writes them with the events and alerts that they show, and knows which alerts last.
 
-    A screen and a log are two faces of it: each shows the news, and neither writes. So a history does not depend on the
-    command that recorded it. Nothing here blocks but the beginning, which reads the alerts that were left standing.
+    `dash` shows what it returns and `record` logs it; neither writes by itself, so the history does not depend on which
+    of them recorded it. Only `__init__` blocks: it reads the alerts that the last watcher left without an end.
     """
 
     def __init__(
@@ -49,16 +49,16 @@ class Monitor:
         self.book = AlertBook(self.rules, clock)
         self.polls_total = 0
         self.failures_total = 0
-        self._happenings = ChangeEvents(clock)
+        self._change_events = ChangeEvents(clock)
         self._clock = clock
         self._elapsed = clock or time.monotonic
         self._began = self._elapsed()
-        self._kept_at: float | None = None
+        self._alerts_updated_at: float | None = None
         self._writing = False
-        self._reached: set[str] = set()
-        """Servers whose address this writer has."""
-        self._untold: list[EventRecord] = []
-        """What was written since the last news and belongs to the next."""
+        self._addresses_written: set[str] = set()
+        """Servers whose address the file has from this process."""
+        self._unreported: list[EventRecord] = []
+        """Events that were written already and that the next poll returns."""
         if history is not None:
             self._resume(history)
         self._note_writing()
@@ -68,41 +68,40 @@ class Monitor:
         self.polls_total += 1
         self.failures_total += snapshot.state == "silent"
         self._note_writing()
-        events, changes = self._happenings.take(snapshot), self.book.take(snapshot)
-        # What was odd about an answer is said once, like everything that happened.
+        events, alerts = self._change_events.take(snapshot), self.book.take(snapshot)
         poller = self.fleet.pollers.get(snapshot.server)
         for remark in poller.source.remarks.take_new() if poller else ():
             events.append(EventRecord(at=snapshot.at, server=snapshot.server, kind="remark", detail=remark))
         self._put(snapshot)
         self._put_address(snapshot.server)
-        written = self._write(PollChanges(tuple(events), tuple(changes)))
-        news = msgspec.structs.replace(written, events=(*self._untold, *written.events))
-        self._untold.clear()
+        written = self._write(PollChanges(tuple(events), tuple(alerts)))
+        changes = msgspec.structs.replace(written, events=(*self._unreported, *written.events))
+        self._unreported.clear()
         now = snapshot.at if self._clock is None else self._clock()
-        if self._kept_at is None or now >= self._kept_at + KEEP_ALERTS_SECONDS:
-            self._kept_at = now
-            self.keep_alerts()
-        return news
+        if self._alerts_updated_at is None or now >= self._alerts_updated_at + UPDATE_ALERTS_SECONDS:
+            self._alerts_updated_at = now
+            self.update_alerts()
+        return changes
 
     def forget(self, server: str) -> PollChanges:
         """A server is polled no more: its alerts end with its last poll."""
         ended = tuple(AlertChange("ended", alert) for alert in self.book.forget(server))
-        return self._write(PollChanges((left(server, time.time()),), ended))
+        return self._write(PollChanges((gone_event(server, time.time()),), ended))
 
-    def keep_alerts(self) -> None:
-        """Bring the rows of alerts that last up to date."""
+    def update_alerts(self) -> None:
+        """Write the newest figures of alerts that last."""
         for alert in self.book.active:
             self._put(alert.record())
 
     def note(self, kind: str, detail: str, server: str | None = None) -> EventRecord:
-        """Keep that something happened which no poll shows."""
+        """Write an event that no poll shows."""
         event = EventRecord(at=time.time(), kind=kind, detail=detail, server=server)
         self._put(event)
         return event
 
     def end(self) -> None:
-        """Write what only the end knows; the writer is closed by its owner."""
-        self.keep_alerts()
+        """Write the last figures of alerts, and that recording ends; the writer is closed by its owner."""
+        self.update_alerts()
         if self._writing:
             self.note("recorder_stopped", self.summary())
             self._writing = False
@@ -113,30 +112,30 @@ class Monitor:
         return f"{counted(self.polls_total, 'poll')}{failed}, in {self._elapsed() - self._began:.0f} s"
 
     def _resume(self, history: Path) -> None:
-        """Alerts that stood when the last one ended, and still stand, keep the time at which they began."""
-        memory = HistoryNotes(history)
-        self.book.resume(memory.left_standing(time.time()))
-        memory.close()
+        """Alerts of the last watcher that still last keep the time at which they began."""
+        notes = HistoryNotes(history)
+        self.book.resume(notes.unfinished_alerts(time.time()))
+        notes.close()
 
     def _note_writing(self) -> None:
-        """Say in the history when this process begins to write it, which may be long after it began to poll."""
+        """Write when this process begins to write, which may be long after it began to poll."""
         writing = self.writer is not None and self.writer.writing
         if writing and not self._writing:
-            self._untold.append(self.note("recorder_started", f"each {self.fleet.interval:g} s"))
-            self._reached.clear()
+            self._unreported.append(self.note("recorder_started", f"each {self.fleet.interval:g} s"))
+            self._addresses_written.clear()
         self._writing = writing
 
-    def _write(self, news: PollChanges) -> PollChanges:
-        for event in news.events:
+    def _write(self, changes: PollChanges) -> PollChanges:
+        for event in changes.events:
             self._put(event)
-        for change in news.changes:
+        for change in changes.alerts:
             self._put(change.alert.record())
-        return news
+        return changes
 
     def _put_address(self, server: str) -> None:
-        """After its first poll: how it is reached, for who watches next without naming it."""
-        if self._writing and server not in self._reached:
-            self._reached.add(server)
+        """After its first poll: how it is reached, for the next `dash` that names no server."""
+        if self._writing and server not in self._addresses_written:
+            self._addresses_written.add(server)
             self._put(ReachedRecord(server=server, reached_by=self.fleet.reached_by(server)))
 
     def _put(self, item: Snapshot | EventRecord | AlertRecord | ReachedRecord) -> None:

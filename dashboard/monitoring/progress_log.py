@@ -1,9 +1,10 @@
-"""What a recorder says: each change once, never each poll."""
+"""What `record` prints: each change once, never each poll."""
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
-from dashboard.alerts.messages import ended
+from dashboard.alerts.messages import end_text
 from dashboard.monitoring.monitor import PollChanges
 from whisper_ops.formatting import counted
 from whisper_ops.snapshot import Snapshot
@@ -11,12 +12,19 @@ from whisper_ops.snapshot import Snapshot
 Say = Callable[[str], None]
 
 
+class _Silence(NamedTuple):
+    error: str
+    since: float
+    """By `time.monotonic`."""
+    polls: int
+
+
 class ProgressLog:
-    """Says when a server fell silent and why, when it is back, and what was odd about its answers."""
+    """Prints when a server falls silent and why, when it answers again, remarks on its answers, and alerts."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
-        self._silent: dict[str, tuple[str, float, int]] = {}
+        self._silences: dict[str, _Silence] = {}
         self._live: set[str] = set()
 
     @property
@@ -31,28 +39,28 @@ class ProgressLog:
         else:
             self._failed(snapshot)
 
-    def tell(self, news: PollChanges) -> None:
-        """Say the remarks and the alerts among the news; silences and answers are said by `feed`, with more."""
-        for event in news.events:
+    def log_changes(self, changes: PollChanges) -> None:
+        """Print remarks and alerts; of silences and answers `take` prints more than their events say."""
+        for event in changes.events:
             if event.kind == "remark":
                 self._say(event.detail)
-        for change in news.changes:
-            words = change.alert.sentence if change.alert.until is None else ended(change.alert.record())
+        for change in changes.alerts:
+            words = change.alert.sentence if change.alert.until is None else end_text(change.alert.record())
             self._say(f"alert {change.kind}: {words}")
 
     def _answered(self, snapshot: Snapshot) -> None:
         name = snapshot.server
         self._live.add(name)
-        if name in self._silent:
-            _, since, polls = self._silent.pop(name)
-            seconds = time.monotonic() - since
-            self._say(f"{name} answers again after {seconds:.0f} s; {counted(polls, 'poll')} failed")
+        silence = self._silences.pop(name, None)
+        if silence is not None:
+            seconds = time.monotonic() - silence.since
+            self._say(f"{name} answers again after {seconds:.0f} s; {counted(silence.polls, 'poll')} failed")
 
     def _failed(self, snapshot: Snapshot) -> None:
-        name, sentence = snapshot.server, snapshot.error or "no answer"
+        name, error = snapshot.server, snapshot.error or "no answer"
         self._live.discard(name)
-        known = self._silent.get(name)
-        since, polls = (known[1], known[2] + 1) if known else (time.monotonic(), 1)
-        if known is None or known[0] != sentence:
-            self._say(sentence if name in sentence else f"{name}: {sentence}")
-        self._silent[name] = (sentence, since, polls)
+        before = self._silences.get(name)
+        if before is None or before.error != error:
+            self._say(error if name in error else f"{name}: {error}")
+        since, polls = (time.monotonic(), 0) if before is None else (before.since, before.polls)
+        self._silences[name] = _Silence(error, since, polls + 1)

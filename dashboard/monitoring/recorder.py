@@ -1,4 +1,4 @@
-"""Pollers and alerts without a screen, for as long as the machine is up."""
+"""`record`: pollers, history and alerts without a screen, as a service runs them."""
 
 import asyncio
 import signal
@@ -18,13 +18,13 @@ from whisper_ops.service_manager import Notify
 from whisper_ops.snapshot import Snapshot
 
 COMMAND = "whisper-ops record"
-_LOOK_SECONDS = 0.5
-_LAST_WORDS_SECONDS = 5.0
-"""How long the last alerts may take on their way out."""
+_CHECK_SECONDS = 0.5
+_FINAL_ALERTS_SECONDS = 5.0
+"""How long the end waits until the last alerts are sent."""
 
 
 class Recorder:
-    """Polls what `watch` names into `history` until a signal, or until `duration` seconds are over."""
+    """Polls the servers of `watch` into `history` until a signal, or for `duration` seconds."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Recorder:
         self._fleet = watch.fleet()
         self._clock = clock
         self._rules = load_rules(watch.alerts)
-        self._narrator = ProgressLog(say)
+        self._log = ProgressLog(say)
         self._notifier = Notifier(
             say,
             webhook=webhook,
@@ -64,21 +64,21 @@ class Recorder:
                 raise UserError(f"{writer.note or self._path}; stop that one first, or name another --history")
             monitor = Monitor(self._fleet, writer, self._path, self._rules, clock=self._clock)
             self._catch_signals()
-            self._say(self._what())
+            self._say(self._title())
             polling = asyncio.create_task(
                 self._fleet.run(
-                    lambda snapshot: self._emit(monitor, snapshot), lambda server: self._tell(monitor.forget(server))
+                    lambda snapshot: self._take(monitor, snapshot), lambda server: self._report(monitor.forget(server))
                 )
             )
-            helpers = [asyncio.create_task(task) for task in (self._beat(writer), self._notifier.run())]
+            helpers = [asyncio.create_task(task) for task in (self._feed_watchdog(writer), self._notifier.run())]
             try:
                 await self._until_stopped(writer, polling, duration)
-                self._tell_of_failure(writer)
+                self._report_writer_failure(writer)
             finally:
                 self._notify.stopping()
                 polling.cancel()
                 await asyncio.gather(polling, return_exceptions=True)
-                await self._notifier.drain(_LAST_WORDS_SECONDS)
+                await self._notifier.drain(_FINAL_ALERTS_SECONDS)
                 for helper in helpers:
                     helper.cancel()
                 await asyncio.gather(*helpers, return_exceptions=True)
@@ -89,10 +89,10 @@ class Recorder:
         if writer.unwritten:
             why = writer.note or f"{self._path} took no rows for too long"
             self._say(f"{counted(writer.unwritten, 'row is lost', 'rows are lost')}: {why}")
-        return self._exit(monitor) if writer.failure is None and not writer.unwritten else Exit.NO
+        return self._exit_code(monitor) if writer.failure is None and not writer.unwritten else Exit.NO
 
-    def _tell_of_failure(self, writer: HistoryWriter) -> None:
-        """A recorder that records nothing is an alert, which no history can hold; it ends, to be started again."""
+    def _report_writer_failure(self, writer: HistoryWriter) -> None:
+        """A writer that stopped is an alert, which no history can hold. The recorder ends, to be started again."""
         if writer.failure is None:
             return
         now = time.time()
@@ -103,15 +103,15 @@ class Recorder:
         self._notifier.put(AlertChange("started", alert))
         self._say(f"alert started: {alert.sentence}")
 
-    def _emit(self, monitor: Monitor, snapshot: Snapshot) -> None:
-        news = monitor.take(snapshot)
-        self._narrator.take(snapshot)
-        self._tell(news)
+    def _take(self, monitor: Monitor, snapshot: Snapshot) -> None:
+        changes = monitor.take(snapshot)
+        self._log.take(snapshot)
+        self._report(changes)
 
-    def _tell(self, news: PollChanges) -> None:
-        self._narrator.tell(news)
-        for change in news.changes:
-            self._notifier.put(change)
+    def _report(self, changes: PollChanges) -> None:
+        self._log.log_changes(changes)
+        for alert in changes.alerts:
+            self._notifier.put(alert)
 
     async def _until_stopped(
         self, writer: HistoryWriter, polling: "asyncio.Task[None]", duration: float | None
@@ -121,19 +121,19 @@ class Recorder:
         stopped.cancel()
         failed.cancel()
         if polling.done():
-            polling.result()  # it never ends by itself: what ended it is a fault of ours, and is raised
+            polling.result()  # only a fault of ours ends it, and is raised here
 
-    async def _beat(self, writer: HistoryWriter) -> None:
-        """Tell systemd that the loop runs and the writer's thread lives: the two things that may hang."""
-        self._notify.ready(self._what())
+    async def _feed_watchdog(self, writer: HistoryWriter) -> None:
+        """Tell systemd that the event loop and the writer's thread run: the two that may hang."""
+        self._notify.ready(self._title())
         if self._notify.watchdog_seconds is None:
             return
         while writer.alive:
-            live, rows = counted(self._narrator.live, "server"), counted(writer.written_total, "row")
+            live, rows = counted(self._log.live, "server"), counted(writer.written_total, "row")
             self._notify.alive(f"{live} reached, {rows} written")
             await asyncio.sleep(self._notify.watchdog_seconds)
 
-    def _what(self) -> str:
+    def _title(self) -> str:
         count = len(self._watch.servers)
         servers = self._watch.servers[0].label if count == 1 else counted(count, "server")
         return f"recording {servers} into {self._path}, each {self._watch.poll.interval_seconds:g} s"
@@ -141,13 +141,13 @@ class Recorder:
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopped_by, number)
+            loop.add_signal_handler(number, self._on_signal, number)
 
-    def _stopped_by(self, number: int) -> None:
+    def _on_signal(self, number: int) -> None:
         self._signal = number
         self._stop.set()
 
-    def _exit(self, monitor: Monitor) -> Exit:
+    def _exit_code(self, monitor: Monitor) -> Exit:
         if self._signal == signal.SIGINT:
             return Exit.INTERRUPTED
         polled = monitor.polls_total
@@ -155,6 +155,6 @@ class Recorder:
 
 
 async def _failure_of(writer: HistoryWriter) -> None:
-    """Wait until its thread ended by itself, which it never should."""
+    """Wait until the writer's thread has ended, which it does only by a fault."""
     while writer.alive:  # noqa: ASYNC110  # a thread that ends sets no event of the loop's
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_CHECK_SECONDS)

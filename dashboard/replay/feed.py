@@ -1,4 +1,4 @@
-"""Where the worlds on the screens come from: live pollers, or a moment that stands still. Imports no textual."""
+"""What a screen is fed from: live pollers here, the history in `replay_feed`. Imports no textual."""
 
 import time
 from collections import deque
@@ -22,12 +22,12 @@ from dashboard.world import AlertView, DashboardCost, World, standing_first
 from whisper_ops.history import EventRecord
 from whisper_ops.snapshot import Snapshot
 
-_POLLS_REMEMBERED = 600
-_EVENTS_REMEMBERED = 200
+_POLLS_KEPT = 600
+_EVENTS_KEPT = 200
 
 
 class Feed(Protocol):
-    """A source of worlds, and of the charts that go with them."""
+    """Live polls or the past, as the screens ask for them."""
 
     @property
     def charts(self) -> ChartSource:
@@ -39,7 +39,7 @@ class Feed(Protocol):
         ...
 
     def refresh(self) -> bool:
-        """Read again what is in the history; blocks, so it is called on a thread. True: it is worth another call."""
+        """Read the history again; blocks, so it is called on a thread. True: there is more to read."""
         ...
 
     def close(self) -> None:
@@ -48,7 +48,7 @@ class Feed(Protocol):
 
 
 class LiveFeed:
-    """The present: polls are written on the board as they arrive, and handed to the history."""
+    """The present: takes polls as they arrive, for the screens and for the history."""
 
     def __init__(
         self,
@@ -62,21 +62,22 @@ class LiveFeed:
         """`clock` measures how long things last, as `AlertBook` has it; without one the polls' own time does."""
         self.monitor = Monitor(fleet, writer, history, rules, clock=clock)
         self.charts: ChartSource = NoCharts("there is no history") if history is None else HistoryCharts(history)
-        self._memory = None if history is None else HistoryNotes(history)
+        self._notes = None if history is None else HistoryNotes(history)
         self._began_at = time.time()
-        self._earlier_due = history is not None
-        self._earlier: list[RecentHistory] = []
-        """What was recorded before this dashboard began, until it is on the board."""
+        self._recent_due = history is not None
+        self._recent: list[RecentHistory] = []
+        """The lags recorded before this dashboard began, until `fleet_state` has them."""
         self.fleet_state = FleetState(fleet.pollers)
         self.fleet_state.addresses = fleet.addresses
         self.interval = fleet.interval
-        self._events: deque[EventRecord] = deque(maxlen=_EVENTS_REMEMBERED)
-        """Those that this dashboard saw, newest first."""
-        self._over: tuple[AlertView, ...] = ()
-        """Alerts of the time before this dashboard, from the history."""
-        self._failed_at: float | None = None
-        self._noted: tuple[EventRecord, ...] = ()
-        self._polls: deque[float] = deque(maxlen=_POLLS_REMEMBERED)
+        self._own_events: deque[EventRecord] = deque(maxlen=_EVENTS_KEPT)
+        """Those of this dashboard's polls, newest first."""
+        self._stored_events: tuple[EventRecord, ...] = ()
+        """Those of the history when it was last read, newest first."""
+        self._stored_alerts: tuple[AlertView, ...] = ()
+        """The ended ones of the history."""
+        self._writer_failed_at: float | None = None
+        self._poll_seconds: deque[float] = deque(maxlen=_POLLS_KEPT)
         self._cost = ProcessCost()
 
     @property
@@ -97,18 +98,18 @@ class LiveFeed:
         """Take a poll; never blocks."""
         poller = self.fleet.pollers.get(snapshot.server)
         self.fleet_state.take(snapshot, poller.next_try_at if poller else None)
-        self._events.extendleft(self.monitor.take(snapshot).events)
+        self._own_events.extendleft(self.monitor.take(snapshot).events)
         if snapshot.poll_seconds is not None:
-            self._polls.append(snapshot.poll_seconds)
+            self._poll_seconds.append(snapshot.poll_seconds)
 
     def note(self, kind: str, detail: str, server: str | None = None) -> None:
-        """Keep, among the events, that something happened which no poll shows."""
-        self._events.appendleft(self.monitor.note(kind, detail, server))
+        """Write an event that no poll shows, and show it."""
+        self._own_events.appendleft(self.monitor.note(kind, detail, server))
 
     def forget(self, server: str) -> None:
         """A server is polled no more."""
         self.fleet_state.forget(server)
-        self._events.extendleft(self.monitor.forget(server).events)
+        self._own_events.extendleft(self.monitor.forget(server).events)
 
     def set_interval(self, seconds: float) -> None:
         """Poll every so many seconds from the next poll on."""
@@ -118,32 +119,32 @@ class LiveFeed:
 
     def refresh(self) -> bool:
         """Plans, events and alerts, as the history holds them now."""
-        read = None if self._memory is None else self._memory.read(time.time())
+        read = None if self._notes is None else self._notes.read(time.time())
         if read is not None:
-            self.fleet_state.plans, self._noted = read.plans, read.events
-            # What stands is what these polls say; an alert that a recorder left open long ago is not the present.
-            self._over = tuple(alert for alert in read.alerts if alert.until is not None)
-        if self._earlier_due and self._memory is not None:
-            self._earlier_due = False
-            self._earlier = self._memory.earlier(tuple(self.fleet.pollers), self._began_at)
-            return bool(self._earlier)
+            self.fleet_state.plans, self._stored_events = read.plans, read.events
+            # Which alerts last is known by our own polls; one that a recorder left without an end may be long over.
+            self._stored_alerts = tuple(alert for alert in read.alerts if alert.until is not None)
+        if self._recent_due and self._notes is not None:
+            self._recent_due = False
+            self._recent = self._notes.recent(tuple(self.fleet.pollers), self._began_at)
+            return bool(self._recent)
         return False
 
     def close(self) -> None:
         """Let go of the history that is read; its writer belongs to the caller."""
         self.monitor.end()
-        if self._memory is not None:
-            self._memory.close()
+        if self._notes is not None:
+            self._notes.close()
         if isinstance(self.charts, HistoryCharts):
             self.charts.close()
 
     def world(self) -> World:
         """The world now."""
-        while self._earlier:
-            before = self._earlier.pop()
-            self.fleet_state.prepend(before.server, before.lags, before.gpus)
+        while self._recent:
+            recent = self._recent.pop()
+            self.fleet_state.prepend(recent.server, recent.lags, recent.gpus)
         cost = DashboardCost(self._cost.cpu_ratio(), self._poll_p95(), self._cost.memory_bytes())
-        self.fleet_state.alerts, self.fleet_state.events = self._alerts(), self._known_events()
+        self.fleet_state.alerts, self.fleet_state.events = self._alerts(), self._events()
         world = self.fleet_state.world(time.time(), interval=self.interval, cost=cost)
         writer = self.monitor.writer
         recording = "nothing is recorded" if writer is None else f"recording to {writer.path}"
@@ -152,35 +153,31 @@ class LiveFeed:
 
     def _alerts(self) -> tuple[AlertView, ...]:
         book = self.monitor.book
-        own = [*self._writer_stopped(), *(alert_view(alert) for alert in (*book.active, *book.past))]
-        held = {(alert.server, alert.gpu_id, alert.rule, alert.since) for alert in own}
-        before = [alert for alert in self._over if (alert.server, alert.gpu_id, alert.rule, alert.since) not in held]
-        return standing_first(highest([*own, *before], self.rules))
+        own = [*self._writer_stopped(), *(alert_view(alert) for alert in (*book.active, *book.ended))]
+        known = {(alert.key, alert.since) for alert in own}
+        stored = [alert for alert in self._stored_alerts if (alert.key, alert.since) not in known]
+        return standing_first(highest([*own, *stored], self.rules))
 
     def _writer_stopped(self) -> list[AlertView]:
-        """That nothing is recorded any more is an alert, which no history can hold."""
+        """An alert that no history can hold: nothing is recorded any more."""
         sentence = None if self.monitor.writer is None else self.monitor.writer.failure
         if sentence is None:
             return []
-        self._failed_at = self._failed_at or time.time()
-        return [
-            AlertView(
-                server="this dashboard", rule=WRITER_STOPPED, severity="bad", since=self._failed_at, sentence=sentence
-            )
-        ]
+        since = self._writer_failed_at = self._writer_failed_at or time.time()
+        return [AlertView(server="this dashboard", rule=WRITER_STOPPED, severity="bad", since=since, sentence=sentence)]
 
-    def _known_events(self) -> tuple[EventRecord, ...]:
-        """Those of the history, and on top those too new to have been read back."""
-        newest = self._noted[0].at if self._noted else float("-inf")
-        return (*(event for event in self._events if event.at > newest), *self._noted)
+    def _events(self) -> tuple[EventRecord, ...]:
+        """Those of the history, after those that are too new to have been read back from it."""
+        newest = self._stored_events[0].at if self._stored_events else float("-inf")
+        return (*(event for event in self._own_events if event.at > newest), *self._stored_events)
 
     def _poll_p95(self) -> float | None:
-        polls = sorted(self._polls)
+        polls = sorted(self._poll_seconds)
         return polls[int(0.95 * (len(polls) - 1))] if polls else None
 
 
 class ProcessCost:
-    """What this process takes: its CPU, measured over some seconds so that the figure can be read, and its memory."""
+    """What this process takes: its CPU, averaged over `window_seconds` so that the figure can be read, and memory."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, window_seconds: float = 5.0) -> None:
         self._process = psutil.Process()
@@ -190,7 +187,7 @@ class ProcessCost:
         self._ratio: float | None = None
 
     def cpu_ratio(self) -> float | None:
-        """Of one core, over the last window; None in the first."""
+        """Share of one core over the last window; None in the first."""
         now = self._clock()
         began, before = self._began
         if now - began >= self._window:

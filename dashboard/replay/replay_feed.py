@@ -1,8 +1,8 @@
 """The past on the same screens: a feed whose polls come out of the history, up to a time cursor. Imports no textual.
 
-The board is fed with what the pollers brought at the time, in the same order. Its memory is five minutes (the
-sparklines) and, for a server that was silent longer than that, the last answer before: so that the picture of a moment
-is the one that the live screen showed.
+The fleet's state takes what the pollers brought at the time, in the same order: the last five minutes (for the
+sparklines) and, of a server that was silent longer than that, its last answer. So the picture of a moment is the one
+that the live screen showed.
 """
 
 import math
@@ -18,7 +18,7 @@ from dashboard.alerts import Alert, AlertBook, AlertRule, load_rules
 from dashboard.alerts.rule_families import highest
 from dashboard.fleet_state import FleetState
 from dashboard.history.history_notes import HistoryNotes, NotesAt, alert_view
-from dashboard.history.point_in_time import MEMORY_SECONDS, begins, between, gpu_lags, nearest, rewound
+from dashboard.history.point_in_time import MEMORY_SECONDS, between, gpu_lags, nearest, recording_begins, state_at
 from dashboard.replay.chart_reader import HistoryCharts
 from dashboard.world import AlertView, World, standing_first
 from whisper_ops.history import History
@@ -31,29 +31,27 @@ _AHEAD_SECONDS = 20.0
 _FIRST_ROUND_SECONDS = 1.0
 
 
-def alerts_at(
-    active: Sequence[Alert], stored: Sequence[AlertView], known: AbstractSet[str], book_since: float
+def combined_alerts(
+    active: Sequence[Alert], stored: Sequence[AlertView], rule_names: AbstractSet[str], polls_since: float
 ) -> tuple[AlertView, ...]:
-    """The alerts of a moment: those that its polls raise, and those that the history knows to be over by then.
+    """The alerts of a moment: those that its polls raise, and those that the history has ended by then.
 
-    An alert that began before the polls that were read (`book_since`) has its beginning, and its figures, from the
-    history; one that the history holds open, and that a short memory or other rules (`known` are the names of these)
-    cannot raise again, stands.
+    Args:
+        active: raised by the polls that were read.
+        stored: from the history, as of that moment.
+        rule_names: the rules that the polls were held against. An alert of another rule is taken from the history.
+        polls_since: the oldest poll that was read. What began before it has its beginning and figures from the history.
     """
     lasting = [alert for alert in stored if alert.until is None]
-    older = {_place(alert): alert for alert in lasting if alert.since < book_since or alert.rule not in known}
-    standing = {_place(view): older.get(_place(view), view) for view in map(alert_view, active)}
-    past = [alert for alert in stored if alert.until is not None and not _same(alert, standing.get(_place(alert)))]
-    return standing_first([*(older | standing).values(), *past])
-
-
-def _place(alert: AlertView) -> tuple[str, int | None, str]:
-    return alert.server, alert.gpu_id, alert.rule
-
-
-def _same(over: AlertView, standing: AlertView | None) -> bool:
-    """Whether an alert that ended by now is the one that still stands: an end is known only when it has lasted."""
-    return standing is not None and standing.since <= over.since
+    older = {alert.key: alert for alert in lasting if alert.since < polls_since or alert.rule not in rule_names}
+    raised = {view.key: older.get(view.key, view) for view in map(alert_view, active)}
+    # One that has only begun to clear is still raised at this moment, though the history has its end.
+    ended = [
+        alert
+        for alert in stored
+        if alert.until is not None and not (alert.key in raised and raised[alert.key].since <= alert.since)
+    ]
+    return standing_first([*(older | raised).values(), *ended])
 
 
 class ReplayFeed:
@@ -76,23 +74,23 @@ class ReplayFeed:
         self._tick = clock()
         self._at = at
         self._history = History.reading(path)
-        self._memory = HistoryNotes(path)
-        self._remembered = NotesAt()
+        self._notes_reader = HistoryNotes(path)
+        self._notes = NotesAt()
         self._lock = threading.Lock()
         """Guards what `world` shows; held for moments only."""
         self._reading = threading.Lock()
         """Guards the file; held while it is read."""
         self._fleet_state = FleetState()
         self.objective_override_seconds: float | None = None
-        """See `World`."""
-        self._coming: deque[Snapshot] = deque()
+        """As `World` has it."""
+        self._upcoming: deque[Snapshot] = deque()
         self._read_until = at
-        self._sketched: Mapping[str, float] = {}
+        self._without_gpu_lags: Mapping[str, float] = {}
         self._book_since = at
-        self._sought = True
-        self._asked: float | None = at
-        """A moment that a person named, until it was held against what is recorded."""
-        self._news: str | None = None
+        self._jumped = True
+        self._requested_at: float | None = at
+        """A moment that a person named, until it was looked up whether anything was recorded then."""
+        self._notice: str | None = None
         self._now = time.time
         self.refresh()
 
@@ -107,11 +105,11 @@ class ReplayFeed:
         `asked`: a person named the moment; where nothing was recorded it is the nearest at which something was.
         """
         with self._lock:
-            self._asked = at if asked else None
-            ahead = self._at <= at <= self._read_until and not self._sought
+            self._requested_at = at if asked else None
+            ahead = self._at <= at <= self._read_until and not self._jumped
             self._at = min(at, self._now())
             self._tick = self._clock()
-            self._sought = not ahead
+            self._jumped = not ahead
 
     def faster(self, steps: int) -> None:
         """The next speed up, or down for negative steps."""
@@ -122,9 +120,9 @@ class ReplayFeed:
         """The world at the cursor, which has moved on by the time since the last call."""
         with self._lock:
             self._advance()
-            known = self._remembered
+            known = self._notes
             self._fleet_state.plans, self._fleet_state.events = known.plans, known.events
-            alerts = alerts_at(self._book.active, known.alerts, self._names, self._book_since)
+            alerts = combined_alerts(self._book.active, known.alerts, self._names, self._book_since)
             self._fleet_state.alerts = tuple(highest(alerts, self._rules))
             self._fleet_state.objective_override_seconds = self.objective_override_seconds
             return self._fleet_state.world(self._at, mode="replay", speed=self.speed if self.playing else 0.0)
@@ -132,63 +130,63 @@ class ReplayFeed:
     def refresh(self) -> bool:
         """Read the moment that was jumped to, else on ahead of the cursor; blocks. True: there is more to read."""
         with self._reading:
-            self._remembered = self._memory.read(self._at) or self._remembered
-            if self._sought:
-                self._rewind()
-            elif self._sketched:
-                self._finish()
+            self._notes = self._notes_reader.read(self._at) or self._notes
+            if self._jumped:
+                self._read_moment()
+            elif self._without_gpu_lags:
+                self._read_gpu_lags()
             else:
                 return self._read_ahead()
         return True
 
-    def take_news(self) -> str | None:
-        """What a person should be told of the last jump; once."""
-        news, self._news = self._news, None
-        return news
+    def take_notice(self) -> str | None:
+        """What to say of the last jump, once; None: it went where it was asked to."""
+        notice, self._notice = self._notice, None
+        return notice
 
     def _go_nearest(self, asked: float) -> None:
-        """From a moment without any record to the nearest that has one, and say so."""
+        """Move from a moment at which nothing was recorded to the nearest at which something was."""
         there = nearest(self._history, asked)
         if there == asked:
             return
         now, shown = self._now(), f.when(there, self._now())
-        self._news = (
+        self._notice = (
             f"recording begins {shown}; shown from there"
-            if there == begins(self._history)
+            if there == recording_begins(self._history)
             else f"nothing was recorded at {f.when(asked, now)}; shown from {shown}, the nearest"
         )
         with self._lock:
             # The servers of a fleet are not polled in the same instant: all of the first round belong to the picture.
             self._at = min(now, there + _FIRST_ROUND_SECONDS)
 
-    def _rewind(self) -> None:
-        asked, self._asked = self._asked, None
+    def _read_moment(self) -> None:
+        asked, self._requested_at = self._requested_at, None
         if asked is not None:
             self._go_nearest(asked)
         at = self._at
-        then = rewound(self._history, at, self._rules)
+        then = state_at(self._history, at, self._rules)
         with self._lock:
-            self._fleet_state, self._book, self._sketched = then
-            self._coming.clear()
-            self._read_until, self._sought = math.nextafter(at, math.inf), self._at != at
+            self._fleet_state, self._book, self._without_gpu_lags = then
+            self._upcoming.clear()
+            self._read_until, self._jumped = math.nextafter(at, math.inf), self._at != at
             self._book_since = at - MEMORY_SECONDS
 
-    def _finish(self) -> None:
+    def _read_gpu_lags(self) -> None:
         """Time stands until this is done: nothing was read ahead."""
-        lags = {server: gpu_lags(self._history, server, until) for server, until in self._sketched.items()}
+        lags = {server: gpu_lags(self._history, server, until) for server, until in self._without_gpu_lags.items()}
         with self._lock:
             for server, found in lags.items():
                 self._fleet_state.restore_gpu_lags(server, found)
-            self._sketched = {}
+            self._without_gpu_lags = {}
 
     def _read_ahead(self) -> bool:
         at, until, ahead = self._at, self._read_until, _AHEAD_SECONDS * max(1.0, self.speed)
         if until - at < ahead / 2:
             more = between(self._history, self._history.polls.servers(), until, at + ahead)
             with self._lock:
-                self._coming.extend(more)
+                self._upcoming.extend(more)
                 self._read_until = at + ahead
-        return self._sought
+        return self._jumped
 
     def alert_moments(self) -> list[float]:
         """When alerts began, over all that is recorded, oldest first; blocks."""
@@ -199,15 +197,15 @@ class ReplayFeed:
         """Close the file."""
         with self._reading:
             self._history.close()
-        self._memory.close()
+        self._notes_reader.close()
         self.charts.close()
 
     def _advance(self) -> None:
         now = self._clock()
-        if self.playing and not self._sought:
+        if self.playing and not self._jumped:
             # Never beyond what was read: what is missing there would look like silence.
             self._at = min(self._now(), self._read_until, self._at + (now - self._tick) * self.speed)
         self._tick = now
-        while self._coming and self._coming[0].at <= self._at:
-            self._fleet_state.take(self._coming[0])
-            self._book.take(self._coming.popleft())
+        while self._upcoming and self._upcoming[0].at <= self._at:
+            self._fleet_state.take(self._upcoming[0])
+            self._book.take(self._upcoming.popleft())

@@ -108,7 +108,7 @@ class AppContext:
 
     def tell_jump(self, replay: ReplayFeed) -> None:
         """From a thread: say where a replay went, if that is not the moment that was asked for."""
-        news = replay.take_news()
+        news = replay.take_notice()
         if news is not None:
             self.app.call_from_thread(self.tell, news)
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from dashboard.alerts import AlertBook, AlertRule
-from dashboard.alerts.messages import ended, spread, told
+from dashboard.alerts.messages import end_text, record_text, value_range
 from dashboard.history.history_notes import HistoryNotes, alert_view
 from tests.dashboard.alerts.test_rules import poll
 from whisper_ops.history import AlertRecord, History
@@ -30,8 +30,8 @@ def test_a_colon_in_a_name_cuts_no_sentence() -> None:
     (alert,) = book_of(95, 97).active
     assert alert.sentence == "asr: fra: slots: too many: 97 %, over 90 %"
     assert alert_view(alert).sentence == "slots: too many: 97 %, over 90 %"
-    (over,) = book_of(95, 97, 50).past
-    assert ended(over.record()) == "asr: fra: slots: too many after 2 s (min 95 %, avg 96 %, max 97 %)"
+    (over,) = book_of(95, 97, 50).ended
+    assert end_text(over.record()) == "asr: fra: slots: too many after 2 s (min 95 %, avg 96 %, max 97 %)"
 
 
 def test_what_is_stored_is_told_in_the_same_words(tmp_path: Path) -> None:
@@ -40,13 +40,13 @@ def test_what_is_stored_is_told_in_the_same_words(tmp_path: Path) -> None:
         history.polls.add(alerts=[alert.record()])
     with History.reading(tmp_path / "history.db") as history:
         (stored,) = history.polls.alerts(0.0, 10.0)
-    assert (told(stored), spread(stored)) == (alert_view(alert).sentence, alert_view(alert).spread)
+    assert (record_text(stored), value_range(stored)) == (alert_view(alert).sentence, alert_view(alert).spread)
 
 
 def test_an_alert_of_an_older_version_keeps_its_words_without_the_place() -> None:
-    assert told(OLD) == "lag: 4 s, over 2 s"
-    assert spread(OLD) == "min 2 avg 3 max 4"
-    assert told(msgspec.structs.replace(OLD, sentence="anything else")) == "anything else"
+    assert record_text(OLD) == "lag: 4 s, over 2 s"
+    assert value_range(OLD) == "min 2 avg 3 max 4"
+    assert record_text(msgspec.structs.replace(OLD, sentence="anything else")) == "anything else"
 
 
 @pytest.mark.parametrize(

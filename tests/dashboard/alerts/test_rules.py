@@ -76,7 +76,7 @@ def test_between_clear_and_limit_nothing_begins_and_nothing_ends() -> None:
     assert told(book, *lags(1, 1.9, 1, 1.9, start=200)) == []
     ended = told(book, *lags(1, 1, 1, 1, start=300))
     assert ended == [(302.0, "ended", "lag")]
-    (past,) = book.past
+    (past,) = book.ended
     assert (past.since, past.until) == (100.0, 300.0)
     assert book.active == []
 

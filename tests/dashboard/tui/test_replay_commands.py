@@ -134,7 +134,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
         watching = LiveFeed(Pollers([]), writer, None, RULES)
         for poll in night():
             watching.take(poll)
-        watching.monitor.keep_alerts()
+        watching.monitor.update_alerts()
         assert writer.flush()
     return path
 
@@ -294,12 +294,12 @@ def test_in_a_gap_the_nearest_record_is_shown_and_a_second_jump_asks_again(tmp_p
         history.polls.add([snapshot("two", born + 4000, (gpu(0, 3, 0.3),))])
     replay = ReplayFeed(path, born + 900, clock=lambda: 0.0)
     assert replay.at == born + 1
-    assert replay.take_news() == f"recording begins {figure_text.when(born, time.time())}; shown from there"
-    assert replay.take_news() is None, "it is said once"
+    assert replay.take_notice() == f"recording begins {figure_text.when(born, time.time())}; shown from there"
+    assert replay.take_notice() is None, "it is said once"
     replay.seek(born + 2900, asked=True)
     replay.refresh()
     assert replay.at == born + 2001
-    news = replay.take_news() or ""
+    news = replay.take_notice() or ""
     assert news.startswith(f"nothing was recorded at {figure_text.when(born + 2900, time.time())}; shown from ")
     replay.seek(born + 900)
     replay.refresh()
@@ -312,7 +312,7 @@ def test_a_history_without_polls_has_no_nearest_moment(tmp_path: Path) -> None:
     with History.writing(path) as history:
         history.polls.add(events=[EventRecord(at=NIGHT, server="one", kind="restart", detail="it started again")])
     replay = ReplayFeed(path, NIGHT + 900, clock=lambda: 0.0)
-    assert (replay.at, replay.take_news()) == (NIGHT + 900, None)
+    assert (replay.at, replay.take_notice()) == (NIGHT + 900, None)
     replay.close()
 
 

@@ -158,7 +158,7 @@ def test_a_replica_that_is_gone_for_good_leaves_the_screen_and_its_alerts_end(tm
         world = live.world()
         assert world.servers == ()
         assert world.alerts[0].until == now + 5
-        assert "its name leads to it no more" in events_page(world, 120).text
+        assert "its DNS name no longer leads to it" in events_page(world, 120).text
         live.close()
     with History.reading(tmp_path / "history.db") as history:
         (row,) = history.polls.alerts(0, time.time())
@@ -173,7 +173,7 @@ def test_a_gpu_that_failed_and_works_again_is_an_event_once() -> None:
         for at, state in enumerate(states)
         for event in seen.take(snapshot("one", 1000.0 + at, (gpu(0, 7, 0.4), gpu(1, 0, None, state=state))))
     ]
-    assert told == ["GPU 1 failed", "GPU 1 works again"]
+    assert told == ["GPU 1 failed", "GPU 1 is ready again"]
 
 
 FAILED = AlertRule(name="gpu failed", figure="gpu_failed", over=0, hold_seconds=0)
