@@ -10,30 +10,30 @@ from capacity.planner.gpu_shares import carried
 from whisper_ops.formatting import counted
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective.judgement import findings_of
-from whisper_ops.plan.plan_document import Capacity, LevelSeen, Status
+from whisper_ops.plan.plan_document import Capacity, JudgedLevel, Status
 from whisper_ops.plan_key import Key
 
 
-def levels_seen(evidence: Evidence) -> tuple[LevelSeen, ...]:
+def judged_levels(evidence: Evidence) -> tuple[JudgedLevel, ...]:
     """Every level that was tried, lowest first, also those that say nothing and why."""
     counting = evidence.repeats()
     every: dict[int, list[LevelRecord]] = {}
     for level in sorted(evidence.levels, key=lambda level: level.streams):
         every.setdefault(level.streams, []).append(level)
-    found = (_seen(counting.get(streams, []), levels, evidence.key.gpus) for streams, levels in every.items())
-    return tuple(_refused(seen, evidence) if not seen.repeats else seen for seen in found)
+    found = (_judged(counting.get(streams, []), levels, evidence.key.gpus) for streams, levels in every.items())
+    return tuple(_refused(judged, evidence) if not judged.repeats else judged for judged in found)
 
 
-def _refused(seen: LevelSeen, evidence: Evidence) -> LevelSeen:
+def _refused(judged: JudgedLevel, evidence: Evidence) -> JudgedLevel:
     """A level that says nothing, with the slots for its reason where they are it."""
-    if not any(level.streams == seen.streams and evidence.beyond_slots(level) for level in evidence.levels):
-        return seen
+    if not any(level.streams == judged.streams and evidence.beyond_slots(level) for level in evidence.levels):
+        return judged
     return msgspec.structs.replace(
-        seen, reason=f"more than the {counted(evidence.slots, 'slot')} of the server", findings=()
+        judged, reason=f"more than the {counted(evidence.slots, 'slot')} of the server", findings=()
     )
 
 
-def bracket(levels: tuple[LevelSeen, ...], key: Key) -> Capacity:
+def bracket(levels: tuple[JudgedLevel, ...], key: Key) -> Capacity:
     """The interval `[last pass, first fail)` in connections a GPU.
 
     A level whose repeats disagree counts as failed, and nothing above a failed level counts as passed: a pass there
@@ -58,14 +58,14 @@ def bracket(levels: tuple[LevelSeen, ...], key: Key) -> Capacity:
     return Capacity(last_pass=low, first_fail=high, estimate=middle, low=low, high=high, status=status, reason=reason)
 
 
-def shown(levels: tuple[LevelSeen, ...], gpus: int) -> int | None:
+def shown(levels: tuple[JudgedLevel, ...], gpus: int) -> int | None:
     """The most connections on a GPU that long levels showed to be carried, each time they were tried; None: none."""
-    failed = min((seen.streams for seen in levels if seen.passes < seen.repeats), default=math.inf)
-    held = [seen for seen in levels if seen.repeats and seen.audit == "valid" and seen.streams < failed]
-    return max((seen.streams // gpus for seen in held), default=None)
+    failed = min((level.streams for level in levels if level.passes < level.repeats), default=math.inf)
+    held = [level for level in levels if level.repeats and level.audit == "valid" and level.streams < failed]
+    return max((level.streams // gpus for level in held), default=None)
 
 
-def chance_to_pass(levels: tuple[LevelSeen, ...], foreseen: Mapping[int, float]) -> dict[int, float]:
+def chance_to_pass(levels: tuple[JudgedLevel, ...], foreseen: Mapping[int, float]) -> dict[int, float]:
     """The chance of each level to pass when it is run again, falling with load.
 
     What the law foresees counts like two repeats; without a law both answers are held as likely (rule of succession).
@@ -89,11 +89,11 @@ def _together(last_pass: int | None, first_fail: int | None, high: int, key: Key
     )  # fmt: skip
 
 
-def _seen(counted: list[LevelRecord], every: list[LevelRecord], gpus: int) -> LevelSeen:
+def _judged(counted: list[LevelRecord], every: list[LevelRecord], gpus: int) -> JudgedLevel:
     shown = counted or every
     lags = [level.stable_p95_seconds for level in shown if level.stable_p95_seconds is not None]
     told = next((level for level in shown if level.reason), None)
-    return LevelSeen(
+    return JudgedLevel(
         streams=shown[0].streams,
         streams_per_gpu=shown[0].streams / gpus,
         repeats=len(counted),

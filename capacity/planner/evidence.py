@@ -107,7 +107,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         return {streams: _best(levels) for streams, levels in found.items()}
 
 
-def gather(history: History, wanted: EvidenceRequest) -> Evidence:
+def gather(history: History, request: EvidenceRequest) -> Evidence:
     """The levels of the key that was measured last, among those that match; else the polls of what ran last.
 
     Raises:
@@ -121,51 +121,51 @@ def gather(history: History, wanted: EvidenceRequest) -> Evidence:
         try:
             key = key_of(stored.sweep, found)
         except UncountedError as error:
-            if wanted.matches(key_of(stored.sweep)):
+            if request.matches(key_of(stored.sweep)):
                 uncounted.append((stored.sweep.started_at, error))
             continue
         by_key.setdefault(key, []).extend(found)
         settings[key] = stored.sweep.settings
-    matching = {key: levels for key, levels in by_key.items() if levels and wanted.matches(key)}
+    matching = {key: levels for key, levels in by_key.items() if levels and request.matches(key)}
     newest = max((level.started_at for levels in matching.values() for level in levels), default=0.0)
     if any(at > newest for at, _ in uncounted):
         raise UserError(str(max(uncounted, key=lambda one: one[0])[1]), Exit.EVIDENCE)
     if not matching:
-        return _from_polls(history, by_key, wanted)
+        return _from_polls(history, by_key, request)
     key = max(matching, key=lambda key: max(level.started_at for level in matching[key]))
     others = tuple(other for other in by_key if other != key and by_key[other])
     levels, polled = tuple(matching[key]), read_polls(history, key)
-    if wanted.objective is not None:
-        levels = judged_again(history, levels, wanted.objective)
-    objective = None if wanted.objective is None else _canonical(wanted.objective)
+    if request.objective is not None:
+        levels = judged_again(history, levels, request.objective)
+    objective = None if request.objective is None else _canonical(request.objective)
     judged_by = msgspec.structs.replace(key, objective=objective or key.objective)
     return Evidence(key=judged_by, levels=levels, settings=settings[key], other_keys=others, polled=polled)
 
 
-def _from_polls(history: History, by_key: dict[Key, list[LevelRecord]], wanted: EvidenceRequest) -> Evidence:
+def _from_polls(history: History, by_key: dict[Key, list[LevelRecord]], request: EvidenceRequest) -> Evidence:
     """What ordinary production says where no level was measured."""
     every: list[Key] = []
-    objective = _canonical(wanted.objective or DEFAULT)
+    objective = _canonical(request.objective or DEFAULT)
     for ran in reversed(poll_aggregates.runs(history)):
         key = key_of_polls(ran.server, ran.identity, poll_aggregates.gpus(history, ran.server_id), objective)
         if key not in every:
             every.append(key)
-    found = [key for key in every if wanted.matches(key)]
+    found = [key for key in every if request.matches(key)]
     polled = read_polls(history, found[0]) if found else PollEvidence()
     if polled.peak <= 0:
         measured = [key for key, levels in by_key.items() if levels]
-        raise UserError(_nothing(history, [*measured, *every], wanted), Exit.EVIDENCE)
+        raise UserError(_nothing(history, [*measured, *every], request), Exit.EVIDENCE)
     return Evidence(key=found[0], levels=(), other_keys=tuple(found[1:]), polled=polled)
 
 
-def _nothing(history: History, known: Iterable[Key], wanted: EvidenceRequest) -> str:
+def _nothing(history: History, known: Iterable[Key], request: EvidenceRequest) -> str:
     names = sorted({f"{key.server} ({key.model or 'unknown model'}, {key.device})" for key in known})
-    if not names or not str(wanted):
+    if not names or not str(request):
         return (
             f"{history.path} holds no measured levels, so there is nothing to plan from; "
             "run `whisper-ops sweep URL` against the server first"
         )
-    return f"no level was measured with {wanted}; {history.path} holds {'; '.join(names)}"
+    return f"no level was measured with {request}; {history.path} holds {'; '.join(names)}"
 
 
 def _canonical(objective: str) -> str:
@@ -178,9 +178,9 @@ def _best(levels: Sequence[LevelRecord]) -> list[LevelRecord]:
     return valid or list(levels)
 
 
-def _within(wanted: str | None, known: str | None) -> bool:
-    return wanted is None or (known is not None and wanted.lower() in known.lower())
+def _within(asked: str | None, known: str | None) -> bool:
+    return asked is None or (known is not None and asked.lower() in known.lower())
 
 
-def _near(wanted: float | None, known: float | None) -> bool:
-    return wanted is None or (known is not None and abs(wanted - known) < 1e-9)
+def _near(asked: float | None, known: float | None) -> bool:
+    return asked is None or (known is not None and abs(asked - known) < 1e-9)

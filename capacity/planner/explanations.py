@@ -12,7 +12,7 @@ from whisper_ops.formatting import counted, planned_time, times
 from whisper_ops.objective import readable
 from whisper_ops.objective.findings import AnyFinding, OtherLoad, in_words, speaks_against
 from whisper_ops.objective.judgement import findings_of
-from whisper_ops.plan.plan_document import Capacity, LevelSeen, QueueCauses
+from whisper_ops.plan.plan_document import Capacity, JudgedLevel, QueueCauses
 from whisper_ops.plan.resource_kinds import HOST_CPU, SERVER_CORE, STEP_TIME
 from whisper_ops.plan_key import Key
 
@@ -24,7 +24,7 @@ def reason(evidence: Evidence, capacity: Capacity, waits_for: QueueCauses | None
         return f"{capacity.reason}; from ordinary polls, with no measured level"
     if capacity.status == "identified":
         at = first_failed(evidence)
-        missed = said_against(findings_of(at), at.reason) or "the objective was missed"
+        missed = findings_text(findings_of(at), at.reason) or "the objective was missed"
         each = evidence.key.each
         missed = f"{missed} at {capacity.first_fail}{each} (first fail)"
         return f"{missed}, and {capacity.last_pass}{each} passed{waits_for_text(waits_for, evidence.key)}"
@@ -33,12 +33,12 @@ def reason(evidence: Evidence, capacity: Capacity, waits_for: QueueCauses | None
     return f"{capacity.reason}; the objective is {objective}"
 
 
-def against(seen: LevelSeen) -> str:
+def missed_text(level: JudgedLevel) -> str:
     """What made a level fail, or no evidence; empty when nothing did."""
-    return said_against(seen.findings, seen.reason)
+    return findings_text(level.findings, level.reason)
 
 
-def said_against(findings: Sequence[AnyFinding], reason: str) -> str:
+def findings_text(findings: Sequence[AnyFinding], reason: str) -> str:
     """The same; of a level that an older version measured, the words that it kept."""
     if not findings:
         return reason
@@ -51,12 +51,12 @@ def cut_in_words(safe: int, recommended: int | None) -> str:
     return f"{share}, rounded down" if recommended != 1 or safe > 1 else "one connection is the least there is"
 
 
-def provisional(levels: Sequence[LevelSeen], capacity: Capacity) -> bool:
+def provisional(levels: Sequence[JudgedLevel], capacity: Capacity) -> bool:
     """Whether an end of the interval rests on a level too short to be sure of."""
-    judged = [seen for seen in levels if seen.repeats]
-    fail = next((at for at, seen in enumerate(judged) if seen.passes < seen.repeats), len(judged))
+    judged = [level for level in levels if level.repeats]
+    fail = next((at for at, level in enumerate(judged) if level.passes < level.repeats), len(judged))
     passed = [] if capacity.last_pass is None else judged[:fail][-1:]
-    return any(seen.audit == "provisional" for seen in (*passed, *judged[fail : fail + 1]))
+    return any(level.audit == "provisional" for level in (*passed, *judged[fail : fail + 1]))
 
 
 class NextStep(NamedTuple):
@@ -105,9 +105,9 @@ def disturbed_most(evidence: Evidence) -> OtherLoad | None:
     return max((one for one in found if isinstance(one, OtherLoad)), key=lambda one: one.share, default=None)
 
 
-def all_invalid(evidence: Evidence, levels: Sequence[LevelSeen]) -> str:
+def all_invalid(evidence: Evidence, levels: Sequence[JudgedLevel]) -> str:
     """No level says anything."""
-    again = undisturbed({seen.streams for seen in levels}, evidence.slots)
+    again = undisturbed({level.streams for level in levels}, evidence.slots)
     command = sweep_command(evidence.key, again, evidence.address)
     mended = (
         "without the other programs on that machine" if disturbed_most(evidence) is not None else "once that is mended"
@@ -118,10 +118,10 @@ def all_invalid(evidence: Evidence, levels: Sequence[LevelSeen]) -> str:
     )
 
 
-def none_passed(evidence: Evidence, levels: Sequence[LevelSeen], advice: NextLevels) -> str:
+def none_passed(evidence: Evidence, levels: Sequence[JudgedLevel], advice: NextLevels) -> str:
     """Every level failed, and smaller ones were not tried."""
-    smallest = next(seen for seen in levels if seen.repeats)
-    missed = against(smallest)
+    smallest = next(level for level in levels if level.repeats)
+    missed = missed_text(smallest)
     why = f": {missed}" if missed else ""
     return (
         f"no level met the objective, not even the smallest, {smallest.streams}{why}; "
@@ -134,10 +134,10 @@ def polls_say_nothing(evidence: Evidence, capacity: Capacity, advice: NextLevels
     return f"the polls of {evidence.key.server} do not show its limit: {capacity.reason}; {next_step(evidence, advice)}"
 
 
-def notes(evidence: Evidence, levels: Sequence[LevelSeen]) -> tuple[str, ...]:
+def notes(evidence: Evidence, levels: Sequence[JudgedLevel]) -> tuple[str, ...]:
     """What was left out, and what may hide demand."""
     told = [*_kinds_in_words(evidence.key), *_spread_in_words(evidence)]
-    left_out = [seen for seen in levels if not seen.repeats]
+    left_out = [level for level in levels if not level.repeats]
     if left_out:
         told.append(f"left out as no evidence: {_why_left_out(left_out)}")
     if (most := disturbed_most(evidence)) is not None:
@@ -154,11 +154,11 @@ def notes(evidence: Evidence, levels: Sequence[LevelSeen]) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _why_left_out(levels: Sequence[LevelSeen]) -> str:
+def _why_left_out(levels: Sequence[JudgedLevel]) -> str:
     """Each reason once, with its levels."""
     by_reason: dict[str, list[str]] = {}
-    for seen in levels:
-        by_reason.setdefault(against(seen) or seen.reason or "invalid", []).append(str(seen.streams))
+    for level in levels:
+        by_reason.setdefault(missed_text(level) or level.reason or "invalid", []).append(str(level.streams))
     return "; ".join(f"{', '.join(streams)}: {reason}" for reason, streams in by_reason.items())
 
 

@@ -8,7 +8,7 @@ import msgspec
 from capacity.planner import explanations
 from capacity.planner.advice import advised
 from capacity.planner.batch_law import step_resource
-from capacity.planner.bracket import bracket, chance_to_pass, levels_seen, shown
+from capacity.planner.bracket import bracket, chance_to_pass, judged_levels, shown
 from capacity.planner.caps import Caps, read_caps
 from capacity.planner.evidence import Evidence, EvidenceRequest, gather
 from capacity.planner.host_allowances import allowances, binding
@@ -22,31 +22,31 @@ from capacity.tiers import RECOMMENDED, cut, tiers
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History
 from whisper_ops.objective import read_stored
-from whisper_ops.plan.plan_document import Capacity, LevelSeen, Plan, QueueCauses, Resource, Tier, titled
+from whisper_ops.plan.plan_document import Capacity, JudgedLevel, Plan, QueueCauses, Resource, Tier, titled
 from whisper_ops.plan.plan_sentences import confidence, limit_text
 from whisper_ops.plan.resource_kinds import GPU_BUSY, GPU_MEMORY, LATENCY, PORTS, STEP_TIME, TITLES
 from whisper_ops.plan_key import Key
 
 
-def make_plan(history: History, wanted: EvidenceRequest, now: float) -> Plan:
+def make_plan(history: History, request: EvidenceRequest, now: float) -> Plan:
     """Plan from the newest key in `history` that matches; for a GPU that was not measured, from what carries over.
 
     Raises:
         UserError: there is not enough evidence (exit code 4).
     """
     try:
-        evidence = gather(history, wanted)
+        evidence = gather(history, request)
     except UserError:
-        if wanted.gpu is None:
+        if request.gpu is None:
             raise
-        return _for_another_gpu(history, wanted, wanted.gpu, now)
+        return _for_another_gpu(history, request, request.gpu, now)
     return plan_from(evidence, _caps(history, evidence), now)
 
 
-def _for_another_gpu(history: History, wanted: EvidenceRequest, gpu: str, now: float) -> Plan:
-    evidence = gather(history, msgspec.structs.replace(wanted, gpu=None))
+def _for_another_gpu(history: History, request: EvidenceRequest, gpu: str, now: float) -> Plan:
+    evidence = gather(history, msgspec.structs.replace(request, gpu=None))
     caps = _caps(history, evidence)
-    return transferred(plan_from(evidence, caps, now), evidence, caps, gpu, wanted.gpu_speed)
+    return transferred(plan_from(evidence, caps, now), evidence, caps, gpu, request.gpu_speed)
 
 
 def _caps(history: History, evidence: Evidence) -> Caps:
@@ -59,7 +59,7 @@ def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
     Raises:
         UserError: nothing says anything, or no level passed and smaller ones were not tried (exit code 4).
     """
-    key, levels = evidence.key, levels_seen(evidence)
+    key, levels = evidence.key, judged_levels(evidence)
     capacity, resources = _limits(evidence, caps, levels)
     ranked = _ranked(tightest_latency(binding(resources)))
     safe, why = _safe_limit(capacity, ranked, key)
@@ -106,12 +106,12 @@ def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
     return msgspec.structs.replace(plan, sure=confidence(plan, now))
 
 
-def _with_chances(evidence: Evidence, capacity: Capacity, levels: tuple[LevelSeen, ...]) -> tuple[LevelSeen, ...]:
+def _with_chances(evidence: Evidence, capacity: Capacity, levels: tuple[JudgedLevel, ...]) -> tuple[JudgedLevel, ...]:
     chances = chance_to_pass(levels, foreseen(evidence, capacity))
-    return tuple(msgspec.structs.replace(seen, chance=chances.get(seen.streams)) for seen in levels)
+    return tuple(msgspec.structs.replace(level, chance=chances.get(level.streams)) for level in levels)
 
 
-def _limits(evidence: Evidence, caps: Caps, levels: tuple[LevelSeen, ...]) -> tuple[Capacity, tuple[Resource, ...]]:
+def _limits(evidence: Evidence, caps: Caps, levels: tuple[JudgedLevel, ...]) -> tuple[Capacity, tuple[Resource, ...]]:
     """The capacity and the law of every resource: from levels where any were measured, else from polls."""
     bound = read_stored(evidence.key.objective).limit("stable_p95")
     step = step_resource(evidence, bound)
@@ -135,7 +135,7 @@ def _rules(key: Key) -> tuple[ResourceRule, ...]:
     return RULES if key.gpu_name is None or key.carrier == "GPU" else tuple(r for r in RULES if r.kind != GPU_MEMORY)
 
 
-def _measured(evidence: Evidence, levels: Sequence[LevelSeen]) -> Capacity:
+def _measured(evidence: Evidence, levels: Sequence[JudgedLevel]) -> Capacity:
     """The capacity that measured levels bracket."""
     capacity = bracket(tuple(levels), evidence.key)
     if capacity.status == "not_identifiable":

@@ -11,7 +11,7 @@ import re
 import msgspec
 
 from capacity.next_levels import MINUTE, NextLevels
-from capacity.planner.bracket import levels_seen
+from capacity.planner.bracket import judged_levels
 from capacity.planner.caps import Caps
 from capacity.planner.evidence import Evidence
 from capacity.planner.explanations import NextStep, cut_in_words, measured
@@ -187,7 +187,7 @@ def _notes(donor: Plan, gpu: str, rows: list[Resource], memory: float | None, sp
 
 def _next_levels(evidence: Evidence, highest: int) -> tuple[int, ...]:
     gpus = evidence.key.gpus
-    tried = [seen.streams for seen in levels_seen(evidence) if seen.repeats][-1:] or [highest * gpus]
+    tried = [level.streams for level in judged_levels(evidence) if level.repeats][-1:] or [highest * gpus]
     most = max(min(highest * gpus, 2 * tried[0]), 4)
     return tuple(sorted({max(1, round(most * share)) for share in (0.125, 0.25, 0.5, 1.0)}))
 

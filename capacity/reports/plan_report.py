@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from capacity.fleet.growth import in_words as trend_in_words
-from capacity.planner.explanations import against
+from capacity.planner.explanations import missed_text
 from capacity.reports.output import Output
 from capacity.reports.plots import Plot, Series
 from capacity.reports.report import Report, ReportTable, Section, columns
@@ -132,18 +132,18 @@ def _expected(tier: Tier, units: dict[str, str]) -> str:
 
 def _levels(plan: Plan) -> ReportTable:
     """With several GPUs the streams of a level are on all of them together."""
-    level = "level" if plan.key.gpus == 1 else f"level, {counted(plan.key.gpus, plan.key.carrier_noun)}"
+    title = "level" if plan.key.gpus == 1 else f"level, {counted(plan.key.gpus, plan.key.carrier_noun)}"
     rows = tuple(
         (
-            str(seen.streams),
-            result(seen),
-            "—" if seen.stable_p95_seconds is None else f"{seen.stable_p95_seconds:.2f} s",
-            f"{seen.audit}, {seen.duration_seconds:.0f} s",
-            against(seen),
+            str(level.streams),
+            result(level),
+            "—" if level.stable_p95_seconds is None else f"{level.stable_p95_seconds:.2f} s",
+            f"{level.audit}, {level.duration_seconds:.0f} s",
+            missed_text(level),
         )
-        for seen in plan.levels
+        for level in plan.levels
     )
-    titles = columns(level, "result", "p95 stable", "evidence", "missed", figures=[level, "p95 stable"])
+    titles = columns(title, "result", "p95 stable", "evidence", "missed", figures=[title, "p95 stable"])
     return ReportTable(titles, rows)
 
 

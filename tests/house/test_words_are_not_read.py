@@ -22,8 +22,9 @@ RENDERERS = {
     "whisper_ops.plan.plan_sentences": "whisper_ops/plan/plan_sentences.py",
 }
 """Modules that make words, whose functions return them."""
-MAKE_WORDS = {"in_words", "sentences", "said_against", "against", "reason", "sure", "told", "said", "ended", "spread",
-              "place", "cut_in_words", "next_step", "all_invalid", "none_passed", "polls_say_nothing", "five_lines",
+MAKE_WORDS = {"in_words", "sentences", "findings_text", "missed_text", "against", "reason", "sure", "told", "said",
+              "ended", "spread", "place", "cut_in_words", "next_step", "all_invalid", "none_passed",
+              "polls_say_nothing", "five_lines",
               "answered", "confidence", "fleet_figures", "probability",
               "result", "limit_text", "age", "counted", "span_of_time", "summary", "readable"}  # fmt: skip
 FIELDS = {"sentence", "reason", "said", "detail", "sure", "next_test", "next_step", "cut", "stability", "law",

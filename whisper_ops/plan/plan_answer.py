@@ -62,16 +62,16 @@ def answered(plan: Plan, now: float, history: Path | None = None) -> PlanSummary
 
 def fleet_figures(fleet: PlannedFleet) -> str:
     """What a fleet costs and how often it refuses; empty where no demand in calls a second and no price was given."""
-    told = []
+    figures = []
     if fleet.offered is not None and fleet.blocking is not None and fleet.blocking_after_loss is not None:
         after = f" ({_chance(fleet.blocking_after_loss)} after a loss)" if fleet.spare_machines else ""
-        told.append(f"offered: {_erlangs(fleet.offered)}; blocking {_chance(fleet.blocking)}{after}.")
+        figures.append(f"offered: {_erlangs(fleet.offered)}; blocking {_chance(fleet.blocking)}{after}.")
     if fleet.price_per_hour is not None and fleet.price_per_audio_hour is not None:
-        told.append(
+        figures.append(
             f"{fleet.price_per_hour:,.2f} {fleet.currency} an hour, "
             f"{fleet.price_per_audio_hour:.4f} {fleet.currency} an audio hour."
         )
-    return " ".join(told)
+    return " ".join(figures)
 
 
 def _what_to_run(plan: Plan) -> str:
@@ -84,7 +84,7 @@ def _what_to_run(plan: Plan) -> str:
         fit = f"At most about {connections(plan.capacity.high or 0)} connections fit per {plan.key.device}{marks}"
         return f"{fit}; its speed is not known."
     if most is None:
-        each = " on every GPU" if any(seen.repeats and seen.passes == seen.repeats for seen in plan.levels) else ""
+        each = " on every GPU" if any(level.repeats and level.passes == level.repeats for level in plan.levels) else ""
         taken = _other_load(plan)
         where = "on this device" if taken is None else f"while other programs had {taken.place}"
         return f"Not one connection{each} meets the objective {where}{marks}."
@@ -117,12 +117,12 @@ def _why_so_many(plan: Plan, fleet: PlannedFleet) -> str:
     if fleet.offered is not None and fleet.most_blocking is not None:
         refused = f"{_erlangs(fleet.offered)} with at most {percent(fleet.most_blocking)} refused"
         calls = f"{refused} are {calls} at once, which"
-    told = f"{calls} at {count(fleet.per_gpu)} each {need} {counted(needed, noun)}"
+    needed_text = f"{calls} at {count(fleet.per_gpu)} each {need} {counted(needed, noun)}"
     spare = f", and {counted(fleet.spare_machines, 'more machine')} may be lost" if fleet.spare_machines else ""
     if each == 1:
-        return f"{told}{', one a machine' if machines > 1 else ''}{spare}"
+        return f"{needed_text}{', one a machine' if machines > 1 else ''}{spare}"
     whole = f"{counted(machines, 'machine')} of {each}"
-    return f"{told}, so {whole}{spare}"
+    return f"{needed_text}, so {whole}{spare}"
 
 
 def _next_limit(plan: Plan) -> str:
@@ -139,7 +139,7 @@ def _next_limit(plan: Plan) -> str:
 
 def _other_load(plan: Plan) -> OtherLoad | None:
     """What other programs had at the smallest level that failed."""
-    failed = next((seen for seen in plan.levels if seen.passes < seen.repeats), None)
+    failed = next((level for level in plan.levels if level.passes < level.repeats), None)
     findings = () if failed is None else failed.findings
     return next((finding for finding in findings if isinstance(finding, OtherLoad)), None)
 

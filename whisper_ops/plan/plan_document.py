@@ -19,7 +19,7 @@ Status: TypeAlias = Literal["identified", "lower_bound", "upper_bound", "not_ide
 """How well a limit is known: between two levels; only from below; only from above; not at all."""
 
 
-class LevelSeen(msgspec.Struct, frozen=True, kw_only=True):
+class JudgedLevel(msgspec.Struct, frozen=True, kw_only=True):
     """One level as the plan judged it, over all its repeats."""
 
     streams: int
@@ -189,7 +189,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     capacity: Capacity = Capacity()
     resources: tuple[Resource, ...] = ()
     tiers: tuple[Tier, ...] = ()
-    levels: tuple[LevelSeen, ...] = ()
+    levels: tuple[JudgedLevel, ...] = ()
     newest_evidence_at: float | None = None
     other_keys: tuple[str, ...] = ()
     """What else was measured and left out, since laws of different keys are never mixed."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from whisper_ops.formatting import ago, counted, percent, span_of_time
-from whisper_ops.plan.plan_document import LevelSeen, Plan, Resource
+from whisper_ops.plan.plan_document import JudgedLevel, Plan, Resource
 
 
 def open_ended(plan: Plan) -> bool:
@@ -36,13 +36,13 @@ def limit_text(resource: Resource) -> str:
     return low if low == high else f"{low}–{high}"
 
 
-def result(seen: LevelSeen) -> str:
+def result(level: JudgedLevel) -> str:
     """Whether a level passed, as glyph and word."""
-    if not seen.repeats:
+    if not level.repeats:
         return "? no evidence"
-    if seen.passes == seen.repeats:
+    if level.passes == level.repeats:
         return "✓ pass"
-    flips = f" {seen.repeats - seen.passes} of {seen.repeats}" if seen.repeats > 1 else ""
+    flips = f" {level.repeats - level.passes} of {level.repeats}" if level.repeats > 1 else ""
     return f"✕ fail{flips}"
 
 
@@ -62,10 +62,10 @@ def confidence(plan: Plan, now: float) -> str:
     return f"{known} ({polled}polls of up to {plan.polled_peak:g} connections a {plan.key.carrier_noun}, {newest})"
 
 
-def _levels(levels: Sequence[LevelSeen]) -> str:
-    counts = {audit: sum(seen.repeats for seen in levels if seen.audit == audit) for audit in _AUDITS}
-    told = [words.format(counted(counts[audit], noun)) for audit, (noun, words) in _AUDITS.items() if counts[audit]]
-    return " and ".join(told) or "no level"
+def _levels(levels: Sequence[JudgedLevel]) -> str:
+    counts = {audit: sum(level.repeats for level in levels if level.audit == audit) for audit in _AUDITS}
+    named = [words.format(counted(counts[audit], noun)) for audit, (noun, words) in _AUDITS.items() if counts[audit]]
+    return " and ".join(named) or "no level"
 
 
 _ENDS = {
@@ -82,12 +82,12 @@ _AUDITS = {
 
 def _probabilities(plan: Plan) -> str:
     """That of the levels around the limit; nothing where an older version did not say."""
-    judged = [seen for seen in plan.levels if seen.repeats and seen.chance is not None]
-    failed = next((i for i, seen in enumerate(judged) if seen.passes < seen.repeats), None)
+    judged = [level for level in plan.levels if level.repeats and level.chance is not None]
+    failed = next((i for i, level in enumerate(judged) if level.passes < level.repeats), None)
     near = judged[-3:] if failed is None else judged[max(0, failed - 2) : failed + 1]
-    told = ", ".join(f"{counted(seen.streams, 'stream')} {probability(seen.chance or 0.0)}" for seen in near)
+    named = ", ".join(f"{counted(level.streams, 'stream')} {probability(level.chance or 0.0)}" for level in near)
     of = f" (streams on all {counted(plan.key.gpus, plan.key.carrier_noun)})" if plan.key.gpus > 1 else ""
-    return f". Probability of passing{of}: {told}" if told else ""
+    return f". Probability of passing{of}: {named}" if named else ""
 
 
 def probability(share: float) -> str:

@@ -15,7 +15,7 @@ from capacity.loadtest.aggregate import StreamCounts, utterance_records
 from capacity.loadtest.level import LoadShape, Measured, make_order, verdict
 from capacity.loadtest.samples import LevelSamples
 from capacity.loadtest.target import parse_target
-from capacity.planner.bracket import levels_seen
+from capacity.planner.bracket import judged_levels
 from capacity.planner.evidence import Evidence
 from capacity.planner.key import key_of
 from capacity.planner.rejudge import judged_again
@@ -115,7 +115,7 @@ def test_a_plan_judges_a_stored_level_as_the_sweep_would_have(
 
 def _shown_by_the_dashboard(levels: Sequence[LevelRecord], objective: str) -> None:
     """The plan page shows the verdicts of the plan that was stored, and lags by its objective, as the sweep judged."""
-    seen = levels_seen(Evidence(key=key_of(sweep(objective=parse(objective).canonical)), levels=tuple(levels)))
+    seen = judged_levels(Evidence(key=key_of(sweep(objective=parse(objective).canonical)), levels=tuple(levels)))
     board = FleetState()
     body = msgspec.json.encode({"levels": seen}).decode()
     board.plans = (plan_of(objective=parse(objective).canonical, body=body),)

@@ -3,15 +3,15 @@
 import pytest
 
 from whisper_ops.plan.plan_answer import answered, five_lines, fleet_figures
-from whisper_ops.plan.plan_document import Capacity, LevelSeen, Plan, PlannedFleet, Resource
+from whisper_ops.plan.plan_document import Capacity, JudgedLevel, Plan, PlannedFleet, Resource
 from whisper_ops.plan.plan_sentences import probability
 from whisper_ops.plan_key import Key
 
 NOW = 10_000.0
 KEY = Key(server="asr-1:8000", gpu_name="H100 80GB")
 LEVELS = (
-    LevelSeen(streams=1, repeats=1, passes=1, audit="provisional", chance=0.67),
-    LevelSeen(streams=8, repeats=1, passes=0, audit="provisional", chance=0.33),
+    JudgedLevel(streams=1, repeats=1, passes=1, audit="provisional", chance=0.67),
+    JudgedLevel(streams=8, repeats=1, passes=0, audit="provisional", chance=0.33),
 )
 MADE = Plan(
     created_at=NOW - 6,
