@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
@@ -118,13 +119,13 @@ def command(servers: tuple[str, ...], **options: Unpack[DashOptions]) -> int:
     """
     if options["no_color"]:
         os.environ["NO_COLOR"] = "1"
-    asked = _lag_bound(options["objective"])
+    lag_bound = _lag_bound(options["objective"])
     if options["replay"] is not None:
         _need_terminal("a replay")
         with chosen_history({**options}) as history:
             return _replay(options["replay"], {**options, "history": history})
     printing = options["once"] or options["as_json"] or options["watch"] is not None
-    if asked is not None:
+    if lag_bound is not None:
         _need_terminal("--objective, which colours the screen,")
     if not printing and not _terminal():
         say("whisper-ops: this is no terminal, so the fleet is printed once (as --once does)")
@@ -284,25 +285,19 @@ def _run(
     frame: "FirstFrame | None" = None,
     opening: str | None = None,
 ) -> int:
+    """Show the screens until they are left. `opening` is told in their footer."""
     # How long a lone escape may still become the beginning of an arrow key: textual's 100 ms is felt at each `esc`.
     # It is read when textual is first imported.
     os.environ.setdefault("ESCDELAY", "25")
-    from dashboard.tui import saved_state as states
+    from dashboard.tui import saved_state
     from dashboard.tui.app import DashApp
-    from dashboard.tui.caption import Caption
-    from dashboard.tui.widgets.themes import NAMES
 
-    theme = options["theme"]
-    if theme is not None and theme not in NAMES:
-        raise UserError(f"there is no theme {theme!r}; there is {', '.join(NAMES)}")
-    path = states.default_path()
-    state = states.load(path)
-    state = msgspec.structs.replace(state, theme=theme or state.theme)
+    path = saved_state.default_path()
+    state = msgspec.structs.replace(saved_state.load(path), **_chosen_theme(options["theme"]))
     # At each turn of the loop a key press may wait this long for the thread that writes the history.
     sys.setswitchinterval(0.0005)
-    named = os.environ.get(CAPTION_VARIABLE)
-    caption = Caption(Path(named)) if named else str
-    app = DashApp(feed, state=state, history=options["history"], admin=admin, caption=caption, opening=opening)
+    history = options["history"]
+    app = DashApp(feed, state=state, history=history, admin=admin, caption=_caption(), opening=opening)
     # Modules and styles live as long as we do: looked through by the collector they cost a pause of 25 ms now and then.
     gc.freeze()
     if frame is not None:
@@ -314,5 +309,22 @@ def _run(
         for sentence in app.faults:
             say(f"whisper-ops: {sentence}")
     if app.left is not None:
-        states.save(path, app.left)
+        saved_state.save(path, app.left)
     return app.return_code or Exit.GOOD
+
+
+def _chosen_theme(theme: str | None) -> dict[str, str]:
+    """What `--theme` changes in the saved state: nothing without it."""
+    from dashboard.tui.widgets.themes import NAMES
+
+    if theme is not None and theme not in NAMES:
+        raise UserError(f"there is no theme {theme!r}; there is {', '.join(NAMES)}")
+    return {"theme": theme} if theme else {}
+
+
+def _caption() -> Callable[[], str]:
+    """The caption that the program which started us writes; none without one."""
+    from dashboard.tui.caption import Caption
+
+    file = os.environ.get(CAPTION_VARIABLE)
+    return Caption(Path(file)) if file else str

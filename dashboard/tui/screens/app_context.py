@@ -59,7 +59,7 @@ class AppContext:
 
     def tell(self, sentence: str) -> None:
         """Show a sentence in place of the footer for some seconds."""
-        self.screen.tell(sentence)
+        self.screen.footer.tell(sentence)
 
     def ask(self, question: PromptQuestion) -> None:
         """Ask for a line of text; a mistake that shows only when its answer is used is told."""

@@ -4,20 +4,18 @@ from collections.abc import Sequence
 
 from textual.app import ComposeResult
 from textual.screen import Screen
-from textual.timer import Timer
 
 from dashboard.chart_data import ChartData
 from dashboard.tui.pages.command import Command
-from dashboard.tui.pages.frame import caption_line, footer_line, message_lines, title_line
+from dashboard.tui.pages.frame import caption_line, footer_line, title_line
 from dashboard.tui.screens.chart_pane import ChartedPane
 from dashboard.tui.screens.pane import Pane, Place
 from dashboard.tui.screens.prompt import Prompt
 from dashboard.tui.widgets.bar import Bar
+from dashboard.tui.widgets.footer import Footer
 from dashboard.tui.widgets.minimal_updates import TightCompositor
 from dashboard.tui.widgets.sheet import Sheet
 from dashboard.world import World
-
-_MESSAGE_SECONDS = 6.0
 
 
 class PageScreen(Screen[None]):
@@ -32,15 +30,14 @@ class PageScreen(Screen[None]):
         self.panes = [first]
         """The pane that everything begins with, and those opened over it."""
         self.world = world
-        self.sheet, self.prompt = Sheet(), Prompt()
-        self._title, self._caption_bar, self._footer = Bar(id="title"), Bar(id="caption"), Bar(id="footer")
-        self._caption = self._message = ""
-        self._message_timer: Timer | None = None
+        self.sheet, self.footer, self.prompt = Sheet(), Footer(), Prompt()
+        self._title, self._caption_bar = Bar(id="title"), Bar(id="caption")
+        self._caption = ""
 
     def compose(self) -> ComposeResult:
         """The prompt lies over the footer when something is asked."""
         self._caption_bar.display = False
-        yield from (self._title, self._caption_bar, self.sheet, self._footer, self.prompt)
+        yield from (self._title, self._caption_bar, self.sheet, self.footer, self.prompt)
 
     @property
     def pane(self) -> Pane:
@@ -89,15 +86,6 @@ class PageScreen(Screen[None]):
             self._caption_bar.display = bool(text)
             self.call_after_refresh(self.redraw)
 
-    def tell(self, sentence: str) -> None:
-        """Show a sentence in the place of the footer for some seconds; an empty one brings the footer back."""
-        self._message = sentence
-        if self._message_timer is not None:
-            self._message_timer.stop()
-        self._message_timer = self.set_timer(_MESSAGE_SECONDS, lambda: self.tell("")) if sentence else None
-        if self.composed:
-            self._draw_footer()
-
     def on_resize(self) -> None:
         """Pages are made for a width."""
         self.call_after_refresh(self.redraw)
@@ -116,7 +104,8 @@ class PageScreen(Screen[None]):
         page = self.pane.page(self.world, self.width, height - 2 - bool(self._caption))
         self._title.show(title_line(self.world, page.crumbs, width))
         self.sheet.show(page)
-        self._draw_footer()
+        replaying = self.world.mode == "replay"
+        self.footer.show_keys(footer_line(self.commands, self.pane.PAGE, width, replaying=replaying))
         if isinstance(self.pane, ChartedPane):
             self._read_charts(self.pane)
 
@@ -136,14 +125,6 @@ class PageScreen(Screen[None]):
 
     def _turn(self) -> None:
         """Another pane is on top now."""
-        self.tell("")
+        self.footer.tell("")
         self.sheet.turn(*self.pane.place)
         self.redraw()
-
-    def _draw_footer(self) -> None:
-        width = self.app.size.width
-        if self._message:
-            self._footer.show(*message_lines(self._message, width))
-        else:
-            replaying = self.world.mode == "replay"
-            self._footer.show(footer_line(self.commands, self.pane.PAGE, width, replaying=replaying))
