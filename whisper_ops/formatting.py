@@ -115,7 +115,7 @@ def span_of_time(value: float) -> str:
     return f"{value:.0f} seconds"
 
 
-def broken(text: str, width: int) -> str:
+def wrapped(text: str, width: int) -> str:
     """A text in lines of a terminal, broken between words.
 
     What stands in backticks is kept whole, to be copied, and so is a line that is set in by four columns or more.
@@ -132,8 +132,8 @@ def broken(text: str, width: int) -> str:
 
 def narrated(text: str) -> str:
     """A text as stderr shows it: harmless to a terminal and in its width, whole where it goes into a pipe."""
-    told = printable(text)
-    return broken(told, shutil.get_terminal_size().columns) if sys.stderr.isatty() else told
+    safe = printable(text)
+    return wrapped(safe, shutil.get_terminal_size().columns) if sys.stderr.isatty() else safe
 
 
 def percent(ratio: float | None) -> str:

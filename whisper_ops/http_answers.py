@@ -118,8 +118,8 @@ class _Body:
     """A body as it comes, decoded within its limit."""
 
     def __init__(self, response: httpx.Response, limit: int) -> None:
-        said = response.headers.get("content-encoding", "").split(",")
-        layers = [layer for layer in (word.strip().lower() for word in said) if layer not in {"", "identity"}]
+        encodings = response.headers.get("content-encoding", "").split(",")
+        layers = [layer for layer in (word.strip().lower() for word in encodings) if layer not in {"", "identity"}]
         self._request = response.request
         self._limit = limit
         self._raw = self._size = 0

@@ -140,21 +140,21 @@ def _part(body: bytes | None, nothing: P) -> tuple[P, Deviation | None]:
     return (nothing, None) if body is None else decode(body, type(nothing))
 
 
-def snapshot(server: str, at: float, poll_seconds: float, said: PublishedAnswers) -> Snapshot:
+def snapshot(server: str, at: float, poll_seconds: float, answers: PublishedAnswers) -> Snapshot:
     """A poll in base units."""
-    names = sorted({gpu.name for gpu in said.gpu_status.gpus if gpu.name})
+    names = sorted({gpu.name for gpu in answers.gpu_status.gpus if gpu.name})
     return Snapshot(
         server=server,
         at=at,
         poll_seconds=poll_seconds,
         identity=Identity(software=known_software.WHISPERLIVEKIT, gpu_name=" + ".join(names) or None),
-        figures=_figures(said),
-        gpus=tuple(_gpu(number, gpu, said.gpu_status) for number, gpu in enumerate(said.gpu_status.gpus)),
+        figures=_figures(answers),
+        gpus=tuple(_gpu(number, gpu, answers.gpu_status) for number, gpu in enumerate(answers.gpu_status.gpus)),
     )
 
 
-def _figures(said: PublishedAnswers) -> ServerFigures:
-    health, status, performance = said.health, said.gpu_status, said.performance
+def _figures(answers: PublishedAnswers) -> ServerFigures:
+    health, status, performance = answers.health, answers.gpu_status, answers.performance
     slots, free = health.capacity.total_slots, health.capacity.available_slots
     gpus = _first(status.total_gpus, health.gpus.total, len(status.gpus) or None)
     if slots is None and gpus is not None and status.max_connections_per_gpu is not None:

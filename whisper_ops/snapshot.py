@@ -152,7 +152,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def from_wire(
-    server: str, at: float, poll_seconds: float, said: wire.ServerSnapshot, before: wire.ServerSnapshot | None = None
+    server: str, at: float, poll_seconds: float, answer: wire.ServerSnapshot, before: wire.ServerSnapshot | None = None
 ) -> Snapshot:
     """Turn a whisper-ops server's answer into a snapshot in base units.
 
@@ -162,44 +162,44 @@ def from_wire(
         server=server,
         at=at,
         poll_seconds=poll_seconds,
-        identity=_identity(said),
-        figures=_server_figures(said, before),
-        gpus=tuple(_gpu_figures(gpu) for gpu in said.gpu_status.gpus),
-        host=_host_figures(said.host),
-        server_id=said.server_id,
-        queue_wait_bucket_counts=_gpus_counted(said, before, "queue_wait_bucket_counts"),
-        compute_bucket_counts=_gpus_counted(said, before, "compute_bucket_counts"),
-        members=said.members,
+        identity=_identity(answer),
+        figures=_server_figures(answer, before),
+        gpus=tuple(_gpu_figures(gpu) for gpu in answer.gpu_status.gpus),
+        host=_host_figures(answer.host),
+        server_id=answer.server_id,
+        queue_wait_bucket_counts=_gpus_counted(answer, before, "queue_wait_bucket_counts"),
+        compute_bucket_counts=_gpus_counted(answer, before, "compute_bucket_counts"),
+        members=answer.members,
     )
 
 
-def _identity(said: wire.ServerSnapshot) -> Identity:
-    names = sorted({gpu.name for gpu in said.gpu_status.gpus if gpu.name})
+def _identity(answer: wire.ServerSnapshot) -> Identity:
+    names = sorted({gpu.name for gpu in answer.gpu_status.gpus if gpu.name})
     return Identity(
-        software=said.software,
-        version=said.version,
-        engine=said.engine.name,
-        model=said.engine.model,
-        compute_type=said.engine.compute_type,
-        max_batch=said.engine.max_batch,
+        software=answer.software,
+        version=answer.version,
+        engine=answer.engine.name,
+        model=answer.engine.model,
+        compute_type=answer.engine.compute_type,
+        max_batch=answer.engine.max_batch,
         gpu_name=" + ".join(names) or None,
-        simulated=said.engine.simulated,
+        simulated=answer.engine.simulated,
     )
 
 
-def _server_figures(said: wire.ServerSnapshot, before: wire.ServerSnapshot | None) -> ServerFigures:
+def _server_figures(answer: wire.ServerSnapshot, before: wire.ServerSnapshot | None) -> ServerFigures:
     earlier = None if before is None else before.performance.latency
-    health, performance, latency = said.health, said.performance, said.performance.latency
-    speaking = [gpu.speaking_streams for gpu in said.gpu_status.gpus if gpu.speaking_streams is not None]
+    health, performance, latency = answer.health, answer.performance, answer.performance.latency
+    speaking = [gpu.speaking_streams for gpu in answer.gpu_status.gpus if gpu.speaking_streams is not None]
     return ServerFigures(
         status=health.status,
-        started_at=said.started_at,
+        started_at=answer.started_at,
         slots=health.capacity.total_slots,
         slots_used=health.capacity.used_slots,
-        slots_per_gpu=said.gpu_status.max_connections_per_gpu,
+        slots_per_gpu=answer.gpu_status.max_connections_per_gpu,
         streams_active=performance.active_connections,
         streams_speaking=sum(speaking) if speaking else None,
-        gpus=said.gpu_status.total_gpus,
+        gpus=answer.gpu_status.total_gpus,
         accepted_total=performance.accepted_total,
         completed_total=performance.total_completed_connections,
         failed_total=performance.failed_total,
@@ -213,7 +213,7 @@ def _server_figures(said: wire.ServerSnapshot, before: wire.ServerSnapshot | Non
         setup_mean_seconds=_scaled(performance.averages.setup_time_ms, 1e-3),
         setup_max_seconds=_scaled(performance.extremes.slowest_setup_ms, 1e-3),
         setup_min_seconds=_scaled(performance.extremes.fastest_setup_ms, 1e-3),
-        reading_error=said.gpu_status.reading_error,
+        reading_error=answer.gpu_status.reading_error,
         lag_bucket_counts=None if earlier is None else _counted(latency.lag_bucket_counts, earlier.lag_bucket_counts),
     )
 
@@ -262,10 +262,12 @@ def _counted(now: tuple[int, ...], earlier: tuple[int, ...]) -> tuple[int, ...] 
     return tuple(difference(now, earlier)) if len(now) == len(earlier) == BUCKETS else None
 
 
-def _gpus_counted(said: wire.ServerSnapshot, before: wire.ServerSnapshot | None, field: str) -> tuple[int, ...] | None:
+def _gpus_counted(
+    answer: wire.ServerSnapshot, before: wire.ServerSnapshot | None, field: str
+) -> tuple[int, ...] | None:
     """What all GPUs that were there before counted since; None where one does not say."""
     earlier = {} if before is None else {gpu.gpu_id: gpu for gpu in before.gpu_status.gpus}
-    pairs = [(gpu, earlier[gpu.gpu_id]) for gpu in said.gpu_status.gpus if gpu.gpu_id in earlier]
+    pairs = [(gpu, earlier[gpu.gpu_id]) for gpu in answer.gpu_status.gpus if gpu.gpu_id in earlier]
     counts = [_counted(getattr(now, field), getattr(then, field)) for now, then in pairs]
     known = [one for one in counts if one is not None]
     return tuple(map(sum, zip(*known, strict=True))) if known and len(known) == len(counts) else None

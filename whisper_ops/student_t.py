@@ -29,15 +29,15 @@ def quantile(freedom: float, probability: float) -> float:
     freedom = max(freedom, 1.0)
     if probability < 0.5:
         return -quantile(freedom, 1 - probability)
-    wanted = 1 - probability
+    tail = 1 - probability
     # It lies above the normal's; from there on twice as far until it is passed, and then between the two.
-    low = NormalDist().inv_cdf(probability) if wanted < 0.5 else 0.0
+    low = NormalDist().inv_cdf(probability) if tail < 0.5 else 0.0
     high = max(2 * low, 1.0)
-    while _above(high, freedom) > wanted:
+    while _above(high, freedom) > tail:
         low, high = high, 2 * high
     at = (low + high) / 2
     for _ in range(200):
-        over = _above(at, freedom) - wanted
+        over = _above(at, freedom) - tail
         low, high = (at, high) if over > 0 else (low, at)
         step = at + over / _density(at, freedom)
         nearer = step if low < step < high else (low + high) / 2

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from whisper_ops.console import say
-from whisper_ops.formatting import broken
+from whisper_ops.formatting import wrapped
 
 SENTENCE = "Other programs took up to 89% of the processors meanwhile: without them there is more room."
 COMMAND = "    whisper-ops dash --replay '2026-11-28 22:51:23' --history '/a folder with a long name/history.db'"
@@ -26,5 +26,5 @@ def test_a_sentence_is_broken_between_words_on_a_terminal_only(
 
 def test_a_command_on_a_line_of_its_own_is_kept_whole() -> None:
     text = f"{SENTENCE}\n  what it showed:\n{COMMAND}"
-    assert broken(text, 60).splitlines()[-1] == COMMAND
-    assert broken(text, 60).splitlines()[-2] == "  what it showed:"
+    assert wrapped(text, 60).splitlines()[-1] == COMMAND
+    assert wrapped(text, 60).splitlines()[-2] == "  what it showed:"

@@ -71,7 +71,7 @@ def test_nobody_has_a_plural_or_a_size_of_their_own() -> None:
 
 def test_a_sentence_breaks_between_words_and_a_command_in_it_never() -> None:
     sentence = "there is no history at history.db; run `whisper-ops sweep URL --levels 1,2,4` first"
-    assert f.broken(sentence, 40).split("\n") == [
+    assert f.wrapped(sentence, 40).split("\n") == [
         "there is no history at history.db; run", "`whisper-ops sweep URL --levels 1,2,4`", "first",
     ]  # fmt: skip
-    assert f.broken("one\n\ntwo", 40) == "one\n\ntwo"
+    assert f.wrapped("one\n\ntwo", 40) == "one\n\ntwo"

@@ -36,16 +36,16 @@ class DeviceRows:
         rows = [(metric, series) for metric in metrics for series in page.get(metric, [])]
         for _, series in rows:
             hosts.setdefault(self._name(series.labels), set()).add(self._host(series.labels))
-        found: dict[DeviceLabels, Page] = {}
-        wanted: dict[DeviceLabels, str] = {}
+        pages: dict[DeviceLabels, Page] = {}
+        numbers: dict[DeviceLabels, str] = {}
         for metric, series in rows:
             device = self._device(series.labels, hosts)
             if device is not None:
-                found.setdefault(device, {}).setdefault(metric, []).append(series)
-                wanted.setdefault(device, self._number(series.labels))
-        for device in sorted(found, key=lambda device: (device.host, _order(wanted[device]), device.name)):
-            self._give_number(device, wanted[device])
-        return sorted(((self._numbers[device], device, own) for device, own in found.items()), key=lambda row: row[0])
+                pages.setdefault(device, {}).setdefault(metric, []).append(series)
+                numbers.setdefault(device, self._number(series.labels))
+        for device in sorted(pages, key=lambda device: (device.host, _order(numbers[device]), device.name)):
+            self._give_number(device, numbers[device])
+        return sorted(((self._numbers[device], device, own) for device, own in pages.items()), key=lambda row: row[0])
 
     def _name(self, labels: Labels) -> str:
         return labels.get(self._mapping.gpu_label or "") or self._number(labels)
@@ -65,12 +65,12 @@ class DeviceRows:
         host = self._host(labels) or (next(iter(named)) if len(named) == 1 else "")
         return DeviceLabels(host, name)
 
-    def _give_number(self, device: DeviceLabels, wanted: str) -> None:
+    def _give_number(self, device: DeviceLabels, label: str) -> None:
         if device in self._numbers:
             return
         taken = set(self._numbers.values())
-        number = int(wanted) if wanted.isascii() and wanted.isdecimal() and len(wanted) < 6 else len(taken)
-        # Two machines both begin at 0: who comes later gets the next number that is free.
+        number = int(label) if label.isascii() and label.isdecimal() and len(label) < 6 else len(taken)
+        # Two machines both begin at 0: the later one gets the next free number.
         while number in taken:
             number += 1
         self._numbers[device] = number

@@ -93,8 +93,8 @@ class Prometheus:
         except TooLargeAnswer as error:
             raise TooMuchError(str(error)) from error
         except httpx.HTTPError as error:
-            said = tls_trust.untrusted(str(base), error)
-            raise UserError(said or f"cannot reach Prometheus at {base}: {error}", Exit.UNREACHABLE) from error
+            untrusted = tls_trust.untrusted(str(base), error)
+            raise UserError(untrusted or f"cannot reach Prometheus at {base}: {error}", Exit.UNREACHABLE) from error
         except ValueError as error:
             raise UserError(f"{base} does not answer like Prometheus; name its address without a path") from error
         if not isinstance(body, dict) or body.get("status") != "success":

@@ -18,9 +18,9 @@ _POINTS = 1_000
 
 
 def polls(
-    prometheus: Prometheus, mappings: Sequence[Mapping], wanted: QueryWindow, given: Identity
+    prometheus: Prometheus, mappings: Sequence[Mapping], window: QueryWindow, preset: Identity
 ) -> Iterator[Snapshot]:
-    """Polls in the order of time. What `given` says of the servers goes before what they say.
+    """Polls in the order of time. What `preset` says of the servers goes before what they say.
 
     The first mapping is that of the servers; those of readings beside them, such as of GPUs, are put together with the
     one server on the same machine.
@@ -28,27 +28,27 @@ def polls(
     Raises:
         UserError: as `Prometheus.pages`, or one moment alone is more than can be read.
     """
-    servers = _Servers(mappings, given)
-    since, points = wanted.since, _POINTS
-    while since <= wanted.until:
-        until = min(since + (points - 1) * wanted.step, wanted.until)
+    servers = _Servers(mappings, preset)
+    since, points = window.since, _POINTS
+    while since <= window.until:
+        until = min(since + (points - 1) * window.step, window.until)
         try:
-            found = servers.read(prometheus, QueryWindow(since, until, wanted.step))
+            found = servers.read(prometheus, QueryWindow(since, until, window.step))
         except TooMuchError as error:
             if points == 1:
                 raise UserError(f"one moment of what the mapping asks for is too much: the server {error}") from error
             points = max(1, points // 2)
             continue
         yield from found
-        since = until + wanted.step
+        since = until + window.step
 
 
 class _Servers:
     """What is known of each server from one window to the next."""
 
-    def __init__(self, mappings: Sequence[Mapping], given: Identity) -> None:
+    def __init__(self, mappings: Sequence[Mapping], preset: Identity) -> None:
         self._mappings = mappings
-        self._given = given
+        self._given = preset
         self._readers: dict[tuple[int, str], FigureReader] = {}
         self._names: set[str] = set()
         self._known: dict[str, tuple[int, Identity]] = {}
@@ -80,9 +80,9 @@ class _Servers:
         for _, other in parts[1:]:
             whole = _merged(whole, other)
         rank, known = self._known.get(whole.server, (number, Identity()))
-        said = whole.identity or Identity()
+        named = whole.identity or Identity()
         # While only an exporter beside it answers, a server is still what it was.
-        identity = _filled(known, said) if rank < number else _filled(said, known)
+        identity = _filled(known, named) if rank < number else _filled(named, known)
         self._known[whole.server] = (min(rank, number), identity)
         simulated = identity.simulated or self._given.simulated
         identity = msgspec.structs.replace(_filled(self._given, identity), simulated=simulated)

@@ -20,7 +20,7 @@ class Database:
         self._undo: list[Callable[[], None]] = []
 
     def on_rollback(self, forget: Callable[[], None]) -> None:
-        """Call `forget` whenever a transaction came to nothing: what was remembered of it is not in the file."""
+        """Call `forget` whenever a transaction is rolled back: what it cached is not in the file."""
         self._undo.append(forget)
 
     @contextmanager

@@ -32,15 +32,15 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         try:
             return _opened(path)
         except (sqlite3.Error, OSError) as error:
-            if not _somebody_else_makes_it(error) or time.monotonic() > deadline:
+            if not _is_being_made(error) or time.monotonic() > deadline:
                 raise _cannot("write", path, error) from error
-        time.sleep(_AGAIN_SECONDS)  # there is nothing to wait on; whoever opens may block, as SQLite does
+        time.sleep(_AGAIN_SECONDS)  # SQLite offers nothing to wait on; opening may block, as SQLite does
 
 
 def _make_private(path: Path) -> None:
     """An empty file that only its owner may read: who connects from where, and when, is in a history.
 
-    SQLite gives its log the same rights. An existing file keeps those that somebody gave it.
+    SQLite gives its log the same rights. An existing file keeps its own.
     """
     with suppress(OSError):  # what is wrong is said when SQLite opens it
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -73,7 +73,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _somebody_else_makes_it(error: Exception) -> bool:
+def _is_being_made(error: Exception) -> bool:
     """Whether another process is making the same new history just now: for that SQLite's own timeout does not wait."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what it says beyond being busy
     return code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} or any(

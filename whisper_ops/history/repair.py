@@ -34,7 +34,7 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_sqlite(path: Path) -> bool:
-    """Whether a file begins as every SQLite file does; what does not is somebody else's, or beyond saving."""
+    """Whether a file begins as every SQLite file does; what does not is another program's, or beyond saving."""
     try:
         with path.open("rb") as file:
             return file.read(16) == b"SQLite format 3\0"
@@ -170,9 +170,9 @@ def _tables(target: sqlite3.Connection) -> list[str]:
 
 def _columns(target: sqlite3.Connection, table: str, source: sqlite3.Connection) -> list[str]:
     """Those that both have and that are stored; none when the source's table cannot be looked at."""
-    wanted = [row[1] for row in target.execute(f"PRAGMA table_xinfo({table})") if row[6] == 0]
+    columns = [row[1] for row in target.execute(f"PRAGMA table_xinfo({table})") if row[6] == 0]
     try:
         there = {row[1] for row in source.execute(f"PRAGMA table_xinfo({table})")}
     except sqlite3.DatabaseError:
         return []
-    return [column for column in wanted if column in there]
+    return [column for column in columns if column in there]

@@ -70,7 +70,7 @@ class WriterLock:
         if self._descriptor is None:
             return
         with suppress(OSError):
-            # Somebody may have deleted the file, and another process made and taken a new one.
+            # The file may have been deleted meanwhile, and another process may hold a new one.
             if self._is_current(self._descriptor):
                 self.path.unlink()
         os.close(self._descriptor)
@@ -90,7 +90,7 @@ class WriterLock:
 
 
 def _opened(path: Path, flags: int) -> int:
-    """Open a lock file. It is written over, so it must be no other name of somebody's file.
+    """Open a lock file. It is overwritten, so it must not be a link to another file.
 
     Raises:
         OSError: it cannot be opened, or is a link, a pipe or a folder.

@@ -2,7 +2,7 @@
 
 One grammar for every command that takes an objective and for what the history keeps of one. A condition names a
 measure and its bound with a unit; the history's form has the column's name and base units:
-`stable_p95_seconds<=2`. Over somebody else's table the same grammar names the table's columns (`condition`).
+`stable_p95_seconds<=2`. Over a table of another load test the same grammar names the table's columns (`condition`).
 """
 
 import re
@@ -167,7 +167,7 @@ class Objective(msgspec.Struct, frozen=True):
 
 
 def amount(name: str, value: float, *, exact: bool = False) -> str:
-    """A measure's figure with its unit; `exact` for a bound that somebody wrote."""
+    """A measure's figure with its unit; `exact` for a bound as a user wrote it."""
     if MEASURES[name].unit == "seconds":
         return f"{value:g} s" if exact else f"{value:.2f} s"
     return f"{value * 100:g} %" if exact else f"{value * 100:.4g} %"

@@ -83,8 +83,8 @@ class WordErrorVerdict(msgspec.Struct, frozen=True):
 
 def in_all(clips: Clips) -> Excess | None:
     """The word errors of a level; None when it said nothing."""
-    said = [(wrong, words) for wrong, words in clips.values() if words]
-    return Excess(tuple(float(w) for w, _ in said), tuple(n for _, n in said)) if said else None
+    spoken = [(wrong, words) for wrong, words in clips.values() if words]
+    return Excess(tuple(float(w) for w, _ in spoken), tuple(n for _, n in spoken)) if spoken else None
 
 
 def against(clips: Clips, others: Clips) -> Excess | None:
@@ -94,10 +94,10 @@ def against(clips: Clips, others: Clips) -> Excess | None:
     """
     wrong, words = [], []
     for clip in sorted(clips.keys() & others.keys()):
-        (here, said), (there, of) = clips[clip], others[clip]
-        if said and of:
-            wrong.append(here - there / of * said)
-            words.append(said)
+        (errors, spoken), (other_errors, other_spoken) = clips[clip], others[clip]
+        if spoken and other_spoken:
+            wrong.append(errors - other_errors / other_spoken * spoken)
+            words.append(spoken)
     return Excess(tuple(wrong), tuple(words)) if words else None
 
 

@@ -23,16 +23,16 @@ class PublishedSource:
         """One poll: slots, GPUs, memory, set-up times."""
         began = time.perf_counter()
         try:
-            said = await published_endpoints.ask(self._get)
+            answers = await published_endpoints.ask(self._get)
         except (NotJsonError, OtherShapeError) as error:
             raise OtherServerError(
                 f"{self.name} answered something else than the published endpoints: {error}"
             ) from error
-        if said is None:
+        if answers is None:
             raise OtherServerError(f"the /health of {self.name} does not say how many slots it has")
-        if said.remark is not None:
-            self.remarks.note(said.remark.kind, f"{self.name} sends {said.remark.words}")
-        return published_endpoints.snapshot(self.name, time.time(), time.perf_counter() - began, said)
+        if answers.remark is not None:
+            self.remarks.note(answers.remark.kind, f"{self.name} sends {answers.remark.words}")
+        return published_endpoints.snapshot(self.name, time.time(), time.perf_counter() - began, answers)
 
     async def close(self) -> None:
         await self._web.close()

@@ -31,27 +31,27 @@ class WhisperOpsSource:
     async def read(self) -> Snapshot:
         """One poll, stamped with this machine's clock."""
         began = time.perf_counter()
-        answer = await self._web.get("/snapshot", MAX_JSON_BYTES)
-        said = await self._web.parsed(answer, lambda: self._decode(answer.body, answer.content_type))
+        response = await self._web.get("/snapshot", MAX_JSON_BYTES)
+        answer = await self._web.parsed(response, lambda: self._decode(response.body, response.content_type))
         at = time.time()
-        self._compare_clocks(said.health.timestamp - at)
-        before = self._known(said)
-        return _of_now(from_wire(self.name, at, time.perf_counter() - began, said, before))
+        self._compare_clocks(answer.health.timestamp - at)
+        before = self._previous(answer)
+        return _of_now(from_wire(self.name, at, time.perf_counter() - began, answer, before))
 
-    def _known(self, said: wire.ServerSnapshot) -> wire.ServerSnapshot | None:
+    def _previous(self, answer: wire.ServerSnapshot) -> wire.ServerSnapshot | None:
         """The answer before of the same process, and a remark where they take turns."""
-        before = self._before.pop(said.server_id, None)
-        self._before[said.server_id] = said
+        before = self._before.pop(answer.server_id, None)
+        self._before[answer.server_id] = answer
         if len(self._before) > _PROCESSES:
             del self._before[next(iter(self._before))]
         # One that was started again never comes back by its old name.
-        if before is not None and said.server_id != self._last:
+        if before is not None and answer.server_id != self._last:
             self.remarks.note(
                 "balancer",
                 f"{self.name} is a balancer: {len(self._before)} servers answer in turn, and its figures are now of "
                 "one, now of another; poll each at its own address",
             )
-        self._last = said.server_id
+        self._last = answer.server_id
         return before
 
     async def close(self) -> None:
@@ -59,7 +59,7 @@ class WhisperOpsSource:
 
     def _decode(self, body: bytes, content_type: str) -> wire.ServerSnapshot:
         try:
-            said, loose = decode(body, wire.ServerSnapshot)
+            answer, loose = decode(body, wire.ServerSnapshot)
         except OtherShapeError as error:
             raise OtherServerError(
                 f"{self.name} answered something else than a whisper-ops server does: {error}"
@@ -72,7 +72,7 @@ class WhisperOpsSource:
             raise SourceError(f"{self.name} sent JSON that is cut off or broken: {error}") from error
         if loose is not None:
             self.remarks.note(loose.kind, f"{self.name} sends {loose.words}")
-        return said
+        return answer
 
     def _compare_clocks(self, ahead: float) -> None:
         if abs(ahead) > _CLOCK_TOLERANCE_SECONDS:
