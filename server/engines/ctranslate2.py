@@ -1,8 +1,8 @@
 """faster-whisper's models through CTranslate2, on a CPU or one CUDA GPU.
 
 `encode` and `generate` release the GIL and may be called from several threads. All rows of an encode share their
-length; `<|startoftranscript|>` must stand at the same place of every prompt, so prompts never hold previous text. What
-a window begins with is forced, at a step a token: it costs what hearing it again would, and is not heard otherwise.
+length; `<|startoftranscript|>` must be at the same place of every prompt, so prompts never hold previous text. A row's
+prefix is forced, one step a token: as slow as decoding it, but its words stay.
 """
 
 import time
@@ -25,8 +25,6 @@ from server.engines.repetition import token_cap
 
 
 class CTranslate2Engine:
-    """See `server.engines.engine.Engine`."""
-
     def __init__(self, path: Path, device: str, compute_type: str, lanes: int, threads: int) -> None:
         self._path, self._device, self._lanes, self._threads = path, device, lanes, threads
         # On a CPU int8 is two to three times as fast as float32 and costs no measurable accuracy.
@@ -37,7 +35,6 @@ class CTranslate2Engine:
         self._encoding = Encoding()
 
     def load(self) -> EngineInfo:
-        """See `Engine`."""
         kind, _, index = self._device.partition(":")
         self._model = ctranslate2.models.Whisper(
             str(self._path),
@@ -54,7 +51,6 @@ class CTranslate2Engine:
         return EngineInfo(self._model.compute_type, "all" if many else "en", codes)
 
     def decode(self, rows: Sequence[EngineRow]) -> list[Hypothesis]:
-        """See `Engine`."""
         return self._decode(rows, text_endings.RESTS)
 
     def _decode(self, rows: Sequence[EngineRow], rests: int) -> list[Hypothesis]:
@@ -62,14 +58,15 @@ class CTranslate2Engine:
         features = [self._mel.features(row.stream, row.at_s, row.audio, frames) for row in rows]
         encoded = self._encode(features, rows[0].context_s)
         languages = [
-            text_endings.chosen(row, each) for row, each in zip(rows, self._probable(rows, encoded), strict=True)
+            text_endings.chosen(row, each)
+            for row, each in zip(rows, self._language_probabilities(rows, encoded), strict=True)
         ]
         prompts = [self._texts.prompt(code, multilingual=self._model.is_multilingual) for code, _ in languages]
-        begun = [self._texts.encode(" " + row.prefix) if row.prefix else [] for row in rows]
+        prefixes = [self._texts.encode(" " + row.prefix) if row.prefix else [] for row in rows]
         cap = max(token_cap(len(row.audio) / SAMPLE_RATE, code) for row, (code, _) in zip(rows, languages, strict=True))
         results = self._model.generate(
             encoded,
-            [[*prompt, *prefix] for prompt, prefix in zip(prompts, begun, strict=True)],
+            [[*prompt, *prefix] for prompt, prefix in zip(prompts, prefixes, strict=True)],
             beam_size=1,
             # CTranslate2 generates at most half of this, as Whisper keeps the other half for previous text.
             max_length=2 * cap,
@@ -84,15 +81,15 @@ class CTranslate2Engine:
             for i, (text, row) in enumerate(zip(texts, rows, strict=True))
             if row.words or text_endings.in_question(row, text)
         ]
-        found = timing.of(texts, wanted)
-        times = [found.get(i) for i in range(len(rows))]
-        heard = [
+        times_found = timing.of(texts, wanted)
+        times = [times_found.get(i) for i in range(len(rows))]
+        hypotheses = [
             text_endings.hypothesis(self._texts, row, text, each, language, result.no_speech_prob)
             for row, text, each, language, result in zip(rows, texts, times, languages, results, strict=True)
         ]
         if rests:
-            self._hear_rests(rows, heard, texts, rests)
-        return [text_endings.told(row, each) for row, each in zip(rows, heard, strict=True)]
+            self._decode_rests(rows, hypotheses, texts, rests)
+        return [text_endings.as_requested(row, each) for row, each in zip(rows, hypotheses, strict=True)]
 
     def _encode(self, features: Sequence[NDArray[np.float32]], context_s: float) -> Any:  # noqa: ANN401  # a tensor
         apart = self._device == "cpu" and self._encoding.apart(len(features))
@@ -105,34 +102,36 @@ class CTranslate2Engine:
 
     def _text(self, result: Any, cap: int) -> Text:  # noqa: ANN401  # CTranslate2 ships no annotations
         sequence = result.sequences_ids[0]
-        ids = self._texts.said(sequence)
+        ids = self._texts.text_tokens(sequence)
         return Text(ids, len(sequence) >= cap, float(result.scores[0]))
 
     def _cut_loops(self, texts: list[Text], timing: Timing) -> None:
-        """Cut off what a text says again and its sound cannot hold."""
+        """Cut off repeats that are too fast for their audio."""
         repeats = [text_endings.suspect(self._texts, text) for text in texts]
         suspects = {i: repeat for i, repeat in enumerate(repeats) if repeat is not None}
         for i, times in timing.of(texts, list(suspects)).items():
             text_endings.cut_loop(self._texts, texts[i], suspects[i], times)
 
-    def _hear_rests(
-        self, rows: Sequence[EngineRow], heard: list[Hypothesis], texts: Sequence[Text], rests: int
+    def _decode_rests(
+        self, rows: Sequence[EngineRow], hypotheses: list[Hypothesis], texts: Sequence[Text], rests: int
     ) -> None:
-        """Decode what lies after the last word that was kept, where that is more than a breath."""
-        found = [text_endings.rest_of(row, text, h.language) for row, text, h in zip(rows, texts, heard, strict=True)]
-        over = {i: rest for i, rest in enumerate(found) if rest is not None}
-        if not over:
+        """Decode the audio after cut-off texts, and append what it says."""
+        rests_found = [
+            text_endings.rest_of(row, text, h.language) for row, text, h in zip(rows, texts, hypotheses, strict=True)
+        ]
+        pending = {i: rest for i, rest in enumerate(rests_found) if rest is not None}
+        if not pending:
             return
-        again = self._decode([row for row, _ in over.values()], rests - 1)
-        for (i, (_, begin_s)), rest in zip(over.items(), again, strict=True):
-            heard[i] = text_endings.joined(heard[i], rest, begin_s)
+        again = self._decode([row for row, _ in pending.values()], rests - 1)
+        for (i, (_, begin_s)), rest in zip(pending.items(), again, strict=True):
+            hypotheses[i] = text_endings.joined(hypotheses[i], rest, begin_s)
 
-    def _probable(
+    def _language_probabilities(
         self,
         rows: Sequence[EngineRow],
         encoded: Any,  # noqa: ANN401  # a CTranslate2 tensor
     ) -> list[dict[str, float] | None]:
-        """How probable each language is, of the rows that want to know."""
+        """Each language's probability, for the rows that name none."""
         wanted = [self._model.is_multilingual and row.language is None for row in rows]
         if not any(wanted):
             return [None] * len(rows)
@@ -142,9 +141,7 @@ class CTranslate2Engine:
         ]
 
     def reserved_bytes(self) -> float | None:
-        """Not known: NVML and the process say it."""
         return None
 
     def memory_bytes(self, streams: int) -> float | None:  # noqa: ARG002  # the protocol's signature
-        """Not known: NVML and the process say it."""
         return None

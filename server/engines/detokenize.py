@@ -1,4 +1,4 @@
-"""Tokens made into text and timed words: what every Whisper engine does alike."""
+"""Tokens to text and timed words, for every Whisper engine."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,22 +8,22 @@ import numpy as np
 import tokenizers
 
 from server.engines.engine import TimedWord
-from server.engines.repetition import loop_start, plain
+from server.engines.repetition import plain
 from server.languages import NAMES
 
 
 class Texts:
-    """The tokenizer of a model's folder, and what the engines ask of it."""
+    """The tokenizer of a model's folder."""
 
     def __init__(self, folder: Path) -> None:
         self._tokenizer: Any = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.eot = self.id("<|endoftext|>")
 
     def id(self, token: str) -> int:
-        """The number of a token.
+        """The id of a token by its text.
 
         Raises:
-            KeyError: the tokenizer has none of that name.
+            KeyError: the tokenizer has no such token.
         """
         found = self._tokenizer.token_to_id(token)
         if found is None:
@@ -31,11 +31,10 @@ class Texts:
         return int(found)
 
     def has(self, token: str) -> bool:
-        """Whether there is such a token."""
         return self._tokenizer.token_to_id(token) is not None
 
     def languages(self, *, multilingual: bool) -> tuple[str, ...]:
-        """The codes of the languages that a row may name."""
+        """The codes of the languages that the model knows."""
         return tuple(code for code in NAMES if self.has(f"<|{code}|>")) if multilingual else ("en",)
 
     def encode(self, text: str) -> list[int]:
@@ -43,37 +42,26 @@ class Texts:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of tokens."""
         return str(self._tokenizer.decode(list(ids)))
 
     def prompt(self, language: str, *, multilingual: bool) -> list[int]:
-        """What Whisper's decoder begins with."""
         start = [self.id("<|startoftranscript|>")]
         if multilingual:
             start += [self.id(f"<|{language}|>"), self.id("<|transcribe|>")]
         return [*start, self.id("<|notimestamps|>")]
 
-    def said(self, sequence: Sequence[int]) -> list[int]:
-        """The text tokens of a result."""
+    def text_tokens(self, sequence: Sequence[int]) -> list[int]:
+        """The tokens of a result without special ones."""
         return [i for i in sequence if i < self.eot]
 
     def parts(self, ids: Sequence[int]) -> list[str]:
-        """The tokens as plain parts of the text; empty for a mere sign."""
+        """Each token's text in plain form; empty for punctuation."""
         return [plain(self.decode([i])) for i in ids]
-
-    def kept(self, sequence: Sequence[int]) -> list[int]:
-        """The text tokens of a result, without what looks like a loop at their end."""
-        ids = self.said(sequence)
-        words = self.decode(ids).split()
-        kept = loop_start(words)
-        while kept < len(words) and len(self.decode(ids).split()) > kept:
-            ids.pop()
-        return ids
 
     def timed(
         self, ids: Sequence[int], first_frame: dict[int, int], chances: Sequence[float], length_s: float
     ) -> tuple[TimedWord, ...]:
-        """Tokens put together into words, which begin with a space.
+        """Words made of tokens; a token that begins with a space begins a word.
 
         Args:
             ids: the text's tokens.

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-_ENDINGS = ".?!"
 TOKENS_PER_SECOND = 7.0
 """More tokens than this a second of English, and a few, is Whisper repeating itself; fast speech has about 5."""
 OTHER_TOKENS_PER_SECOND = 20.0
@@ -105,35 +104,9 @@ def repetition(parts: Sequence[str]) -> float:
     return 1 - len(set(pairs)) / len(pairs) if len(pairs) > 1 else 0.0
 
 
-def loop_start(words: Sequence[str]) -> int:
-    """How many words to keep where no alignment can be had: all, or those before a tail that repeats.
-
-    A tail counts as a loop when it repeats three words or more; two that begin a sentence anew, as a sentence began;
-    or, of one or two words said over and over, at least six, since people do say "no, no, no".
-    """
-    parts = [plain(word) for word in words]
-    best = 0
-    for period in range(1, len(parts)):
-        length = _repeated(parts, period)
-        if length > best and _is_loop(words, period, length):
-            best = length
-    return len(words) - best
-
-
 def _repeated(parts: Sequence[str], period: int) -> int:
     """Parts at the end that equal the part `period` places before."""
     length = 0
     while length + period < len(parts) and parts[-1 - length] == parts[-1 - length - period]:
         length += 1
     return length
-
-
-def _is_loop(words: Sequence[str], period: int, length: int) -> bool:
-    if period <= 2:
-        return length >= 6
-    if length >= 3:
-        return True
-    again = len(words) - length
-    first = again - period
-    begins = words[again - 1][-1] in _ENDINGS and (first == 0 or words[first - 1][-1] in _ENDINGS)
-    return length == 2 and begins

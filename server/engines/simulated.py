@@ -1,7 +1,7 @@
-"""An engine that decodes nothing and takes a stated time for it: `T(B) = a + b·B`.
+"""A simulated engine that takes `T(B) = a + b·B` seconds for a batch of B rows.
 
-It lets servers of eight GPUs be tested, demonstrated and planned on a laptop. It is labelled as simulated wherever it
-shows up. It hears the language of `whisper_ops.tone_language`, so audio that was lost or repeated shows in its text.
+Servers of eight GPUs can so be tested, demonstrated and planned on a laptop; every page labels it as simulated. It
+decodes `whisper_ops.tone_language`, so that lost or repeated audio shows in its text.
 """
 
 import itertools
@@ -15,21 +15,19 @@ from whisper_ops.tone_language import heard
 
 
 class SimulatedEngine:
-    """See `server.engines.engine.Engine`. `sleep` is real by default; tests pass a virtual clock's."""
+    """An `Engine`; tests pass a virtual clock's `sleep`."""
 
     def __init__(self, law: SimulatedLaw, sleep: Callable[[float], None] = time.sleep) -> None:
         self._law, self._sleep = law, sleep
         self._rows, self._batches = itertools.count(1), itertools.count(1)
-        # A GPU does one batch after the other, whoever asks.
+        # A GPU runs one batch after the other, from whatever thread.
         self._device = threading.Lock()
 
     def load(self) -> EngineInfo:
-        """See `Engine`."""
         self._sleep(self._law.load_seconds)
         return EngineInfo(compute_type="simulated", languages="en")
 
     def decode(self, rows: Sequence[EngineRow]) -> list[Hypothesis]:
-        """See `Engine`."""
         law = self._law
         with self._device:
             if law.hang_after and next(self._batches) > law.hang_after:
@@ -38,20 +36,18 @@ class SimulatedEngine:
         _burn(law.host_seconds * len(rows))
         if law.fault_every and any(next(self._rows) % law.fault_every == 0 for _ in rows):
             raise RuntimeError("a simulated fault")
-        return [_said(row) for row in rows]
+        return [_hypothesis(row) for row in rows]
 
     def reserved_bytes(self) -> float | None:
-        """See `Engine`."""
         return None
 
     def memory_bytes(self, streams: int) -> float | None:
-        """See `Engine`."""
         return self._law.memory_base_bytes + self._law.memory_slope_bytes * streams
 
 
-def _said(row: EngineRow) -> Hypothesis:
-    found = heard(row.audio)
-    words = tuple(TimedWord(word.word, word.start, word.end, 1.0) for word in found)
+def _hypothesis(row: EngineRow) -> Hypothesis:
+    spoken = heard(row.audio)
+    words = tuple(TimedWord(word.word, word.start, word.end, 1.0) for word in spoken)
     return Hypothesis(
         " ".join(w.word for w in words), words=words if row.words else None, language=row.language or "en"
     )

@@ -1,4 +1,4 @@
-"""How a text ends, whatever engine made it: loops that its sound cannot hold, and the sound after its last word."""
+"""The end of a text, for every engine: loops that are too fast for their audio, and audio after the last word."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,43 +15,43 @@ if TYPE_CHECKING:
     from server.engines.detokenize import Texts
 
 RESTS = 3
-"""So often at most is the rest of a window decoded again. Each begins where the one before it ended."""
+"""The most times that the rest of a window is decoded again; each begins where the one before ended."""
 _REST_SECONDS = 0.5
-"""Where a text was cut off, so much sound after its last word is decoded again."""
+"""A cut-off text's audio after its last word is decoded again if it is at least so long."""
 EARLY_SECONDS = 1.5
-"""A text that ends so long before its window does was ended too early: a window ends where the speech in it does."""
+"""A text that ends so long before its window was ended too early, since windows end where their speech does."""
 _SPARSE_SECONDS, _SPARSE_TOKENS = 2.5, 2.0
-"""Fewer tokens a second than in slow speech, in a window of some length: it is looked up where the text ends."""
+"""A window of at least so many seconds with fewer tokens a second than slow speech: its end is aligned."""
 _SILENT, _POOR = 0.6, -1.0
-"""Whisper's own rule for a window without speech: what it makes of a rest may not be worse."""
+"""Whisper's own rule for no speech (its probability, mean log probability): such a rest is dropped."""
 
 
 def suspect(texts: "Texts", text: Text) -> Repeat | None:
-    """What may be a loop at a text's end; its sound will tell. A text without an end may be one that is not plain."""
-    # One that ended by itself is no loop for the sake of a word or two.
+    """A repeat at a text's end that may be a loop; alignment decides. A cut-off text may be an inexact one."""
+    # In a text that ended by itself one or two repeated words are no loop.
     repeat = find_repeat([part for part in texts.parts(text.ids) if part], 1 if text.cut_off else 3)
     return repeat or (Repeat(1, 0) if text.cut_off else None)
 
 
 def in_question(row: EngineRow, text: Text) -> bool:
-    """Whether to find out where a text ends."""
+    """Whether a text's end should be aligned."""
     seconds = len(row.audio) / SAMPLE_RATE
     sparse = seconds >= _SPARSE_SECONDS and len(text.ids) < _SPARSE_TOKENS * seconds
     return bool(text.ids) and (text.cut_off or sparse)
 
 
 def cut_loop(texts: "Texts", text: Text, repeat: Repeat, times: Times) -> None:
-    """Cut off what a text says again and its sound cannot hold."""
+    """Cut off a repeat that is too fast for its audio."""
     places = [i for i, part in enumerate(texts.parts(text.ids)) if part]
     starts = [times.starts[i] for i in places] + [times.end_s]
     seconds = np.diff(starts).tolist()
-    kept = held(repeat, seconds) if repeat.length else len(places)
+    length = held(repeat, seconds) if repeat.length else len(places)
     single = repeat.period <= FEW and repeat.length > 0
-    if text.cut_off and (said := timed(seconds)) < kept:
-        kept, single = said, False
-    if kept < len(places):
-        text.ids, text.cut_off = text.ids[: places[kept]], True
-        text.end_s = starts[kept] if single else None
+    if text.cut_off and (timed_length := timed(seconds)) < length:
+        length, single = timed_length, False
+    if length < len(places):
+        text.ids, text.cut_off = text.ids[: places[length]], True
+        text.end_s = starts[length] if single else None
 
 
 def hypothesis(
@@ -62,12 +62,12 @@ def hypothesis(
     language: tuple[str, Mapping[str, float] | None],
     no_speech: float,
 ) -> Hypothesis:
-    """What was heard; with `times`, its words have theirs."""
+    """The hypothesis of a text; with `times`, with its words' times."""
     words = None
     if times is not None:
         if text.ids and len(row.audio) / SAMPLE_RATE - times.end_s >= EARLY_SECONDS:
             text.cut_off = True
-        # What is cut off ends where its last word does; else the last word has the time up to the end.
+        # A cut-off text ends with its last word; otherwise the last word reaches to the end of the window.
         text.end_s = (text.end_s or times.end_s) if text.cut_off else len(row.audio) / SAMPLE_RATE
         text.score = times.score if text.cut_off else text.score
         words = texts.timed(text.ids, times.first, times.chances, text.end_s)
@@ -76,17 +76,17 @@ def hypothesis(
 
 
 def rest_of(row: EngineRow, text: Text, language: str | None) -> tuple[EngineRow, float] | None:
-    """What lies after the last word that was kept, and where it begins; None where that is no more than a breath."""
+    """The row of the audio after a cut-off text, and its begin in seconds; None where that is under half a second."""
     if not (text.cut_off and text.ids and text.end_s) or len(row.audio) / SAMPLE_RATE - text.end_s < _REST_SECONDS:
         return None
     audio = row.audio[round(text.end_s * SAMPLE_RATE) :]
-    # Another window than the one that begins at its place, and with nothing settled.
+    # No prefix, and not the key of the stream's own window with this begin.
     rest = replace(row, audio=audio, language=language, choose=None, words=True, prefix="", stream=None)
     return rest, text.end_s
 
 
 def joined(first: Hypothesis, rest: Hypothesis, begin_s: float) -> Hypothesis:
-    """A window with its rest, which begins `begin_s` after it, where there is speech in that."""
+    """A window's hypothesis with its rest, which begins at `begin_s`; without it if it has no speech."""
     if not rest.text or (rest.no_speech > _SILENT and rest.log_probability < _POOR):
         return first
     later = tuple(TimedWord(w.word, w.start + begin_s, w.end + begin_s, w.probability) for w in rest.words or ())
@@ -104,16 +104,18 @@ def joined(first: Hypothesis, rest: Hypothesis, begin_s: float) -> Hypothesis:
     )
 
 
-def told(row: EngineRow, heard: Hypothesis) -> Hypothesis:
-    """As it was asked for: with the words' times or without them."""
-    return replace(heard, words=heard.words if row.words else None)
+def as_requested(row: EngineRow, hypothesis: Hypothesis) -> Hypothesis:
+    """The hypothesis, without words' times where the row did not ask for them."""
+    return replace(hypothesis, words=hypothesis.words if row.words else None)
 
 
-def chosen(row: EngineRow, probable: Mapping[str, float] | None) -> tuple[str, Mapping[str, float] | None]:
-    """What a row is decoded in, and how probable each language is by its sound, where that was asked for."""
-    if probable is None:
+def chosen(row: EngineRow, probabilities: Mapping[str, float] | None) -> tuple[str, Mapping[str, float] | None]:
+    """The language to decode a row in, and each language's probability where it was detected."""
+    if probabilities is None:
         return row.language or "en", None
-    return (row.choose(probable) if row.choose is not None else max(probable, key=probable.__getitem__)), probable
+    return (
+        row.choose(probabilities) if row.choose is not None else max(probabilities, key=probabilities.__getitem__)
+    ), probabilities
 
 
 def likely(codes: Sequence[str], chances: Sequence[float]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""A row in work: its prompt, what it has said so far, and when it has said enough. Pure."""
+"""A row that is being decoded: its prompt, its tokens so far, and when it ends. Pure."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ _LOOP_PERIODS, _LOOP_TOKENS = 4, 24
 
 
 class PoisonedError(RuntimeError):
-    """A row whose numbers are no numbers."""
+    """A row whose logits are NaN."""
 
 
 @dataclass(eq=False)
@@ -19,63 +19,63 @@ class Work:
     """A row on its way through the engine."""
 
     row: EngineRow
-    tell: Callable[[Hypothesis | Exception], None]
+    deliver: Callable[[Hypothesis | Exception], None]
     positions: int
     """Encoder positions of its window."""
     cap: int
-    """Tokens that it may say."""
+    """The most new tokens."""
     prefix: list[int]
     language: str | None
     prompt: list[int] = field(default_factory=list)
-    """Everything that is forced, the prefix included."""
-    said: list[int] = field(default_factory=list)
+    """All forced tokens, with the prefix."""
+    tokens: list[int] = field(default_factory=list)
     slot: int = -1
     no_speech: float = 0.0
-    _chances: float = 0.0
-    probable: Mapping[str, float] | None = None
-    """Of each language, where the row names none."""
-    rests: int = RESTS
-    """How often what lies after its last word may be decoded again."""
+    _log_probabilities: float = 0.0
+    language_probabilities: Mapping[str, float] | None = None
+    """None where the row names its language."""
+    rests_left: int = RESTS
+    """How often the audio after its last word may still be decoded again."""
     steps: int = 0
-    """Steps that were begun since it joined."""
-    over: bool = False
-    unended: bool = False
-    """It is over, but not because its text ended."""
+    """Steps since it was admitted."""
+    is_over: bool = False
+    is_cut_off: bool = False
+    """The cap or a loop ended it, not the end token."""
 
     @property
-    def key(self) -> tuple[int, float] | None:
-        """What names the begin of its window."""
+    def window_key(self) -> tuple[int, float] | None:
+        """Stream and begin in seconds; None: the row belongs to no stream."""
         return None if self.row.stream is None else (self.row.stream, self.row.at_s)
 
     @property
     def position(self) -> int:
-        """Where the newest token stands, which may not have been read yet."""
+        """Of the newest token, which the host may not have read yet."""
         return len(self.prompt) + self.steps
 
-    def take(self, token: int, log_probability: float, eot: int) -> None:
-        """Take the next token; sets `over` with the last.
+    def add_token(self, token: int, log_probability: float, eot: int) -> None:
+        """Append a token; the last one sets `is_over`.
 
         Raises:
-            PoisonedError: the model's numbers for this row are no numbers.
+            PoisonedError: the log probability is NaN.
         """
         if math.isnan(log_probability):
-            self.over = True
+            self.is_over = True
             raise PoisonedError("the model's output for this window is not a number")
-        self._chances += log_probability
+        self._log_probabilities += log_probability
         if token == eot:
-            self.over = True
+            self.is_over = True
             return
-        self.said.append(token)
-        self.unended = self.over = len(self.said) >= self.cap or loops(self.said)
+        self.tokens.append(token)
+        self.is_cut_off = self.is_over = len(self.tokens) >= self.cap or loops(self.tokens)
 
     @property
     def log_probability(self) -> float:
-        """Of the whole text with its end, over its tokens: as CTranslate2 counts."""
-        return self._chances / max(1, len(self.said))
+        """The sum with the end token over the number of tokens, as CTranslate2 has it."""
+        return self._log_probabilities / max(1, len(self.tokens))
 
 
 def loops(tokens: Sequence[int]) -> bool:
-    """Whether the end repeats what stands before it, four times over and for two dozen tokens: nobody speaks so."""
+    """Whether the last tokens are one period repeated at least four times, over at least 24 tokens."""
     if len(tokens) < _LOOP_TOKENS + 1:
         return False
     for period in range(1, len(tokens) // (_LOOP_PERIODS + 1) + 1):

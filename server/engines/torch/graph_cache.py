@@ -1,4 +1,4 @@
-"""Graphs by their shape, in order of their last use, with the buffers that each was captured on."""
+"""A least-recently-used cache of captured graphs, with the buffers that each was captured on."""
 
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
@@ -7,48 +7,47 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class _Held:
+class _CachedGraph:
     places: tuple[tuple[int, tuple[int, ...]], ...]
     graph: Any
 
 
 class GraphCache:
-    """At most `most` graphs; the one unused for longest goes first. Keys are a lane and a shape."""
+    """At most `most` graphs, by lane and shape."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._held: OrderedDict[tuple[str, Hashable], _Held] = OrderedDict()
+        self._cached: OrderedDict[tuple[str, Hashable], _CachedGraph] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._cached)
 
     def get(self, lane: str, key: Hashable, buffers: Sequence[Any]) -> Any:  # noqa: ANN401  # a graph of the runtime's
-        """The graph; None where there is none yet.
+        """The graph, or None.
 
         Raises:
-            RuntimeError: the key's buffers are not those of before; a replayed graph would use the old ones.
+            RuntimeError: the key's buffers have moved, and the graph would use the old ones.
         """
-        held = self._held.get((lane, key))
-        if held is None:
+        cached = self._cached.get((lane, key))
+        if cached is None:
             return None
-        if held.places != _places(buffers):
+        if cached.places != _places(buffers):
             raise RuntimeError(f"the buffers of {key} have moved")
-        self._held.move_to_end((lane, key))
-        return held.graph
+        self._cached.move_to_end((lane, key))
+        return cached.graph
 
     def put(self, lane: str, key: Hashable, buffers: Sequence[Any], graph: Any) -> None:  # noqa: ANN401  # see get
-        """Hold a graph. One that has to go for it must not be running."""
-        self._held[lane, key] = _Held(_places(buffers), graph)
-        if len(self._held) > self._most:
-            self._held.popitem(last=False)
+        """Add a graph. The one that it replaces must not be running."""
+        self._cached[lane, key] = _CachedGraph(_places(buffers), graph)
+        if len(self._cached) > self._most:
+            self._cached.popitem(last=False)
 
     def in_lane(self, lane: str) -> bool:
-        """Whether any graph of a lane is held."""
-        return any(each == lane for each, _ in self._held)
+        """Whether any graph of a lane is cached."""
+        return any(each == lane for each, _ in self._cached)
 
     def clear(self) -> None:
-        """Forget all."""
-        self._held.clear()
+        self._cached.clear()
 
 
 def _places(buffers: Sequence[Any]) -> tuple[tuple[int, tuple[int, ...]], ...]:

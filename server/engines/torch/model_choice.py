@@ -61,11 +61,11 @@ def _check_folder(folder: Path) -> None:
         return
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
-            raise ModelFileError(f"{folder} is no whole Whisper model: {name} is missing; name another folder")
+            raise ModelFileError(f"{folder} is no complete Whisper model: {name} is missing; name another folder")
     kind = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
     if kind != "whisper":
         raise ModelFileError(f"{folder} holds a model of type {kind}; name the folder of a Whisper model")
     for path in safetensors_file.files(folder):
         if not path.is_file():
-            raise ModelFileError(f"{folder} is no whole Whisper model: {path.name} is missing; fetch it again")
+            raise ModelFileError(f"{folder} is no complete Whisper model: {path.name} is missing; fetch it again")
         safetensors_file.read_entries(path)

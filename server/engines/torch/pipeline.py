@@ -1,7 +1,7 @@
-"""The engine's one thread: batches are encoded while rows are decoded, and rows join and leave between two steps.
+"""The engine's one thread: batches are encoded while rows are decoded; rows join and leave between two steps.
 
-The host reads each step's tokens once, one step behind: the next step is on its way before the last one is looked at. A
-row that has ended makes one token more that way, which nobody reads.
+The host reads each step's tokens one step late, so that the device never waits for it. A row that has ended therefore
+computes one more token, which is ignored.
 """
 
 import contextlib
@@ -29,38 +29,38 @@ log = logging.getLogger("whisper_ops.worker")
 
 @dataclass(eq=False)
 class Batch:
-    """Rows that are encoded together. `taken` is set when there is room for the next batch."""
+    """Rows that are encoded together. `has_room` is set when there is room for the next batch."""
 
     works: list[Work]
     frames: int
-    taken: threading.Event
+    has_room: threading.Event
 
 
 @dataclass(frozen=True)
-class _Reading:
-    """Tokens on their way to the host. `is_step`: of every slot, else of the rows that were admitted."""
+class _PendingTokens:
+    """Tokens being copied to the host: of a step, one for each slot; of an admission, one for each of `works`."""
 
     works: list[Work]
-    pending: PendingCopy
+    copy: PendingCopy
     is_step: bool = False
 
 
 @dataclass
 class PipelineCounts:
-    """What the thread has done so far."""
+    """Since the start."""
 
     steps: int = 0
     rows: int = 0
     tokens: int = 0
     forced: int = 0
-    """Tokens that came as a prefix."""
+    """Tokens of prefixes."""
 
 
 class Pipeline:
-    """See the module.
+    """Owns the thread and the rows.
 
-    `prompt` is told how probable each language is of a row that names none. `finish` makes a hypothesis of a row that
-    has said everything, while its slot still holds it.
+    `prompt` makes a row's forced tokens, from the languages' probabilities where the row names none. `finish` delivers
+    a row whose last token came, while its slot still holds it.
     """
 
     def __init__(
@@ -80,23 +80,22 @@ class Pipeline:
         self._active: list[Work] = []
         self._encoding: tuple[Batch, DeviceEvent] | None = None
         self._admitted: DeviceEvent | None = None
-        """Until then the staging buffer is in use."""
-        self._reading: deque[_Reading] = deque()
+        """The staging buffer is in use until this event."""
+        self._pending: deque[_PendingTokens] = deque()
         self.counts = PipelineCounts()
         self._thread = threading.Thread(target=self._run, name="torch", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
         self._thread.start()
 
     def put(self, works: Sequence[Work], frames: int) -> threading.Event:
-        """Take rows of one length. The event is set when there is room for more."""
+        """Queue rows with one window length; the event is set when there is room for more."""
         batch = Batch(list(works), frames, threading.Event())
         self._waiting.put(batch)
-        return batch.taken
+        return batch.has_room
 
     def close(self) -> None:
-        """End the thread, after what it is doing."""
+        """End the thread after its current round."""
         self._waiting.put(None)
         self._thread.join(10)
 
@@ -108,29 +107,29 @@ class Pipeline:
     def _run(self) -> None:
         self._runtime.bind()
         with torch.inference_mode():
-            going = True
-            while going:
+            is_running = True
+            while is_running:
                 try:
-                    going = self._turn()
-                except Exception as error:  # what nobody below expected must not leave rows untold
+                    is_running = self._round()
+                except Exception as error:  # whatever it was, every row gets an answer
                     log.exception("The engine failed; its rows are lost")
-                    self._survive(error)
-                    self._lose(error)
+                    self._recover(error)
+                    self._fail_all(error)
 
-    def _lose(self, error: Exception) -> None:
-        """Tell every row that is in work that it is lost."""
+    def _fail_all(self, error: Exception) -> None:
+        """Fail every row that is being encoded or decoded."""
         batch, self._encoding = self._encoding, None
         if batch is not None:
             for work in batch[0].works:
                 self._fail(work, error)
-            batch[0].taken.set()
+            batch[0].has_room.set()
         for work in list(self._active):
             self._drop(work, error)
-        self._reading.clear()
+        self._pending.clear()
 
-    def _turn(self) -> bool:
-        """One round: begin a batch, let an encoded one join, step, read. False: it is over."""
-        if self._encoding is None and not self._take():
+    def _round(self) -> bool:
+        """Encode a batch, admit an encoded one, step, read; False ends the thread."""
+        if self._encoding is None and not self._next_batch():
             return False
         if self._encoding is not None:
             batch, encoded = self._encoding
@@ -138,19 +137,19 @@ class Pipeline:
                 self._encoding = None
                 with self._guarded(batch):
                     self._join(batch, encoded)
-                    batch.taken.set()
+                    batch.has_room.set()
         if self._active:
             self._step()
-        while len(self._reading) > bool(self._active):
-            self._read(self._reading.popleft())
+        while len(self._pending) > bool(self._active):
+            self._read(self._pending.popleft())
         return True
 
-    def _take(self) -> bool:
+    def _next_batch(self) -> bool:
         if self._retry:
             batch: Batch | None = self._retry.popleft()
         else:
             try:
-                batch = self._waiting.get(block=not self._active and not self._reading)
+                batch = self._waiting.get(block=not self._active and not self._pending)
             except queue.Empty:
                 return True
         if batch is None:
@@ -163,17 +162,17 @@ class Pipeline:
 
     @contextlib.contextmanager
     def _guarded(self, batch: Batch) -> Iterator[None]:
-        """What fails is tried again in halves, the older rows first; a row that fails alone is lost."""
+        """Retry a failed batch in halves, the older rows first; a row that fails alone is lost."""
         try:
             yield
-        except Exception as error:  # noqa: BLE001  # whatever it is, it must cost as few rows as can be
-            self._survive(error)
+        except Exception as error:  # noqa: BLE001  # whatever it was, it should cost few rows
+            self._recover(error)
             self._halve(batch, error)
 
-    def _survive(self, error: Exception) -> None:
-        """Make room after an error of memory; end the process when the device is lost, so that another takes over."""
+    def _recover(self, error: Exception) -> None:
+        """Free memory after an out-of-memory error; exit when the device is lost, so that a new worker starts."""
         if out_of_memory(error):
-            # What failed is still held by where it failed.
+            # The traceback's frames still hold the tensors of the failed call.
             traceback.clear_frames(error.__traceback__)
             with contextlib.suppress(RuntimeError):
                 self._runtime.shrink()
@@ -182,22 +181,22 @@ class Pipeline:
             os._exit(70)
 
     def _halve(self, batch: Batch, error: Exception) -> None:
-        works = [work for work in batch.works if not work.over]
+        works = [work for work in batch.works if not work.is_over]
         for work in works:
             self._release(work)
         if len(works) <= 1:
             for work in works:
                 self._fail(work, error)
-            batch.taken.set()
+            batch.has_room.set()
             return
         half = (len(works) + 1) // 2
         for part in (works[half:], works[:half]):
-            self._retry.appendleft(Batch(part, batch.frames, batch.taken))
+            self._retry.appendleft(Batch(part, batch.frames, batch.has_room))
 
     def _encode(self, batch: Batch) -> None:
         with self._runtime.lane(ENCODE):
             self._runtime.wait(self._admitted)
-            keys = [work.key for work in batch.works]
+            keys = [work.window_key for work in batch.works]
             audios = [work.row.audio for work in batch.works]
             self._slots.encode(self._features.batch(keys, audios, batch.frames))
             self._encoding = batch, self._runtime.mark()
@@ -216,7 +215,7 @@ class Pipeline:
             pending = self._slots.admit([w.slot for w in works], [w.prompt for w in works], fresh, positions)
             self._admitted = self._runtime.mark()
         self._active += works
-        self._reading.append(_Reading(list(works), pending))
+        self._pending.append(_PendingTokens(list(works), pending))
         self.counts.rows += len(works)
         self.counts.forced += sum(len(work.prefix) for work in works)
 
@@ -230,37 +229,37 @@ class Pipeline:
         try:
             with self._runtime.lane(DECODE):
                 pending = self._slots.step(rows, position, context)
-        except Exception as error:  # noqa: BLE001  # a row fails, and then perhaps the others go on
-            self._survive(error)
+        except Exception as error:  # noqa: BLE001  # without the newest row the others may go on
+            self._recover(error)
             self._drop(works[-1], error)
             return
         for work in works:
             work.steps += 1
         self.counts.steps += 1
-        self._reading.append(_Reading(works, pending, is_step=True))
+        self._pending.append(_PendingTokens(works, pending, is_step=True))
 
-    def _read(self, reading: _Reading) -> None:
-        found = reading.pending.get()
-        for i, work in enumerate(reading.works):
-            if work.over:
+    def _read(self, pending: _PendingTokens) -> None:
+        tokens = pending.copy.get()
+        for i, work in enumerate(pending.works):
+            if work.is_over:
                 continue
-            column = work.slot if reading.is_step else i
-            if not reading.is_step:
-                work.no_speech = float(found[2, column])
-            self._hear(work, int(found[0, column]), float(found[1, column]))
+            column = work.slot if pending.is_step else i
+            if not pending.is_step:
+                work.no_speech = float(tokens[2, column])
+            self._add_token(work, int(tokens[0, column]), float(tokens[1, column]))
 
-    def _hear(self, work: Work, token: int, chance: float) -> None:
+    def _add_token(self, work: Work, token: int, log_probability: float) -> None:
         self.counts.tokens += 1
         try:
-            work.take(token, chance, self._eot)
-            if work.over:
+            work.add_token(token, log_probability, self._eot)
+            if work.is_over:
                 self._finish_in_lane(work)
         except Exception as error:  # noqa: BLE001  # this row's alone
-            self._survive(error)
+            self._recover(error)
             self._drop(work, error)
             return
-        if work.over:
-            self._leave(work)
+        if work.is_over:
+            self._remove(work)
 
     def _finish_in_lane(self, work: Work) -> None:
         with self._runtime.lane(DECODE):
@@ -269,16 +268,16 @@ class Pipeline:
             except Exception as error:
                 if not out_of_memory(error):
                     raise
-                self._survive(error)
-                # Everything is said, and only the words' times are missing: once more, with the room that was made.
+                self._recover(error)
+                # Only the alignment is missing: once more, with the memory just freed.
                 self._finish(work)
 
     def _drop(self, work: Work, error: Exception) -> None:
-        work.over = True
-        self._leave(work)
+        work.is_over = True
+        self._remove(work)
         self._fail(work, error)
 
-    def _leave(self, work: Work) -> None:
+    def _remove(self, work: Work) -> None:
         self._active.remove(work)
         self._release(work)
 
@@ -288,6 +287,6 @@ class Pipeline:
             work.slot = -1
 
     def _fail(self, work: Work, error: Exception) -> None:
-        work.over = True
-        self._features.forget(work.key)
-        work.tell(error)
+        work.is_over = True
+        self._features.forget(work.window_key)
+        work.deliver(error)

@@ -1,4 +1,4 @@
-"""The torch engine, as the worker sees it."""
+"""The torch engine as a `RowEngine`."""
 
 import atexit
 import logging
@@ -38,17 +38,17 @@ if TYPE_CHECKING:
 log = logging.getLogger("whisper_ops.worker")
 
 RANDOM_TOKENS_PER_SECOND = 3.3
-"""What a model of random weights says: as much as English speech has."""
-_KEPT_STREAMS = {False: 64, True: 1024}
-"""Windows whose mel frames are kept on the device."""
+"""Of a model with random weights: as many as English speech has."""
+_CACHED_WINDOWS = {False: 64, True: 1024}
+"""Windows whose mel frames stay on the device, by whether it is a GPU."""
 RANDOM_TOKENS_PER_WORD = 1.3
 _EOT = 50257
 
 
 class TorchEngine:
-    """See `server.engines.engine.RowEngine`. `model` is a folder, or `random:` and a published shape's name.
+    """`model` is a folder, or `random:` and a published shape's name.
 
-    With `prepared`, the usual shapes are captured while it loads and not when a stream first needs them.
+    With `prepared` the usual shapes are captured while it loads, not when a stream first needs them.
     """
 
     def __init__(
@@ -70,13 +70,12 @@ class TorchEngine:
     # --- loading ------------------------------------------------------------------------------------
 
     def load(self) -> EngineInfo:
-        """See `Engine`."""
         kind = "bfloat16" if self.runtime.gpu else "float32"
         if self._compute_type != "default":
             kind = self._compute_type
         shape, dtype = random_shape(self._model), getattr(torch, kind)
         shape = weights.shape_of(Path(self._model)) if shape is None else shape
-        # Before anything is read: what does not fit is refused, and not found out.
+        # Refuses a model that does not fit before any of it is read.
         self._plan(shape, shape.parameters * dtype.itemsize, dtype.itemsize, self.runtime.memory().available)
         try:
             return self.load_weights(self._read(dtype), kind)
@@ -86,7 +85,7 @@ class TorchEngine:
             memory = self.runtime.memory()
             raise UnfitError(
                 f"{self._device} ran out of memory as the model was loaded ({size(memory.free)} of "
-                f"{size(memory.total)} are free): say a smaller --max-batch or model, or end what else uses it"
+                f"{size(memory.total)} are free): give a smaller --max-batch or model, or end other programs on it"
             ) from error
 
     def _read(self, dtype: Any) -> Weights:  # noqa: ANN401  # torch's
@@ -104,23 +103,23 @@ class TorchEngine:
 
     @property
     def _streams(self) -> int:
-        return max(_KEPT_STREAMS[self.runtime.gpu], 2 * self._rows)
+        return max(_CACHED_WINDOWS[self.runtime.gpu], 2 * self._rows)
 
-    def load_weights(self, found: Weights, kind: str) -> EngineInfo:
-        """Make everything that serves from weights that are already on the device."""
+    def load_weights(self, loaded: Weights, kind: str) -> EngineInfo:
+        """Build slots, features and pipeline on weights that are already on the device."""
         runtime = self.runtime
-        self.shape, self.dtype = found.shape, getattr(torch, kind)
-        # What reading the weights left behind.
+        self.shape, self.dtype = loaded.shape, getattr(torch, kind)
+        # Frees what reading the weights left allocated.
         runtime.shrink()
-        plan = self._plan(found.shape, found.size, self.dtype.itemsize, runtime.memory().available + found.size)
-        multilingual = found.shape.multilingual
+        plan = self._plan(loaded.shape, loaded.size, self.dtype.itemsize, runtime.memory().available + loaded.size)
+        multilingual = loaded.shape.multilingual
         self._languages = self._texts.languages(multilingual=multilingual) if self._texts else ("en",)
-        tokens = self._tokens(found)
-        features = Features(runtime, found.shape.mels, self._streams)
-        self.slots = DecoderSlots(TorchWhisper(found), runtime, tokens, plan.slots, self._rows)
+        tokens = self._tokens(loaded)
+        features = Features(runtime, loaded.shape.mels, self._streams)
+        self.slots = DecoderSlots(TorchWhisper(loaded), runtime, tokens, plan.slots, self._rows)
         self.features = features
         self.pipeline = Pipeline(runtime, features, self.slots, self._prompt, self._finish, tokens.eot)
-        # So far everything was done in no lane, and a lane does not wait for that.
+        # All of this ran outside the lanes, which do not wait for it.
         runtime.settle()
         if runtime.gpu and self._prepared:
             with torch.inference_mode():
@@ -141,37 +140,35 @@ class TorchEngine:
     def _warm_up(self) -> None:
         self.decode([EngineRow(np.zeros(HOP * 100, np.float32), 8.0, language="en")])
 
-    def _tokens(self, found: Weights) -> Tokens:
-        """What the device has to know of the vocabulary."""
-        texts, multilingual = self._texts, found.shape.multilingual
+    def _tokens(self, loaded: Weights) -> Tokens:
+        texts, multilingual = self._texts, loaded.shape.multilingual
         if texts is None:
-            # Nothing but the cap ends what random weights say.
+            # Random weights never end a text, so the cap does.
             return Tokens(_EOT, _EOT + 1, _EOT + 2, (_EOT,), (), ())
         silent = "<|nospeech|>" if texts.has("<|nospeech|>") else "<|nocaptions|>"
         return Tokens(
             texts.eot,
             texts.id("<|startoftranscript|>"),
             texts.id(silent),
-            found.suppressed,
-            found.suppressed_first,
+            loaded.suppressed,
+            loaded.suppressed_first,
             tuple(texts.id(f"<|{code}|>") for code in self._languages) if multilingual else (),
         )
 
     # --- rows ---------------------------------------------------------------------------------------
 
     def start(self, rows: Sequence[EngineRow], done: Done) -> None:
-        """See `RowEngine`."""
         frames = round(rows[0].context_s * FRAMES_PER_SECOND)
         works = []
         for place, row in enumerate(rows):
             try:
-                works.append(self._work(row, _teller(done, place), frames))
-            except Exception as error:  # noqa: BLE001  # this row's alone
+                works.append(self._work(row, _deliver_to(done, place), frames))
+            except Exception as error:  # noqa: BLE001  # only this row is lost
                 done(place, error)
         for begin in range(0, len(works), self._rows):
             self.pipeline.put(works[begin : begin + self._rows], frames).wait()
 
-    def _work(self, row: EngineRow, tell: Callable[[Hypothesis | Exception], None], frames: int) -> Work:
+    def _work(self, row: EngineRow, deliver: Callable[[Hypothesis | Exception], None], frames: int) -> Work:
         seconds = len(row.audio) / SAMPLE_RATE
         language = row.language if self.shape.multilingual and self._texts else "en"
         if self._texts is None:
@@ -180,47 +177,49 @@ class TorchEngine:
         else:
             cap = token_cap(seconds, language)
             prefix = self._texts.encode(f" {row.prefix}") if row.prefix else []
-        # A prefix that leaves no room for anything new is none.
+        # A prefix that leaves no room for a new token is dropped.
         prefix = prefix if len(prefix) < cap else []
-        return Work(row, tell, frames // 2, cap - len(prefix), prefix, language)
+        return Work(row, deliver, frames // 2, cap - len(prefix), prefix, language)
 
     def _prompt(self, work: Work, guess: NDArray[np.float32] | None) -> list[int]:
         if self._texts is None:
             return [_EOT + 1] * 4 + work.prefix
         if work.language is None and guess is not None:
-            work.probable = text_endings.likely(self._languages, guess.tolist())
-            work.language, _ = text_endings.chosen(work.row, work.probable)
+            work.language_probabilities = text_endings.likely(self._languages, guess.tolist())
+            work.language, _ = text_endings.chosen(work.row, work.language_probabilities)
             work.cap = token_cap(len(work.row.audio) / SAMPLE_RATE, work.language) - len(work.prefix)
         return self._texts.prompt(work.language or "en", multilingual=self.shape.multilingual) + work.prefix
 
     def _finish(self, work: Work) -> None:
-        """A row has said everything, and still has its slot."""
-        ids, texts = work.prefix + work.said, self._texts
+        """Deliver a row whose last token came, while its slot still holds it."""
+        ids, texts = work.prefix + work.tokens, self._texts
         if texts is None:
             said = " ".join(f"random{token}" for token in ids)
-            work.tell(Hypothesis(said, work.no_speech, work.log_probability, language=work.language))
+            work.deliver(Hypothesis(said, work.no_speech, work.log_probability, language=work.language))
             return
-        text = Text(ids, work.unended, work.log_probability)
-        times = self._ended(texts, work, text)
+        text = Text(ids, work.is_cut_off, work.log_probability)
+        times = self._cut_loop(texts, work, text)
         language = work.language or "en"
-        heard = text_endings.hypothesis(texts, work.row, text, times, (language, work.probable), work.no_speech)
-        rest = text_endings.rest_of(work.row, text, language) if work.rests else None
+        hypothesis = text_endings.hypothesis(
+            texts, work.row, text, times, (language, work.language_probabilities), work.no_speech
+        )
+        rest = text_endings.rest_of(work.row, text, language) if work.rests_left else None
         if rest is None:
-            work.tell(text_endings.told(work.row, heard))
+            work.deliver(text_endings.as_requested(work.row, hypothesis))
             return
         row, begin_s = rest
 
-        def tell(found: Hypothesis | Exception) -> None:
-            # A rest that fails leaves what was heard before it.
-            whole = heard if isinstance(found, Exception) else text_endings.joined(heard, found, begin_s)
-            work.tell(text_endings.told(work.row, whole))
+        def deliver(later: Hypothesis | Exception) -> None:
+            # If the rest fails, the text before it stands.
+            whole = hypothesis if isinstance(later, Exception) else text_endings.joined(hypothesis, later, begin_s)
+            work.deliver(text_endings.as_requested(work.row, whole))
 
-        again = self._work(row, tell, work.positions * 2)
-        again.rests = work.rests - 1
+        again = self._work(row, deliver, work.positions * 2)
+        again.rests_left = work.rests_left - 1
         self.pipeline.put([again], work.positions * 2)
 
-    def _ended(self, texts: "Texts", work: Work, text: Text) -> Times | None:
-        """Cut off a loop that the sound cannot hold. Answers the words' times, where somebody needs them."""
+    def _cut_loop(self, texts: "Texts", work: Work, text: Text) -> Times | None:
+        """Cut off a loop that is too fast for its audio; returns the words' times where they are needed."""
         repeat = text_endings.suspect(texts, text)
         if repeat is not None:
             text_endings.cut_loop(texts, text, repeat, self._times(texts, work, text.ids))
@@ -239,18 +238,17 @@ class TorchEngine:
         return times(ids, way, chances.get()[begin:].tolist(), frames)
 
     def decode(self, rows: Sequence[EngineRow]) -> list[Hypothesis]:
-        """See `Engine`."""
-        heard: dict[int, Hypothesis | Exception] = {}
+        hypotheses: dict[int, Hypothesis | Exception] = {}
         over = threading.Semaphore(0)
 
-        def done(place: int, found: Hypothesis | Exception) -> None:
-            heard[place] = found
+        def done(place: int, later: Hypothesis | Exception) -> None:
+            hypotheses[place] = later
             over.release()
 
         self.start(rows, done)
         for _ in rows:
             over.acquire()
-        return [_raised(heard[place]) for place in range(len(rows))]
+        return [_value_or_raise(hypotheses[place]) for place in range(len(rows))]
 
     def close(self) -> None:
         """End the engine's thread."""
@@ -258,28 +256,26 @@ class TorchEngine:
         self.pipeline.close()
 
     def _memory(self) -> DeviceMemory | None:
-        # A CPU's memory is the process's, and that is known already.
+        # On a CPU it is the process's memory, which is reported anyway.
         return self.runtime.memory() if self.runtime.gpu else None
 
-    def memory_bytes(self, streams: int) -> float | None:  # noqa: ARG002  # slots are static: it does not depend on them
-        """See `Engine`."""
+    def memory_bytes(self, streams: int) -> float | None:  # noqa: ARG002  # slots are static
         memory = self._memory()
         return memory.allocated if memory is not None else None
 
     def reserved_bytes(self) -> float | None:
-        """See `Engine`."""
         memory = self._memory()
         return memory.reserved if memory is not None else None
 
 
-def _teller(done: Done, place: int) -> Callable[[Hypothesis | Exception], None]:
-    return lambda heard: done(place, heard)
+def _deliver_to(done: Done, place: int) -> Callable[[Hypothesis | Exception], None]:
+    return lambda hypothesis: done(place, hypothesis)
 
 
-def _raised(heard: Hypothesis | Exception) -> Hypothesis:
-    if isinstance(heard, Exception):
-        raise heard
-    return heard
+def _value_or_raise(hypothesis: Hypothesis | Exception) -> Hypothesis:
+    if isinstance(hypothesis, Exception):
+        raise hypothesis
+    return hypothesis
 
 
 def runtime_for(device: str, threads: int) -> DeviceRuntime:
@@ -292,7 +288,7 @@ def runtime_for(device: str, threads: int) -> DeviceRuntime:
     if kind != "cuda":
         return CpuRuntime(threads)
     if not torch.cuda.is_available():
-        raise UnfitError(f"torch {torch.__version__} finds no CUDA GPU for {device}; say --devices cpu")
+        raise UnfitError(f"torch {torch.__version__} finds no CUDA GPU for {device}; give --devices cpu")
     if int(index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         raise UnfitError(f"{device}: torch {torch.__version__} finds {count} CUDA GPUs, cuda:0 to cuda:{count - 1}")

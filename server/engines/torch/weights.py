@@ -27,7 +27,7 @@ class Weights:
     shape: Shape
     tensors: Tensors = field(repr=False)
     suppressed: tuple[int, ...] = ()
-    """Tokens that are never said."""
+    """Tokens that are never generated."""
     suppressed_first: tuple[int, ...] = ()
     """Tokens that are never said first."""
     alignment_heads: tuple[tuple[int, int], ...] = ()
@@ -53,7 +53,7 @@ def load(folder: Path, device: Any, dtype: Any) -> Weights:  # noqa: ANN401  # t
             return _from_ctranslate2(folder, config, device, dtype)
         return _from_hugging_face(folder, config, device, dtype)
     except KeyError as error:
-        raise ModelFileError(f"{folder.name} is no whole Whisper model: {error.args[0]} is missing") from error
+        raise ModelFileError(f"{folder.name} is no complete Whisper model: {error.args[0]} is missing") from error
 
 
 def shape_of(folder: Path) -> Shape:
@@ -66,11 +66,11 @@ def shape_of(folder: Path) -> Shape:
         if (folder / "model.bin").is_file():
             entries = model_file.read_entries(folder / "model.bin")
             return _shape(entries, int(_scalar(folder / "model.bin", entries["encoder/num_heads"])))
-        told = json.loads((folder / "config.json").read_text("utf-8"))
+        config = json.loads((folder / "config.json").read_text("utf-8"))
         names = "num_mel_bins", "d_model", "encoder_attention_heads", "encoder_layers", "decoder_layers", "vocab_size"
-        return Shape(*(told[name] for name in names))
+        return Shape(*(config[name] for name in names))
     except KeyError as error:
-        raise ModelFileError(f"{folder.name} is no whole Whisper model: {error.args[0]} is missing") from error
+        raise ModelFileError(f"{folder.name} is no complete Whisper model: {error.args[0]} is missing") from error
 
 
 def _from_ctranslate2(folder: Path, config: dict[str, Any], device: Any, dtype: Any) -> Weights:  # noqa: ANN401  # torch
@@ -89,15 +89,15 @@ def _from_ctranslate2(folder: Path, config: dict[str, Any], device: Any, dtype: 
 
 
 def _from_hugging_face(folder: Path, config: dict[str, Any], device: Any, dtype: Any) -> Weights:  # noqa: ANN401  # torch
-    found: Tensors = {}
+    tensors_read: Tensors = {}
     for path in safetensors_file.files(folder):
         if not path.is_file():
-            raise ModelFileError(f"{folder.name} is no whole Whisper model: {path.name} is missing")
-        found |= _read(path, safetensors_file.read_entries(path), device, dtype)
-    tensors = _renamed(found, config["encoder_layers"], config["decoder_layers"])
+            raise ModelFileError(f"{folder.name} is no complete Whisper model: {path.name} is missing")
+        tensors_read |= _read(path, safetensors_file.read_entries(path), device, dtype)
+    tensors = _renamed(tensors_read, config["encoder_layers"], config["decoder_layers"])
     shape = _shape(tensors, config["encoder_attention_heads"])
-    told = folder / "generation_config.json"
-    generation = json.loads(told.read_text("utf-8")) if told.is_file() else config
+    generation_path = folder / "generation_config.json"
+    generation = json.loads(generation_path.read_text("utf-8")) if generation_path.is_file() else config
     heads = generation.get("alignment_heads") or ()
     return Weights(
         shape,
@@ -109,7 +109,7 @@ def _from_hugging_face(folder: Path, config: dict[str, Any], device: Any, dtype:
 
 
 def at_random(shape: Shape, device: Any, dtype: Any, seed: int = 0) -> Weights:  # noqa: ANN401  # torch's
-    """Weights that say nonsense at a real model's speed."""
+    """Random weights: nonsense at a real model's speed."""
     generator = torch.Generator(device=device).manual_seed(seed)
     d, tensors = shape.width, {}
 
@@ -155,7 +155,7 @@ def at_random(shape: Shape, device: Any, dtype: Any, seed: int = 0) -> Weights: 
 
 
 def _likely_heads(shape: Shape) -> tuple[tuple[int, int], ...]:
-    """Where nobody measured which heads follow the speech: all of the upper half, as OpenAI's own code does."""
+    """The default alignment heads: all of the upper half of the layers, as in OpenAI's code."""
     return tuple((i, h) for i in range(shape.decoder_layers // 2, shape.decoder_layers) for h in range(shape.heads))
 
 
@@ -188,9 +188,9 @@ def _scalar(path: Path, entry: TensorEntry) -> int:
         return int.from_bytes(file.read(entry.size), "little")
 
 
-def _renamed(found: Tensors, encoder_layers: int, decoder_layers: int) -> Tensors:
+def _renamed(tensors_read: Tensors, encoder_layers: int, decoder_layers: int) -> Tensors:
     """Hugging Face's names and matrices as CTranslate2's."""
-    source = {name.removeprefix("model."): tensor for name, tensor in found.items()}
+    source = {name.removeprefix("model."): tensor for name, tensor in tensors_read.items()}
     tensors: Tensors = {}
 
     def normal(target: str, name: str) -> None:

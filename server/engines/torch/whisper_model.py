@@ -1,4 +1,4 @@
-"""Whisper's arithmetic on torch tensors. No state: functions read weights and inputs, and write where they are told.
+"""Whisper's arithmetic on torch tensors, without state: functions read weights and inputs, and write to given tensors.
 
 Shapes: B rows, T mel frames, C = T/2 encoder positions, P tokens, L decoder layers, H heads of width D, d = H·D.
 """
@@ -65,8 +65,8 @@ class TorchWhisper:
             name = f"encoder/layer_{i}"
             attention = f"{name}/self_attention"
             q, k, v = self._heads(self._linear(f"{attention}/linear_0", self._normal(attention, x)), 3)
-            heard = F.scaled_dot_product_attention(q, k, v)
-            x = self._guarded(x + self._linear(f"{attention}/linear_1", self._joined(heard)))
+            attended = F.scaled_dot_product_attention(q, k, v)
+            x = self._guarded(x + self._linear(f"{attention}/linear_1", self._joined(attended)))
             x = self._guarded(x + self._feed_forward(f"{name}/ffn", x))
         return self._normal("encoder", x)
 
@@ -89,55 +89,59 @@ class TorchWhisper:
         """
         x = self._embedded(tokens, self._text_positions[: tokens.shape[1]])
         for i in range(self.shape.decoder_layers):
-            q, k, v = self._own(i, x)
+            q, k, v = self._self_qkv(i, x)
             if own is not None:
                 own[i, 0].copy_(k)
                 own[i, 1].copy_(v)
-            x = self._after_own(i, x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
-            x = self._after_cross(i, x, F.scaled_dot_product_attention(self._asked(i, x), cross[i, 0], cross[i, 1]))
+            x = self._add_self_attention(i, x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
+            x = self._add_cross_attention(
+                i, x, F.scaled_dot_product_attention(self._cross_query(i, x), cross[i, 0], cross[i, 1])
+            )
         return self._normal("decoder", x)
 
     def step(self, tokens: Tensor, positions: Tensor, own: Tensor, cross: Tensor, lengths: Tensor) -> Tensor:
-        """One token a row, each at its own place: [B] to hidden [B, d].
+        """One token a row, each at its own position: [B] to hidden [B, d].
 
         Args:
             tokens: the newest token of each row.
-            positions: where it stands; its keys and values are written there into `own`.
-            own: [L, 2, B, H, T, D]; what stands after a row's position is never read.
+            positions: of those tokens; their keys and values are written there in `own`.
+            own: [L, 2, B, H, T, D]; values after a row's position are never read.
             cross: [L, 2, B, H, C, D], of which a row reads the first `lengths`.
             lengths: encoder positions of each row.
         """
-        rows, kept = len(tokens), own.shape[4]
+        rows, capacity = len(tokens), own.shape[4]
         x = self._embedded(tokens, self._text_positions[positions]).unsqueeze(1)
-        at = torch.arange(max(kept, cross.shape[4]), device=tokens.device)
-        said = (at[:kept] <= positions[:, None]).view(rows, 1, 1, kept)
-        heard = (at[: cross.shape[4]] < lengths[:, None]).view(rows, 1, 1, -1)
-        # A row of an unused slot may stand anywhere.
-        place = positions.clamp(max=kept - 1).view(rows, 1, 1, 1).expand(rows, self.shape.heads, 1, self.shape.head)
+        at = torch.arange(max(capacity, cross.shape[4]), device=tokens.device)
+        text_mask = (at[:capacity] <= positions[:, None]).view(rows, 1, 1, capacity)
+        audio_mask = (at[: cross.shape[4]] < lengths[:, None]).view(rows, 1, 1, -1)
+        # An unused slot may have any position.
+        place = positions.clamp(max=capacity - 1).view(rows, 1, 1, 1).expand(rows, self.shape.heads, 1, self.shape.head)
         for i in range(self.shape.decoder_layers):
-            q, k, v = self._own(i, x)
+            q, k, v = self._self_qkv(i, x)
             own[i, 0].scatter_(2, place, k)
             own[i, 1].scatter_(2, place, v)
-            x = self._after_own(i, x, F.scaled_dot_product_attention(q, own[i, 0], own[i, 1], attn_mask=said))
-            asked = self._asked(i, x)
-            x = self._after_cross(
-                i, x, F.scaled_dot_product_attention(asked, cross[i, 0], cross[i, 1], attn_mask=heard)
+            x = self._add_self_attention(
+                i, x, F.scaled_dot_product_attention(q, own[i, 0], own[i, 1], attn_mask=text_mask)
+            )
+            query = self._cross_query(i, x)
+            x = self._add_cross_attention(
+                i, x, F.scaled_dot_product_attention(query, cross[i, 0], cross[i, 1], attn_mask=audio_mask)
             )
         return self._normal("decoder", x).squeeze(1)
 
     def aligned(self, tokens: Tensor, cross: Tensor) -> tuple[Tensor, Tensor]:
-        """A said text again: hidden [B, P, d], and what the alignment heads attend to, [B, heads, P, C], unscaled."""
-        found = []
+        """A whole text: hidden [B, P, d], and the alignment heads' scores [B, heads, P, C] before softmax."""
+        scores = []
         x = self._embedded(tokens, self._text_positions[: tokens.shape[1]])
         for i in range(self.shape.decoder_layers):
-            q, k, v = self._own(i, x)
-            x = self._after_own(i, x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
-            asked = self._asked(i, x)
+            q, k, v = self._self_qkv(i, x)
+            x = self._add_self_attention(i, x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
+            query = self._cross_query(i, x)
             heads = [head for layer, head in self.alignment_heads if layer == i]
             if heads:
-                found.append(asked[:, heads].float() @ cross[i, 0][:, heads].float().mT / math.sqrt(self.shape.head))
-            x = self._after_cross(i, x, F.scaled_dot_product_attention(asked, cross[i, 0], cross[i, 1]))
-        return self._normal("decoder", x), torch.cat(found, dim=1)
+                scores.append(query[:, heads].float() @ cross[i, 0][:, heads].float().mT / math.sqrt(self.shape.head))
+            x = self._add_cross_attention(i, x, F.scaled_dot_product_attention(query, cross[i, 0], cross[i, 1]))
+        return self._normal("decoder", x), torch.cat(scores, dim=1)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[…, d] to float32 […, vocabulary]."""
@@ -146,17 +150,17 @@ class TorchWhisper:
     def _embedded(self, tokens: Tensor, positions: Tensor) -> Tensor:
         return F.embedding(tokens, self._w["decoder/embeddings/weight"]) + positions
 
-    def _own(self, layer: int, x: Tensor) -> list[Tensor]:
+    def _self_qkv(self, layer: int, x: Tensor) -> list[Tensor]:
         name = f"decoder/layer_{layer}/self_attention"
         return self._heads(self._linear(f"{name}/linear_0", self._normal(name, x)), 3)
 
-    def _asked(self, layer: int, x: Tensor) -> Tensor:
+    def _cross_query(self, layer: int, x: Tensor) -> Tensor:
         name = f"decoder/layer_{layer}/attention"
         return self._heads(self._linear(f"{name}/linear_0", self._normal(name, x)), 1)[0]
 
-    def _after_own(self, layer: int, x: Tensor, found: Tensor) -> Tensor:
-        return x + self._linear(f"decoder/layer_{layer}/self_attention/linear_1", self._joined(found))
+    def _add_self_attention(self, layer: int, x: Tensor, attended: Tensor) -> Tensor:
+        return x + self._linear(f"decoder/layer_{layer}/self_attention/linear_1", self._joined(attended))
 
-    def _after_cross(self, layer: int, x: Tensor, found: Tensor) -> Tensor:
-        x = x + self._linear(f"decoder/layer_{layer}/attention/linear_2", self._joined(found))
+    def _add_cross_attention(self, layer: int, x: Tensor, attended: Tensor) -> Tensor:
+        x = x + self._linear(f"decoder/layer_{layer}/attention/linear_2", self._joined(attended))
         return x + self._feed_forward(f"decoder/layer_{layer}/ffn", x)

@@ -16,7 +16,6 @@ from server import ipc
 from server.audio_formats import AudioDecoder
 from server.devices import WorkerDevice, check_present, parse
 from server.engines.engine import TimedWord
-from server.engines.repetition import loop_start
 from server.sessions.audio_log import AudioLog
 from server.worker.agreement import Agreement, with_prefix
 from server.worker.audio_buffer import AudioBuffer
@@ -127,23 +126,6 @@ def test_a_differing_hypothesis_loses_and_repeats_no_word() -> None:
     assert with_prefix(["a", "b", "c"], ["a", "x", "c", "d", "e"]) == ["a", "b", "c", "d", "e"]
     assert with_prefix(["a", "b", "c"], ["a", "b", "b", "c", "d"]) == ["a", "b", "c", "d"]
     assert with_prefix(["a", "b", "c"], ["A,", "B", "c.", "d"]) == ["a", "b", "c", "d"]
-
-
-@pytest.mark.parametrize(
-    ("said", "kept"),
-    [
-        ("The museum is free on Sundays. The museum is free on", 6),
-        ("the children build a bridge of string. The children build a", 7),
-        ("Let us go. Let us", 3),
-        ("Thank you very much indeed. Good bye.", 7),
-        ("No, no, no, I said no.", 6),
-        ("so so so so so so so so", 1),
-        ("It was and it was a good day", 8),
-        ("", 0),
-    ],
-)
-def test_a_tail_that_begins_the_text_again_is_cut_off(said: str, kept: int) -> None:
-    assert loop_start(said.split()) == kept
 
 
 def test_a_forced_cut_falls_into_the_widest_gap_of_the_last_words() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from server.engines.engine import Done, EngineInfo, EngineRow, Hypothesis
-from server.engines.simulated import _said
+from server.engines.simulated import _hypothesis
 from server.engines.torch import weights
 from server.engines.torch.cpu_runtime import CpuRuntime
 from server.engines.torch.shapes import Shape
@@ -58,7 +58,7 @@ class FlawedTorch(FlawedEngine):
 
     def said(self, row: EngineRow) -> Hypothesis:
         """What is heard in a row's sound."""
-        return _said(row)
+        return _hypothesis(row)
 
     def _sound(self, row: EngineRow) -> EngineRow:
         """A row that shall fail has a sound that is no number: the engine itself finds that."""

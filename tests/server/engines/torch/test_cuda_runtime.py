@@ -215,5 +215,5 @@ def test_a_device_that_is_lost_is_seen(fake: FakeCuda, monkeypatch: pytest.Monke
 
 def test_a_gpu_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UnfitError, match="finds no CUDA GPU for cuda:3; say --devices cpu"):
+    with pytest.raises(UnfitError, match="finds no CUDA GPU for cuda:3; give --devices cpu"):
         runtime_for("cuda:3", 1)

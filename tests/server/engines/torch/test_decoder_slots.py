@@ -18,7 +18,7 @@ from server.engines.torch.cpu_runtime import CpuRuntime  # noqa: E402
 from server.engines.torch.decode_rows import PoisonedError, loops  # noqa: E402
 from server.engines.torch.device_runtime import DECODE, ENCODE  # noqa: E402
 from server.engines.torch.features import Features  # noqa: E402
-from server.engines.torch.pipeline import _Reading  # noqa: E402
+from server.engines.torch.pipeline import _PendingTokens  # noqa: E402
 from server.engines.torch.shapes import TEXT_POSITIONS  # noqa: E402
 from server.engines.torch.whisper_model import TorchWhisper  # noqa: E402
 from tests.server.engines.torch.toy import SHAPE, START, TOKENS, Asked, Bench, alone, sound, talkative  # noqa: E402
@@ -171,8 +171,8 @@ def test_a_text_begun_by_a_prefix_may_end_at_once() -> None:
     """What must not come first, must not come first in the text; after forced words the end may."""
     bench = Bench()
     with torch.inference_mode():
-        bench.slots._never.fill_(float("-inf"))
-        bench.slots._never[TOKENS.eot] = 0.0
+        bench.slots._suppressed.fill_(float("-inf"))
+        bench.slots._suppressed[TOKENS.eot] = 0.0
     assert bench.said([Asked(1, prefix=(3, 4))]) == [[]]
 
 
@@ -180,8 +180,8 @@ def test_no_row_stands_beyond_the_last_position() -> None:
     most = TEXT_POSITIONS - len(START) - 1
     bench = Bench()
     with torch.inference_mode():
-        bench.slots._never[TOKENS.eot] = float("-inf")
-        bench.slots._never[:40] = 0.0
+        bench.slots._suppressed[TOKENS.eot] = float("-inf")
+        bench.slots._suppressed[:40] = 0.0
     (said,) = bench.said([Asked(5, cap=most)])
     assert isinstance(said, list)
     assert len(said) == most or loops(said)
@@ -231,7 +231,7 @@ class Sudden(CpuRuntime):
 
     def replay(self, key: Any, fn: Callable[..., None], buffers: Sequence[Any], lane: str = "decode") -> None:
         self._at(key[0])
-        if (lane, key) not in self._graphs._held:
+        if (lane, key) not in self._graphs._cached:
             self._at("rehearsal")
         super().replay(key, fn, buffers, lane)
 
@@ -344,7 +344,7 @@ def test_a_failure_that_nobody_expected_loses_the_rows_in_work_and_the_next_ones
     bench.pipeline.start()
     assert bench.put(SOME[:2], 0).wait(20)
     runtime.fails = False
-    bench.pipeline._reading.append(_Reading([], Late()))
+    bench.pipeline._pending.append(_PendingTokens([], Late()))
     assert bench.put(SOME[2:], 2).wait(20)
     assert bench.put(SOME, 4).wait(20)
     bench.pipeline.close()

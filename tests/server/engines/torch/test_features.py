@@ -34,7 +34,7 @@ def test_a_window_that_grew_gets_its_new_frames_and_no_others_made() -> None:
     for end in (9600, 17777, 17777, 25600, 48000):
         (made,) = _made(features, [("stream", 0.0)], [audio[:end]])
         np.testing.assert_allclose(made, mel.features(audio[:end], FRAMES), atol=2e-4)
-        made_now, before = features.made - before, features.made
+        made_now, before = features.computed - before, features.computed
         # Those whose sound was not all there are made again.
         assert made_now <= end // 160 + 2 if end == 9600 else made_now < 110 * 1.5
     (short,) = _made(features, [("stream", 0.0)], [audio[:20000]])

@@ -73,7 +73,7 @@ class Bench:
 
     @staticmethod
     def _finish(work: Work) -> None:
-        work.tell(Hypothesis(" ".join(map(str, work.said)), work.no_speech, work.log_probability))
+        work.deliver(Hypothesis(" ".join(map(str, work.tokens)), work.no_speech, work.log_probability))
 
     def put(self, asked: Sequence[Asked], first: int = 0, context_s: float = 4.0) -> Any:
         """Take rows, whose answers get the numbers from `first` on."""
@@ -101,12 +101,12 @@ class Bench:
         with torch.inference_mode():
             for _ in range(times):
                 if self.busy:
-                    self.pipeline._turn()
+                    self.pipeline._round()
 
     @property
     def busy(self) -> bool:
         pipe = self.pipeline
-        return bool(pipe._active or pipe._encoding or pipe._reading or pipe._retry or not pipe._waiting.empty())
+        return bool(pipe._active or pipe._encoding or pipe._pending or pipe._retry or not pipe._waiting.empty())
 
     def finish(self) -> "Bench":
         """Take turns until nothing is left to do."""
