@@ -47,8 +47,8 @@ test-chaos: $(VENV)/.dev ## ten virtual minutes of clients and workers that come
 test-attack: $(VENV)/.dev ## attacks on a real server beside four clients that behave, at length, with counts (make test-slow runs a short form)
 	@WHISPER_OPS_ATTACK=full $(BIN)/pytest -q -s --timeout 900 tests/attack
 
-# The default engine's own tests of dialects, faults, chaos, overload and speech, run on torch's.
-TORCH_TESTS := tests/server/engines/torch tests/server/protocols/test_dialects.py \
+# The default engine's own tests of protocols, faults, chaos, overload and speech, run on torch's.
+TORCH_TESTS := tests/server/engines/torch tests/server/protocols/test_protocols.py \
 	$(addprefix tests/server/scenarios/test_,$(addsuffix .py,streams faults chaos overload speech))
 
 test-torch: $(UV) ## the torch engine, in an environment of its own; one line says so where torch cannot be had (3 minutes)

@@ -216,7 +216,7 @@ class Undecoded(Message, tag=29):
 
 
 def undecoded_sentence(said: Undecoded) -> str:
-    """What a client is told, whatever its dialect."""
+    """What a client is told, whatever its protocol."""
     return f"the speech from {said.start:.2f} to {said.end:.2f} s could not be decoded; its text may be missing"
 
 

@@ -35,9 +35,9 @@ PROTOCOLS: dict[str, type[ClientConnection]] = {
 """Where each protocol is spoken."""
 
 
-def _endpoint(hub: Hub, dialect: type[ClientConnection]) -> Callable[[WebSocket], Awaitable[None]]:
+def _endpoint(hub: Hub, protocol: type[ClientConnection]) -> Callable[[WebSocket], Awaitable[None]]:
     async def serve(socket: WebSocket) -> None:
-        await dialect(hub, socket).run()
+        await protocol(hub, socket).run()
 
     return serve
 
@@ -67,8 +67,8 @@ def make_app(hub: Hub, played: sample_audio.SampleAudio | None = None) -> FastAP
     app.include_router(transcriptions.router(hub))
     app.include_router(sample_audio.router(played or sample_audio.NONE))
     app.router.routes.extend(page.routes(page.PAGES))
-    for path, dialect in PROTOCOLS.items():
-        app.router.routes.append(WebSocketRoute(path, _endpoint(hub, dialect)))
+    for path, protocol in PROTOCOLS.items():
+        app.router.routes.append(WebSocketRoute(path, _endpoint(hub, protocol)))
     add_gate(app, hub.settings, hub.admission.tickets.is_open, page.PAGES)
     app.add_middleware(Disconnects)
     _describe(app)

@@ -1,1 +1,1 @@
-"""The dialects that clients speak over a WebSocket."""
+"""The protocols that clients speak over a WebSocket."""

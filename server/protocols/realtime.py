@@ -159,7 +159,7 @@ class RealtimeConnection(ClientConnection):
 
     # --- to the client ------------------------------------------------------------------------------
 
-    async def send_event(self, session: Session, message: ipc.Message) -> bool:  # noqa: ARG002  # the dialect's hook
+    async def send_event(self, session: Session, message: ipc.Message) -> bool:  # noqa: ARG002  # the protocol's hook
         match message:
             case ipc.Partial(text=""):
                 await self._taken_back(message)

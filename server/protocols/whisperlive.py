@@ -117,7 +117,7 @@ class WhisperLiveConnection(ClientConnection):
                 "bad_request", "text messages are not supported; send audio as binary messages, END_OF_AUDIO at the end"
             )
 
-    async def send_event(self, session: Session, message: ipc.Message) -> bool:  # noqa: ARG002  # the dialect's hook
+    async def send_event(self, session: Session, message: ipc.Message) -> bool:  # noqa: ARG002  # the protocol's hook
         match message:
             case ipc.Partial():
                 # An empty one takes back what was shown: nobody had spoken.

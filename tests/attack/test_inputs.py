@@ -1,4 +1,4 @@
-"""Random messages in every dialect: each connection gets an answer or goes on; none is dropped without a word."""
+"""Random messages in every protocol: each connection gets an answer or goes on; none is dropped without a word."""
 
 import base64
 import json
@@ -79,7 +79,7 @@ class Dice(random.Random):
             place[name] = self.value()
         return whole
 
-    def message(self, dialect: str) -> str | bytes:
+    def message(self, protocol: str) -> str | bytes:
         match self.randrange(8):
             case 0:
                 return self.randbytes(self.choice((0, 1, 3, 100, 5000)))
@@ -88,24 +88,24 @@ class Dice(random.Random):
             case 2:
                 return json.dumps(self.value())
             case 3:
-                text = json.dumps(self.choice(VALID[dialect]))
+                text = json.dumps(self.choice(VALID[protocol]))
                 return text[: self.randrange(len(text) + 1)]
             case 4:
-                return json.dumps(self.choice(VALID[dialect]))
+                return json.dumps(self.choice(VALID[protocol]))
             case _:
-                return json.dumps(self.spoilt(self.choice(VALID[dialect])))
+                return json.dumps(self.spoilt(self.choice(VALID[protocol])))
 
 
-def _inputs(siege: Siege, dialect: str) -> dict[str, Any]:
-    dice, left = Dice(dialect), examples(40, 10_000)
+def _inputs(siege: Siege, protocol: str) -> dict[str, Any]:
+    dice, left = Dice(protocol), examples(40, 10_000)
     outcomes: Counter[str] = Counter()
     while left > 0:
-        with connect(f"ws://127.0.0.1:{siege.server.port}{dialect}", compression=None) as client:
+        with connect(f"ws://127.0.0.1:{siege.server.port}{protocol}", compression=None) as client:
             try:
-                if dialect == "/" and dice.random() < 0.5:
+                if protocol == "/" and dice.random() < 0.5:
                     client.send(json.dumps(HELLO))
                 for _ in range(10):
-                    client.send(dice.message(dialect))
+                    client.send(dice.message(protocol))
                     left -= 1
                     _listen(client, 0.0)
                 _listen(client, 0.02)
@@ -126,8 +126,8 @@ def _listen(client: ClientConnection, seconds: float) -> None:
 @pytest.mark.timeout(1800)
 def test_any_message_is_answered(tmp_path: Path) -> None:
     with besieged(tmp_path, "--max-connections-per-gpu", "16") as siege:
-        for dialect in PROTOCOLS:
-            siege.attack(f"random messages to {dialect}", partial(_inputs, siege, dialect), 1.5)
+        for protocol in PROTOCOLS:
+            siege.attack(f"random messages to {protocol}", partial(_inputs, siege, protocol), 1.5)
     for attack in siege.report.attacks:
         assert set(attack.counts) <= {"goes on", "1000", "1003", "1007", "1008", "1013", "4400"}, attack
     siege.report.check()

@@ -22,7 +22,7 @@ import pytest
 from server.uploads.file_decoder import DecodeError
 from tests.attack.harness import Siege, besieged, examples, tcp
 from tests.server.http.test_routes import _wav
-from tests.server.uploads.test_transcriptions import decoded, refused
+from tests.server.uploads.test_file_decoder import decoded, refused
 from tests.support.media import FORMS, Form, media
 from whisper_ops.tone_language import VOCABULARY
 

@@ -1,4 +1,4 @@
-"""What a client asks for is done, or it is told that it is not: fields, parameters and messages, in every dialect."""
+"""What a client asks for is done, or it is told that it is not: fields, parameters and messages, in every protocol."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ import pytest
 from server import ipc
 from server.settings import SimulatedLaw
 from server.worker.segmenter import Tuning, tuned
-from tests.server.protocols.test_dialects import _COMPLETED, _append, _hello, _say, _update
+from tests.server.protocols.test_protocols import _COMPLETED, _append, _hello, _say, _update
 from tests.server.scenarios.test_streams import spoken
 from tests.server.virtual import Client, World, loud, run
 
@@ -31,10 +31,10 @@ def _floats(sound: bytes) -> bytes:
     return (np.frombuffer(sound, "<i2").astype("<f4") / 32768).tobytes()
 
 
-@pytest.mark.parametrize("dialect", ["/asr", "/ws", "/ws?encoding=pcm_f32le", "/", "/v1/realtime"])
+@pytest.mark.parametrize("protocol", ["/asr", "/ws", "/ws?encoding=pcm_f32le", "/", "/v1/realtime"])
 @pytest.mark.parametrize("size", [1, 333, 4095])
-def test_a_sample_may_be_split_between_messages(dialect: str, size: int) -> None:
-    path, _, query = dialect.partition("?")
+def test_a_sample_may_be_split_between_messages(protocol: str, size: int) -> None:
+    path, _, query = protocol.partition("?")
     sound = loud(48000)
     sent = _floats(sound) if path == "/" or query else sound
     parts = [sent[at : at + size] for at in range(0, len(sent) if size > 1 else 9, size)]

@@ -151,7 +151,7 @@ def stage() -> Iterator[Stage]:
 
 
 class Talk:
-    """A client of one dialect going through a mix."""
+    """A client of one protocol going through a mix."""
 
     def __init__(self, stage: Stage, mix: Mix) -> None:
         self.stage, self.world, self.mix = stage, stage.world, mix
@@ -207,7 +207,7 @@ class Talk:
     async def do_kill(self, _: int) -> None:
         await self.stage.kill()
 
-    # --- a dialect's own ----------------------------------------------------------------------------
+    # --- a protocol's own ----------------------------------------------------------------------------
 
     async def connect(self) -> None:
         raise NotImplementedError

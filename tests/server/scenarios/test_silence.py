@@ -35,7 +35,7 @@ async def _open(world: World, path: str, **query: Any) -> Client:
 
 
 @pytest.mark.parametrize("path", FIRST)
-def test_each_dialect_has_its_patience(path: str) -> None:
+def test_each_protocol_has_its_patience(path: str) -> None:
     async def main() -> None:
         world = await World(idle_seconds=20.0, max_idle_seconds=300.0).ready()
         client = await _open(world, path)
@@ -123,7 +123,7 @@ def test_whoever_stopped_in_the_middle_gets_the_final_and_may_come_back() -> Non
 
 
 @pytest.mark.parametrize(("path", "last"), [("/", "DISCONNECT"), ("/asr", "No message for 5 s")])
-def test_other_dialects_say_it_in_their_words_after_the_last_text(path: str, last: str) -> None:
+def test_other_protocols_say_it_in_their_words_after_the_last_text(path: str, last: str) -> None:
     async def main() -> None:
         world = await World(idle_seconds=5.0, max_idle_seconds=5.0).ready()
         client = world.client(path)

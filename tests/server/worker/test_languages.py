@@ -121,7 +121,7 @@ def _with(engine: type[Listener], work: Callable[[World], Any]) -> None:
 
 
 @pytest.mark.parametrize("connect", PROTOCOLS)
-def test_every_dialect_gives_the_engine_the_code_and_gets_its_text(connect: Callable[[World, str], Client]) -> None:
+def test_every_protocol_gives_the_engine_the_code_and_gets_its_text(connect: Callable[[World, str], Client]) -> None:
     async def work(world: World) -> None:
         for said, code in (("de-DE", "de"), ("GERMAN", "de"), ("auto", None)):
             client = connect(world, said)
@@ -149,7 +149,7 @@ def test_every_dialect_gives_the_engine_the_code_and_gets_its_text(connect: Call
 
 @pytest.mark.parametrize("connect", PROTOCOLS)
 @pytest.mark.parametrize("said", ["xx", "klingon"])
-def test_every_dialect_refuses_what_is_no_language_in_its_own_words(
+def test_every_protocol_refuses_what_is_no_language_in_its_own_words(
     connect: Callable[[World, str], Client], said: str
 ) -> None:
     async def work(world: World) -> None:

@@ -114,7 +114,7 @@ class Fickle(FlawedEngine):
 
 
 @pytest.mark.parametrize("path", ["/ws", "/", "/asr", "/v1/realtime"])
-def test_every_dialect_takes_back_what_was_shown(path: str) -> None:
+def test_every_protocol_takes_back_what_was_shown(path: str) -> None:
     async def main() -> None:
         world = await World(engine=Fickle).ready()
         client = world.client(path)
@@ -138,7 +138,7 @@ def test_every_dialect_takes_back_what_was_shown(path: str) -> None:
 
 
 async def _say(client: Client, path: str, *seconds: float) -> None:
-    """Speech, then silence, in the form of the dialect."""
+    """Speech, then silence, in the form of the protocol."""
     for level, length in zip((0.3, 0.0), seconds, strict=True):
         if path != "/v1/realtime":
             await client.speak(length, level=level)
