@@ -6,8 +6,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from whisper_ops.history.column_comments import COLUMN_COMMENTS
 from whisper_ops.history.queries import QUERIES
-from whisper_ops.history.schema import ADDED, GPU_METRICS, HOST_METRICS, SERVER_METRICS, migrations
+from whisper_ops.history.schema import GPU_METRICS, HOST_METRICS, SERVER_METRICS, migrations
 
 PAGE = Path(__file__).with_name("history.md")
 _INTRODUCTION = """\
@@ -67,7 +68,7 @@ def _table(name: str, sql: str) -> Iterator[str]:
         yield f"{about[0].upper()}{about[1:]}.\n"
     yield "| column | type | |\n|---|---|---|"
     for column, kind, comment in _columns(lines):
-        yield f"| `{column}` | {kind} | {ADDED.get(f'{name}.{column}', comment)} |"
+        yield f"| `{column}` | {kind} | {COLUMN_COMMENTS.get(f'{name}.{column}', comment)} |"
     yield ""
 
 

@@ -5,17 +5,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dashboard.history.history_reader import inode
+from dashboard.history.unstorable_rows import ROW_FAULTS, Item, UnstorableRows
+from dashboard.history.writable_history import WritableHistory, is_damage
 from whisper_ops.errors import UserError
 from whisper_ops.formatting import counted
 from whisper_ops.history import AlertRecord, EventRecord, History, ReachedRecord, Retention
-from whisper_ops.history.repair import is_sqlite, repair
-from whisper_ops.history.writer_lock import WriterLock
 from whisper_ops.snapshot import Snapshot
 
 FLUSH_SECONDS = 1.0
@@ -28,23 +26,15 @@ _ROLLUPS_A_FLUSH = 20
 _WAITING_LIMIT = 20_000
 """Rows kept while the disk takes none: 100 servers for three minutes, some 100 MB."""
 
-_ROW_FAULTS = (
-    *(OverflowError, ValueError, TypeError),
-    *(sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError),
-)
-"""What one row can be wrong in, where the file takes every other: a number too large, a text that is no Unicode."""
-
 Say = Callable[[str], None]
-Item = Snapshot | EventRecord | AlertRecord | ReachedRecord
 
 
 class HistoryWriter:
     """Takes snapshots without blocking and commits them in batches, one transaction each `flush_seconds`.
 
-    One process writes polls; a second one's writer says in `note` who does, drops what it is given, and takes over when
-    the first is gone. When the disk is full or became read-only it says so once, goes on taking snapshots (the oldest
-    are dropped beyond a limit and counted), tries again, and says so once when it works again. A row that the file
-    cannot hold is set aside, said and counted, and all others go on. `say` is called on the writer's thread, except by
+    One process writes polls. A second one's writer says in `note` which, drops what it is given, and takes over when
+    the first ends. On a full or read-only disk it says so once, keeps rows (beyond a limit it drops and counts the
+    oldest), retries, and says once when rows are written again. `say` is called on the writer's thread, except by
     `__init__`.
 
     Raises:
@@ -63,7 +53,6 @@ class HistoryWriter:
         self.path = path
         self.written_total = 0
         self.dropped_total = 0
-        self.set_aside_total = 0
         self.failure: str | None = None
         """Why its thread ended though nobody closed it, in one sentence: nothing is written any more."""
         self.note: str | None = None
@@ -74,27 +63,29 @@ class HistoryWriter:
         self._waiting: deque[Item] = deque()
         self._wake = threading.Event()
         self._stopping = False
-        self._said_aside: set[tuple[str, str]] = set()
-        self._aside: list[EventRecord] = []
-        self._house_trouble: str | None = None
+        self._unstorable = UnstorableRows()
+        self._rollup_error: str | None = None
         self._changed = threading.Condition()
         self._prune_at = 0.0
-        self._lock = WriterLock(path, command)
-        self._history: History | None = None
-        self._inode: int | None = None
-        self._open()
+        self._file = WritableHistory(path, command, self._say)
+        self.note = self._file.open()
         self._thread = threading.Thread(target=self._run, name="history writer", daemon=True)
         self._thread.start()
 
     @property
     def writing(self) -> bool:
         """Whether this is the process that writes the polls."""
-        return self._history is not None
+        return self._file.history is not None
 
     @property
     def alive(self) -> bool:
         """Whether its thread runs."""
         return self._thread.is_alive()
+
+    @property
+    def set_aside_total(self) -> int:
+        """Rows that the file cannot hold."""
+        return self._unstorable.total
 
     @property
     def unwritten(self) -> int:
@@ -103,7 +94,7 @@ class HistoryWriter:
 
     def put(self, item: Item) -> None:
         """Take a snapshot, an event, an alert or an address; returns at once."""
-        if self._history is None:
+        if not self.writing:
             return
         if self.failure is not None:
             self.dropped_total += 1
@@ -125,9 +116,7 @@ class HistoryWriter:
         self._stopping = True
         self._wake.set()
         self._thread.join()
-        if self._history is not None:
-            self._history.close()
-        self._lock.release()
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -137,49 +126,6 @@ class HistoryWriter:
     ) -> None:
         self.close()
 
-    def _open(self) -> None:
-        try:
-            holder = self._lock.try_acquire()
-        except OSError as error:
-            # The folder takes no file; opening the history finds the better words for it.
-            History.writing(self.path).close()
-            raise UserError(f"cannot lock the history {self.path}: {error.strerror}") from error
-        if holder is not None:
-            self.note = f"{self.path} is written by {holder}; this one only reads"
-            return
-        try:
-            self._history = History.writing(self.path)
-        except UserError as error:
-            if not _is_damage(error.__cause__) or not is_sqlite(self.path):
-                self._lock.release()
-                raise
-            self._mend()
-        self._inode = inode(self.path)
-        if self._history is not None:
-            # Who watches from here on begins anew: what still holds is told again. On a full disk that waits.
-            with suppress(sqlite3.Error):
-                self._history.polls.end_alerts()
-        self.note = None
-
-    def _mend(self) -> None:
-        """Go on in a new file with everything that can be read of the damaged one, which is moved aside."""
-        if self._history is not None:
-            self._history.close()
-            self._history = None
-        self._say(f"the history {self.path} is damaged; saving what can be read")
-        self._say(f"{self.path}: {repair(self.path)}")
-        self._history = History.writing(self.path)
-        self._inode = inode(self.path)
-
-    def _replace(self) -> None:
-        """The file was deleted or moved: what is written into it now, nobody will ever find."""
-        assert self._history is not None
-        self._history.close()
-        self._history = None
-        self._lock.release()
-        self.note = f"the history {self.path} was deleted or moved; going on in a new one"
-        self._say(self.note)
-
     def _run(self) -> None:
         try:
             while not self._stopping:
@@ -187,37 +133,40 @@ class HistoryWriter:
                 self._wake.clear()
                 self._work()
             self._work()
-        except BaseException as error:  # noqa: BLE001  # nobody joins this thread before the end: its last words are here
+        except BaseException as error:  # noqa: BLE001  # nobody joins this thread before the end
             self.failure = f"the writer of {self.path} stopped ({type(error).__name__}: {error}); nothing is recorded"
             self._failed(self.failure)
 
     def _work(self) -> None:
-        if self._history is not None and inode(self.path) != self._inode:
-            self._replace()
-        if self._history is None:
+        if self._file.replaced:
+            self._file.close()
+            self.note = f"the history {self.path} was deleted or moved; going on in a new one"
+            self._say(self.note)
+        history = self._file.history
+        if history is None:
             self._take_over()
             return
         batch = list(self._waiting)
         try:
             if batch:
-                self._store(self._history, batch)
-                self._history.polls.add(events=self._aside)
-                self._aside.clear()
+                self._store(history, batch)
+                history.polls.add(events=self._unstorable.events)
+                self._unstorable.events.clear()
         except sqlite3.Error as error:
-            if _is_damage(error):
-                self._mend()
+            if is_damage(error):
+                self._file.repair()
                 return
             self._failed(f"the history {self.path} takes no rows ({error}); polling goes on without it")
             return
         try:
-            self._keep_house(self._history)
-            self._house_trouble = None
+            self._roll_up_and_prune(history)
+            self._rollup_error = None
         except sqlite3.Error as error:
-            if _is_damage(error):
-                self._mend()
-            elif self._house_trouble != str(error):
-                # Rows are one thing, their roll-ups another: what was written stays written.
-                self._house_trouble = str(error)
+            if is_damage(error):
+                self._file.repair()
+            elif self._rollup_error != str(error):
+                # The batch is committed whatever becomes of its roll-up.
+                self._rollup_error = str(error)
                 self._say(f"the history {self.path} cannot be rolled up ({error}); polls are still written")
 
     def _store(self, history: History, batch: list[Item]) -> None:
@@ -229,7 +178,7 @@ class HistoryWriter:
                 [item for item in batch if isinstance(item, AlertRecord)],
                 [item for item in batch if isinstance(item, ReachedRecord)],
             )
-        except _ROW_FAULTS as error:
+        except ROW_FAULTS as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
                 self._store(history, batch[:middle])
@@ -241,20 +190,14 @@ class HistoryWriter:
         self._succeeded(batch)
 
     def _set_aside(self, item: Item, error: Exception) -> None:
+        sentence = self._unstorable.set_aside(item, error)
         with self._changed:
-            self._take_off([item])
-            self.set_aside_total += 1
+            self._remove([item])
             self._changed.notify_all()
-        whose = _plain(item.server or "")
-        why = _plain(f"{type(error).__name__}: {error}")
-        if (whose, why) in self._said_aside or len(self._said_aside) >= _ASIDE_SAID:
-            return
-        self._said_aside.add((whose, why))
-        words = f"{_NAMES[type(item)]} of {whose} cannot be stored ({why}); it is set aside, and so are others like it"
-        self._say(words)
-        self._aside.append(EventRecord(at=time.time(), server=whose, kind="set_aside", detail=words))
+        if sentence is not None:
+            self._say(sentence)
 
-    def _keep_house(self, history: History) -> None:
+    def _roll_up_and_prune(self, history: History) -> None:
         now = time.time()
         history.polls.roll_up(now, _ROLLUPS_A_FLUSH)
         if time.monotonic() >= self._prune_at and not self._stopping:
@@ -263,21 +206,21 @@ class HistoryWriter:
 
     def _take_over(self) -> None:
         try:
-            self._open()
+            self.note = self._file.open()
         except UserError as error:
             self.note = str(error)
         if self.writing:
             self._say(f"the history {self.path} is free now; this process writes it from here on")
 
-    def _take_off(self, batch: list[Item]) -> None:
-        # `put` may have dropped the oldest meanwhile; only what is still there is taken off.
+    def _remove(self, batch: list[Item]) -> None:
+        # `put` may have dropped the oldest meanwhile; only what is still there is removed.
         done = {id(item) for item in batch}
         while self._waiting and id(self._waiting[0]) in done:
             self._waiting.popleft()
 
     def _succeeded(self, batch: list[Item]) -> None:
         with self._changed:
-            self._take_off(batch)
+            self._remove(batch)
             self.written_total += len(batch)
             if self.note is not None:
                 lost = f"; {counted(self.dropped_total, 'poll')} lost" if self.dropped_total else ""
@@ -293,24 +236,5 @@ class HistoryWriter:
             self._changed.notify_all()
 
 
-_NAMES: dict[type[Item], str] = {
-    Snapshot: "a poll",
-    EventRecord: "an event",
-    AlertRecord: "an alert",
-    ReachedRecord: "the address",
-}
-_ASIDE_SAID = 100
-"""Reasons that are said; a server that sends ever new ones is not listened to for ever."""
-
-
-def _plain(text: str) -> str:
-    """Storable whatever it is: what is no Unicode is escaped, and what is endless is cut."""
-    return text[:300].encode("utf-8", "backslashreplace").decode()
-
-
-def _is_damage(error: BaseException | None) -> bool:
-    return isinstance(error, sqlite3.DatabaseError) and error.sqlite_errorcode == sqlite3.SQLITE_CORRUPT
-
-
 def _silently(_sentence: str) -> None:
-    """Who shows `note` needs no telling."""
+    """The dashboard shows `note` instead."""

@@ -33,8 +33,8 @@ def polls(history: History) -> list[float]:
 
 
 def connection(writer: HistoryWriter) -> sqlite3.Connection:
-    assert writer._history is not None
-    return writer._history.database.connection
+    assert writer._file.history is not None
+    return writer._file.history.database.connection
 
 
 def wait(condition: Callable[[], object], seconds: float = 15.0) -> None:
