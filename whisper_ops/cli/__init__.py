@@ -1,8 +1,8 @@
-"""The command `whisper-ops`: a table of commands, each loaded only when it is called.
+"""The command `whisper-ops`: a table of commands, each loaded when it is called.
 
-`COMMANDS` is the one list: help, the generated docs and the completeness tests all read it. A command lives in the room
-whose door it opens, in a module with a click command named `command`; that module imports the rest of its room inside
-the function, so that `whisper-ops --help` stays instant and a planner's laptop needs no model runtime.
+`COMMANDS` is the one list: help, the generated docs and the completeness tests read it. A command lives in its room, in
+a module with a click command named `command`; that module imports the rest of its room inside the function, so that
+`whisper-ops --help` is instant and a planner's laptop needs no model runtime.
 """
 
 import gc
@@ -30,40 +30,34 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
-    "serve": Entry(
-        "server.commands.serve", "Serve streaming speech-to-text on this machine's GPUs (or its CPU), and its stats."
-    ),
+    "serve": Entry("server.commands.serve", "Serve streaming speech-to-text on this machine's GPUs or CPU."),
     "broker": Entry(
         "server.commands.broker",
-        "Send the clients of several servers to one that has room, and show all of them as one server.",
+        "Balance clients over several servers, and show them as one.",
     ),
-    "dash": Entry("dashboard.commands.dash", "Watch servers live in the terminal and record what is seen."),
+    "dash": Entry("dashboard.commands.dash", "Watch servers live in the terminal, and record them."),
     "record": Entry("dashboard.commands.record", "Record servers into the history without a screen, as a service."),
     "corpus": Entry("capacity.commands.corpus", "Make or show the speech that a load test plays."),
-    "sweep": Entry("capacity.commands.sweep", "Measure a server with speaking clients, level by level."),
+    "sweep": Entry("capacity.commands.sweep", "Load-test a server with real speech, level by level."),
     "check": Entry(
         "capacity.commands.check",
-        "Verify a live server: spread, memory, set-up, health, the refusal when full, and back to empty.",
+        "Verify a live server: GPU spread, memory, set-up, refusal, release.",
     ),
     "fit": Entry("capacity.commands.fit", "Fit a scaling law to any table of load levels."),
-    "plan": Entry("capacity.commands.plan", "Say how many connections a GPU carries, why, and how sure that is."),
+    "plan": Entry("capacity.commands.plan", "How many connections a GPU carries, why, and how sure that is."),
     "simulate": Entry(
-        "capacity.commands.simulate", "Send a day's calls through a fleet: GPUs hour by hour, refusals, latency, cost."
+        "capacity.commands.simulate", "Send a day's calls through a fleet: GPUs, refusals, latency, cost."
     ),
-    "doctor": Entry(
-        "capacity.commands.doctor", "Read this host's limits, what each allows, and the lines that change them."
-    ),
-    "history": Entry("whisper_ops.cli.history", "Look into the history, check it, mend it, make it smaller."),
-    "import": Entry(
-        "capacity.commands.import_", "Read measurements of others into the history: CSV files, Prometheus."
-    ),
+    "doctor": Entry("capacity.commands.doctor", "Check this host's limits, and say how to raise each."),
+    "history": Entry("whisper_ops.cli.history", "Inspect, check, repair or shrink the history file."),
+    "import": Entry("capacity.commands.import_", "Import measurements into the history: CSV files, Prometheus."),
     "export": Entry("whisper_ops.cli.export", "Print the history's rows as CSV or JSON lines."),
     "demo": Entry(
         "capacity.commands.demo",
-        "The whole of it in three minutes: a simulated fleet, then a server, callers, dashboard and plan.",
+        "Three-minute tour: a simulated fleet, then real speech and its plan.",
     ),
 }
-"""By name, in the order of a first day."""
+"""By name, in the order in which a new user meets them."""
 
 
 OTHER_NAMES = {

@@ -19,8 +19,8 @@ from whisper_ops.formatting import counted
 @click.option(
     "--format", "kind", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True, help="CSV or JSON lines."
 )
-@click.option("--since", type=TimeType(), help="Rows from then on: 2h, 2026-11-20 14:00, or epoch seconds.")
-@click.option("--until", type=TimeType(), help="Rows before then.")
+@click.option("--since", type=TimeType(), help="Rows from this time on: 2h, 2026-11-20 14:00, or epoch seconds.")
+@click.option("--until", type=TimeType(), help="Rows before this time.")
 @click.option("--server", help="Rows of this server only.")
 def command(
     table: str,

@@ -1,4 +1,4 @@
-"""`whisper-ops history`: look after the file that everything is in."""
+"""`whisper-ops history`: inspect and repair the history file."""
 
 import time
 from pathlib import Path
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """Look into the history, check it, mend it, make it smaller."""
+    """Inspect, check, repair or shrink the history file."""
 
 
 @command.command()
 @history_option
 @json_option
 def info(history: Path, as_json: bool) -> int:
-    """Say what is in the history: how much, since when, of which servers, and who writes it."""
+    """Show what the history holds: rows, time range, servers, and which process writes it."""
     import msgspec
 
     from whisper_ops.history import History
@@ -42,7 +42,7 @@ def info(history: Path, as_json: bool) -> int:
 @command.command()
 @history_option
 def check(history: Path) -> int:
-    """Look for damage; exit code 1 when there is some. Takes a while on a large file."""
+    """Check the file for damage; exit code 1 if there is some. Takes a while on a large file."""
     from whisper_ops.history.opening import open_for_reading
     from whisper_ops.history.repair import problems
 
@@ -60,9 +60,9 @@ def check(history: Path) -> int:
 
 @command.command()
 @history_option
-@click.option("--force", is_flag=True, help="Make a new file even when no damage is found.")
+@click.option("--force", is_flag=True, help="Make a new file even if no damage is found.")
 def repair(history: Path, force: bool) -> int:
-    """Move a damaged history aside and make a new one of everything that can be read. Nothing is deleted."""
+    """Move a damaged history aside, and copy every readable row into a new one. Nothing is deleted."""
     from whisper_ops.history.repair import is_sqlite, problems
     from whisper_ops.history.repair import repair as mend
     from whisper_ops.history.writer_lock import WriterLock
@@ -88,7 +88,7 @@ def repair(history: Path, force: bool) -> int:
 @command.command()
 @history_option
 def vacuum(history: Path) -> int:
-    """Give space that deleted rows left back to the disk. Needs as much free space as the history holds."""
+    """Return the space of deleted rows to the disk. Needs as much free space as the history holds."""
     from whisper_ops.history.opening import give_space_back
 
     if not history.exists():

@@ -30,7 +30,7 @@ def history_option(function: F) -> F:
         show_default=True,
         show_envvar=True,
         callback=_no_pipe,
-        help="The history file; made at first use.",
+        help="The history file; created on first use.",
     )(function)
 
 
@@ -60,7 +60,7 @@ def ca_option(function: F) -> F:
 def decimal_option(function: F) -> F:
     """`--decimal point|comma`: for a table whose cells do not tell."""
     return click.option(
-        "--decimal", type=click.Choice(list(MARKS)), help="The mark before decimals, where the table does not tell."
+        "--decimal", type=click.Choice(list(MARKS)), help="Decimal mark of the table, where its cells do not show it."
     )(function)
 
 
@@ -69,5 +69,5 @@ def token_option(function: F) -> F:
     return click.option(
         "--token-file",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="A file that holds the bearer token; without it, WHISPER_OPS_TOKEN is read.",
+        help="File with the bearer token; else WHISPER_OPS_TOKEN.",
     )(function)

@@ -1,4 +1,4 @@
-"""A Prometheus in place of recorded polls: its options, and a history of what it remembers while it is read."""
+"""A Prometheus in place of recorded polls: its options, and a temporary history of what it holds."""
 
 import tempfile
 import time
@@ -23,14 +23,14 @@ NEED_IT = ("since", "step", "mappings", "token_file", "ca_file")
 """Options that mean something only with --prometheus."""
 _OPTIONS = (
     click.option("--from", "since", default="7d", show_default=True, metavar="7d", help="How far back to read."),
-    click.option("--step", default="60s", show_default=True, metavar="60s", help="How far apart moments are."),
+    click.option("--step", default="60s", show_default=True, metavar="60s", help="Step between two points in time."),
     click.option(
         "--mapping",
         "mappings",
         multiple=True,
         metavar="KIND|FILE",
-        help="What exported it: a kind such as whisper-ops, whisperlive, vllm, dcgm or node, or a mapping file of your "
-        "own (docs/monitoring.md); repeat to put together.",
+        help="The exporter: a kind such as whisper-ops, whisperlive, vllm, dcgm or node, or a mapping file of your "
+        "own (docs/monitoring.md); repeatable.",
     ),
 )
 
@@ -43,7 +43,7 @@ def window_options(function: F) -> F:
 
 
 def polls(options: dict[str, Any], identity: Identity) -> "Iterable[Snapshot]":
-    """What the Prometheus of `--prometheus` remembers, in the order of time. `identity` goes before what it says."""
+    """The polls that the Prometheus of `--prometheus` holds, oldest first; `identity` overrides what it says."""
     from whisper_ops.bearer_tokens import read_token
     from whisper_ops.exporters.catalogue import mapping_of
     from whisper_ops.exporters.prometheus_client import QueryWindow
@@ -57,7 +57,7 @@ def polls(options: dict[str, Any], identity: Identity) -> "Iterable[Snapshot]":
 
 
 def store(history: "History", found: "Iterable[Snapshot]") -> int:
-    """Write batch by batch, so that a year of polls needs no year of memory; how many there were."""
+    """Write polls in batches, so that memory is bounded; returns how many there were."""
     count, batch = 0, []
     for snapshot in found:
         batch.append(snapshot)
@@ -71,7 +71,7 @@ def store(history: "History", found: "Iterable[Snapshot]") -> int:
 
 @contextmanager
 def chosen_history(options: dict[str, Any]) -> Iterator[Path]:
-    """The history; with `--prometheus` another one for a while: its sweeps and plans, and the polls that are there."""
+    """The history; with `--prometheus` a temporary one with its sweeps and plans, and Prometheus' polls."""
     history: Path = options["history"]
     if options["prometheus"] is None:
         yield history

@@ -28,4 +28,4 @@ class TimeType(click.ParamType[float]):
         try:
             return datetime.fromisoformat(value.strip()).timestamp()
         except ValueError:
-            self.fail(f"{value!r} is no moment; write 2h, 2026-11-20 14:00 or epoch seconds", param, ctx)
+            self.fail(f"{value!r} is not a time; write 2h, 2026-11-20 14:00 or epoch seconds", param, ctx)
