@@ -35,7 +35,7 @@ def trend(peaks: Sequence[tuple[float, float]], limit: float) -> DemandTrend | N
     return msgspec.structs.replace(made, until=until, low=low, high=high)
 
 
-def in_words(trend: DemandTrend) -> str:
+def trend_text(trend: DemandTrend) -> str:
     """One sentence."""
     if trend.until is None:
         return f"Trend: daily peaks (highest {trend.peak:.0f}) do not grow towards {trend.limit:.0f}."

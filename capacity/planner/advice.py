@@ -14,8 +14,8 @@ def advised(evidence: Evidence, capacity: Capacity) -> NextLevels:
     gpus, slots = evidence.key.gpus, evidence.slots
     if not evidence.levels:
         around = capacity.estimate or 2 * evidence.polled.peak
-        wanted = {max(round(around * share) * gpus, gpus) for share in _AROUND}
-        return NextLevels(aim="find_failure", levels=tuple(sorted({min(n, slots or n) for n in wanted})))
+        levels = {max(round(around * share) * gpus, gpus) for share in _AROUND}
+        return NextLevels(aim="find_failure", levels=tuple(sorted({min(n, slots or n) for n in levels})))
     tried = {
         streams: TriedLevel(
             passed=all(level.passed for level in levels),

@@ -58,24 +58,24 @@ def bracket(levels: tuple[JudgedLevel, ...], key: Key) -> Capacity:
     return Capacity(last_pass=low, first_fail=high, estimate=middle, low=low, high=high, status=status, reason=reason)
 
 
-def shown(levels: tuple[JudgedLevel, ...], gpus: int) -> int | None:
+def proven_load(levels: tuple[JudgedLevel, ...], gpus: int) -> int | None:
     """The most connections on a GPU that long levels showed to be carried, each time they were tried; None: none."""
     failed = min((level.streams for level in levels if level.passes < level.repeats), default=math.inf)
     held = [level for level in levels if level.repeats and level.audit == "valid" and level.streams < failed]
     return max((level.streams // gpus for level in held), default=None)
 
 
-def chance_to_pass(levels: tuple[JudgedLevel, ...], foreseen: Mapping[int, float]) -> dict[int, float]:
+def passing_probabilities(levels: tuple[JudgedLevel, ...], predicted: Mapping[int, float]) -> dict[int, float]:
     """The chance of each level to pass when it is run again, falling with load.
 
-    What the law foresees counts like two repeats; without a law both answers are held as likely (rule of succession).
+    What the law predicts counts like two repeats; without a law both answers are held as likely (rule of succession).
     """
     chances: dict[int, float] = {}
     lowest = 1.0
     for level in levels:
         if not level.repeats:
             continue
-        prior = foreseen.get(level.streams, 0.5)
+        prior = predicted.get(level.streams, 0.5)
         lowest = min(lowest, (level.passes + 2 * prior) / (level.repeats + 2))
         chances[level.streams] = lowest
     return chances

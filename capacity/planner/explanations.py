@@ -45,7 +45,7 @@ def findings_text(findings: Sequence[AnyFinding], reason: str) -> str:
     return "; ".join(in_words(finding) for finding in findings if speaks_against(finding))
 
 
-def cut_in_words(safe: int, recommended: int | None) -> str:
+def cut_text(safe: int, recommended: int | None) -> str:
     """How the recommendation was cut from the safe limit."""
     share = f"{RECOMMENDED:.0%} of {safe:,}"
     return f"{share}, rounded down" if recommended != 1 or safe > 1 else "one connection is the least there is"
@@ -136,7 +136,7 @@ def polls_say_nothing(evidence: Evidence, capacity: Capacity, advice: NextLevels
 
 def notes(evidence: Evidence, levels: Sequence[JudgedLevel]) -> tuple[str, ...]:
     """What was left out, and what may hide demand."""
-    told = [*_kinds_in_words(evidence.key), *_spread_in_words(evidence)]
+    told = [*_unlike_gpus(evidence.key), *_balancer_notes(evidence)]
     left_out = [level for level in levels if not level.repeats]
     if left_out:
         told.append(f"left out as no evidence: {_why_left_out(left_out)}")
@@ -162,14 +162,14 @@ def _why_left_out(levels: Sequence[JudgedLevel]) -> str:
     return "; ".join(f"{', '.join(streams)}: {reason}" for reason, streams in by_reason.items())
 
 
-def _kinds_in_words(key: Key) -> list[str]:
+def _unlike_gpus(key: Key) -> list[str]:
     """What a limit of a GPU is the limit of, where they are not all alike."""
     if " + " not in key.device:
         return []
     return [f"the GPUs are not alike ({key.device}): the limit is that of each with as many connections as the others"]
 
 
-def _spread_in_words(evidence: Evidence) -> list[str]:
+def _balancer_notes(evidence: Evidence) -> list[str]:
     """What a reader must know of evidence that came through a balancer."""
     key = evidence.key
     if key.servers == 1:

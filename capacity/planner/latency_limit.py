@@ -13,7 +13,7 @@ from capacity.models.law import Law
 from capacity.planner.evidence import Evidence
 from capacity.planner.gpu_shares import carried
 from capacity.planner.polls import PollEvidence
-from capacity.planner.queue_causes import failed_first
+from capacity.planner.queue_causes import first_failed_repeats
 from whisper_ops.formatting import counted
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective import MEASURES, ObjectiveTerm, read_stored
@@ -53,7 +53,9 @@ def missed_otherwise(evidence: Evidence, capacity: Capacity) -> str:
     """What was missed at the first fail, where that was no latency; empty where it was, or nothing says what it was."""
     if capacity.first_fail is None:
         return ""
-    found = [finding for level in failed_first(evidence) for finding in findings_of(level) if speaks_against(finding)]
+    found = [
+        finding for level in first_failed_repeats(evidence) for finding in findings_of(level) if speaks_against(finding)
+    ]
     if not found or any(_is_latency(finding) for finding in found):
         return ""
     return " and ".join(dict.fromkeys(map(_about, found)))
@@ -120,7 +122,7 @@ def _held(
     return tuple((n, min(v, bound) if n <= last else max(v, bound) if n >= fail else v) for n, v in curve)
 
 
-def foreseen(evidence: Evidence, capacity: Capacity) -> dict[int, float]:
+def predicted_probabilities(evidence: Evidence, capacity: Capacity) -> dict[int, float]:
     """The chance of each level to meet the binding latency, as the law of valid levels says; empty without one."""
     condition = binding_condition(evidence, capacity)
     if condition is None:
@@ -137,7 +139,7 @@ def foreseen(evidence: Evidence, capacity: Capacity) -> dict[int, float]:
     return dict(zip(streams, chances, strict=True))
 
 
-def between(evidence: Evidence, capacity: Capacity) -> float | None:
+def interpolated_limit(evidence: Evidence, capacity: Capacity) -> float | None:
     """Where the binding latency crosses its bound between last pass and first fail, on a log scale; None if unknown."""
     condition = binding_condition(evidence, capacity)
     last, fail = capacity.last_pass, capacity.first_fail
@@ -211,7 +213,7 @@ def tightest_latency(known: Sequence[Resource]) -> list[Resource]:
     return [limit for limit in known if limit is not wider]
 
 
-def merged(limits: Sequence[Resource], polled: PollEvidence, noun: str = "GPU") -> Capacity:
+def capacity_from_polls(limits: Sequence[Resource], polled: PollEvidence, noun: str = "GPU") -> Capacity:
     """The capacity that polls alone allow: the minimum over the laws, and whether it is known well enough to answer.
 
     A limit is never raised on evidence that was not near it: loads of at least half of it must have been seen.

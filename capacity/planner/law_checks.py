@@ -1,4 +1,4 @@
-"""What of a fitted line may be shown as a law: what readings, caps and levels that passed do not deny.
+"""Which fitted line may be shown as a law: one that readings, caps and levels that passed do not contradict.
 
 A line through readings can say what cannot be: memory that falls below nothing, a processor over 100 %, a limit of a
 thing that is over its cap with nothing connected, or a limit below a load that was carried. Each kind is settled here.
@@ -16,7 +16,7 @@ from whisper_ops.plan.plan_sentences import connections
 from whisper_ops.plan.resource_kinds import CONNECTION_TRACKING, DESCRIPTORS, GPU_MEMORY, HOST_MEMORY, PORTS
 
 FILLS_UP = (GPU_MEMORY, HOST_MEMORY, DESCRIPTORS, CONNECTION_TRACKING, PORTS)
-"""What is refused when it is full, however well a level passed just before."""
+"""Resources that refuse connections when they are full, however well a level passed just before."""
 
 Points = Sequence[tuple[float, float]]
 
@@ -30,13 +30,13 @@ _MOST_CONNECTIONS = 1e6
 _STEPS = 20
 _BEYOND = 1.05
 """A law is drawn so far, times its limit."""
-_NOTHING = 0.01
-"""What is less than this share of what a connection takes is nothing."""
+_NEGLIGIBLE = 0.01
+"""A base under this share of what a connection takes is left out of the law's text."""
 _NEAR = 0.9
 """Readings from this share of a level's load on are readings at that level."""
 
 
-def believed(row: Resource, line: LinearLaw, readings: Points, gpus: int, slots: int | None) -> Resource:
+def checked_law(row: Resource, line: LinearLaw, readings: Points, gpus: int, slots: int | None) -> Resource:
     """A resource with the law that may be shown of the line through its readings, and with the limit by it.
 
     Args:
@@ -51,8 +51,8 @@ def believed(row: Resource, line: LinearLaw, readings: Points, gpus: int, slots:
         return _flat(row, line, readings, gpus, slots)
     reached = None if row.cap is None else line.reaches(row.cap)
     limit, low, high = reached if reached is not None else (None, None, None)
-    if _denied(row.points, line.at, least, max((limit or 0) * _BEYOND, most)):
-        return _lawless(row)
+    if _contradicted(row.points, line.at, least, max((limit or 0) * _BEYOND, most)):
+        return _without_law(row)
     if row.cap is not None and line.at(least) >= row.cap:
         # Whatever it was that filled it, it was not the connections.
         law = f"{figure(line.at(least), row.unit)} at {least:g} already, so this cap is no limit"
@@ -61,7 +61,7 @@ def believed(row: Resource, line: LinearLaw, readings: Points, gpus: int, slots:
         return _flat(row, line, readings, gpus, slots)
     return msgspec.structs.replace(
         row,
-        law=law_in_words(line, row.unit),
+        law=law_text(line, row.unit),
         limit=limit,
         low=low,
         high=high,
@@ -70,9 +70,9 @@ def believed(row: Resource, line: LinearLaw, readings: Points, gpus: int, slots:
     )
 
 
-def held_against(row: Resource, last_pass: int | None) -> Resource:
+def bounded_by_pass(row: Resource, last_pass: int | None) -> Resource:
     """A level that passed is a lower bound of every resource at its load, whatever a law foresees from elsewhere."""
-    if row.limit is None or last_pass is None or _denies(row, last_pass):
+    if row.limit is None or last_pass is None or _full_at_pass(row, last_pass):
         return row
     if math.floor(row.limit) >= last_pass:
         low = None if row.low is None else max(row.low, float(last_pass))
@@ -87,15 +87,15 @@ def held_against(row: Resource, last_pass: int | None) -> Resource:
     )
 
 
-def held_by_polls(row: Resource, peak: float) -> Resource:
+def bounded_by_polls(row: Resource, peak: float) -> Resource:
     """What fills up for good was not full at a load that ordinary polls saw, whatever the low end of its law says."""
     if row.kind not in FILLS_UP or row.limit is None or row.low is None:
         return row
     return msgspec.structs.replace(row, low=max(row.low, min(peak, row.limit)))
 
 
-def _denies(row: Resource, last_pass: int) -> bool:
-    """Whether what fills up for good, such as memory, surely was over its cap while a level passed.
+def _full_at_pass(row: Resource, last_pass: int) -> bool:
+    """Whether a resource that refuses when full, such as memory, was surely over its cap while a level passed.
 
     Its whole interval must say so, and a reading at that load: polls near idle only guess at it.
     """
@@ -110,25 +110,25 @@ def _flat(row: Resource, line: LinearLaw, readings: Points, gpus: int, slots: in
     least, most = min(load for load, _ in readings), max(load for load, _ in readings)
     far = _FAR * most
     if row.cap is not None and not line.grows and line.at(far) + line.spread(far) > row.cap:
-        wanted = round(2 * max(1.0, most) * gpus)
+        streams = round(2 * max(1.0, most) * gpus)
         room = slots is None or most * gpus < slots
-        to_do = f"; sweep up to {wanted if slots is None else min(wanted, slots)} streams" if room else ""
+        to_do = f"; sweep up to {streams if slots is None else min(streams, slots)} streams" if room else ""
         return msgspec.structs.replace(row, law=f"not known yet{to_do}")
     middle = median(value for _, value in row.points)
-    if _denied(row.points, lambda _: middle, least, most):
-        return _lawless(row)
+    if _contradicted(row.points, lambda _: middle, least, most):
+        return _without_law(row)
     curve = ((least, middle), (max(most, least), middle))
     return msgspec.structs.replace(row, law="does not grow with connections", curve=curve)
 
 
-def _lawless(row: Resource) -> Resource:
+def _without_law(row: Resource) -> Resource:
     return msgspec.structs.replace(row, law="no law: its readings follow no line")
 
 
-def _denied(readings: Points, law: Callable[[float], float], least: float, most: float) -> bool:
+def _contradicted(readings: Points, law: Callable[[float], float], least: float, most: float) -> bool:
     """Whether readings follow a law nowhere, or not where it speaks."""
-    spoken_of = [(load, value) for load, value in readings if least <= load <= most]
-    return _scattered(readings, law) or _scattered(spoken_of, law)
+    within = [(load, value) for load, value in readings if least <= load <= most]
+    return _scattered(readings, law) or _scattered(within, law)
 
 
 def _scattered(readings: Points, law: Callable[[float], float]) -> bool:
@@ -144,11 +144,11 @@ def _curve(row: Resource, line: LinearLaw, least: float, most: float) -> tuple[t
     return tuple((load, min(max(line.at(load), 0.0), top)) for load in loads)
 
 
-def law_in_words(line: LinearLaw, unit: str) -> str:
+def law_text(line: LinearLaw, unit: str) -> str:
     """`12.4 GB + 0.168 GB a connection`."""
-    if line.base < -_NOTHING * line.slope:
+    if line.base < -_NEGLIGIBLE * line.slope:
         return f"{figure(line.slope, unit)} a connection, less {figure(-line.base, unit)}"
-    if line.base < _NOTHING * line.slope:
+    if line.base < _NEGLIGIBLE * line.slope:
         return f"{figure(line.slope, unit)} a connection"
     return f"{figure(line.base, unit)} + {figure(line.slope, unit)} a connection"
 

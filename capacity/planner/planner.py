@@ -8,14 +8,21 @@ import msgspec
 from capacity.planner import explanations
 from capacity.planner.advice import advised
 from capacity.planner.batch_law import step_resource
-from capacity.planner.bracket import bracket, chance_to_pass, judged_levels, shown
+from capacity.planner.bracket import bracket, judged_levels, passing_probabilities, proven_load
 from capacity.planner.caps import Caps, read_caps
 from capacity.planner.evidence import Evidence, EvidenceRequest, gather
 from capacity.planner.host_allowances import allowances, binding
 from capacity.planner.key import differences
-from capacity.planner.latency_limit import between, foreseen, latency_resource, merged, polled_lag, tightest_latency
-from capacity.planner.law_checks import FILLS_UP, held_against, held_by_polls
-from capacity.planner.queue_causes import waited_for
+from capacity.planner.latency_limit import (
+    capacity_from_polls,
+    interpolated_limit,
+    latency_resource,
+    polled_lag,
+    predicted_probabilities,
+    tightest_latency,
+)
+from capacity.planner.law_checks import FILLS_UP, bounded_by_pass, bounded_by_polls
+from capacity.planner.queue_causes import busy_at_first_failure
 from capacity.planner.resources import RULES, ResourceRule, resource
 from capacity.planner.transfer import transferred
 from capacity.tiers import RECOMMENDED, cut, tiers
@@ -63,8 +70,8 @@ def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
     capacity, resources = _limits(evidence, caps, levels)
     ranked = _ranked(tightest_latency(binding(resources)))
     safe, why = _safe_limit(capacity, ranked, key)
-    waits_for = waited_for(evidence, capacity)
-    binds, after = _in_line(capacity, ranked, waits_for)
+    waits_for = busy_at_first_failure(evidence, capacity)
+    binds, after = _binding_kinds(capacity, ranked, waits_for)
     names = {resource.kind: resource.name for resource in resources}
     recommended = None if safe is None else cut(safe, RECOMMENDED)
     provisional = explanations.provisional(levels, capacity)
@@ -79,7 +86,7 @@ def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
         provisional=provisional,
         max_connections_per_gpu=recommended,
         safe_limit=safe,
-        cut="" if safe is None else explanations.cut_in_words(safe, recommended),
+        cut="" if safe is None else explanations.cut_text(safe, recommended),
         reason=why or explanations.reason(evidence, capacity, waits_for),
         waits_for=waits_for,
         next_test=str(following),
@@ -95,7 +102,7 @@ def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
         resources=resources,
         tiers=()
         if safe is None
-        else _tiers(capacity, safe, resources, None if provisional else shown(levels, key.gpus)),
+        else _tiers(capacity, safe, resources, None if provisional else proven_load(levels, key.gpus)),
         levels=_with_chances(evidence, capacity, levels),
         newest_evidence_at=evidence.newest,
         other_keys=tuple(f"{other.title} ({differences(key, other)})" for other in evidence.other_keys),
@@ -107,7 +114,7 @@ def plan_from(evidence: Evidence, caps: Caps, now: float) -> Plan:
 
 
 def _with_chances(evidence: Evidence, capacity: Capacity, levels: tuple[JudgedLevel, ...]) -> tuple[JudgedLevel, ...]:
-    chances = chance_to_pass(levels, foreseen(evidence, capacity))
+    chances = passing_probabilities(levels, predicted_probabilities(evidence, capacity))
     return tuple(msgspec.structs.replace(level, chance=chances.get(level.streams)) for level in levels)
 
 
@@ -119,12 +126,12 @@ def _limits(evidence: Evidence, caps: Caps, levels: tuple[JudgedLevel, ...]) -> 
     others = tuple(titled(other, evidence.key) for other in (others if step is None else (step, *others)))
     if levels:
         capacity = _measured(evidence, levels)
-        told = tuple(held_against(other, capacity.last_pass) for other in others)
-        return capacity, (latency_resource(evidence, capacity), *told)
+        bounded = tuple(bounded_by_pass(other, capacity.last_pass) for other in others)
+        return capacity, (latency_resource(evidence, capacity), *bounded)
     lag = polled_lag(evidence.polled, bound)
-    others = tuple(held_by_polls(other, evidence.polled.peak) for other in others)
+    others = tuple(bounded_by_polls(other, evidence.polled.peak) for other in others)
     resources = others if lag is None else (lag, *others)
-    capacity = merged(binding(resources), evidence.polled, evidence.key.carrier_noun)
+    capacity = capacity_from_polls(binding(resources), evidence.polled, evidence.key.carrier_noun)
     if capacity.status == "not_identifiable":
         raise UserError(explanations.polls_say_nothing(evidence, capacity, advised(evidence, capacity)), Exit.EVIDENCE)
     return capacity, resources
@@ -142,7 +149,7 @@ def _measured(evidence: Evidence, levels: Sequence[JudgedLevel]) -> Capacity:
         raise UserError(explanations.all_invalid(evidence, levels), Exit.EVIDENCE)
     if capacity.status == "upper_bound" and capacity.first_fail != 1:
         raise UserError(explanations.none_passed(evidence, levels, advised(evidence, capacity)), Exit.EVIDENCE)
-    crossing = between(evidence, capacity)
+    crossing = interpolated_limit(evidence, capacity)
     if crossing is None:
         return capacity
     low, high = capacity.low or 0.0, math.inf if capacity.high is None else capacity.high
@@ -155,7 +162,7 @@ def _ranked(resources: Sequence[Resource]) -> list[Resource]:
     return sorted(known, key=lambda resource: resource.low if resource.low is not None else resource.limit or 0)
 
 
-def _in_line(capacity: Capacity, ranked: Sequence[Resource], waits_for: QueueCauses | None) -> tuple[str, str]:
+def _binding_kinds(capacity: Capacity, ranked: Sequence[Resource], waits_for: QueueCauses | None) -> tuple[str, str]:
     """The kinds of what binds and of what binds after that; empty where there is none.
 
     What the streams waited for at the first level that failed is no second thing: it is why the objective was missed.

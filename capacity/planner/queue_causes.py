@@ -13,10 +13,10 @@ _BUSY = 0.9
 
 def first_failed(evidence: Evidence) -> LevelRecord:
     """The smallest level that missed the objective, of the repeats that count."""
-    return failed_first(evidence)[0]
+    return first_failed_repeats(evidence)[0]
 
 
-def failed_first(evidence: Evidence) -> list[LevelRecord]:
+def first_failed_repeats(evidence: Evidence) -> list[LevelRecord]:
     """All repeats of that level that missed it; a short one does not count where there are long ones."""
     for levels in evidence.repeats().values():
         if failed := [level for level in levels if not level.passed]:
@@ -26,10 +26,12 @@ def failed_first(evidence: Evidence) -> list[LevelRecord]:
 
 def disturbed(evidence: Evidence) -> bool:
     """Whether other programs had the processors at the smallest level that failed."""
-    return any(isinstance(finding, OtherLoad) for level in failed_first(evidence) for finding in findings_of(level))
+    return any(
+        isinstance(finding, OtherLoad) for level in first_failed_repeats(evidence) for finding in findings_of(level)
+    )
 
 
-def waited_for(evidence: Evidence, capacity: Capacity) -> QueueCauses | None:
+def busy_at_first_failure(evidence: Evidence, capacity: Capacity) -> QueueCauses | None:
     """What was busy where the objective was missed first; None: nothing that was measured, or it was never missed."""
     if capacity.status != "identified" or not evidence.levels:
         return None

@@ -9,7 +9,7 @@ from capacity.models.linear import LEAST_LEVELS, fit_line
 from capacity.planner.batch_law import batching
 from capacity.planner.caps import Caps
 from capacity.planner.evidence import Evidence
-from capacity.planner.law_checks import believed, figure
+from capacity.planner.law_checks import checked_law, figure
 from whisper_ops.history import LevelRecord
 from whisper_ops.plan.plan_document import Resource
 from whisper_ops.plan.resource_kinds import (
@@ -97,7 +97,7 @@ def resource(evidence: Evidence, caps: Caps, rule: ResourceRule) -> Resource:
             evidence=told,
         )
     row = msgspec.structs.replace(_unfitted(rule, points + polled, len(valid), cap), evidence=told, fix=rule.fix)
-    return believed(row, line, usable, gpus, evidence.slots)
+    return checked_law(row, line, usable, gpus, evidence.slots)
 
 
 def bends(points: Sequence[tuple[float, float]]) -> bool:

@@ -14,7 +14,7 @@ from capacity.next_levels import MINUTE, NextLevels
 from capacity.planner.bracket import judged_levels
 from capacity.planner.caps import Caps
 from capacity.planner.evidence import Evidence
-from capacity.planner.explanations import NextStep, cut_in_words, measured
+from capacity.planner.explanations import NextStep, cut_text, measured
 from capacity.planner.resources import RULES, resource
 from capacity.planner.sweep_command import sweep_command, sweep_seconds
 from capacity.tiers import RECOMMENDED, cut, tiers
@@ -117,7 +117,7 @@ def _plan(
         max_connections_per_gpu=None if safe is None else cut(safe, RECOMMENDED),
         safe_limit=safe,
         waits_for=None,
-        cut="" if safe is None else cut_in_words(safe, cut(safe, RECOMMENDED)),
+        cut="" if safe is None else cut_text(safe, cut(safe, RECOMMENDED)),
         reason=f"{first.name} ({first.law}) allows {allowed}; {_missing(gpu, speed)}",
         next_test=str(following),
         next_step=following.step,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from capacity.fleet.growth import in_words as trend_in_words
+from capacity.fleet.growth import trend_text
 from capacity.planner.explanations import missed_text
 from capacity.reports.output import Output
 from capacity.reports.plots import Plot, Series
@@ -95,7 +95,7 @@ def _demand(plan: Plan) -> Iterator[str]:
     if plan.fleet is not None and (figures := fleet_figures(plan.fleet)):
         yield figures
     if plan.trend is not None:
-        yield trend_in_words(plan.trend)
+        yield trend_text(plan.trend)
 
 
 def _tier_lines(plan: Plan, *, details: bool) -> Iterator[str]:

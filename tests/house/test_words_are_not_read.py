@@ -23,7 +23,7 @@ RENDERERS = {
 }
 """Modules that make words, whose functions return them."""
 MAKE_WORDS = {"in_words", "sentences", "findings_text", "missed_text", "against", "reason", "sure", "told", "said",
-              "ended", "spread", "place", "cut_in_words", "next_step", "all_invalid", "none_passed",
+              "ended", "spread", "place", "cut_text", "trend_text", "next_step", "all_invalid", "none_passed",
               "polls_say_nothing", "five_lines",
               "answered", "confidence", "fleet_figures", "probability",
               "result", "limit_text", "age", "counted", "span_of_time", "summary", "readable"}  # fmt: skip
