@@ -22,7 +22,7 @@ from dashboard.replay.chart_reader import HistoryCharts
 from dashboard.replay.feed import LiveFeed
 from dashboard.tui.app import DashApp
 from tests.dashboard.scenes import gpu, silence, snapshot
-from tests.dashboard.tui.test_app import screen_text
+from tests.dashboard.tui.piloting import screen_text
 from tests.support.servers import free_port, whisper_ops
 from whisper_ops.errors import UserError
 from whisper_ops.history import ChartQuery, History, ReachedRecord

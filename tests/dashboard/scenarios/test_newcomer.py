@@ -19,7 +19,7 @@ from dashboard.tui.app import DashApp
 from dashboard.tui.pages.help_page import QUESTIONS
 from dashboard.tui.pages.server_page import server_page
 from tests.dashboard.scenes import PLAN, gpu, snapshot
-from tests.dashboard.tui.test_app import screen_text
+from tests.dashboard.tui.piloting import screen_text
 from whisper_ops.history import History
 from whisper_ops.snapshot import Snapshot
 

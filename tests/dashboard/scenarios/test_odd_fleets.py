@@ -14,7 +14,7 @@ from dashboard.tui.pages.server_page import server_page
 from dashboard.tui.widgets.sheet import Sheet
 from dashboard.world import World
 from tests.dashboard.scenes import NOW, Still, gpu, silence, snapshot, world
-from tests.dashboard.tui.test_app import screen_text
+from tests.dashboard.tui.piloting import screen_text
 from whisper_ops.identity import Identity
 from whisper_ops.snapshot import HostFigures, ServerFigures, Snapshot
 

@@ -16,7 +16,7 @@ from dashboard.polling.poller import Pollers
 from dashboard.replay.feed import LiveFeed
 from dashboard.tui.app import DashApp
 from dashboard.tui.screens.confirmation import ConfirmationScreen
-from tests.dashboard.tui.test_app import screen_text
+from tests.dashboard.tui.piloting import screen_text
 from tests.support.servers import Running, running_server
 from whisper_ops.history import History
 from whisper_ops.snapshot_client.http_client import Access

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from dashboard.replay.feed import LiveFeed
 from dashboard.tui.app import DashApp
+from dashboard.tui.commands.admin import call_server
 from dashboard.tui.commands.registry import COMMANDS
 from dashboard.tui.pages.command import command_named, key_text
 from dashboard.tui.pages.filter_fields import FACTS
@@ -13,17 +15,12 @@ from dashboard.tui.pages.frame import message_lines
 from dashboard.tui.widgets.sheet import Sheet
 from tests.dashboard.pictures import DOC, FOLDER, PICTURES, with_tables
 from tests.dashboard.scenes import Still, world
+from tests.dashboard.tui.piloting import Asked, screen_text, told
+from tests.dashboard.tui.piloting import app as admin_app
 
 
 def app() -> DashApp:
     return DashApp(Still(world()))
-
-
-def screen_text(pilot: Pilot[None]) -> str:
-    """What the terminal would show."""
-    size = pilot.app.size
-    strips = pilot.app.screen._compositor.render_strips(size)
-    return "\n".join("".join(segment.text for segment in strip) for strip in strips)
 
 
 def check_picture(folder: Path, told: str) -> None:
@@ -328,3 +325,26 @@ async def test_ctrl_c_leaves_whatever_is_open(before: str) -> None:
         await pilot.pause()
         assert isinstance(pilot.app, DashApp)
         assert pilot.app.left is not None
+
+
+async def test_a_fault_of_ours_is_told_and_is_an_event_never_silence() -> None:
+    async def deed() -> str:
+        raise ZeroDivisionError("of no use")
+
+    async with admin_app(Asked()).run_test(size=(119, 30)) as pilot:
+        assert isinstance(pilot.app, DashApp)
+        for _ in range(2):
+            call_server(pilot.app.context, deed())
+            await told(pilot, "actions failed: ZeroDivisionError: of no use at test_app.py:")
+        assert len(pilot.app.faults) == 1, "said once at the end, however often it happened"
+        await pilot.press("4")
+        assert "fault" in await told(pilot, "ZeroDivisionError")
+
+
+async def test_a_fault_while_the_history_is_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: LiveFeed) -> bool:
+        raise ZeroDivisionError("of no use")
+
+    monkeypatch.setattr(LiveFeed, "refresh", broken)
+    async with admin_app(Asked()).run_test(size=(119, 30)) as pilot:
+        await told(pilot, "refresh failed: ZeroDivisionError")

@@ -7,7 +7,7 @@ import pytest
 from dashboard.tui.app import REPAINT_SECONDS, DashApp
 from dashboard.tui.caption import Caption
 from tests.dashboard.scenes import Still, world
-from tests.dashboard.tui.test_app import screen_text
+from tests.dashboard.tui.piloting import screen_text
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (40, 12)])

@@ -18,7 +18,7 @@ from dashboard.tui.screens.chart_pane import ChartedPane
 from dashboard.tui.screens.main_screen import PageScreen
 from dashboard.tui.widgets.line_styles import changed_regions
 from tests.dashboard.scenes import NOW, MadeCharts, Still, gpu, silence, snapshot, world
-from tests.dashboard.tui.test_app import screen_text
+from tests.dashboard.tui.piloting import screen_text
 from whisper_ops.history import ChartQuery, History
 
 LAG = Chart(

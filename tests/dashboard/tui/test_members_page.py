@@ -17,8 +17,7 @@ from dashboard.tui.pages.members_page import members_page
 from dashboard.tui.pages.once_table import members_table
 from dashboard.world import World
 from tests.dashboard.scenes import MEMBERS, NOW, broker, gpu, lost, member, silence, snapshot
-from tests.dashboard.tui.test_app import screen_text
-from tests.dashboard.tui.test_server_commands import Asked, say, settled
+from tests.dashboard.tui.piloting import Asked, say, screen_text, settled
 from whisper_ops.snapshot import Snapshot
 from whisper_ops.wire import Member
 

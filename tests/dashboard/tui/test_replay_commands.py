@@ -21,7 +21,7 @@ from dashboard.tui.app import DashApp
 from dashboard.tui.pages.fleet_page import FleetView, fleet_page
 from dashboard.tui.pages.server_page import server_page
 from tests.dashboard.scenes import PLAN, gpu, plan_of, silence, snapshot
-from tests.dashboard.tui.test_app import screen_text
+from tests.dashboard.tui.piloting import screen_text
 from whisper_ops.errors import UserError
 from whisper_ops.history import AlertRecord, EventRecord, History
 from whisper_ops.snapshot import Snapshot

@@ -7,7 +7,7 @@ from textual.pilot import Pilot
 
 from dashboard.tui.app import DashApp
 from tests.dashboard.scenes import MadeCharts, Still, fleet_behind_brokers, world
-from tests.dashboard.tui.test_app import screen_text
+from tests.dashboard.tui.piloting import screen_text
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40), "60x20": (60, 20)}
 SCREENS = {
