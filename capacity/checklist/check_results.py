@@ -26,7 +26,7 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """What to do; empty when there is nothing to do."""
 
 
-def finding(check: str, good: bool | None, figures: str, advice: str) -> CheckResult:
+def check_result(check: str, good: bool | None, figures: str, advice: str) -> CheckResult:
     """A line from a measured answer; None: it does not apply here, and the advice says why."""
     answer: Answer = "not applicable" if good is None else "pass" if good else "fail"
     return CheckResult(check=check, answer=answer, figures=figures, advice="" if good else advice)

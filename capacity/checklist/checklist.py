@@ -10,9 +10,9 @@ from statistics import mean, median
 import msgspec
 
 from capacity.checklist import server_memory
-from capacity.checklist.check_results import CheckResult, finding
-from capacity.checklist.probe_connections import ProbeConnection, round_trip_seconds, with_spoken_protocol
-from capacity.checklist.server_state import ReportedState, not_judged, standing
+from capacity.checklist.check_results import CheckResult, check_result
+from capacity.checklist.probe_connections import ProbeConnection, round_trip_seconds, with_detected_protocol
+from capacity.checklist.server_state import ReportedState, not_applicable, reported_state
 from capacity.loadtest.target import Target, ask, polled, reach, with_protocol
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.formatting import counted
@@ -61,7 +61,7 @@ async def look(target: Target) -> tuple[ServerFigures, Snapshot]:
     """
     snapshot = await reach(target)
     # A server whose every GPU failed has none, and the list says so.
-    if snapshot.figures is None or (not snapshot.figures.slots and standing(snapshot).reason is None):
+    if snapshot.figures is None or (not snapshot.figures.slots and reported_state(snapshot).reason is None):
         why = snapshot.error or "no slots in /snapshot or /health"
         raise UserError(
             f"{target.name} does not say how many slots it has ({why}); "
@@ -92,9 +92,9 @@ class Checker:
             UserError: the server cannot be reached.
         """
         figures, first = await look(self._target)
-        stands = standing(first)
-        if stands.shut is not None:
-            return [stands.line(first), *not_judged(_checks(figures.slots or 0), stands.shut)]
+        state = reported_state(first)
+        if state.refusal_reason is not None:
+            return [state.line(first), *not_applicable(_checks(figures.slots or 0), state.refusal_reason)]
         if first.identity is None or first.identity.software != WHISPER_OPS:
             await self._use_its_protocol()
         total, used = figures.slots or 0, figures.slots_used or 0
@@ -117,12 +117,12 @@ class Checker:
             self._say("waiting for slots and memory to come back")
             after, seconds = await self._until_back(source, used, before)
         lines = [
-            stands.line(first),
-            self._spread(full, stands),
+            state.line(first),
+            self._spread(full, state),
             server_memory.used(full),
             *server_memory.headroom(full),
             *self._setup(),
-            self._health(stands),
+            self._health(state),
             _refused(one_more, total),
             _slots_back(used, after, seconds),
             server_memory.back(before, after),
@@ -131,7 +131,7 @@ class Checker:
         return [*lines, await self._through(), await self._hold()]
 
     async def _use_its_protocol(self) -> None:
-        self._target = await with_spoken_protocol(self._target)
+        self._target = await with_detected_protocol(self._target)
         through = self._wanted.through
         if through is not None:
             through = with_protocol(through, self._target.protocol)
@@ -202,32 +202,34 @@ class Checker:
 
     # --- judging -------------------------------------------------------------------------------------
 
-    def _spread(self, full: Snapshot, stands: ReportedState) -> CheckResult:
+    def _spread(self, full: Snapshot, state: ReportedState) -> CheckResult:
         left = [gpu for gpu in full.gpus if gpu.state != "failed"]
         if len(left) < 2:
-            why = stands.reason or f"{len(left)} GPU"
-            return finding(_SPREAD, None, why, "there is nothing to spread over one GPU")
+            why = state.reason or f"{len(left)} GPU"
+            return check_result(_SPREAD, None, why, "there is nothing to spread over one GPU")
         counts = Counter(probe.gpu_id for probe in self._inside() if probe.gpu_id is not None)
         if not counts:  # not every protocol tells a client its GPU; the server says how many each has
             counts = Counter({gpu.gpu_id: gpu.streams_active or 0 for gpu in left})
         shown = ", ".join(f"GPU {gpu.gpu_id}: {counts[gpu.gpu_id]}" for gpu in left)
         worst = max((spread for _, spread in self._spreads), default=0)
-        return finding(_SPREAD, worst <= 1, f"{shown}; at most {worst} apart", "use --placement least_loaded")
+        return check_result(_SPREAD, worst <= 1, f"{shown}; at most {worst} apart", "use --placement least_loaded")
 
     def _setup(self) -> list[CheckResult]:
         seconds = [probe.ready_seconds for probe in self._inside() if probe.ready_seconds is not None]
         if not seconds:
             fault = next((g.fault or g.refusal for g in self._probes if g.fault or g.refusal), "no slot was free")
-            return [finding("set-up time", False, f"not one connection was let in: {fault}", "see the server's log")]
+            return [
+                check_result("set-up time", False, f"not one connection was let in: {fault}", "see the server's log")
+            ]
         average, slowest, fastest = mean(seconds), max(seconds), min(seconds)
         return [
-            finding(
+            check_result(
                 _SETUP_MEAN,
                 average < SETUP_MEAN_SECONDS,
                 f"mean {_ms(average)} over {counted(len(seconds), 'connection')}",
                 "load models at the start, and see what the status messages wait for",
             ),
-            finding(
+            check_result(
                 _SETUP_EVEN,
                 slowest <= 2 * fastest or slowest < SETUP_EVEN_SECONDS,
                 f"fastest {_ms(fastest)}, slowest {_ms(slowest)}",
@@ -235,20 +237,20 @@ class Checker:
             ),
         ]
 
-    def _health(self, stands: ReportedState) -> CheckResult:
-        if stands.failed:
-            return finding(_HEALTH, None, stands.reason or "", "a server with a failed GPU is degraded at any load")
+    def _health(self, state: ReportedState) -> CheckResult:
+        if state.failed:
+            return check_result(_HEALTH, None, state.reason or "", "a server with a failed GPU is degraded at any load")
         shown = "; ".join(f"{used} slots: {said}" for used, _, said in self._states)
         good = all(said == wanted for _, wanted, said in self._states)
         wanted = ", ".join(f"{state} at {used}" for used, state, _ in self._states)
-        return finding(_HEALTH, good, shown, f"by the share of slots it should be {wanted}")
+        return check_result(_HEALTH, good, shown, f"by the share of slots it should be {wanted}")
 
     def _accept(self, trip: float) -> CheckResult:
         seconds = [probe.connect_seconds for probe in self._probes if probe.connect_seconds is not None]
         if not seconds:
-            return finding(_ACCEPT, False, "no connection was opened", "see the server's log")
+            return check_result(_ACCEPT, False, "no connection was opened", "see the server's log")
         above = median(seconds) - 2 * trip  # a connect and an upgrade each take one round trip
-        return finding(
+        return check_result(
             _ACCEPT,
             above < ACCEPT_SECONDS,
             f"median {_ms(median(seconds))}, round trip {_ms(trip)}",
@@ -258,13 +260,15 @@ class Checker:
     async def _through(self) -> CheckResult:
         name, through = _THROUGH, self._wanted.through
         if through is None:
-            return finding(name, None, "no --through", "name the balancer's address with --through URL")
+            return check_result(name, None, "no --through", "name the balancer's address with --through URL")
         self._say(f"connecting through {through.name}")
         direct = await _opens(self._target)
         around = await _opens(through)
         if around is None or direct is None:
-            return finding(name, False, "no connection came about", "check that the balancer passes WebSocket upgrades")
-        return finding(
+            return check_result(
+                name, False, "no connection came about", "check that the balancer passes WebSocket upgrades"
+            )
+        return check_result(
             name,
             around - direct < THROUGH_SECONDS,
             f"{_ms(around)} through it, {_ms(direct)} directly",
@@ -274,16 +278,18 @@ class Checker:
     async def _hold(self) -> CheckResult:
         name, seconds = _HOLD, self._wanted.hold_seconds
         if not seconds:
-            return finding(name, None, "no --hold", "try with --hold 6m whether a proxy cuts connections")
+            return check_result(name, None, "no --hold", "try with --hold 6m whether a proxy cuts connections")
         target = self._wanted.through or self._target
         self._say(f"holding a connection to {target.name} for {seconds:.0f} s")
         probe = await ProbeConnection.open(target)
         if probe.ready_seconds is None:
-            return finding(name, False, probe.fault or probe.refusal or "not let in", "see the server's log")
+            return check_result(name, False, probe.fault or probe.refusal or "not let in", "see the server's log")
         age = await probe.hold(seconds)
         await probe.close()
         figures = f"cut after {age:.0f} s" if age is not None else f"held for {seconds:.0f} s"
-        return finding(name, age is None, figures, "a proxy's limit: raise it, or let clients go to the direct address")
+        return check_result(
+            name, age is None, figures, "a proxy's limit: raise it, or let clients go to the direct address"
+        )
 
 
 def _refusal(total: int) -> str:
@@ -312,16 +318,16 @@ def _state(share: float) -> str:
 
 def _refused(probe: ProbeConnection, total: int) -> CheckResult:
     if probe.refusal:
-        return finding(_refusal(total), True, probe.refusal, "")
+        return check_result(_refusal(total), True, probe.refusal, "")
     said = probe.fault or "it was let in"
-    return finding(
+    return check_result(
         _refusal(total), False, said, "a full server must say `no_capacity` and close with 1013, or answer HTTP 503"
     )
 
 
 def _slots_back(used: int, after: Snapshot, seconds: float) -> CheckResult:
     now = after.figures.slots_used if after.figures else None
-    return finding(
+    return check_result(
         _SLOTS_BACK,
         now is not None and now <= used,
         f"{now} used after {seconds:.1f} s, {used} before",

@@ -110,7 +110,7 @@ class ProbeConnection:
         return None
 
 
-async def with_spoken_protocol(target: Target) -> Target:
+async def with_detected_protocol(target: Target) -> Target:
     """The same server in a protocol that it speaks, found by trying, where it says of itself that it is not ours.
 
     The one that was chosen is tried first; where no other fits it stays.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from capacity.checklist.check_results import CheckResult, finding
+from capacity.checklist.check_results import CheckResult, check_result
 from whisper_ops.snapshot import GpuFigures, Snapshot
 
 BACK_SHARE = 0.05
@@ -25,10 +25,10 @@ def used(full: Snapshot) -> CheckResult:
     """Whether every GPU that has streams holds something in memory."""
     busy = [gpu for gpu in full.gpus if gpu.streams_active and _own(gpu) is not None]
     if not busy:
-        return finding(USED, None, _UNKNOWN, _DOCTOR)
+        return check_result(USED, None, _UNKNOWN, _DOCTOR)
     shown = ", ".join(f"{_who(gpu)}: {(_own(gpu) or 0) / 1e9:.2f} GB" for gpu in busy)
     advice = "a GPU takes streams without a model in its memory; see its state"
-    return finding(USED, all(_own(gpu) for gpu in busy), shown, advice)
+    return check_result(USED, all(_own(gpu) for gpu in busy), shown, advice)
 
 
 def headroom(full: Snapshot) -> list[CheckResult]:
@@ -39,16 +39,16 @@ def headroom(full: Snapshot) -> list[CheckResult]:
         if gpu.memory_used_bytes is not None and gpu.memory_total_bytes
     ]
     if not known:
-        return [finding(name, None, _UNKNOWN, _DOCTOR) for name in (FREE, UTILISED)]
+        return [check_result(name, None, _UNKNOWN, _DOCTOR) for name in (FREE, UTILISED)]
     advice = "lower --max-connections-per-gpu, or take a smaller model or compute type"
     return [
-        finding(
+        check_result(
             FREE,
             all(total - taken > FREE_BYTES for _, taken, total in known),
             ", ".join(f"{who}: {(total - taken) / 1e9:.2f} GB" for who, taken, total in known),
             advice,
         ),
-        finding(
+        check_result(
             UTILISED,
             all(taken / total <= USED_SHARE for _, taken, total in known),
             ", ".join(f"{who}: {taken / total:.0%}".replace("%", " %") for who, taken, total in known),
@@ -61,10 +61,10 @@ def back(before: Snapshot, after: Snapshot) -> CheckResult:
     """Whether what the connections took was given back."""
     pairs = _pairs(before, after)
     if not pairs:
-        return finding(BACK, None, _UNKNOWN, _DOCTOR)
+        return check_result(BACK, None, _UNKNOWN, _DOCTOR)
     shown = ", ".join(f"{who}: {start / 1e9:.2f} → {end / 1e9:.2f} GB" for who, start, end in pairs)
     advice = "memory leaks with connections, or is cached: run the check again and compare"
-    return finding(BACK, _is_back(pairs), shown, advice)
+    return check_result(BACK, _is_back(pairs), shown, advice)
 
 
 def is_back(before: Snapshot, after: Snapshot) -> bool:

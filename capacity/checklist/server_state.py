@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from capacity.checklist.check_results import CheckResult, finding
+from capacity.checklist.check_results import CheckResult, check_result
 from whisper_ops.snapshot import GpuFigures, Snapshot
 
 _TITLE = "the server and every GPU take streams"
@@ -14,14 +14,14 @@ _MEND = "find its fault in the server's log and in /gpu-status, and start the se
 class ReportedState(msgspec.Struct, frozen=True):
     """Read from the parts of one `/snapshot` that are `/health` and `/gpu-status`."""
 
-    shut: str | None
+    refusal_reason: str | None
     """Why not one stream is let in; None: some are."""
     failed: tuple[GpuFigures, ...]
 
     @property
     def reason(self) -> str | None:
         """Everything that is wrong, in a few words; None: nothing is."""
-        return "; ".join(filter(None, [self.shut, *(_failure(gpu) for gpu in self.failed)])) or None
+        return "; ".join(filter(None, [self.refusal_reason, *(_failure(gpu) for gpu in self.failed)])) or None
 
     def line(self, snapshot: Snapshot) -> CheckResult:
         """The top of the list."""
@@ -34,15 +34,15 @@ class ReportedState(msgspec.Struct, frozen=True):
             else f"it does not say which of {len(snapshot.gpus)} GPUs are ready"
         )
         well = f"{status or 'no health state'}; {count}"
-        return finding(_TITLE, self.reason is None, self.reason or well, self._advice())
+        return check_result(_TITLE, self.reason is None, self.reason or well, self._advice())
 
     def _advice(self) -> str:
-        if self.shut is not None and not self.failed:
+        if self.refusal_reason is not None and not self.failed:
             return "check it again when it takes streams; `DELETE /admin/drain` calls a drain off"
         return _MEND
 
 
-def standing(snapshot: Snapshot) -> ReportedState:
+def reported_state(snapshot: Snapshot) -> ReportedState:
     """Read it from the first poll."""
     failed = tuple(gpu for gpu in snapshot.gpus if gpu.state == "failed")
     status = snapshot.figures.status if snapshot.figures is not None else None
@@ -51,9 +51,9 @@ def standing(snapshot: Snapshot) -> ReportedState:
     return ReportedState("no GPU takes streams" if failed and len(failed) == len(snapshot.gpus) else None, failed)
 
 
-def not_judged(checks: Sequence[str], reason: str) -> list[CheckResult]:
+def not_applicable(checks: Sequence[str], reason: str) -> list[CheckResult]:
     """These lines, each with the reason why it says nothing now."""
-    return [finding(check, None, reason, "") for check in checks]
+    return [check_result(check, None, reason, "") for check in checks]
 
 
 def _failure(gpu: GpuFigures) -> str:

@@ -30,14 +30,14 @@ def command(
     """
     from capacity.checklist.check_results import body, table, verdict
     from capacity.checklist.checklist import Checker, CheckRequest, failed, look
-    from capacity.checklist.server_state import standing
+    from capacity.checklist.server_state import reported_state
     from capacity.loadtest.target import parse_target
 
     token = read_token(token_file)
     target = parse_target(url, token=token)
     wanted = CheckRequest(through=parse_target(through, token=token) if through else None, hold_seconds=hold or 0.0)
     figures, first = asyncio.run(look(target))
-    if figures.slots_used and not yes and standing(first).shut is None:
+    if figures.slots_used and not yes and reported_state(first).refusal_reason is None:
         _ask(target.name, figures.slots_used)
     narration = console.narration()
     findings = asyncio.run(Checker(target, wanted, lambda line: narration.print(line, soft_wrap=True)).run())

@@ -118,7 +118,7 @@ def _speech(
     )
     seen.close()
     go_on(outcome)
-    if outcome.gone:
+    if outcome.unreachable:
         raise UserError(f"the load test ended early: {outcome.reason}", Exit.UNREACHABLE)
     if outcome.state != "done":
         say(f"The load test ended early: {outcome.reason}.")
@@ -131,7 +131,7 @@ def _speech(
     if (share := other_load(outcome)) > 0:
         say(f"Other programs took up to {share:.0%} of the processors meanwhile: without them there is more room.")
     if too_wide(made):
-        say(f"Its ends are not known within a factor of 2: {outcome.said}.")
+        say(f"Its ends are not known within a factor of 2: {outcome.conclusion}.")
     return made
 
 

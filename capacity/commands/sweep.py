@@ -241,7 +241,7 @@ def _plan(given: dict[str, Any], *, usual: bool) -> tuple["Strategy", Any]:
     from capacity.loadtest.process_watch import parse_watches
     from capacity.loadtest.runner import SweepOptions
     from capacity.loadtest.search import SearchLimits
-    from capacity.loadtest.strategies import LevelList, SearchPlan, Soak
+    from capacity.loadtest.strategies import LevelList, SearchStrategy, Soak
 
     plan: Strategy
     levels = _numbers(given["levels"])
@@ -253,7 +253,7 @@ def _plan(given: dict[str, Any], *, usual: bool) -> tuple["Strategy", Any]:
         limits = SearchLimits(
             tolerance=given["tolerance"] / 100, levels=given["max_levels"], most_streams=given["max_streams"]
         )
-        plan, line = SearchPlan(limits), f"search {limits}"
+        plan, line = SearchStrategy(limits), f"search {limits}"
     elif given["soak"]:
         if len(levels) != 1:
             raise UserError(f"--soak holds one level; give it as --levels N, not {given['levels']}")
@@ -448,7 +448,7 @@ def _exit_code(outcome: "SweepOutcome") -> int:
     if outcome.state == "interrupted":
         return Exit.INTERRUPTED
     if outcome.state == "failed":
-        return Exit.UNREACHABLE if outcome.gone else Exit.NO
+        return Exit.UNREACHABLE if outcome.unreachable else Exit.NO
     answers = {level.passed for level in outcome.levels}
     return Exit.GOOD if True in answers else Exit.NO if False in answers else Exit.EVIDENCE
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from capacity.loadgen.messages import LoadProgress
-from capacity.loadtest.conclusion import against
+from capacity.loadtest.conclusion import reasons_against
 from capacity.loadtest.level_request import LevelRequest
 from capacity.reports.sweep_tables import verdict_text
 from whisper_ops.formatting import counted
@@ -66,7 +66,7 @@ class DemoNarration:
             return
         stable = "—" if level.stable_p95_seconds is None else f"{level.stable_p95_seconds:.2f} s"
         callers = counted(level.streams, "caller")
-        self.say(f"  {callers}: {verdict_text(level)}, p95 of a stable word {stable}{against(level)}")
+        self.say(f"  {callers}: {verdict_text(level)}, p95 of a stable word {stable}{reasons_against(level)}")
 
     def note(self, sentence: str) -> None:
         """Something worth knowing."""

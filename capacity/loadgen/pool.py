@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from statistics import median
 from types import TracebackType
@@ -75,43 +75,45 @@ class Generators:
                     raise UserError(f"a load generator did not start: {other!r}")
 
     async def run(
-        self,
-        level: LevelOrder,
-        on_progress: Callable[[LoadProgress], None],
-        on_block: Callable[[int, Sequence[Finished]], None] | None = None,
-    ) -> list[Finished]:
+        self, level: LevelOrder, on_report: Callable[[LoadProgress], None]
+    ) -> AsyncGenerator[tuple[int, list[Finished]], None]:
         """Run a level, its streams dealt out among the processes.
 
-        Each block but the last is given to `on_block` as soon as all processes measured it. When cancelled, the streams
-        are ended properly first.
+        Yields the number and the parts of each block as soon as all processes measured it; a level in one window is one
+        block. Closing the generator early ends the streams properly first.
         """
         count = min(len(self._processes), max(1, len(level.streams)))
         used = self._processes[:count]
         latest: dict[int, LoadProgress] = {}
-        blocks: dict[int, list[Finished]] = {}
+        parts: dict[int, list[Finished]] = {}
+        blocks: asyncio.Queue[tuple[int, list[Finished]] | None] = asyncio.Queue()
 
         def on_message(number: int, message: LoadProgress | BlockMeasured) -> None:
             if isinstance(message, LoadProgress):
                 latest[number] = message
-                on_progress(_sum(list(latest.values())))
+                on_report(_sum(list(latest.values())))
                 return
-            parts = blocks.setdefault(message.number, [])
-            parts.append(message.part)
-            if len(parts) == count and on_block is not None:
-                on_block(message.number, blocks.pop(message.number))
+            block = parts.setdefault(message.number, [])
+            block.append(message.part)
+            if len(block) == count:
+                blocks.put_nowait((message.number, parts.pop(message.number)))
 
         for number, process in enumerate(used):
             _send(process, RunLevel(msgspec.structs.replace(level, streams=level.streams[number::count])))
-        waiting = asyncio.gather(*(_finished(process, number, on_message) for number, process in enumerate(used)))
+        finishing = asyncio.gather(*(_finished(process, number, on_message) for number, process in enumerate(used)))
+        finishing.add_done_callback(lambda _: blocks.put_nowait(None))
         try:
-            return list(await asyncio.shield(waiting))
-        except asyncio.CancelledError:
-            self.stop()
-            await asyncio.wait({waiting}, timeout=_STOP_SECONDS)
-            raise
+            while (measured := await blocks.get()) is not None:
+                yield measured
+            last = await finishing  # raises what went wrong
+            yield max(part.number for part in last), last
+        finally:
+            if not finishing.done():
+                self.stop()
+                await asyncio.wait({finishing}, timeout=_STOP_SECONDS)
 
     def stop(self) -> None:
-        """End the running level early; `run` then returns what was measured until then."""
+        """End the running level early; `run` then yields what was measured until then."""
         for process in self._processes:
             _send(process, StopLevel())
 

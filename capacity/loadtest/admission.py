@@ -8,7 +8,7 @@ _ASKED_AGAIN = 4
 """Over connections of their own: a balancer sends them to one server after the other."""
 
 
-async def reach_open(target: Target) -> Snapshot:
+async def reach_accepting(target: Target) -> Snapshot:
     """The first poll of a server that takes streams.
 
     Raises:
@@ -43,13 +43,13 @@ async def slots_of(target: Target, first: Snapshot, asked: int) -> int | None:
     return slots
 
 
-async def nobody_let_in(target: Target, said: str | None, *, wants_token: bool) -> UserError:
+async def no_stream_admitted(target: Target, said: str | None, *, wants_token: bool) -> UserError:
     """What to say of a server that has let in not one stream, `said` being what the first was told (exit 3).
 
     Raises:
         UserError: the server itself says why.
     """
-    await reach_open(target)
+    await reach_accepting(target)
     if wants_token:
         return needs_token(target)
     return UserError(

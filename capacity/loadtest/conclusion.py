@@ -22,7 +22,7 @@ def bracket_in_words(low: int | None, high: int | None) -> str:
     return f"the limit lies in [{low}, {high}): {low} met the objective, {high} did not"
 
 
-def verdict(levels: Sequence[LevelRecord]) -> str | None:
+def levels_conclusion(levels: Sequence[LevelRecord]) -> str | None:
     """The bracket of these levels, with what kept the first one from passing; None: there are none."""
     if not levels:
         return None
@@ -31,12 +31,12 @@ def verdict(levels: Sequence[LevelRecord]) -> str | None:
     failed = next((level for level in levels if level.streams == high and level.passed is False), None)
     if not tried:
         failed = levels[0]
-    why = "" if failed is None else against(failed)
+    why = "" if failed is None else reasons_against(failed)
     short = "; the levels were short, so this is provisional" if _short(levels, low, high) else ""
     return f"{bracket_in_words(low, high)}{why}{short}"
 
 
-def against(level: LevelRecord) -> str:
+def reasons_against(level: LevelRecord) -> str:
     """What speaks against a level, in brackets behind a space; of an older version's level, the words that it kept."""
     findings = findings_of(level)
     told = "; ".join(str(finding) for finding in findings if speaks_against(finding)) if findings else level.reason

@@ -55,7 +55,7 @@ def slope(name: str, unit: str, points: Sequence[tuple[float, float]]) -> Slope 
     return Slope(name, unit, line.slope, line.slope - half, line.slope + half, material)
 
 
-def drifts(blocks: Sequence[LevelRecord], watched: dict[str, list[dict[str, float]]]) -> list[Slope]:
+def slopes(blocks: Sequence[LevelRecord], watched: dict[str, list[dict[str, float]]]) -> list[Slope]:
     """The slopes of everything that was measured in every block, and of the memory of what was watched."""
     usable = [block for block in blocks if is_evidence(block.audit)]
     found = []
@@ -67,13 +67,13 @@ def drifts(blocks: Sequence[LevelRecord], watched: dict[str, list[dict[str, floa
     return [one for one in found if one is not None]
 
 
-def said(blocks: Sequence[LevelRecord], watched: dict[str, list[dict[str, float]]]) -> str:
+def soak_conclusion(blocks: Sequence[LevelRecord], watched: dict[str, list[dict[str, float]]]) -> str:
     """The verdict of a soak in a sentence or two."""
     held = sum(block.duration_seconds for block in blocks)
     met = sum(block.passed is True for block in blocks)
     time = planned_time(held)
     head = f"held for {time}: {met} of {len(blocks)} blocks met the objective"
-    found = drifts(blocks, watched)
+    found = slopes(blocks, watched)
     if not found:
         return f"{head}; fewer than {_FEWEST} usable blocks say nothing of a drift"
     growing = [one for one in found if one.grows]

@@ -11,7 +11,7 @@ from capacity.loadtest.aggregate import StreamCounts, pool, stream_record
 from capacity.loadtest.audit import audit
 from capacity.loadtest.other_load import MOST_SHARE, on_gpus
 from capacity.loadtest.responding_servers import answered, spread
-from capacity.loadtest.samples import LevelSamples, boil_down
+from capacity.loadtest.samples import LevelSamples, level_samples
 from capacity.loadtest.target import Target
 from whisper_ops.history import LevelFigures, LevelRecord, StreamRecord
 from whisper_ops.objective import Objective
@@ -40,7 +40,7 @@ class LoadShape(msgspec.Struct, frozen=True, kw_only=True):
     """The share of the server's machine that other programs may take; a level with more is no evidence."""
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
+class MeasuredLevel(msgspec.Struct, frozen=True, kw_only=True):
     """A level as it was measured, not yet judged."""
 
     streams: int
@@ -123,32 +123,36 @@ def make_order(target: Target, shape: LoadShape, streams: int, seed: int, now: f
     )
 
 
-def measured(
+def measure_level(
     order: LevelOrder,
     parts: Sequence[Finished],
     snapshots: Sequence[Snapshot],
     repeat: int,
     own_cores: float = 0.0,
-) -> Measured:
-    """What all processes saw in the order's window, with what the server said meanwhile."""
+    stop: StoppedEarly | Unsettled | None = None,
+) -> MeasuredLevel:
+    """What all processes saw in the order's window, with what the server said meanwhile; `stop`: why it ended early."""
     figures, counts = pool(order, parts)
-    return Measured(
+    if isinstance(stop, StoppedEarly) and stop.ended is not None:
+        stop = msgspec.structs.replace(stop, error=counts.first_error)
+    return MeasuredLevel(
         streams=len(order.streams),
         repeat=repeat,
         started_at=order.window_from + time.time() - time.monotonic(),
         seconds=order.window_until - order.window_from,
         figures=figures,
         counts=counts,
-        readings=boil_down(snapshots, own_cores),
+        readings=level_samples(snapshots, own_cores),
         own_cores=own_cores,
         order=order,
         parts=tuple(parts),
         snapshots=tuple(snapshots),
+        stop=stop,
     )
 
 
-def verdict(
-    measured: Measured,
+def judge_level(
+    measured: MeasuredLevel,
     objective: Objective,
     baseline: Baseline,
     sweep_id: int = 0,
@@ -168,7 +172,7 @@ def verdict(
     return judged(measured.record(sweep_id), audited.audit, found, objective, measured.counts.clip_errors, baseline)
 
 
-def _other_load(measured: Measured, most: float) -> OtherLoad | None:
+def _other_load(measured: MeasuredLevel, most: float) -> OtherLoad | None:
     gpu = on_gpus(measured.snapshots)
     if gpu is not None and gpu.share is not None and gpu.share > MOST_SHARE:
         return OtherLoad(gpu.share, counts=gpu.share <= most, gpu=True, programs=gpu.programs)
@@ -176,6 +180,6 @@ def _other_load(measured: Measured, most: float) -> OtherLoad | None:
     return OtherLoad(share, counts=share <= most) if share is not None and share > MOST_SHARE else None
 
 
-def stream_records(measured: Measured) -> list[StreamRecord]:
+def stream_records(measured: MeasuredLevel) -> list[StreamRecord]:
     """The rows of a level's streams."""
     return [stream_record(result) for result in measured.results]

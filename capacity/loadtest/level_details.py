@@ -15,7 +15,7 @@ _MOST = 9
 """Levels: more lines make no picture."""
 
 
-class Detail(msgspec.Struct, frozen=True, kw_only=True):
+class LevelDetail(msgspec.Struct, frozen=True, kw_only=True):
     """One level's parts."""
 
     streams: int
@@ -23,14 +23,14 @@ class Detail(msgspec.Struct, frozen=True, kw_only=True):
     latencies: tuple[WordLatencyRecord, ...]
 
 
-def details(history: History, sweep_id: int, levels: Iterable[LevelRecord]) -> tuple[Detail, ...]:
+def details(history: History, sweep_id: int, levels: Iterable[LevelRecord]) -> tuple[LevelDetail, ...]:
     """The parts of the last usable measurement of each number of streams, fewest first; of the largest few."""
     last = {level.streams: level for level in levels if level.words}
     found = []
     for streams in sorted(last)[-_MOST:]:
         key = (sweep_id, streams, last[streams].repeat)
         results, latencies = history.sweeps.streams(*key), history.sweeps.word_latencies(*key)
-        found.append(Detail(streams=streams, results=tuple(results), latencies=tuple(latencies)))
+        found.append(LevelDetail(streams=streams, results=tuple(results), latencies=tuple(latencies)))
     return tuple(found)
 
 

@@ -3,16 +3,16 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import msgspec
 
-from capacity.loadgen.messages import Finished, LevelOrder, LoadProgress
+from capacity.loadgen.messages import LevelOrder, LoadProgress
 from capacity.loadgen.pool import Generators
 from capacity.loadtest.audit import LATE_SECONDS
-from capacity.loadtest.level import LoadShape, Measured, make_order, measured, verdict
+from capacity.loadtest.level import LoadShape, MeasuredLevel, judge_level, make_order, measure_level
 from capacity.loadtest.level_config import LevelConfig, configure, warm_up_level
 from capacity.loadtest.level_request import LevelRequest
 from capacity.loadtest.merge_blocks import merge_blocks
@@ -23,7 +23,6 @@ from capacity.loadtest.stopping import Stop, TextInTime, first_stop
 from capacity.loadtest.target import Target
 from capacity.loadtest.warm_up import WarmUpResult
 from whisper_ops.objective import Objective
-from whisper_ops.objective.findings import StoppedEarly
 from whisper_ops.objective.judgement import Baseline
 from whisper_ops.snapshot import Snapshot
 from whisper_ops.telemetry.host import whole_cores
@@ -63,7 +62,7 @@ class LevelRunner:
 
     async def run(
         self, request: LevelRequest, repeats: Callable[[], int], baseline: Baseline
-    ) -> AsyncGenerator[tuple[Measured, bool], None]:
+    ) -> AsyncGenerator[tuple[MeasuredLevel, bool], None]:
         """Yield what was measured, and whether it answers the request; of a soak every block.
 
         It does not where the generator itself was late: the level follows again, with one process more.
@@ -99,10 +98,10 @@ class LevelRunner:
             wants_token=level.counts.wants_token,
         )
 
-    async def _levels(self, config: LevelConfig, baseline: Baseline) -> AsyncGenerator[Measured, None]:
+    async def _levels(self, config: LevelConfig, baseline: Baseline) -> AsyncGenerator[MeasuredLevel, None]:
         """The blocks, or all of them as one level that ends when a rule says so."""
-        blocks: list[Measured] = []
-        level: Measured | None = None
+        blocks: list[MeasuredLevel] = []
+        level: MeasuredLevel | None = None
         async with aclosing(self._blocks(config)) as measured_blocks:
             async for block in measured_blocks:
                 if config.blocks is None or not config.pooled:
@@ -117,37 +116,50 @@ class LevelRunner:
         if level is not None:
             yield level
 
-    def _stop_after(self, block: Measured, level: Measured, config: LevelConfig, baseline: Baseline) -> Stop | None:
+    def _stop_after(
+        self, block: MeasuredLevel, level: MeasuredLevel, config: LevelConfig, baseline: Baseline
+    ) -> Stop | None:
         objective, most = self._options.objective, config.shape.most_other_load
-        judged = verdict(level, objective, baseline, most_other_load=most)
+        judged = judge_level(level, objective, baseline, most_other_load=most)
         return first_stop(rule.on_block(block.record(0), judged) for rule in config.rules)
 
-    async def _blocks(self, config: LevelConfig) -> AsyncGenerator[Measured, None]:
+    async def _blocks(self, config: LevelConfig) -> AsyncGenerator[MeasuredLevel, None]:
         """Put the streams on the server; yield each block as soon as it was measured.
 
         Streams of a level in blocks that end before their time connect again; the block in which they ended counts them
         as failed. Closing the iterator ends the streams. A rule that looks at reports ends the level early, and the
         last block says why.
         """
-        run = _LevelRun(config, self._options, self._generators)
-        polling, running = asyncio.create_task(run.sampler.run()), asyncio.create_task(run.run())
-        running.add_done_callback(lambda _: run.blocks.put_nowait(None))
+        order = _order_of(config, self._options.target)
+        sampler, own = Sampler(self._options.target), OwnCost()
+        stops: list[tuple[float, Stop]] = []
+
+        def on_report(progress: LoadProgress) -> None:
+            self._options.progress(progress, sampler.latest)
+            stop = first_stop(rule.on_report(progress) for rule in config.rules)
+            if stop is not None and not stops:
+                stops.append((time.monotonic(), stop))
+                self._generators.stop()
+
+        polling = asyncio.create_task(sampler.run())
         try:
-            while (block := await run.blocks.get()) is not None:
-                yield block
-            await running  # raises what went wrong
+            async with aclosing(self._generators.run(order, on_report)) as blocks:
+                async for number, parts in blocks:
+                    stopped_at, stop = stops[0] if stops else (math.inf, Stop())
+                    window = _window(order, number, stopped_at)
+                    polls = sampler.between(window.window_from, window.window_until)
+                    sampler.forget(window.window_until)
+                    cores = own.cores() + generator_cores(parts)
+                    yield measure_level(window, parts, polls, config.repeat + number, cores, stop.finding)
         finally:
             polling.cancel()
-            running.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await running
 
-    def _needs_more_processes(self, level: Measured) -> bool:
+    def _needs_more_processes(self, level: MeasuredLevel) -> bool:
         late = level.figures.late_p99_seconds or 0.0
         most = min(whole_cores(), level.streams)
         return late > LATE_SECONDS and self._options.processes is None and len(self._generators) < most
 
-    async def _add_process(self, level: Measured) -> None:
+    async def _add_process(self, level: MeasuredLevel) -> None:
         late, count = level.figures.late_p99_seconds or 0.0, len(self._generators) + 1
         self._options.note(
             f"the load generator was late ({late * 1e3:.0f} ms at p99); measuring again with {count} processes"
@@ -168,48 +180,6 @@ class LevelRunner:
                 task.cancel()
 
 
-class _LevelRun:
-    """One level on the generators, until it is over or one of its rules ends it."""
-
-    def __init__(self, config: LevelConfig, options: RunnerOptions, generators: Generators) -> None:
-        self._config = config
-        self._options = options
-        self._generators = generators
-        self._order = _order_of(config, options.target)
-        self._own = OwnCost()
-        self._stop: Stop | None = None
-        self._stopped_at = math.inf
-        self.sampler = Sampler(options.target)
-        self.blocks: asyncio.Queue[Measured | None] = asyncio.Queue()
-
-    async def run(self) -> None:
-        parts = await self._generators.run(self._order, self._on_report, self._on_block)
-        block = self._measure(max(part.number for part in parts), parts)
-        finding = None if self._stop is None else self._stop.finding
-        if isinstance(finding, StoppedEarly) and finding.ended is not None:
-            finding = msgspec.structs.replace(finding, error=block.counts.first_error)
-        self.blocks.put_nowait(msgspec.structs.replace(block, stop=finding))
-
-    def _on_report(self, progress: LoadProgress) -> None:
-        self._options.progress(progress, self.sampler.latest)
-        stop = first_stop(rule.on_report(progress) for rule in self._config.rules)
-        if stop is not None and self._stop is None:
-            self._stop, self._stopped_at = stop, time.monotonic()
-            self._generators.stop()
-
-    def _on_block(self, number: int, parts: Sequence[Finished]) -> None:
-        block = self._measure(number, parts)
-        self.blocks.put_nowait(block)
-        self.sampler.forget(block.order.window_until)
-
-    def _measure(self, number: int, parts: Sequence[Finished]) -> Measured:
-        order = _window(self._order, number)
-        until = max(order.window_from, min(order.window_until, self._stopped_at))
-        order = msgspec.structs.replace(order, window_until=until)
-        polls = self.sampler.between(order.window_from, order.window_until)
-        return measured(order, parts, polls, self._config.repeat + number, self._own.cores() + generator_cores(parts))
-
-
 def _order_of(config: LevelConfig, target: Target) -> LevelOrder:
     blocks, block_seconds = config.blocks or 1, config.shape.seconds
     whole = msgspec.structs.replace(config.shape, seconds=blocks * block_seconds)
@@ -217,10 +187,9 @@ def _order_of(config: LevelConfig, target: Target) -> LevelOrder:
     return msgspec.structs.replace(order, block_seconds=None if config.blocks is None else block_seconds)
 
 
-def _window(order: LevelOrder, number: int) -> LevelOrder:
-    """The order of one block; of a level in one window the order itself."""
-    if order.block_seconds is None:
-        return order
-    begin = order.window_from + number * order.block_seconds
-    until = min(order.window_until, begin + order.block_seconds)
+def _window(order: LevelOrder, number: int, stopped_at: float) -> LevelOrder:
+    """The order of one block, or of the one window, until the level was stopped."""
+    seconds = order.block_seconds or math.inf
+    begin = order.window_from + (number * seconds if number else 0.0)
+    until = max(begin, min(order.window_until, begin + seconds, stopped_at))
     return msgspec.structs.replace(order, window_from=begin, window_until=until)

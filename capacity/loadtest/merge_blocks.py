@@ -6,11 +6,11 @@ import msgspec
 
 from capacity.loadgen.messages import Finished, StreamResult
 from capacity.loadgen.word_latency import WordScore
-from capacity.loadtest.level import Measured, measured
+from capacity.loadtest.level import MeasuredLevel, measure_level
 from whisper_ops.objective.word_errors import pooled
 
 
-def merge_blocks(blocks: Sequence[Measured], repeat: int) -> Measured:
+def merge_blocks(blocks: Sequence[MeasuredLevel], repeat: int) -> MeasuredLevel:
     """One level of all blocks; what ended the last one early ended it."""
     first, last = blocks[0], blocks[-1]
     order = msgspec.structs.replace(first.order, window_until=last.order.window_until)
@@ -24,7 +24,7 @@ def merge_blocks(blocks: Sequence[Measured], repeat: int) -> Measured:
     one = Finished(results, busiest.cpu_seconds, busiest.wall_seconds)
     polls = [snapshot for block in blocks for snapshot in block.snapshots]
     cores = sum(block.own_cores for block in blocks) / len(blocks)
-    return msgspec.structs.replace(measured(order, [one], polls, repeat, cores), stop=last.stop)
+    return measure_level(order, [one], polls, repeat, cores, last.stop)
 
 
 def _merge_streams(pieces: Sequence[StreamResult]) -> StreamResult:

@@ -37,7 +37,7 @@ class ResumeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How the server was warmed up before the first level; None: it was not."""
 
 
-def find(history: History, sweep: SweepRecord, now: float | None = None) -> Stored | None:
+def find_interrupted(history: History, sweep: SweepRecord, now: float | None = None) -> Stored | None:
     """The newest sweep of the same command that did not get to its end; None when there is none.
 
     Raises:
@@ -59,7 +59,7 @@ def find(history: History, sweep: SweepRecord, now: float | None = None) -> Stor
     return None
 
 
-def running_beside(history: History, sweep: SweepRecord) -> list[str]:
+def other_running_sweeps(history: History, sweep: SweepRecord) -> list[str]:
     """Other sweeps of the same server that run just now, as `sweep 7 (process 4711)`."""
     found = []
     for stored in history.sweeps.every():
@@ -69,7 +69,7 @@ def running_beside(history: History, sweep: SweepRecord) -> list[str]:
     return found
 
 
-def usable(levels: list[LevelRecord]) -> list[LevelRecord]:
+def reusable_levels(levels: list[LevelRecord]) -> list[LevelRecord]:
     """The levels that need not be measured again: all but a last one at which the sweep broke off."""
     return levels[:-1] if levels and not is_evidence(levels[-1].audit) else levels
 

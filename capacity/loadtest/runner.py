@@ -10,22 +10,22 @@ import msgspec
 
 from capacity.corpus.clips import Corpus
 from capacity.loadtest import drift
-from capacity.loadtest.admission import nobody_let_in, reach_open, slots_of
+from capacity.loadtest.admission import no_stream_admitted, reach_accepting, slots_of
 from capacity.loadtest.aggregate import latency_records, utterance_records
-from capacity.loadtest.conclusion import verdict as verdict_of
-from capacity.loadtest.level import LoadShape, Measured, stream_records, verdict, wall_seconds
+from capacity.loadtest.conclusion import levels_conclusion
+from capacity.loadtest.level import LoadShape, MeasuredLevel, judge_level, stream_records, wall_seconds
 from capacity.loadtest.level_config import expected_seconds, longest_seconds
-from capacity.loadtest.level_details import Detail, details, stored_baseline
+from capacity.loadtest.level_details import LevelDetail, details, stored_baseline
 from capacity.loadtest.level_request import LevelAnswer
 from capacity.loadtest.level_runner import LevelRunner, RunnerOptions
 from capacity.loadtest.observer import SweepObserver
 from capacity.loadtest.other_load import MOST_SHARE, on_gpus, other_share
 from capacity.loadtest.persistence import encoded, record_for, settings_for
 from capacity.loadtest.process_watch import ProcessWatch
-from capacity.loadtest.resume import ResumeSettings, find, running_beside, usable
+from capacity.loadtest.resume import ResumeSettings, find_interrupted, other_running_sweeps, reusable_levels
 from capacity.loadtest.samples import busy_share
 from capacity.loadtest.stopping import FEWEST_BLOCKS
-from capacity.loadtest.strategies import FromOneStream, Soak, Strategy
+from capacity.loadtest.strategies import BaselineFirst, Soak, Strategy
 from capacity.loadtest.target import Target
 from capacity.loadtest.transcripts import StreamTranscript, transcripts
 from whisper_ops.errors import Exit, UserError
@@ -48,13 +48,13 @@ class SweepOutcome(msgspec.Struct, frozen=True, kw_only=True):
     levels: tuple[LevelRecord, ...]
     state: SweepState
     reason: str | None
-    said: str | None = None
-    """What the plan has to say, such as a search's bracket."""
-    gone: bool = False
+    conclusion: str | None = None
+    """What the strategy has to say, such as a search's bracket."""
+    unreachable: bool = False
     """Whether it ended because the server could not be reached any more."""
     transcripts: tuple[StreamTranscript, ...] = ()
     """What the streams that were measured now got, when their text is kept."""
-    details: tuple[Detail, ...] = ()
+    details: tuple[LevelDetail, ...] = ()
     """What was stored behind the levels, for pictures; whoever measured them."""
     watched: dict[str, list[dict[str, float]]] = {}
 
@@ -67,14 +67,14 @@ class SweepOptions(msgspec.Struct, frozen=True, kw_only=True):
     fresh: bool = False
     """Never go on with an interrupted sweep."""
     plan_line: str = ""
-    """The plan as one line: what makes two commands the same."""
+    """The strategy as one line: what makes two commands the same."""
     watch: tuple[ProcessWatch, ...] = ()
     generator: str = "capacity.loadgen.worker"
     """The module that a generator process runs."""
 
 
 class Sweep:
-    """Runs a plan's levels and keeps them.
+    """Runs a strategy's levels and keeps them.
 
     The history is written in between, when no stream runs and nothing else waits for the event loop; so Ctrl-C can
     never come in the middle of it.
@@ -87,7 +87,7 @@ class Sweep:
         corpus: Corpus,
         shape: LoadShape,
         objective: Objective,
-        watcher: SweepObserver,
+        observer: SweepObserver,
         options: SweepOptions | None = None,
     ) -> None:
         self._history = history
@@ -95,7 +95,7 @@ class Sweep:
         self._corpus = corpus
         self._shape = shape
         self._objective = objective
-        self._watcher = watcher
+        self._observer = observer
         self._options = options or SweepOptions()
         self._baseline = Baseline()
         self._transcripts: list[StreamTranscript] = []
@@ -103,8 +103,8 @@ class Sweep:
         self._sweep_id = 0
         self._settings: ResumeSettings
 
-    async def run(self, plan: Strategy) -> SweepOutcome:
-        """Measure what the plan asks for, one stream first when the objective counts from it.
+    async def run(self, strategy: Strategy) -> SweepOutcome:
+        """Measure what the strategy asks for, one stream first when the objective counts from it.
 
         A server that dies ends the sweep with what it has; so does cancelling.
 
@@ -112,26 +112,26 @@ class Sweep:
             UserError: the server cannot be reached or drains to begin with (exit 3), has fewer slots than the streams
                 that were asked for by name, or the same sweep is running.
         """
-        first = await reach_open(self._target)
+        first = await reach_accepting(self._target)
         self._warn_of_other_load(first)
-        await self._fit(plan, first)
+        await self._fit_to_slots(strategy, first)
         self._settings = settings_for(self._options.plan_line, self._shape, first, self._target.address)
-        asking = FromOneStream(plan, self._knows_one_stream) if self._objective.needs_baseline else plan
-        sweep = self._begin(first, asking)
+        with_baseline = BaselineFirst(strategy, self._knows_one_stream) if self._objective.needs_baseline else strategy
+        sweep = self._begin(first, with_baseline)
         state: SweepState = "failed"
         reason: str | None = "the load test broke"
-        gone = False
+        unreachable = False
         try:
             async with self._level_runner() as runner:
-                await self._all(runner, asking, (first.figures and first.figures.gpus) or 1)
+                await self._run_levels(runner, with_baseline, (first.figures and first.figures.gpus) or 1)
             state, reason = "done", None
         except asyncio.CancelledError:
-            goes_on = "" if isinstance(plan, Soak) else "; the same command goes on from here"
+            goes_on = "" if isinstance(strategy, Soak) else "; the same command goes on from here"
             state, reason = "interrupted", f"stopped before its end{goes_on}"
         except UserError as error:
-            state, reason, gone = "failed", str(error), error.code == Exit.UNREACHABLE
+            state, reason, unreachable = "failed", str(error), error.code == Exit.UNREACHABLE
         finally:
-            self._finish(state, reason or self._said(plan))
+            self._finish(state, reason or self._conclusion(strategy))
         return SweepOutcome(
             sweep_id=self._sweep_id,
             sweep=msgspec.structs.replace(
@@ -140,8 +140,8 @@ class Sweep:
             levels=tuple(self._levels),
             state=state,
             reason=reason,
-            said=self._said(plan),
-            gone=gone,
+            conclusion=self._conclusion(strategy),
+            unreachable=unreachable,
             transcripts=tuple(self._transcripts),
             details=details(self._history, self._sweep_id, self._levels),
             watched=self._watched,
@@ -150,7 +150,7 @@ class Sweep:
     def _warn_of_other_load(self, first: Snapshot) -> None:
         share = other_share([first], 0.0)
         if share is not None and share > MOST_SHARE:
-            self._watcher.note(
+            self._observer.note(
                 f"other programs take {share:.0%} of the processors of {self._target.name} before the first level; "
                 "stop them, or what is measured is with them"
             )
@@ -158,43 +158,47 @@ class Sweep:
         gpu = on_gpus([first])
         if gpu is not None:
             took = "" if gpu.share is None else f" and take {gpu.share:.0%} of it"
-            self._watcher.note(
+            self._observer.note(
                 f"other programs are on a GPU of {self._target.name}{took}: {', '.join(gpu.programs)}; "
                 "stop them, or what is measured is with them"
             )
 
-    async def _fit(self, plan: Strategy, first: Snapshot) -> None:
+    async def _fit_to_slots(self, strategy: Strategy, first: Snapshot) -> None:
         """Nothing is learnt from streams that only find the server full."""
-        slots = await slots_of(self._target, first, plan.most)
-        if slots is not None and (said := plan.fit(slots)) is not None:
-            self._watcher.note(f"{self._target.name}: {said}")
+        slots = await slots_of(self._target, first, strategy.most)
+        if slots is not None and (said := strategy.fit(slots)) is not None:
+            self._observer.note(f"{self._target.name}: {said}")
 
-    def _said(self, plan: Strategy) -> str | None:
-        soaked = isinstance(plan, Soak) and self._levels
-        return drift.said(self._levels, self._watched) if soaked else plan.outcome or verdict_of(self._levels)
+    def _conclusion(self, strategy: Strategy) -> str | None:
+        soaked = isinstance(strategy, Soak) and self._levels
+        return (
+            drift.soak_conclusion(self._levels, self._watched)
+            if soaked
+            else strategy.outcome or levels_conclusion(self._levels)
+        )
 
     @property
     def _watched(self) -> dict[str, list[dict[str, float]]]:
         return {watch.name: watch.rows for watch in self._options.watch}
 
-    def _begin(self, first: Snapshot, plan: Strategy) -> SweepRecord:
+    def _begin(self, first: Snapshot, strategy: Strategy) -> SweepRecord:
         sweep = record_for(self._target, self._corpus, self._shape, self._objective, first, self._settings)
-        for other in running_beside(self._history, sweep):
-            self._watcher.note(f"{other} loads {sweep.server} too: each of them measures the load of both")
-        before = None if self._options.fresh else find(self._history, sweep)
+        for other in other_running_sweeps(self._history, sweep):
+            self._observer.note(f"{other} loads {sweep.server} too: each of them measures the load of both")
+        before = None if self._options.fresh else find_interrupted(self._history, sweep)
         if before is None:
             self._sweep_id = self._history.sweeps.start(sweep)
             return sweep
         self._sweep_id = before.id
         self._history.sweeps.resume(before.id, sweep.settings)
-        done = usable(self._history.sweeps.levels(before.id))
-        self._watcher.note(f"going on with sweep {before.id}: {counted(len(done), 'level')} measured already")
+        done = reusable_levels(self._history.sweeps.levels(before.id))
+        self._observer.note(f"going on with sweep {before.id}: {counted(len(done), 'level')} measured already")
         for level in done:
             if not self._baseline.measures and is_baseline(level):
                 self._baseline = stored_baseline(self._history, level)
-            plan.add(self._answer_of_stored(level))
+            strategy.add(self._answer_of_stored(level))
             self._levels.append(level)
-            self._watcher.end(level)
+            self._observer.end(level)
         return before.sweep
 
     def _level_runner(self) -> AbstractAsyncContextManager[LevelRunner]:
@@ -202,78 +206,78 @@ class Sweep:
             target=self._target,
             shape=self._shape,
             objective=self._objective,
-            progress=self._watcher.progress,
-            note=self._watcher.note,
+            progress=self._observer.progress,
+            note=self._observer.note,
             processes=self._options.processes,
             watch=self._options.watch,
         )
         return LevelRunner.ready(options, self._corpus.folder, self._options.generator)
 
-    async def _all(self, runner: LevelRunner, plan: Strategy, gpus: int) -> None:
+    async def _run_levels(self, runner: LevelRunner, strategy: Strategy, gpus: int) -> None:
         number = len(self._levels)
-        self._watcher.expect(expected_seconds(plan.expected, self._shape, warm_up=True))
-        if (ask := plan.next()) is not None and self._shape.warm_up_seconds:
-            await self._warm_up(runner, max(gpus, min(_WARM_STREAMS, ask.streams)))
-        while (ask := plan.next()) is not None:
+        self._observer.expect(expected_seconds(strategy.expected, self._shape, warm_up=True))
+        if (request := strategy.next()) is not None and self._shape.warm_up_seconds:
+            await self._warm_up(runner, max(gpus, min(_WARM_STREAMS, request.streams)))
+        while (request := strategy.next()) is not None:
             number += 1
-            whole = msgspec.structs.replace(self._shape, seconds=longest_seconds(ask, self._shape))
-            self._watcher.expect(expected_seconds(plan.expected, self._shape))
-            self._watcher.begin(ask, number, plan.left, wall_seconds(ask.streams, whole))
-            repeats = partial(self._repeats, ask.streams)
-            async with aclosing(runner.run(ask, repeats, self._baseline)) as measurements:
+            whole = msgspec.structs.replace(self._shape, seconds=longest_seconds(request, self._shape))
+            self._observer.expect(expected_seconds(strategy.expected, self._shape))
+            self._observer.begin(request, number, strategy.left, wall_seconds(request.streams, whole))
+            repeats = partial(self._repeats, request.streams)
+            async with aclosing(runner.run(request, repeats, self._baseline)) as measurements:
                 async for measured, answers in measurements:
-                    level = self._keep(measured)
+                    level = self._judge(measured)
                     if answers:
-                        adaptive = ask.kind == "adaptive"
-                        plan.add(LevelAnswer(ask.streams, level.passed, adaptive, busy_share(level)))
-                        await self._go_on(measured)
-            if self._levels[-1].passed is False and plan.next() is not None and self._shape.cool_seconds:
+                        adaptive = request.kind == "adaptive"
+                        strategy.add(LevelAnswer(request.streams, level.passed, adaptive, busy_share(level)))
+                        await self._check_server(measured)
+            if self._levels[-1].passed is False and strategy.next() is not None and self._shape.cool_seconds:
                 await self._cool_down(runner)
 
     def _repeats(self, streams: int) -> int:
         return sum(level.streams == streams for level in self._levels)
 
-    async def _go_on(self, measured: Measured) -> None:
+    async def _check_server(self, measured: MeasuredLevel) -> None:
         """Raises when the server is gone, drains, or has let in nobody since the sweep began."""
         if not any(level.connected for level in self._levels):
-            raise await nobody_let_in(
+            raise await no_stream_admitted(
                 self._target, measured.counts.first_error, wants_token=measured.counts.wants_token
             )
         if measured.figures.failed or measured.figures.refused:
-            await reach_open(self._target)
+            await reach_accepting(self._target)
 
     async def _warm_up(self, runner: LevelRunner, streams: int) -> None:
-        self._watcher.pause("warming up", self._shape.warm_up_seconds)
+        self._observer.pause("warming up", self._shape.warm_up_seconds)
         probed = await runner.warm_up(streams, self._shape.warm_up_seconds)
         self._settings = msgspec.structs.replace(self._settings, warm_up=probed)
         self._history.sweeps.set_settings(self._sweep_id, encoded(self._settings))
         if not probed.let_in:
-            raise await nobody_let_in(self._target, probed.error, wants_token=probed.wants_token)
-        self._watcher.note(probed.sentence("warmed up in", "of warming up"))
+            raise await no_stream_admitted(self._target, probed.error, wants_token=probed.wants_token)
+        self._observer.note(probed.sentence("warmed up in", "of warming up"))
 
     async def _cool_down(self, runner: LevelRunner) -> None:
         """After a missed level: until a stream that is not measured gets its text in time."""
-        self._watcher.pause("waiting for the server to recover", self._shape.cool_seconds)
+        self._observer.pause("waiting for the server to recover", self._shape.cool_seconds)
         probed = await runner.warm_up(1, self._shape.cool_seconds)
         if not probed.let_in:
-            await reach_open(self._target)
-        self._watcher.note(probed.sentence("the server recovered in", "of waiting"))
+            await reach_accepting(self._target)
+        self._observer.note(probed.sentence("the server recovered in", "of waiting"))
 
     def _knows_one_stream(self) -> bool:
         return bool(self._baseline.measures)
 
-    def _keep(self, measured: Measured) -> LevelRecord:
+    def _judge(self, measured: MeasuredLevel) -> LevelRecord:
         if not self._baseline.measures and is_baseline(measured.record(self._sweep_id)):
             self._baseline = Baseline(measured.measures, measured.counts.clip_errors)
-        level = verdict(measured, self._objective, self._baseline, self._sweep_id, self._shape.most_other_load)
+        level = judge_level(measured, self._objective, self._baseline, self._sweep_id, self._shape.most_other_load)
         if self._shape.keep_text:
             self._transcripts += transcripts(measured.streams, measured.repeat, measured.results, self._corpus)
         self._levels.append(level)
-        self._watcher.end(level)
+        self._observer.end(level)
         self._store(level, measured)
         return level
 
-    def _store(self, level: LevelRecord, measured: Measured) -> None:
+    def _store(self, level: LevelRecord, measured: MeasuredLevel) -> None:
         streams = stream_records(measured)
         utterances, latencies = utterance_records(measured.counts), latency_records(measured.results)
         try:

@@ -73,7 +73,7 @@ class Sampler:
         return [snapshot for at, snapshot in self._polled if snapshot.state == "live" and since <= at < until]
 
 
-def boil_down(snapshots: Sequence[Snapshot], own_cores: float = 0.0) -> LevelSamples:
+def level_samples(snapshots: Sequence[Snapshot], own_cores: float = 0.0) -> LevelSamples:
     """One level's readings from the polls of its window; `own_cores` is what the load test took meanwhile."""
     if not snapshots:
         return LevelSamples()

@@ -60,7 +60,7 @@ class Strategy(Protocol):
         ...
 
 
-class FromOneStream:
+class BaselineFirst:
     """Another plan, whose levels count from one stream: that is asked for first, while `known` says no.
 
     Where the plan has no level of one stream itself, it is a short one, and no answer to what the plan asks.
@@ -178,7 +178,7 @@ class LevelList:
         return None
 
 
-class SearchPlan:
+class SearchStrategy:
     """The search for the knee."""
 
     def __init__(self, limits: SearchLimits) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console
 
-from capacity.loadtest.level_details import Detail
+from capacity.loadtest.level_details import LevelDetail
 from capacity.loadtest.responding_servers import per_gpu
 from capacity.loadtest.runner import SweepOutcome
 from capacity.reports.output import Output
@@ -47,8 +47,8 @@ def _show(outcome: SweepOutcome, console: Console) -> None:
         console.print(where, soft_wrap=not console.is_terminal)
     if outcome.watched:
         console.print(watched_table(outcome.watched), width=width)
-    if outcome.said:
-        console.print(outcome.said, soft_wrap=not console.is_terminal)
+    if outcome.conclusion:
+        console.print(outcome.conclusion, soft_wrap=not console.is_terminal)
 
 
 def report(outcome: SweepOutcome) -> Report:
@@ -58,7 +58,7 @@ def report(outcome: SweepOutcome) -> Report:
     return Report(
         answer=f"Load test of {sweep.server}",
         warning=simulated if sweep.simulated else "",
-        lines=tuple(filter(None, (outcome.said, outcome.reason))),
+        lines=tuple(filter(None, (outcome.conclusion, outcome.reason))),
         about=_conditions(sweep),
         sections=tuple(_sections(outcome)),
     )
@@ -128,7 +128,7 @@ def _limits(objective: str, *names: str) -> tuple[tuple[str, float], ...]:
     )
 
 
-def _distribution(levels: Iterable[Detail]) -> Plot:
+def _distribution(levels: Iterable[LevelDetail]) -> Plot:
     series = []
     for level in levels:
         total = sum(bucket.stable for bucket in level.latencies)
@@ -142,7 +142,7 @@ def _distribution(levels: Iterable[Detail]) -> Plot:
     return Plot(x_label="seconds until stable", y_label="% of words", series=tuple(series))
 
 
-def _late_streams(level: Detail) -> tuple[PlotBar, ...]:
+def _late_streams(level: LevelDetail) -> tuple[PlotBar, ...]:
     bars = (PlotBar(str(stream.number), stream.stable_p95_seconds or 0.0) for stream in level.results)
     return tuple(sorted(bars, key=lambda bar: -bar.value)[:_MOST_BARS])
 

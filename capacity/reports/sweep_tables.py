@@ -109,7 +109,7 @@ def json_body(outcome: SweepOutcome) -> dict[str, Any]:
         "sweep_id": outcome.sweep_id,
         "state": outcome.state,
         "reason": outcome.reason,
-        "conclusion": outcome.said,
+        "conclusion": outcome.conclusion,
         "sweep": msgspec.structs.asdict(outcome.sweep) | {"settings": msgspec.json.decode(outcome.sweep.settings)},
         "levels": [_row(level) for level in outcome.levels],
         "placement": {detail.streams: per_gpu(detail.results) for detail in outcome.details},

@@ -27,7 +27,8 @@ async def measure(port: int, streams: int, seconds: float) -> None:
         with suppress(psutil.Error, AttributeError):
             generator.cpu_affinity([0])
         order = make_order(target, LoadShape(seconds=seconds), streams, 0, time.monotonic())
-        figures, _ = pool(order, await generators.run(order, lambda _: None))
+        ((_, parts),) = [block async for block in generators.run(order, lambda _: None)]
+        figures, _ = pool(order, parts)
     click.echo(
         f"{streams:5} streams  live {figures.achieved_concurrency:7.1f}  late p50 {_ms(figures.late_p50_seconds)}"
         f"  p99 {_ms(figures.late_p99_seconds)}  core {(figures.generator_cpu_ratio or 0) * 100:5.1f} %"

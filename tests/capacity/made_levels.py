@@ -39,5 +39,5 @@ def level(streams: int, stable: float | None = 0.5, **more: object) -> LevelReco
 
 def outcome(*levels: LevelRecord) -> SweepOutcome:
     return SweepOutcome(
-        sweep_id=1, sweep=SWEEP, levels=levels, state="done", reason=None, said="the limit lies in [5, 10)"
+        sweep_id=1, sweep=SWEEP, levels=levels, state="done", reason=None, conclusion="the limit lies in [5, 10)"
     )

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from capacity.checklist import server_memory
-from capacity.checklist.check_results import CheckResult, body, finding, table, verdict
+from capacity.checklist.check_results import CheckResult, body, check_result, table, verdict
 from capacity.checklist.checklist import Checker, CheckRequest, failed
 from capacity.loadtest.target import parse_target
 from tests.capacity.double import Faults, running_double
@@ -255,7 +255,7 @@ async def test_a_balancer_is_not_checked_as_if_it_were_one_server() -> None:
 
 
 def test_the_list_ends_with_its_verdict() -> None:
-    good, bad, none = (finding(name, answer, "", "") for name, answer in (("a", True), ("b", False), ("c", None)))
+    good, bad, none = (check_result(name, answer, "", "") for name, answer in (("a", True), ("b", False), ("c", None)))
     assert verdict([good, good]) == "2 checks passed and none failed."
     assert verdict([good, none]) == "1 check passed and none failed; 1 other does not apply here."
     assert verdict([good, bad, none, none]) == "1 of 2 checks failed: b; 2 others do not apply here."

@@ -14,12 +14,12 @@ from capacity.corpus.clips import Corpus, load
 from capacity.loadgen.connection import connect_failure
 from capacity.loadgen.stream_outcome import StreamEnd, StreamOutcome, connection_lost
 from capacity.loadgen.two_step_connect import NoTokenError
-from capacity.loadtest.admission import nobody_let_in
+from capacity.loadtest.admission import no_stream_admitted
 from capacity.loadtest.level import LoadShape
 from capacity.loadtest.level_request import LevelAnswer
 from capacity.loadtest.runner import Sweep, SweepOptions, SweepOutcome
 from capacity.loadtest.search import SearchLimits
-from capacity.loadtest.strategies import BASELINE, BASELINE_TRIES, FromOneStream, LevelList, SearchPlan, Strategy
+from capacity.loadtest.strategies import BASELINE, BASELINE_TRIES, BaselineFirst, LevelList, SearchStrategy, Strategy
 from capacity.loadtest.target import parse_target
 from tests.capacity.double import Double, Faults, coded_corpus, running_double
 from tests.capacity.loadtest.test_runner import Quiet
@@ -104,7 +104,7 @@ async def test_nobody_let_in_ends_it_after_one_baseline(corpus: Corpus, tmp_path
     async with running_double(Faults(slots=0)) as double:
         outcome = await sweep(double, corpus, tmp_path, 2)
     assert [level.streams for level in outcome.levels] == [1]
-    assert (outcome.state, outcome.gone) == ("failed", True)
+    assert (outcome.state, outcome.unreachable) == ("failed", True)
     assert "let in not one stream: No GPU resources available" in (outcome.reason or "")
 
 
@@ -115,7 +115,7 @@ async def test_a_baseline_without_a_word_error_rate_is_measured_twice_and_no_mor
     async with running_double(Faults(leave_after_seconds=0.05)) as double:
         outcome = await sweep(double, corpus, tmp_path, 2)
     assert [level.streams for level in outcome.levels] == [1] * BASELINE_TRIES
-    assert (outcome.state, outcome.gone) == ("failed", False)
+    assert (outcome.state, outcome.unreachable) == ("failed", False)
     assert "one stream gave no word error rate in 2 tries" in (outcome.reason or "")
 
 
@@ -125,7 +125,7 @@ async def test_a_server_that_begins_to_drain_ends_the_sweep_with_what_it_has(cor
         watcher.after_a_level = {"draining": True}
         outcome = await sweep(double, corpus, tmp_path, 1, 2, 3, watcher=watcher)
     assert [(level.streams, level.connected) for level in outcome.levels] == [(1, 1), (2, 0)]
-    assert outcome.gone
+    assert outcome.unreachable
     assert "is draining" in (outcome.reason or "")
 
 
@@ -139,9 +139,9 @@ async def test_a_stream_refused_while_the_server_is_to_come_up_again_is_not_call
     assert watcher.notes == ["the server did not let a stream in: No GPU resources available"]
 
 
-@pytest.mark.parametrize("plan", [LevelList([2, 3]), LevelList([1, 2]), SearchPlan(SearchLimits(first=2))])
+@pytest.mark.parametrize("plan", [LevelList([2, 3]), LevelList([1, 2]), SearchStrategy(SearchLimits(first=2))])
 def test_whatever_fails_a_baseline_is_asked_for_twice_at_most(plan: Strategy) -> None:
-    asking = FromOneStream(plan, lambda: False)
+    asking = BaselineFirst(plan, lambda: False)
     asked = []
     for _ in range(BASELINE_TRIES):
         ask = asking.next()
@@ -156,7 +156,7 @@ def test_whatever_fails_a_baseline_is_asked_for_twice_at_most(plan: Strategy) ->
 
 
 def test_a_known_stream_is_not_asked_for() -> None:
-    ask = FromOneStream(LevelList([2]), lambda: True).next()
+    ask = BaselineFirst(LevelList([2]), lambda: True).next()
     assert ask is not None
     assert ask.streams == 2
 
@@ -189,7 +189,7 @@ async def test_whether_a_token_was_turned_away_is_no_matter_of_words(ending: Str
 async def test_what_a_server_says_of_numbers_is_not_taken_for_a_refused_token(corpus: Corpus, tmp_path: Path) -> None:
     async with running_double(Faults(slots=0)) as double:
         target = parse_target(double.url)
-        said = await nobody_let_in(target, "room 1008 is full, HTTP 401", wants_token=False)
-        token = await nobody_let_in(target, "connection lost (1008)", wants_token=True)
+        said = await no_stream_admitted(target, "room 1008 is full, HTTP 401", wants_token=False)
+        token = await no_stream_admitted(target, "connection lost (1008)", wants_token=True)
     assert "room 1008 is full" in str(said)
     assert "needs a token" in str(token)

@@ -12,7 +12,7 @@ from capacity.loadtest.level_config import expected_seconds
 from capacity.loadtest.level_request import LevelAnswer
 from capacity.loadtest.runner import Sweep, SweepOptions, SweepOutcome
 from capacity.loadtest.search import SearchLimits
-from capacity.loadtest.strategies import BASELINE, FromOneStream, LevelList, SearchPlan, Soak, Strategy
+from capacity.loadtest.strategies import BASELINE, BaselineFirst, LevelList, SearchStrategy, Soak, Strategy
 from capacity.loadtest.target import Target, ask, parse_target, polled
 from tests.capacity.double import Faults, coded_corpus, running_double
 from tests.capacity.loadtest.test_runner import Quiet
@@ -50,7 +50,7 @@ def test_usual_levels_are_those_that_fit_and_the_full_server(slots: int, levels:
 
 
 @pytest.mark.parametrize(
-    "plan", [LevelList([4, 20, 30]), Soak(20, 60.0), FromOneStream(LevelList([20]), lambda: False)]
+    "plan", [LevelList([4, 20, 30]), Soak(20, 60.0), BaselineFirst(LevelList([20]), lambda: False)]
 )
 def test_levels_named_above_the_slots_are_refused_in_a_sentence_with_the_way_out(plan: Strategy) -> None:
     with pytest.raises(UserError, match=r"20.*16 slots.*ask for 16 at most.*max-connections-per-gpu") as caught:
@@ -60,7 +60,7 @@ def test_levels_named_above_the_slots_are_refused_in_a_sentence_with_the_way_out
 
 @pytest.mark.parametrize("slots", [1, 2, 9, 100])
 def test_a_search_stays_within_the_slots_and_says_that_they_end_it(slots: int) -> None:
-    plan = SearchPlan(SearchLimits())
+    plan = SearchStrategy(SearchLimits())
     plan.fit(slots)
     assert max(asked(plan)) == slots
     assert f"{slots} stream" in (plan.outcome or "")
@@ -69,7 +69,7 @@ def test_a_search_stays_within_the_slots_and_says_that_they_end_it(slots: int) -
 
 @pytest.mark.parametrize("limit", [0, 1, 3, 40, 41, 700])
 def test_what_a_search_expects_ends_and_is_near_what_it_does(limit: int) -> None:
-    plan = SearchPlan(SearchLimits())
+    plan = SearchStrategy(SearchLimits())
     expected = [len(plan.expected)]
     while (one := plan.next()) is not None:
         assert plan.expected[0] == one
@@ -81,15 +81,15 @@ def test_what_a_search_expects_ends_and_is_near_what_it_does(limit: int) -> None
 
 def test_the_baseline_is_short_unless_it_was_asked_for() -> None:
     shape = LoadShape(seconds=60.0)
-    plan = FromOneStream(LevelList([4, 8]), lambda: False)
+    plan = BaselineFirst(LevelList([4, 8]), lambda: False)
     first = plan.next()
     assert first is not None
     assert (first.purpose, first.seconds) == (BASELINE, 30.0)
     assert [one.streams for one in plan.expected] == [1, 4, 8]
-    alone = expected_seconds(FromOneStream(LevelList([4, 8]), lambda: True).expected, shape)
+    alone = expected_seconds(BaselineFirst(LevelList([4, 8]), lambda: True).expected, shape)
     assert 25 < expected_seconds(plan.expected, shape) - alone < 45
     # Asked for by name it is a level like any other, and not measured twice.
-    named = FromOneStream(LevelList([8, 1]), lambda: False)
+    named = BaselineFirst(LevelList([8, 1]), lambda: False)
     first = named.next()
     assert first is not None
     assert (first.purpose, first.seconds) == (BASELINE, None)

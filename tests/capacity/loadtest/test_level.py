@@ -10,7 +10,7 @@ from capacity.corpus.clips import load
 from capacity.corpus.tone_corpus import make_tones
 from capacity.loadtest.level import LoadShape
 from capacity.loadtest.runner import Sweep, SweepOptions
-from capacity.loadtest.samples import Sampler, boil_down
+from capacity.loadtest.samples import Sampler, level_samples
 from capacity.loadtest.strategies import LevelList
 from capacity.loadtest.target import parse_target
 from tests.capacity.loadtest.test_runner import Quiet
@@ -47,7 +47,7 @@ def serving(lags: LatencyHistogram, server: str = "a") -> wire.ServerSnapshot:
 
 def all_of(polls: list[Snapshot]) -> list[float | None]:
     """Whatever a level keeps of what a server says of its last minute."""
-    found = boil_down(polls)
+    found = level_samples(polls)
     return [found.server_lag_p95_seconds, found.server_queue_p95_seconds, found.server_compute_p95_seconds]
 
 
@@ -90,7 +90,7 @@ def test_how_busy_the_engine_was_before_is_not_this_levels(seconds: int, expecte
         for second in range(seconds)
         for busy in [0.1 + 0.9 * max(0.0, 1 - (second + 1) / 10)]
     ]
-    found = boil_down(polls)
+    found = level_samples(polls)
     assert found.server_busy_ratio == pytest.approx(expected)
     assert found.server_batch_fill == pytest.approx(10 * expected)
 

@@ -116,7 +116,7 @@ def test_a_level_whose_text_does_not_come_is_let_go_with_the_fewest_blocks(ran: 
 def test_a_server_that_dies_under_a_held_level_ends_the_sweep_with_what_it_has(ran: dict[str, Ran]) -> None:
     dies = ran["dies"]
     assert dies.outcome.state == "failed"
-    assert dies.outcome.gone
+    assert dies.outcome.unreachable
     assert [level.passed for level in dies.stored] == [False]
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from capacity.loadgen.messages import Finished, StreamResult
 from capacity.loadgen.word_latency import WordLatency, WordScore
-from capacity.loadtest.level import LoadShape, Measured, make_order, measured, verdict
+from capacity.loadtest.level import LoadShape, MeasuredLevel, judge_level, make_order, measure_level
 from capacity.loadtest.merge_blocks import merge_blocks
 from capacity.loadtest.target import parse_target
 from whisper_ops.objective import parse
@@ -16,12 +16,12 @@ OBJECTIVE = parse("stable_p95<=2s, errors<=0.1%")
 DROWNED = StoppedEarly(2, behind_seconds=8.0)
 
 
-def block(number: int, results: list[StreamResult], stopped: StoppedEarly | None = None) -> Measured:
+def block(number: int, results: list[StreamResult], stopped: StoppedEarly | None = None) -> MeasuredLevel:
     order = make_order(parse_target("ws://127.0.0.1:1/ws"), LoadShape(seconds=10), 2, 0, 100.0)
     begin = order.window_from + 10.0 * number
     window = msgspec.structs.replace(order, window_from=begin, window_until=begin + 10.0)
     part = Finished(tuple(results), cpu_seconds=1.0 + number, wall_seconds=10.0, number=number)
-    return msgspec.structs.replace(measured(window, [part], [], number), stop=stopped)
+    return msgspec.structs.replace(measure_level(window, [part], [], number), stop=stopped)
 
 
 def stream(number: int, latency: float, outcome: str = "done", **more: object) -> StreamResult:
@@ -72,10 +72,10 @@ def test_what_stopped_the_last_block_stopped_the_level() -> None:
 
 def test_a_doubt_stands_beside_the_answer() -> None:
     whole = merge_blocks([block(k, [stream(0, 0.5), stream(1, 0.5)]) for k in range(6)], 0)
-    assert verdict(whole, OBJECTIVE, Baseline()).reason == "too few words (12 of 200)"
+    assert judge_level(whole, OBJECTIVE, Baseline()).reason == "too few words (12 of 200)"
     open_one = msgspec.structs.replace(whole, stop=Unsettled(("stable_p95<=2s",)))
-    assert verdict(open_one, OBJECTIVE, Baseline()).reason == (
+    assert judge_level(open_one, OBJECTIVE, Baseline()).reason == (
         "too few words (12 of 200); too near stable_p95<=2s to be sure of more than this measurement"
     )
     drowned = msgspec.structs.replace(open_one, stop=DROWNED)
-    assert verdict(drowned, OBJECTIVE, Baseline()).reason == str(DROWNED)
+    assert judge_level(drowned, OBJECTIVE, Baseline()).reason == str(DROWNED)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from capacity.loadtest.aggregate import StreamCounts
-from capacity.loadtest.level import LoadShape, Measured, make_order, verdict
+from capacity.loadtest.level import LoadShape, MeasuredLevel, judge_level, make_order
 from capacity.loadtest.other_load import on_gpus, other_share
 from capacity.loadtest.samples import LevelSamples
 from capacity.loadtest.target import parse_target
@@ -89,8 +89,8 @@ def test_other_replicas_of_the_service_on_the_same_machine_are_no_other_programs
     assert other_share([*replicas, elsewhere], 0.0) == pytest.approx(0.9), "the machine that is disturbed most"
 
 
-def measured(share: float | None, stable: float = 0.5) -> Measured:
-    return Measured(
+def measured(share: float | None, stable: float = 0.5) -> MeasuredLevel:
+    return MeasuredLevel(
         streams=2,
         repeat=0,
         started_at=1.0,
@@ -107,27 +107,27 @@ def measured(share: float | None, stable: float = 0.5) -> Measured:
 @pytest.mark.parametrize("stable", [0.5, 9.0])
 def test_a_level_under_much_other_load_is_no_evidence_whatever_it_measured(stable: float) -> None:
     objective = parse("stable_p95<=2s")
-    judged = verdict(measured(0.6, stable), objective, Baseline())
+    judged = judge_level(measured(0.6, stable), objective, Baseline())
     assert (judged.audit, judged.passed) == ("disturbed", None)
     assert judged.reason == "other programs took 60% of the processors"
-    quiet = verdict(measured(0.1, stable), objective, Baseline())
+    quiet = judge_level(measured(0.1, stable), objective, Baseline())
     assert (quiet.audit, quiet.passed) == ("valid", stable < 2)
-    unknown = verdict(measured(None, stable), objective, Baseline())
+    unknown = judge_level(measured(None, stable), objective, Baseline())
     assert unknown.audit == "valid"
 
 
 def test_a_level_beside_another_program_on_the_gpu_is_no_evidence() -> None:
     objective = parse("stable_p95<=2s")
     beside = msgspec.structs.replace(measured(0.0, 9.0), snapshots=(on_gpu(0.6, "ffmpeg (7)"),) * 2)
-    judged = verdict(beside, objective, Baseline())
+    judged = judge_level(beside, objective, Baseline())
     assert (judged.audit, judged.passed) == ("disturbed", None)
     assert judged.reason == "other programs took 60% of the GPU (ffmpeg (7))"
     there = msgspec.structs.replace(measured(0.0, 9.0), snapshots=(on_gpu(0.1, "ffmpeg (7)"), on_gpu(None, "x (8)")))
-    assert verdict(there, objective, Baseline()).passed is False, "they took little of it"
+    assert judge_level(there, objective, Baseline()).passed is False, "they took little of it"
 
 
 def test_a_level_that_was_to_count_counts_and_says_so() -> None:
-    judged = verdict(measured(0.6), parse("stable_p95<=2s"), Baseline(), most_other_load=1.0)
+    judged = judge_level(measured(0.6), parse("stable_p95<=2s"), Baseline(), most_other_load=1.0)
     assert (judged.audit, judged.passed) == ("valid", True)
     assert "other programs took 60%" in judged.reason
 

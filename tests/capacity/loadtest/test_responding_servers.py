@@ -9,7 +9,7 @@ import pytest
 
 from capacity.loadgen.messages import StreamResult
 from capacity.loadtest.responding_servers import RespondingServers, answered, per_gpu, spread
-from capacity.loadtest.samples import boil_down
+from capacity.loadtest.samples import level_samples
 from capacity.planner.evidence import EvidenceRequest
 from capacity.planner.planner import make_plan
 from tests.capacity.plan_history import level, written
@@ -73,11 +73,11 @@ def test_servers_are_counted_by_what_streams_and_polls_were_told(
 
 def test_lags_of_several_servers_are_pooled_and_no_spread_is_read_from_one_of_them() -> None:
     one = [poll("a", gpus=2, counts=(90,), active=1), poll("a", gpus=2, counts=(10,), active=1)]
-    assert boil_down(one).gpu_spread == 0
+    assert level_samples(one).gpu_spread == 0
     several = [*one, poll("b", counts=(0, 0, 0, 0, 0, 0, 0, 0, 100))]
-    pooled = boil_down(several)
+    pooled = level_samples(several)
     assert pooled.gpu_spread is None
-    alone = boil_down(one).server_lag_p95_seconds
+    alone = level_samples(one).server_lag_p95_seconds
     assert pooled.server_lag_p95_seconds is not None
     assert alone is not None
     assert pooled.server_lag_p95_seconds > 2 * alone, "the slow server's streams are half of all"

@@ -220,7 +220,7 @@ def test_a_dishonest_or_broken_server_fails_with_the_right_reason(ran: dict[str,
     assert reason in level.reason
     # Of a server that let in nobody nothing more is to be learnt.
     assert ran[case].outcome.state == ("done" if level.connected else "failed")
-    assert ran[case].outcome.gone is (not level.connected)
+    assert ran[case].outcome.unreachable is (not level.connected)
     assert ran[case].stored[-1] == level
 
 
@@ -260,7 +260,7 @@ def test_refusals_and_failures_are_counted_apart(ran: dict[str, Ran]) -> None:
 def test_a_server_that_dies_ends_the_sweep_with_what_it_has(ran: dict[str, Ran]) -> None:
     dead = ran["dies"]
     assert dead.outcome.state == "failed"
-    assert dead.outcome.gone
+    assert dead.outcome.unreachable
     assert dead.sweep.state == "failed"
     assert "cannot reach" in (dead.sweep.reason or "")
     assert [level.passed for level in dead.stored] == [False]
@@ -320,6 +320,6 @@ async def test_a_full_disk_ends_the_sweep_with_what_was_measured(
             run = Sweep(store, parse_target(double.url), corpus, short, parse("stable_p95<=2s"), Quiet())
             outcome = await run.run(LevelList([1, 2]))
     assert outcome.state == "failed"
-    assert not outcome.gone
+    assert not outcome.unreachable
     assert "cannot be written: database or disk is full" in (outcome.reason or "")
     assert [level.streams for level in outcome.levels] == [1]

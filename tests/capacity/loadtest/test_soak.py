@@ -104,7 +104,7 @@ def test_blocks_are_windows_over_streams_that_stay(ran: dict[str, Ran]) -> None:
         assert block.words >= 10
     starts = [block.started_at for block in good.stored]
     assert [b - a for a, b in pairwise(starts)] == pytest.approx([3.0] * 3, abs=0.05)
-    assert (good.outcome.said or "").startswith("held for 12 s: 4 of 4 blocks met the objective; ")
+    assert (good.outcome.conclusion or "").startswith("held for 12 s: 4 of 4 blocks met the objective; ")
 
 
 def test_a_stream_that_was_cut_comes_back_and_counts_where_it_was_cut(ran: dict[str, Ran]) -> None:
@@ -120,13 +120,13 @@ def test_stopping_keeps_the_blocks_that_are_over(ran: dict[str, Ran]) -> None:
     stopped = ran["stopped"]
     assert stopped.outcome.state == "interrupted"
     assert [block.repeat for block in stopped.stored] == [0, 1]
-    assert (stopped.outcome.said or "").startswith("held for 6 s: 2 of 2 blocks")
+    assert (stopped.outcome.conclusion or "").startswith("held for 6 s: 2 of 2 blocks")
 
 
 def test_a_server_that_dies_ends_the_soak_with_what_it_has(ran: dict[str, Ran]) -> None:
     dead = ran["dies"]
     assert dead.outcome.state == "failed"
-    assert dead.outcome.gone
+    assert dead.outcome.unreachable
     assert [block.passed for block in dead.stored][:2] == [True, False]
 
 
@@ -174,30 +174,30 @@ def blocks(count: int, grow: float, noise: tuple[float, ...] = (0.0, 0.02, -0.01
 
 
 def test_a_lag_that_grows_is_said_with_its_slope() -> None:
-    said = drift.said(blocks(60, grow=0.6), {})
+    said = drift.soak_conclusion(blocks(60, grow=0.6), {})
     assert said.startswith("held for 60 min: 60 of 60 blocks met the objective; growing: stable p95 +0.6 s an hour (")
     assert "memory" not in said
 
 
 def test_noise_is_no_drift() -> None:
-    said = drift.said(blocks(60, grow=0.0), {})
+    said = drift.soak_conclusion(blocks(60, grow=0.0), {})
     assert "; nothing grows: stable p50" in said
     assert "the server's memory +0 MB an hour" in said
 
 
 def test_memory_of_what_was_watched_is_followed() -> None:
     rows = [{"at": float(second), "cpu_ratio": 0.1, "memory_bytes": 1e8 + 1e4 * second} for second in range(1200)]
-    said = drift.said(blocks(20, grow=0.0), {"proxy": rows})
+    said = drift.soak_conclusion(blocks(20, grow=0.0), {"proxy": rows})
     assert "growing: memory of proxy +36 MB an hour" in said
 
 
 def test_a_growth_that_nobody_minds_is_none() -> None:
     grown = [level(5, 0.5, started_at=60.0 * k, server_rss_bytes=1e9 + 1e4 * k) for k in range(60)]
-    assert "; nothing grows: " in drift.said(grown, {})
+    assert "; nothing grows: " in drift.soak_conclusion(grown, {})
 
 
 def test_a_few_blocks_say_nothing_of_a_drift() -> None:
-    assert drift.said(blocks(3, grow=5.0), {}).endswith("fewer than 8 usable blocks say nothing of a drift")
+    assert drift.soak_conclusion(blocks(3, grow=5.0), {}).endswith("fewer than 8 usable blocks say nothing of a drift")
 
 
 def test_neighbours_that_are_alike_make_a_slope_less_certain() -> None:

@@ -15,7 +15,7 @@ from capacity.loadtest.compare import compare
 from capacity.loadtest.level_request import LevelAnswer
 from capacity.loadtest.process_watch import parse_watch
 from capacity.loadtest.search import SearchLimits
-from capacity.loadtest.strategies import LevelList, SearchPlan, Soak
+from capacity.loadtest.strategies import LevelList, SearchStrategy, Soak
 from capacity.loadtest.target import parse_target
 from capacity.reports.compare_table import table
 from tests.capacity.made_levels import SWEEP, level
@@ -36,7 +36,7 @@ def test_a_list_of_levels_goes_in_order_and_skips_what_is_known() -> None:
 
 
 def test_a_search_says_its_bracket_in_a_sentence() -> None:
-    plan = SearchPlan(SearchLimits())
+    plan = SearchStrategy(SearchLimits())
     while (ask := plan.next()) is not None:
         plan.add(LevelAnswer(ask.streams, ask.streams <= 3, ask.kind == "adaptive"))
     assert plan.outcome == "the limit lies in [3, 4): 3 met the objective, 4 did not; resolved"
@@ -44,7 +44,7 @@ def test_a_search_says_its_bracket_in_a_sentence() -> None:
 
 
 def test_a_search_that_found_nothing_says_so() -> None:
-    plan = SearchPlan(SearchLimits())
+    plan = SearchStrategy(SearchLimits())
     plan.add(LevelAnswer(1, passed=False, adaptive=True))
     assert (plan.outcome or "").startswith("not even 1 stream met the objective")
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from capacity.loadgen.messages import LoadProgress
-from capacity.loadtest.conclusion import next_step, verdict
+from capacity.loadtest.conclusion import levels_conclusion, next_step
 from capacity.loadtest.level_request import LevelRequest
 from capacity.reports.sweep_progress import SweepProgress
 from capacity.reports.text_chart import latency_picture
@@ -159,7 +159,7 @@ def test_without_a_terminal_there_are_plain_lines_with_the_time_left() -> None:
     ],
 )  # fmt: skip
 def test_the_verdict_is_a_bracket_with_its_reason(levels: list[LevelRecord], sentence: str | None) -> None:
-    assert verdict(levels) == sentence
+    assert levels_conclusion(levels) == sentence
 
 
 @pytest.mark.parametrize(

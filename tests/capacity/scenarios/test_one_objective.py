@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capacity.loadtest.aggregate import StreamCounts, utterance_records
-from capacity.loadtest.level import LoadShape, Measured, make_order, verdict
+from capacity.loadtest.level import LoadShape, MeasuredLevel, judge_level, make_order
 from capacity.loadtest.samples import LevelSamples
 from capacity.loadtest.target import parse_target
 from capacity.planner.bracket import judged_levels
@@ -39,7 +39,7 @@ _CLIPS = [f"clip {k}" for k in range(8)]
 
 
 @st.composite
-def measured_levels(draw: st.DrawFn, streams: int) -> Measured:
+def measured_levels(draw: st.DrawFn, streams: int) -> MeasuredLevel:
     """A level with every figure, some of them bad enough for each kind of finding."""
     seconds = st.floats(0.01, 5.0) | st.none()
     clips = draw(st.dictionaries(st.sampled_from(_CLIPS), st.tuples(st.integers(0, 6), st.integers(6, 60))))
@@ -62,7 +62,7 @@ def measured_levels(draw: st.DrawFn, streams: int) -> Measured:
         late_p99_seconds=draw(st.sampled_from([0.01, 0.01, 0.01, 0.2])),
     )
     stopped = StoppedEarly(streams, behind_seconds=8.0)
-    return Measured(
+    return MeasuredLevel(
         streams=streams,
         repeat=0,
         started_at=1000.0 + streams,
@@ -93,13 +93,13 @@ def objectives(draw: st.DrawFn) -> str:
 @settings(max_examples=80, deadline=None)
 @given(measured_levels(1), measured_levels(8), objectives(), objectives())
 def test_a_plan_judges_a_stored_level_as_the_sweep_would_have(
-    one: Measured, many: Measured, first: str, other: str
+    one: MeasuredLevel, many: MeasuredLevel, first: str, other: str
 ) -> None:
     baseline = Baseline(one.measures, one.counts.clip_errors) if one.figures.wer_ratio is not None else Baseline()
     with tempfile.TemporaryDirectory() as folder, History.writing(Path(folder) / "h.db") as history:
         sweep_id = history.sweeps.start(sweep(objective=parse(first).canonical))
         for measured in (one, many):
-            judged = verdict(measured, parse(first), baseline, sweep_id)
+            judged = judge_level(measured, parse(first), baseline, sweep_id)
             history.sweeps.add_level(judged, utterances=utterance_records(measured.counts))
         try:
             again = judged_again(history, history.sweeps.levels(sweep_id), other)
@@ -107,7 +107,7 @@ def test_a_plan_judges_a_stored_level_as_the_sweep_would_have(
             assert error.code == Exit.EVIDENCE  # noqa: PT017  # a condition that not one level measured
             return
     for measured, level in zip((one, many), again, strict=True):
-        expected = verdict(measured, parse(other), baseline, sweep_id)
+        expected = judge_level(measured, parse(other), baseline, sweep_id)
         assert (level.audit, level.passed) == (expected.audit, expected.passed)
         assert level.reason == expected.reason
     _shown_by_the_dashboard(again, other)

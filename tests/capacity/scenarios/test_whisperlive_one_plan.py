@@ -9,7 +9,7 @@ import pytest
 from capacity.corpus.clips import load
 from capacity.loadtest.level import LoadShape
 from capacity.loadtest.persistence import record_for, settings_for
-from capacity.loadtest.samples import boil_down
+from capacity.loadtest.samples import level_samples
 from capacity.loadtest.target import ask, parse_target
 from capacity.loadtest.target import polled as polled_target
 from capacity.planner.evidence import EvidenceRequest
@@ -142,7 +142,7 @@ async def test_a_sweep_that_is_told_where_its_metrics_are_keeps_what_they_say() 
         target = parse_target("ws://h:9090", "whisperlive", token="secret", metrics=metrics)
         async with polled_target(target) as source:
             polls = [await ask(source), await ask(source)]
-    found = boil_down(polls)
+    found = level_samples(polls)
     assert [poll.server for poll in polls] == ["h:9090"] * 2
     assert polls[0].identity is not None
     assert polls[0].identity.software == "whisperlive"
