@@ -218,9 +218,7 @@ class Checker:
         seconds = [probe.ready_seconds for probe in self._inside() if probe.ready_seconds is not None]
         if not seconds:
             fault = next((g.fault or g.refusal for g in self._probes if g.fault or g.refusal), "no slot was free")
-            return [
-                check_result("set-up time", False, f"not one connection was let in: {fault}", "see the server's log")
-            ]
+            return [check_result("set-up time", False, f"no connection was admitted: {fault}", "see the server's log")]
         average, slowest, fastest = mean(seconds), max(seconds), min(seconds)
         return [
             check_result(
@@ -283,7 +281,7 @@ class Checker:
         self._say(f"holding a connection to {target.name} for {seconds:.0f} s")
         probe = await ProbeConnection.open(target)
         if probe.ready_seconds is None:
-            return check_result(name, False, probe.fault or probe.refusal or "not let in", "see the server's log")
+            return check_result(name, False, probe.fault or probe.refusal or "not admitted", "see the server's log")
         age = await probe.hold(seconds)
         await probe.close()
         figures = f"cut after {age:.0f} s" if age is not None else f"held for {seconds:.0f} s"
@@ -319,7 +317,7 @@ def _state(share: float) -> str:
 def _refused(probe: ProbeConnection, total: int) -> CheckResult:
     if probe.refusal:
         return check_result(_refusal(total), True, probe.refusal, "")
-    said = probe.fault or "it was let in"
+    said = probe.fault or "it was admitted"
     return check_result(
         _refusal(total), False, said, "a full server must say `no_capacity` and close with 1013, or answer HTTP 503"
     )

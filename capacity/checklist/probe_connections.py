@@ -27,7 +27,7 @@ _CHUNK_SECONDS = 0.1
 
 
 class ProbeConnection:
-    """One connection, let in or not."""
+    """One connection, admitted or not."""
 
     def __init__(self, target: Target) -> None:
         self._protocol = target.protocol
@@ -61,7 +61,7 @@ class ProbeConnection:
 
     @property
     def ready_seconds(self) -> float | None:
-        """Until the server took sound; None: it did not let the connection in."""
+        """Until the server took sound; None: it did not admit the connection."""
         return self._connection.ready_seconds if self._failure is None else None
 
     @property

@@ -15,7 +15,7 @@ class ReportedState(msgspec.Struct, frozen=True):
     """Read from the parts of one `/snapshot` that are `/health` and `/gpu-status`."""
 
     refusal_reason: str | None
-    """Why not one stream is let in; None: some are."""
+    """Why it admits no stream; None: it admits some."""
     failed: tuple[GpuFigures, ...]
 
     @property

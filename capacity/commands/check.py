@@ -9,6 +9,7 @@ from whisper_ops import console
 from whisper_ops.bearer_tokens import read_token
 from whisper_ops.cli.options import ca_option, json_option, token_option
 from whisper_ops.errors import Exit, UserError
+from whisper_ops.formatting import counted
 from whisper_ops.units import Length
 
 
@@ -53,7 +54,7 @@ def command(
 def _ask(server: str, users: int) -> None:
     import sys
 
-    question = f"{server} has {users} live streams, and while the check fills it nobody else gets in"
+    question = f"{server} has {counted(users, 'live stream')}; new streams are refused while `check` fills it"
     if not sys.stdin.isatty():
-        raise UserError(f"{question}; say --yes to do it all the same")
-    click.confirm(f"{question}. Go on?", abort=True, err=True)
+        raise UserError(f"{question}; use --yes to run it anyway")
+    click.confirm(f"{question}. Continue?", abort=True, err=True)

@@ -1,6 +1,6 @@
 """How far a listener is behind while a stream still runs: where in what was said do the words last shown stand?
 
-An estimate for the live table and for stopping hopeless levels early; the measured latencies come from the alignment
+An estimate for the live table and for stopping overloaded levels early; the measured latencies come from the alignment
 afterwards.
 """
 

@@ -106,7 +106,7 @@ class Generator:
         self._send(usage.finished(self._measured, _call_all(slots.measured(self._measured, last=True))))
 
     async def _blocks(self, level: LevelOrder, slots: StreamSlots, usage: "_Usage") -> None:
-        """Measure each block but the last when its text had time to come, beside the streams."""
+        """Measure each block but the last when its text had time to come, while the streams go on."""
         while level.block_seconds and slots.window(self._measured).until < level.window_until - EPSILON_SECONDS:
             until = slots.window(self._measured).until
             await asyncio.sleep(max(0.0, until + min(_LATE_TEXT_SECONDS, level.block_seconds / 2) - time.monotonic()))

@@ -17,8 +17,8 @@ async def reach_accepting(target: Target) -> Snapshot:
     snapshot = await reach(target)
     if snapshot.figures is not None and snapshot.figures.status == "draining":
         raise UserError(
-            f"{target.name} is draining and takes no streams; call it off with `DELETE /admin/drain`, or wait for the "
-            "server that follows it",
+            f"{target.name} is draining and admits no streams; cancel that with `DELETE /admin/drain`, or wait for the "
+            "server that replaces it",
             Exit.UNREACHABLE,
         )
     return snapshot
@@ -44,7 +44,7 @@ async def slots_of(target: Target, first: Snapshot, asked: int) -> int | None:
 
 
 async def no_stream_admitted(target: Target, said: str | None, *, wants_token: bool) -> UserError:
-    """What to say of a server that has let in not one stream, `said` being what the first was told (exit 3).
+    """What to say of a server that has admitted no stream, `said` being what the first was told (exit 3).
 
     Raises:
         UserError: the server itself says why.
@@ -53,7 +53,7 @@ async def no_stream_admitted(target: Target, said: str | None, *, wants_token: b
     if wants_token:
         return needs_token(target)
     return UserError(
-        f"{target.name} let in not one stream: {said or 'no reason was given'}; see its log, and whether it is full or "
+        f"{target.name} admitted no stream: {said or 'no reason was given'}; see its log, and whether it is full or "
         f"speaks another --protocol than {target.protocol}",
         Exit.UNREACHABLE,
     )

@@ -34,7 +34,7 @@ class LoadShape(msgspec.Struct, frozen=True, kw_only=True):
     warm_up_seconds: float = 60.0
     """How long streams that are not measured may speak until text comes in time, before the first level; 0: none do."""
     cool_seconds: float = 60.0
-    """The same after a level that was missed: a server that drowned gets time to come up again."""
+    """The same after a level that was missed: an overloaded server gets time to recover."""
     keep_text: bool = False
     most_other_load: float = MOST_SHARE
     """The share of the server's machine that other programs may take; a level with more is no evidence."""

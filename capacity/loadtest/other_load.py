@@ -22,7 +22,7 @@ class GpuOthers(NamedTuple):
 
 
 def on_gpus(snapshots: Sequence[Snapshot]) -> GpuOthers | None:
-    """Other processes on the server's GPUs meanwhile; None: there were none, or nobody told."""
+    """Other processes on the server's GPUs meanwhile; None: there were none, or the server does not say."""
     by_gpu: dict[tuple[str, int], list[GpuFigures]] = {}
     for snapshot in snapshots:
         for gpu in snapshot.gpus:

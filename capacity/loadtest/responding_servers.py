@@ -49,7 +49,7 @@ class RespondingServers(msgspec.Struct, frozen=True):
 
 
 def server_of(stream: StreamPlacement) -> str | None:
-    """The server that took a stream; None: nobody knows."""
+    """The server that took a stream; None: not known."""
     return stream.server_id or stream.replica
 
 
@@ -57,7 +57,7 @@ def answered(streams: Iterable[tuple[StreamPlacement, int | None]], snapshots: S
     """Who answered.
 
     Args:
-        streams: those that were let in, with the number of GPUs that the server said it has.
+        streams: those that were admitted, with the number of GPUs that the server said it has.
         snapshots: the polls of the same time.
     """
     found: dict[str, int | None] = {}

@@ -151,8 +151,8 @@ class Sweep:
         share = other_share([first], 0.0)
         if share is not None and share > MOST_SHARE:
             self._observer.note(
-                f"other programs take {share:.0%} of the processors of {self._target.name} before the first level; "
-                "stop them, or what is measured is with them"
+                f"other programs use {share:.0%} of the processors of {self._target.name} before the first level; "
+                "stop them, or the results include their load"
             )
 
         gpu = on_gpus([first])
@@ -160,12 +160,12 @@ class Sweep:
             took = "" if gpu.share is None else f" and take {gpu.share:.0%} of it"
             self._observer.note(
                 f"other programs are on a GPU of {self._target.name}{took}: {', '.join(gpu.programs)}; "
-                "stop them, or what is measured is with them"
+                "stop them, or the results include their load"
             )
 
     async def _fit_to_slots(self, strategy: Strategy, first: Snapshot) -> None:
         """Nothing is learnt from streams that only find the server full."""
-        slots = await slots_of(self._target, first, strategy.most)
+        slots = await slots_of(self._target, first, strategy.most_streams)
         if slots is not None and (said := strategy.fit(slots)) is not None:
             self._observer.note(f"{self._target.name}: {said}")
 
@@ -174,7 +174,7 @@ class Sweep:
         return (
             drift.soak_conclusion(self._levels, self._watched)
             if soaked
-            else strategy.outcome or levels_conclusion(self._levels)
+            else strategy.conclusion or levels_conclusion(self._levels)
         )
 
     @property
@@ -222,7 +222,7 @@ class Sweep:
             number += 1
             whole = msgspec.structs.replace(self._shape, seconds=longest_seconds(request, self._shape))
             self._observer.expect(expected_seconds(strategy.expected, self._shape))
-            self._observer.begin(request, number, strategy.left, wall_seconds(request.streams, whole))
+            self._observer.begin(request, number, strategy.levels_left, wall_seconds(request.streams, whole))
             repeats = partial(self._repeats, request.streams)
             async with aclosing(runner.run(request, repeats, self._baseline)) as measurements:
                 async for measured, answers in measurements:
@@ -238,7 +238,7 @@ class Sweep:
         return sum(level.streams == streams for level in self._levels)
 
     async def _check_server(self, measured: MeasuredLevel) -> None:
-        """Raises when the server is gone, drains, or has let in nobody since the sweep began."""
+        """Raises UserError when the server is gone, drains, or has admitted no stream since the sweep began."""
         if not any(level.connected for level in self._levels):
             raise await no_stream_admitted(
                 self._target, measured.counts.first_error, wants_token=measured.counts.wants_token

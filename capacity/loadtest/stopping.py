@@ -162,7 +162,7 @@ class AnswerKnown(StopRule):
         return Stop(Unsettled(tuple(open_terms)))
 
     def _side(self, term: ObjectiveTerm, level: Mapping[str, float | None]) -> bool | None:
-        """Whether the condition is met and would surely be, is missed and would be (False), or nobody knows (None)."""
+        """Whether the condition is met and would surely be, is missed and would be (False), or open (None)."""
         values = {n: value for n, block in enumerate(self._blocks) if (value := block.get(term.name)) is not None}
         line = fit_series(list(values), list(values.values()))
         if line is None:

@@ -45,111 +45,107 @@ class Strategy(Protocol):
         ...
 
     @property
-    def most(self) -> int:
+    def most_streams(self) -> int:
         """The most streams that it may ask for."""
         ...
 
     @property
-    def left(self) -> int | None:
-        """How many levels may follow; None when nobody knows."""
+    def levels_left(self) -> int | None:
+        """How many levels may follow; None where that is not known."""
         ...
 
     @property
-    def outcome(self) -> str | None:
-        """What there is to say in the end, beside the levels."""
+    def conclusion(self) -> str | None:
+        """The conclusion in a sentence; None: the levels say it all."""
         ...
 
 
 class BaselineFirst:
-    """Another plan, whose levels count from one stream: that is asked for first, while `known` says no.
+    """Another strategy whose levels are compared with one stream: that is asked for first, until `known`.
 
-    Where the plan has no level of one stream itself, it is a short one, and no answer to what the plan asks.
+    Where the strategy has no level of one stream itself, the baseline is a short level, and answers nothing of it.
     """
 
-    def __init__(self, plan: Strategy, known: Callable[[], bool]) -> None:
-        self._plan = plan
+    def __init__(self, strategy: Strategy, known: Callable[[], bool]) -> None:
+        self._strategy = strategy
         self._known = known
         self._tries = 0
 
     def next(self) -> LevelRequest | None:
-        """See `Strategy`.
+        """The next level, or the one stream first.
 
         Raises:
             UserError: one stream was tried often enough, whatever kept it from being measured (exit 1).
         """
-        ask = self._plan.next()
-        if ask is None or ask.streams == 1 or self._known():
-            return ask
+        request = self._strategy.next()
+        if request is None or request.streams == 1 or self._known():
+            return request
         if self._tries >= BASELINE_TRIES:
             raise UserError(
-                f"one stream gave no word error rate in {self._tries} tries, and the objective counts from it; mend "
+                f"one stream gave no word error rate in {self._tries} tries, and the objective counts from it; fix "
                 "that first, or leave `wer<=+…` out of --objective",
                 Exit.NO,
             )
         return self._baseline()
 
     def _baseline(self) -> LevelRequest:
-        alone = all(ask.streams != 1 for ask in self._plan.expected)
+        alone = all(request.streams != 1 for request in self._strategy.expected)
         return LevelRequest(1, BASELINE, seconds=BASELINE_SECONDS if alone else None)
 
     def add(self, answer: LevelAnswer) -> None:
-        """See `Strategy`."""
         self._tries += answer.streams == 1
-        self._plan.add(answer)
+        self._strategy.add(answer)
 
     def fit(self, slots: int) -> str | None:
-        """See `Strategy`."""
-        return self._plan.fit(slots)
+        return self._strategy.fit(slots)
 
     @property
     def expected(self) -> tuple[LevelRequest, ...]:
-        """See `Strategy`: with the one stream."""
-        asks = self._plan.expected
-        needed = asks and asks[0].streams != 1 and not self._known() and self._tries < BASELINE_TRIES
+        """With the one stream."""
+        requests = self._strategy.expected
+        needed = requests and requests[0].streams != 1 and not self._known() and self._tries < BASELINE_TRIES
         if not needed:
-            return asks
+            return requests
         baseline = self._baseline()
-        rest = asks if baseline.seconds is not None else tuple(ask for ask in asks if ask.streams != 1)
+        rest = (
+            requests if baseline.seconds is not None else tuple(request for request in requests if request.streams != 1)
+        )
         return (baseline, *rest)
 
     @property
-    def most(self) -> int:
-        """See `Strategy`."""
-        return self._plan.most
+    def most_streams(self) -> int:
+        return self._strategy.most_streams
 
     @property
-    def left(self) -> int | None:
-        """See `Strategy`: the levels of the other one, and the one stream where it is no level of those."""
-        left, asks = self._plan.left, self.expected
-        extra = bool(asks) and asks[0].purpose == BASELINE and asks[0].seconds is not None
+    def levels_left(self) -> int | None:
+        """The levels of the other one, and the one stream where it is no level of those."""
+        left, requests = self._strategy.levels_left, self.expected
+        extra = bool(requests) and requests[0].purpose == BASELINE and requests[0].seconds is not None
         return None if left is None else left + extra
 
     @property
-    def outcome(self) -> str | None:
-        """See `Strategy`."""
-        return self._plan.outcome
+    def conclusion(self) -> str | None:
+        return self._strategy.conclusion
 
 
 class LevelList:
     """Levels as given, each measured once; what was stored before is not measured again."""
 
     def __init__(self, levels: Sequence[int], *, usual: bool = False) -> None:
-        """`usual`: nobody asked for these by name, so that a small server gets fewer."""
+        """`usual`: the default levels, of which a small server gets fewer."""
         self._left = list(levels)
         self._usual = usual
 
     def next(self) -> LevelRequest | None:
-        """See `Strategy`."""
         return LevelRequest(self._left[0]) if self._left else None
 
     def add(self, answer: LevelAnswer) -> None:
-        """See `Strategy`."""
         if answer.streams in self._left:
             self._left.remove(answer.streams)
 
     def fit(self, slots: int) -> str | None:
-        """See `Strategy`: of the usual levels those that fit, and the full server."""
-        if self.most <= slots:
+        """Of the usual levels those that fit, and the full server."""
+        if self.most_streams <= slots:
             return None
         if not self._usual:
             beyond = ",".join(str(level) for level in self._left if level > slots)
@@ -159,22 +155,18 @@ class LevelList:
 
     @property
     def expected(self) -> tuple[LevelRequest, ...]:
-        """See `Strategy`."""
         return tuple(LevelRequest(streams) for streams in self._left)
 
     @property
-    def most(self) -> int:
-        """See `Strategy`."""
+    def most_streams(self) -> int:
         return max(self._left, default=0)
 
     @property
-    def left(self) -> int | None:
-        """See `Strategy`."""
+    def levels_left(self) -> int | None:
         return len(self._left)
 
     @property
-    def outcome(self) -> str | None:
-        """See `Strategy`."""
+    def conclusion(self) -> str | None:
         return None
 
 
@@ -186,16 +178,13 @@ class SearchStrategy:
         self._slots: int | None = None
 
     def next(self) -> LevelRequest | None:
-        """See `Strategy`."""
         return self.search.next()
 
     def add(self, answer: LevelAnswer) -> None:
-        """See `Strategy`."""
         self.search = self.search.with_answer(answer)
 
     def fit(self, slots: int) -> str | None:
-        """See `Strategy`."""
-        if self.most <= slots:
+        if self.most_streams <= slots:
             return None
         self._slots = slots
         limits = msgspec.structs.replace(self.search.limits, most_streams=slots)
@@ -204,29 +193,27 @@ class SearchStrategy:
 
     @property
     def expected(self) -> tuple[LevelRequest, ...]:
-        """See `Strategy`: were the limit in the middle of what is known."""
+        """If the limit is in the middle of what is known."""
         low, high = self.search.best_passing or 0, self.search.lowest_failing
         limit = max(2 * low, _FIRST_GUESS) if high is None else math.sqrt(max(low, 1) * high)
-        search, asks = self.search, list[LevelRequest]()
-        while (ask := search.next()) is not None:
-            asks.append(ask)
-            adaptive = ask.kind == "adaptive"
-            search = search.with_answer(LevelAnswer(ask.streams, ask.streams <= limit, adaptive))
-        return tuple(asks)
+        search, requests = self.search, list[LevelRequest]()
+        while (request := search.next()) is not None:
+            requests.append(request)
+            adaptive = request.kind == "adaptive"
+            search = search.with_answer(LevelAnswer(request.streams, request.streams <= limit, adaptive))
+        return tuple(requests)
 
     @property
-    def most(self) -> int:
-        """See `Strategy`."""
+    def most_streams(self) -> int:
         return self.search.limits.most_streams
 
     @property
-    def left(self) -> int | None:
-        """See `Strategy`: at most the rest of the budget."""
+    def levels_left(self) -> int | None:
+        """At most the rest of the budget."""
         return self.search.limits.levels - self.search.measured
 
     @property
-    def outcome(self) -> str | None:
-        """See `Strategy`."""
+    def conclusion(self) -> str | None:
         low, high = self.search.best_passing, self.search.lowest_failing
         if high is None and low is not None and low == self._slots:
             return f"{bracket_in_words(low, high)}: that is every slot of the server"
@@ -242,38 +229,32 @@ class Soak:
         self._begun = False
 
     def next(self) -> LevelRequest | None:
-        """See `Strategy`."""
         return None if self._begun else LevelRequest(self._streams, "soak", "soak", self._seconds)
 
     def add(self, answer: LevelAnswer) -> None:
-        """See `Strategy`: a block was measured."""
+        """A block was measured."""
         self._begun = self._begun or answer.streams == self._streams
 
     def fit(self, slots: int) -> str | None:
-        """See `Strategy`."""
         if self._streams > slots:
             raise _beyond(f"--levels {self._streams}", slots)
         return None
 
     @property
     def expected(self) -> tuple[LevelRequest, ...]:
-        """See `Strategy`."""
-        ask = self.next()
-        return () if ask is None else (ask,)
+        request = self.next()
+        return () if request is None else (request,)
 
     @property
-    def most(self) -> int:
-        """See `Strategy`."""
+    def most_streams(self) -> int:
         return self._streams
 
     @property
-    def left(self) -> int | None:
-        """See `Strategy`."""
+    def levels_left(self) -> int | None:
         return None
 
     @property
-    def outcome(self) -> str | None:
-        """See `Strategy`."""
+    def conclusion(self) -> str | None:
         return None
 
 

@@ -196,7 +196,7 @@ def _port_hint(target: Target) -> str:
 
 
 def needs_token(target: Target) -> UserError:
-    """What to say of a server that keeps its door shut without the right token (exit 3)."""
+    """What to say of a server that refuses the token, or the lack of one (exit 3)."""
     said = "does not take this token" if target.token else "needs a token"
     return UserError(f"{target.name} {said}: give it with --token-file FILE or WHISPER_OPS_TOKEN", Exit.UNREACHABLE)
 

@@ -119,7 +119,7 @@ class TimedSearch:
         self._over = False
 
     def next(self) -> LevelRequest | None:
-        """See `Strategy`: None also where no level fits into the time that is left."""
+        """None also where no level fits into the time that is left."""
         streams = None if self._over else self.search.next()
         if streams is None:
             return None
@@ -149,12 +149,10 @@ class TimedSearch:
         return min(most, room, max(_LEAST_SECONDS, left / wanted - _overhead(streams)))
 
     def add(self, answer: LevelAnswer) -> None:
-        """See `Strategy`."""
         self.search = self.search.with_answer(answer)
 
     def fit(self, slots: int) -> str | None:
-        """See `Strategy`."""
-        if self.most <= slots:
+        if self.most_streams <= slots:
             return None
         self._slots = slots
         self.search = msgspec.structs.replace(self.search, most_streams=slots)
@@ -162,30 +160,28 @@ class TimedSearch:
 
     @property
     def expected(self) -> tuple[LevelRequest, ...]:
-        """See `Strategy`: were the limit in the middle of what is known."""
-        search, left, asks = self.search, self.left_seconds, list[LevelRequest]()
+        """If the limit is in the middle of what is known."""
+        search, left, requests = self.search, self.left_seconds, list[LevelRequest]()
         while not self._over and (streams := search.next()) is not None:
             seconds = self._lasting(search, left)
             if seconds is None:
                 break
-            asks.append(LevelRequest(streams, _PURPOSE, seconds=seconds))
+            requests.append(LevelRequest(streams, _PURPOSE, seconds=seconds))
             left -= seconds + _overhead(streams)
             search = search.with_answer(LevelAnswer(streams, streams <= _guess(self.search)))
-        return tuple(asks)
+        return tuple(requests)
 
     @property
-    def most(self) -> int:
-        """See `Strategy`."""
+    def most_streams(self) -> int:
         return self.search.most_streams
 
     @property
-    def left(self) -> int | None:
-        """See `Strategy`: as many as are expected."""
+    def levels_left(self) -> int | None:
+        """As many as are expected."""
         return len(self.expected)
 
     @property
-    def outcome(self) -> str | None:
-        """See `Strategy`."""
+    def conclusion(self) -> str | None:
         low, high = self.search.best_passing, self.search.lowest_failing
         said = bracket_in_words(low, high)
         if high is None and low is not None and low == self._slots:

@@ -29,6 +29,6 @@ class WarmUpResult(msgspec.Struct, frozen=True):
         if self.in_time:
             return f"{in_time} {self.seconds:.0f} s"
         if not self.let_in:
-            return f"the server did not let a stream in: {self.error or 'it gave no answer'}"
+            return f"the server admitted no stream: {self.error or 'it gave no answer'}"
         why = self.error or ("it is slow" if self.text_after_seconds else "no text came")
         return f"after {self.seconds:.0f} s {waited} text does not come in time yet: {why}"

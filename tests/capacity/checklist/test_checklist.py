@@ -110,7 +110,7 @@ async def test_what_is_not_asked_for_or_not_there_does_not_apply() -> None:
     ("faults", "part", "shown"),
     [
         (Faults(slots=6, gpus=2, uneven=True), "spread", "6 apart"),
-        (Faults(slots=4, never_refuses=True), "refused", "it was let in"),
+        (Faults(slots=4, never_refuses=True), "refused", "it was admitted"),
         (Faults(slots=10, always_healthy=True), "health", "10 slots: healthy"),
         (Faults(slots=4, leaks_gigabytes=0.2), "memory is back", "→"),
         (Faults(slots=4, memory_gigabytes=(1.0, 3.4)), "2 GB of memory", "GPU 0: 2.00 GB"),
@@ -213,7 +213,7 @@ async def test_it_asks_before_filling_a_server_with_live_users() -> None:
         double.active[1] = 0
         result = await asyncio.to_thread(CliRunner().invoke, command, [double.url])
     assert isinstance(result.exception, UserError)
-    assert "1 live streams" in str(result.exception)
+    assert "1 live stream;" in str(result.exception)
     assert "--yes" in str(result.exception)
 
 

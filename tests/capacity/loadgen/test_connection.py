@@ -76,7 +76,7 @@ async def sweep(
 @pytest.mark.parametrize(
     ("faults", "token", "sentence"),
     [
-        (Faults(draining=True), None, "is draining and takes no streams"),
+        (Faults(draining=True), None, "is draining and admits no streams"),
         (Faults(token="right"), None, "needs a token: give it with --token-file FILE"),
         (Faults(token="right"), "wrong", "does not take this token: give it with --token-file FILE"),
     ],
@@ -105,7 +105,7 @@ async def test_nobody_let_in_ends_it_after_one_baseline(corpus: Corpus, tmp_path
         outcome = await sweep(double, corpus, tmp_path, 2)
     assert [level.streams for level in outcome.levels] == [1]
     assert (outcome.state, outcome.unreachable) == ("failed", True)
-    assert "let in not one stream: No GPU resources available" in (outcome.reason or "")
+    assert "admitted no stream: No GPU resources available" in (outcome.reason or "")
 
 
 async def test_a_baseline_without_a_word_error_rate_is_measured_twice_and_no_more(
@@ -136,7 +136,7 @@ async def test_a_stream_refused_while_the_server_is_to_come_up_again_is_not_call
         watcher = Meddler(double)
         watcher.in_a_pause = {"slots": 0}
         await sweep(double, corpus, tmp_path, 2, 3, watcher=watcher, objective="stable_p95<=2s", cool_seconds=8)
-    assert watcher.notes == ["the server did not let a stream in: No GPU resources available"]
+    assert watcher.notes == ["the server admitted no stream: No GPU resources available"]
 
 
 @pytest.mark.parametrize("plan", [LevelList([2, 3]), LevelList([1, 2]), SearchStrategy(SearchLimits(first=2))])

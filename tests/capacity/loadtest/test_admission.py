@@ -63,8 +63,8 @@ def test_a_search_stays_within_the_slots_and_says_that_they_end_it(slots: int) -
     plan = SearchStrategy(SearchLimits())
     plan.fit(slots)
     assert max(asked(plan)) == slots
-    assert f"{slots} stream" in (plan.outcome or "")
-    assert "every slot of the server" in (plan.outcome or "")
+    assert f"{slots} stream" in (plan.conclusion or "")
+    assert "every slot of the server" in (plan.conclusion or "")
 
 
 @pytest.mark.parametrize("limit", [0, 1, 3, 40, 41, 700])

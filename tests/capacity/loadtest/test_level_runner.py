@@ -41,15 +41,15 @@ class Holding:
         return () if ask is None else (ask,)
 
     @property
-    def most(self) -> int:
+    def most_streams(self) -> int:
         return 2
 
     @property
-    def left(self) -> int | None:
+    def levels_left(self) -> int | None:
         return None
 
     @property
-    def outcome(self) -> str | None:
+    def conclusion(self) -> str | None:
         return None
 
 

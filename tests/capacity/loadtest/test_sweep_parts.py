@@ -39,14 +39,14 @@ def test_a_search_says_its_bracket_in_a_sentence() -> None:
     plan = SearchStrategy(SearchLimits())
     while (ask := plan.next()) is not None:
         plan.add(LevelAnswer(ask.streams, ask.streams <= 3, ask.kind == "adaptive"))
-    assert plan.outcome == "the limit lies in [3, 4): 3 met the objective, 4 did not; resolved"
-    assert plan.left is not None
+    assert plan.conclusion == "the limit lies in [3, 4): 3 met the objective, 4 did not; resolved"
+    assert plan.levels_left is not None
 
 
 def test_a_search_that_found_nothing_says_so() -> None:
     plan = SearchStrategy(SearchLimits())
     plan.add(LevelAnswer(1, passed=False, adaptive=True))
-    assert (plan.outcome or "").startswith("not even 1 stream met the objective")
+    assert (plan.conclusion or "").startswith("not even 1 stream met the objective")
 
 
 def test_a_soak_asks_once_for_all_its_time() -> None:

@@ -49,7 +49,7 @@ def test_in_a_hundred_seconds_the_ends_are_a_factor_of_2_apart(limit: int, guess
     assert low is not None
     assert low <= limit < (high or math.inf)
     assert limit > 300 or plan.search.ratio <= NARROW, asked
-    assert (f"[{low}, {high})" if high else "no level failed; 100 s were too short") in (plan.outcome or "")
+    assert (f"[{low}, {high})" if high else "no level failed; 100 s were too short") in (plan.conclusion or "")
 
 
 def test_ten_minutes_make_it_tight() -> None:
@@ -70,7 +70,7 @@ def test_levels_are_shorter_where_time_is_short_and_none_begins_that_does_not_fi
     assert clock.now <= 50.0 + 45.0
     nothing = TimedSearch(5.0, 20.0, clock=clock)
     assert nothing.next() is None
-    assert "5 s were too short" in (nothing.outcome or "")
+    assert "5 s were too short" in (nothing.conclusion or "")
 
 
 def test_a_server_that_is_slow_to_end_a_level_costs_levels_and_not_the_deadline() -> None:
@@ -84,7 +84,7 @@ def test_not_even_one_stream_is_an_answer() -> None:
     clock = Clock()
     plan = TimedSearch(100.0, 12.0, clock=clock)
     assert len(searched(plan, clock, lambda _: False)) == 1
-    assert plan.outcome == "not even 1 stream met the objective"
+    assert plan.conclusion == "not even 1 stream met the objective"
 
 
 def test_levels_without_evidence_are_tried_twice_and_then_smaller_ones() -> None:
@@ -94,10 +94,10 @@ def test_levels_without_evidence_are_tried_twice_and_then_smaller_ones() -> None
     counts = [ask.streams for ask in asked]
     assert max(counts.count(n) for n in set(counts)) <= 2
     assert (plan.search.best_passing or 0) >= 5
-    assert "more load gave no evidence" in (plan.outcome or "")
+    assert "more load gave no evidence" in (plan.conclusion or "")
     none_at_all = TimedSearch(300.0, 8.0, clock=Clock())
     assert len(searched(none_at_all, Clock(), lambda _: None)) == 2
-    assert "no level gave an answer" in (none_at_all.outcome or "")
+    assert "no level gave an answer" in (none_at_all.conclusion or "")
 
 
 def test_a_pass_above_a_failure_is_luck() -> None:
@@ -112,7 +112,7 @@ def test_the_slots_end_it() -> None:
     assert "16 slots" in (plan.fit(16) or "")
     searched(plan, clock, lambda _: True)
     assert plan.search.best_passing == 16
-    assert plan.outcome == "16 streams met the objective, and no level failed: that is every slot of the server"
+    assert plan.conclusion == "16 streams met the objective, and no level failed: that is every slot of the server"
 
 
 def test_on_simulated_servers_a_short_search_ends_narrow() -> None:

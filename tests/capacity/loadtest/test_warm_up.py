@@ -90,7 +90,7 @@ def test_a_server_that_never_answers_the_warm_up_is_measured_all_the_same(ran: d
 def test_a_refusal_ends_the_warm_up_and_is_said(ran: dict[str, Ran]) -> None:
     full = ran["full"]
     assert (full.outcome.state, full.outcome.unreachable, full.outcome.levels) == ("failed", True, ())
-    assert "let in not one stream: No GPU resources available" in (full.outcome.reason or "")
+    assert "admitted no stream: No GPU resources available" in (full.outcome.reason or "")
     assert full.warm_up is not None
     assert float(full.warm_up["seconds"] or 0) < SHAPE.warm_up_seconds / 2
 

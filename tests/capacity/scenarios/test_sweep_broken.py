@@ -40,14 +40,12 @@ CASES = {
         state="failed",
     ),
     "hangs": Case(faults=Faults(stop_reading_after_seconds=1.0), levels=(2,), code=1, sentence="errors 100 % > 10 %"),
-    "refuses": Case(
-        faults=Faults(slots=0), levels=(2,), code=3, sentence="let in not one stream: No GPU", state="failed"
-    ),
+    "refuses": Case(faults=Faults(slots=0), levels=(2,), code=3, sentence="admitted no stream: No GPU", state="failed"),
     "nonsense": Case(
         faults=Faults(nonsense=True),
         levels=(2,),
         code=3,
-        sentence="let in not one stream: not a message of the native protocol",
+        sentence="admitted no stream: not a message of the native protocol",
         state="failed",
     ),
     "never ready": Case(
