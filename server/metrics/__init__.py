@@ -1,1 +1,1 @@
-"""What the server measures about itself and its machine, and how it says so."""
+"""Readings of the machine, the snapshot, and `/metrics`."""

@@ -1,4 +1,4 @@
-"""In which of the two text formats metrics are written: the one that the reader asks for by its Accept header.
+"""Writes metrics in one of two text formats, by the reader's Accept header.
 
 Only OpenMetrics has the types `info` and `stateset`, and a counter's family there is its name without `_total`; a
 reader of the older text format fails on the first and does not find the help of the second. So each is written by its
@@ -13,7 +13,7 @@ from server.metrics.openmetrics import MetricFamilies
 TEXT = CONTENT_TYPE_PLAIN_0_0_4
 OPENMETRICS = openmetrics.CONTENT_TYPE_LATEST
 _VERSIONS = {"openmetrics-text": ("1.0.0", "0.0.1"), "plain": ("0.0.4", "1.0.0")}
-"""What each writer's text also is; a reader that wants only another version cannot have this format."""
+"""The versions that each writer's text conforms to."""
 
 
 def written(families: MetricFamilies, accept: str | None) -> tuple[bytes, str]:
@@ -52,7 +52,7 @@ def _range(part: str) -> _Range:
 
 
 def _quality(ranges: list[_Range], main: str, sub: str) -> float:
-    """What the most specific ranges give to a type; of several versions of it, the best."""
+    """The quality that the most specific range gives a type, 0 to 1; of several versions the best."""
     for kind in (f"{main}/{sub}", f"{main}/*", "*/*"):
         found = [quality for at, version, quality in ranges if at == kind and version in (None, *_VERSIONS[sub])]
         if found:

@@ -1,4 +1,4 @@
-"""The machine, its GPUs and the worker processes, measured once a second beside the streams."""
+"""The machine, its GPUs and the worker processes, measured once a second."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ log = logging.getLogger("whisper_ops.server")
 
 
 class HostReadings:
-    """The newest of each reading. `run` keeps them fresh and tells placement what memory is free."""
+    """The newest of each reading. `run` updates them, and the free memory that placement uses."""
 
     def __init__(self, hub: Hub, watch: NvmlWatch | None = None) -> None:
         self._hub = hub
@@ -40,7 +40,7 @@ class HostReadings:
         while True:
             try:
                 await watch.run()
-            except Exception as error:  # noqa: BLE001  # whatever a driver's library does, streams go on
+            except Exception as error:  # noqa: BLE001  # a driver's fault must not end streams
                 self._meter.failed(error)
             await asyncio.sleep(1.0)
 
@@ -69,27 +69,27 @@ class HostReadings:
 
     @property
     def failures(self) -> int:
-        """Readings that could not be had."""
+        """Readings that failed so far."""
         return self._meter.failures
 
     @property
     def trouble(self) -> str | None:
-        """Why no GPU can be read, in one sentence; None: they can, or there are none."""
+        """Why no GPU can be read, for people; None: they can, or there are none."""
         return self._watch.trouble if self._watch is not None else None
 
     def usage(self, gpu_id: int) -> Usage | None:
-        """What the worker of a device uses; None while there is none."""
+        """The usage of a device's worker; None while it has none."""
         return self._usage.get(gpu_id)
 
     def gpu(self, gpu_id: int) -> GpuReading | None:
-        """What NVML said of a device; None of one that is no GPU, and where it said nothing."""
+        """NVML's reading of a device; None for one that is no GPU, or without a reading."""
         device = self._hub.settings.devices[gpu_id]
         if device.kind != "cuda" or self._watch is None or device.index >= len(self._watch.readings):
             return None
         return self._watch.readings[device.index]
 
     def others(self, gpu_id: int) -> tuple[GpuProcess, ...] | None:
-        """What else computes on a GPU. None: not known, as where the driver numbers processes otherwise than we do."""
+        """Other processes on a GPU. None: unknown, as in a container, where the driver has other process ids."""
         reading, worker = self.gpu(gpu_id), self._hub.workers[gpu_id]
         if reading is None or reading.processes is None or worker.pid not in {one.pid for one in reading.processes}:
             return None
@@ -97,7 +97,7 @@ class HostReadings:
         return tuple(one for one in reading.processes if one.pid not in ours)
 
     def why_unread(self, device: WorkerDevice, reading: GpuReading | None) -> str | None:
-        """What to say of a GPU without figures; None where it has them, or is none."""
+        """Why a GPU has no reading; None where it has one, or the device is no GPU."""
         if device.kind != "cuda" or self._watch is None:
             return None
         if reading is not None:

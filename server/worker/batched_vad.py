@@ -1,4 +1,4 @@
-"""Voice activity of many streams as one batch: what came at once is judged at once."""
+"""Voice activity of many streams as one batch: all audio of one pass of the event loop is judged together."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -6,61 +6,61 @@ from functools import partial
 
 from server.audio_formats import Samples
 from server.worker.stream import Stream
-from server.worker.vad import judged
+from server.worker.vad import judge
 
-_Asked = tuple[Stream, Samples]
+_NextSamples = tuple[Stream, Samples]
 
 
 class BatchedVad:
-    """`heard` is told of every stream whose sound was judged, `failed` of one that cannot go on, and why."""
+    """`on_judged` gets every stream whose audio was judged, `on_failed` one that cannot go on, with the error."""
 
-    def __init__(self, heard: Callable[[Stream], None], failed: Callable[[Stream, Exception], None]) -> None:
-        self._heard, self._failed = heard, failed
+    def __init__(self, on_judged: Callable[[Stream], None], on_failed: Callable[[Stream, Exception], None]) -> None:
+        self._on_judged, self._on_failed = on_judged, on_failed
         self._waiting: dict[int, Stream] = {}
-        self._soon: asyncio.Handle | None = None
+        self._scheduled: asyncio.Handle | None = None
 
     def add(self, stream: Stream) -> None:
-        """Judge what came of a stream, once all that was read with it has been taken."""
+        """Schedule a stream's new audio, to be judged after this pass of the event loop."""
         self._waiting[stream.number] = stream
-        if self._soon is None:
-            self._soon = asyncio.get_running_loop().call_soon(self._listen)
+        if self._scheduled is None:
+            self._scheduled = asyncio.get_running_loop().call_soon(self._judge_waiting)
 
     def forget(self, number: int) -> None:
-        """A stream is gone."""
+        """Drop a stream that has ended."""
         self._waiting.pop(number, None)
 
-    def _listen(self) -> None:
-        self._soon = None
+    def _judge_waiting(self) -> None:
+        self._scheduled = None
         waiting, self._waiting = self._waiting, {}
-        going = list(waiting.values())
-        while asked := [(stream, sound) for stream in going if (sound := stream.unheard()) is not None]:
-            going = self._judge(asked, waiting)
+        active = list(waiting.values())
+        while batch := [(stream, sound) for stream in active if (sound := stream.next_samples()) is not None]:
+            active = self._judge(batch, waiting)
         for stream in waiting.values():
-            self._try(stream, partial(self._heard, stream))
+            self._try(stream, partial(self._on_judged, stream))
 
-    def _judge(self, asked: Sequence[_Asked], waiting: dict[int, Stream]) -> list[Stream]:
-        """One step of every stream. Answers those that go on; one that cannot waits for nothing more."""
+    def _judge(self, batch: Sequence[_NextSamples], waiting: dict[int, Stream]) -> list[Stream]:
+        """One step of every stream; returns those that may have another one."""
         try:
-            found = judged([stream.vad for stream, _ in asked], [sound for _, sound in asked])
-        except Exception as error:  # noqa: BLE001  # one stream's sound must not end the others
-            if len(asked) > 1:
-                return [stream for one in asked for stream in self._judge([one], waiting)]
-            stream = asked[0][0]
+            judgements = judge([stream.vad for stream, _ in batch], [sound for _, sound in batch])
+        except Exception as error:  # noqa: BLE001  # one stream's audio must not end the others
+            if len(batch) > 1:
+                return [stream for one in batch for stream in self._judge([one], waiting)]
+            stream = batch[0][0]
             del waiting[stream.number]
-            self._failed(stream, error)
+            self._on_failed(stream, error)
             return []
-        going = []
-        for (stream, _), probabilities in zip(asked, found, strict=True):
-            if self._try(stream, partial(stream.hear, probabilities)):
-                going.append(stream)
+        active = []
+        for (stream, _), probabilities in zip(batch, judgements, strict=True):
+            if self._try(stream, partial(stream.add_probabilities, probabilities)):
+                active.append(stream)
             else:
                 del waiting[stream.number]
-        return going
+        return active
 
     def _try(self, stream: Stream, work: Callable[[], None]) -> bool:
         try:
             work()
-        except Exception as error:  # noqa: BLE001  # one stream's sound must not end the others
-            self._failed(stream, error)
+        except Exception as error:  # noqa: BLE001  # one stream's audio must not end the others
+            self._on_failed(stream, error)
             return False
         return True

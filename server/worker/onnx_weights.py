@@ -16,7 +16,7 @@ def read_weights(data: bytes) -> dict[str, Floats]:
     Raises:
         ValueError: it is no such file.
     """
-    found = {}
+    fields = {}
     for number, graph in _fields(memoryview(data)):
         if number != _GRAPH or isinstance(graph, int):
             continue
@@ -24,8 +24,8 @@ def read_weights(data: bytes) -> dict[str, Floats]:
             if field == _INITIALIZER and not isinstance(tensor, int):
                 name, value = _tensor(tensor)
                 if value is not None:
-                    found[name] = value
-    return found
+                    fields[name] = value
+    return fields
 
 
 def _tensor(data: memoryview) -> tuple[str, Floats | None]:
@@ -54,21 +54,21 @@ def _packed(data: memoryview) -> list[int]:
 
 def _fields(data: memoryview) -> list[tuple[int, "memoryview | int"]]:
     """A message's fields in order: its number, and its bytes or its whole number."""
-    found: list[tuple[int, memoryview | int]] = []
+    fields: list[tuple[int, memoryview | int]] = []
     at = 0
     while at < len(data):
         key, at = _varint(data, at)
         number, wire = key >> 3, key & 7
         if wire == 0:
             value, at = _varint(data, at)
-            found.append((number, value))
+            fields.append((number, value))
             continue
         size, at = _varint(data, at) if wire == 2 else ({1: 8, 5: 4}.get(wire, -1), at)
         if size < 0 or at + size > len(data):
             raise ValueError("it is no ONNX file")
-        found.append((number, data[at : at + size]))
+        fields.append((number, data[at : at + size]))
         at += size
-    return found
+    return fields
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:

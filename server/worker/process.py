@@ -25,11 +25,11 @@ log = logging.getLogger("whisper_ops.worker")
 PROGRESS_SECONDS = 0.25
 BEAT_SECONDS = 1.0
 LOOK_SECONDS = 0.004
-"""Between two looks at what is due, which asks every stream."""
+"""The least time between two dispatches, each of which looks at every stream."""
 
 
 def make_engine(start: ipc.Start) -> Engine:
-    """The engine that was asked for; its packages are imported here and nowhere else."""
+    """The engine of `start`, whose packages are imported here only."""
     if start.engine == "simulated":
         from server.engines.simulated import SimulatedEngine  # noqa: PLC0415
 
@@ -46,7 +46,7 @@ def make_engine(start: ipc.Start) -> Engine:
 
 
 def _exit_now() -> None:
-    """The front process is gone or wants us gone: a decoding thread in the middle of a batch must not keep us alive."""
+    """The front process has ended or closed the channel: exit even if a thread is decoding a batch."""
     os._exit(0)
 
 
@@ -65,7 +65,7 @@ class Worker:
         self._engine: Engine | None = None
         self._streams: dict[int, Stream] = {}
         self._jobs: dict[int, Job[Stream]] = {}
-        """What each stream would like to have decoded: asked for as it changes, not at each look at what is due."""
+        """By stream, what it would have decoded next; updated when a stream changes, not at each dispatch."""
         self._figures, self._backlog = WorkerCounters(), Backlog()
         self._rule = rule_for(os.environ.get(VARIABLE))
         self._listener = BatchedVad(self._after, lambda stream, error: self._give_up(stream.number, error))
@@ -121,7 +121,7 @@ class Worker:
                 self._handle_stream(message, now)
 
     def _handle_stream(self, message: ipc.Message, now: float) -> None:
-        """What is said of one stream; nothing, where that is gone. What comes before its time waits, in order."""
+        """Messages about one stream, in order; those that come faster than real time wait in its inbox."""
         stream = self._streams.get(getattr(message, "stream", -1))
         if stream is None:
             return
@@ -132,9 +132,9 @@ class Worker:
             stream.receive(message.data, now)
             self._listener.add(stream)
         else:
-            self._hand(stream, message, now)
+            self._apply(stream, message, now)
 
-    def _hand(self, stream: Stream, message: ipc.Message, now: float) -> None:
+    def _apply(self, stream: Stream, message: ipc.Message, now: float) -> None:
         match message:
             case ipc.AudioMessage(_, data):
                 stream.feed(data, now)
@@ -151,14 +151,14 @@ class Worker:
             self._surplus = asyncio.get_running_loop().call_later(seconds, self._take_surplus)
 
     def _take_surplus(self) -> None:
-        """Hand over one piece of what came faster than real time; in the time that it took nothing more is taken."""
+        """Apply one waiting message, then pause for as long as that took."""
         self._surplus = None
         waiting = [stream for stream in self._streams.values() if stream.inbox]
         if not waiting:
             return
         stream, began = min(waiting, key=lambda stream: stream.pace.due), self._clock()
         try:
-            self._hand(stream, stream.inbox.popleft(), began)
+            self._apply(stream, stream.inbox.popleft(), began)
         except Exception as error:  # noqa: BLE001  # one stream's audio must not end the others
             self._give_up(stream.number, error)
         self._take_surplus_later(self._clock() - began)
@@ -183,10 +183,10 @@ class Worker:
         began = self._clock()
         try:
             if start.vad == "silero":
-                network()  # here, and not when the first stream speaks, it is found out that it cannot be used
+                network()  # fail here, not when the first stream speaks
             engine = self._engines(start)
             info: EngineInfo = await asyncio.get_running_loop().run_in_executor(self._pool, engine.load)
-        except Exception as error:  # noqa: BLE001  # whatever went wrong, the front process must hear of it
+        except Exception as error:  # noqa: BLE001  # the front process reports whatever went wrong
             unfit = isinstance(error, UnfitError)
             self.channel.send(ipc.Broken(str(error) if unfit else f"{type(error).__name__}: {error}", unfit))
             self.channel.flush()
@@ -207,7 +207,7 @@ class Worker:
         if stream.events:
             for event in stream.events:
                 self.channel.send(event)
-                self._figures.said(event)
+                self._figures.sent(event)
             stream.events.clear()
         self._figures.withheld += stream.withheld
         stream.withheld = 0
@@ -216,7 +216,7 @@ class Worker:
             self._kick()
 
     def _ask(self, stream: Stream) -> None:
-        """A stream has changed, and with it perhaps what it would like to have decoded."""
+        """Update a stream's job after it has changed."""
         stream.behind = self._behind
         job = stream.job() if stream.number in self._streams else None
         if job is None:
@@ -230,7 +230,7 @@ class Worker:
         return self._backlog.behind or self._cadence > self._start.cadence_s
 
     def _kick(self, delay: float = 0.0) -> None:
-        """Look for due work soon; once, however often it is asked for, and not for each chunk of each stream."""
+        """Schedule one dispatch, `LOOK_SECONDS` after the last at the earliest."""
         loop = asyncio.get_running_loop()
         at = max(loop.time() + delay, self._looked_at + LOOK_SECONDS)
         if self._kicked is not None:
@@ -284,28 +284,28 @@ class Worker:
         rows = [window.row for window in windows]
         loop = asyncio.get_running_loop()
         try:
-            heard = await loop.run_in_executor(self._pool, decode_each, self._engine, rows)
+            hypotheses = await loop.run_in_executor(self._pool, decode_each, self._engine, rows)
         finally:
             self._taken -= 1
-        for window, hypothesis in zip(windows, heard, strict=True):
+        for window, hypothesis in zip(windows, hypotheses, strict=True):
             self._deliver(window, hypothesis)
         self._kick()
 
     async def _decode_rows(self, engine: RowEngine, windows: list[DecodeWindow]) -> None:
-        """Each row is delivered as it ends; the lane is free as soon as the engine has taken the batch."""
+        """Deliver each row as it ends; the lane is free once the engine has accepted the batch."""
         loop = asyncio.get_running_loop()
         left, over = len(windows), asyncio.Event()
 
-        def arrived(place: int, heard: Hypothesis | Exception) -> None:
+        def arrived(place: int, hypothesis: Hypothesis | Exception) -> None:
             nonlocal left
             left -= 1
-            self._deliver(windows[place], heard)
+            self._deliver(windows[place], hypothesis)
             self._kick()
             if not left:
                 over.set()
 
-        def done(place: int, heard: Hypothesis | Exception) -> None:
-            loop.call_soon_threadsafe(arrived, place, heard)
+        def done(place: int, hypothesis: Hypothesis | Exception) -> None:
+            loop.call_soon_threadsafe(arrived, place, hypothesis)
 
         try:
             await loop.run_in_executor(self._pool, engine.start, [window.row for window in windows], done)
@@ -314,17 +314,17 @@ class Worker:
         self._kick()
         await over.wait()
 
-    def _deliver(self, window: DecodeWindow, heard: Hypothesis | Exception) -> None:
+    def _deliver(self, window: DecodeWindow, hypothesis: Hypothesis | Exception) -> None:
         stream = self._streams.get(window.stream)
         if stream is None:
             return
         try:
-            if isinstance(heard, Exception):
+            if isinstance(hypothesis, Exception):
                 self._figures.failed_rows += 1
-                log.warning("A window could not be decoded: %s", heard)
+                log.warning("A window could not be decoded: %s", hypothesis)
                 stream.fail(window)
             else:
-                stream.apply(window, heard, self._clock())
+                stream.apply(window, hypothesis, self._clock())
             self._after(stream)
         except Exception as error:  # noqa: BLE001  # one stream's text must not end the others
             self._give_up(window.stream, error)

@@ -1,7 +1,7 @@
-"""When a stream's audio is due: as if it came in real time. What comes before that is surplus, and waits."""
+"""Paces audio that comes faster than real time: what is ahead of real time waits."""
 
 CREDIT_SECONDS = 2.0
-"""So much audio may come at once: networks deliver in bursts, and clients begin with what they kept."""
+"""Audio that may be ahead: networks deliver in bursts, and clients begin with buffered audio."""
 
 
 class RealTimePace:
@@ -11,16 +11,16 @@ class RealTimePace:
 
     def __init__(self, free_seconds: float = 0.0) -> None:
         self._free = free_seconds
-        """Audio that came long ago: a worker that takes a stream over gets it at once."""
+        """Audio exempt from pacing: a worker that takes over a stream gets its past at once."""
         self.due = float("-inf")
         """When all audio so far would have come in real time."""
 
     def feed(self, seconds: float, now: float) -> None:
-        """Audio came."""
+        """Count received audio."""
         free = min(self._free, seconds)
         self._free -= free
         self.due = max(self.due, now - CREDIT_SECONDS) + seconds - free
 
     def ahead(self, now: float) -> bool:
-        """Whether what comes next is surplus."""
+        """Whether the next audio must wait."""
         return self.due > now

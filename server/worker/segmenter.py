@@ -18,7 +18,7 @@ class Tuning:
     silence: float = 0.35
     """A frame below this is silence; between the two nothing changes."""
     onset: float = 0.096
-    """So much speech opens an utterance: clicks do not."""
+    """Speech that opens an utterance; clicks are shorter."""
     before: float = 0.288
     """Audio kept before the first speech: quiet consonants. Whole frames, so that a replay falls into the same grid."""
     after: float = 0.288
@@ -31,7 +31,7 @@ class Tuning:
 
 
 def tuned(turns: ipc.TurnSettings | None) -> Tuning:
-    """The tuning that a client asked for; what it left open is as for everybody."""
+    """A client's settings over the defaults."""
     usual = Tuning()
     if turns is None:
         return usual
@@ -74,7 +74,7 @@ class Segmenter:
         self._opened, self._closed = opened, closed
 
     def feed(self, probability: float, samples: int = FRAME) -> None:
-        """Judge the next samples: a frame, or what there is of the stream's last one."""
+        """Add the probability of the next samples: a frame, or the rest of the stream's last one."""
         begin = self.position
         self.position += samples
         if probability >= self.tuning.speech:

@@ -22,7 +22,7 @@ HIDDEN = 128
 """Numbers in each half of a stream's state."""
 _FFT, _HOP, _BINS = 256, 128, 129
 _LENGTHS, _STRIDES = (4, 4, 2, 1), (1, 2, 2, 1)
-"""Of the four convolutions: positions that go in, and how far apart they are taken."""
+"""Input positions and strides of the four convolutions."""
 
 
 class SileroNetwork:
@@ -37,9 +37,9 @@ class SileroNetwork:
             _as_matrix(weight, bias, length, stride)
             for (weight, bias), length, stride in zip(convolutions, _LENGTHS, _STRIDES, strict=True)
         ]
-        # The recurrence's own names are an exporter's numbers, in this order.
-        given, kept, biases = (weights[name][0] for name in sorted(weights) if "LSTM" in name)
-        self._given, self._kept, self._bias = given.T.copy(), kept.T.copy(), biases[:512] + biases[512:]
+        # The LSTM's weights are named by an exporter's numbers, in this order.
+        inputs, recurrent, biases = (weights[name][0] for name in sorted(weights) if "LSTM" in name)
+        self._inputs, self._recurrent, self._bias = inputs.T.copy(), recurrent.T.copy(), biases[:512] + biases[512:]
         self._out, self._out_bias = weights["decoder.conv1d.weight"][0, :, 0], weights["decoder.conv1d.bias"]
 
     def __call__(self, frames: Floats, state: Floats) -> tuple[Floats, Floats]:
@@ -61,16 +61,16 @@ class SileroNetwork:
             x = x @ weight
             x += bias
             np.maximum(x, 0.0, out=x)
-        given = x @ self._given
-        given += self._bias
-        return self._remember(given.reshape(count, rows, -1), state)
+        gate_inputs = x @ self._inputs
+        gate_inputs += self._bias
+        return self._recur(gate_inputs.reshape(count, rows, -1), state)
 
-    def _remember(self, given: Floats, state: Floats) -> tuple[Floats, Floats]:
+    def _recur(self, gate_inputs: Floats, state: Floats) -> tuple[Floats, Floats]:
         """The recurrence over [T, B, 4 · HIDDEN], and the probability after each of its steps."""
         hidden, cell = state
-        out = np.empty(given.shape[:2], np.float32)
-        for step, own in zip(out, given, strict=True):
-            gates = own + hidden @ self._kept
+        out = np.empty(gate_inputs.shape[:2], np.float32)
+        for step, own in zip(out, gate_inputs, strict=True):
+            gates = own + hidden @ self._recurrent
             let_in, let_out, keep = np.split(_sigmoid(gates[:, : 3 * HIDDEN]), 3, axis=1)
             cell = keep * cell + let_in * np.tanh(gates[:, 3 * HIDDEN :])
             hidden = let_out * np.tanh(cell)

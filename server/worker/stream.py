@@ -106,23 +106,23 @@ class Stream:
         self._judge()
 
     def receive(self, data: bytes, now: float) -> None:
-        """Take audio as the client sent it, to be judged with that of other streams: see `unheard`."""
+        """Take audio as the client sent it, to be judged with that of other streams: see `next_samples`."""
         self._now = now
         self.pace.feed(self._sound.take(data), now)
 
-    def unheard(self) -> Samples | None:
+    def next_samples(self) -> Samples | None:
         """What is to be judged next, by `vad`, and then heard; None: more has to come first."""
-        return self._sound.unheard()
+        return self._sound.next_samples()
 
-    def hear(self, probabilities: Sequence[float]) -> None:
-        """How probable it is that somebody speaks, frame by frame of what was `unheard`."""
-        self._sound.hear(probabilities)
+    def add_probabilities(self, probabilities: Sequence[float]) -> None:
+        """The speech probabilities of the frames of `next_samples`."""
+        self._sound.add_probabilities(probabilities)
         if not self._utterances:
             self._settle(self._segmenter.quiet_from - KEPT)
 
     def _judge(self) -> None:
-        while (sound := self.unheard()) is not None:
-            self.hear(self.vad(sound))
+        while (sound := self.next_samples()) is not None:
+            self.add_probabilities(self.vad(sound))
 
     def flush(self, now: float) -> None:
         """End the open utterance here."""

@@ -1,4 +1,4 @@
-"""A stream's sound: what came of it, whether somebody speaks in it, and where utterances begin and end.
+"""A stream's audio: its samples, its voice activity, and where utterances begin and end.
 
 Positions are samples at 16 kHz from the stream's start.
 """
@@ -16,7 +16,7 @@ from server.worker.vad import QUIET_STEP, STEP, Vad, VoiceActivity
 
 _MOMENT = SAMPLE_RATE // 50
 _NEAR = 6 * _MOMENT
-"""Samples to both sides of a word's beginning, whole moments, in which its quietest one is looked for."""
+"""Samples to both sides of a word's begin that are searched for the quietest moment; whole moments."""
 
 
 class StreamAudio:
@@ -24,81 +24,81 @@ class StreamAudio:
 
     def __init__(
         self,
-        coming: ipc.Open,
+        message: ipc.Open,
         vad: Vad,
         tuning: Tuning,
         opened: Callable[[int], None],
         closed: Callable[[int, int], None],
     ) -> None:
-        # Rounded down, as every position is: what begins with a part of a sample has not got that sample.
-        self.origin = int(coming.start_s * SAMPLE_RATE + 1e-6)
-        self._decoder = AudioDecoder(coming.encoding, coming.sample_rate)
-        self._line = AudioBuffer(self.origin)
+        # Rounded down, as every position is: a partial sample does not count.
+        self.origin = int(message.start_s * SAMPLE_RATE + 1e-6)
+        self._decoder = AudioDecoder(message.encoding, message.sample_rate)
+        self._buffer = AudioBuffer(self.origin)
         self.vad, self._voice = vad, VoiceActivity()
         self.segmenter = Segmenter(self.origin, tuning, opened, closed)
 
     def take(self, data: bytes) -> float:
-        """Take audio as the client sent it. Answers how many seconds it lasts."""
+        """Append audio as the client sent it; returns its seconds."""
         samples = self._decoder(data)
-        self._line.append(samples)
+        self._buffer.append(samples)
         return len(samples) / SAMPLE_RATE
 
     def take_rest(self) -> None:
-        """No more comes: take what the decoder still holds."""
-        self._line.append(self._decoder.rest())
+        """At the end: append the decoder's remaining samples."""
+        self._buffer.append(self._decoder.rest())
 
-    def unheard(self) -> Samples | None:
-        """What is to be judged next, by `vad`, and then heard; None: more has to come first."""
+    def next_samples(self) -> Samples | None:
+        """The next samples for `vad`; None until there are enough for a step."""
         begin = self.segmenter.position
         end = begin + (QUIET_STEP if self.segmenter.quiet else STEP)
-        return self._line.slice(begin, end) if end <= self._line.end else None
+        return self._buffer.slice(begin, end) if end <= self._buffer.end else None
 
-    def hear(self, probabilities: Sequence[float]) -> None:
-        """How probable it is that somebody speaks, frame by frame of what was `unheard`."""
+    def add_probabilities(self, probabilities: Sequence[float]) -> None:
+        """The speech probabilities of the frames of `next_samples`."""
         for probability in probabilities:
-            self._hear(probability)
+            self._add_probability(probability)
 
     def judge_rest(self, *, last: bool) -> None:
-        """Judge the last samples too, which are no whole step.
+        """Judge the samples after the last whole step.
 
-        What is no whole frame either is judged where it matters: at the stream's end, or in an utterance that ends
-        here. Zeros fill the frame for the model only; the line and every position count what was sent.
+        A partial frame is judged at the stream's end and in an open utterance only. It is padded with zeros for the
+        model; the buffer and all positions count the samples that were sent.
         """
-        line, segmenter = self._line, self.segmenter
-        whole = (line.end - segmenter.position) // FRAME * FRAME
-        self.hear(self.vad(line.slice(segmenter.position, segmenter.position + whole)))
-        rest = line.end - segmenter.position
+        buffer, segmenter = self._buffer, self.segmenter
+        whole = (buffer.end - segmenter.position) // FRAME * FRAME
+        self.add_probabilities(self.vad(buffer.slice(segmenter.position, segmenter.position + whole)))
+        rest = buffer.end - segmenter.position
         if rest and (last or segmenter.start is not None):
             view = np.zeros(FRAME, np.float32)
-            view[:rest] = line.slice(segmenter.position, line.end)
-            self._hear(self.vad(view)[0], rest)
+            view[:rest] = buffer.slice(segmenter.position, buffer.end)
+            self._add_probability(self.vad(view)[0], rest)
 
-    def _hear(self, probability: float, samples: int = FRAME) -> None:
+    def _add_probability(self, probability: float, samples: int = FRAME) -> None:
         self._voice.add(self.segmenter.position + samples, probability)
         self.segmenter.feed(probability, samples)
 
     @property
     def end(self) -> int:
         """The position after the last sample."""
-        return self._line.end
+        return self._buffer.end
 
     def slice(self, start: int, end: int) -> Samples:
         """A copy of the samples from `start` to `end`, as far as they are held."""
-        return self._line.slice(start, end)
+        return self._buffer.slice(start, end)
 
     def voice(self, start: int, end: int) -> float:
-        """The mean probability that somebody spoke between two positions."""
+        """The mean speech probability between two positions."""
         return self._voice.mean(start, end)
 
     def drop(self, position: int) -> None:
         """Forget everything before `position`."""
-        self._line.drop(position)
+        self._buffer.drop(position)
         self._voice.drop(position)
 
     def quiet_near(self, position: int) -> int:
-        """The quietest moment close to where a word begins: an alignment is right to a tenth of a second."""
+        """The quietest moment near a word's begin, since an alignment is accurate to about 0.1 s."""
         begin = position - _NEAR
-        sound = self._line.slice(begin, position + _NEAR)
+        sound = self._buffer.slice(begin, position + _NEAR)
         if len(sound) < 2 * _NEAR:
             return position
         return begin + (int(np.argmin(np.abs(sound).reshape(-1, _MOMENT).max(axis=1))) * 2 + 1) * _MOMENT // 2

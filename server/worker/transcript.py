@@ -77,8 +77,8 @@ class Transcript:
         self.events.append(ipc.Done(self.stream, end_s, self._segment))
 
 
-def _language(heard: Hypothesis | None) -> tuple[str | None, float | None]:
+def _language(hypothesis: Hypothesis | None) -> tuple[str | None, float | None]:
     """What a text is in, and how probable that is, where its window was listened to for that."""
-    if heard is None:
+    if hypothesis is None:
         return None, None
-    return heard.language, (heard.languages or {}).get(heard.language or "")
+    return hypothesis.language, (hypothesis.languages or {}).get(hypothesis.language or "")

@@ -1,4 +1,4 @@
-"""Voice activity: Silero's network with its state carried from frame to frame, for all streams that have sound at once.
+"""Voice activity: Silero's network with its state carried from frame to frame, batched over streams.
 
 Measured at 560 streams that speak: 1.2 of a core stream by stream, 0.4 together (`make bench-host`). Chunks that are
 digital silence never reach the network.
@@ -16,37 +16,37 @@ from server.audio_formats import Samples
 from server.worker.silero import CONTEXT, FRAME, HIDDEN, network
 
 STEP = 3 * FRAME
-"""Samples judged in one call while somebody speaks."""
+"""Samples judged in one call during speech."""
 QUIET_STEP = 6 * FRAME
-"""Samples judged in one call while nobody does: two thirds of the cost, for at most 0.1 s before a word is noticed."""
+"""The same in silence: two thirds of the cost, and speech is noticed at most 0.1 s later."""
 _SILENT = 10 ** (-60 / 20)
-"""Below this peak (-60 dBFS) nobody speaks."""
-_NOTHING = np.zeros(max(CONTEXT, 2 * HIDDEN), np.float32)
-_NOTHING.flags.writeable = False
+"""Chunks with a lower peak (-60 dBFS) are silence."""
+_ZEROS = np.zeros(max(CONTEXT, 2 * HIDDEN), np.float32)
+_ZEROS.flags.writeable = False
 
 
 class Vad(Protocol):
-    """A stream's detector."""
+    """A stream's voice activity detector."""
 
     def __call__(self, samples: Samples) -> list[float]:
         """Speech probabilities, 0 to 1, one for each whole `FRAME` of the samples."""
         ...
 
 
-def judged(vads: Sequence[Vad], sounds: Sequence[Samples]) -> list[list[float]]:
-    """What each stream's detector says of its next samples; those of Silero that have as many are run as one."""
-    found: list[list[float]] = [[] for _ in vads]
+def judge(vads: Sequence[Vad], sounds: Sequence[Samples]) -> list[list[float]]:
+    """Each detector's probabilities for its next samples; Silero detectors with equally many run as one batch."""
+    results: list[list[float]] = [[] for _ in vads]
     alike: dict[int, list[tuple[int, SileroVad]]] = {}
     for place, (vad, sound) in enumerate(zip(vads, sounds, strict=True)):
         if isinstance(vad, SileroVad):
             alike.setdefault(len(sound) // FRAME, []).append((place, vad))
         else:
-            found[place] = vad(sound)
+            results[place] = vad(sound)
     for count, some in alike.items():
         lines = np.stack([sounds[place][: count * FRAME] for place, _ in some])
-        for (place, _), probabilities in zip(some, SileroVad.together([vad for _, vad in some], lines), strict=True):
-            found[place] = probabilities
-    return found
+        for (place, _), probabilities in zip(some, SileroVad.judge_batch([vad for _, vad in some], lines), strict=True):
+            results[place] = probabilities
+    return results
 
 
 class SileroVad:
@@ -58,23 +58,22 @@ class SileroVad:
         self._reset()
 
     def _reset(self) -> None:
-        self.state = _NOTHING[: 2 * HIDDEN].reshape(2, HIDDEN)
-        self.context: Samples = _NOTHING[:CONTEXT]
+        self.state = _ZEROS[: 2 * HIDDEN].reshape(2, HIDDEN)
+        self.context: Samples = _ZEROS[:CONTEXT]
 
     def __call__(self, samples: Samples) -> list[float]:
-        """See `Vad`."""
-        return judged([self], [samples])[0]
+        return judge([self], [samples])[0]
 
     @staticmethod
-    def together(vads: "Sequence[SileroVad]", sounds: NDArray[np.float32]) -> list[list[float]]:
-        """Of each stream its whole frames' probabilities. `sounds`: [B, frames · FRAME]."""
+    def judge_batch(vads: "Sequence[SileroVad]", sounds: NDArray[np.float32]) -> list[list[float]]:
+        """Each stream's probabilities, one for each frame. `sounds`: [B, frames · FRAME]."""
         count = sounds.shape[1] // FRAME
-        # What is not a number is not loud enough either: else it would stay in the state for ever.
+        # NaN fails this comparison too: otherwise it would stay in the state for ever.
         loud = np.abs(sounds).max(axis=1, initial=0.0) >= _SILENT
         for vad in compress(vads, ~loud):
             vad._reset()  # noqa: SLF001  # of this class
-        found = iter(SileroVad._run(list(compress(vads, loud)), sounds[loud]) if loud.any() else ())
-        return [next(found) if each else [0.0] * count for each in loud]
+        results = iter(SileroVad._run(list(compress(vads, loud)), sounds[loud]) if loud.any() else ())
+        return [next(results) if each else [0.0] * count for each in loud]
 
     @staticmethod
     def _run(vads: "Sequence[SileroVad]", sounds: NDArray[np.float32]) -> list[list[float]]:
@@ -84,12 +83,12 @@ class SileroVad:
         for row, vad in enumerate(vads):
             # Copies: a view would hold the whole batch.
             vad.state, vad.context = state[:, row].copy(), lines[row, -CONTEXT:].copy()
-        told: list[list[float]] = probabilities.tolist()
-        return told
+        rows: list[list[float]] = probabilities.tolist()
+        return rows
 
 
 class VoiceActivity:
-    """The probabilities of the frames that are held: how sure it is that somebody spoke between two positions."""
+    """The speech probabilities of the frames that are kept, for means between two positions."""
 
     __slots__ = ("_ends", "_probabilities")
 
@@ -115,11 +114,10 @@ class VoiceActivity:
 
 
 class LevelVad:
-    """Loudness alone, for the simulated engine: eight simulated GPUs' streams must not cost eight GPUs' hosts."""
+    """Loudness alone, for the simulated engine: one host serves the streams of eight simulated GPUs."""
 
     __slots__ = ()
 
     def __call__(self, samples: Samples) -> list[float]:
-        """See `Vad`."""
         frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
         return [1.0 if level > 0.01 else 0.0 for level in np.abs(frames).mean(axis=1)]

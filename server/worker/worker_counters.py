@@ -22,7 +22,7 @@ class WorkerCounters:
         self._computes: list[float] = []
 
     def waited(self, seconds: Sequence[float]) -> None:
-        """Rows were taken after waiting so long past their due time."""
+        """Rows were dispatched so many seconds after they were due."""
         self._waits.extend(max(0.0, s) for s in seconds)
 
     def decoded(self, rows: int, samples: int, began: float, ended: float) -> None:
@@ -34,14 +34,14 @@ class WorkerCounters:
         self._audio += samples / SAMPLE_RATE
         self._computes.append(ended - began)
 
-    def said(self, event: ipc.Message) -> None:
+    def sent(self, event: ipc.Message) -> None:
         """A text was sent."""
         self._partials += isinstance(event, ipc.Partial)
 
     def beat(
         self, now: float, decoding_s: float, speaking: int, memory: float | None, reserved: float | None
     ) -> ipc.Heartbeat:
-        """The heartbeat; counting begins anew."""
+        """The heartbeat; resets the counts."""
         span = now - self._since if self._since is not None else 0.0
         beat = ipc.Heartbeat(
             decoding_s,

@@ -21,7 +21,7 @@ from server.worker.onnx_weights import read_weights
 from server.worker.process import Worker
 from server.worker.silero import FRAME
 from server.worker.stream import Stream
-from server.worker.vad import LevelVad, SileroVad, judged
+from server.worker.vad import LevelVad, SileroVad, judge
 
 _SPEC = importlib.util.find_spec("faster_whisper")
 FILE = Path((_SPEC.submodule_search_locations or [""])[0] if _SPEC else "") / "assets" / "silero_vad_v6.onnx"
@@ -63,7 +63,7 @@ def test_streams_side_by_side_hear_what_onnx_runtime_hears_in_each(steps: tuple[
         asked = [i for i in range(5) if (turn + i) % 3]
         lengths = [min(steps[(turn + i) % len(steps)] * FRAME, len(sounds[i]) - at[i]) for i in asked]
         pieces = [sounds[i][at[i] : at[i] + length] for i, length in zip(asked, lengths, strict=True)]
-        found = judged([vads[i] for i in asked], pieces)
+        found = judge([vads[i] for i in asked], pieces)
         for i, piece, told in zip(asked, pieces, found, strict=True):
             assert told == pytest.approx(references[i](piece) if len(piece) else [], abs=1e-5)
             at[i] += len(piece)
@@ -77,17 +77,17 @@ def test_streams_side_by_side_hear_what_onnx_runtime_hears_in_each(steps: tuple[
 def test_silence_is_none_and_what_is_no_number_costs_its_own_stream_that_step_only() -> None:
     good, broken, again = SileroVad(), SileroVad(), SileroVad()
     sound, nothing = _sound(1, 3), np.full(3 * FRAME, np.nan, np.float32)
-    first = judged([good, broken], [sound, nothing])
+    first = judge([good, broken], [sound, nothing])
     assert first[1] == [0.0] * 3
     assert first[0] == pytest.approx(SileroVad()(sound), abs=1e-6)
-    assert judged([broken, again], [sound, sound])[0] == pytest.approx(first[0], abs=1e-6)
-    assert judged([good], [np.zeros(3 * FRAME, np.float32)]) == [[0.0] * 3]
+    assert judge([broken, again], [sound, sound])[0] == pytest.approx(first[0], abs=1e-6)
+    assert judge([good], [np.zeros(3 * FRAME, np.float32)]) == [[0.0] * 3]
     assert good(sound) == pytest.approx(first[0], abs=1e-6)
 
 
 def test_detectors_of_other_kinds_are_asked_beside_it() -> None:
     sound = _sound(2, 3)
-    found = judged([LevelVad(), SileroVad(), LevelVad()], [sound, sound, np.zeros(FRAME, np.float32)])
+    found = judge([LevelVad(), SileroVad(), LevelVad()], [sound, sound, np.zeros(FRAME, np.float32)])
     assert found[0] == LevelVad()(sound)
     assert found[1] == pytest.approx(SileroVad()(sound), abs=1e-6)
     assert found[2] == [0.0]
@@ -157,8 +157,8 @@ def test_what_is_read_together_is_judged_together_and_a_stream_that_fails_fails_
         await asyncio.sleep(0)
         assert heard == [0, 1, 2]
         assert failed == [4]
-        assert all(stream.unheard() is None for stream in streams[:3])
-        assert streams[3].unheard() is not None
+        assert all(stream.next_samples() is None for stream in streams[:3])
+        assert streams[3].next_samples() is not None
 
     asyncio.run(main())
     # The one that fails makes each be asked alone, once; nothing is judged twice by the network's state.
