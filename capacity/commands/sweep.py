@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -179,8 +180,8 @@ def run(
     from capacity.reports.sweep_progress import SweepProgress
     from whisper_ops.history import History
 
-    extras = _Extras(html, transcripts, output)
-    extras.check()
+    files = _Files(html, transcripts, output)
+    files.check()
     plan, options = _plan(given, usual=not typed(click.get_current_context(), "levels"))
     shape = _shape(given, keep_text=as_json or transcripts is not None or output is not None)
     objective = parse(given["objective"])
@@ -200,7 +201,7 @@ def run(
         outcome = asyncio.run(_until_interrupted(sweep, plan))
     for complaint in filter(None, (watch.complaint for watch in options.watch)):
         _say(narration, complaint)
-    unwritten = extras.write(outcome)
+    unwritten = files.write(outcome)
     code = _print_results(outcome, history, as_json=as_json)
     _say_what_is_next(outcome, target.address or target.name, history)
     if unwritten is not None:
@@ -343,8 +344,8 @@ def _left_out(complaints: Sequence[str]) -> list[str]:
     return [*lines, f"left out: {more} more; `whisper-ops corpus show` names them"] if more else lines
 
 
-class _Extras(NamedTuple):
-    """Files that were asked for beside what is printed."""
+class _Files(NamedTuple):
+    """Files to write, besides what is printed; None: not this one."""
 
     html: Path | None
     transcripts: Path | None
@@ -362,45 +363,26 @@ class _Extras(NamedTuple):
             check_transcripts(self.transcripts)
 
     def write(self, outcome: "SweepOutcome") -> UserError | None:
-        """Write them. What could not be written is to be said when the results were: they must not be lost for it."""
-        failed = [str(error) for kind in (self._report, self._texts, self._results) if (error := kind(outcome))]
-        return UserError("; ".join(failed)) if failed else None
-
-    def _report(self, outcome: "SweepOutcome") -> UserError | None:
+        """Write them; the error of those that could not be written, to be raised once the results are printed."""
         from capacity.reports.sweep_report import output
-
-        if self.html is None:
-            return None
-        try:
-            output(outcome).write_html(self.html)
-        except UserError as error:
-            return error
-        _say(console.narration(), f"report: {self.html}")
-        return None
-
-    def _texts(self, outcome: "SweepOutcome") -> UserError | None:
         from capacity.reports.transcript_files import write_transcripts
 
-        if self.transcripts is None:
-            return None
-        try:
-            count = write_transcripts(outcome.transcripts, self.transcripts)
-        except UserError as error:
-            return error
-        _say(console.narration(), f"transcripts: {counted(count, 'file')} in {self.transcripts}")
-        return None
-
-    def _results(self, outcome: "SweepOutcome") -> UserError | None:
-        from capacity.reports.sweep_report import output
-
-        if self.output is None:
-            return None
-        try:
-            self.output.write_text(output(outcome).json() + "\n", "utf-8")
-        except OSError as error:
-            return UserError(f"cannot write the results {self.output}: {error.strerror or error}")
-        _say(console.narration(), f"results: {self.output}")
-        return None
+        results = output(outcome)
+        texts = outcome.transcripts
+        failed = []
+        for written, path, write in (
+            (f"report: {self.html}", self.html, results.write_html),
+            (f"transcripts: {counted(len(texts), 'file')} in {self.transcripts}", self.transcripts,
+             partial(write_transcripts, texts)),
+            (f"results: {self.output}", self.output, results.write_json),
+        ):  # fmt: skip
+            try:
+                if path is not None:
+                    write(path)
+                    _say(console.narration(), written)
+            except UserError as error:
+                failed.append(str(error))
+        return UserError("; ".join(failed)) if failed else None
 
 
 def _print_results(outcome: "SweepOutcome", history: Path, *, as_json: bool) -> int:

@@ -50,6 +50,14 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
         """The versioned document that `--json` prints."""
         return console.json_document(self.schema, self.body())
 
+    def write_json(self, file: Path) -> None:
+        """Write what `--json` prints to a file.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        write_text(file, self.json() + "\n", "the results ")
+
     def write_html(self, file: Path) -> None:
         """Write it as an HTML file.
 

@@ -7,8 +7,8 @@ from capacity.loadtest.transcripts import StreamTranscript
 from whisper_ops.errors import UserError
 
 
-def write_transcripts(found: Sequence[StreamTranscript], folder: Path) -> int:
-    """Write `STREAMS-REPEAT-NUMBER.txt` for every stream measured now; returns how many.
+def write_transcripts(found: Sequence[StreamTranscript], folder: Path) -> None:
+    """Write `STREAMS-REPEAT-NUMBER.txt` for every stream measured now.
 
     Raises:
         UserError: the folder cannot be written.
@@ -20,7 +20,6 @@ def write_transcripts(found: Sequence[StreamTranscript], folder: Path) -> int:
             (folder / name).write_text(_page(one), encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write transcripts to {folder}: {error.strerror or error}") from error
-    return len(found)
 
 
 def _page(one: StreamTranscript) -> str:

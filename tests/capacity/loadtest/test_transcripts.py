@@ -59,7 +59,7 @@ def test_transcripts_are_keyed_by_the_sound_file_with_the_text_as_it_is_written(
         "00.wav": [{**where, "said": first.text, "shown": "something else"}],
         "01.wav": [{**where, "said": second.tokens[0].word, "shown": ""}],
     }
-    assert write_transcripts(found, tmp_path / "texts") == 1
+    write_transcripts(found, tmp_path / "texts")
     page = (tmp_path / "texts" / "0009-1-0004.txt").read_text()
     assert "outcome: cut" in page
     assert f"00.wav\n  said: {first.text}\n  shown: something else\n" in page
