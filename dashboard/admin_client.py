@@ -52,12 +52,12 @@ class Admin:
 
     async def drain(self, server: str, member: str | None = None) -> str:
         """Let no new stream in; those that are there go on. `member`: of a broker. Returns a sentence."""
-        await self._call("POST", server, "/admin/drain", _of(member))
+        await self._call("POST", server, "/admin/drain", _member_body(member))
         return f"{member or server} is draining: open streams go on, new ones are refused"
 
     async def undrain(self, server: str, member: str | None = None) -> str:
         """Let new streams in again. Returns a sentence."""
-        await self._call("DELETE", server, "/admin/drain", _of(member))
+        await self._call("DELETE", server, "/admin/drain", _member_body(member))
         return f"{member or server} accepts new streams again"
 
     async def limit(self, server: str, connections: int, per: str = "GPU") -> str:
@@ -112,11 +112,11 @@ class Admin:
 def _reason(body: bytes) -> str:
     """Why a server refused: the sentence of its `error` field, else the beginning of what it sent."""
     try:
-        said = json.loads(body)["error"]
+        reason = json.loads(body)["error"]
     except (ValueError, LookupError, TypeError, RecursionError):
-        said = None
-    return one_line(said if isinstance(said, str) else body.decode("utf-8", "replace"), _REASON_CHARACTERS)
+        reason = None
+    return one_line(reason if isinstance(reason, str) else body.decode("utf-8", "replace"), _REASON_CHARACTERS)
 
 
-def _of(member: str | None) -> dict[str, str] | None:
+def _member_body(member: str | None) -> dict[str, str] | None:
     return None if member is None else {"member": member}

@@ -128,7 +128,7 @@ async def _plan_after(context: "AppContext", admin: "Admin", server: str, comman
     view = context.feeds.world().server(server)
     planned = None if view is None else view.planned
     if view is None or planned is None:
-        return f"{command.outcome}; a plan was made, but for none that runs what {server} runs now"
+        return f"{command.outcome}; a plan was made, but not for the model that {server} runs now"
     _offer_limit(context, admin, view, planned)
     return f"{command.outcome}; the plan allows {counted(planned.per_gpu, 'stream')} per {device_of(view)}"
 

@@ -67,13 +67,13 @@ def parse(text: str) -> Filter:
 
 
 def _term(text: str) -> FilterTerm:
-    found = _TERM.match(text)
-    if found is None:
+    match = _TERM.match(text)
+    if match is None:
         word = text.strip().lower()
         if not word or re.search(r"[<>=~]", word):
             raise UserError(f"the filter {text.strip()!r} says nothing; write it like lag>1 & gpu~h100")
         return FilterTerm(None, "~", word)
-    name, operator, value = fact_named(found["name"].lower()), found["operator"], found["value"].lower()
+    name, operator, value = fact_named(match["name"].lower()), match["operator"], match["value"].lower()
     if name not in FACTS:
         raise UserError(f"the filter knows no {name!r}; it knows {', '.join(FACTS)}")
     words = name in {"server", "state", "gpu", "model", "version"}

@@ -55,13 +55,14 @@ def fleet_page(world: World, view: FleetView, width: int, height: int = 24) -> P
     for server in ordered(world, view.sort):
         gpus = server.answer.gpus if server.answer and not server.silent else ()
         # Facts are dear at hundreds of GPUs: they are put together only when there is a filter to ask them.
-        kept = [gpu for gpu in gpus if chosen.meets(gpu_facts(gpu, server, world))] if chosen.alternatives else gpus
-        if not kept and chosen.alternatives and not chosen.meets(facts(server, world)):
-            continue
+        if chosen.alternatives:
+            gpus = tuple(gpu for gpu in gpus if chosen.meets(gpu_facts(gpu, server, world)))
+            if not gpus and not chosen.meets(facts(server, world)):
+                continue
         body += [server_row(world, server, table), *reasons(world, server, width)]
         if unfold is not (server.name in view.toggled):
-            body += [gpu_row(world, server, gpu, table) for gpu in kept]
-    body += _nothing(world, chosen) if not body else _first_steps(world, width)
+            body += [gpu_row(world, server, gpu, table) for gpu in gpus]
+    body += _empty_note(world, chosen) if not body else _first_steps(world, width)
     return Page(
         crumbs=("fleet",),
         head=(*_totals(world, view, width), table.header(view.sort)),
@@ -76,7 +77,7 @@ def _unfold(world: World, view: FleetView, height: int) -> bool:
     return rows <= max(1, height - 10)
 
 
-def _nothing(world: World, chosen: Filter) -> list[Line]:
+def _empty_note(world: World, chosen: Filter) -> list[Line]:
     if chosen.alternatives and world.servers:
         return [line(TextSpan("  no server meets the filter; esc clears it", "dim"))]
     if world.mode == "replay":

@@ -109,13 +109,13 @@ def reasons(world: World, server: ServerView, width: int) -> list[Line]:
         return _reason_lines(f"waiting for the first answer from {server.name}", width)
     if server.silent:
         return _reason_lines(_silence_sentence(world, server), width)
-    own = (
+    reasons_here = (
         *_user_impact(world, server),
         *_reported_reasons(server),
         *unreadable_gpus(server.answer),
         *_without_gpu(server),
     )
-    sentences = [*own, *members_not_well(world, server)]
+    sentences = [*reasons_here, *members_not_well(world, server)]
     return [part for sentence in sentences for part in _reason_lines(sentence, width)]
 
 

@@ -19,14 +19,14 @@ def bar(ratio: float | None, width: int, style: Style = "fill") -> Cell:
 
 
 def knee(
-    now: float | None, safe: float, seen: float | None, width: int, style: Style = "fill", *, thin: bool = False
+    now: float | None, safe: float, last_pass: float | None, width: int, style: Style = "fill", *, thin: bool = False
 ) -> Cell:
-    """The knee gauge: filled to `now`, `│` at the planned safe limit, dots up to the most ever `seen` to pass.
+    """The knee gauge: filled to `now`, `│` at the planned safe limit, dots up to the largest level that passed.
 
     The scale ends at the largest of the three, so gauges of one plan line up. `now` None draws an empty gauge; a `thin`
     one is for a part of what a thick one shows.
     """
-    top = max(now or 0.0, safe, seen or 0.0, 1.0)
+    top = max(now or 0.0, safe, last_pass or 0.0, 1.0)
     mark = min(width - 1, int(safe / top * width))
     full, part = _filled((now or 0.0) / top * width, width)
     if thin:

@@ -41,15 +41,15 @@ def members_table(world: World) -> Table | None:
     for title in ("slots", "free", "lag p95", "GPUs", "age"):
         built.add_column(title, justify="right", no_wrap=True)
     for member in members_of_all(world):
-        said, state = member.answer, member.state
-        answers = said.state != "silent"
+        answer, state = member.answer, member.state
+        reached = answer.state != "silent"
         built.add_row(
-            said.name,
+            answer.name,
             Text(f"{state.glyph} {state.word}", _COLOURS.get(state.style, "")),
-            f"{f.count(said.slots_used)}/{f.count(said.slots)}" if answers else f.UNKNOWN,
-            f.count(said.slots_free) if answers else f.UNKNOWN,
-            f.seconds(lag_of(said)) if answers else f.UNKNOWN,
-            f.count(said.gpus),
+            f"{f.count(answer.slots_used)}/{f.count(answer.slots)}" if reached else f.UNKNOWN,
+            f.count(answer.slots_free) if reached else f.UNKNOWN,
+            f.seconds(lag_of(answer)) if reached else f.UNKNOWN,
+            f.count(answer.gpus),
             f.duration(member.age),
         )
     return built
@@ -58,19 +58,19 @@ def members_table(world: World) -> Table | None:
 def _add_server(built: Table, world: World, server: ServerView) -> None:
     state = server_state(server, world)
     known = facts(server, world)
-    said = server.answer.figures if server.answer and not server.silent else None
+    figures = server.answer.figures if server.answer and not server.silent else None
     label = f"{server.name} (simulated)" if server.simulated else server.name
     built.add_row(
         label,
         Text(f"{state.glyph} {state.word}", _COLOURS.get(state.style, "")),
-        f"{f.count(said.streams_active)}/{f.count(said.slots)}" if said else f.UNKNOWN,
+        f"{f.count(figures.streams_active)}/{f.count(figures.slots)}" if figures else f.UNKNOWN,
         f.seconds(_figure(known["lag"])),
         f.count(_figure(known["rejects"])),
         f.percent(_ratio(known["busy"])),
         f.percent(_ratio(known["memory"])),
         f.celsius(_figure(known["temp"])),
     )
-    for gpu in server.answer.gpus if said and server.answer else ():
+    for gpu in server.answer.gpus if figures and server.answer else ():
         gpu_status = gpu_state(gpu, server, world)
         built.add_row(
             f"  {device(gpu)}  {'' if gpu.is_cpu else short_name(gpu.name)}".rstrip(),
@@ -89,8 +89,8 @@ def failures(snapshots: Sequence[Snapshot]) -> str | None:
     silent = [snapshot for snapshot in snapshots if snapshot.state == "silent"]
     if not silent:
         return None
-    said = "; ".join(f"{snapshot.server}: {snapshot.error}" for snapshot in silent)
-    return f"{len(silent)} of {counted(len(snapshots), 'server')} could not be reached: {said}"
+    reasons = "; ".join(f"{snapshot.server}: {snapshot.error}" for snapshot in silent)
+    return f"{len(silent)} of {counted(len(snapshots), 'server')} could not be reached: {reasons}"
 
 
 def _figure(fact: float | str | None) -> float | None:

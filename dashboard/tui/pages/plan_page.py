@@ -110,7 +110,9 @@ def _answer(world: World, server: ServerView, width: int) -> list[Line]:
     for text in after:
         lines += wrapped(text, width, " ", "dim")
     if plan.levels:
-        lines += wrapped("Levels: " + " · ".join(f"{seen.streams} {result(seen)}" for seen in plan.levels), width, " ")
+        lines += wrapped(
+            "Levels: " + " · ".join(f"{level.streams} {result(level)}" for level in plan.levels), width, " "
+        )
     if plan.tiers:
         lines += wrapped(" · ".join(f"{tier.name} {tier.connections}" for tier in plan.tiers), width, " ", "note")
     return lines
@@ -118,8 +120,8 @@ def _answer(world: World, server: ServerView, width: int) -> list[Line]:
 
 def _measured_on(server: ServerView, plan: Plan) -> str:
     """Where a plan was measured; of the server itself not by another of its names."""
-    own = {plain(name) for name in (server.name, server.address) if name is not None}
-    return "it" if plain(plan.server) in own else plan.server
+    own_names = {plain(name) for name in (server.name, server.address) if name is not None}
+    return "it" if plain(plan.server) in own_names else plan.server
 
 
 def _resources(server: ServerView, width: int) -> list[Line]:
@@ -138,7 +140,7 @@ def _resource_row(resource: Resource, server: ServerView, plan: Plan, table: Tex
     cells: dict[str, Cell] = {
         "name": (TextSpan(" ◀ " if binds else "   ", "warn"), TextSpan(resource.name, "title" if binds else "")),
         "limit": cell(limit_text(resource), "title" if binds else ""),
-        "now": cell(_lag_of(resource) + _figure_text(resource, _current_figure(resource, server))),
+        "now": cell(_lag_prefix(resource) + _figure_text(resource, _current_figure(resource, server))),
         "expected": cell(_figure_text(resource, expected), "dim"),
         "cap": cell(resource.cap_text, "dim"),
         "law": cell(resource.fix or resource.law, "note" if resource.fix else "dim"),
@@ -146,7 +148,7 @@ def _resource_row(resource: Resource, server: ServerView, plan: Plan, table: Tex
     return table.row(cells)
 
 
-def _lag_of(resource: Resource) -> str:
+def _lag_prefix(resource: Resource) -> str:
     """That a figure is the server's lag, where the law is of the latency of words, which only a load test measures."""
     return "lag " if resource.kind == LATENCY else ""
 
@@ -156,7 +158,7 @@ def _current_figure(resource: Resource, server: ServerView) -> float | None:
     if server.answer is None or server.answer.figures is None or server.silent:
         return None
     gpus, host, figures = server.answer.gpus, server.answer.host or HostFigures(), server.answer.figures
-    seen: dict[str, float | None] = {
+    current: dict[str, float | None] = {
         LATENCY: figures.lag_p95_seconds,
         POLLED_LAG: figures.lag_p95_seconds,
         GPU_BUSY: _times(largest(gpu.busy_ratio for gpu in gpus), 100),
@@ -166,7 +168,7 @@ def _current_figure(resource: Resource, server: ServerView) -> float | None:
         HOST_MEMORY: _times(host.process_rss_bytes, 1e-9),
         DESCRIPTORS: host.open_descriptors,
     }
-    return seen.get(resource.kind)
+    return current.get(resource.kind)
 
 
 def _figure_text(resource: Resource, figure: float | None) -> str:

@@ -65,16 +65,16 @@ def server_state(server: ServerView, world: World) -> ServerState:
     figures = server.answer.figures
     if figures is None:
         return _ANSWERS
-    own = _ANSWERS if figures.status is None else _SERVER.get(figures.status, _UNKNOWN)
+    reported = _ANSWERS if figures.status is None else _SERVER.get(figures.status, _UNKNOWN)
     load = ServerLoad(figures.lag_p95_seconds, figures.streams_active, world.objective_for(server))
-    return load.worst(own, server.planned.safe if server.planned else None)
+    return load.worst(reported, server.planned.safe if server.planned else None)
 
 
 def gpu_state(gpu: GpuFigures, server: ServerView, world: World) -> ServerState:
-    """The worst of the GPU's state in the server's own word, and what the users of its streams feel."""
-    own = _NOT_REPORTED if gpu.state is None else _GPU.get(gpu.state, _UNKNOWN)
+    """The worst of the state that the server reports for the GPU, and what the users of its streams feel."""
+    reported = _NOT_REPORTED if gpu.state is None else _GPU.get(gpu.state, _UNKNOWN)
     load = ServerLoad(gpu.lag_p95_seconds, gpu.streams_active, world.objective_for(server))
-    return load.worst(own, server.planned.per_gpu if server.planned else None)
+    return load.worst(reported, server.planned.per_gpu if server.planned else None)
 
 
 class ServerLoad(NamedTuple):
@@ -93,7 +93,7 @@ class ServerLoad(NamedTuple):
         """Whether there are more streams than were planned; unknown is not more."""
         return limit is not None and self.streams is not None and self.streams > limit
 
-    def worst(self, own: ServerState, limit: int | None) -> ServerState:
+    def worst(self, reported: ServerState, limit: int | None) -> ServerState:
         """The worst of what a server or a GPU says of itself and of its load."""
         by_load = [state for state, holds in ((_LATE, self.late), (_OVER, self.over(limit))) if holds]
-        return min(own, *by_load, key=lambda state: state.rank) if by_load else own
+        return min(reported, *by_load, key=lambda state: state.rank) if by_load else reported

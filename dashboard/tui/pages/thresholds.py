@@ -2,13 +2,13 @@
 
 from dashboard.tui.pages.styled_lines import Style
 
-_WITHIN = 1e-9
+_EPSILON_SECONDS = 1e-9
 """As of objectives: a figure at its bound meets it, whatever rounding did to it."""
 
 
 def lag_style(lag: float | None, objective: float) -> Style:
     """Over the objective words come too late; over three quarters of it they soon will. At it they are in time."""
-    if lag is not None and 0.75 * objective <= lag <= objective + _WITHIN:
+    if lag is not None and 0.75 * objective <= lag <= objective + _EPSILON_SECONDS:
         return "warn"
     return _level(lag, 0.75 * objective, objective)
 
