@@ -51,20 +51,20 @@ class AudioDecoder:
     lies after the stream's end.
     """
 
-    __slots__ = ("_given", "_rate", "_read", "_resampler", "_taken")
+    __slots__ = ("_rate", "_read", "_received", "_resampler", "_returned")
 
     def __init__(self, encoding: str, sample_rate: int) -> None:
         self._read = _READERS[encoding]
         self._rate = sample_rate
         self._resampler = _Resampler(sample_rate) if sample_rate != SAMPLE_RATE else None
-        self._taken = self._given = 0
+        self._received = self._returned = 0
 
     def __call__(self, data: bytes) -> Samples:
         """Samples of a chunk, whose length is a whole number of samples."""
         samples = self._read(data)
         if self._resampler is None:
             return samples
-        self._taken += len(samples)
+        self._received += len(samples)
         return self._counted(self._resampler(samples))
 
     def rest(self) -> Samples:
@@ -72,8 +72,8 @@ class AudioDecoder:
         return self._counted(self._resampler.rest()) if self._resampler else np.zeros(0, np.float32)
 
     def _counted(self, samples: Samples) -> Samples:
-        samples = samples[: self._taken * SAMPLE_RATE // self._rate - self._given]
-        self._given += len(samples)
+        samples = samples[: self._received * SAMPLE_RATE // self._rate - self._returned]
+        self._returned += len(samples)
         return samples
 
 

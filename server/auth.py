@@ -1,4 +1,4 @@
-"""Who may come in: one token for everything, another for admin calls, compared in constant time, logged nowhere."""
+"""Tokens: one for everything, another for admin calls; compared in constant time, never logged."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ _SUBPROTOCOLS = ("realtime", "openai-beta.realtime-v1", "bearer")
 _KEY = "openai-insecure-api-key."
 """A browser cannot set headers, so its token comes as a subprotocol: `bearer, TOKEN`, or OpenAI's way in one."""
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/ping"})
-"""Orchestrators and load balancers ask these without a token."""
+"""Open without a token, for orchestrators and load balancers."""
 
 
 def presented(headers: Mapping[str, str], query: Mapping[str, str], subprotocols: Sequence[str]) -> tuple[str, ...]:
@@ -21,7 +21,7 @@ def presented(headers: Mapping[str, str], query: Mapping[str, str], subprotocols
 
 
 def subprotocol(offered: list[str]) -> str | None:
-    """Which of a WebSocket's subprotocols is accepted: a browser hangs up when it offered some and gets none."""
+    """Which of a WebSocket's subprotocols is accepted: a browser closes when it offered some and gets none."""
     return next((name for name in _SUBPROTOCOLS if name in offered), None)
 
 

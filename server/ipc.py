@@ -1,4 +1,4 @@
-"""What the front process and a worker say to each other, and how it travels.
+"""Messages between the front process and a worker, and how they travel.
 
 Frames (`whisper_ops.framing`) over a Unix socket pair, each one MessagePack document, a tagged struct. Sending never
 blocks and never pickles: messages gather for a few milliseconds and leave in one write, so that 400 streams cost a few
@@ -61,7 +61,7 @@ class Open(Message, tag=2):
     segment: int
     turns: TurnSettings | None = None
     detected_language: str | None = None
-    """The language that it was in, as far as it was heard elsewhere, where its client gave none."""
+    """The language that another worker detected, where its client named none."""
     replayed_s: float = 0.0
     """Audio that follows at once because it came before: it is late already."""
 
@@ -154,7 +154,7 @@ class Final(Message, tag=23):
     language: str | None = None
     """What it was decoded in."""
     language_probability: float | None = None
-    """How probable that is by its sound, where nobody had said it."""
+    """How probable that is by its sound, where its client named none."""
 
 
 class StreamProgress(Message, tag=24):
@@ -203,11 +203,11 @@ class Heartbeat(Message, tag=27):
     failed_rows: int = 0
     reserved_bytes: float | None = None
     withheld: int = 0
-    """Utterances whose text was taken for made of no speech, and not told."""
+    """Utterances whose text was judged to be made of no speech, and not sent."""
 
 
 class Undecoded(Message, tag=29):
-    """Speech that the engine failed to decode, twice: what was said of it before, if anything, is all its text."""
+    """Speech that the engine failed to decode, twice: the partials that were sent before, if any, are all its text."""
 
     stream: int
     segment: int
@@ -215,9 +215,9 @@ class Undecoded(Message, tag=29):
     end: float
 
 
-def undecoded_sentence(said: Undecoded) -> str:
-    """What a client is told, whatever its protocol."""
-    return f"the speech from {said.start:.2f} to {said.end:.2f} s could not be decoded; its text may be missing"
+def undecoded_sentence(span: Undecoded) -> str:
+    """The message to a client, whatever its protocol."""
+    return f"the speech from {span.start:.2f} to {span.end:.2f} s could not be decoded; its text may be missing"
 
 
 class DrainNotice(Message, tag=40):

@@ -1,6 +1,6 @@
 """Logging on stderr: lines an operator greps, or JSON by flag. Query strings, tokens and speech never appear.
 
-Lines are written by a thread: a pipe that nobody reads must not hold up the streams. What a client said never begins a
+Lines are written by a thread: a pipe that nobody reads must not hold up the streams. Text of a client never begins a
 line of its own.
 """
 
@@ -76,7 +76,7 @@ class Background(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._writer.put(self.format(record))
-        except Exception:  # noqa: BLE001  # as in every handler of logging: what cannot be said stops nothing
+        except Exception:  # noqa: BLE001  # as in every handler of logging: a line that cannot be written stops nothing
             self.handleError(record)
 
     def close(self) -> None:
@@ -85,8 +85,8 @@ class Background(logging.Handler):
         super().close()
 
     def _lost(self, count: int) -> str:
-        said = f"{counted(count, 'line')} of this log dropped: its reader was too slow"
-        return self.format(logging.LogRecord("whisper_ops", logging.WARNING, "", 0, said, None, None))
+        message = f"{counted(count, 'line')} of this log dropped: its reader was too slow"
+        return self.format(logging.LogRecord("whisper_ops", logging.WARNING, "", 0, message, None, None))
 
 
 def set_up(*, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""What a server was asked to be: one frozen value, made by the command line, read everywhere."""
+"""The settings of a server: one frozen value, made by the command line."""
 
 import ipaddress
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ class SimulatedLaw:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything `whisper-ops serve` can be told, checked. Times are in seconds."""
+    """The checked options of `whisper-ops serve`. Times are in seconds."""
 
     devices: tuple[WorkerDevice, ...]
     engine: EngineName = "ctranslate2"
@@ -66,16 +66,16 @@ class Settings:
     ticket_seconds: float = 10.0
     resume_seconds: float = 10.0
     idle_seconds: float = 120.0
-    """A native client that says nothing for so long is ended, unless it asked for another time; 0: never."""
+    """A native client that sends nothing for so long is ended, unless it asked for another time; 0: never."""
     max_idle_seconds: float = 3600.0
-    """The most that a client may ask for, and what clients get whose protocol has no sign of life."""
+    """The most that a client may ask for, and what clients get whose protocol has no keep-alive."""
     session_seconds: float = 0.0
     """The longest a session may last; 0: no limit."""
     drain_seconds: float = 30.0
     lease_seconds: float = 0.0
-    """So long after its supervisor's last word streams are still taken; 0: there is no supervisor to wait for."""
+    """Streams are admitted for so long after a renewal; 0: there is no lease."""
     orphan_seconds: float = 3600.0
-    """So long after its lease ran out a server waits for its streams to end by themselves."""
+    """How long the server waits for its streams to end after its lease expired."""
     lag_objective_seconds: float = 0.0
     """Refuse new streams while p95 lag is above this; 0: never."""
     connections_per_address: int = 0

@@ -43,15 +43,15 @@ def serving_options(function: F) -> F:
     return function
 
 
-def own_port(said: int | None) -> int:
-    """As said on the command line, else as a platform says it in the environment.
+def own_port(given: int | None) -> int:
+    """The port of the command line, else of the environment's PORT.
 
     Raises:
         UserError: the environment's is none.
     """
     text = os.environ.get("PORT", "").strip()
-    if said is not None or not text:
-        return _PORT if said is None else said
+    if given is not None or not text:
+        return _PORT if given is None else given
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
         raise UserError(f"PORT in the environment is {text!r}, which is not a port from 0 to 65535; use --port")
     return int(text)

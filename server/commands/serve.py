@@ -269,8 +269,8 @@ def _auto(options: dict[str, Any]) -> bool:
 
 
 def _max_batch(options: dict[str, Any], *, on_cpu: bool) -> int:
-    said: int | None = options["max_batch"]
-    return said or _USUAL_BATCH[on_cpu, options["engine"] == "torch"]
+    given: int | None = options["max_batch"]
+    return given or _USUAL_BATCH[on_cpu, options["engine"] == "torch"]
 
 
 def _clusters_limit(options: dict[str, Any]) -> int:

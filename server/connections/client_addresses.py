@@ -1,4 +1,4 @@
-"""Who asks, as far as an address tells: what is counted and capped by address is counted by this."""
+"""Which addresses count as one client's, wherever something is counted or capped by address."""
 
 import functools
 import ipaddress
@@ -6,7 +6,7 @@ import ipaddress
 
 @functools.lru_cache(maxsize=4096)
 def client_network(address: str) -> str:
-    """The address of one party: IPv4 as it is, of IPv6 the /64, since a customer has all of it."""
+    """IPv4 as it is; of IPv6 the /64, since a customer has all of it."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

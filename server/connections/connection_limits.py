@@ -1,8 +1,8 @@
-"""Connections that hold no slot: how many there may be, in all and from one address, and who makes room for whom.
+"""Connections without a slot: how many there may be, in all and from one address, and which is closed for a new one.
 
-A connection costs a descriptor before anybody knows who it is. There are fewer of them than the process may open, so
-that health checks, workers and logs always get theirs; and a newcomer is not kept out by those who say nothing: the one
-that has said nothing for longest makes room. When all are at work the newcomer is turned away.
+A connection costs a descriptor before it is known who it is. There may be fewer of them than the process may open, so
+that health checks, workers and logs always get theirs. Idle connections keep no new one out: the one that is idle for
+longest is closed. When none is idle the new one is turned away.
 """
 
 import itertools
@@ -41,7 +41,7 @@ class SlotlessConnection(Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing that it asked for would remain unanswered."""
+        """Whether it can be closed without leaving a request unanswered."""
         ...
 
     def turn_away(self) -> None:
@@ -95,7 +95,7 @@ class ConnectionLimits:
         return True
 
     def mark_active(self, connection: SlotlessConnection) -> None:
-        """It is the last now that has to leave."""
+        """Of all connections it is now the last to be closed for a new one."""
         if (found := self._slotless.pop(id(connection), None)) is not None:
             self._slotless[id(connection)] = found
 

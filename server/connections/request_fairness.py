@@ -28,8 +28,8 @@ _LEAST_WAIT_SECONDS = 0.001
 
 
 @dataclass
-class _Party:
-    """Who asks, and their connections that wait: where each begins on the clock of this address, and what begins it."""
+class _Network:
+    """An address and its connections that wait: where each begins on the address's clock, and what begins it."""
 
     budget: ConnectionBudget
     clock: float = 0.0
@@ -38,8 +38,6 @@ class _Party:
 
 
 class RequestTurns:
-    """See the module."""
-
     def __init__(
         self,
         turns: NewcomerTurns,
@@ -49,50 +47,52 @@ class RequestTurns:
         self._turns = turns
         self._all = ConnectionBudget(all_seconds)
         self._of_an_address = address_seconds
-        self._parties: OrderedDict[str, _Party] = OrderedDict()
-        self._round: deque[_Party] = deque()
-        """Those that have requests waiting and owe nothing."""
+        self._networks: OrderedDict[str, _Network] = OrderedDict()
+        self._round: deque[_Network] = deque()
+        """Those with requests waiting that owe nothing."""
         self._numbers = itertools.count()
         self._pause: asyncio.TimerHandle | None = None
 
     def served(self, address: str, before: float) -> float:
-        """Where a connection that was served `before` stands now: who kept still saves nothing up, and owes nothing."""
-        return max(before, self._party(address).clock)
+        """Where a connection that was served `before` stands now: an idle one neither saves nor owes time."""
+        return max(before, self._network(address).clock)
 
     def take(self, address: str, served: float, begin: Callable[[], None], *, first: bool) -> None:
         """Begin a request when it is its turn: at once if there is room, and then ESTIMATE_SECONDS are spent.
 
         `served`: of the method, with what the connection took since. `first`: see `NewcomerTurns`.
         """
-        asking = self._party(address)
-        start = max(served, asking.clock)
-        heapq.heappush(asking.waiting, (start, next(self._numbers), lambda: self._turns.take(begin, first=first)))
-        if len(asking.waiting) == 1:
-            self._line_up(asking)
+        network = self._network(address)
+        start = max(served, network.clock)
+        heapq.heappush(network.waiting, (start, next(self._numbers), lambda: self._turns.take(begin, first=first)))
+        if len(network.waiting) == 1:
+            self._line_up(network)
 
     def spend(self, address: str, seconds: float) -> None:
         """What a request took of the event loop; less than nothing gives back what was too much."""
         now = time.monotonic()
-        self._party(address).budget.take(seconds, now)
+        self._network(address).budget.take(seconds, now)
         self._all.take(seconds, now)
 
-    def _party(self, address: str) -> _Party:
+    def _network(self, address: str) -> _Network:
         who = client_network(address)
-        found = self._parties.pop(who, None) or _Party(ConnectionBudget(self._of_an_address, owed=_MOST_OWED_SECONDS))
-        self._parties[who] = found
-        if len(self._parties) > _ADDRESSES:
-            oldest = next((name for name, one in self._parties.items() if not one.waiting), None)
+        found = self._networks.pop(who, None) or _Network(
+            ConnectionBudget(self._of_an_address, owed=_MOST_OWED_SECONDS)
+        )
+        self._networks[who] = found
+        if len(self._networks) > _ADDRESSES:
+            oldest = next((name for name, one in self._networks.items() if not one.waiting), None)
             if oldest is not None:
-                del self._parties[oldest]
+                del self._networks[oldest]
         return found
 
-    def _line_up(self, asking: _Party) -> None:
+    def _line_up(self, network: _Network) -> None:
         """Into the round, once what was spent is paid off."""
-        wait = asking.budget.wait(time.monotonic())
+        wait = network.budget.wait(time.monotonic())
         if wait > 0:
-            asyncio.get_running_loop().call_later(max(wait, _LEAST_WAIT_SECONDS), self._line_up, asking)
+            asyncio.get_running_loop().call_later(max(wait, _LEAST_WAIT_SECONDS), self._line_up, network)
         else:
-            self._round.append(asking)
+            self._round.append(network)
             self._begin_some()
 
     def _begin_some(self) -> None:
@@ -103,14 +103,14 @@ class RequestTurns:
                 later = max(wait, _LEAST_WAIT_SECONDS)
                 self._pause = asyncio.get_running_loop().call_later(later, self._go_on)
                 return
-            asking = self._round.popleft()
-            start, _, begin = heapq.heappop(asking.waiting)
+            network = self._round.popleft()
+            start, _, begin = heapq.heappop(network.waiting)
             # It goes on by itself too: clients that come, ask once and go would else be before all others for ever.
-            asking.clock = max(asking.clock, start) + ESTIMATE_SECONDS / (len(asking.waiting) + 1)
-            asking.budget.take(ESTIMATE_SECONDS, now)
+            network.clock = max(network.clock, start) + ESTIMATE_SECONDS / (len(network.waiting) + 1)
+            network.budget.take(ESTIMATE_SECONDS, now)
             self._all.take(ESTIMATE_SECONDS, now)
-            if asking.waiting:
-                self._line_up(asking)
+            if network.waiting:
+                self._line_up(network)
             begin()
 
     def _go_on(self) -> None:
@@ -127,16 +127,16 @@ class Metered:
     def __await__(self) -> Generator[Any, Any, None]:
         """Pass on whatever the work waits for, and what comes of it."""
         step: Callable[[Any], Any] = self._work.send
-        said: Any = None
+        result: Any = None
         while True:
             began = time.thread_time()
             try:
-                waits_for = step(said)
+                waits_for = step(result)
             except StopIteration:
                 return
             finally:
                 self._spend(time.thread_time() - began)
             try:
-                step, said = self._work.send, (yield waits_for)
+                step, result = self._work.send, (yield waits_for)
             except BaseException as error:  # noqa: BLE001  # cancelled, or closed: the work is to know it
-                step, said = self._work.throw, error
+                step, result = self._work.throw, error

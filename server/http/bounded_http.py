@@ -1,8 +1,7 @@
-"""uvicorn's HTTP, with bounds for what comes before and between the bodies, and deadlines for all of it.
+"""uvicorn's HTTP, with bounds and deadlines for heads, trailers and everything else between the bodies.
 
-A client that sends half a head and waits would otherwise hold its file descriptor for ever, and some thousand of them
-the whole server's; one that sends trailers without end would fill the memory. A body is bounded by who reads it:
-however much of it arrives together with its head, it does not count here.
+Without them a client that sends half a head holds a file descriptor for ever, and one that sends trailers without end
+fills the memory. A body is bounded by its reader, and does not count here, also where it arrives with its head.
 """
 
 import asyncio
@@ -30,8 +29,8 @@ HEADERS = 128
 _TOO_LARGE = "the address and headers of a request may have at most 64 KiB"
 
 
-def bad_handshake(method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> tuple[int, str] | None:
-    """Why a WebSocket's handshake is not taken, as a status and a sentence; None: it may be."""
+def handshake_error(method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> tuple[int, str] | None:
+    """Why a WebSocket's handshake is refused, as a status and a sentence; None: it is not."""
     if method != b"GET":
         return 405, "the handshake of a WebSocket is a GET"
     if len(method) + len(url) + len(b"  HTTP/1.1\r\n") > LINE_BYTES:
@@ -47,35 +46,33 @@ def bad_handshake(method: bytes, url: bytes, headers: Sequence[tuple[bytes, byte
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """See the module."""
-
-    _due: asyncio.TimerHandle | None = None
-    _left_seconds: float | None = None
+    _deadline: asyncio.TimerHandle | None = None
+    _paused_seconds: float | None = None
     """Of a deadline that does not run now."""
-    _fields_bytes = 0
-    _idle_bytes = 0
-    """Received since the last byte that got anything done: an unfinished header, the frames of chunks."""
-    _moved = False
-    _over = True
+    _head_bytes = 0
+    _unproductive_bytes = 0
+    """Received since the parser last made progress: an unfinished header, the frames of chunks."""
+    _progressed = False
+    _request_read = True
     """Whether the newest request was read to its end."""
     _in_head = True
     _refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
-        self._within(HEAD_SECONDS)
+        self._set_deadline(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._in_time()
+        self._cancel_deadline()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        self._moved = False
+        self._progressed = False
         super().data_received(data)
-        self._idle_bytes = 0 if self._moved else self._idle_bytes + len(data)
-        if self._idle_bytes > HEAD_BYTES and not self._refused:
+        self._unproductive_bytes = 0 if self._progressed else self._unproductive_bytes + len(data)
+        if self._unproductive_bytes > HEAD_BYTES and not self._refused:
             self._refuse()
 
     # --- httptools calls these -----------------------------------------------------------------------
@@ -83,53 +80,53 @@ class BoundedHttp(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Another head begins."""
         super().on_message_begin()
-        self._moved, self._fields_bytes, self._in_head = True, 0, True
-        if self._due is None:
-            self._within(HEAD_SECONDS)
+        self._progressed, self._head_bytes, self._in_head = True, 0, True
+        if self._deadline is None:
+            self._set_deadline(HEAD_SECONDS)
 
     def on_url(self, url: bytes) -> None:
         """A part of the address."""
-        self._count(len(url))
+        self._count_head(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer, which nobody reads."""
-        self._count(len(name) + len(value) + 4)
+        """A header, or a trailer, which is dropped."""
+        self._count_head(len(name) + len(value) + 4)
         if self._in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is there."""
-        self._in_time()
-        self._moved, self._in_head, self._over = True, False, False
+        self._cancel_deadline()
+        self._progressed, self._in_head, self._request_read = True, False, False
         if self.parser.should_upgrade() and self._should_upgrade():
-            complaint = bad_handshake(self.parser.get_method(), self.url, self.headers)
-            if complaint is not None:
-                self._refuse(*complaint, linger=True)
+            error = handshake_error(self.parser.get_method(), self.url, self.headers)
+            if error is not None:
+                self._refuse(*error, linger=True)
                 raise ValueError("no handshake")  # stops the parser
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
-        self._moved = True
+        self._progressed = True
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """A request is read to its end."""
-        self._moved = self._over = True
+        self._progressed = self._request_read = True
         super().on_message_complete()
-        if self._idle():
+        if self._all_answered():
             # It was answered before: uvicorn's own wait for the next one is over already.
-            self._in_time()
-            self._within(HEAD_SECONDS)
+            self._cancel_deadline()
+            self._set_deadline(HEAD_SECONDS)
 
     # --- uvicorn calls these -------------------------------------------------------------------------
 
     def handle_websocket_upgrade(self) -> None:
-        """The handshake of a WebSocket is there. Whatever its own parser does not understand is answered too."""
+        """The handshake of a WebSocket is complete. One that its own parser does not understand is answered too."""
         try:
             super().handle_websocket_upgrade()
-        except Exception as error:  # noqa: BLE001  # whatever a stranger's bytes can bring about there
+        except Exception as error:  # noqa: BLE001  # whatever the bytes of a client can raise there
             log.info("A handshake could not be read: %s", error)
         if getattr(self.transport.get_protocol(), "handshake_initiated", False) or self.transport.is_closing():
             return
@@ -142,8 +139,8 @@ class BoundedHttp(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """A request is answered."""
         super().on_response_complete()
-        if not self._over and self.cycle.response_complete and not self.transport.is_closing():
-            self._within(REST_SECONDS)
+        if not self._request_read and self.cycle.response_complete and not self.transport.is_closing():
+            self._set_deadline(REST_SECONDS)
 
     def send_400_response(self, msg: str) -> None:
         """Parsing has stopped."""
@@ -152,22 +149,22 @@ class BoundedHttp(HttpToolsProtocol):
 
     # ------------------------------------------------------------------------------------------------
 
-    def _idle(self, *, unasked: bool = False) -> bool:
-        """Whether every request so far is answered; `unasked`: what it is when there was none."""
+    def _all_answered(self, *, before_first: bool = False) -> bool:
+        """Whether every request so far is answered; `before_first`: what it is when there was none."""
         cycle: Any = self.cycle
-        return unasked if cycle is None else bool(cycle.response_complete)
+        return before_first if cycle is None else bool(cycle.response_complete)
 
-    def _count(self, size: int) -> None:
-        self._fields_bytes += size
-        if self._fields_bytes > HEAD_BYTES:
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > HEAD_BYTES:
             self._refuse()
             raise ValueError("too large a head")  # stops the parser
 
     def _refuse(self, status: int = 431, message: str = _TOO_LARGE, *, linger: bool = False) -> None:
-        """Say why, unless an answer is on its way already, and hang up; `linger`: when that was read."""
+        """Answer why, unless an answer is on its way already, and close; `linger`: give the client time to read it."""
         self._refused = True
-        self._in_time()
-        if self._idle(unasked=True):
+        self._cancel_deadline()
+        if self._all_answered(before_first=True):
             body = message.encode()
             lines = [
                 b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode()),
@@ -181,30 +178,30 @@ class BoundedHttp(HttpToolsProtocol):
             if linger and self.transport.can_write_eof():
                 # Hanging up on what is still on its way would reset the connection before the answer is read.
                 self.transport.write_eof()
-                self._within(LINGER_SECONDS)
+                self._set_deadline(LINGER_SECONDS)
             else:
                 self.transport.close()
         else:
             self.transport.abort()
 
-    def _within(self, seconds: float) -> None:
-        self._in_time()
-        self._due = self.loop.call_later(seconds, self.transport.abort)
+    def _set_deadline(self, seconds: float) -> None:
+        self._cancel_deadline()
+        self._deadline = self.loop.call_later(seconds, self.transport.abort)
 
-    def _in_time(self) -> None:
-        self._left_seconds = None
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
+    def _cancel_deadline(self) -> None:
+        self._paused_seconds = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
-    def _stop_clocks(self) -> None:
-        """The client waits for us: no deadline of its own runs meanwhile, uvicorn's for the next request neither."""
+    def _pause_deadline(self) -> None:
+        """The client waits for us: neither its deadline nor uvicorn's for the next request runs meanwhile."""
         self._unset_keepalive_if_required()
-        if self._due is not None:
-            left = max(0.0, self._due.when() - self.loop.time())
-            self._in_time()
-            self._left_seconds = left
+        if self._deadline is not None:
+            left = max(0.0, self._deadline.when() - self.loop.time())
+            self._cancel_deadline()
+            self._paused_seconds = left
 
-    def _start_clocks(self) -> None:
-        if self._left_seconds is not None:
-            self._within(self._left_seconds)
+    def _resume_deadline(self) -> None:
+        if self._paused_seconds is not None:
+            self._set_deadline(self._paused_seconds)

@@ -47,9 +47,9 @@ def direct_url(settings: Settings, request: HTTPConnection) -> tuple[str, bool]:
 
 def _is_encrypted(request: HTTPConnection) -> bool:
     """Whether the client's own connection is, as any proxy says: it is believed for an answer to nobody else."""
-    said = request.headers.get("x-forwarded-proto", "").split(",")[0].strip().lower()
+    forwarded_scheme = request.headers.get("x-forwarded-proto", "").split(",")[0].strip().lower()
     forwarded = request.headers.get("forwarded", "").split(",")[0].lower().replace(" ", "").replace('"', "").split(";")
-    return said in ("https", "wss") or "proto=https" in forwarded
+    return forwarded_scheme in ("https", "wss") or "proto=https" in forwarded
 
 
 def answer(hub: Hub, request: HTTPConnection) -> wire.Connect:

@@ -1,4 +1,4 @@
-"""A client that leaves while it is answered is no fault of ours: one line in the log, not a traceback."""
+"""A client that leaves while it is answered is one line in the log, not a traceback."""
 
 import logging
 
@@ -14,7 +14,7 @@ GONE = (ClientDisconnect, WebSocketDisconnect, ClientDisconnected)
 
 
 class Disconnects:
-    """Outside of everything that answers, so that it does not matter who was talking to the client. Plain ASGI."""
+    """The outermost layer, so that it covers everything that answers. Plain ASGI."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

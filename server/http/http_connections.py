@@ -34,8 +34,6 @@ class Config(uvicorn.Config):
 
 
 class LimitedHttp(BoundedHttp):
-    """See the module."""
-
     _advance_seconds = 0.0
     """Spent for a request that has not begun to be answered."""
     _body_left: int | None = None
@@ -44,49 +42,49 @@ class LimitedHttp(BoundedHttp):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
         self._limits: ConnectionLimits = getattr(self.config, "connection_limits", ConnectionLimits())
-        self._early = bytearray()
+        self._unread = bytearray()
         self._served = 0.0
-        self._answering, self.app = self.app, self._metered
+        self._application, self.app = self.app, self._metered
         self._limits.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._limits.release(self)
-        self._limits.unread_bytes -= len(self._early)
-        self._early.clear()
+        self._limits.unread_bytes -= len(self._unread)
+        self._unread.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._early += data
+        self._unread += data
         self._limits.unread_bytes += len(data)
         if self._limits.unread_bytes > MOST_UNREAD_BYTES:
             self._limits.turned_away += 1
             self.turn_away()
             return
         if not self._answered:
-            self._go_on()
-        elif len(self._early) == len(data):
+            self._feed_parser()
+        elif len(self._unread) == len(data):
             self.transport.pause_reading()
-            self._take_turn(self._begin)
+            self._wait_for_turn(self._read_request)
 
-    def _take_turn(self, begin: Callable[[], None]) -> None:
-        """Once it has come ESTIMATE_SECONDS are spent; no deadline runs until then."""
+    def _wait_for_turn(self, begin: Callable[[], None]) -> None:
+        """Call `begin` when it is the address's turn, with ESTIMATE_SECONDS charged; no deadline runs until then."""
 
-        def now() -> None:
+        def begin_turn() -> None:
             self._advance_seconds = ESTIMATE_SECONDS
-            self._start_clocks()
+            self._resume_deadline()
             begin()
             if self._answered or self.transport.is_closing():
-                self._give_back()
+                self._return_advance()
 
-        self._stop_clocks()
+        self._pause_deadline()
         requests = self._limits.requests
         self._served = requests.served(self.address, self._served)
-        requests.take(self.address, self._served, now, first=cast("Any", self.cycle) is None)
+        requests.take(self.address, self._served, begin_turn, first=cast("Any", self.cycle) is None)
 
-    def _begin(self) -> None:
+    def _read_request(self) -> None:
         """Read what may be a request."""
         began = time.thread_time()
-        self._read_on()
+        self._resume_reading()
         if self.transport.get_protocol() is self:  # handshakes of WebSockets have their own price
             self._spend(time.thread_time() - began)
 
@@ -96,14 +94,14 @@ class LimitedHttp(BoundedHttp):
         if self._advance_seconds:
             start()
         else:
-            self._take_turn(start)
+            self._wait_for_turn(start)
 
-    def _read_on(self) -> None:
+    def _resume_reading(self) -> None:
         if not self.transport.is_closing():
             self.transport.resume_reading()
-            self._go_on()
+            self._feed_parser()
 
-    def _give_back(self) -> None:
+    def _return_advance(self) -> None:
         advance, self._advance_seconds = self._advance_seconds, 0.0
         self._limits.requests.spend(self.address, -advance)
 
@@ -112,39 +110,39 @@ class LimitedHttp(BoundedHttp):
         self._limits.requests.spend(self.address, seconds)
 
     async def _metered(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The application. What it takes is paid by whoever asked."""
-        self._give_back()
-        await Metered(self._answering(scope, receive, send), self._spend)
+        """The application; the processor time that it takes is charged to the client's address."""
+        self._return_advance()
+        await Metered(self._application(scope, receive, send), self._spend)
 
-    def _go_on(self) -> None:
-        """Take what was brought, up to the end of a request: the next one waits until that is answered."""
-        while self._early and (size := self._wanted()):
-            data = bytes(self._early[:size])
-            del self._early[:size]
+    def _feed_parser(self) -> None:
+        """Parse what was received, up to the end of a request: the next one waits until that is answered."""
+        while self._unread and (size := self._acceptable_bytes()):
+            data = bytes(self._unread[:size])
+            del self._unread[:size]
             self._limits.unread_bytes -= len(data)
             super().data_received(data)
-        if self._early and not self.transport.is_closing():
+        if self._unread and not self.transport.is_closing():
             self.transport.pause_reading()
 
-    def _wanted(self) -> int:
+    def _acceptable_bytes(self) -> int:
         """Bytes that may be taken at once: none while a request that was read is not answered."""
         if self.pipeline or self.transport.is_closing() or self.transport.get_protocol() is not self:
             return 0
         if self._answered:
             return _PIECE
-        if self._over:
+        if self._request_read:
             return 0
         return _PIECE if self._body_left is None else max(1, self._body_left)
 
     def on_response_complete(self) -> None:
-        """See `BoundedHttp`, which begins to read again here."""
+        """The base class resumes reading here."""
         super().on_response_complete()
-        if self._early and not self.transport.is_closing():
+        if self._unread and not self.transport.is_closing():
             self.transport.pause_reading()
             if self._answered:
-                self._take_turn(self._begin)
+                self._wait_for_turn(self._read_request)
             elif not self.pipeline:
-                self.loop.call_soon(self._read_on)  # the body of the request that begins now
+                self.loop.call_soon(self._resume_reading)  # the body of the request that begins now
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -152,8 +150,8 @@ class LimitedHttp(BoundedHttp):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        said = dict(self.headers)
-        self._body_left = None if b"transfer-encoding" in said else int(said.get(b"content-length", 0))
+        headers = dict(self.headers)
+        self._body_left = None if b"transfer-encoding" in headers else int(headers.get(b"content-length", 0))
 
     def on_body(self, body: bytes) -> None:
         if self._body_left is not None:
@@ -161,7 +159,7 @@ class LimitedHttp(BoundedHttp):
         super().on_body(body)
 
     def handle_websocket_upgrade(self) -> None:
-        """See `HttpToolsProtocol`; the WebSocket is counted by itself."""
+        """The WebSocket is counted by itself."""
         self._limits.requests.spend(self.address, WEBSOCKET_SECONDS)
         self._limits.release(self)
         super().handle_websocket_upgrade()
@@ -179,7 +177,7 @@ class LimitedHttp(BoundedHttp):
 
     @property
     def idle(self) -> bool:
-        return self._answered and not self._early and not unread(self.transport.get_extra_info("socket").fileno())
+        return self._answered and not self._unread and not unread(self.transport.get_extra_info("socket").fileno())
 
     def turn_away(self) -> None:
         if not self.transport.is_closing():

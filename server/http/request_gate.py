@@ -1,8 +1,8 @@
-"""The gate before every request: who asks, from which page, with which token. Plain ASGI: it costs a stream nothing.
+"""Access checks before every request: its Host, its page's origin, its token. Plain ASGI: it costs a stream nothing.
 
-A browser runs pages of anybody, on the machine of somebody who may reach this server. So pages are let in only from the
-server's own origin and from those that `--allow-origin` names; and on loopback without a token, where only the address
-keeps others out, the name that was asked for must be ours: a page elsewhere may point its own name at 127.0.0.1.
+A browser runs any page on the machine of a visitor who may reach this server. So pages may use it only from its own
+origin and from those of `--allow-origin`. On loopback without a token, where only the address keeps others out, the
+Host must be this server: a page elsewhere may point its own name at 127.0.0.1 (DNS rebinding).
 """
 
 import logging
@@ -28,22 +28,22 @@ _SHOWN = 100
 
 
 class Refusal(NamedTuple):
-    """Why a request is not let in."""
+    """Why a request is refused."""
 
     status: int
     message: str
 
 
 class AccessRules(Protocol):
-    """What a program was told about who may ask it; see `server.settings.Settings`."""
+    """Who may call a program; `server.settings.Settings` and the broker's are such."""
 
     @property
     def token(self) -> str | None:
-        """For everything but admin calls; None: none is needed."""
+        """Needed for everything but admin calls; None: none is."""
 
     @property
     def admin_token(self) -> str | None:
-        """For admin calls; None: nobody may."""
+        """Needed for admin calls; None: they are refused."""
 
     @property
     def host(self) -> str:
@@ -55,7 +55,7 @@ class AccessRules(Protocol):
 
     @property
     def allow_origins(self) -> tuple[str, ...]:
-        """Pages that may ask."""
+        """Of pages that may use it."""
 
 
 def add_gate(
@@ -87,7 +87,7 @@ class RequestGate:
         self._token, self._admin_token = settings.token, settings.admin_token
         self._origins = frozenset(settings.allow_origins)
         self._hosts: frozenset[str] | None = None
-        """Names that we may be asked by; None: any."""
+        """Names that a Host may have; None: any."""
         if settings.token is None and is_loopback(settings.host):
             places = [*settings.allow_origins, settings.public_url or ""]
             named = {host.lower() for place in places if (host := urlsplit(place).hostname)}
@@ -108,13 +108,15 @@ class RequestGate:
             return None
         headers = Headers(scope=scope)
         return (
-            self._strange_host(scope, headers) or self._strange_page(scope, headers) or self._no_token(scope, headers)
+            self._host_refusal(scope, headers)
+            or self._origin_refusal(scope, headers)
+            or self._token_refusal(scope, headers)
         )
 
-    def _strange_host(self, scope: Scope, headers: Headers) -> Refusal | None:
+    def _host_refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
         hosts = headers.getlist("host")
         if len(hosts) > 1:
-            return _told(scope, 400, "a request has one Host header")
+            return _logged_refusal(scope, 400, "a request has one Host header")
         if self._hosts is None or not hosts:  # no browser leaves it out
             return None
         host = hosts[0]
@@ -122,31 +124,33 @@ class RequestGate:
         ours = scope["server"][0] if scope.get("server") else None
         if name is not None and (name in self._hosts or name == ours or _is_here(name)):
             return None
-        return _told(
+        return _logged_refusal(
             scope,
             403,
             f"Host {host[:_SHOWN]!r} is not this server; allow that name with --allow-origin, or set a token",
         )
 
-    def _strange_page(self, scope: Scope, headers: Headers) -> Refusal | None:
+    def _origin_refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
         origin = headers.get("origin")
         if origin is not None:
             if "*" in self._origins or origin.lower() in self._origins or _is_own(origin, headers.get("host", "")):
                 return None
-            # A ticket was given to a page that may ask: it may come back to our direct address, by another name.
+            # A ticket was given to a page that may use us: it may come back to our direct address, by another name.
             if scope["type"] == "websocket" and self._is_ticket(QueryParams(scope["query_string"]).get("ticket")):
                 return None
-            return _told(
+            return _logged_refusal(
                 scope, 403, f"pages of {origin[:_SHOWN]!r} may not use this server; allow them with --allow-origin"
             )
-        # Without an Origin a browser says at least whether the page is ours. People may follow a link to us.
+        # Without an Origin a browser sends at least whether the page is ours. Links to us may be followed.
         site = headers.get("sec-fetch-site", "none")
         follows_link = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
         if site in ("none", "same-origin") or (follows_link and scope["path"] != "/connect"):
             return None
-        return _told(scope, 403, "pages of other sites may not use this server; allow them with --allow-origin")
+        return _logged_refusal(
+            scope, 403, "pages of other sites may not use this server; allow them with --allow-origin"
+        )
 
-    def _no_token(self, scope: Scope, headers: Headers) -> Refusal | None:
+    def _token_refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
         if self._token is None or scope["path"] in PARTS:
             return None
         query = QueryParams(scope["query_string"])
@@ -156,13 +160,13 @@ class RequestGate:
         asks_admin = scope["path"] == "/connect" and for_others and matches(self._admin_token, given)
         if scope["path"].startswith("/admin/") or asks_admin or matches(self._token, given):
             return None
-        # A ticket was given to somebody who bore the token, and is good for one connection.
+        # A ticket was given to a client that had the token, and is good for one connection.
         if scope["type"] == "websocket" and self._is_ticket(query.get("ticket")):
             return None
         return Refusal(401, "this server needs a token")
 
 
-def _told(scope: Scope, status: int, message: str) -> Refusal:
+def _logged_refusal(scope: Scope, status: int, message: str) -> Refusal:
     log.info("Refused a request for %s: %s", scope["path"][:_SHOWN], message)
     return Refusal(status, message)
 
@@ -199,7 +203,7 @@ async def _refuse_http(scope: Scope, send: Send, refusal: Refusal, page: StaticP
     if refusal.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
         if page is not None and "text/html" in Headers(scope=scope).get("accept", ""):
-            # A person in a browser: the page itself holds nothing to hide, and asks for the token.
+            # For a browser: the page itself is public, and asks for the token.
             headers = [*page.headers, *headers[1:]]
             body = page.body
     headers.append((b"content-length", str(len(body)).encode()))
@@ -214,5 +218,5 @@ async def _refuse_websocket(scope: Scope, receive: Receive, send: Send, refusal:
         await send({"type": "websocket.accept", "subprotocol": subprotocol(scope.get("subprotocols", []))})
         await send({"type": "websocket.close", "code": 1008, "reason": refusal.message})
     else:
-        # A page that may not ask learns nothing, not even that.
+        # A page that may not use us learns nothing, not even that.
         await send({"type": "websocket.close"})

@@ -1,7 +1,7 @@
-"""What a service manager hears of a server or a broker while it runs: ready, alive, what it does, on its way out.
+"""What a server or a broker reports to a service manager: ready, alive, its status, stopping.
 
-The word comes from the event loop, which is what may hang; workers have a supervisor of their own. Without the word for
-as long as the unit's WatchdogSec allows systemd starts the service anew.
+It is sent from the event loop, which is what may hang; workers have a supervisor of their own. systemd restarts the
+service when nothing is sent for the unit's WatchdogSec.
 """
 
 import asyncio
@@ -18,22 +18,22 @@ _STATUS_SECONDS = 10.0
 async def report(
     notify: Notify, *, ready: Callable[[], bool], stopping: Callable[[], bool], status: Callable[[], str]
 ) -> None:
-    """Until cancelled; at once where nobody listens. `told`: whether it was told to end."""
+    """Report until cancelled; return at once where nobody listens. `stopping`: whether it was told to end."""
     every = min(notify.watchdog_seconds or _STATUS_SECONDS, _STATUS_SECONDS)
-    said_ready = said_stopping = False
+    sent_ready = sent_stopping = False
     due = now()
     try:
         while notify.configured:
-            if not said_ready and ready():
+            if not sent_ready and ready():
                 notify.ready(status())
-                said_ready = True
-            if not said_stopping and stopping():
+                sent_ready = True
+            if not sent_stopping and stopping():
                 notify.stopping()
-                said_stopping = True
+                sent_stopping = True
             if now() >= due:
                 notify.alive(status())
                 due = now() + every
             await asyncio.sleep(min(LOOK_SECONDS, every))
     finally:
-        if not said_stopping:
+        if not sent_stopping:
             notify.stopping()

@@ -1,4 +1,4 @@
-"""Run a server: take the port, start uvicorn, and leave in good order when told to."""
+"""Run a server: bind the port, start uvicorn, drain gracefully on SIGTERM."""
 
 import asyncio
 import dataclasses

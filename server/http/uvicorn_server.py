@@ -20,7 +20,7 @@ from whisper_ops.errors import Exit, UserError
 
 
 class SignalledServer(uvicorn.Server):
-    """uvicorn, which remembers what ended it. `told`: a signal did; `interrupted`: that was Ctrl-C."""
+    """uvicorn, which remembers what ended it. `stop_requested`: a signal did; `interrupted`: that was Ctrl-C."""
 
     stop_requested = interrupted = False
 
@@ -38,7 +38,7 @@ class SignalledServer(uvicorn.Server):
         """Once it has ended: KeyboardInterrupt when Ctrl-C ended it.
 
         Raises:
-            UserError: nobody told it to end. A service manager starts again what failed, and nothing that ended well.
+            UserError: no signal ended it. A service manager restarts what failed, and not what ended with exit code 0.
         """
         if self.interrupted:
             raise KeyboardInterrupt

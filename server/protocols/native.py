@@ -66,16 +66,16 @@ class NativeConnection(ClientConnection):
             await self.receive_audio(session, data)
             return
         try:
-            said = read_json(message.get("text") or "", ClientMessage)
+            command = read_json(message.get("text") or "", ClientMessage)
         except UnreadableError as error:
             raise protocol_error(error, "cannot read the message (flush, keepalive, language or end)") from error
-        if (said.type == "language") != (said.language is not UNSET):
+        if (command.type == "language") != (command.language is not UNSET):
             raise ProtocolError("bad_request", "a message of type language has the field language, and no other has")
-        if said.language is not UNSET:
-            self._set_language(session, said.language)
-        elif said.type == "flush":
+        if command.language is not UNSET:
+            self._set_language(session, command.language)
+        elif command.type == "flush":
             self.hub.flush(session)
-        elif said.type == "end":
+        elif command.type == "end":
             await self._end(session)
         # A keepalive is a sign of life, as every message.
 
@@ -123,8 +123,8 @@ class NativeConnection(ClientConnection):
 
 def status(state: str, message: str, elapsed_ms: float, gpu_id: int | None = None) -> dict[str, Any]:
     """The JSON fields of a step."""
-    said = {"type": "status", "state": state, "message": message, "elapsed_ms": elapsed_ms}
-    return said if gpu_id is None else said | {"gpu_id": gpu_id}
+    fields = {"type": "status", "state": state, "message": message, "elapsed_ms": elapsed_ms}
+    return fields if gpu_id is None else fields | {"gpu_id": gpu_id}
 
 
 def ready(

@@ -22,8 +22,8 @@ from server.protocols.realtime_events import (
     EventError,
     SessionOptions,
     SessionUpdate,
+    audio_of,
     read_event,
-    sound,
 )
 from server.sessions.audio_request import AudioRequest
 from server.sessions.hub import Hub
@@ -32,7 +32,7 @@ from server.sessions.session import Session
 
 T = TypeVar("T")
 
-_IN_WORDS = {"format": "audio format", "rate": "sample rate", "detection": "turn detection"}
+_SHOWN_NAMES = {"format": "audio format", "rate": "sample rate", "detection": "turn detection"}
 
 
 class RealtimeConnection(ClientConnection):
@@ -42,8 +42,8 @@ class RealtimeConnection(ClientConnection):
         super().__init__(hub, socket)
         self._session_id = f"sess_{self.id}"
         self._events = itertools.count(1)
-        self._wanted = SessionOptions()
-        self._first: ClientEvent | None = None
+        self._options = SessionOptions()
+        self._first_event: ClientEvent | None = None
         """What the client began with."""
         self._item: str | None = None
         self._previous: str | None = None
@@ -55,46 +55,46 @@ class RealtimeConnection(ClientConnection):
     async def handshake(self) -> tuple[AudioRequest, int]:
         """Audio that comes before any `session.update` is taken as the default format."""
         await self._emit("session.created", session=self._described())
-        while self._first is None:
+        while self._first_event is None:
             message = await self.socket.receive()
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message["code"])
-            await self._begin_with(dict(message))
-        wanted = self._wanted
-        return AudioRequest(wanted.rate, wanted.encoding, wanted.language, turns=wanted.detection.turns()), 0
+            await self._read_first_event(dict(message))
+        options = self._options
+        return AudioRequest(options.rate, options.encoding, options.language, turns=options.detection.turns()), 0
 
-    async def _begin_with(self, message: dict[str, Any]) -> None:
-        """Read one event before the stream begins; what cannot be taken is answered, and the next one is awaited."""
+    async def _read_first_event(self, message: dict[str, Any]) -> None:
+        """Read one event before the stream begins; one that is not served is answered, and the next one is awaited."""
         try:
             event = read_event(message)
             if isinstance(event, SessionUpdate):
-                self._wanted = self._updated(event)
+                self._options = self._updated(event)
             elif isinstance(event, AppendAudio):
-                self._complaining(event, lambda: sound(event))
-            self._first = event
+                self._with_event_id(event, lambda: audio_of(event))
+            self._first_event = event
         except EventError as error:
-            await self._send_error(error.complaint, error.event_id)
+            await self._send_error(error.reason, error.event_id)
 
     def _updated(self, event: SessionUpdate) -> SessionOptions:
-        """What is wanted after an update.
+        """The options after an update.
 
         Raises:
             EventError: something of it is not offered.
         """
 
         def update() -> SessionOptions:
-            wanted = self._wanted.updated(event.session)
-            self.hub.check_language(wanted.language)
-            return wanted
+            options = self._options.updated(event.session)
+            self.hub.check_language(options.language)
+            return options
 
-        return self._complaining(event, update)
+        return self._with_event_id(event, update)
 
     @staticmethod
-    def _complaining(event: ClientEvent, work: Callable[[], T]) -> T:
+    def _with_event_id(event: ClientEvent, work: Callable[[], T]) -> T:
         try:
             return work()
-        except ProtocolError as complaint:
-            raise EventError(complaint, event.event_id) from complaint
+        except ProtocolError as reason:
+            raise EventError(reason, event.event_id) from reason
         except LanguageError as error:
             unknown = ProtocolError("bad_request", str(error), "session.audio.input.transcription.language")
             raise EventError(unknown, event.event_id) from error
@@ -104,41 +104,41 @@ class RealtimeConnection(ClientConnection):
             "id": self._session_id,
             "object": "realtime.transcription_session",
             "type": "transcription",
-            "audio": self._wanted.described(self.hub.settings.model),
+            "audio": self._options.described(self.hub.settings.model),
         }
 
     @property
     def _manual(self) -> bool:
-        return self._wanted.manual
+        return self._options.manual
 
     # --- from the client ----------------------------------------------------------------------------
 
     async def send_ready(self, session: Session) -> None:
-        first = self._first
+        first = self._first_event
         if isinstance(first, SessionUpdate):
             await self._emit("session.updated", session=self._described())
         elif first is not None:
-            await self._obey(session, first)
+            await self._handle_event(session, first)
 
     async def handle_message(self, session: Session, message: dict[str, Any]) -> None:
-        """What cannot be understood is answered with an error; the stream goes on."""
+        """An event that is not served is answered with an error; the stream goes on."""
         try:
-            await self._obey(session, read_event(message))
+            await self._handle_event(session, read_event(message))
         except EventError as error:
-            await self._send_error(error.complaint, error.event_id)
+            await self._send_error(error.reason, error.event_id)
 
-    async def _obey(self, session: Session, event: ClientEvent) -> None:
+    async def _handle_event(self, session: Session, event: ClientEvent) -> None:
         match event:
             case AppendAudio():
-                await self.receive_audio(session, self._complaining(event, lambda: sound(event)))
+                await self.receive_audio(session, self._with_event_id(event, lambda: audio_of(event)))
             case CommitAudio():
                 await self._commit(session)
             case SessionUpdate():
-                wanted = self._updated(event)
-                self._complaining(event, lambda: _check_change(self._wanted, wanted))
-                if wanted.language != self._wanted.language:
-                    self.hub.set_language(session, wanted.language)
-                self._wanted = wanted
+                options = self._updated(event)
+                self._with_event_id(event, lambda: _check_change(self._options, options))
+                if options.language != self._options.language:
+                    self.hub.set_language(session, options.language)
+                self._options = options
                 await self._emit("session.updated", session=self._described())
 
     async def _commit(self, session: Session) -> None:
@@ -149,8 +149,8 @@ class RealtimeConnection(ClientConnection):
             await self._emit("input_audio_buffer.committed", item_id=item, previous_item_id=previous)
         self.hub.flush(session)
 
-    def _begin(self) -> str:
-        """The item that text belongs to now: the oldest that was committed and has not all its text, else the next."""
+    def _current_item(self) -> str:
+        """The item of the text that comes next: the oldest committed one without all its text, else a new one."""
         if self._committed:
             return self._committed[0]
         if self._item is None:
@@ -162,7 +162,7 @@ class RealtimeConnection(ClientConnection):
     async def send_event(self, session: Session, message: ipc.Message) -> bool:  # noqa: ARG002  # the protocol's hook
         match message:
             case ipc.Partial(text=""):
-                await self._taken_back(message)
+                await self._withdraw(message)
             case ipc.Partial():
                 await self._started(message.segment, message.start)
                 await self._delta(message.text[: message.stable_chars])
@@ -186,16 +186,18 @@ class RealtimeConnection(ClientConnection):
                 return True
         return False
 
-    async def _taken_back(self, message: ipc.Partial) -> None:
-        """What was shown is no speech: an item that began ends without text, as OpenAI's do."""
+    async def _withdraw(self, message: ipc.Partial) -> None:
+        """What was shown is no speech: its item ends without text, as OpenAI's do."""
         if not self._manual and message.segment == self._segment:
             await self._stopped(message.end)
             await self._complete()
             self._item, self._segment = None, -1
 
     async def _failed(self, message: ipc.Undecoded) -> None:
-        """Speech has no text: the item that it is part of is told of it, after whatever text there was."""
-        item = self._begin() if self._manual or message.segment != self._segment else self._item or self._previous
+        """Speech has no text: send `failed` for its item, after whatever text there was."""
+        item = (
+            self._current_item() if self._manual or message.segment != self._segment else self._item or self._previous
+        )
         if not self._manual and item != self._previous:
             await self._started(message.segment, message.start)
             await self._stopped(message.end)
@@ -206,7 +208,7 @@ class RealtimeConnection(ClientConnection):
         await self._emit(kind, item_id=item, content_index=0, error={**error, "param": None})
 
     async def _stopped(self, end: float) -> None:
-        item = self._begin()
+        item = self._current_item()
         await self._emit("input_audio_buffer.speech_stopped", audio_end_ms=round(end * 1000), item_id=item)
         await self._emit("input_audio_buffer.committed", item_id=item, previous_item_id=self._previous)
 
@@ -214,7 +216,7 @@ class RealtimeConnection(ClientConnection):
         if segment == self._segment:
             return
         self._segment, self._sent = segment, 0
-        item = self._begin()
+        item = self._current_item()
         if self._manual:
             if self._finals:
                 await self._text(" ")
@@ -228,10 +230,10 @@ class RealtimeConnection(ClientConnection):
 
     async def _text(self, delta: str) -> None:
         kind = "conversation.item.input_audio_transcription.delta"
-        await self._emit(kind, item_id=self._begin(), content_index=0, delta=delta)
+        await self._emit(kind, item_id=self._current_item(), content_index=0, delta=delta)
 
     async def _complete(self) -> None:
-        item, transcript = self._begin(), " ".join(final.text for final in self._finals)
+        item, transcript = self._current_item(), " ".join(final.text for final in self._finals)
         content = [{"type": "input_audio", "transcript": None}]
         added = {"id": item, "type": "message", "status": "completed", "role": "user", "content": content}
         await self._emit("conversation.item.added", previous_item_id=self._previous, item=added)
@@ -268,11 +270,11 @@ def _new_item() -> str:
 
 
 def _check_change(before: SessionOptions, after: SessionOptions) -> None:
-    """Let through what can change in the middle of a stream.
+    """Whether these options can change while the stream runs.
 
     Raises:
-        ProtocolError: the worker decodes by it already.
+        ProtocolError: the worker decodes by the first already.
     """
     for name in ("format", "rate", "detection"):
         if getattr(before, name) != getattr(after, name):
-            raise ProtocolError("bad_request", f"the {_IN_WORDS[name]} cannot change once the stream has begun")
+            raise ProtocolError("bad_request", f"the {_SHOWN_NAMES[name]} cannot change once the stream has begun")

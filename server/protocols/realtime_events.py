@@ -1,6 +1,6 @@
-"""What an OpenAI Realtime client says: its events, and what its `session.update` asks for.
+"""The events of an OpenAI Realtime client, and the options of its `session.update`.
 
-Strict, since a field that is read and not honoured would be silence.
+Unknown fields are errors: a client is never left to think that one has an effect.
 """
 
 import base64
@@ -31,7 +31,7 @@ class AudioFormat(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Transcription(msgspec.Struct, forbid_unknown_fields=True):
-    """What is wanted of it. The model is the server's own, as `session.updated` says."""
+    """The text that is asked for. The model is the server's own, as `session.updated` says."""
 
     model: str | None = None
     language: str | UnsetType | None = UNSET
@@ -39,14 +39,13 @@ class Transcription(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TurnDetection(ServerVad, forbid_unknown_fields=True, frozen=True):
-    """What else a turn does is for conversations: here no response is made, and none interrupted."""
+    """The fields beyond `ServerVad` are for conversations: no response is made here, and none interrupted."""
 
     create_response: bool | None = None
     interrupt_response: bool | None = None
     idle_timeout_ms: None = None
 
-    def alone(self) -> ServerVad:
-        """What is left of it here."""
+    def vad(self) -> ServerVad:
         return ServerVad("server_vad", self.threshold, self.prefix_padding_ms, self.silence_duration_ms)
 
 
@@ -99,49 +98,49 @@ ClientEvent = SessionUpdate | AppendAudio | CommitAudio
 
 
 class EventError(Exception):
-    """An event that cannot be taken, and its own name for itself, if it has one."""
+    """An event that is not served, and its `event_id`, where it has one."""
 
-    def __init__(self, complaint: ProtocolError, event_id: str | None) -> None:
-        super().__init__(complaint.message)
-        self.complaint, self.event_id = complaint, event_id
+    def __init__(self, reason: ProtocolError, event_id: str | None) -> None:
+        super().__init__(reason.message)
+        self.reason, self.event_id = reason, event_id
 
 
 def read_event(message: dict[str, Any]) -> ClientEvent:
     """One event out of an ASGI message.
 
     Raises:
-        EventError: it is none, or none that is taken.
+        EventError: it is none, or not one that is served.
     """
     data = message.get("text") or message.get("bytes") or b""
     try:
         return read_json(data, ClientEvent)  # type: ignore[arg-type]  # a union of structs is a type to msgspec
     except UnreadableError as error:
-        complaint = protocol_error(error, "cannot read the event")
+        reason = protocol_error(error, "cannot read the event")
         if error.malformed:
-            raise EventError(complaint, None) from error
+            raise EventError(reason, None) from error
         kind, event_id = _envelope(data)
         if kind is not None and kind not in _MESSAGES:
-            complaint = ProtocolError(
+            reason = ProtocolError(
                 "bad_request", f"unknown event type {kind[:64]!r}; use {', '.join(_MESSAGES)}", "type"
             )
-        raise EventError(complaint, event_id) from error
+        raise EventError(reason, event_id) from error
 
 
 def _envelope(data: bytes | str) -> tuple[str | None, str | None]:
     """The type and the id of an event that has anything else wrong."""
     try:
-        said = read_json(data, dict[str, Any])
+        fields = read_json(data, dict[str, Any])
     except UnreadableError:
         return None, None
-    kind, event_id = said.get("type"), said.get("event_id")
+    kind, event_id = fields.get("type"), fields.get("event_id")
     return kind if isinstance(kind, str) else None, event_id[:512] if isinstance(event_id, str) else None
 
 
-def sound(event: AppendAudio) -> bytes:
+def audio_of(event: AppendAudio) -> bytes:
     """The audio of an event.
 
     Raises:
-        ProtocolError: it is no base64.
+        ProtocolError: it is not base64.
     """
     try:
         return base64.b64decode(event.audio, validate=True)
@@ -151,7 +150,7 @@ def sound(event: AppendAudio) -> bytes:
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """How a session is: what its client asked for so far. `manual`: an item is what the client commits."""
+    """What a client has asked for so far. `manual`: an item is what the client commits."""
 
     format: Literal["audio/pcm", "audio/pcmu"] = "audio/pcm"
     rate: int = DEFAULT_RATE
@@ -163,38 +162,37 @@ class SessionOptions:
         """`session.audio`, as the server understood it."""
         turns: dict[str, Any] | None = None
         if not self.manual:
-            asked = self.detection
-            turns = {k: v for k, v in msgspec.to_builtins(asked).items() if v is not None}
+            turns = {k: v for k, v in msgspec.to_builtins(self.detection).items() if v is not None}
         form = {"type": self.format, "rate": self.rate}
-        wanted = {"model": model, "language": self.language}
-        return {"input": {"format": form, "transcription": wanted, "turn_detection": turns}}
+        options = {"model": model, "language": self.language}
+        return {"input": {"format": form, "transcription": options, "turn_detection": turns}}
 
     @property
     def encoding(self) -> str:
         """Of `server.audio_formats`."""
         return _ENCODINGS[self.format]
 
-    def updated(self, asked: SessionRequest) -> "SessionOptions":
+    def updated(self, request: SessionRequest) -> "SessionOptions":
         """The same with what an update names; what it leaves out stays as it was.
 
         Raises:
-            ProtocolError: something of it is not offered.
+            ProtocolError: something of it is not served.
         """
-        given, wanted = asked.audio.input, self
+        given, options = request.audio.input, self
         if (form := given.format) is not None:
-            wanted = replace(wanted, format=form.type, rate=form.rate or _RATES[form.type])
+            options = replace(options, format=form.type, rate=form.rate or _RATES[form.type])
         if (text := given.transcription) is not None:
             if text.prompt:
                 raise ProtocolError(
                     "bad_request", "a prompt is not supported; leave it out", "session.audio.input.transcription.prompt"
                 )
             if text.language is not UNSET:
-                wanted = replace(wanted, language=_language(text.language))
+                options = replace(options, language=_language(text.language))
         if (turns := given.turn_detection) is not UNSET:
-            wanted = replace(wanted, manual=turns is None)
+            options = replace(options, manual=turns is None)
             if turns is not None:
-                wanted = replace(wanted, detection=turns.alone())
-        return wanted
+                options = replace(options, detection=turns.vad())
+        return options
 
 
 def _language(text: str | None) -> str | None:

@@ -68,7 +68,7 @@ class WhisperLiveConnection(ClientConnection):
     """One WhisperLive client."""
 
     _uid: str = ""
-    _told: str | None = None
+    _sent_language: str | None = None
     """The language that the client has given, or was told last."""
 
     async def handshake(self) -> tuple[AudioRequest, int]:
@@ -97,13 +97,13 @@ class WhisperLiveConnection(ClientConnection):
         if self._ignored:
             names = ", ".join(name[:64] for name in self._ignored[:16])
             await self._status("WARNING", f"this server ignores {names}")
-        self._told = session.audio.language
+        self._sent_language = session.audio.language
         known = self.hub.language_of(session)
-        if known != self._told and known is not None:
-            await self._tell_language(known, 1.0)
+        if known != self._sent_language and known is not None:
+            await self._send_language(known, 1.0)
 
-    async def _tell_language(self, language: str, probability: float | None) -> None:
-        self._told = language
+    async def _send_language(self, language: str, probability: float | None) -> None:
+        self._sent_language = language
         await self.send({"uid": self._uid, "language": language, "language_prob": probability})
 
     async def handle_message(self, session: Session, message: dict[str, Any]) -> None:
@@ -124,8 +124,8 @@ class WhisperLiveConnection(ClientConnection):
                 now = [_segment(message, completed=False)] if message.text else []
                 await self._results([*self._segments, *now])
             case ipc.Final():
-                if message.language and message.language != self._told:
-                    await self._tell_language(message.language, message.language_probability)
+                if message.language and message.language != self._sent_language:
+                    await self._send_language(message.language, message.language_probability)
                 self._segments.append(_segment(message, completed=True))
                 await self._results(list(self._segments))
             case ipc.Undecoded():
@@ -161,7 +161,7 @@ class WhisperLiveConnection(ClientConnection):
         await self.close(CLOSE_CODES[error.code], error.message)
 
 
-def _segment(said: ipc.Partial | ipc.Final, *, completed: bool) -> dict[str, Any]:
-    words = said.words if isinstance(said, ipc.Final) else None
-    segment = {"start": f"{said.start:.3f}", "end": f"{said.end:.3f}", "text": said.text, "completed": completed}
+def _segment(result: ipc.Partial | ipc.Final, *, completed: bool) -> dict[str, Any]:
+    words = result.words if isinstance(result, ipc.Final) else None
+    segment = {"start": f"{result.start:.3f}", "end": f"{result.end:.3f}", "text": result.text, "completed": completed}
     return segment if words is None else segment | {"words": words}

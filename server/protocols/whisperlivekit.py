@@ -32,7 +32,7 @@ class LiveKitConnection(ClientConnection):
         self._diff = mode == "diff"
         self._lines: deque[dict[str, Any]] = deque(maxlen=_LINES)
         """All that full mode shows; of diff mode what the client lacks."""
-        self._said = self._sequence = 0
+        self._line_count = self._sequence = 0
         await self.send({"type": "config", "useAudioWorklet": True, "mode": mode})
         return AudioRequest(language=self.socket.query_params.get("language")), 0
 
@@ -55,7 +55,7 @@ class LiveKitConnection(ClientConnection):
                 span = {"start": _clock(message.start), "end": _clock(message.end)}
                 line = {"speaker": 1, "text": message.text, **span}
                 self._lines.append(line | ({"detected_language": message.language} if message.language else {}))
-                self._said += 1
+                self._line_count += 1
                 await self._update(session, "")
             case ipc.Undecoded():
                 await self._update(session, "", error=ipc.undecoded_sentence(message))
@@ -91,7 +91,7 @@ class LiveKitConnection(ClientConnection):
         self._lines.clear()
         if self._sequence == 1:
             return {"type": "snapshot", "seq": 1, **now, "lines": lines}
-        message = {"type": "diff", "seq": self._sequence, **now, "n_lines": self._said}
+        message = {"type": "diff", "seq": self._sequence, **now, "n_lines": self._line_count}
         return message | ({"new_lines": lines} if lines else {})
 
     async def _error(self, message: str) -> None:

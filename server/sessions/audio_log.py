@@ -1,4 +1,4 @@
-"""The audio of a stream that no final text covers yet, kept by the front process for the day a worker dies."""
+"""The audio of a stream that no final covers yet, kept in the front process in case its worker dies."""
 
 from collections import deque
 

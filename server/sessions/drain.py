@@ -1,4 +1,4 @@
-"""Leaving in good order: nobody is admitted, everybody is told where to go, and what is left in the end is ended."""
+"""Graceful drain: refuse new streams, notify live ones, close at the deadline."""
 
 import asyncio
 import contextlib
@@ -11,8 +11,6 @@ from server.settings import Settings
 
 
 class GracefulDrain:
-    """A server's draining, over its sessions. `on`: whether it drains now."""
-
     def __init__(self, settings: Settings, sessions: Mapping[int, Session]) -> None:
         self.active = False
         self._settings, self._sessions = settings, sessions
@@ -22,9 +20,9 @@ class GracefulDrain:
         self._session_ended = asyncio.Event()
 
     def start(self, reconnect_url: str | None = None, seconds: float | None = None) -> None:
-        """Tell every client; streams that have not ended after `seconds` (None: as the server was told) are ended.
+        """Notify every client, and close what is left after `seconds`; None: those of the settings.
 
-        Once more with another address or other seconds, it is told to everybody again; else the time goes on.
+        Called again with another address or other seconds it notifies all again; else the deadline stays as it is.
         """
         url = reconnect_url or self._settings.reconnect_url
         if self.active and url == self._reconnect_url and seconds is None:
@@ -41,12 +39,12 @@ class GracefulDrain:
             self.notify(session)
 
     def notify(self, session: Session) -> None:
-        """Queue the notice for a client; nothing when there is none to give."""
+        """Queue the notice for a client, if the server drains."""
         if self.active:
             session.outbox.put(ipc.DrainNotice(max(0.0, self._deadline - now()), self._reconnect_url))
 
     def cancel(self) -> None:
-        """Admit again."""
+        """Admit streams again."""
         self.active = False
         if self._task is not None:
             self._task.cancel()
@@ -56,7 +54,7 @@ class GracefulDrain:
         self._session_ended.set()
 
     async def finished(self) -> None:
-        """Wait until every stream has ended or was ended, or it was called off."""
+        """Wait until every stream has ended or was closed, or the drain was cancelled."""
         while (task := self._task) is not None and not task.done():
             await asyncio.wait({task})
 
@@ -65,7 +63,7 @@ class GracefulDrain:
             await asyncio.wait_for(self._all_ended(), seconds)
         for session in self._sessions.values():
             session.fail("drained", "The server has ended; connect to another one")
-        await asyncio.sleep(0.2)  # for the word to leave
+        await asyncio.sleep(0.2)  # for the last messages to be sent
 
     async def _all_ended(self) -> None:
         while self._sessions:

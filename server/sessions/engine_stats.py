@@ -43,7 +43,7 @@ class EngineStats:
         self.lags.observe(lags)
 
     def forget(self) -> None:
-        """The worker died: what is said of the present no longer holds. Totals stay."""
+        """The worker died: current readings are unknown. Totals stay."""
         self._beats.clear()
         self.speaking = self.memory_bytes = self.reserved_bytes = None
 

@@ -93,7 +93,7 @@ class Hub:
         """Why no stream is admitted now, whichever client asks; None: one may be."""
         if self.drain.active:
             return AdmissionRefused("draining", "The server is draining; connect to another one")
-        if self.lease.has_lapsed:
+        if self.lease.has_expired:
             return AdmissionRefused("draining", "The server has lost its supervisor; connect to another one")
         limit, lag = self.settings.lag_objective_seconds, self.counters.lag.quantiles(0.95)[0]
         if limit and self.sessions and lag is not None and lag > limit:
@@ -280,7 +280,7 @@ class Hub:
     @property
     def is_draining(self) -> bool:
         """Whether no stream is taken any more: it drains, or its lease ran out."""
-        return self.drain.active or self.lease.has_lapsed
+        return self.drain.active or self.lease.has_expired
 
     @property
     def status(self) -> HealthStatus:

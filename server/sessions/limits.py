@@ -1,4 +1,4 @@
-"""How long, how idle and how far behind a session may be."""
+"""Bounds of a session: its length, its idle time, its lag, its unread messages."""
 
 import asyncio
 import logging
@@ -16,13 +16,13 @@ from server.settings import Settings
 log = logging.getLogger("whisper_ops.server")
 
 PAUSE_SECONDS = 60.0
-"""With so much audio uncovered the server stops reading a socket."""
+"""Of lag, from which the server stops reading the socket."""
 GIVE_UP_SECONDS = 90.0
-"""With so much the session ends as overloaded."""
+"""Of lag, at which the session ends as overloaded."""
 TAIL_SECONDS = 30.0
-"""So long may the tail of a stream that we end take."""
+"""For the tail of a stream that the server ends."""
 IDLE_LAG_SECONDS = 1.0
-"""With more uncovered, whoever is silent may be waiting for us: back-pressure, or a file's next part."""
+"""With more lag a silent client may be waiting for us: for back-pressure to end, or for text."""
 
 
 PIECE_SECONDS = 1.0
@@ -30,13 +30,13 @@ PIECE_SECONDS = 1.0
 
 
 def split_audio(data: bytes, audio: AudioRequest) -> Iterator[bytes]:
-    """A message's audio, cut for `room`; an empty message is a piece too."""
+    """A message's audio in pieces for `back_pressure`; an empty message is one piece."""
     step = max(1, int(PIECE_SECONDS * audio.sample_rate)) * BYTES_PER_SAMPLE[audio.encoding]
     return (data[at : at + step] for at in range(0, max(1, len(data)), step))
 
 
 async def back_pressure(session: Session, stats: ServerCounters) -> None:
-    """Back-pressure: wait while too much of a session's audio is uncovered; beyond a limit, end it."""
+    """Wait while a session's lag is above PAUSE_SECONDS; end it at GIVE_UP_SECONDS."""
     if session.lag_s <= PAUSE_SECONDS:
         session.pausing = False
         return
@@ -44,7 +44,7 @@ async def back_pressure(session: Session, stats: ServerCounters) -> None:
     session.pausing = True
     began = now()
     while session.lag_s > PAUSE_SECONDS and not session.done:
-        # What the client says while we do not read is uncovered as well.
+        # What the client sends while we do not read has no text either.
         if session.lag_s + now() - began > GIVE_UP_SECONDS:
             stats.overloaded += 1
             session.fail("overloaded", f"more than {GIVE_UP_SECONDS:.0f} s of audio have no text yet")
@@ -53,10 +53,10 @@ async def back_pressure(session: Session, stats: ServerCounters) -> None:
 
 
 def idle_seconds(asked: str | None, settings: Settings, *, keeps_alive: bool) -> float:
-    """How long a client may say nothing: what it asks for, else what its protocol gets. 0: for ever.
+    """How long a client may send nothing: what it asks for, else what its protocol gets. 0: for ever.
 
     Raises:
-        ValueError: it is no time that can be had; the message says which can.
+        ValueError: it is no time that may be asked for; the message says which may.
     """
     most = max(settings.max_idle_seconds, settings.idle_seconds)
     if asked is None:
@@ -67,7 +67,7 @@ def idle_seconds(asked: str | None, settings: Settings, *, keeps_alive: bool) ->
 
 
 def timeout(session: Session, settings: Settings) -> tuple[str, str] | None:
-    """Whether a session ends because its client said nothing for too long, or because it lasted too long.
+    """Whether a session ends because its client was idle for too long, or because it lasted too long.
 
     Returns:
         The code and the reason to tell the client; None when it may go on.
@@ -91,7 +91,7 @@ def end_late_tail(session: Session) -> None:
 
 
 def reads_messages(session: Session) -> bool:
-    """Whether a client takes what it is told; one that does not would fill our memory."""
+    """Whether a client reads its messages; one that does not would fill the memory."""
     if len(session.outbox) <= OUTBOX_LIMIT:
         return True
     log.warning("Connection %s: closed, as its client reads nothing", session.connection_id)

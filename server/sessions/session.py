@@ -1,7 +1,7 @@
-"""A client's session in the front process: which worker has it, what it sent, what it is still to be told.
+"""A stream in the front process: its worker, the audio that it received, the messages that its client still gets.
 
 A session outlives its socket: after an abnormal drop it is held for a while and may be resumed. It also outlives its
-worker: the audio that no final covers is kept, and played to the next one.
+worker: the audio that no final covers is kept, and replayed to the next one.
 """
 
 import logging
@@ -23,7 +23,7 @@ _FINALS_KEPT = 256
 _TOLERANCE_SECONDS = 0.01
 """What a resampler may still hold of a stream: no more may two counts of its length differ."""
 _OFFSET_SECONDS = 0.001
-"""Clients are told positions in whole milliseconds, and say the end of their last final with no more."""
+"""Clients get positions in whole milliseconds, so that an offset is no more exact."""
 
 
 class Session:
@@ -37,11 +37,11 @@ class Session:
         self.gpu_id = -1
         self.began = now()
         self.last_message_at = self.began
-        """When the client last said anything."""
+        """When the client last sent a message: monotonic seconds."""
         self.idle_seconds = 0.0
-        """How long it may say nothing; 0: for ever."""
+        """How long it may send nothing; 0: for ever."""
         self.ending: ipc.Fault | None = None
-        """Why we end it, to be said after its last final."""
+        """Why the server ends it, to be sent after its last final."""
         self.ending_at = 0.0
         self.audio_log = AudioLog(BYTES_PER_SAMPLE[audio.encoding], offset)
         self.origin = offset
@@ -62,7 +62,7 @@ class Session:
         self.detected_language: str | None = None
         """The language of its newest final."""
         self.end_message: ipc.Done | ipc.Fault | None = None
-        """What ended it, to be said again to a client that resumes."""
+        """What ended it, to be sent again to a client that resumes."""
 
     @property
     def received_samples(self) -> int:
@@ -97,7 +97,7 @@ class Session:
         )
 
     def replay(self) -> Iterator[ipc.Message]:
-        """All that a worker must be told to go on: `opening`, the audio after it, and what was asked for where."""
+        """All that a worker needs to go on: `opening`, the audio after it, and the flushes at their places."""
         yield self.opening()
         at = self._settled_sample()
         for position in self.flushes:
@@ -119,7 +119,7 @@ class Session:
         return round(position_s * SAMPLE_RATE) * self.audio.sample_rate // SAMPLE_RATE
 
     def whole_samples(self, data: bytes) -> bytes:
-        """A chunk with what the one before left over, without what is no whole sample yet: that waits for the next."""
+        """The whole samples of a chunk, with the bytes that the one before left over; the rest waits for the next."""
         size = BYTES_PER_SAMPLE[self.audio.encoding]
         rest = (len(self._partial_sample) + len(data)) % size
         if not rest and not self._partial_sample:
@@ -134,19 +134,19 @@ class Session:
         return len(self._partial_sample)
 
     def append_audio(self, data: bytes) -> None:
-        """Keep a chunk that is about to go to the worker."""
+        """Keep a chunk that goes to the worker."""
         self.audio_log.append(data)
         self.chunks += 1
 
     def flush(self) -> None:
-        """Keep in mind that a final was asked for here."""
+        """Remember that a final was asked for here."""
         self.flushes.append(self.audio_log.end)
 
     def advance(self, covered_s: float, settled_s: float) -> None:
-        """The worker got so far.
+        """The worker has covered and settled so much, in seconds.
 
-        A position that it cannot have got to is counted and not believed: audio would be given up for it, and a lag
-        that is clamped to zero would hide it.
+        A position beyond what was received is counted and not used: audio would be dropped for it, and a lag that is
+        clamped to zero would hide it.
         """
         if max(covered_s, settled_s) > self.received_s + 1e-6:
             self._misplace(f"at {max(covered_s, settled_s):.3f} s")
@@ -157,7 +157,7 @@ class Session:
             self.audio_log.settle(self._sample(settled_s))
 
     def deliver(self, message: ipc.Message) -> None:
-        """Take a text from the worker and pass it on."""
+        """Take a message of the worker and pass it on to the client."""
         match message:
             case ipc.Partial():
                 self.texts += 1
@@ -188,18 +188,18 @@ class Session:
         self.misplaced += 1
 
     def end_after_tail(self, code: str, reason: str) -> None:
-        """End it once its tail is decoded: what a client said is heard, however it stopped."""
+        """End it once its tail is decoded: received audio gets its text, however the stream ends."""
         self.ending, self.ending_at = ipc.Fault(self.number, code, reason), now()
 
     def fail(self, code: str, reason: str) -> None:
-        """End it with an error, told to the client."""
+        """End it at once, with an error for the client."""
         if not self.done:
             self.done = True
             self.end_message = ipc.Fault(self.number, code, reason)
             self.outbox.put(self.end_message)
 
     def reattach(self, offset: int) -> None:
-        """A client came back that has every final up to `offset` samples: queue what it lacks, none twice."""
+        """Queue for a client that resumes the finals that end after `offset` samples, and no other."""
         self.outbox.close()
         self.outbox = Outbox()
         self._partial_sample = b""  # it begins again at a whole sample

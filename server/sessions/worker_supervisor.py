@@ -1,7 +1,7 @@
-"""One worker process a device, watched: started, listened to, ended when it hangs, and started again.
+"""The worker process of a device: started, watched, ended when it hangs, and restarted.
 
-Backoff doubles from half a second to half a minute. A worker that dies five times without having served for half a
-minute in between is in a crash loop: its device has failed, and stays so until an operator restarts the server.
+Backoff doubles from half a second to half a minute. A worker that ends five times without having served for half a
+minute in between is in a crash loop: its GPU is failed, and stays so until an operator restarts the server.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ log = logging.getLogger("whisper_ops.server")
 
 @dataclass(frozen=True)
 class WorkerTimeouts:
-    """How long a worker may be silent, in seconds, and how its restarts are spaced."""
+    """Seconds after which a worker counts as hung, and between its restarts."""
 
     heartbeat: float = 10.0
     decode: float = 60.0
@@ -34,18 +34,18 @@ class WorkerTimeouts:
     first_backoff: float = 0.5
     longest_backoff: float = 30.0
     stable: float = 30.0
-    """A worker that served this long has ended a crash loop."""
+    """Of service, after which earlier failures are forgotten."""
     max_deaths: int = 5
 
 
 class WorkerObserver(Protocol):
-    """Who is told what becomes of a worker."""
+    """What a worker's events are passed to."""
 
     def worker_ready(self, gpu_id: int, loaded: ipc.Loaded) -> None:
         """It can take streams."""
 
     def worker_lost(self, gpu_id: int, *, failed: bool) -> None:
-        """It is gone; `failed`: and will not come back."""
+        """It ended; `failed`: and will not be restarted."""
 
     def worker_sent(self, gpu_id: int, message: ipc.Message) -> None:
         """It sent a text, a report or a fault."""
@@ -73,7 +73,7 @@ class Process(Protocol):
 
 
 Launch = Callable[[socket.socket], Awaitable[Process]]
-"""Starts a worker that talks over its end of a socket pair, and takes that end over."""
+"""Starts a worker with its end of a socket pair, and takes that end over."""
 
 
 async def spawn(theirs: socket.socket, *, log_json: bool = False) -> Process:
@@ -115,7 +115,7 @@ class WorkerProcess:
         self._last_message_at = 0.0
 
     def send(self, message: ipc.Message) -> None:
-        """Send to the worker; without one it goes nowhere."""
+        """Send to the worker; without one the message is dropped."""
         if self._channel is not None:
             self._channel.send(message)
 

@@ -56,7 +56,7 @@ class FileWindow:
         return os.lseek(0, 0, os.SEEK_CUR) - self._begin
 
 
-def _say(kind: bytes, body: bytes = b"") -> None:
+def _write_frame(kind: bytes, body: bytes = b"") -> None:
     message = framing.frame(kind + body)
     while message:
         message = message[os.write(1, message) :]
@@ -152,10 +152,10 @@ def _decode(max_seconds: float) -> None:
             raise _too_long(max_seconds)
         pending += piece
         while len(pending) >= _PIECE_BYTES:
-            _say(b"A", bytes(pending[:_PIECE_BYTES]))
+            _write_frame(b"A", bytes(pending[:_PIECE_BYTES]))
             del pending[:_PIECE_BYTES]
     if pending:
-        _say(b"A", bytes(pending))
+        _write_frame(b"A", bytes(pending))
 
 
 def _too_long(seconds: float) -> UploadError:
@@ -171,13 +171,13 @@ def main() -> None:
     try:
         _decode(max_seconds)
     except UploadError as error:
-        _say(b"E", str(error).encode())
+        _write_frame(b"E", str(error).encode())
     except MemoryError:
-        _say(b"E", b"the file needs more memory than a file may")
+        _write_frame(b"E", b"the file needs more memory than a file may")
     except Exception:  # noqa: BLE001  # a damaged file may raise anything, and its words could tell of this machine
-        _say(b"E", b"the file is damaged: its audio cannot be decoded")
+        _write_frame(b"E", b"the file is damaged: its audio cannot be decoded")
     else:
-        _say(b"Z")
+        _write_frame(b"Z")
 
 
 if __name__ == "__main__":

@@ -67,8 +67,8 @@ class FileDecoder:
         """Kind and body; no kind where the process did not send a whole message of a length that may be."""
         header = self._exactly(HEADER_BYTES)
         size = body_bytes(header) if len(header) == HEADER_BYTES else 0
-        said = self._exactly(size) if size <= _MOST_BYTES + 1 else b""
-        return (said[:1], said[1:]) if len(said) == size else (b"", b"")
+        frame = self._exactly(size) if size <= _MOST_BYTES + 1 else b""
+        return (frame[:1], frame[1:]) if len(frame) == size else (b"", b"")
 
     def _exactly(self, size: int) -> bytes:
         """So many bytes; fewer when the process has ended or the time is up."""

@@ -1,6 +1,7 @@
-"""Whose file is worked on next: a few at once, and no address keeps the others out.
+"""Which file is worked on next: a few at once, and no address keeps the others out.
 
-The last free turn is for an address that has none. Of those that wait, whoever has the fewest files in work goes first.
+The last free turn is for an address that has none. Of those that wait, the address with the fewest files in work goes
+first.
 """
 
 import asyncio
@@ -12,8 +13,6 @@ from server.connections.client_addresses import client_network
 
 
 class FileQueue:
-    """See the module."""
-
     def __init__(self, at_once: int) -> None:
         self._free = at_once
         self._held: Counter[str] = Counter()

@@ -258,7 +258,7 @@ async def test_addresses_are_not_remembered_without_end() -> None:
     requests = RequestTurns(NewcomerTurns())
     for k in range(10_000):
         requests.spend(f"10.0.{k // 250}.{k % 250}", 0.1)
-    assert len(requests._parties) <= 4096
+    assert len(requests._networks) <= 4096
 
 
 async def test_metered_work_is_what_it_would_be_unmetered() -> None:
