@@ -1,10 +1,11 @@
 """faster-whisper's models through CTranslate2, on a CPU or one CUDA GPU.
 
-`encode` and `generate` release the GIL and may be called from several threads. All rows of an encode share their
-length; `<|startoftranscript|>` must be at the same place of every prompt, so prompts never hold previous text. A row's
-prefix is forced, one step a token: as slow as decoding it, but its words stay.
+`encode` and `generate` release the GIL and may be called from several threads. `<|startoftranscript|>` must be at the
+same place of every prompt, so prompts never hold previous text. A row's prefix is forced, one step a token: as slow as
+decoding it, but its words stay.
 """
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +18,13 @@ from numpy.typing import NDArray
 from server.audio_formats import SAMPLE_RATE
 from server.engines import mel, text_endings
 from server.engines.alignment import Text, Timing
-from server.engines.batch_encoding import Encoding
+from server.engines.batch_encoding import Encoding, joined
 from server.engines.detokenize import Texts
 from server.engines.engine import EngineInfo, EngineRow, Hypothesis
 from server.engines.incremental_mel import KeptMel
+from server.engines.instruction_set import choose_instructions
 from server.engines.repetition import token_cap
+from whisper_ops.telemetry import host
 
 
 class CTranslate2Engine:
@@ -35,6 +38,7 @@ class CTranslate2Engine:
         self._encoding = Encoding()
 
     def load(self) -> EngineInfo:
+        choose_instructions(os.environ, *host.processor())
         kind, _, index = self._device.partition(":")
         self._model = ctranslate2.models.Whisper(
             str(self._path),
@@ -48,15 +52,15 @@ class CTranslate2Engine:
         self.decode([EngineRow(np.zeros(mel.HOP * 100, np.float32), 8.0)])
         many = bool(self._model.is_multilingual)
         codes = self._texts.languages(multilingual=many)
-        return EngineInfo(self._model.compute_type, "all" if many else "en", codes)
+        return EngineInfo(
+            self._model.compute_type, "all" if many else "en", codes, mixed_contexts=self._device == "cpu"
+        )
 
     def decode(self, rows: Sequence[EngineRow]) -> list[Hypothesis]:
         return self._decode(rows, text_endings.RESTS)
 
     def _decode(self, rows: Sequence[EngineRow], rests: int) -> list[Hypothesis]:
-        frames = round(rows[0].context_s * mel.FRAMES_PER_SECOND)
-        features = [self._mel.features(row.stream, row.at_s, row.audio, frames) for row in rows]
-        encoded = self._encode(features, rows[0].context_s)
+        encoded = self._encode(rows)
         languages = [
             text_endings.chosen(row, each)
             for row, each in zip(rows, self._language_probabilities(rows, encoded), strict=True)
@@ -91,14 +95,24 @@ class CTranslate2Engine:
             self._decode_rests(rows, hypotheses, texts, rests)
         return [text_endings.as_requested(row, each) for row, each in zip(rows, hypotheses, strict=True)]
 
-    def _encode(self, features: Sequence[NDArray[np.float32]], context_s: float) -> Any:  # noqa: ANN401  # a tensor
-        apart = self._device == "cpu" and self._encoding.apart(len(features))
+    def _encode(self, rows: Sequence[EngineRow]) -> Any:  # noqa: ANN401  # a tensor
+        apart = self._device == "cpu" and self._encoding.apart(len(rows))
+        longest_s = max(row.context_s for row in rows)
+        features = [self._features(row, row.context_s if apart else longest_s) for row in rows]
         began = time.monotonic()
         batches = [one[None] for one in features] if apart else [np.stack(features)]
         parts = [self._model.encode(ctranslate2.StorageView.from_array(batch)) for batch in batches]
-        encoded = ctranslate2.StorageView.from_array(np.concatenate(parts)) if apart else parts[0]
-        self._encoding.encoded(len(features), context_s, time.monotonic() - began, apart=apart)
+        encoded = (
+            ctranslate2.StorageView.from_array(joined([np.asarray(part) for part in parts])) if apart else parts[0]
+        )
+        context_s = sum(row.context_s for row in rows) / len(rows)
+        self._encoding.encoded(len(rows), context_s, time.monotonic() - began, apart=apart)
         return encoded
+
+    def _features(self, row: EngineRow, context_s: float) -> NDArray[np.float32]:
+        frames = round(context_s * mel.FRAMES_PER_SECOND)
+        found: NDArray[np.float32] = self._mel.features(row.stream, row.at_s, row.audio, frames)
+        return found
 
     def _text(self, result: Any, cap: int) -> Text:  # noqa: ANN401  # CTranslate2 ships no annotations
         sequence = result.sequences_ids[0]

@@ -62,6 +62,8 @@ class EngineInfo:
     languages: str | None = None
     codes: tuple[str, ...] | None = None
     """Whisper's codes of the languages that a row may name; None: any."""
+    mixed_contexts: bool = False
+    """Whether the rows of a batch may have audio contexts of their own."""
     details: dict[str, str] = field(default_factory=dict)
 
 
@@ -81,7 +83,10 @@ class Engine(Protocol):
         ...
 
     def decode(self, rows: Sequence[EngineRow]) -> list[Hypothesis]:
-        """One hypothesis a row. All rows have the same `context_s`. Any exception fails the whole batch."""
+        """One hypothesis a row. Any exception fails the whole batch.
+
+        All rows have the same `context_s`, unless `load` said `mixed_contexts`.
+        """
         ...
 
     def memory_bytes(self, streams: int) -> float | None:

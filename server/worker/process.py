@@ -75,7 +75,7 @@ class Worker:
         """Batches that occupy a lane."""
         self._kicked: asyncio.TimerHandle | asyncio.Handle | None = None
         self._kick_at = self._looked_at = float("-inf")
-        self._by_rows = False
+        self._by_rows = self._mixed = False
         self._cadence = 0.0
         """Seconds between two partials of a stream that the engine's time is worth; 0: as wished."""
         self._surplus: asyncio.TimerHandle | None = None
@@ -191,7 +191,11 @@ class Worker:
             self.channel.send(ipc.Broken(str(error) if unfit else f"{type(error).__name__}: {error}", unfit))
             self.channel.flush()
             return
-        self._engine, self._by_rows = engine, isinstance(engine, RowEngine)
+        self._engine, self._by_rows, self._mixed = engine, isinstance(engine, RowEngine), info.mixed_contexts
+        self._contexts = contexts_from(start.min_context_s, mixed=self._mixed)
+        for stream in self._streams.values():
+            stream.contexts = self._contexts
+            self._ask(stream)
         took, memory = self._clock() - began, info.details.get("memory")
         self.channel.send(ipc.Loaded(info.compute_type, took, start.max_batch, info.languages, info.codes, memory))
         self._kick()
@@ -245,7 +249,7 @@ class Worker:
             return
         now = self._clock()
         while self._taken < self._lanes:
-            batch = next_batch(self._jobs.values(), now, self._rows())
+            batch = next_batch(self._jobs.values(), now, self._rows(), mixed=self._mixed)
             if not batch:
                 due = next_due(self._jobs.values())
                 if due is not None:
@@ -254,7 +258,7 @@ class Worker:
             self._figures.waited([now - job.due for job in batch])
             # Surplus waits for its time, however little there is to do.
             self._backlog.waited([now - job.due for job in batch if job.paced <= now])
-            windows = [job.item.take(now, batch[0].context) for job in batch]
+            windows = [job.item.take(now, job.context if self._mixed else batch[0].context) for job in batch]
             for job in batch:
                 self._ask(job.item)
             self._running[id(windows)] = now
@@ -277,7 +281,8 @@ class Worker:
             del self._running[id(windows)]
         rows, ended = [window.row for window in windows], self._clock()
         self._figures.decoded(len(rows), sum(len(row.audio) for row in rows), began, ended)
-        self._service.decoded(len(rows), rows[0].context_s, ended - began)
+        context_s = sum(row.context_s for row in rows) / len(rows)
+        self._service.decoded(len(rows), context_s, ended - began)
 
     async def _decode_batch(self, windows: list[DecodeWindow]) -> None:
         assert self._engine is not None

@@ -1,8 +1,9 @@
 """Which windows are decoded next, and together. Pure: time comes in as an argument.
 
-Earliest deadline first. A batch is the most urgent job and the due jobs that share its audio context (the rows of one
-encode have one length), in order of urgency; room that is left goes to due jobs of a context at least half as long,
-which are padded: a row more in a batch costs less than a batch more. Finals go before partials. A partial is due one
+Earliest deadline first. Where an engine encodes each row with a context of its own, a batch is the most urgent jobs.
+Else it is the most urgent job and the due jobs that share its audio context, in order of urgency; room that is left
+goes to due jobs of a context at least half as long, which are padded: a row more in a batch costs less than a batch
+more. Finals go before partials. A partial is due one
 cadence after the stream's last text; when more is due than the engine decodes, everybody's deadline slips alike, so the
 cadence stretches evenly.
 """
@@ -16,6 +17,9 @@ T = TypeVar("T")
 CONTEXTS_SECONDS: tuple[float, ...] = (4.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0)
 """Audio contexts that windows are padded to: few, so that batches fill. docs/server.md has what each rule costs."""
 
+OWN_CONTEXTS_SECONDS: tuple[float, ...] = tuple(half / 2 for half in range(8, 61))
+"""The same where each row has a context of its own: a shorter step computes less silence."""
+
 TAIL_SECONDS = 1.0
 """Silence that every context leaves after the speech, so that Whisper hears its end."""
 
@@ -25,9 +29,10 @@ _NEWEST = 0.1
 """What a job counts for in that mean."""
 
 
-def contexts_from(least_seconds: float) -> tuple[float, ...]:
-    """The contexts that are at least so long; the longest is always among them."""
-    return tuple(c for c in CONTEXTS_SECONDS if c >= least_seconds) or CONTEXTS_SECONDS[-1:]
+def contexts_from(least_seconds: float, *, mixed: bool = False) -> tuple[float, ...]:
+    """The contexts that are at least so long; the longest is always among them. `mixed`: a batch may have several."""
+    all_of_them = OWN_CONTEXTS_SECONDS if mixed else CONTEXTS_SECONDS
+    return tuple(c for c in all_of_them if c >= least_seconds) or all_of_them[-1:]
 
 
 def context_seconds(
@@ -54,7 +59,7 @@ class Job(Generic[T]):
         return (not self.final, self.due)
 
 
-def next_batch(jobs: Iterable[Job[T]], now: float, max_batch: int) -> list[Job[T]]:
+def next_batch(jobs: Iterable[Job[T]], now: float, max_batch: int, *, mixed: bool = False) -> list[Job[T]]:
     """The jobs to decode together now, most urgent first; empty when nothing is due.
 
     Surplus is decoded when nothing else is due, and a row at a time while others speak: a batch cannot be called back.
@@ -65,8 +70,8 @@ def next_batch(jobs: Iterable[Job[T]], now: float, max_batch: int) -> list[Job[T
         surplus = sorted((job for job in jobs if job.due <= now), key=lambda job: job.paced)
         others = any(job.paced <= now for job in jobs)
         due, max_batch = surplus, 1 if others else max_batch
-    if not due:
-        return []
+    if not due or mixed:
+        return due[:max_batch]
     context = due[0].context
     alike = [job for job in due if job.context == context]
     padded = [job for job in due if context / 2 <= job.context < context]

@@ -70,7 +70,8 @@ class Stream:
         self.behind = False
         """Whether the engine has more to do than it can."""
         self._rule = rule
-        self._contexts = contexts
+        self.contexts = contexts
+        """Audio contexts that its windows are padded to, in seconds."""
         self.ended = False
         self.withheld = 0
         """Utterances whose text was not told, as nobody had spoken; the worker counts and empties it."""
@@ -172,7 +173,7 @@ class Stream:
             return None
         due, final = found
         paced = self.pace.due - (self._sound.end - end) / SAMPLE_RATE
-        return Job(self, due, final, context_seconds(seconds, self._contexts), paced)
+        return Job(self, due, final, context_seconds(seconds, self.contexts), paced)
 
     def _due(self, utterance: Utterance, seconds: float, *, cut: bool) -> tuple[float, bool] | None:
         """When its next window is due, and whether that may be its last; None: there is none yet."""
@@ -196,7 +197,7 @@ class Stream:
         return min(end, limit), end > limit
 
     def take(self, now: float, context: float) -> DecodeWindow:
-        """Begin the window of `job`, padded to the batch's context in seconds."""
+        """Begin the window of `job`, padded to a context in seconds."""
         utterance = self._utterances[0]
         end, cut = self._window_end(utterance)
         audio = self._sound.slice(utterance.window_start, end)

@@ -10,6 +10,7 @@ from server import ipc
 from server.engines.ctranslate2 import CTranslate2Engine
 from server.engines.engine import Engine, Hypothesis
 from server.worker.decode_windows import BOUNDED, WindowRule
+from server.worker.scheduler import OWN_CONTEXTS_SECONDS
 from server.worker.stream import DecodeWindow, Stream
 from server.worker.vad import SileroVad
 
@@ -48,7 +49,13 @@ def hear(
 ) -> Heard:
     """Play it in real time to a stream whose windows cost no time."""
     heard, now = Heard(), 0.0
-    stream = Stream(ipc.Open(1, rate, "pcm_s16le", language, words, 0.0, 0), SileroVad(), cadence, rule=rule)
+    stream = Stream(
+        ipc.Open(1, rate, "pcm_s16le", language, words, 0.0, 0),
+        SileroVad(),
+        cadence,
+        contexts=OWN_CONTEXTS_SECONDS,
+        rule=rule,
+    )
     stream.behind = behind
 
     def work() -> None:

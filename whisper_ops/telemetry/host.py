@@ -55,6 +55,16 @@ def machine_cores() -> int | None:
     return psutil.cpu_count()
 
 
+def processor(description: Path = Path("/proc/cpuinfo")) -> tuple[str, frozenset[str]]:
+    """The vendor's name of the first processor, and what it can do; empty where the system does not say."""
+    try:
+        lines = description.read_text().split("\n\n")[0].splitlines()
+    except OSError:
+        return "", frozenset()
+    found = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return found.get("vendor_id", ""), frozenset(found.get("flags", "").split())
+
+
 def memory(groups: ControlGroups | None = None) -> HostMemory:
     """The memory that this process and those beside it in its control group may have together."""
     groups = groups or ControlGroups()

@@ -7,7 +7,7 @@ import pytest
 
 from server.settings import SimulatedLaw
 from server.worker.real_time import CREDIT_SECONDS, RealTimePace
-from server.worker.scheduler import Job, next_batch
+from server.worker.scheduler import Job, context_seconds, contexts_from, next_batch
 from tests.server.scenarios.test_streams import spoken
 from tests.server.virtual import Client, World, loud, run
 
@@ -81,3 +81,14 @@ def test_audio_in_real_time_is_never_surplus_and_what_is_replayed_is_free() -> N
     assert not taken_over.ahead(0.0)
     taken_over.feed(CREDIT_SECONDS + 1.0, 0.0)
     assert taken_over.ahead(0.0)
+
+
+def test_where_rows_have_contexts_of_their_own_a_batch_is_the_most_urgent_jobs() -> None:
+    jobs = [Job(context, due, final=False, context=context) for context, due in ((4.0, 3.0), (9.5, 1.0), (5.5, 2.0))]
+    assert [job.item for job in next_batch(jobs, 5.0, 2, mixed=True)] == [9.5, 5.5]
+    assert [job.item for job in next_batch(jobs, 5.0, 2)] == [9.5, 5.5]
+    assert [job.item for job in next_batch(jobs, 5.0, 8)] == [9.5, 5.5]
+    assert [job.item for job in next_batch(jobs, 5.0, 8, mixed=True)] == [9.5, 5.5, 4.0]
+    assert context_seconds(3.2, contexts_from(0.0, mixed=True)) == 4.5
+    assert contexts_from(9.0, mixed=True)[:2] == (9.0, 9.5)
+    assert contexts_from(99.0, mixed=True) == (30.0,)
