@@ -191,7 +191,8 @@ class Worker:
             self.channel.send(ipc.Broken(str(error) if unfit else f"{type(error).__name__}: {error}", unfit))
             self.channel.flush()
             return
-        self._engine, self._by_rows, self._mixed = engine, isinstance(engine, RowEngine), info.mixed_contexts
+        self._engine, self._by_rows = engine, isinstance(engine, RowEngine)
+        self._mixed = info.mixed_contexts and self._rule.own_contexts
         self._contexts = contexts_from(start.min_context_s, mixed=self._mixed)
         for stream in self._streams.values():
             stream.contexts = self._contexts

@@ -10,7 +10,7 @@ from server import ipc
 from server.engines.ctranslate2 import CTranslate2Engine
 from server.engines.engine import Engine, Hypothesis
 from server.worker.decode_windows import BOUNDED, WindowRule
-from server.worker.scheduler import OWN_CONTEXTS_SECONDS
+from server.worker.scheduler import contexts_from
 from server.worker.stream import DecodeWindow, Stream
 from server.worker.vad import SileroVad
 
@@ -53,7 +53,7 @@ def hear(
         ipc.Open(1, rate, "pcm_s16le", language, words, 0.0, 0),
         SileroVad(),
         cadence,
-        contexts=OWN_CONTEXTS_SECONDS,
+        contexts=contexts_from(0.0, mixed=rule.own_contexts),
         rule=rule,
     )
     stream.behind = behind
