@@ -6,7 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from whisper_ops.telemetry.nvml import GpuReading, Nvml
+from whisper_ops.telemetry.nvml import Nvml
+from whisper_ops.telemetry.nvml_reading import GpuReading
 
 LIBRARIES = ("cublas", "cudnn")
 

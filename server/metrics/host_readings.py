@@ -9,8 +9,9 @@ from server.devices import WorkerDevice
 from server.sessions.hub import Hub
 from whisper_ops import wire
 from whisper_ops.telemetry.host_meter import HostMeter, ProcessMeter, Usage
-from whisper_ops.telemetry.nvml import GpuReading, Nvml, NvmlWatch
-from whisper_ops.telemetry.nvml_reading import GpuProcess
+from whisper_ops.telemetry.nvml import Nvml
+from whisper_ops.telemetry.nvml_reading import GpuProcess, GpuReading
+from whisper_ops.telemetry.nvml_watch import NvmlWatch
 
 log = logging.getLogger("whisper_ops.server")
 

@@ -34,7 +34,8 @@ import msgspec
 from server import devices
 from server.commands import model_option
 from tests.bench import bench_server, beside
-from whisper_ops.telemetry.nvml import GpuReading, Nvml
+from whisper_ops.telemetry.nvml import Nvml
+from whisper_ops.telemetry.nvml_reading import GpuReading
 
 LEVELS = "32,64,128,256"
 READINGS = 60

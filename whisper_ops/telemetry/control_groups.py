@@ -4,18 +4,22 @@ Version 2 has one tree for all controllers, version 1 a tree for each, and a mac
 holds for all groups below it, so what counts is the tightest from a process' own group up to the topmost that is seen.
 """
 
-import errno
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from whisper_ops.telemetry.control_group_files import (
+    GroupMembership,
+    GroupMount,
+    amount_of,
+    memberships,
+    mounts_of,
+    numbers_of,
+    text_of,
+)
+
 ROOT = Path("/sys/fs/cgroup")
-NO_LIMIT = 2**60
-"""Version 1 writes 9223372036854771712 for a memory without limit; no machine has so much of anything."""
-_PROCESSORS = 1 << 16
-"""They are numbered below this; a list that names more was not written by a kernel."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +44,16 @@ class Group:
 
     def text(self, name: str) -> str:
         """A file of it; empty where there is none."""
-        return _text(self.top / self.path / name)
+        return text_of(self.top / self.path / name)
 
     def amount(self, name: str) -> int | None:
         """A number of it; None where it limits nothing."""
-        return _amount(self.text(name))
+        return amount_of(self.text(name))
 
     def counted(self, name: str, line: str) -> int | None:
         """A number of a file that has a name on each line."""
         lines = (found.partition(" ") for found in self.text(name).splitlines())
-        return next((_amount(value) for named, _, value in lines if named == line), None)
+        return next((amount_of(value) for named, _, value in lines if named == line), None)
 
     def seconds(self) -> float | None:
         """Processor time used so far by it and those below; in version 1 only where processor time is counted."""
@@ -78,10 +82,10 @@ class ControlGroups:
 
     def __init__(self, root: Path = Path("/"), process: str = "self") -> None:
         """`root`: where /proc and /sys/fs/cgroup are found; another one is a recording."""
-        named = list(_named(_text(root / "proc" / process / "cgroup")))
-        mounts = list(_mounts(_text(root / "proc/self/mountinfo")))
+        own = list(memberships(text_of(root / "proc" / process / "cgroup")))
+        mounts = list(mounts_of(text_of(root / "proc/self/mountinfo")))
         self._groups = {
-            name: tuple(_groups(root, name, named, mounts, exact=process != "self"))
+            name: tuple(_groups(root, name, own, mounts, exact=process != "self"))
             for name in ("cpu", "cpuacct", "cpuset", "memory", "pids")
         }
 
@@ -119,7 +123,7 @@ class ControlGroups:
     def processes(self) -> frozenset[int]:
         """The processes of the process' own group, as far as they can be seen from here."""
         for group in (*self._own("memory"), *self._own("cpu")):
-            lines = (_amount(line) for line in group.text("cgroup.procs").splitlines())
+            lines = (amount_of(line) for line in group.text("cgroup.procs").splitlines())
             if found := frozenset(pid for pid in lines if pid):
                 return found
         return frozenset()
@@ -135,7 +139,7 @@ class ControlGroups:
                 quota, _, period = group.text("cpu.max").partition(" ")
             else:
                 quota, period = group.text("cpu.cfs_quota_us"), group.text("cpu.cfs_period_us")
-            microseconds, each = _amount(quota), _amount(period)
+            microseconds, each = amount_of(quota), amount_of(period)
             if microseconds and each:
                 yield group, microseconds / each
 
@@ -149,7 +153,7 @@ class ControlGroups:
         allowed: frozenset[int] | None = None
         for group in reversed(self._groups["cpuset"]):
             effective = "cpuset.cpus.effective" if group.version == 2 else "cpuset.effective_cpus"
-            own = _numbers(group.text(effective)) or _numbers(group.text("cpuset.cpus"))
+            own = numbers_of(group.text(effective)) or numbers_of(group.text("cpuset.cpus"))
             # A group that names none, or none of those around it, has what is around it.
             allowed = (own & allowed if allowed else own) or allowed
         return allowed
@@ -193,57 +197,14 @@ def _first(values: Iterable[float | None]) -> float | None:
     return next((value for value in values if value is not None), None)
 
 
-class _Named(NamedTuple):
-    version: int
-    controllers: frozenset[str]
-    """Version 2 names none."""
-    path: PurePosixPath
-
-
-def _named(text: str) -> Iterator[_Named]:
-    """/proc/PID/cgroup: the groups of a process."""
-    for line in text.splitlines():
-        number, _, rest = line.partition(":")
-        controllers, sign, path = rest.partition(":")
-        if sign and path.startswith("/"):
-            version = 2 if number == "0" and not controllers else 1
-            yield _Named(version, frozenset(controllers.split(",")), PurePosixPath(path))
-
-
-class _Mount(NamedTuple):
-    version: int
-    point: str
-    top: PurePosixPath
-    """The group that is mounted there: in a container often not the topmost."""
-    controllers: frozenset[str]
-
-
-def _mounts(text: str) -> Iterator[_Mount]:
-    """/proc/self/mountinfo: where control groups can be read."""
-    for line in text.splitlines():
-        before, sign, after = line.partition(" - ")
-        fields, kind = before.split(" "), after.split(" ")
-        if not sign or len(fields) < 5 or kind[0] not in ("cgroup", "cgroup2"):
-            continue
-        yield _Mount(
-            version=2 if kind[0] == "cgroup2" else 1,
-            point=_unescaped(fields[4]),
-            top=PurePosixPath(_unescaped(fields[3])),
-            controllers=frozenset(kind[-1].split(",")),
-        )
-
-
-def _unescaped(path: str) -> str:
-    r"""The kernel writes a blank as \040."""
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), path)
-
-
-def _groups(root: Path, controller: str, named: list[_Named], mounts: list[_Mount], *, exact: bool) -> Iterator[Group]:
+def _groups(
+    root: Path, controller: str, own: list[GroupMembership], mounts: list[GroupMount], *, exact: bool
+) -> Iterator[Group]:
     """Of one controller, in each version that the machine has: the process' own group, and on to the topmost.
 
     `exact`: only where the own group is seen itself. Of another process the nearest one that is seen would be ours.
     """
-    for version, controllers, path in named:
+    for version, controllers, path in own:
         if version == 1 and controller not in controllers:
             continue
         holds = [mount for mount in mounts if mount.version == version]
@@ -263,34 +224,3 @@ def _below(top: PurePosixPath, path: PurePosixPath) -> PurePosixPath | None:
     if ".." in path.parts or ".." in top.parts or not path.is_relative_to(top):
         return None
     return path.relative_to(top)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("ascii", "replace").strip()
-    except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE):
-            raise
-        return ""
-    except ValueError:  # a path that cannot be one
-        return ""
-
-
-def _amount(text: str) -> int | None:
-    """A number that limits or counts something; None of `max`, -1, one that is no limit, and of what is no number."""
-    text = text.strip()
-    if not text.isdecimal() or len(text) > 20:
-        return None
-    return value if (value := int(text)) < NO_LIMIT else None
-
-
-def _numbers(text: str) -> frozenset[int]:
-    """A list as `0-3,8`; empty where it is none."""
-    found: set[int] = set()
-    for part in text.split(","):
-        low, dash, high = part.strip().partition("-")
-        first, last = _amount(low), _amount(high if dash else low)
-        if first is None or last is None or not first <= last < _PROCESSORS:
-            return frozenset()
-        found.update(range(first, last + 1))
-    return frozenset(found)

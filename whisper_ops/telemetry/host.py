@@ -15,7 +15,8 @@ from typing import NamedTuple
 import psutil
 
 from whisper_ops.counter_delta import counter_increase
-from whisper_ops.telemetry.control_groups import NO_LIMIT, ControlGroups
+from whisper_ops.telemetry.control_group_files import NO_LIMIT
+from whisper_ops.telemetry.control_groups import ControlGroups
 
 _SHORTEST_SECONDS = 0.05
 """The kernel counts processor time in steps of a hundredth: over less than this a share of it says nothing."""

@@ -10,7 +10,8 @@ from whisper_ops.known_software import LOCAL
 from whisper_ops.snapshot import GpuFigures, ServerFigures, Snapshot
 from whisper_ops.snapshot_client.source import Remarks, SourceError
 from whisper_ops.telemetry.host_meter import HostMeter, machine
-from whisper_ops.telemetry.nvml import GpuReading, Nvml
+from whisper_ops.telemetry.nvml import Nvml
+from whisper_ops.telemetry.nvml_reading import GpuReading
 
 
 class LocalSource:

@@ -15,9 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from dashboard.commands import record
+from dashboard.polling.server_list import KINDS
 from tests.dashboard.sockets import answering, http, listening, said, until
 from whisper_ops import wire
 from whisper_ops.history import History
+from whisper_ops.known_software import WHISPER_OPS
 from whisper_ops.snapshot import Snapshot
 
 
@@ -213,3 +216,9 @@ async def test_alerts_reach_the_history_and_the_command(tmp_path: Path) -> None:
         0.25,
     )
     assert heard.read_text().count('"event":"started"') == 1
+
+
+def test_the_help_names_every_kind_of_server() -> None:
+    text = record.command.help or ""
+    missing = [kind for kind in KINDS if f" {kind}+" not in text.replace("\n", " ") and f"`{kind}`" not in text]
+    assert missing == [WHISPER_OPS, "prometheus"], "no prefix, and one that takes a mapping file in whisper-ops.toml"

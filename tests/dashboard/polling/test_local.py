@@ -12,7 +12,8 @@ from dashboard.polling.server_list import from_argument
 from dashboard.polling.sources.factory import make
 from dashboard.polling.sources.local import LocalSource
 from whisper_ops.snapshot_client.source import SourceError
-from whisper_ops.telemetry.nvml import GpuReading, Nvml
+from whisper_ops.telemetry.nvml import Nvml
+from whisper_ops.telemetry.nvml_reading import GpuReading
 
 
 class Readings(Nvml):

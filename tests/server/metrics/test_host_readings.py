@@ -16,8 +16,9 @@ from server.settings import Settings
 from tests.server.virtual import World, run
 from tests.support.nvml import StubNvml
 from whisper_ops.telemetry.host_meter import HostMeter
-from whisper_ops.telemetry.nvml import GpuReading, Nvml, NvmlWatch, visible
-from whisper_ops.telemetry.nvml_reading import GpuProcess
+from whisper_ops.telemetry.nvml import Nvml, visible
+from whisper_ops.telemetry.nvml_reading import GpuProcess, GpuReading
+from whisper_ops.telemetry.nvml_watch import NvmlWatch
 
 UUIDS = ["GPU-aaaa-1", "GPU-bbbb-2", "GPU-cccc-3"]
 

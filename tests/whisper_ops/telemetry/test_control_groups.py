@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tests.support.control_groups import limited
 from tests.support.servers import running_server
 from whisper_ops.telemetry import host
-from whisper_ops.telemetry.control_groups import NO_LIMIT, ControlGroups, GroupLimits
+from whisper_ops.telemetry.control_group_files import NO_LIMIT
+from whisper_ops.telemetry.control_groups import ControlGroups, GroupLimits
 
 NO_MEMORY_LIMIT = "9223372036854771712"
 UNLIMITED = {1: ["-1", NO_MEMORY_LIMIT, "max", "", "nonsense", None], 2: ["max", "", "nonsense", "-1", None]}

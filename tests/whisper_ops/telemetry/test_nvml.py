@@ -8,7 +8,8 @@ import pynvml
 import pytest
 
 from tests.support.nvml import GB, StubNvml
-from whisper_ops.telemetry.nvml import GpuReading, Nvml
+from whisper_ops.telemetry.nvml import Nvml
+from whisper_ops.telemetry.nvml_reading import GpuReading
 
 A, B, C = "GPU-aaaa-1", "GPU-bbbb-2", "GPU-cccc-3"
 
