@@ -16,7 +16,7 @@ from whisper_ops import tls_trust
 from whisper_ops.errors import UserError
 from whisper_ops.formatting import counted
 from whisper_ops.http_answers import MAX_REPLY_BYTES, fetch
-from whisper_ops.server_names import address
+from whisper_ops.server_names import default_name
 from whisper_ops.untrusted_text import one_line
 
 _DEADLINE_SECONDS = 10.0
@@ -86,7 +86,7 @@ class Admin:
 
     def plan(self, server: str, history: Path) -> BackgroundCommand:
         """The plan from what was measured of a server, in a process of its own."""
-        words = ["plan", "--history", str(history), "--server", address(self.url(server))]
+        words = ["plan", "--history", str(history), "--server", default_name(self.url(server))]
         return BackgroundCommand(f"plan of {server}", [sys.executable, "-m", "whisper_ops", *words])
 
     async def _call(self, method: str, server: str, path: str, body: Mapping[str, int | str] | None = None) -> None:

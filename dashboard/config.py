@@ -12,7 +12,7 @@ from dashboard.polling.sources.factory import make
 from whisper_ops.errors import UserError
 from whisper_ops.history import Retention
 from whisper_ops.known_software import LOCAL
-from whisper_ops.server_names import address
+from whisper_ops.server_names import default_name
 from whisper_ops.snapshot_client.source import Source
 from whisper_ops.toml_lines import TomlFile
 
@@ -87,7 +87,7 @@ class WatchConfig(msgspec.Struct, frozen=True, kw_only=True):
         )
         fleet.reached = {server.label: server.reached_by if self.keep_addresses else "" for server in self.servers}
         fleet.addresses = {
-            one.label: address(one.url) for one in self.servers if one.kind != LOCAL and not one.replicas
+            one.label: default_name(one.url) for one in self.servers if one.kind != LOCAL and not one.replicas
         }
         return fleet
 

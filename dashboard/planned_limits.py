@@ -7,7 +7,7 @@ import msgspec
 from whisper_ops.objective import DEFAULT_LAG_SECONDS, read_stored
 from whisper_ops.plan.plan_document import Plan
 from whisper_ops.plan.plan_lookup import plan_for
-from whisper_ops.server_names import plain
+from whisper_ops.server_names import canonical_name
 from whisper_ops.snapshot import Snapshot
 
 
@@ -38,8 +38,8 @@ def planned_limit_of(snapshot: Snapshot, plans: Sequence[Plan], address: str | N
     identity = snapshot.identity
     if identity is None:
         return None
-    own = {plain(name) for name in (snapshot.server, address) if name is not None}
-    mine = [plan for plan in plans if plain(plan.server or "") in own]
+    own = {canonical_name(name) for name in (snapshot.server, address) if name is not None}
+    mine = [plan for plan in plans if canonical_name(plan.server or "") in own]
     chosen = plan_for(mine, identity) or plan_for(plans, identity, address or snapshot.server)
     if chosen is None or chosen.max_connections_per_gpu is None:
         return None

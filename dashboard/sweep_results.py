@@ -6,7 +6,7 @@ from pathlib import Path
 from whisper_ops.errors import UserError
 from whisper_ops.formatting import counted
 from whisper_ops.history import History, LevelRecord
-from whisper_ops.server_names import plain
+from whisper_ops.server_names import canonical_name
 
 
 def verdict(path: Path, server: str) -> str | None:
@@ -16,7 +16,11 @@ def verdict(path: Path, server: str) -> str | None:
     """
     try:
         with History.reading(path) as history:
-            sweeps = [stored.id for stored in history.sweeps.every() if plain(stored.sweep.server) == plain(server)]
+            sweeps = [
+                stored.id
+                for stored in history.sweeps.every()
+                if canonical_name(stored.sweep.server) == canonical_name(server)
+            ]
             levels = history.sweeps.levels(sweeps[-1]) if sweeps else []
     except (UserError, sqlite3.Error):
         return None

@@ -14,9 +14,9 @@ INTRODUCTION = """\
 
 Made by `make docs` from the commands' own help; do not edit it here.
 
-stdout is data, stderr is narration. Exit codes: 0 good; 1 it ran and the answer is no; 2 wrong usage or configuration;
-3 a server could not be reached; 4 not enough evidence; 130 interrupted. Commands that print a table have `--json`, with
-a versioned `schema` field. Colour is off with `NO_COLOR` and without a terminal.
+Results go to stdout, messages to stderr. Exit codes: 0 good; 1 it ran and the answer is no; 2 wrong usage or
+configuration; 3 a server could not be reached; 4 not enough evidence; 130 interrupted. Commands that print a table have
+`--json`, with a versioned `schema` field. Colour is off with `NO_COLOR` and without a terminal.
 """
 
 

@@ -15,7 +15,7 @@ from whisper_ops.formatting import counted
 from whisper_ops.known_software import WHISPER_OPS
 from whisper_ops.objective import read_stored
 from whisper_ops.plan.plan_document import Plan
-from whisper_ops.server_names import plain
+from whisper_ops.server_names import canonical_name
 from whisper_ops.untrusted_text import one_line
 
 Target = Literal["server", "systemd", "sysctl", "prometheus-rules", "nginx", "kubernetes", "keda", "cloudwatch"]
@@ -193,7 +193,7 @@ def _cluster(plan: Plan, limit: int, mean_call_seconds: float | None = None) -> 
 def _measured(plan: Plan) -> str:
     """The host and port of the server that was measured; a name that is none would be settings of its own."""
     try:
-        return parsed(f"http://{plain(plan.server or '')}", ("http",)).netloc
+        return parsed(f"http://{canonical_name(plan.server or '')}", ("http",)).netloc
     except ValueError as error:
         raise UserError("the plan names no address of a server; name them with --upstream HOST:PORT") from error
 

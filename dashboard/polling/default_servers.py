@@ -13,7 +13,7 @@ from whisper_ops.formatting import counted
 from whisper_ops.history import History, ReachedRecord, point_in_time
 from whisper_ops.known_software import LOCAL, WHISPER_OPS
 from whisper_ops.lenient_json import decode_strictly
-from whisper_ops.server_names import address
+from whisper_ops.server_names import default_name
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 """Where `whisper-ops serve` listens unless it is told otherwise."""
@@ -37,7 +37,7 @@ def known_servers(history: Path) -> DefaultServers:
         return DefaultServers(found, f"no server was named: watching the {counted(len(found), 'server')} of {history}")
     local = [ServerEntry(kind=LOCAL), ServerEntry(url=DEFAULT_URL)]
     return DefaultServers(
-        local, f"no server was named: watching this machine and {address(DEFAULT_URL)}", keep_addresses=False
+        local, f"no server was named: watching this machine and {default_name(DEFAULT_URL)}", keep_addresses=False
     )
 
 

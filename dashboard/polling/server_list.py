@@ -13,7 +13,7 @@ from whisper_ops.bearer_tokens import read_token
 from whisper_ops.errors import UserError
 from whisper_ops.exporters import catalogue
 from whisper_ops.known_software import LOCAL, WHISPER_OPS
-from whisper_ops.server_names import address
+from whisper_ops.server_names import default_name
 from whisper_ops.snapshot_client.client import ASKED
 from whisper_ops.text_bounds import short
 from whisper_ops.toml_lines import TomlFile
@@ -44,7 +44,7 @@ class ServerEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     @property
     def label(self) -> str:
         """The name that its rows carry."""
-        return self.name or ("local" if self.kind == LOCAL else address(self.url))
+        return self.name or ("local" if self.kind == LOCAL else default_name(self.url))
 
     @property
     def reached_by(self) -> str:

@@ -17,7 +17,7 @@ from dashboard.tui.pages.fleet_page import FleetView, fleet_page
 from dashboard.tui.pages.frame import footer_line, title_line
 from dashboard.tui.pages.styled_lines import Line
 from dashboard.world import ServerView, World
-from whisper_ops.server_names import address
+from whisper_ops.server_names import default_name
 from whisper_ops.untrusted_text import one_line
 
 _LOCAL = 3
@@ -90,4 +90,4 @@ def lines(servers: Iterable[str], columns: int, rows: int) -> list[str]:
 def _name(argument: str) -> str:
     """What a server that is named so will be called."""
     name, sign, _ = argument.partition("=")
-    return name if sign and not set(name) & set("/+:") else address(argument.rpartition("+")[2])
+    return name if sign and not set(name) & set("/+:") else default_name(argument.rpartition("+")[2])

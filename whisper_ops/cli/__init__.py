@@ -41,7 +41,7 @@ COMMANDS: dict[str, Entry] = {
     "sweep": Entry("capacity.commands.sweep", "Load-test a server with real speech, level by level."),
     "check": Entry(
         "capacity.commands.check",
-        "Verify a live server: GPU spread, memory, set-up, refusal, release.",
+        "Verify a live server: GPU spread, memory, set-up, refusal.",
     ),
     "fit": Entry("capacity.commands.fit", "Fit a scaling law to any table of load levels."),
     "plan": Entry("capacity.commands.plan", "How many connections a GPU carries, why, and how sure that is."),
@@ -54,7 +54,7 @@ COMMANDS: dict[str, Entry] = {
     "export": Entry("whisper_ops.cli.export", "Print the history's rows as CSV or JSON lines."),
     "demo": Entry(
         "capacity.commands.demo",
-        "Three-minute tour: a simulated fleet, then real speech and its plan.",
+        "Three-minute tour: a simulated fleet, then real speech, planned.",
     ),
 }
 """By name, in the order in which a new user meets them."""
@@ -119,8 +119,8 @@ class LazyGroup(click.Group):
 def main() -> None:
     """Operate streaming Whisper on GPUs: see the fleet, measure it, and plan its capacity.
 
-    stdout is data, stderr is narration. Exit codes: 0 good, 1 the answer is no, 2 wrong usage, 3 a server could not be
-    reached, 4 not enough evidence, 130 interrupted.
+    Results go to stdout, messages to stderr. Exit codes: 0 good, 1 the answer is no, 2 wrong usage, 3 a server could
+    not be reached, 4 not enough evidence, 130 interrupted.
     """
 
 

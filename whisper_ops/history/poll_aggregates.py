@@ -7,7 +7,7 @@ import msgspec
 
 from whisper_ops.history.store import History
 from whisper_ops.identity import Identity
-from whisper_ops.server_names import beside, plain
+from whisper_ops.server_names import canonical_name, same_machine
 from whisper_ops.snapshot import Snapshot
 
 GPU_FIGURES = {
@@ -54,15 +54,15 @@ def names_of(history: History, server: str) -> list[str]:
     Software that has its figures at another port was polled there: by that name, where its machine has one such server.
     """
     polled = history.polls.servers()
-    own = [name for name in polled if plain(name) == plain(server)]
+    own = [name for name in polled if canonical_name(name) == canonical_name(server)]
     return own or _beside(history, server, polled)
 
 
 def _beside(history: History, server: str, polled: Iterable[str]) -> list[str]:
-    swept = {(plain(one.sweep.server), one.sweep.software) for one in history.sweeps.every()}
-    for software in {software for name, software in swept if name == plain(server)}:
-        streams = {name for name, what in swept if what == software and beside(name, server, software)}
-        figures = [name for name in polled if beside(name, server, software) and software in _ran(history, name)]
+    swept = {(canonical_name(one.sweep.server), one.sweep.software) for one in history.sweeps.every()}
+    for software in {software for name, software in swept if name == canonical_name(server)}:
+        streams = {name for name, what in swept if what == software and same_machine(name, server, software)}
+        figures = [name for name in polled if same_machine(name, server, software) and software in _ran(history, name)]
         if len(streams) == len(figures) == 1:
             return figures
     return []

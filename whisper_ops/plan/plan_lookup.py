@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol, TypeVar
 
 from whisper_ops.identity import Identity, differing
-from whisper_ops.server_names import beside, plain
+from whisper_ops.server_names import canonical_name, same_machine
 
 
 class StoredPlan(Protocol):
@@ -37,6 +37,6 @@ def plan_for(
     """
     fitting = [plan for plan in plans if not differing(plan.identity, identity, not_yet)]
     known = [] if server is None else [(plan, plan.server or "") for plan in fitting]
-    own = [plan for plan, name in known if plain(name) == plain(server or "")]
-    own = own or [plan for plan, name in known if beside(name, server or "", identity.software)]
+    own = [plan for plan, name in known if canonical_name(name) == canonical_name(server or "")]
+    own = own or [plan for plan, name in known if same_machine(name, server or "", identity.software)]
     return max(own or fitting, key=lambda plan: plan.created_at, default=None)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from whisper_ops.exporters.mapping import Mapping
 from whisper_ops.known_software import WHISPER_OPS, WHISPERLIVEKIT
 from whisper_ops.plausible_ranges import possible
-from whisper_ops.server_names import address
+from whisper_ops.server_names import default_name
 from whisper_ops.snapshot import Snapshot
 from whisper_ops.snapshot_client.detection import DetectingSource, SourceKind
 from whisper_ops.snapshot_client.exporter_source import PrometheusSource
@@ -39,7 +39,7 @@ def source_of(
     url: str, kind: str = WHISPER_OPS, *, name: str | None = None, access: Access | None = None
 ) -> DetectingSource:
     """What polls the server at `url`, of a kind in `ASKED`: it is asked which of them it is."""
-    name = name or address(url)
+    name = name or default_name(url)
     return DetectingSource(name, [_kind(one, url, name, access) for one in ASKED[kind]])
 
 

@@ -9,7 +9,7 @@ from whisper_ops.exporters.rates import Counters
 from whisper_ops.exporters.stub_status import as_rows
 from whisper_ops.exporters.text_format import Page, PageError, parse
 from whisper_ops.http_answers import HttpAnswer
-from whisper_ops.server_names import address
+from whisper_ops.server_names import default_name
 from whisper_ops.snapshot import Snapshot
 from whisper_ops.snapshot_client.http_client import Access, Web
 from whisper_ops.snapshot_client.source import Remarks, SourceError
@@ -19,7 +19,7 @@ class PrometheusSource:
     """Polls the mapping's path at `url`, or `url` itself when it has a path."""
 
     def __init__(self, url: str, mapping: Mapping, *, name: str | None = None, access: Access | None = None) -> None:
-        self.name = name or address(url)
+        self.name = name or default_name(url)
         self.remarks = Remarks()
         parts = urlsplit(url)
         # An address with a path of its own, as http://host:9100/metrics, says where the page is.

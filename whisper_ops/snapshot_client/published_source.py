@@ -5,7 +5,7 @@ import time
 from whisper_ops import published_endpoints
 from whisper_ops.http_answers import MAX_JSON_BYTES
 from whisper_ops.lenient_json import NotJsonError, OtherShapeError
-from whisper_ops.server_names import address
+from whisper_ops.server_names import default_name
 from whisper_ops.snapshot import Snapshot
 from whisper_ops.snapshot_client.http_client import Access, NotThereError, Web
 from whisper_ops.snapshot_client.source import OtherServerError, Remarks
@@ -15,7 +15,7 @@ class PublishedSource:
     """Polls `/health`, `/gpu-status` and `/performance` of `URL`."""
 
     def __init__(self, url: str, *, name: str | None = None, access: Access | None = None) -> None:
-        self.name = name or address(url)
+        self.name = name or default_name(url)
         self.remarks = Remarks()
         self._web = Web(url, access)
 

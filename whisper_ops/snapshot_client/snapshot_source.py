@@ -7,7 +7,7 @@ import msgspec
 from whisper_ops import wire
 from whisper_ops.http_answers import MAX_JSON_BYTES
 from whisper_ops.lenient_json import NotJsonError, OtherShapeError, decode
-from whisper_ops.server_names import address
+from whisper_ops.server_names import default_name
 from whisper_ops.snapshot import Snapshot, from_wire
 from whisper_ops.snapshot_client.http_client import Access, Web
 from whisper_ops.snapshot_client.source import OtherServerError, Remarks, SourceError
@@ -21,7 +21,7 @@ class WhisperOpsSource:
     """Polls `URL/snapshot`. `name` is what its rows are called; without one, the address."""
 
     def __init__(self, url: str, *, name: str | None = None, access: Access | None = None) -> None:
-        self.name = name or address(url)
+        self.name = name or default_name(url)
         self.remarks = Remarks()
         self._before: dict[str | None, wire.ServerSnapshot] = {}
         """The last answer of each server process: behind a balancer several answer at one address."""

@@ -8,7 +8,7 @@ from whisper_ops import known_software
 from whisper_ops.http_answers import MAX_REPLY_BYTES
 from whisper_ops.identity import Identity
 from whisper_ops.lenient_json import NotJsonError, OtherShapeError, decode
-from whisper_ops.server_names import address
+from whisper_ops.server_names import default_name
 from whisper_ops.snapshot import ServerFigures, Snapshot
 from whisper_ops.snapshot_client.http_client import Access, Web
 from whisper_ops.snapshot_client.source import OtherServerError, Remarks
@@ -24,7 +24,7 @@ class WhisperLiveKitSource:
     """Polls `URL/health`."""
 
     def __init__(self, url: str, *, name: str | None = None, access: Access | None = None) -> None:
-        self.name = name or address(url)
+        self.name = name or default_name(url)
         self.remarks = Remarks()
         self._web = Web(url, access)
 

@@ -18,7 +18,7 @@ from whisper_ops.console import WIDTH_VARIABLE
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.formatting import counted, planned_time, plural_of
 from whisper_ops.plan.plan_sentences import open_ended
-from whisper_ops.server_names import address
+from whisper_ops.server_names import default_name
 from whisper_ops.units import whole
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ async def _plan_after(context: "AppContext", admin: "Admin", server: str, comman
     history = context.history
     if history is None or command.code not in {Exit.GOOD, Exit.NO}:
         return command.outcome
-    measured = await asyncio.to_thread(verdict, history, address(admin.url(server)))
+    measured = await asyncio.to_thread(verdict, history, default_name(admin.url(server)))
     command.verdict = f"sweep of {server}: {measured}" if measured else None
     plan = context.background = admin.plan(server, history)
     await plan.run()

@@ -24,7 +24,7 @@ from whisper_ops.plan.resource_kinds import (
     POLLED_LAG,
     SERVER_CORE,
 )
-from whisper_ops.server_names import plain
+from whisper_ops.server_names import canonical_name
 from whisper_ops.snapshot import GpuFigures, HostFigures
 
 _SERVERS = (
@@ -120,8 +120,8 @@ def _answer(world: World, server: ServerView, width: int) -> list[Line]:
 
 def _measured_on(server: ServerView, plan: Plan) -> str:
     """Where a plan was measured; of the server itself not by another of its names."""
-    own_names = {plain(name) for name in (server.name, server.address) if name is not None}
-    return "it" if plain(plan.server) in own_names else plan.server
+    own_names = {canonical_name(name) for name in (server.name, server.address) if name is not None}
+    return "it" if canonical_name(plan.server) in own_names else plan.server
 
 
 def _resources(server: ServerView, width: int) -> list[Line]:

@@ -13,7 +13,7 @@ import pytest
 from tests.dashboard.sockets import Answer, answering, broken_off, http, listening, said
 from whisper_ops import wire
 from whisper_ops.histogram import BUCKETS
-from whisper_ops.server_names import address
+from whisper_ops.server_names import default_name
 from whisper_ops.snapshot_client.http_client import Access
 from whisper_ops.snapshot_client.snapshot_source import WhisperOpsSource
 from whisper_ops.snapshot_client.source import SourceError
@@ -159,7 +159,7 @@ async def test_a_clock_an_hour_off_is_said_once_and_rows_carry_our_time(offset: 
     ],
 )
 def test_the_name_of_a_server_holds_no_secret(url: str, name: str) -> None:
-    assert address(url) == name
+    assert default_name(url) == name
 
 
 @pytest.mark.parametrize(("active", "lag", "speaking"), [(0, None, 0), (1, 0.4, 2), (3, 0.4, 6)])

@@ -8,7 +8,7 @@ import pytest
 from whisper_ops.history import PlanRecord
 from whisper_ops.identity import IDENTITY_FIELDS, Identity
 from whisper_ops.plan.plan_lookup import plan_for
-from whisper_ops.server_names import beside
+from whisper_ops.server_names import same_machine
 
 RUNS = Identity(
     software="whisper-ops", version="1.2.0", engine="ctranslate2", model="large-v3-turbo", compute_type="float16",
@@ -70,5 +70,5 @@ def test_software_whose_figures_are_at_another_port_has_the_plan_of_its_machine(
     ],
 )
 def test_two_ports_of_one_machine(one: str, other: str, same: bool) -> None:
-    assert beside(one, other, "whisperlive") == same
-    assert not beside(one, other, "whisper-ops"), "two of ours on one machine are two servers"
+    assert same_machine(one, other, "whisperlive") == same
+    assert not same_machine(one, other, "whisper-ops"), "two of ours on one machine are two servers"
