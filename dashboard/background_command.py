@@ -1,4 +1,4 @@
-"""A command that runs beside the dashboard, whatever screen is shown. Imports no textual."""
+"""A whisper-ops command that runs in the background, whatever page is shown. Imports no textual."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ _GRACE_SECONDS = 10.0
 
 
 class BackgroundCommand:
-    """One command in a process of its own, what it said, and how it ended."""
+    """One command in a process of its own: its output, its progress, and how it ended."""
 
     def __init__(self, title: str, command: list[str], environment: Mapping[str, str] | None = None) -> None:
         """`environment` is added to ours: a token there is seen by nobody, unlike one on the command line."""
@@ -36,7 +36,7 @@ class BackgroundCommand:
         self.output: list[str] = []
         """Its lines, oldest first, stdout and stderr together."""
         self.verdict: str | None = None
-        """What came of it, from those who know better than its last words."""
+        """Its result where the caller knows it better than the last line of its output says."""
         self.code: int | None = None
         """Its exit code; None while it runs."""
         self._command = command
@@ -64,7 +64,7 @@ class BackgroundCommand:
 
     @property
     def outcome(self) -> str:
-        """How it ended, in a sentence with its own last words."""
+        """How it ended, in a sentence; with the last line of its output where that is the reason."""
         if self.verdict is not None:
             return self.verdict
         code = self.code or 0

@@ -1,4 +1,4 @@
-"""What a sweep that ran beside the dashboard found, from the history that it was kept in. Imports no textual."""
+"""What a sweep that ran in the background measured, from the history that it was kept in. Imports no textual."""
 
 import sqlite3
 from pathlib import Path

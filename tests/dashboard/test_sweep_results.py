@@ -1,4 +1,4 @@
-"""What a sweep beside the dashboard found, in a sentence: what passed, what did not, and what gave no answer."""
+"""What a sweep in the background measured, in a sentence: what passed, what did not, and what gave no answer."""
 
 from pathlib import Path
 
