@@ -160,8 +160,8 @@ async def test_a_resumed_sweep_shows_the_whole(tmp_path: Path) -> None:
     assert [level["streams"] for level in document["levels"]] == [1, 3]
     # The pictures have both levels, though one was measured by another process.
     shown = page.read_text()
-    assert "1 stream</text>" in shown
-    assert "3 streams</text>" in shown
+    assert "1 stream</span>" in shown
+    assert "3 streams</span>" in shown
     # What the utterances of the stored level are compared by.
     with History.reading(tmp_path / "h.db") as history:
         assert history.sweeps.utterances(document["sweep_id"], 1, 0)
