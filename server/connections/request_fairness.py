@@ -109,9 +109,10 @@ class RequestTurns:
             network.clock = max(network.clock, start) + ESTIMATE_SECONDS / (len(network.waiting) + 1)
             network.budget.take(ESTIMATE_SECONDS, now)
             self._all.take(ESTIMATE_SECONDS, now)
-            if network.waiting:
+            others_wait = bool(network.waiting)
+            begin()  # before the next one lines up, which may begin at once
+            if others_wait:
                 self._line_up(network)
-            begin()
 
     def _go_on(self) -> None:
         self._pause = None

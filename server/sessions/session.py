@@ -183,8 +183,8 @@ class Session:
 
     def _misplace(self, where: str) -> None:
         if not self.misplaced:
-            said = "Connection %s: its worker reports %s, and %.3f s were received; this is a fault of the server"
-            log.error(said, self.connection_id, where, self.received_s)
+            line = "Connection %s: its worker reports %s, and %.3f s were received; this is a fault of the server"
+            log.error(line, self.connection_id, where, self.received_s)
         self.misplaced += 1
 
     def end_after_tail(self, code: str, reason: str) -> None:
