@@ -17,7 +17,7 @@ _INTRODUCTION = """\
 Made by `make docs` from the migrations; do not edit it here.
 
 `history.db` is an SQLite file (WAL, STRICT tables) that any SQLite tool can open: `sqlite3 -readonly history.db`. It is
-made at first use in the working directory; `--history PATH` or `WHISPER_OPS_HISTORY` move it. One process at a time
+created on first use in the working directory; `--history PATH` or `WHISPER_OPS_HISTORY` move it. One process at a time
 writes polls (`whisper-ops dash` or `whisper-ops record`; a second one says who does, and reads), any number read.
 
 - Times are UTC epoch seconds of the machine that recorded, whatever the servers' clocks say.
@@ -25,8 +25,8 @@ writes polls (`whisper-ops dash` or `whisper-ops record`; a second one says who 
 - NULL is "not known", never 0. A poll that failed is a row with its `error`; where nothing recorded there is no row.
 - Polls are kept 3 days, minutes 14, hours 400, and all together at most 20 GB: `[history]` in `whisper-ops.toml`
   changes that ([monitoring](monitoring.md)). Sweeps, plans, events and alerts stay.
-- `whisper-ops history info|check|repair|vacuum` looks after the file, `whisper-ops export` prints rows as CSV or JSON
-  lines. A damaged file is moved aside, never deleted, and what can be read of it is saved.
+- `whisper-ops history info|check|repair|vacuum` inspects, checks and repairs the file, `whisper-ops export` prints rows
+  as CSV or JSON lines. A damaged file is moved aside, never deleted, and what can be read of it is saved.
 
 How large it gets and how fast it is: `make bench-history`. 100 servers of 8 GPUs take 1.2 GB a day polled each 10 s and
 11.8 GB polled each second, before rollups; their minutes take 0.66 GB a day and their hours 0.012 GB.

@@ -59,6 +59,14 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
     assert not missing, f"{page} links to {missing}"
 
 
+def test_the_tests_that_are_named_exist() -> None:
+    pages = [ROOT / "Makefile", *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+    name = re.compile(r"(?<![\w/])tests/[a-z_]+(?:/[a-z_]+)*(?:\.[a-z]+)?(?![\w/<*(,$])")
+    named = {(page.name, path) for page in pages for path in name.findall(page.read_text("utf-8"))}
+    assert len(named) > 20
+    assert [(page, path) for page, path in named if not (ROOT / path).exists()] == []
+
+
 def test_the_makefile_lists_its_targets() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     phony = {"setup", "demo", "test", "lint", "types", "bench", "fmt", "clean"}
