@@ -13,7 +13,7 @@ from capacity.checklist import server_memory
 from capacity.checklist.check_results import CheckResult, check_result
 from capacity.checklist.probe_connections import ProbeConnection, round_trip_seconds, with_detected_protocol
 from capacity.checklist.server_state import ReportedState, not_applicable, reported_state
-from capacity.loadtest.target import Target, ask, polled, reach, with_protocol
+from capacity.loadtest.target import Target, open_source, poll_once, reach, with_protocol
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.formatting import counted
 from whisper_ops.known_software import WHISPER_OPS
@@ -74,9 +74,9 @@ async def look(target: Target) -> tuple[ServerFigures, Snapshot]:
 class Checker:
     """One run of the list. `say` is told what is being done."""
 
-    def __init__(self, target: Target, wanted: CheckRequest, say: Say) -> None:
+    def __init__(self, target: Target, request: CheckRequest, say: Say) -> None:
         self._target = target
-        self._wanted = wanted
+        self._request = request
         self._say = say
         self._probes: list[ProbeConnection] = []
         self._states: list[tuple[int, str, str | None]] = []
@@ -102,14 +102,14 @@ class Checker:
         self._say("warming up: one connection a GPU")
         self._one_server(first)
         await self._warm_up(figures.gpus or 1, total - used)
-        async with polled(self._target) as source:
-            before = await ask(source)
+        async with open_source(self._target) as source:
+            before = await poll_once(source)
             self._one_server(before)
             try:
                 self._say(f"filling {total - used} of {total} slots")
                 await self._fill(source, total, used)
                 await asyncio.sleep(READING_SECONDS)
-                full = await ask(source)
+                full = await poll_once(source)
                 one_more = await ProbeConnection.open(self._target)
                 await one_more.close()
             finally:
@@ -132,10 +132,10 @@ class Checker:
 
     async def _use_its_protocol(self) -> None:
         self._target = await with_detected_protocol(self._target)
-        through = self._wanted.through
+        through = self._request.through
         if through is not None:
             through = with_protocol(through, self._target.protocol)
-            self._wanted = msgspec.structs.replace(self._wanted, through=through)
+            self._request = msgspec.structs.replace(self._request, through=through)
 
     # --- doing ---------------------------------------------------------------------------------------
 
@@ -149,14 +149,14 @@ class Checker:
     async def _fill(self, source: Source, total: int, used: int) -> None:
         """One after the other, so that each set-up is timed alone; at 50, 80 and 100 % the health is asked for."""
         for share in _SHARES:
-            wanted = math.ceil(share * total)
-            while used + len(self._inside()) < wanted:
+            target_slots = math.ceil(share * total)
+            while used + len(self._inside()) < target_slots:
                 probe = await ProbeConnection.open(self._target)
                 self._probes.append(probe)
                 self._one_server(probe)
                 if probe.ready_seconds is None:
                     break
-            now = await ask(source)
+            now = await poll_once(source)
             if now.figures is not None:
                 now_used = used + len(self._inside())
                 self._states.append((now_used, _state(now_used / total), now.figures.status))
@@ -171,7 +171,7 @@ class Checker:
         began = time.monotonic()
         slots_seconds: float | None = None
         while True:
-            snapshot = await ask(source)
+            snapshot = await poll_once(source)
             seconds = time.monotonic() - began
             if slots_seconds is None and snapshot.figures and (snapshot.figures.slots_used or 0) <= used:
                 slots_seconds = seconds
@@ -180,17 +180,17 @@ class Checker:
                 return snapshot, seconds if slots_seconds is None else slots_seconds
             await asyncio.sleep(0.1)
 
-    def _one_server(self, *said: ProbeConnection | Snapshot) -> None:
+    def _one_server(self, *answers: ProbeConnection | Snapshot) -> None:
         """Slots, GPUs and states are one server's: behind a balancer the list would mix several.
 
         Raises:
             UserError: another server answered than before.
         """
-        for one in said:
+        for one in answers:
             if isinstance(one, Snapshot) and one.members is not None:
                 # A broker speaks for all of them: its figures are those of the whole fleet.
                 self._behind |= {one.server_id, *(member.server_id for member in one.members)}
-        self._servers |= {one.server_id for one in said if one.server_id is not None} - self._behind
+        self._servers |= {one.server_id for one in answers if one.server_id is not None} - self._behind
         if len(self._servers) > 1:
             raise UserError(
                 f"{self._target.name} is a balancer: {' and '.join(sorted(self._servers))} answered; check each server "
@@ -238,10 +238,10 @@ class Checker:
     def _health(self, state: ReportedState) -> CheckResult:
         if state.failed:
             return check_result(_HEALTH, None, state.reason or "", "a server with a failed GPU is degraded at any load")
-        shown = "; ".join(f"{used} slots: {said}" for used, _, said in self._states)
-        good = all(said == wanted for _, wanted, said in self._states)
-        wanted = ", ".join(f"{state} at {used}" for used, state, _ in self._states)
-        return check_result(_HEALTH, good, shown, f"by the share of slots it should be {wanted}")
+        shown = "; ".join(f"{used} slots: {reported}" for used, _, reported in self._states)
+        good = all(reported == due for _, due, reported in self._states)
+        due_states = ", ".join(f"{state} at {used}" for used, state, _ in self._states)
+        return check_result(_HEALTH, good, shown, f"by the share of slots it should be {due_states}")
 
     def _accept(self, trip: float) -> CheckResult:
         seconds = [probe.connect_seconds for probe in self._probes if probe.connect_seconds is not None]
@@ -256,7 +256,7 @@ class Checker:
         )
 
     async def _through(self) -> CheckResult:
-        name, through = _THROUGH, self._wanted.through
+        name, through = _THROUGH, self._request.through
         if through is None:
             return check_result(name, None, "no --through", "name the balancer's address with --through URL")
         self._say(f"connecting through {through.name}")
@@ -274,10 +274,10 @@ class Checker:
         )
 
     async def _hold(self) -> CheckResult:
-        name, seconds = _HOLD, self._wanted.hold_seconds
+        name, seconds = _HOLD, self._request.hold_seconds
         if not seconds:
             return check_result(name, None, "no --hold", "try with --hold 6m whether a proxy cuts connections")
-        target = self._wanted.through or self._target
+        target = self._request.through or self._target
         self._say(f"holding a connection to {target.name} for {seconds:.0f} s")
         probe = await ProbeConnection.open(target)
         if probe.ready_seconds is None:
@@ -317,9 +317,9 @@ def _state(share: float) -> str:
 def _refused(probe: ProbeConnection, total: int) -> CheckResult:
     if probe.refusal:
         return check_result(_refusal(total), True, probe.refusal, "")
-    said = probe.fault or "it was admitted"
+    answer = probe.fault or "it was admitted"
     return check_result(
-        _refusal(total), False, said, "a full server must say `no_capacity` and close with 1013, or answer HTTP 503"
+        _refusal(total), False, answer, "a full server must say `no_capacity` and close with 1013, or answer HTTP 503"
     )
 
 

@@ -27,10 +27,10 @@ class ReportedState(msgspec.Struct, frozen=True):
         """The top of the list."""
         ready = sum(gpu.state == "ready" for gpu in snapshot.gpus)
         status = snapshot.figures.status if snapshot.figures is not None else None
-        told = any(gpu.state is not None for gpu in snapshot.gpus)
+        states_known = any(gpu.state is not None for gpu in snapshot.gpus)
         count = (
             f"{ready} of {len(snapshot.gpus)} GPUs ready"
-            if told
+            if states_known
             else f"it does not say which of {len(snapshot.gpus)} GPUs are ready"
         )
         well = f"{status or 'no health state'}; {count}"

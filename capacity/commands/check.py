@@ -36,12 +36,12 @@ def command(
 
     token = read_token(token_file)
     target = parse_target(url, token=token)
-    wanted = CheckRequest(through=parse_target(through, token=token) if through else None, hold_seconds=hold or 0.0)
+    request = CheckRequest(through=parse_target(through, token=token) if through else None, hold_seconds=hold or 0.0)
     figures, first = asyncio.run(look(target))
     if figures.slots_used and not yes and reported_state(first).refusal_reason is None:
         _ask(target.name, figures.slots_used)
     narration = console.narration()
-    findings = asyncio.run(Checker(target, wanted, lambda line: narration.print(line, soft_wrap=True)).run())
+    findings = asyncio.run(Checker(target, request, lambda line: narration.print(line, soft_wrap=True)).run())
     if as_json:
         console.print_json("check", body(target.name, findings))
     else:

@@ -182,7 +182,7 @@ def run(
 
     files = _Files(html, transcripts, output)
     files.check()
-    plan, options = _plan(given, usual=not typed(click.get_current_context(), "levels"))
+    strategy, options = _strategy(given, usual=not typed(click.get_current_context(), "levels"))
     shape = _shape(given, keep_text=as_json or transcripts is not None or output is not None)
     objective = parse(given["objective"])
     target = _target(url, given)
@@ -198,7 +198,7 @@ def run(
             _say(narration, line)
     with History.writing(history) as store, SweepProgress(narration, given["objective"]) as narrator:
         sweep = Sweep(store, target, speech, shape, objective, narrator, options)
-        outcome = asyncio.run(_until_interrupted(sweep, plan))
+        outcome = asyncio.run(_until_interrupted(sweep, strategy))
     for complaint in filter(None, (watch.complaint for watch in options.watch)):
         _say(narration, complaint)
     unwritten = files.write(outcome)
@@ -238,34 +238,34 @@ def compare(a: int, b: int, worse_by: float, history: Path, as_json: bool) -> in
     return Exit.NO if compared.worse else Exit.GOOD
 
 
-def _plan(given: dict[str, Any], *, usual: bool) -> tuple["Strategy", Any]:
+def _strategy(given: dict[str, Any], *, usual: bool) -> tuple["Strategy", Any]:
     from capacity.loadtest.process_watch import parse_watches
     from capacity.loadtest.runner import SweepOptions
     from capacity.loadtest.search import SearchLimits
     from capacity.loadtest.strategies import LevelList, SearchStrategy, Soak
 
-    plan: Strategy
+    strategy: Strategy
     levels = _numbers(given["levels"])
     if given["search"] and given["soak"]:
         raise UserError("--search and --soak exclude each other; search first, then soak at the level found")
     if given["search"] and given["within"]:
-        plan, line = _within(given), f"search within {given['within']:g}s"
+        strategy, line = _within(given), f"search within {given['within']:g}s"
     elif given["search"]:
         limits = SearchLimits(
             tolerance=given["tolerance"] / 100, levels=given["max_levels"], most_streams=given["max_streams"]
         )
-        plan, line = SearchStrategy(limits), f"search {limits}"
+        strategy, line = SearchStrategy(limits), f"search {limits}"
     elif given["soak"]:
         if len(levels) != 1:
             raise UserError(f"--soak holds one level; give it as --levels N, not {given['levels']}")
-        plan, line = Soak(levels[0], given["soak"]), f"soak {levels[0]} for {given['soak']:g}s"
+        strategy, line = Soak(levels[0], given["soak"]), f"soak {levels[0]} for {given['soak']:g}s"
     else:
-        plan, line = LevelList(levels, usual=usual), f"levels {levels}"
+        strategy, line = LevelList(levels, usual=usual), f"levels {levels}"
     watch = parse_watches(given["watch"], read_token(given["token_file"]))
     options = SweepOptions(
         processes=given["processes"], fresh=given["fresh"] or bool(given["soak"]), plan_line=line, watch=watch
     )
-    return plan, options
+    return strategy, options
 
 
 def _within(given: dict[str, Any]) -> "Strategy":
@@ -303,10 +303,10 @@ def _target(url: str, given: dict[str, Any]) -> Any:  # noqa: ANN401  # a Target
     return parse_target(url, given["protocol"], two_step=given["two_step"], token=token, metrics=given["metrics"])
 
 
-async def _until_interrupted(sweep: "Sweep", plan: "Strategy") -> "SweepOutcome":
+async def _until_interrupted(sweep: "Sweep", strategy: "Strategy") -> "SweepOutcome":
     """Ctrl-C, a polite kill and a closed terminal end the sweep with what it has; a second Ctrl-C ends it at once."""
     loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(sweep.run(plan))
+    task = asyncio.ensure_future(sweep.run(strategy))
     names = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup, which means to go on
         names.append(signal.SIGHUP)

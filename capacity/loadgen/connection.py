@@ -62,12 +62,12 @@ class StreamConnection:
     def server(self) -> StreamReady:
         """What the server said of itself: in `ready`, or on the upgrade where that says nothing."""
         ready = self.receiver.ready
-        told = ready.result() if ready.done() and not ready.cancelled() else StreamReady()
+        ready_message = ready.result() if ready.done() and not ready.cancelled() else StreamReady()
         return StreamReady(
-            told.gpu_id,
-            told.connection_id or self._upgrade.connection_id,
-            told.server_id or self._upgrade.server_id,
-            told.total_gpus or self._upgrade.total_gpus,
+            ready_message.gpu_id,
+            ready_message.connection_id or self._upgrade.connection_id,
+            ready_message.server_id or self._upgrade.server_id,
+            ready_message.total_gpus or self._upgrade.total_gpus,
         )
 
     async def open(self, seconds: float) -> StreamOutcome | None:

@@ -31,10 +31,10 @@ class LiveLag:
             text: what is shown, or its end.
             now: on the monotonic clock.
         """
-        said = bisect_right(self._due, now)
+        spoken = bisect_right(self._due, now)
         recent = normalise(" ".join(text.split()[-_TAIL_WORDS:]))
-        self._place = max(self._place, self._find(recent, said + _GRAM))
-        return max(0.0, now - self._due[self._place]) if self._place < said else 0.0
+        self._place = max(self._place, self._find(recent, spoken + _GRAM))
+        return max(0.0, now - self._due[self._place]) if self._place < spoken else 0.0
 
     def _find(self, recent: tuple[str, ...], before: int) -> int:
         before = min(before, len(self._words))

@@ -39,11 +39,11 @@ class StreamRecording(msgspec.Struct):
     bytes_sent: int = 0
     """The same."""
 
-    def until(self, said: float) -> "StreamRecording":
-        """A copy that nobody changes any more, without words said after `said`: they were never sent."""
+    def until(self, at: float) -> "StreamRecording":
+        """A copy that nobody changes any more, without words said after `at`: they were never sent."""
         return msgspec.structs.replace(
             self,
-            spoken=[word for word in self.spoken if word.due <= said],
+            spoken=[word for word in self.spoken if word.due <= at],
             updates=list(self.updates),
             sent=list(self.sent),
             lateness=list(self.lateness),
@@ -78,7 +78,7 @@ def measure(
         recording: a copy that nobody changes any more.
         window: where latencies count, and how many streams were live.
         scored: where word errors, messages and bytes count; a stream that is over is scored as a whole.
-        keep_text: whether the texts are wanted.
+        keep_text: whether to keep the texts.
     """
     text, spoken = recording.text, recording.spoken
     if stream.outcome == "done" and spoken and not text:

@@ -50,10 +50,10 @@ class WordScore(msgspec.Struct, frozen=True):
 
 def score(reference: Sequence[str], text: str) -> WordScore:
     """Compare a whole transcript with the normalised words that were said."""
-    heard = normalise(text)
-    if not reference or not heard:
-        return WordScore(len(reference), 0, 0, len(reference), 0 if reference else len(heard))
-    found = jiwer.process_words(" ".join(reference), " ".join(heard))
+    transcribed = normalise(text)
+    if not reference or not transcribed:
+        return WordScore(len(reference), 0, 0, len(reference), 0 if reference else len(transcribed))
+    found = jiwer.process_words(" ".join(reference), " ".join(transcribed))
     return WordScore(len(reference), found.hits, found.substitutions, found.deletions, found.insertions)
 
 
@@ -72,11 +72,11 @@ class WordAlignment(NamedTuple):
 
 def align_words(spoken: Sequence[SpokenWord], text: str) -> list[WordAlignment]:
     """What became of each spoken word, by jiwer's alignment; words too many behind the last count for the last."""
-    heard = normalise(text)
-    if not spoken or not heard:
+    transcribed = normalise(text)
+    if not spoken or not transcribed:
         return [WordAlignment(0, 1, 0)] * len(spoken)
     counts = [[0, 0, 0] for _ in spoken]
-    found = jiwer.process_words(" ".join(word.word for word in spoken), " ".join(heard))
+    found = jiwer.process_words(" ".join(word.word for word in spoken), " ".join(transcribed))
     for chunk in found.alignments[0]:
         if chunk.type == "insert":
             counts[min(chunk.ref_start_idx, len(counts) - 1)][2] += chunk.hyp_end_idx - chunk.hyp_start_idx
@@ -108,11 +108,11 @@ def word_latencies(spoken: Sequence[SpokenWord], updates: Sequence[TextUpdate]) 
     """
     shown = _ShownWords(updates)
     found = []
-    for said, at, length in equal_runs(tuple(word.word for word in spoken), shown.words):
+    for place, at, length in equal_runs(tuple(word.word for word in spoken), shown.words):
         for k in range(length):
             first, stable = shown.first[at + k], shown.stable[at + k]
             if first is not None and stable is not None:
-                due = spoken[said + k].due
+                due = spoken[place + k].due
                 found.append(WordLatency(due, first - due, stable - due))
     return found
 

@@ -1,6 +1,6 @@
 """Whether a server takes streams at all. One that takes none is said in a sentence; measuring it says nothing more."""
 
-from capacity.loadtest.target import Target, ask, needs_token, polled, reach
+from capacity.loadtest.target import Target, needs_token, open_source, poll_once, reach
 from whisper_ops.errors import Exit, UserError
 from whisper_ops.snapshot import Snapshot
 
@@ -36,15 +36,15 @@ async def slots_of(target: Target, first: Snapshot, asked: int) -> int | None:
     if slots is None or slots < 1 or asked <= slots:
         return slots or None
     for _ in range(_ASKED_AGAIN):
-        async with polled(target) as source:
-            again = await ask(source)
+        async with open_source(target) as source:
+            again = await poll_once(source)
         if again.server_id != first.server_id:
             return None  # a balancer, of whose servers each says only its own
     return slots
 
 
-async def no_stream_admitted(target: Target, said: str | None, *, wants_token: bool) -> UserError:
-    """What to say of a server that has admitted no stream, `said` being what the first was told (exit 3).
+async def no_stream_admitted(target: Target, first_error: str | None, *, wants_token: bool) -> UserError:
+    """What to say of a server that has admitted no stream, `first_error` being what the first was told (exit 3).
 
     Raises:
         UserError: the server itself says why.
@@ -53,7 +53,7 @@ async def no_stream_admitted(target: Target, said: str | None, *, wants_token: b
     if wants_token:
         return needs_token(target)
     return UserError(
-        f"{target.name} admitted no stream: {said or 'no reason was given'}; see its log, and whether it is full or "
-        f"speaks another --protocol than {target.protocol}",
+        f"{target.name} admitted no stream: {first_error or 'it gave no reason'}; see its log, and whether it is full "
+        f"or speaks another --protocol than {target.protocol}",
         Exit.UNREACHABLE,
     )

@@ -39,8 +39,8 @@ def levels_conclusion(levels: Sequence[LevelRecord]) -> str | None:
 def reasons_against(level: LevelRecord) -> str:
     """What speaks against a level, in brackets behind a space; of an older version's level, the words that it kept."""
     findings = findings_of(level)
-    told = "; ".join(str(finding) for finding in findings if speaks_against(finding)) if findings else level.reason
-    return f" ({told})" if told else ""
+    reasons = "; ".join(str(finding) for finding in findings if speaks_against(finding)) if findings else level.reason
+    return f" ({reasons})" if reasons else ""
 
 
 def next_step(

@@ -168,8 +168,8 @@ def judge_level(
         _other_load(measured, most_other_load),
     )
     left_open = isinstance(measured.stop, Unsettled) and is_evidence(audited.audit)
-    found = (*audited.findings, measured.stop) if left_open and measured.stop else audited.findings
-    return judged(measured.record(sweep_id), audited.audit, found, objective, measured.counts.clip_errors, baseline)
+    findings = (*audited.findings, measured.stop) if left_open and measured.stop else audited.findings
+    return judged(measured.record(sweep_id), audited.audit, findings, objective, measured.counts.clip_errors, baseline)
 
 
 def _other_load(measured: MeasuredLevel, most: float) -> OtherLoad | None:

@@ -13,7 +13,7 @@ import psutil
 
 from capacity.loadtest.container_watch import ENGINES, ContainerWatch
 from capacity.loadtest.process_usage import GpuReader, ProcessUsage
-from capacity.loadtest.target import Target, ask, asked, parse_target
+from capacity.loadtest.target import Target, parse_target, poll_once, source_for
 from whisper_ops.errors import UserError
 from whisper_ops.formatting import counted
 from whisper_ops.snapshot import Snapshot
@@ -167,9 +167,9 @@ class _Replica:
 
     async def read(self) -> ProcessUsage | None:
         if self._source is None:
-            self._source = asked(self._target)
+            self._source = source_for(self._target)
         for _ in range(_TRIES):
-            if (reading := _said(await ask(self._source))) is not None:
+            if (reading := _said(await poll_once(self._source))) is not None:
                 return reading
             await asyncio.sleep(1)
         return None

@@ -166,8 +166,8 @@ class Sweep:
     async def _fit_to_slots(self, strategy: Strategy, first: Snapshot) -> None:
         """Nothing is learnt from streams that only find the server full."""
         slots = await slots_of(self._target, first, strategy.most_streams)
-        if slots is not None and (said := strategy.fit(slots)) is not None:
-            self._observer.note(f"{self._target.name}: {said}")
+        if slots is not None and (change := strategy.fit(slots)) is not None:
+            self._observer.note(f"{self._target.name}: {change}")
 
     def _conclusion(self, strategy: Strategy) -> str | None:
         soaked = isinstance(strategy, Soak) and self._levels

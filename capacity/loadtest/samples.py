@@ -9,7 +9,7 @@ import msgspec
 
 from capacity.loadtest.other_load import other_share
 from capacity.loadtest.responding_servers import by_server
-from capacity.loadtest.target import Target, ask, polled
+from capacity.loadtest.target import Target, open_source, poll_once
 from whisper_ops.histogram import quantile
 from whisper_ops.history import LevelRecord
 from whisper_ops.snapshot import GpuFigures, HostFigures, Snapshot
@@ -53,10 +53,10 @@ class Sampler:
 
     async def run(self) -> None:
         """Poll until cancelled; a poll that fails leaves a silent snapshot, and the next follows."""
-        async with polled(self._target) as source:
+        async with open_source(self._target) as source:
             while True:
                 at = time.monotonic()
-                self._polled.append((at, await ask(source)))
+                self._polled.append((at, await poll_once(source)))
                 await asyncio.sleep(self._every)
 
     @property
@@ -139,13 +139,13 @@ def _lag(snapshots: Sequence[Snapshot]) -> float | None:
     return _p95((one.lag_bucket_counts for one in figures), median(known) if known else None)
 
 
-def _p95(counts: Iterable[tuple[int, ...] | None], said: float | None) -> float | None:
-    """Of what the polls of a level counted, each since the poll before; `said` by a server that counts nothing.
+def _p95(counts: Iterable[tuple[int, ...] | None], reported: float | None) -> float | None:
+    """Of what the polls of a level counted, each since the poll before; `reported` by a server that counts nothing.
 
     Where nothing was counted, what a server says of its last minute is of the streams before.
     """
     known = [one for one in counts if one is not None]
-    return quantile([sum(column) for column in zip(*known, strict=True)], 0.95) if known else said
+    return quantile([sum(column) for column in zip(*known, strict=True)], 0.95) if known else reported
 
 
 def _memory(gpu: GpuFigures) -> float:

@@ -63,7 +63,7 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def measured(self) -> int:
         """How many levels were measured, repeats included."""
-        return self.unusable + sum(len(said) for said in self.answers.values())
+        return self.unusable + sum(len(answers) for answers in self.answers.values())
 
     @property
     def width(self) -> float | None:
@@ -166,14 +166,14 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
 
     def _standings(self, *, held: bool) -> dict[int, Standing]:
         """Where each level stands: its longest answers count, and more load is never easier."""
-        long = {n: [a.passed is True for a in said if a.adaptive] for n, said in self.answers.items()}
+        long = {n: [a.passed is True for a in answers if a.adaptive] for n, answers in self.answers.items()}
         if held:
-            return {n: _stand(said) for n, said in long.items() if said}
-        fails_from = min((n for n, said in long.items() if said and not any(said)), default=math.inf)
-        holds_to = max((n for n, said in long.items() if said and all(said)), default=0)
+            return {n: _stand(passes) for n, passes in long.items() if passes}
+        fails_from = min((n for n, passes in long.items() if passes and not any(passes)), default=math.inf)
+        holds_to = max((n for n, passes in long.items() if passes and all(passes)), default=0)
         return {
-            n: _stand(long[n] or _implied(n, fails_from, holds_to) or [a.passed is True for a in said])
-            for n, said in self.answers.items()
+            n: _stand(long[n] or _implied(n, fails_from, holds_to) or [a.passed is True for a in answers])
+            for n, answers in self.answers.items()
         }
 
 
@@ -189,5 +189,5 @@ def _implied(streams: int, fails_from: float, holds_to: float) -> list[bool]:
     return [True] if streams < holds_to and streams < fails_from else []
 
 
-def _stand(said: list[bool]) -> Standing:
-    return "mixed" if any(said) and not all(said) else "pass" if all(said) else "fail"
+def _stand(passes: list[bool]) -> Standing:
+    return "mixed" if any(passes) and not all(passes) else "pass" if all(passes) else "fail"

@@ -141,12 +141,12 @@ def with_protocol(target: Target, protocol: str) -> Target:
     return msgspec.structs.replace(target, protocol=protocol, ws=ws)
 
 
-def polled(target: Target) -> AbstractAsyncContextManager[Source]:
+def open_source(target: Target) -> AbstractAsyncContextManager[Source]:
     """What asks the target how it is, until the block is left."""
-    return until_left(asked(target))
+    return until_left(source_for(target))
 
 
-def asked(target: Target) -> Source:
+def source_for(target: Target) -> Source:
     """The same, to be closed by who has it."""
     if target.exporter is not None:
         # Its port is not that of the streams: the server's token is not for it.
@@ -159,7 +159,7 @@ def _access(target: Target) -> Access:
     return Access(target.token, direct=True)
 
 
-async def ask(source: Source) -> Snapshot:
+async def poll_once(source: Source) -> Snapshot:
     """One poll. A server that does not answer, or says nothing of itself, gives a silent snapshot with the reason."""
     return await poll(source, _DEADLINE_SECONDS)
 
@@ -179,14 +179,14 @@ async def reach(target: Target) -> Snapshot:
     except (httpx.ProtocolError, UnreadableAnswer):
         pass  # something answers, if not in HTTP, or more than fits: a bare WebSocket server, a large page
     except (httpx.HTTPError, OSError, TimeoutError) as error:
-        said = f"gave no answer within {_DEADLINE_SECONDS:g} s"
-        said = said if isinstance(error, TimeoutError) else web.why(error)
-        why = f"cannot reach {target.name}: {said}; is the server running?{_port_hint(target)}"
+        late = f"gave no answer within {_DEADLINE_SECONDS:g} s"
+        reason = late if isinstance(error, TimeoutError) else web.why(error)
+        why = f"cannot reach {target.name}: {reason}; is the server running?{_port_hint(target)}"
         raise UserError(tls_trust.untrusted(target.name, error) or why, Exit.UNREACHABLE) from error
     finally:
         await web.close()
-    async with polled(target) as source:
-        return await ask(source)
+    async with open_source(target) as source:
+        return await poll_once(source)
 
 
 def _port_hint(target: Target) -> str:
@@ -197,8 +197,8 @@ def _port_hint(target: Target) -> str:
 
 def needs_token(target: Target) -> UserError:
     """What to say of a server that refuses the token, or the lack of one (exit 3)."""
-    said = "does not take this token" if target.token else "needs a token"
-    return UserError(f"{target.name} {said}: give it with --token-file FILE or WHISPER_OPS_TOKEN", Exit.UNREACHABLE)
+    problem = "does not take this token" if target.token else "needs a token"
+    return UserError(f"{target.name} {problem}: give it with --token-file FILE or WHISPER_OPS_TOKEN", Exit.UNREACHABLE)
 
 
 def _challenge(answer: HttpAnswer) -> str:

@@ -138,7 +138,7 @@ class TimedSearch:
 
     def _lasting(self, search: QuickSearch, left: float) -> float | None:
         """How long the next level may be, so that those that an answer needs fit in; None: too little is left."""
-        wanted, streams = _levels_to(search, NARROW)
+        needed, streams = _levels_to(search, NARROW)
         room = left - _overhead(search.next() or 1)
         if room < _LEAST_SECONDS:
             return None
@@ -146,7 +146,7 @@ class TimedSearch:
         if search.lowest_failing is None:
             most = min(most, _LEAST_SECONDS if search.answers else _FIRST_SECONDS)
         # Fewer levels than an answer needs: those that fit are the better ones.
-        return min(most, room, max(_LEAST_SECONDS, left / wanted - _overhead(streams)))
+        return min(most, room, max(_LEAST_SECONDS, left / needed - _overhead(streams)))
 
     def add(self, answer: LevelAnswer) -> None:
         self.search = self.search.with_answer(answer)
@@ -183,14 +183,14 @@ class TimedSearch:
     @property
     def conclusion(self) -> str | None:
         low, high = self.search.best_passing, self.search.lowest_failing
-        said = bracket_in_words(low, high)
+        bracket = bracket_in_words(low, high)
         if high is None and low is not None and low == self._slots:
-            return f"{said}: that is every slot of the server"
+            return f"{bracket}: that is every slot of the server"
         if self.search.tight or (low is None and high == 1):
-            return said
+            return bracket
         if self._over:
-            return f"{said}; {planned_time(self._seconds)} were too short for more"
-        return f"{said}; more load gave no evidence" if self.search.next() is None else said
+            return f"{bracket}; {planned_time(self._seconds)} were too short for more"
+        return f"{bracket}; more load gave no evidence" if self.search.next() is None else bracket
 
 
 def _guess(search: QuickSearch) -> float:

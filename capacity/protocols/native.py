@@ -13,7 +13,7 @@ _REFUSALS = frozenset({"no_capacity", "draining", "lagging", "too_many_connectio
 """Codes of a server that does not take this stream now, and says so."""
 
 
-class _Said(msgspec.Struct):
+class _ServerMessage(msgspec.Struct):
     """Every field that any native message has; `type` says which count."""
 
     type: str
@@ -35,7 +35,7 @@ class NativeClient:
     flushes_tail: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        self._decoder = msgspec.json.Decoder(_Said)
+        self._decoder = msgspec.json.Decoder(_ServerMessage)
         self._next: int | None = None
         """The segment to be committed next; the first one heard of begins."""
         self._finals: dict[int, str] = {}
@@ -60,17 +60,17 @@ class NativeClient:
     def read(self, message: Message) -> Event | None:
         """Read one server message."""
         try:
-            said = self._decoder.decode(message)
+            parsed = self._decoder.decode(message)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return StreamFailed(f"not a message of the native protocol: {_excerpt(message)}")
         event: Event | None
-        match said.type:
+        match parsed.type:
             case "ready":
-                event = StreamReady(said.gpu_id, said.connection_id, said.server_id, said.total_gpus)
+                event = StreamReady(parsed.gpu_id, parsed.connection_id, parsed.server_id, parsed.total_gpus)
             case "partial" | "final":
-                event = self._text(said)
+                event = self._text(parsed)
             case "error":
-                event = (StreamRefused if said.code in _REFUSALS else StreamFailed)(said.message or said.code)
+                event = (StreamRefused if parsed.code in _REFUSALS else StreamFailed)(parsed.message or parsed.code)
             case "done":
                 event = StreamDone()
             case "status" | "draining" | "warning":
@@ -79,15 +79,15 @@ class NativeClient:
                 event = StreamFailed(f"not a message of the native protocol: {_excerpt(message)}")
         return event
 
-    def _text(self, said: _Said) -> TextShown:
+    def _text(self, parsed: _ServerMessage) -> TextShown:
         if self._next is None:
-            self._next = said.segment
-        if said.type == "partial":
-            if said.segment not in self._finals and said.segment >= self._next:
-                self._partials[said.segment] = said.text
+            self._next = parsed.segment
+        if parsed.type == "partial":
+            if parsed.segment not in self._finals and parsed.segment >= self._next:
+                self._partials[parsed.segment] = parsed.text
             return self._shown([])
-        self._finals[said.segment] = said.text
-        self._partials.pop(said.segment, None)
+        self._finals[parsed.segment] = parsed.text
+        self._partials.pop(parsed.segment, None)
         committed = []
         while self._next in self._finals:
             committed.append(self._finals.pop(self._next))

@@ -22,7 +22,7 @@ class _Segment(msgspec.Struct):
     completed: bool = False
 
 
-class _Said(msgspec.Struct):
+class _ServerMessage(msgspec.Struct):
     """Every field that any message has."""
 
     message: str | float | None = None
@@ -38,7 +38,7 @@ class WhisperLiveClient:
     flushes_tail: ClassVar[bool] = False
 
     def __init__(self) -> None:
-        self._decoder = msgspec.json.Decoder(_Said)
+        self._decoder = msgspec.json.Decoder(_ServerMessage)
         self._committed_until = 0.0
         self._said_all = False
 
@@ -48,7 +48,7 @@ class WhisperLiveClient:
 
     def hello(self) -> Sequence[Message]:
         """Who we are and what we want; a server that was given one model uses that, whatever is asked for."""
-        wanted = {
+        options = {
             "uid": str(uuid.uuid4()),
             "language": "en",
             "task": "transcribe",
@@ -56,7 +56,7 @@ class WhisperLiveClient:
             "use_vad": True,
             "send_last_n_segments": 10,
         }
-        return (msgspec.json.encode(wanted).decode(),)
+        return (msgspec.json.encode(options).decode(),)
 
     def audio(self, samples: Samples) -> bytes:
         """32-bit floats between -1 and 1."""
@@ -70,19 +70,19 @@ class WhisperLiveClient:
     def read(self, message: Message) -> Event | None:
         """Read one server message."""
         try:
-            said = self._decoder.decode(message)
+            parsed = self._decoder.decode(message)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return StreamFailed(f"not a message of WhisperLive: {message[:60]!r}")
-        if said.status == "WAIT":
-            return StreamRefused(f"the server is full; it says to wait {said.message} minutes")
-        if said.status == "ERROR":
-            return StreamFailed(str(said.message))
-        if said.message == "SERVER_READY":
+        if parsed.status == "WAIT":
+            return StreamRefused(f"the server is full; it says to wait {parsed.message} minutes")
+        if parsed.status == "ERROR":
+            return StreamFailed(str(parsed.message))
+        if parsed.message == "SERVER_READY":
             return StreamReady()
-        if said.message == "DISCONNECT":
+        if parsed.message == "DISCONNECT":
             # Other servers that speak it say so too when they have heard the end of the sound.
             return StreamDone() if self._said_all else StreamFailed("the server ended the session: its time is over")
-        return None if said.segments is None else self._shown(said.segments)
+        return None if parsed.segments is None else self._shown(parsed.segments)
 
     def _shown(self, segments: list[_Segment]) -> Event:
         committed, tail = [], []

@@ -17,7 +17,7 @@ class _Line(msgspec.Struct):
     speaker: int | str | None = None
 
 
-class _Said(msgspec.Struct):
+class _ServerMessage(msgspec.Struct):
     """Every field that counts, of any message."""
 
     type: str | None = None
@@ -35,7 +35,7 @@ class WhisperLiveKitClient:
     flushes_tail: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        self._decoder = msgspec.json.Decoder(_Said)
+        self._decoder = msgspec.json.Decoder(_ServerMessage)
 
     def query(self) -> dict[str, str]:
         """The full transcript in every update."""
@@ -56,17 +56,17 @@ class WhisperLiveKitClient:
     def read(self, message: Message) -> Event | None:
         """Read one server message."""
         try:
-            said = self._decoder.decode(message)
+            parsed = self._decoder.decode(message)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return StreamFailed(f"not a message of WhisperLiveKit: {message[:60]!r}")
-        match said.type:
+        match parsed.type:
             case "config":
                 return StreamReady()
             case "ready_to_stop":
                 return StreamDone()
-        if said.error:
-            return StreamFailed(said.error)
-        if said.lines is None:
+        if parsed.error:
+            return StreamFailed(parsed.error)
+        if parsed.lines is None:
             return None
-        texts = [line.text for line in said.lines if line.text and line.speaker != _SILENCE]
-        return TextShown("", " ".join([*texts, said.buffer_transcription or ""]).strip())
+        texts = [line.text for line in parsed.lines if line.text and line.speaker != _SILENCE]
+        return TextShown("", " ".join([*texts, parsed.buffer_transcription or ""]).strip())

@@ -248,8 +248,8 @@ async def test_a_sweep_gives_a_hostile_server_up(how: Answer, monkeypatch: pytes
     monkeypatch.setattr(targets, "_DEADLINE_SECONDS", 0.5)
     async with listening(how) as port:
         target = targets.parse_target(f"http://127.0.0.1:{port}")
-        async with targets.polled(target) as source:
-            snapshot = await asyncio.wait_for(targets.ask(source), 30)
+        async with targets.open_source(target) as source:
+            snapshot = await asyncio.wait_for(targets.poll_once(source), 30)
     assert snapshot.state == "silent"
     assert snapshot.error
 

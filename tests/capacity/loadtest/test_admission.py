@@ -13,7 +13,7 @@ from capacity.loadtest.level_request import LevelAnswer
 from capacity.loadtest.runner import Sweep, SweepOptions, SweepOutcome
 from capacity.loadtest.search import SearchLimits
 from capacity.loadtest.strategies import BASELINE, BaselineFirst, LevelList, SearchStrategy, Soak, Strategy
-from capacity.loadtest.target import Target, ask, parse_target, polled
+from capacity.loadtest.target import Target, open_source, parse_target, poll_once
 from tests.capacity.double import Faults, coded_corpus, running_double
 from tests.capacity.loadtest.test_runner import Quiet
 from whisper_ops.errors import Exit, UserError
@@ -121,8 +121,8 @@ async def test_a_sweep_clips_the_usual_levels_and_says_so_before_it_starts(corpu
 
 
 async def first_poll(target: Target) -> Snapshot:
-    async with polled(target) as source:
-        return await ask(source)
+    async with open_source(target) as source:
+        return await poll_once(source)
 
 
 async def test_a_balancer_s_slots_are_not_those_of_the_server_that_answered_first() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from capacity.loadtest.target import ask, parse_target, polled, reach
+from capacity.loadtest.target import open_source, parse_target, poll_once, reach
 from dashboard.polling.poller import Poller
 from dashboard.polling.server_list import from_argument
 from dashboard.polling.sources.factory import make
@@ -38,8 +38,8 @@ async def test_both_read_the_same_snapshot_of_every_kind_of_server(kind: str) ->
     pages = SERVERS[kind]()
     async with listening(answering_paths(pages, http(b"{}", status="404 Not Found"))) as port:
         target, poller = parse_target(f"127.0.0.1:{port}"), Poller(make(from_argument(f"127.0.0.1:{port}")))
-        async with polled(target) as source:
-            swept = [await ask(source), await ask(source)]
+        async with open_source(target) as source:
+            swept = [await poll_once(source), await poll_once(source)]
         shown = [await poller.once(), await poller.once()]
         first = await reach(target)
         await poller.close()

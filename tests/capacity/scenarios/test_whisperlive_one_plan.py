@@ -10,8 +10,7 @@ from capacity.corpus.clips import load
 from capacity.loadtest.level import LoadShape
 from capacity.loadtest.persistence import record_for, settings_for
 from capacity.loadtest.samples import level_samples
-from capacity.loadtest.target import ask, parse_target
-from capacity.loadtest.target import polled as polled_target
+from capacity.loadtest.target import open_source, parse_target, poll_once
 from capacity.planner.evidence import EvidenceRequest
 from capacity.planner.planner import make_plan
 from dashboard.planned_limits import planned_limit_of
@@ -140,8 +139,8 @@ async def test_a_sweep_that_is_told_where_its_metrics_are_keeps_what_they_say() 
     async with listening(answering(lambda: http(next(texts).encode(), kind="text/plain"), heads)) as port:
         metrics = f"127.0.0.1:{port}"
         target = parse_target("ws://h:9090", "whisperlive", token="secret", metrics=metrics)
-        async with polled_target(target) as source:
-            polls = [await ask(source), await ask(source)]
+        async with open_source(target) as source:
+            polls = [await poll_once(source), await poll_once(source)]
     found = level_samples(polls)
     assert [poll.server for poll in polls] == ["h:9090"] * 2
     assert polls[0].identity is not None
