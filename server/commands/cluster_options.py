@@ -1,4 +1,4 @@
-"""`serve --cluster`: the options of a fleet, and what of a server's options its workers are told."""
+"""`serve --cluster`: the options of a fleet, and those that are passed on to its workers."""
 
 import re
 from collections.abc import Callable
@@ -67,8 +67,8 @@ _OPTIONS = (
 _SCALES = ("min_workers", "max_workers")
 RULES: tuple[OptionRule, ...] = (
     *(Needs(name, ("cluster",)) for name in ("workers", *_SCALES, "headroom", "scale_down_after", "worker_port")),
-    Needs("headroom", _SCALES, "the number of workers stands still"),
-    Needs("scale_down_after", _SCALES, "the number of workers stands still"),
+    Needs("headroom", _SCALES, "the number of workers is fixed"),
+    Needs("scale_down_after", _SCALES, "the number of workers is fixed"),
     Excludes("cluster", ("lease",), "its workers are on a lease anyway"),
     Excludes("cluster", ("public_url",), "each worker is reached by its own machine's address"),
     Excludes("cluster", ("tls_cert", "tls_key"), "workers answer by their machines' addresses; encrypt in a proxy"),
@@ -79,7 +79,7 @@ _NOT_FOR_WORKERS = {
     "cluster", "workers", *_SCALES, "headroom", "scale_down_after", "worker_port", "host", "port", "token_file",
     "admin_token_file", "insecure", "history", "max_connections_per_gpu", "devices", "lag_objective",
 }  # fmt: skip
-"""What is ours, or is told to them in another way."""
+"""Options of the fleet, and those that workers get in another form."""
 
 
 def cluster_options(function: F) -> F:
@@ -98,7 +98,7 @@ def checked_address(text: str) -> str:
     match = _ADDRESS.fullmatch(text)
     if match is None or not 1 <= int(match[2]) <= 65535:
         raise UserError(
-            f"{shown(text)!r} is neither local nor the address of Ray's head; say --cluster local, or HOST:PORT as "
+            f"{shown(text)!r} is neither local nor the address of Ray's head; give --cluster local, or HOST:PORT as "
             "`ray start --head` prints it, on a machine of that cluster"
         )
     return text
@@ -149,7 +149,7 @@ def _settings(options: dict[str, Any], slots: int) -> "ClusterSettings":
 def _check_numbers(workers: int | None, least: int | None, most: int | None, *, local: bool) -> None:
     if workers == 0 and (local or least is not None or most is not None):
         raise UserError(
-            "--workers 0 ends the workers of a cluster that goes on without us; "
+            "--workers 0 ends the workers of a cluster on other machines; "
             + ("--cluster local ends with this command" if local else "leave --min-workers and --max-workers out")
         )
     if least is not None and most is not None and least > most:
@@ -171,8 +171,8 @@ def _device(options: dict[str, Any]) -> str:
 
         return f"sim:{len(devices.parse(text, simulated=True))}"
     raise UserError(
-        f"--devices {shown(text)} cannot be honoured together with --cluster, which gives each worker one GPU; say "
-        "auto or cpu, and how many --workers"
+        f"--devices {shown(text)} does not go with --cluster, where each worker has one GPU; give "
+        "auto or cpu, and the number of --workers"
     )
 
 
@@ -182,8 +182,8 @@ def _broker(options: dict[str, Any], *, local: bool) -> "BrokerSettings":
     token = own_token(options)
     if token is None and not local and not options["insecure"]:
         raise UserError(
-            "the workers of a cluster can be reached from outside and no token is set; give --token-file, or say "
-            "--insecure if that is meant"
+            "the workers of a cluster can be reached from outside without a token; give --token-file, or "
+            "--insecure if that is intended"
         )
     return BrokerSettings(
         members=(),

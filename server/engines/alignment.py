@@ -1,4 +1,4 @@
-"""When a batch's words are spoken: CTranslate2's alignment of texts with their sound."""
+"""Words' times of a batch, from CTranslate2's alignment of texts with audio."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ _FRAME_SECONDS = 0.02
 
 @dataclass
 class Text:
-    """A row's text on its way."""
+    """A row's text, until it is a hypothesis."""
 
     ids: list[int]
     cut_off: bool
-    """Its end is not what was said: the token limit ended it, or a loop was cut off."""
+    """The token limit ended it, or a loop was cut off."""
     score: float
     end_s: float | None = None
-    """Where the sound of the text ends, where cutting off a loop of single words told it."""
+    """Where its audio ends; known after a loop of single words was cut off."""
 
 
 @dataclass(frozen=True)
 class Times:
-    """Where a text's tokens begin, in seconds of its window, and where the last one ends."""
+    """Of a text's tokens, in seconds of its window. `first`: by token, its first encoder frame."""
 
     first: dict[int, int]
     chances: list[float]
@@ -41,7 +41,7 @@ class Times:
 
 
 class Timing:
-    """Aligns a batch's texts with its sound."""
+    """Aligns a batch's texts with its audio."""
 
     def __init__(
         self,
@@ -57,27 +57,27 @@ class Timing:
         """The times of some rows' texts; computed once for the same text."""
         new = [i for i in rows if i not in self._known or self._known[i][0] != texts[i].ids]
         if new:
-            # What lies in a GPU's memory cannot be taken apart from here.
+            # Rows of an encoding in GPU memory cannot be selected from here.
             new = new if self._encoded.device == "cpu" else list(range(len(texts)))
             tokens = [list(texts[i].ids) for i in new]
             audio = [(self._rows[i].audio, self._rows[i].context_s) for i in new]
             frames = [min(len(sound) // mel.HOP, round(c * mel.FRAMES_PER_SECOND)) for sound, c in audio]
-            found = self._model.align(self._of(new), self._prompt[:-1], tokens, frames)
-            for i, ids, each, count in zip(new, tokens, found, frames, strict=True):
+            aligned = self._model.align(self._of(new), self._prompt[:-1], tokens, frames)
+            for i, ids, each, count in zip(new, tokens, aligned, frames, strict=True):
                 self._known[i] = ids, times(ids, each.alignments, each.text_token_probs, count)
         return {i: self._known[i][1] for i in rows}
 
     def _of(self, rows: Sequence[int]) -> Any:  # noqa: ANN401  # CTranslate2 ships no annotations
-        """The sound of some rows."""
+        """The encodings of some rows."""
         if len(rows) == len(self._rows):
             return self._encoded
-        import ctranslate2  # noqa: PLC0415  # the torch engine shares this module, and has no use for it
+        import ctranslate2  # noqa: PLC0415  # the torch engine uses this module without it
 
         return ctranslate2.StorageView.from_array(np.ascontiguousarray(np.asarray(self._encoded)[list(rows)]))
 
 
 def times(ids: Sequence[int], path: Sequence[tuple[int, int]], chances: Sequence[float], frames: int) -> Times:
-    """Where tokens begin and end, of the way through them and their sound's encoder frames.
+    """Tokens' begins and ends, from an alignment path.
 
     Args:
         ids: the text's tokens.
@@ -92,6 +92,6 @@ def times(ids: Sequence[int], path: Sequence[tuple[int, int]], chances: Sequence
     for i in range(len(ids)):
         last = first[i] * _FRAME_SECONDS if i in first else last
         starts.append(last)
-    # After the last word comes the end of the text, which takes what sound is left.
+    # The end token follows the last word and takes the remaining audio.
     end_s = first.get(len(ids), frames / 2) * _FRAME_SECONDS
     return Times(first, [float(p) for p in chances[: len(ids)]], starts, max(last, end_s))

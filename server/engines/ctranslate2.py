@@ -21,7 +21,7 @@ from server.engines.alignment import Text, Timing
 from server.engines.batch_encoding import Encoding, joined
 from server.engines.detokenize import Texts
 from server.engines.engine import EngineInfo, EngineRow, Hypothesis
-from server.engines.incremental_mel import KeptMel
+from server.engines.incremental_mel import WindowMelCache
 from server.engines.instruction_set import choose_instructions
 from server.engines.repetition import token_cap
 from whisper_ops.telemetry import host
@@ -48,7 +48,7 @@ class CTranslate2Engine:
             inter_threads=self._lanes,
             intra_threads=self._threads,
         )
-        self._texts, self._mel = Texts(self._path), KeptMel(self._model.n_mels)
+        self._texts, self._mel = Texts(self._path), WindowMelCache(self._model.n_mels)
         self.decode([EngineRow(np.zeros(mel.HOP * 100, np.float32), 8.0)])
         many = bool(self._model.is_multilingual)
         codes = self._texts.languages(multilingual=many)

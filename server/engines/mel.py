@@ -1,4 +1,4 @@
-"""Whisper's log-mel features, for the speech alone: the padding's value is known without computing it."""
+"""Whisper's log-mel features; the padding's value is known without computing it."""
 
 from functools import cache
 
@@ -34,27 +34,27 @@ _WINDOW = np.hanning(FFT + 1)[:-1].astype(np.float32)
 
 
 def whole_frames(samples: int) -> int:
-    """Frames all of whose sound is there: more sound changes nothing of them."""
+    """Frames that further samples do not change."""
     return max(0, (samples - FFT // 2) // HOP + 1)
 
 
 def sounding_frames(samples: int, frames: int) -> int:
-    """Frames that some of the sound is in; all later ones are silence, whose value needs no transform."""
+    """Frames that contain samples; later ones are silence, whose value needs no transform."""
     return min(frames, (samples + FFT // 2) // HOP + 1)
 
 
 def fill(line: Samples, audio: Samples, begin: int, count: int) -> None:
-    """Put the samples of `count` frames into a line that begins at sample `begin`; before 0 the sound is mirrored."""
+    """Fill `line` with the samples of `count` frames from sample `begin` on; before 0 the audio is mirrored."""
     end = begin + (count - 1) * HOP + FFT
     if begin < 0 < count:
         mirrored = np.pad(audio[: 1 - begin], (0, max(0, 1 - begin - len(audio))))[-begin:0:-1]
         line[:-begin] = mirrored
-    found = audio[max(0, begin) : max(0, end)]
-    line[max(0, -begin) : max(0, -begin) + len(found)] = found
+    samples = audio[max(0, begin) : max(0, end)]
+    line[max(0, -begin) : max(0, -begin) + len(samples)] = samples
 
 
 def raw_frames(audio: Samples, begin: int, end: int, mels: int) -> NDArray[np.float32]:
-    """The logarithms [mels, end - begin] of some frames, which do not depend on how loud the others are."""
+    """Log powers [mels, end - begin] of some frames, before Whisper's scaling by the loudest one."""
     count = max(0, end - begin)
     if not count:
         return np.zeros((mels, 0), np.float32)

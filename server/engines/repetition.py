@@ -1,9 +1,8 @@
 """Whisper's loops: after a short audio context it may begin its text again instead of ending it.
 
-Seen with tiny.en in every context under 8 s, and always the same way: the text is complete, and then repeats its own
-last words until the token limit. People repeat themselves, too: "no, no, no", or a sentence said twice. What tells one
-from the other is the sound: words that nobody said have no time of their own, and an alignment gives them none. So a
-repeat is only suspected from the text; it is cut off where its words take no time.
+Seen with tiny.en in every context under 8 s: the text is complete, and then repeats its own last words until the token
+limit. People repeat themselves, too: "no, no, no", or a sentence said twice. The audio tells them apart: an alignment
+gives words that were not spoken no time. So the text makes a repeat suspect, and its words' times decide.
 """
 
 from collections.abc import Sequence
@@ -11,17 +10,17 @@ from itertools import pairwise
 from typing import NamedTuple
 
 TOKENS_PER_SECOND = 7.0
-"""More tokens than this a second of English, and a few, is Whisper repeating itself; fast speech has about 5."""
+"""The limit for English, where fast speech has about 5; beyond it Whisper repeats itself."""
 OTHER_TOKENS_PER_SECOND = 20.0
 """The same of other languages: a word of Russian has twice the tokens, and one of an Indian script four times."""
 LONGEST_TEXT = 220
 """Tokens of a text at most: Whisper keeps the other half of its 448 positions for previous text."""
 _SHORTEST_SECONDS = 0.03
-"""A part of a word that was said takes longer than that; one that was not shares its moment with the next."""
+"""A spoken part of a word takes longer; an invented one has no time of its own."""
 _SHORTEST_WORD_SECONDS = 0.07
-"""The same of one or two words over and over: a whole word is longer than a part of one."""
+"""The same for a repeat of one or two whole words."""
 FEW = 2
-"""A loop of so many words is one of single words: an alignment of what is kept would stretch them over the rest."""
+"""Loops of so many parts count as single words: aligning the kept text would stretch them over the rest."""
 
 
 def token_cap(seconds: float, language: str | None = "en") -> int:
@@ -30,18 +29,18 @@ def token_cap(seconds: float, language: str | None = "en") -> int:
 
 
 _UNTIMED = 6
-"""So many parts one after the other without time are nobody's words, even if some later ones have theirs."""
+"""So many successive parts without time were not spoken, even if later ones have time."""
 
 
 class Repeat(NamedTuple):
-    """The end of a text says again what stands right before it: `length` parts repeat those `period` before."""
+    """The last `length` parts of a text equal the parts `period` places before."""
 
     period: int
     length: int
 
 
 def plain(part: str) -> str:
-    """A part of a text without what writing adds to it: empty for a mere sign."""
+    """A part of a text in lower case without punctuation; may be empty."""
     return "".join(c for c in part.casefold() if c.isalnum())
 
 
@@ -56,7 +55,7 @@ def find_repeat(parts: Sequence[str], least: int = 1) -> Repeat | None:
 
 
 def held(repeat: Repeat, seconds: Sequence[float]) -> int:
-    """How many of a text's parts its sound holds: all before the first repeat most of whose parts take no time.
+    """How many of a text's parts were spoken: all before the first repeat most of whose parts take no time.
 
     Args:
         repeat: of these parts.
@@ -64,7 +63,7 @@ def held(repeat: Repeat, seconds: Sequence[float]) -> int:
     """
     word = repeat.period <= FEW
     took = [each >= (_SHORTEST_WORD_SECONDS if word else _SHORTEST_SECONDS) for each in seconds]
-    # One part without time between others that have theirs is the alignment's fault; of single words two must lack it.
+    # A single part without time is an alignment error; of single words two must lack it.
     step = 2 if word else repeat.period
     for begin in range(len(took) - repeat.length, len(took), 1 if word else step):
         again = took[begin : begin + step]
@@ -75,10 +74,9 @@ def held(repeat: Repeat, seconds: Sequence[float]) -> int:
 
 
 def timed(seconds: Sequence[float]) -> int:
-    """How many of a text's parts come before the first that nobody said, where its loop is not plain to see.
+    """How many of a text's parts were spoken, where its loop is inexact.
 
-    A loop that says its sentence a little otherwise each time repeats nothing; an alignment gives its time to the first
-    and to the last one.
+    A loop with small variations is no repeat; an alignment gives the time to its first and last round.
 
     Args:
         seconds: how long each part takes, by an alignment of the whole text with its sound.
@@ -92,20 +90,20 @@ def timed(seconds: Sequence[float]) -> int:
 
 
 def _before(took: Sequence[bool], begin: int) -> int:
-    """A text that is not repeated word for word began again before `begin`: there, too, no part takes time."""
+    """An inexact loop began before `begin`: there, too, parts take no time."""
     while begin > 1 and not took[begin - 1]:
         begin -= 1
     return begin
 
 
 def repetition(parts: Sequence[str]) -> float:
-    """How much of a text says again what it said already, 0 to 1, counted in pairs of its parts."""
+    """The share of repeated pairs of parts, 0 to 1."""
     pairs = list(pairwise(parts))
     return 1 - len(set(pairs)) / len(pairs) if len(pairs) > 1 else 0.0
 
 
 def _repeated(parts: Sequence[str], period: int) -> int:
-    """Parts at the end that equal the part `period` places before."""
+    """How many of the last parts equal the part `period` places before."""
     length = 0
     while length + period < len(parts) and parts[-1 - length] == parts[-1 - length - period]:
         length += 1

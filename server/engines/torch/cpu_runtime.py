@@ -31,7 +31,7 @@ class _PastEvent:
 
 
 class CpuRuntime:
-    """A `DeviceRuntime`; graphs are calls that are kept, so that the rules of a capture are checked without a GPU."""
+    """A `DeviceRuntime` whose graphs are stored calls, so that the rules of captures are checked without a GPU."""
 
     gpu, uncaptured = False, 0
 
@@ -52,15 +52,15 @@ class CpuRuntime:
         self._require_lane(lane)
         graph = self._graphs.get(lane, key, buffers)
         if graph is None:
-            # As a graph does, a later call runs what was captured, on the buffers of that time, whatever is handed in.
+            # Like a graph: later calls run this function on these buffers, whatever they pass.
             graph = partial(fn, *buffers)
-            # As a capture is rehearsed: what must not be run twice shows here.
+            # Like the run before a capture: shows functions that must not run twice.
             graph()
             self._graphs.put(lane, key, buffers, graph)
         graph()
 
     def _require_lane(self, lane: str | None = None) -> None:
-        """On a GPU it would go to another stream than those that wait for it."""
+        """RuntimeError outside of a lane, or in another one: on a GPU the work would be in the wrong stream."""
         if self._lane is None or lane not in (None, self._lane):
             raise RuntimeError(f"this is done in the lane {self._lane} and belongs into {lane or 'one'}")
 

@@ -1,7 +1,7 @@
 """`DeviceRuntime` on one CUDA GPU.
 
-What a capture may not do is CUDA's rule: wait for the device, read from it, allocate outside the graph's pool. What
-torch adds: a pool whose last graph has gone cannot be used again, nor one whose capture was broken off.
+CUDA forbids a capture to wait for the device, read from it, or allocate outside the graph's pool. torch adds: a pool
+whose last graph was freed cannot be used again, nor one whose capture was broken off.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ log = logging.getLogger("whisper_ops.worker")
 
 
 class _PinnedCopy:
-    """A pinned buffer that is full when its event has passed."""
+    """A pinned buffer that is complete after its event."""
 
     def __init__(self, data: Tensor, event: DeviceEvent) -> None:
         self._data, self._event = data, event
@@ -43,22 +43,22 @@ class _PinnedCopy:
 
 
 class CudaRuntime:
-    """Used from one thread at a time. The decoder's lane has priority over the encoder's."""
+    """The decoder's lane has priority over the encoder's."""
 
     gpu = True
 
     def __init__(self, index: int, most_graphs: int = MOST_GRAPHS) -> None:
         self.device, self._index = torch.device("cuda", index), index
         self.bind()
-        # cuDNN's attention makes a plan for each shape, of which there are hundreds here.
+        # cuDNN's attention plans each shape anew, and there are hundreds.
         torch.backends.cuda.enable_cudnn_sdp(False)
         self._lanes = {ENCODE: torch.cuda.Stream(priority=0), DECODE: torch.cuda.Stream(priority=-1)}
-        # Graphs of one lane never run at the same time, so they share their working memory; the lanes do run together.
+        # Graphs of one lane never run at the same time, so they share a pool; the two lanes overlap.
         self._pools = {name: torch.cuda.graph_pool_handle() for name in self._lanes}
         self._graphs = GraphCache(most_graphs)
         self._uncaptured: dict[tuple[str, Hashable], Exception] = {}
         self._broken: list[Any] = []
-        """Captures that were broken off: torch goes on asking them which stream was theirs."""
+        """Captures that were broken off; torch still reads their stream, so they must live."""
 
     @property
     def graphs(self) -> int:
@@ -69,13 +69,13 @@ class CudaRuntime:
         return len(self._uncaptured)
 
     def bind(self) -> None:
-        """Without it a thread's pinned buffers would open a context on the first GPU."""
+        """Otherwise pinned buffers of this thread would open a context on GPU 0."""
         torch.cuda.set_device(self._index)
 
     # --- graphs -------------------------------------------------------------------------------------
 
     def replay(self, key: Hashable, fn: Callable[..., None], buffers: Sequence[Tensor], lane: str = DECODE) -> None:
-        """A shape that cannot be captured, for whatever reason but memory, runs without."""
+        """A shape that cannot be captured runs operation by operation."""
         with self.lane(lane):
             if (lane, key) in self._uncaptured:
                 fn(*buffers)
@@ -89,10 +89,10 @@ class CudaRuntime:
             graph.replay()
 
     def _prepared(self, key: Hashable, fn: Callable[..., None], buffers: Sequence[Tensor], lane: str) -> Any:  # noqa: ANN401
-        """A graph; None where there can be none, and the rehearsal was all."""
-        # Libraries set themselves up in the first run, which a capture must not see.
+        """Run once, then capture; None if the capture failed after the run."""
+        # Libraries initialise themselves in the first run, which a capture does not allow.
         fn(*buffers)
-        # After this nothing runs: the graph that has to go for this one may go.
+        # Nothing runs after this, so the cache may free a graph for this one.
         torch.cuda.synchronize(self._index)
         try:
             try:
@@ -100,14 +100,14 @@ class CudaRuntime:
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
-                # What the rehearsal used is held ready, but not for graphs, and a capture cannot give it back.
+                # torch's cache still holds the run's memory, which a capture can neither use nor free.
                 traceback.clear_frames(error.__traceback__)
             torch.cuda.empty_cache()
             return self._captured(fn, buffers, lane)
         except RuntimeError as error:
             if not self.alive():
                 raise
-            # The rehearsal ran: what is missing is the graph alone, and nobody has to be lost for it.
+            # The run succeeded; only the graph is missing, so no row is lost.
             log.warning("The shape %s cannot be captured and runs operation by operation: %s", key, error)
             traceback.clear_frames(error.__traceback__)
             self._uncaptured[lane, key] = error.with_traceback(None)
@@ -119,12 +119,12 @@ class CudaRuntime:
         graph = torch.cuda.CUDAGraph()
         try:
             with _uncollected():
-                # Not `torch.cuda.graph`, which empties the cache each time: at the start there are hundreds.
+                # Not `torch.cuda.graph`, which empties the cache each time: the start captures hundreds.
                 graph.capture_begin(pool=self._pools[lane], capture_error_mode="thread_local")
                 try:
                     fn(*buffers)
                 except BaseException:
-                    # What matters is why, not that the capture is void then.
+                    # Report the cause, not the aborted capture.
                     with contextlib.suppress(RuntimeError):
                         self._end(graph, lane)
                     raise
@@ -139,7 +139,7 @@ class CudaRuntime:
             graph.capture_end()
         except RuntimeError:
             self._broken.append(graph)
-            # torch leaves its allocator in the capture, where nothing that is cached is ever given back.
+            # torch leaves its allocator in capture mode, where cached memory is never freed.
             with contextlib.suppress(AttributeError, RuntimeError):
                 torch._C._cuda_endAllocateToPool(self._index, self._pools[lane])  # noqa: SLF001
             raise
@@ -150,7 +150,7 @@ class CudaRuntime:
     # --- copies -------------------------------------------------------------------------------------
 
     def upload(self, target: Tensor, source: NDArray[Any]) -> None:
-        # torch keeps a pinned buffer until the copy that reads it is done.
+        # torch frees a pinned buffer only after the copy that reads it.
         pinned = torch.empty(source.shape, dtype=target.dtype, pin_memory=True)
         pinned.copy_(torch.from_numpy(source))
         target.copy_(pinned, non_blocking=True)
@@ -168,7 +168,7 @@ class CudaRuntime:
             yield
 
     def mark(self) -> DeviceEvent:
-        # A blocking event sleeps: a thread that spun would take the core that feeds the streams.
+        # A blocking event sleeps; spinning would take the core of the event loop.
         event: DeviceEvent = torch.cuda.Event(blocking=True)
         event.record()  # type: ignore[attr-defined]  # torch's own has it
         return event
@@ -187,10 +187,10 @@ class CudaRuntime:
     def shrink(self) -> None:
         torch.cuda.synchronize(self._index)
         self._graphs.clear()
-        # With the room that is made, what lacked memory may be captured next time.
+        # Shapes that failed for lack of memory may be captured now.
         self._uncaptured = {key: error for key, error in self._uncaptured.items() if not out_of_memory(error)}
         gc.collect()
-        # After a capture that was broken off torch may refuse; what it holds is then used again by itself.
+        # torch may refuse after an aborted capture; its cache is then reused as it is.
         with contextlib.suppress(RuntimeError):
             torch.cuda.empty_cache()
 
@@ -198,7 +198,7 @@ class CudaRuntime:
         torch.cuda.synchronize(self._index)
 
     def alive(self) -> bool:
-        """After a fault in a kernel every later call of the process fails too."""
+        """After a kernel fault every later call of the process fails."""
         try:
             torch.cuda.synchronize(self._index)
         except RuntimeError:
@@ -208,11 +208,11 @@ class CudaRuntime:
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """No garbage is collected: what it frees could be a graph or an event, which a capture must not see go."""
-    going = gc.isenabled()
+    """No garbage collection: it might free a graph or an event, which a capture does not allow."""
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if going:
+        if was_enabled:
             gc.enable()

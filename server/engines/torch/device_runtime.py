@@ -1,9 +1,9 @@
-"""What only a GPU does, behind one protocol: replayed graphs, streams, events, pinned copies, memory.
+"""One protocol for CUDA and CPU: graphs, streams (lanes), events, pinned copies, memory.
 
-`replay(key, fn, buffers)` runs `fn(*buffers)`. On CUDA it is captured once for each key and replayed after; on a CPU it
-is called. Either way the same rules hold, and the CPU checks them: no buffer of a key moves, `fn` reads and writes
-nothing else that may, has no other effect, and may be run again on the same input (a capture is rehearsed first);
-everything is done in a lane, and a key always in the same one.
+`replay(key, fn, buffers)` runs `fn(*buffers)`. On CUDA it is captured once for each key and then replayed; on a CPU it
+is called. The same rules hold for both, and the CPU checks them: the buffers of a key do not move; `fn` touches no
+other memory that moves, has no other effect, and may run twice on the same input (before a capture it is run once);
+all work is done in a lane, and a key always in the same one.
 """
 
 import contextlib
@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 Tensor = Any
 """`torch.Tensor`."""
 ENCODE, DECODE = "encode", "decode"
-"""The lanes: what runs in one is in order; the two overlap."""
+"""The lanes: work in one is in order; the two overlap."""
 MOST_GRAPHS = 512
-"""Graphs kept, of about a megabyte each; the one unused for longest goes first."""
+"""In the cache; a graph has about a megabyte."""
 
 
 class PendingCopy(Protocol):
-    """A copy from the device, on its way."""
+    """An unfinished copy from the device."""
 
     def get(self) -> NDArray[np.float32]:
         """Wait for it."""
@@ -32,20 +32,20 @@ class PendingCopy(Protocol):
 
 
 class DeviceEvent(Protocol):
-    """A place in a lane."""
+    """A point in a lane's order."""
 
     def query(self) -> bool:
-        """Whether everything before it is done."""
+        """Whether all work before it is done."""
         ...
 
     def synchronize(self) -> None:
-        """Wait until it is."""
+        """Block until it is."""
         ...
 
 
 @dataclass(frozen=True)
 class DeviceMemory:
-    """Bytes of the device: what tensors take, what torch holds for them, and the device's own."""
+    """Bytes: used by tensors, reserved by torch, and the device's own free and total memory."""
 
     allocated: float
     reserved: float
@@ -54,7 +54,7 @@ class DeviceMemory:
 
     @property
     def available(self) -> float:
-        """What tensors could still take: what torch holds without a use is as good as free."""
+        """What tensors could still take: free, and reserved by torch without use."""
         return self.free + self.reserved - self.allocated
 
 
@@ -63,20 +63,20 @@ class DeviceRuntime(Protocol):
 
     device: Any
     gpu: bool
-    """Whether shapes are captured, so that a batch is filled up to one that is there."""
+    """Whether shapes are captured, so that batches are padded to a captured size."""
 
     @property
     def graphs(self) -> int:
-        """How many shapes are held ready."""
+        """Captured shapes."""
         ...
 
     @property
     def uncaptured(self) -> int:
-        """How many shapes could not be captured, and run operation by operation."""
+        """Shapes that could not be captured, and run operation by operation."""
         ...
 
     def bind(self) -> None:
-        """Make the device this thread's own: once in each thread that uses it."""
+        """Select the device for this thread; once in each thread that uses it."""
         ...
 
     def replay(self, key: Hashable, fn: Callable[..., None], buffers: Sequence[Tensor], lane: str = DECODE) -> None:
@@ -92,27 +92,25 @@ class DeviceRuntime(Protocol):
         ...
 
     def lane(self, name: str) -> contextlib.AbstractContextManager[None]:
-        """What is done in the block is done in that lane."""
+        """A block whose work is done in that lane."""
         ...
 
     def mark(self) -> DeviceEvent:
-        """The present end of the current lane."""
+        """An event at the current end of the current lane."""
         ...
 
     def wait(self, event: DeviceEvent | None) -> None:
-        """Let what follows in the current lane begin after the event."""
+        """Make later work of the current lane wait for the event."""
         ...
 
-    def memory(self) -> DeviceMemory:
-        """How the device's memory stands."""
-        ...
+    def memory(self) -> DeviceMemory: ...
 
     def shrink(self) -> None:
-        """Give back what is only held ready."""
+        """Free caches and graphs."""
         ...
 
     def settle(self) -> None:
-        """Wait for everything in every lane."""
+        """Block until all work of all lanes is done."""
         ...
 
     def alive(self) -> bool:
@@ -124,9 +122,9 @@ _SCARCE = "out of memory", "ALLOC_FAILED", "allocate memory"
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether it is the device's memory, or the host's, that there is too little of.
+    """Whether an error means too little memory, of the device or the host.
 
-    torch's own class is for its allocator; CUDA and its libraries say it in words.
+    torch has a class for its own allocator; errors of CUDA and its libraries are known by their text.
     """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True

@@ -1,4 +1,4 @@
-"""What the engine will take of a device's memory, said before it takes it; and how many slots there can be."""
+"""The memory that the engine will use, computed before it is allocated; and the number of slots that fit."""
 
 from dataclasses import dataclass
 
@@ -9,28 +9,27 @@ from server.engines.torch.shapes import AUDIO_POSITIONS, Shape
 from whisper_ops.formatting import size
 
 _RESERVE = 0.05
-"""Of the device, left to its driver and to what we did not count."""
+"""Share of the device left to its driver and everything uncounted."""
 _GRAPH, _LIBRARIES = 1e6, 0.2e9
-"""A graph's own bytes, and what CUDA's libraries take to work in: a cuBLAS of each lane and thread."""
+"""Bytes of a graph, and of CUDA's libraries: a cuBLAS workspace for each lane and thread."""
 _ACTIVATIONS = 2 * 14
-"""Tensors of an encoder layer's input size that are alive at once, its four times wider middle included; twice, as a
-captured shape has its own and was rehearsed before."""
+"""Tensors of an encoder layer's input size alive at once, with its four times wider hidden layer; twice, as the
+capture and the run before it each have theirs."""
 
 
 @dataclass(frozen=True)
 class MemoryBudget:
-    """Bytes, and what follows from them."""
+    """In bytes."""
 
     weights: float
     slot: float
     buffers: float
-    """Features, the way into the slots, and what an encode needs meanwhile; graphs take their working memory here."""
+    """Cached features, staging buffers and activations; graphs take their working memory here."""
     slots: int
     free: float
 
     @property
     def total(self) -> float:
-        """All of it."""
         return self.weights + self.slot * self.slots + self.buffers
 
     def __str__(self) -> str:
@@ -43,14 +42,14 @@ class MemoryBudget:
 def plan(
     shape: Shape, weights: float, itemsize: int, rows: int, streams: int, free: float, device: str, graphs: int = 0
 ) -> MemoryBudget:
-    """How the memory will be used: three slots a row of a batch, as far as they fit.
+    """Plan the memory: three slots for each row of a batch, as far as they fit.
 
     Args:
         shape: the model's.
         weights: their bytes.
         itemsize: bytes a number.
         rows: the most in a batch.
-        streams: windows whose frames are kept.
+        streams: windows whose frames are cached.
         free: bytes that the device has for the engine, the weights included.
         device: its name.
         graphs: how many may be held; none on a CPU.
@@ -61,7 +60,7 @@ def plan(
     slot = slot_size(shape, itemsize)
 
     def fits(batch: int) -> tuple[float, int]:
-        """Bytes of buffers, and slots that are left room for, with so many rows a batch."""
+        """Bytes of buffers, and slots that fit beside them, at a batch size."""
         activations = batch * AUDIO_POSITIONS * shape.width * _ACTIVATIONS * itemsize
         logits = 2 * 3 * batch * shape.vocabulary * 4
         held = staging_size(shape, batch, itemsize) + Features.size(shape.mels, streams)
@@ -74,9 +73,9 @@ def plan(
     if slots < rows:
         need = (weights + buffers + slot * (rows + 1)) / (1 - _RESERVE)
         smaller = next((batch for batch in range(rows - 1, 0, -1) if fits(batch)[1] >= batch), None)
-        way = f"say --max-batch {smaller}, or" if smaller else "say a smaller model or --compute-type, or"
+        way = f"give --max-batch {smaller}, or" if smaller else "give a smaller model or --compute-type, or"
         raise UnfitError(
             f"the model does not fit: batches of {rows} need {size(need)} and {device} has {size(free)} free; "
-            f"{way} end what else uses the device"
+            f"{way} end other programs on the device"
         )
     return MemoryBudget(weights, slot, buffers, slots, free)

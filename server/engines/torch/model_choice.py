@@ -1,4 +1,4 @@
-"""What `--model` may say for this engine, checked before any worker starts. Imports no torch."""
+"""Checks `--model` and `--compute-type` of this engine before a worker starts. Imports no torch."""
 
 import importlib.util
 import json
@@ -14,7 +14,7 @@ COMPUTE_TYPES = ("default", "float32", "bfloat16", "float16")
 
 
 def random_shape(model: str) -> Shape | None:
-    """The shape that `random:large-v3-turbo` asks for; None when it is no such name.
+    """The shape of `random:large-v3-turbo`; None for other models.
 
     Raises:
         UserError: no published model has that name.
@@ -28,10 +28,10 @@ def random_shape(model: str) -> Shape | None:
 
 
 def check(compute_type: str) -> None:
-    """See that the engine can run at all.
+    """Check that the engine can run.
 
     Raises:
-        UserError: torch is missing, or the type is none of its.
+        UserError: torch is missing, or the compute type is unknown.
     """
     if importlib.util.find_spec("torch") is None:
         raise UserError("--engine torch needs torch, which is not installed; install whisper-ops[torch]")
@@ -40,10 +40,10 @@ def check(compute_type: str) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """See that a folder holds a model that can be used.
+    """Check that a folder holds a usable model.
 
     Raises:
-        UserError: it does not; the sentence says why.
+        UserError: it does not.
     """
     try:
         _check_folder(folder)

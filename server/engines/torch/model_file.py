@@ -1,7 +1,6 @@
 """`model.bin` of CTranslate2, version 6: a plain list of named tensors. Read without torch and without CTranslate2.
 
-Version, specification and its revision, a count, then of each tensor its name, rank, shape, type, bytes; at the end the
-names that stand for another tensor.
+Version, specification, its revision, a count; for each tensor its name, rank, shape, type and bytes; then aliases.
 """
 
 import os
@@ -18,11 +17,11 @@ _MOST_TENSORS, _HIGHEST_RANK = 100_000, 8
 
 
 class ModelFileError(UnfitError):
-    """The file cannot be served from; the message is a sentence for its user."""
+    """The model cannot be used; the message is for people."""
 
 
 class TensorEntry(NamedTuple):
-    """Where a tensor stands in the file."""
+    """A tensor's place in the file."""
 
     shape: tuple[int, ...]
     type: str
@@ -32,24 +31,24 @@ class TensorEntry(NamedTuple):
 
 
 def read_entries(path: Path) -> dict[str, TensorEntry]:
-    """The tensors of a `model.bin`, by name; aliases are entries too.
+    """The tensors of a `model.bin`, by name, with aliases.
 
     Raises:
-        ModelFileError: it is another kind of file, another version, broken off, or quantized.
+        ModelFileError: another format or version, incomplete, or quantized.
     """
     total = path.stat().st_size
     with path.open("rb") as file:
         try:
-            found = _read(file, total)
+            entries = _read(file, total)
         except (struct.error, UnicodeDecodeError, IndexError) as error:
-            raise ModelFileError(f"{path.name} is no whole CTranslate2 model; fetch or convert it again") from error
-    quantized = sorted({entry.type for entry in found.values() if entry.shape and entry.type.startswith("int")})
+            raise ModelFileError(f"{path.name} is no complete CTranslate2 model; fetch or convert it again") from error
+    quantized = sorted({entry.type for entry in entries.values() if entry.shape and entry.type.startswith("int")})
     if quantized:
         raise ModelFileError(
             f"{path.name} holds {quantized[0]} weights, which --engine torch cannot use; "
             "name a float16 or float32 model, or serve this one with --engine ctranslate2"
         )
-    return found
+    return entries
 
 
 def _read(file: BinaryIO, total: int) -> dict[str, TensorEntry]:
@@ -61,13 +60,13 @@ def _read(file: BinaryIO, total: int) -> dict[str, TensorEntry]:
         )
     if count > _MOST_TENSORS:
         raise IndexError(count)
-    found = dict(_entry(file, total) for _ in range(count))
+    entries = dict(_entry(file, total) for _ in range(count))
     for _ in range(min(_number(file), _MOST_TENSORS)):
         alias, name = _name(file), _name(file)
-        if name not in found:
+        if name not in entries:
             raise IndexError(name)
-        found[alias] = found[name]
-    return found
+        entries[alias] = entries[name]
+    return entries
 
 
 def _entry(file: BinaryIO, total: int) -> tuple[str, TensorEntry]:

@@ -9,7 +9,7 @@ TEXT_POSITIONS = 448
 
 @dataclass(frozen=True)
 class Shape:
-    """What every tensor's size follows from."""
+    """All sizes of a model."""
 
     mels: int
     width: int
@@ -30,7 +30,7 @@ class Shape:
 
     @property
     def parameters(self) -> int:
-        """Numbers of the whole model."""
+        """The number of parameters."""
         d, layers = self.width, self.encoder_layers + self.decoder_layers
         convolutions = 3 * d * (self.mels + d) + 2 * d
         block, cross = 12 * d * d + 13 * d, 4 * d * d + 6 * d

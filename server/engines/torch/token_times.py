@@ -1,19 +1,19 @@
-"""When each token was said: dynamic time warping over what the alignment heads attended to (as OpenAI's own code)."""
+"""Tokens' times: dynamic time warping over the alignment heads' attention, as in OpenAI's code."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 _MEDIAN = 7
-"""Frames that the attention is smoothed over."""
+"""Width of the median filter, in encoder frames."""
 
 
 def path(attention: NDArray[np.float32], frames: int, begin: int) -> list[tuple[int, int]]:
-    """The way through a text's tokens and its sound: pairs of a token's place and an encoder frame (20 ms), in order.
+    """The alignment path: pairs of a token's place and an encoder frame (20 ms), in order.
 
     Args:
         attention: [heads, P, C], each row a distribution over all positions.
-        frames: positions that are sound, not padding.
-        begin: the place in P from which the text's tokens are predicted.
+        frames: positions that are audio, not padding.
+        begin: the position in P that predicts the first text token.
     """
     weights = attention[:, :, : max(1, frames)]
     weights = weights / np.maximum(weights.sum(-1, keepdims=True), 1e-30)
@@ -33,7 +33,7 @@ def _smoothed(weights: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _cheapest(cost: NDArray[np.float32]) -> list[tuple[int, int]]:
-    """The cheapest way from the first cell to the last, by steps of one token, one frame, or both."""
+    """The cheapest path from the first cell to the last, by steps of one token, one frame, or both."""
     rows, columns = cost.shape
     total = np.full((rows + 1, columns + 1), np.inf)
     total[0, 0] = 0.0

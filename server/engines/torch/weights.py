@@ -29,7 +29,7 @@ class Weights:
     suppressed: tuple[int, ...] = ()
     """Tokens that are never generated."""
     suppressed_first: tuple[int, ...] = ()
-    """Tokens that are never said first."""
+    """Tokens that never begin a text."""
     alignment_heads: tuple[tuple[int, int], ...] = ()
     """(layer, head) of the cross-attention that follows the speech."""
     random: bool = False
@@ -42,10 +42,10 @@ class Weights:
 
 
 def load(folder: Path, device: Any, dtype: Any) -> Weights:  # noqa: ANN401  # torch's
-    """The weights of a folder of either kind.
+    """The weights of a folder of either format.
 
     Raises:
-        ModelFileError: it holds no Whisper model that can be used here; the message says why.
+        ModelFileError: it holds no usable Whisper model.
     """
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
@@ -57,10 +57,10 @@ def load(folder: Path, device: Any, dtype: Any) -> Weights:  # noqa: ANN401  # t
 
 
 def shape_of(folder: Path) -> Shape:
-    """What a folder's model will be, without reading its weights.
+    """A folder's shape, without reading its weights.
 
     Raises:
-        ModelFileError: it holds no Whisper model that can be used here; the message says why.
+        ModelFileError: it holds no usable Whisper model.
     """
     try:
         if (folder / "model.bin").is_file():

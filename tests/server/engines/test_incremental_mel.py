@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from server.audio_formats import Samples
 from server.engines import incremental_mel, mel
 from server.engines.engine import EngineRow
-from server.engines.incremental_mel import KeptMel
+from server.engines.incremental_mel import WindowMelCache
 
 FRAMES = 400
 
@@ -37,17 +37,17 @@ ASKED = st.tuples(
 @settings(max_examples=25, deadline=None)
 def test_features_are_the_same_whatever_is_kept(asked: list[tuple[int | None, int, int, int]], most: int) -> None:
     """Windows that grow and shrink, begin elsewhere, or were dropped for others."""
-    kept = KeptMel(80, most)
+    kept = WindowMelCache(80, most)
     for stream, begin, samples, frames in asked:
         audio = SOUNDS[stream or 0, begin][:samples]
         made = kept.features(stream, float(begin), audio, frames)
         np.testing.assert_allclose(made, mel.features(audio, frames), atol=1e-5)
         assert made.shape == (80, frames)
-        assert kept._bytes == sum(each.frames.nbytes for each in kept._streams.values()) <= most
+        assert kept._bytes == sum(each.frames.nbytes for each in kept._windows.values()) <= most
 
 
 def test_only_new_frames_are_computed() -> None:
-    kept, audio, counts = KeptMel(80), _sound(1), []
+    kept, audio, counts = WindowMelCache(80), _sound(1), []
     real = mel.raw_frames
 
     def counted(audio: Samples, begin: int, end: int, mels: int) -> np.ndarray:
@@ -63,8 +63,8 @@ def test_only_new_frames_are_computed() -> None:
     assert counts == [102, 53, 3, 53, 102, 102]
 
 
-def test_threads_that_decode_different_streams_do_not_disturb_each_other() -> None:
-    kept = KeptMel(80, 400_000)
+def test_threads_that_decode_different_windows_do_not_disturb_each_other() -> None:
+    kept = WindowMelCache(80, 400_000)
     sounds = [_sound(seed) for seed in range(8)]
 
     def work(number: int) -> bool:

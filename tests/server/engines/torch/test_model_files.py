@@ -73,7 +73,7 @@ def test_safetensors_are_read_and_broken_ones_refused(tmp_path: Path) -> None:
         "b": ((4,), "float16"),
     }
     for end in (0, 7, 12, 60, len(data) - 1):
-        with pytest.raises(ModelFileError, match="no whole safetensors"):
+        with pytest.raises(ModelFileError, match="no complete safetensors"):
             safetensors_file.read_entries(_written(tmp_path, data[:end], "model.safetensors"))
     with pytest.raises(ModelFileError, match="I8"):
         safetensors_file.read_entries(_written(tmp_path, safetensors({"a": np.zeros(3, np.int8)}), "x.safetensors"))

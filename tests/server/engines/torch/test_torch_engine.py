@@ -173,7 +173,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_read(
     fake.free, fake.allocated, fake.reserved = free, 0.0, 0.0
     engine = _engine(monkeypatch, max_batch=64)
     monkeypatch.setattr(weights, "at_random", lambda *_: pytest.fail("it was read"))
-    with pytest.raises(UnfitError, match=rf"cuda:0 has {free / 1e9:.1f} GB free; say (a )?{needs}"):
+    with pytest.raises(UnfitError, match=rf"cuda:0 has {free / 1e9:.1f} GB free; give (a )?{needs}"):
         engine.load()
 
 

@@ -105,11 +105,11 @@ def test_memory_is_planned_and_what_does_not_fit_is_refused_in_a_sentence() -> N
     # Graphs and CUDA's libraries take memory of their own.
     assert memory_budget.plan(turbo, 1.6e9, 2, 64, 1024, 139e9, "cuda:0", 512).total - roomy.total > 0.5e9
     with pytest.raises(
-        RuntimeError, match=r"batches of 64 need .* GB and cuda:0 has 14\.0 GB free; say --max-batch \d+"
+        RuntimeError, match=r"batches of 64 need .* GB and cuda:0 has 14\.0 GB free; give --max-batch \d+"
     ) as no:
         memory_budget.plan(turbo, 1.6e9, 2, 64, 1024, 14e9, "cuda:0")
     # What it advises, it takes.
     advised = int(str(no.value).split("--max-batch ")[1].split(",")[0])
     assert memory_budget.plan(turbo, 1.6e9, 2, advised, 1024, 14e9, "cuda:0").slots >= advised
-    with pytest.raises(RuntimeError, match=r"say a smaller model"):
+    with pytest.raises(RuntimeError, match=r"give a smaller model"):
         memory_budget.plan(turbo, 1.6e9, 2, 64, 1024, 2e9, "cuda:0")
