@@ -5,23 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from server.commands import cluster_options
+from server.commands import cluster_options, slot_limit
 from server.commands.listen_options import certificate, origins, own_port, own_token, serving_options
-from whisper_ops import __version__, known_software
 from whisper_ops.bearer_tokens import read_token
-from whisper_ops.cli.option_rules import Excludes, Needs, combinations, typed
+from whisper_ops.cli.option_rules import Excludes, Needs, combinations
 from whisper_ops.cli.options import DEFAULT_HISTORY
 from whisper_ops.console import narration
 from whisper_ops.errors import UserError
-from whisper_ops.identity import Identity
-from whisper_ops.plan.auto_limit import LAG_GUARD_SECONDS, planned_limit
-from whisper_ops.units import Length, number, whole
+from whisper_ops.plan.auto_limit import LAG_GUARD_SECONDS
+from whisper_ops.units import Length, number
 
 if TYPE_CHECKING:
     from server.settings import Settings
 
-_USUAL_BATCH = {(True, False): 8, (True, True): 4, (False, False): 16, (False, True): 64}
-"""Rows a batch at most: on a CPU or not, with torch or not. docs/server.md has what a row costs in batches."""
 _LAW_KEYS = {
     "a": "a_seconds",
     "b": "b_seconds",
@@ -171,7 +167,7 @@ def command(**options: Any) -> None:  # noqa: ANN401  # click hands over the opt
         ) from error
 
     if options["cluster"] is not None:
-        cluster_options.serve(options, _clusters_limit(options))
+        cluster_options.serve(options, slot_limit.of_cluster(options))
         return
     settings = _settings(options)
     what = f"{settings.model} on {', '.join(device.name for device in settings.devices)}"
@@ -205,7 +201,7 @@ def _settings(options: dict[str, Any]) -> "Settings":
     devices.check_present(found, torch=with_torch)
     model = None if simulated else model_option.find(options["model"], torch=with_torch)
     name = model.name if model else "simulated"
-    max_batch = _max_batch(options, on_cpu=found[0].kind == "cpu")
+    max_batch = slot_limit.max_batch(options, on_cpu=found[0].kind == "cpu")
     return Settings(
         devices=found,
         engine=options["engine"],
@@ -218,7 +214,7 @@ def _settings(options: dict[str, Any]) -> "Settings":
         port=own_port(options["port"]),
         tls_certificate=certificate(options),
         tls_key=options["tls_key"],
-        max_connections_per_gpu=_limit(options, name, max_batch),
+        max_connections_per_gpu=slot_limit.of_server(options, name, max_batch),
         placement=options["placement"],
         when_full=options["when_full"],
         token=token,
@@ -232,7 +228,7 @@ def _settings(options: dict[str, Any]) -> "Settings":
         drain_seconds=options["drain_timeout"],
         lease_seconds=_lease(options),
         orphan_seconds=options["orphan_timeout"],
-        lag_objective_seconds=options["lag_objective"] or (LAG_GUARD_SECONDS if _auto(options) else 0.0),
+        lag_objective_seconds=options["lag_objective"] or (LAG_GUARD_SECONDS if slot_limit.is_auto(options) else 0.0),
         connections_per_address=options["connections_per_address"],
         sample=options["sample"],
         log_json=options["log_json"],
@@ -247,68 +243,21 @@ def _lease(options: dict[str, Any]) -> float:
     return seconds
 
 
-def _stream_url(option: str, text: str | None, tried: str | None = None) -> str | None:
-    """An address to give to clients. `tried`: what becomes of it, where it is a template."""
+def _stream_url(option: str, text: str | None, example: str | None = None) -> str | None:
+    """An address to give to clients. `example`: one that a template makes, to be checked in its place."""
     from server.settings import checked_stream_url
 
     try:
         if text:
-            checked_stream_url(tried or text)
+            checked_stream_url(example or text)
     except ValueError as error:
         raise UserError(f"{option} {text!r} is not a WebSocket address ({error}), as wss://HOST/ws is") from error
     return text
 
 
 def _public_url(template: str | None) -> str | None:
-    tried = template.replace("{pod_id}", "pod").replace("{port}", "1") if template else None
-    return _stream_url("--public-url", template, tried)
-
-
-def _auto(options: dict[str, Any]) -> bool:
-    return bool(options["max_connections_per_gpu"].strip().lower() == "auto")
-
-
-def _max_batch(options: dict[str, Any], *, on_cpu: bool) -> int:
-    given: int | None = options["max_batch"]
-    return given or _USUAL_BATCH[on_cpu, options["engine"] == "torch"]
-
-
-def _clusters_limit(options: dict[str, Any]) -> int:
-    """The slots of a worker's GPU. Its model may be only where the workers are."""
-    from server.commands import model_option
-
-    if options["engine"] == "simulated" or not _auto(options):
-        name = "simulated"
-    elif options["model"] is None:
-        name = model_option.find(None).name
-    else:
-        name = Path(options["model"]).expanduser().resolve().name if "/" in options["model"] else options["model"]
-    return _limit(options, name, _max_batch(options, on_cpu=options["devices"] == "cpu"))
-
-
-def _limit(options: dict[str, Any], model: str, max_batch: int) -> int:
-    """The slots of a GPU: as told, or as planned for what runs."""
-    if _auto(options):
-        simulated = options["engine"] == "simulated"
-        running = Identity(
-            software=known_software.WHISPER_OPS,
-            version=__version__,
-            engine=options["engine"],
-            model=model,
-            max_batch=max_batch,
-            compute_type=None if options["compute_type"] == "default" or simulated else options["compute_type"],
-            simulated=simulated,
-        )
-        planned = planned_limit(options["history"], running)
-        narration().print(f"whisper-ops serve: {planned.origin}", soft_wrap=True, markup=False)
-        return planned.max_connections_per_gpu
-    if typed(click.get_current_context(), "history"):
-        raise UserError("--history is read by --max-connections-per-gpu auto only; use auto, or leave it out")
-    text = options["max_connections_per_gpu"]
-    slots = whole(text, 100_000)
-    if not slots:
-        raise UserError(f"--max-connections-per-gpu takes a number from 1 to 100000, or auto, not {text!r}")
-    return slots
+    example = template.replace("{pod_id}", "pod").replace("{port}", "1") if template else None
+    return _stream_url("--public-url", template, example)
 
 
 def _law(text: str) -> dict[str, Any]:
