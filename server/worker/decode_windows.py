@@ -26,18 +26,12 @@ class WindowRule:
     """What is stable is given to the engine as the beginning of the window's text."""
     own_contexts: bool = True
     """Where the engine can, each window has an audio context of its own."""
-    busy: "WindowRule | None" = None
-    """What is followed instead while the engine is behind."""
-
-    def under_load(self, *, behind: bool) -> "WindowRule":
-        """The rule for a window that is decoded now."""
-        return self.busy if behind and self.busy is not None else self
 
 
 WHOLE = WindowRule(math.inf, math.inf, thrifty=False, forced=False, own_contexts=False)
 """Every window begins where its utterance does, and is heard anew: what `make bench-server` compares with."""
-BOUNDED = WindowRule(bound=4.0, left=1.5, hold=2.0, busy=WindowRule(bound=3.0, left=1.0, hold=1.5))
-"""What streams are served by: under load a seventh less time for a window, and 0.1 points more words that are wrong."""
+BOUNDED = WindowRule(bound=4.0, left=1.5, hold=2.0)
+"""What streams are served by."""
 VARIABLE = "WHISPER_OPS_WINDOWS"
 
 

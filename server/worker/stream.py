@@ -201,11 +201,10 @@ class Stream:
         utterance = self._utterances[0]
         end, cut = self._window_end(utterance)
         audio = self._sound.slice(utterance.window_start, end)
-        rule = self._rule.under_load(behind=self.behind)
-        long = len(audio) > rule.bound * SAMPLE_RATE
+        long = len(audio) > self._rule.bound * SAMPLE_RATE
         words = cut or (long if utterance.end is None else self._words)
         at_s = utterance.window_start / SAMPLE_RATE
-        prefix = " ".join(utterance.prefix) if rule.forced else ""
+        prefix = " ".join(utterance.prefix) if self._rule.forced else ""
         # A pause that begins may be the end: then this window's text is the final.
         last = cut or utterance.end is not None or self._segmenter.silence_seconds >= SETTLING_SECONDS
         language, choose = self._language.for_window(len(audio) / SAMPLE_RATE, last=last)
@@ -241,7 +240,7 @@ class Stream:
 
     def _advance(self, window: DecodeWindow) -> None:
         """Let the next window begin later where this one was long, and end a segment where it is long enough."""
-        utterance, rule = window.utterance, self._rule.under_load(behind=self.behind)
+        utterance, rule = window.utterance, self._rule
         if window.row.words:
             utterance.hold(window.end / SAMPLE_RATE - rule.hold)
         if len(window.row.audio) > rule.bound * SAMPLE_RATE and (begin := utterance.advance(rule.left)) is not None:

@@ -102,7 +102,7 @@ def main() -> int:
     rules = dict(RULES)
     for spec in os.environ.get("RULES", "").split():
         bound, left, hold = (float(part) for part in spec.split(","))
-        rules[spec] = replace(BOUNDED, bound=bound, left=left, hold=hold, busy=None)
+        rules[spec] = replace(BOUNDED, bound=bound, left=left, hold=hold)
     if names := os.environ.get("ONLY"):
         rules = {name: rules[name] for name in names.split()}
     for line in lines(rules, os.environ.get("LOADS", "loaded idle").split(), clips):

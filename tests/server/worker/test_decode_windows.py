@@ -165,14 +165,6 @@ def test_windows_of_unbroken_speech_stay_short_and_whole_ones_do_not(monkeypatch
     assert {row.prefix for row in whole} == {""}
 
 
-def test_while_the_engine_is_behind_windows_are_shorter() -> None:
-    assert BOUNDED.under_load(behind=False) is BOUNDED
-    busy = BOUNDED.under_load(behind=True)
-    assert busy.bound < BOUNDED.bound
-    assert busy.left < BOUNDED.left
-    assert WHOLE.under_load(behind=True) is WHOLE
-
-
 def test_behind_an_engine_that_cannot_keep_up_windows_grow_by_what_is_new_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
