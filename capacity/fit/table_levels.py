@@ -34,12 +34,10 @@ class TableLevels(msgspec.Struct, frozen=True):
 
     @property
     def loads(self) -> list[float]:
-        """The loads."""
         return [level.load for level in self.levels]
 
     @property
     def figures(self) -> list[float]:
-        """The figures."""
         return [level.figure for level in self.levels]
 
 

@@ -36,7 +36,7 @@ def trend(peaks: Sequence[tuple[float, float]], limit: float) -> DemandTrend | N
 
 
 def trend_text(trend: DemandTrend) -> str:
-    """One sentence."""
+    """The growth of daily peaks, and in how many days they reach the limit, as a sentence."""
     if trend.until is None:
         return f"Trend: daily peaks (highest {trend.peak:.0f}) do not grow towards {trend.limit:.0f}."
     high = "or never" if trend.high is None else f"to {trend.high:.0f}"

@@ -23,7 +23,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def offered(self) -> float | None:
-        """Erlangs."""
+        """Offered traffic in erlangs; None: no arrivals were given."""
         if self.arrivals_per_second is None or self.mean_length_seconds is None:
             return None
         return self.arrivals_per_second * self.mean_length_seconds

@@ -13,7 +13,7 @@ LIBRARIES = ("cublas", "cudnn")
 
 
 class Accelerator(msgspec.Struct, frozen=True):
-    """What was found."""
+    """The GPUs of this machine, and the libraries that the engine needs of them."""
 
     driver: str | None
     gpus: tuple[str, ...]

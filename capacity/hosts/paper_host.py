@@ -27,7 +27,7 @@ class ResourceUse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallLoad(msgspec.Struct, frozen=True, kw_only=True):
-    """One number of calls."""
+    """What a number of calls uses of every resource, and which of them is short."""
 
     connections: int
     uses: tuple[ResourceUse, ...]

@@ -76,7 +76,7 @@ class CallCost(msgspec.Struct, frozen=True):
 
     @property
     def total(self) -> AmountRange:
-        """All causes together."""
+        """The sum over all causes."""
         found = sum((cause.takes for cause in self.causes), AmountRange(0.0, 0.0, 0.0))
         return found.whole() if self.count else found
 

@@ -134,7 +134,6 @@ class ImportedPoll(msgspec.Struct):
 
     @classmethod
     def empty(cls) -> "ImportedPoll":
-        """Nothing known yet."""
         return cls({}, {}, {})
 
     def put(self, figure: str, value: float, gpu: int = 0) -> None:

@@ -28,7 +28,7 @@ _WEIGHTS = np.array([0.05, *[0.10] * 9, 0.05])
 
 
 class Law(Protocol):
-    """A fitted law."""
+    """A fitted law: what a figure is expected to be at a load, and how far off that may be."""
 
     @property
     def name(self) -> str:
@@ -62,7 +62,6 @@ class Reciprocal(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """What it is called."""
         return self.law.name
 
     def band(self, loads: Sequence[float], *, noise: bool) -> Array:

@@ -32,7 +32,6 @@ class LinearLaw(msgspec.Struct, frozen=True):
     weights: tuple[float, ...]
 
     def at(self, load: float) -> float:
-        """The figure at `load`."""
         return self.base + self.slope * load
 
     def spread(self, load: float) -> float:

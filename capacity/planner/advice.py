@@ -10,7 +10,7 @@ _AROUND = (0.8, 1.0, 1.2)
 
 
 def advised(evidence: Evidence, capacity: Capacity) -> NextLevels:
-    """What to measure next."""
+    """The levels to measure next, within the server's slots; of polls alone, levels around the expected limit."""
     gpus, slots = evidence.key.gpus, evidence.slots
     if not evidence.levels:
         around = capacity.estimate or 2 * evidence.polled.peak

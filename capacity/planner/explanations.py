@@ -106,7 +106,7 @@ def disturbed_most(evidence: Evidence) -> OtherLoad | None:
 
 
 def all_invalid(evidence: Evidence, levels: Sequence[JudgedLevel]) -> str:
-    """No level says anything."""
+    """The error where no level is evidence: why, and the command that measures them again."""
     again = undisturbed({level.streams for level in levels}, evidence.slots)
     command = sweep_command(evidence.key, again, evidence.address)
     mended = (

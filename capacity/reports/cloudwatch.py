@@ -34,7 +34,7 @@ _UNITS = {"lag_p95_seconds": "Seconds", "memory_used_bytes": "Bytes"}
 
 
 class AlarmLimits(NamedTuple):
-    """What the alarms say."""
+    """Thresholds of the alarms, in streams on a GPU and seconds of lag."""
 
     safe: int
     """Connections of a GPU."""

@@ -34,7 +34,7 @@ def output(analysis: Analysis, configuration: Callable[[], str] | None = None) -
 
 
 def report(analysis: Analysis) -> Report:
-    """The whole analysis."""
+    """All of an analysis: costs of a call, limits, loads, tiers and the settings to raise."""
     name = analysis.profile.title
     answer, *more = summary(analysis.host)
     return Report(
@@ -81,7 +81,7 @@ def _fleet(analysis: Analysis) -> list[str]:
 
 
 def _costs(analysis: Analysis) -> Section:
-    """Causes down, resources across."""
+    """What a call takes: a row a cause, a column a resource."""
     takes = analysis.profile.takes
     names = list(dict.fromkeys(cause.name for found in takes.values() for cause in found.causes if cause.name))
     rows = [(name, *(_caused(found, key, name) for key, found in takes.items())) for name in names]

@@ -49,7 +49,7 @@ class KubernetesFigures(NamedTuple):
 
     @property
     def slots_a_replica(self) -> int:
-        """What one pod carries."""
+        """Streams that one pod carries."""
         return self.slots * self.gpus
 
     @property

@@ -15,7 +15,7 @@ _KEYS = ("server", *IDENTITY_FIELDS, "objective")
 
 
 class PlanChange(msgspec.Struct, frozen=True):
-    """One thing that differs."""
+    """A field of the plan that differs, with both values as text."""
 
     what: str
     before: str

@@ -20,7 +20,7 @@ class Series(NamedTuple):
 
 
 class PlotBar(NamedTuple):
-    """A named value."""
+    """A bar of a plot, with the name below it."""
 
     name: str
     value: float
@@ -85,7 +85,7 @@ class Plot(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def frame(self) -> PlotFrame:
-        """Its axes."""
+        """The axes that hold every point and limit, or end where the plot says."""
         points = [point for series in self.series for point in series.points]
         ys = [y for _, y in points] + [bar.value for bar in self.bars] + [y for _, y in self.limits]
         x_top = max((x for x, _ in points), default=1.0) if self.x_top is None else self.x_top

@@ -28,7 +28,7 @@ def output(scenario: Scenario, result: SimulationResult, plan: Plan | None) -> O
 
 
 def report(scenario: Scenario, result: SimulationResult, plan: Plan | None) -> Report:
-    """All of it."""
+    """The refusals and GPUs of a simulated day, what was assumed, and a row an hour of the day."""
     answer, *lines = _answer(scenario, result)
     return Report(answer=answer, lines=(*lines, *_basis(scenario, plan)), sections=(Section(table=_hours(result)),))
 

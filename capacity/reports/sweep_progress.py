@@ -72,7 +72,6 @@ class SweepProgress:
         self._whole_ends_at = self._clock() + seconds
 
     def begin(self, ask: LevelRequest, number: int, left: int | None, seconds: float) -> None:
-        """A level begins."""
         streams = counted(ask.streams, "stream")
         about = {"within": "about "}.get(ask.purpose, "up to " if ask.purpose in _SEARCHING else "")
         of = "" if left is None else f" of {about}{max(number, number + left - 1)}"
@@ -92,7 +91,7 @@ class SweepProgress:
         self._say(f"{what} (up to {at_most_seconds:.0f} s)")
 
     def progress(self, progress: LoadProgress, snapshot: Snapshot | None) -> None:
-        """A second later."""
+        """Update the line of what happens now; called once a second."""
         parts = [f"{progress.live} speaking"]
         if progress.behind_p50_seconds is not None:
             parts.append(f"text {progress.behind_p50_seconds:.1f} s behind")
@@ -105,14 +104,12 @@ class SweepProgress:
         self._tell()
 
     def end(self, level: LevelRecord) -> None:
-        """A level was judged."""
         self._levels.append(level)
         stable = "—" if level.stable_p95_seconds is None else f"{level.stable_p95_seconds:.2f} s"
         why = f"; {level.reason}" if level.reason else ""
         self._say(f"  {level.streams}: {verdict_text(level)}; stable p95 {stable}{why}")
 
     def note(self, sentence: str) -> None:
-        """Something worth knowing."""
         self._notes.append(sentence)
         self._say(sentence)
 

@@ -77,7 +77,6 @@ class Table(msgspec.Struct, frozen=True, dict=True, kw_only=True):
                 raise UserError(f"{self.path} has no column {column!r}; it has {', '.join(self.columns)}")
 
     def cell(self, row: TableRow, column: str) -> str:
-        """A row's cell."""
         return row.cells[self._known[column].name]
 
     def figures(self, column: str) -> list[TableFigure | None]:

@@ -39,7 +39,7 @@ class HourOfDay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SimulationResult(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it."""
+    """What became of the calls of all simulated days, and what the fleet took."""
 
     hours: tuple[HourOfDay, ...]
     calls: int

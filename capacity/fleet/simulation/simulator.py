@@ -49,7 +49,7 @@ class HourFigures(msgspec.Struct):
 
 
 class RegionRun:
-    """See the module. `hours` are those after the warm-up."""
+    """One region of a scenario, simulated with SimPy; its `hours` begin when the warm-up ends."""
 
     def __init__(self, scenario: Scenario, region: Region, seed: int) -> None:
         self._scenario, self._region = scenario, region
