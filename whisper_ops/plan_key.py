@@ -13,7 +13,7 @@ _PROCESSOR = re.compile(r"\b(cpu|processor|xeon|epyc|ryzen|threadripper|opteron|
 _NUMBERED = re.compile(r"(?<=^simulated GPU) \d+$")
 
 
-class Key(Identity, frozen=True, kw_only=True):
+class PlanKey(Identity, frozen=True, kw_only=True):
     """The conditions of a law: what ran, and how it was loaded. None: not known, which differs from every value."""
 
     server: str = ""

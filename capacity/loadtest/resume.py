@@ -9,7 +9,7 @@ import psutil
 
 from capacity.loadtest.warm_up import WarmUpResult
 from whisper_ops.errors import UserError
-from whisper_ops.history import History, LevelRecord, Stored, SweepRecord
+from whisper_ops.history import History, LevelRecord, StoredSweep, SweepRecord
 from whisper_ops.identity import differing
 from whisper_ops.lenient_json import decode_strictly
 from whisper_ops.objective.judgement import is_evidence
@@ -37,7 +37,7 @@ class ResumeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How the server was warmed up before the first level; None: it was not."""
 
 
-def find_interrupted(history: History, sweep: SweepRecord, now: float | None = None) -> Stored | None:
+def find_interrupted(history: History, sweep: SweepRecord, now: float | None = None) -> StoredSweep | None:
     """The newest sweep of the same command that did not get to its end; None when there is none.
 
     Raises:

@@ -22,7 +22,7 @@ from whisper_ops.exporters.catalogue import ready_made
 from whisper_ops.http_answers import MAX_JSON_BYTES, HttpAnswer, UnreadableAnswer
 from whisper_ops.snapshot import Snapshot
 from whisper_ops.snapshot_client.client import exporter, poll, source_of, until_left
-from whisper_ops.snapshot_client.http_client import Access, Web
+from whisper_ops.snapshot_client.http_client import Access, HttpClient
 from whisper_ops.snapshot_client.source import Source
 
 _PLAIN = {"ws": "http", "wss": "https"}
@@ -170,7 +170,7 @@ async def reach(target: Target) -> Snapshot:
     Raises:
         UserError: nothing answers there, or it asks for a bearer token (exit 3).
     """
-    web = Web(target.http, _access(target))
+    web = HttpClient(target.http, _access(target))
     try:
         async with asyncio.timeout(_DEADLINE_SECONDS):
             answer = await web.whatever("/", MAX_JSON_BYTES)

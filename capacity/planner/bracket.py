@@ -11,7 +11,7 @@ from whisper_ops.formatting import counted
 from whisper_ops.history import LevelRecord
 from whisper_ops.objective.judgement import findings_of
 from whisper_ops.plan.plan_document import Capacity, JudgedLevel, Status
-from whisper_ops.plan_key import Key
+from whisper_ops.plan_key import PlanKey
 
 
 def judged_levels(evidence: Evidence) -> tuple[JudgedLevel, ...]:
@@ -33,7 +33,7 @@ def _refused(judged: JudgedLevel, evidence: Evidence) -> JudgedLevel:
     )
 
 
-def bracket(levels: tuple[JudgedLevel, ...], key: Key) -> Capacity:
+def bracket(levels: tuple[JudgedLevel, ...], key: PlanKey) -> Capacity:
     """The interval `[last pass, first fail)` in connections a GPU.
 
     A level whose repeats disagree counts as failed, and nothing above a failed level counts as passed: a pass there
@@ -81,7 +81,7 @@ def passing_probabilities(levels: tuple[JudgedLevel, ...], predicted: Mapping[in
     return chances
 
 
-def _together(last_pass: int | None, first_fail: int | None, high: int, key: Key) -> Capacity:
+def _together(last_pass: int | None, first_fail: int | None, high: int, key: PlanKey) -> Capacity:
     others = f"other {key.carrier_noun}s"
     return Capacity(
         last_pass=None, first_fail=high, estimate=None, low=None, high=high, status="upper_bound",

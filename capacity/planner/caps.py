@@ -5,7 +5,7 @@ import msgspec
 from whisper_ops.history import History
 from whisper_ops.history.poll_aggregates import last_live_poll
 from whisper_ops.lenient_json import decode_strictly
-from whisper_ops.plan_key import Key
+from whisper_ops.plan_key import PlanKey
 from whisper_ops.snapshot import HostFigures
 
 _NEAR_SECONDS = 3600.0
@@ -19,7 +19,7 @@ class Caps(msgspec.Struct, frozen=True, kw_only=True):
     host: HostFigures = HostFigures()
 
 
-def read_caps(history: History, key: Key, settings: str, near: float) -> Caps:
+def read_caps(history: History, key: PlanKey, settings: str, near: float) -> Caps:
     """The caps of a key's server, from its poll nearest to the end of its levels, else from the sweep's settings."""
     noted = _noted(settings)
     snapshot = last_live_poll(history, key.server, near + _NEAR_SECONDS)

@@ -11,7 +11,7 @@ from whisper_ops.errors import Exit, UserError
 from whisper_ops.history import History, LevelRecord, poll_aggregates
 from whisper_ops.lenient_json import decode_strictly
 from whisper_ops.objective import DEFAULT, parse
-from whisper_ops.plan_key import Key
+from whisper_ops.plan_key import PlanKey
 
 
 class EvidenceRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,7 +26,7 @@ class EvidenceRequest(msgspec.Struct, frozen=True, kw_only=True):
     gpu_speed: float | None = None
     """Speed of `gpu` relative to the measured one, where it was not measured itself."""
 
-    def matches(self, key: Key) -> bool:
+    def matches(self, key: PlanKey) -> bool:
         """Whether levels of `key` may answer."""
         return (
             _within(self.server, key.server)
@@ -51,10 +51,10 @@ class _Noted(msgspec.Struct):
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """Every level of one key, and the other keys of the history."""
 
-    key: Key
+    key: PlanKey
     levels: tuple[LevelRecord, ...]
     settings: str = "{}"
-    other_keys: tuple[Key, ...] = ()
+    other_keys: tuple[PlanKey, ...] = ()
     polled: PollEvidence = PollEvidence()
 
     @property
@@ -113,8 +113,8 @@ def gather(history: History, request: EvidenceRequest) -> Evidence:
     Raises:
         UserError: nothing was measured, or nothing that matches, or nothing that says anything (exit code 4).
     """
-    by_key: dict[Key, list[LevelRecord]] = {}
-    settings: dict[Key, str] = {}
+    by_key: dict[PlanKey, list[LevelRecord]] = {}
+    settings: dict[PlanKey, str] = {}
     uncounted: list[tuple[float, UncountedError]] = []
     for stored in history.sweeps.every():
         found = history.sweeps.levels(stored.id)
@@ -142,9 +142,9 @@ def gather(history: History, request: EvidenceRequest) -> Evidence:
     return Evidence(key=judged_by, levels=levels, settings=settings[key], other_keys=others, polled=polled)
 
 
-def _from_polls(history: History, by_key: dict[Key, list[LevelRecord]], request: EvidenceRequest) -> Evidence:
+def _from_polls(history: History, by_key: dict[PlanKey, list[LevelRecord]], request: EvidenceRequest) -> Evidence:
     """What ordinary production says where no level was measured."""
-    every: list[Key] = []
+    every: list[PlanKey] = []
     objective = _canonical(request.objective or DEFAULT)
     for ran in reversed(poll_aggregates.runs(history)):
         key = key_of_polls(ran.server, ran.identity, poll_aggregates.gpus(history, ran.server_id), objective)
@@ -158,7 +158,7 @@ def _from_polls(history: History, by_key: dict[Key, list[LevelRecord]], request:
     return Evidence(key=found[0], levels=(), other_keys=tuple(found[1:]), polled=polled)
 
 
-def _nothing(history: History, known: Iterable[Key], request: EvidenceRequest) -> str:
+def _nothing(history: History, known: Iterable[PlanKey], request: EvidenceRequest) -> str:
     names = sorted({f"{key.server} ({key.model or 'unknown model'}, {key.device})" for key in known})
     if not names or not str(request):
         return (

@@ -14,7 +14,7 @@ from whisper_ops.objective.findings import AnyFinding, OtherLoad, in_words, spea
 from whisper_ops.objective.judgement import findings_of
 from whisper_ops.plan.plan_document import Capacity, JudgedLevel, QueueCauses
 from whisper_ops.plan.resource_kinds import HOST_CPU, SERVER_CORE, STEP_TIME
-from whisper_ops.plan_key import Key
+from whisper_ops.plan_key import PlanKey
 
 
 def reason(evidence: Evidence, capacity: Capacity, waits_for: QueueCauses | None) -> str:
@@ -162,7 +162,7 @@ def _why_left_out(levels: Sequence[JudgedLevel]) -> str:
     return "; ".join(f"{', '.join(streams)}: {reason}" for reason, streams in by_reason.items())
 
 
-def _unlike_gpus(key: Key) -> list[str]:
+def _unlike_gpus(key: PlanKey) -> list[str]:
     """What a limit of a GPU is the limit of, where they are not all alike."""
     if " + " not in key.device:
         return []
@@ -184,7 +184,7 @@ def _balancer_notes(evidence: Evidence) -> list[str]:
     return told
 
 
-def waits_for_text(busy: QueueCauses | None, key: Key) -> str:
+def waits_for_text(busy: QueueCauses | None, key: PlanKey) -> str:
     """Which processor was busy when the objective was missed."""
     if busy is None:
         return ""

@@ -10,7 +10,7 @@ import platform
 from capacity.planner.caps import Caps
 from whisper_ops.plan.plan_document import Resource
 from whisper_ops.plan.resource_kinds import CONNECTION_TRACKING, NETWORK, PORTS
-from whisper_ops.plan_key import Key
+from whisper_ops.plan_key import PlanKey
 
 AUDIO_BYTES_PER_SECOND = 32_000.0
 FRAME_BYTES, PACKET_BYTES, PAYLOAD_BYTES = 8, 52, 1448
@@ -21,7 +21,7 @@ _SHARE = 0.9
 _USUAL_CHUNK_SECONDS = 0.1
 
 
-def allowances(key: Key, caps: Caps) -> tuple[Resource, ...]:
+def allowances(key: PlanKey, caps: Caps) -> tuple[Resource, ...]:
     """The rows whose figures the host told; a plan's table shows each with where it was read."""
     host = caps.host
     rows = []
@@ -69,7 +69,7 @@ def card_bytes_per_second(hostname: str | None) -> float | None:
     return network_bytes_per_second()
 
 
-def _row(kind: str, law: str, cap: float, cap_text: str, each: float, key: Key, evidence: str) -> Resource:
+def _row(kind: str, law: str, cap: float, cap_text: str, each: float, key: PlanKey, evidence: str) -> Resource:
     limit = cap / each / key.gpus_a_server
     return Resource(
         kind=kind, law=law, unit="", cap=None, cap_text=cap_text, limit=limit, low=limit, high=limit,

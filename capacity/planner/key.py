@@ -6,7 +6,7 @@ from msgspec.structs import asdict
 
 from whisper_ops.history import LevelRecord, SweepRecord
 from whisper_ops.identity import Identity
-from whisper_ops.plan_key import Key
+from whisper_ops.plan_key import PlanKey
 
 
 class UncountedError(ValueError):
@@ -19,7 +19,7 @@ class UncountedError(ValueError):
         )
 
 
-def key_of(sweep: SweepRecord, levels: Sequence[LevelRecord] = ()) -> Key:
+def key_of(sweep: SweepRecord, levels: Sequence[LevelRecord] = ()) -> PlanKey:
     """The key of all levels of a sweep. Behind one address may be several servers: their GPUs are counted together.
 
     Raises:
@@ -32,7 +32,7 @@ def key_of(sweep: SweepRecord, levels: Sequence[LevelRecord] = ()) -> Key:
         if not counts:
             raise UncountedError(sweep.server, servers)
         gpus = max(counts)
-    return Key(
+    return PlanKey(
         **asdict(sweep.identity),
         server=sweep.server,
         gpus=gpus,
@@ -47,9 +47,9 @@ def key_of(sweep: SweepRecord, levels: Sequence[LevelRecord] = ()) -> Key:
     )
 
 
-def key_of_polls(server: str, identity: Identity, gpus: int, objective: str) -> Key:
+def key_of_polls(server: str, identity: Identity, gpus: int, objective: str) -> PlanKey:
     """The key of a server's ordinary production, of which it is not known how the load was played."""
-    return Key(
+    return PlanKey(
         **asdict(identity),
         server=server,
         gpus=gpus,
@@ -62,7 +62,7 @@ def key_of_polls(server: str, identity: Identity, gpus: int, objective: str) -> 
     )
 
 
-def differences(one: Key, other: Key) -> str:
+def differences(one: PlanKey, other: PlanKey) -> str:
     """What differs between two keys, in words: `model tiny.en / base.en, chunk_seconds 0.1 / 0.5`."""
     a, b = asdict(one), asdict(other)
     return ", ".join(f"{name} {a[name]} / {b[name]}" for name in a if a[name] != b[name])

@@ -32,7 +32,7 @@ from whisper_ops.objective import read_stored
 from whisper_ops.plan.plan_document import Capacity, JudgedLevel, Plan, QueueCauses, Resource, Tier, titled
 from whisper_ops.plan.plan_sentences import confidence, limit_text
 from whisper_ops.plan.resource_kinds import GPU_BUSY, GPU_MEMORY, LATENCY, PORTS, STEP_TIME, TITLES
-from whisper_ops.plan_key import Key
+from whisper_ops.plan_key import PlanKey
 
 
 def make_plan(history: History, request: EvidenceRequest, now: float) -> Plan:
@@ -137,7 +137,7 @@ def _limits(evidence: Evidence, caps: Caps, levels: tuple[JudgedLevel, ...]) -> 
     return capacity, resources
 
 
-def _rules(key: Key) -> tuple[ResourceRule, ...]:
+def _rules(key: PlanKey) -> tuple[ResourceRule, ...]:
     """What can run out; the memory of a processor that stands in for a GPU is the host's, with a row of its own."""
     return RULES if key.gpu_name is None or key.carrier == "GPU" else tuple(r for r in RULES if r.kind != GPU_MEMORY)
 
@@ -175,7 +175,7 @@ def _binding_kinds(capacity: Capacity, ranked: Sequence[Resource], waits_for: Qu
     return next(iter(kinds), ""), next(iter(after), "")
 
 
-def _safe_limit(capacity: Capacity, ranked: Sequence[Resource], key: Key) -> tuple[int | None, str]:
+def _safe_limit(capacity: Capacity, ranked: Sequence[Resource], key: PlanKey) -> tuple[int | None, str]:
     """The lowest limit, and a reason of its own when it is not the objective that sets it."""
     if capacity.last_pass is None:
         return (None, "") if capacity.low is None else (max(int(capacity.low), 1), "")

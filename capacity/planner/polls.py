@@ -18,7 +18,7 @@ from whisper_ops.formatting import span_of_time
 from whisper_ops.history import History, poll_aggregates
 from whisper_ops.history.poll_aggregates import GPU_FIGURES, SERVER_FIGURES, RunPeriod
 from whisper_ops.identity import differing
-from whisper_ops.plan_key import Key
+from whisper_ops.plan_key import PlanKey
 from whisper_ops.plausible_ranges import bound
 
 _WINDOWS = 800
@@ -65,7 +65,7 @@ class PollEvidence(msgspec.Struct, frozen=True, kw_only=True):
         return [(load, median(values)) for load, values in sorted(by_load.items()) if len(values) >= least]
 
 
-def read_polls(history: History, key: Key) -> PollEvidence:
+def read_polls(history: History, key: PlanKey) -> PollEvidence:
     """The polls of a key's server while it ran exactly what the key says. Restarts and other versions are left out."""
     spans = [
         run._replace(since=ends[0], until=ends[1] + 1e-3)

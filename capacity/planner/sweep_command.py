@@ -6,12 +6,12 @@ from capacity.loadgen.arrivals import level_seconds
 from capacity.loadtest.time_estimates import BASELINE_SECONDS, BETWEEN_SECONDS, WARM_UP_SECONDS
 from capacity.next_levels import MINUTE, NextLevels
 from whisper_ops.objective import DEFAULT, parse, read_stored
-from whisper_ops.plan_key import Key
+from whisper_ops.plan_key import PlanKey
 
 _DEFAULTS = {"protocol": "native", "chunk_seconds": 0.1, "duty_cycle": 1.0, "arrivals": "spread"}
 
 
-def sweep_command(key: Key, advice: NextLevels, address: str | None = None) -> str:
+def sweep_command(key: PlanKey, advice: NextLevels, address: str | None = None) -> str:
     """`whisper-ops sweep URL --levels …`, with what its levels need to have the same key.
 
     `address`: where the server is reached, where its name does not say it all, as behind TLS.
@@ -22,7 +22,7 @@ def sweep_command(key: Key, advice: NextLevels, address: str | None = None) -> s
     return f"whisper-ops sweep {address or key.server} --levels {chosen}{lasting}{_conditions(key)}"
 
 
-def sweep_seconds(key: Key, advice: NextLevels) -> float:
+def sweep_seconds(key: PlanKey, advice: NextLevels) -> float:
     """Seconds that the sweep takes, about, with warm-up, baseline and pauses."""
     if not advice.levels:
         return 0.0
@@ -34,7 +34,7 @@ def sweep_seconds(key: Key, advice: NextLevels) -> float:
     return WARM_UP_SECONDS + measuring
 
 
-def _conditions(key: Key) -> str:
+def _conditions(key: PlanKey) -> str:
     """Options that differ from what a sweep does by itself; of ordinary polls they are not known."""
     options = []
     if key.protocol not in (None, _DEFAULTS["protocol"]):

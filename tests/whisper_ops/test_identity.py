@@ -11,7 +11,7 @@ from capacity.planner.polls import read_polls
 from tests.capacity.plan_history import sweep
 from whisper_ops.history import History, PlanRecord, SweepRecord
 from whisper_ops.identity import IDENTITY_FIELDS, Identity, differing
-from whisper_ops.plan_key import Key
+from whisper_ops.plan_key import PlanKey
 from whisper_ops.snapshot import ServerFigures, Snapshot
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ def test_no_other_module_spells_it_out() -> None:
     assert set(found) - {str(path) for path in OWNERS} == set()
 
 
-@pytest.mark.parametrize("kind", [SweepRecord, PlanRecord, Key])
+@pytest.mark.parametrize("kind", [SweepRecord, PlanRecord, PlanKey])
 def test_what_is_matched_by_it_has_all_of_it(kind: type[Identity]) -> None:
     assert set(IDENTITY_FIELDS) <= set(kind.__struct_fields__)
 

@@ -5,7 +5,7 @@ import ssl
 import pytest
 
 from whisper_ops import tls_trust
-from whisper_ops.snapshot_client.http_client import Access, Web
+from whisper_ops.snapshot_client.http_client import Access, HttpClient
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "no_proxy", "NO_PROXY")
 
@@ -28,7 +28,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 async def test_a_plain_address_loads_no_authorities(loaded: list[str]) -> None:
-    await Web("http://asr-1:8000", Access()).close()
+    await HttpClient("http://asr-1:8000", Access()).close()
     assert loaded == []
     nobody = tls_trust.http_context("http://asr-1:8000")
     assert nobody.get_ca_certs() == []
@@ -36,9 +36,9 @@ async def test_a_plain_address_loads_no_authorities(loaded: list[str]) -> None:
 
 
 async def test_tls_and_a_proxy_that_may_speak_it_load_them(loaded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    await Web("https://asr-1:8000", Access()).close()
+    await HttpClient("https://asr-1:8000", Access()).close()
     assert loaded == ["loaded"]
     tls_trust._context_with.cache_clear()
     monkeypatch.setenv("http_proxy", "https://proxy:3128")
-    await Web("http://asr-1:8000", Access()).close()
+    await HttpClient("http://asr-1:8000", Access()).close()
     assert loaded == ["loaded", "loaded"]

@@ -23,7 +23,7 @@ from whisper_ops.history.retention import Retention
 if TYPE_CHECKING:
     from whisper_ops.history.charts import ChartQuery, Point
     from whisper_ops.history.store import History
-    from whisper_ops.history.sweeps import Stored
+    from whisper_ops.history.sweeps import StoredSweep
 
 __all__ = [
     "AlertRecord",
@@ -36,13 +36,13 @@ __all__ = [
     "Point",
     "ReachedRecord",
     "Retention",
-    "Stored",
+    "StoredSweep",
     "StreamRecord",
     "SweepRecord",
     "UtteranceRecord",
     "WordLatencyRecord",
 ]
-_MODULES = {"ChartQuery": "charts", "Point": "charts", "History": "store", "Stored": "sweeps"}
+_MODULES = {"ChartQuery": "charts", "Point": "charts", "History": "store", "StoredSweep": "sweeps"}
 
 
 def __getattr__(name: str) -> object:

@@ -8,7 +8,7 @@ import msgspec
 
 from whisper_ops.history.pruning import used_bytes
 from whisper_ops.history.store import History
-from whisper_ops.history.writer_lock import Holder, holder_of
+from whisper_ops.history.writer_lock import LockHolder, holder_of
 
 
 class TierInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +44,7 @@ class HistoryInfo(msgspec.Struct, frozen=True, kw_only=True):
     alerts: int
     alerts_open: int
     rollups_due: int
-    writer: Holder | None
+    writer: LockHolder | None
     table_bytes: dict[str, int]
     """Empty where this SQLite cannot say."""
 

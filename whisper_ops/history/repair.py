@@ -17,7 +17,7 @@ from whisper_ops.history.opening import open_for_writing
 _LOGS = ("", "-wal", "-shm")
 
 
-class Saved(msgspec.Struct, frozen=True, kw_only=True):
+class RepairResult(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a damaged file."""
 
     aside: Path
@@ -74,7 +74,7 @@ def move_aside(path: Path) -> Path:
     return aside
 
 
-def repair(path: Path) -> Saved:
+def repair(path: Path) -> RepairResult:
     """Move the damaged `path` aside and make a new history of what can be read of it.
 
     Raises:
@@ -88,7 +88,7 @@ def repair(path: Path) -> Saved:
         target.close()
 
 
-def _save(aside: Path, target: sqlite3.Connection) -> Saved:
+def _save(aside: Path, target: sqlite3.Connection) -> RepairResult:
     rows: dict[str, int] = {}
     damaged: list[str] = []
     source = sqlite3.connect(aside)
@@ -111,7 +111,7 @@ def _save(aside: Path, target: sqlite3.Connection) -> Saved:
     source.close()
     _adopt(target)
     target.execute("PRAGMA foreign_keys=ON")
-    return Saved(aside=aside, rows={name: n for name, n in rows.items() if n}, damaged=tuple(damaged))
+    return RepairResult(aside=aside, rows={name: n for name, n in rows.items() if n}, damaged=tuple(damaged))
 
 
 def _adopt(target: sqlite3.Connection) -> None:

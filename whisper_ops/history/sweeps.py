@@ -16,7 +16,7 @@ from whisper_ops.history.records import (
 )
 
 
-class Stored(msgspec.Struct, frozen=True):
+class StoredSweep(msgspec.Struct, frozen=True):
     """A sweep with the id it has in the file."""
 
     id: int
@@ -67,10 +67,11 @@ class Sweeps:
                     self._db.insert(table, msgspec.structs.replace(row, level_id=level_id))
         return level_id
 
-    def every(self) -> list[Stored]:
+    def every(self) -> list[StoredSweep]:
         """All sweeps, oldest first."""
         return [
-            Stored(row["id"], struct_of(row, SweepRecord)) for row in self._db.rows("SELECT * FROM sweep ORDER BY id")
+            StoredSweep(row["id"], struct_of(row, SweepRecord))
+            for row in self._db.rows("SELECT * FROM sweep ORDER BY id")
         ]
 
     def levels(self, sweep_id: int) -> list[LevelRecord]:

@@ -18,7 +18,7 @@ import msgspec
 from whisper_ops.lenient_json import decode_strictly
 
 
-class Holder(msgspec.Struct, frozen=True):
+class LockHolder(msgspec.Struct, frozen=True):
     """Who writes polls into a history."""
 
     pid: int
@@ -44,7 +44,7 @@ class WriterLock:
         """Whether this object holds it."""
         return self._descriptor is not None
 
-    def try_acquire(self) -> Holder | None:
+    def try_acquire(self) -> LockHolder | None:
         """Take the lock and return None; or return who holds it.
 
         Raises:
@@ -83,7 +83,7 @@ class WriterLock:
             return False
 
     def _sign(self, descriptor: int) -> None:
-        holder = Holder(os.getpid(), socket.gethostname(), self._command, time.time())
+        holder = LockHolder(os.getpid(), socket.gethostname(), self._command, time.time())
         with suppress(OSError):  # on a full disk the lock holds without a name on it
             os.truncate(descriptor, 0)
             os.pwrite(descriptor, msgspec.json.encode(holder), 0)
@@ -108,15 +108,15 @@ def _opened(path: Path, flags: int) -> int:
     raise OSError(errno.EINVAL, f"{path} is no plain file of its own; remove it")
 
 
-def _read(descriptor: int) -> Holder:
+def _read(descriptor: int) -> LockHolder:
     try:
-        return decode_strictly(os.pread(descriptor, 4096, 0), Holder)
+        return decode_strictly(os.pread(descriptor, 4096, 0), LockHolder)
     except (OSError, msgspec.DecodeError):
         # Taken this moment and not signed yet, or the disk is full.
-        return Holder(0, socket.gethostname(), "another whisper-ops", time.time())
+        return LockHolder(0, socket.gethostname(), "another whisper-ops", time.time())
 
 
-def holder_of(path: Path) -> Holder | None:
+def holder_of(path: Path) -> LockHolder | None:
     """Who writes polls into the history at `path`; None when nobody does."""
     lock = path.with_name(path.name + ".lock")
     try:

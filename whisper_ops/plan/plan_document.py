@@ -13,7 +13,7 @@ import msgspec
 from whisper_ops.identity import Identity
 from whisper_ops.objective.findings import AnyFinding
 from whisper_ops.plan.resource_kinds import KINDS_BY_TITLE, ON_A_PROCESSOR, TITLES
-from whisper_ops.plan_key import Key
+from whisper_ops.plan_key import PlanKey
 
 Status: TypeAlias = Literal["identified", "lower_bound", "upper_bound", "not_identifiable"]
 """How well a limit is known: between two levels; only from below; only from above; not at all."""
@@ -157,7 +157,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     created_at: float = 0.0
     server: str = ""
-    key: Key = Key()
+    key: PlanKey = PlanKey()
     objective: str = ""
     simulated: bool = False
     provisional: bool = False
@@ -230,7 +230,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return self.resource(self.runner_up_kind)
 
 
-def titled(resource: Resource, key: Key) -> Resource:
+def titled(resource: Resource, key: PlanKey) -> Resource:
     """The resource with a name that fits what carries the connections."""
     name = None if key.carrier == "GPU" else ON_A_PROCESSOR.get(resource.kind)
     return resource if name is None else msgspec.structs.replace(resource, name=name)

@@ -11,7 +11,7 @@ from whisper_ops.exporters.text_format import Page, PageError, parse
 from whisper_ops.http_answers import HttpAnswer
 from whisper_ops.server_names import default_name
 from whisper_ops.snapshot import Snapshot
-from whisper_ops.snapshot_client.http_client import Access, Web
+from whisper_ops.snapshot_client.http_client import Access, HttpClient
 from whisper_ops.snapshot_client.source import Remarks, SourceError
 
 
@@ -24,7 +24,7 @@ class PrometheusSource:
         parts = urlsplit(url)
         # An address with a path of its own, as http://host:9100/metrics, says where the page is.
         self._path = parts.path if parts.path not in {"", "/"} else mapping.path
-        self._web = Web(f"{parts.scheme}://{parts.netloc}", access)
+        self._web = HttpClient(f"{parts.scheme}://{parts.netloc}", access)
         self._wanted, self._counted = mapping.metrics(), mapping.counted()
         self._counters = Counters()
         self._reader = FigureReader(mapping)

@@ -7,7 +7,7 @@ from whisper_ops.http_answers import MAX_JSON_BYTES
 from whisper_ops.lenient_json import NotJsonError, OtherShapeError
 from whisper_ops.server_names import default_name
 from whisper_ops.snapshot import Snapshot
-from whisper_ops.snapshot_client.http_client import Access, NotThereError, Web
+from whisper_ops.snapshot_client.http_client import Access, HttpClient, NotThereError
 from whisper_ops.snapshot_client.source import OtherServerError, Remarks
 
 
@@ -17,7 +17,7 @@ class PublishedSource:
     def __init__(self, url: str, *, name: str | None = None, access: Access | None = None) -> None:
         self.name = name or default_name(url)
         self.remarks = Remarks()
-        self._web = Web(url, access)
+        self._web = HttpClient(url, access)
 
     async def read(self) -> Snapshot:
         """One poll: slots, GPUs, memory, set-up times."""

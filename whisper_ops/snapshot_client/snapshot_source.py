@@ -9,7 +9,7 @@ from whisper_ops.http_answers import MAX_JSON_BYTES
 from whisper_ops.lenient_json import NotJsonError, OtherShapeError, decode
 from whisper_ops.server_names import default_name
 from whisper_ops.snapshot import Snapshot, from_wire
-from whisper_ops.snapshot_client.http_client import Access, Web
+from whisper_ops.snapshot_client.http_client import Access, HttpClient
 from whisper_ops.snapshot_client.source import OtherServerError, Remarks, SourceError
 
 _CLOCK_TOLERANCE_SECONDS = 60.0
@@ -26,7 +26,7 @@ class WhisperOpsSource:
         self._before: dict[str | None, wire.ServerSnapshot] = {}
         """The last answer of each server process: behind a balancer several answer at one address."""
         self._last: str | None = None
-        self._web = Web(url, access)
+        self._web = HttpClient(url, access)
 
     async def read(self) -> Snapshot:
         """One poll, stamped with this machine's clock."""

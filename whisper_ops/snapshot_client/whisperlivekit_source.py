@@ -10,7 +10,7 @@ from whisper_ops.identity import Identity
 from whisper_ops.lenient_json import NotJsonError, OtherShapeError, decode
 from whisper_ops.server_names import default_name
 from whisper_ops.snapshot import ServerFigures, Snapshot
-from whisper_ops.snapshot_client.http_client import Access, Web
+from whisper_ops.snapshot_client.http_client import Access, HttpClient
 from whisper_ops.snapshot_client.source import OtherServerError, Remarks
 
 
@@ -26,7 +26,7 @@ class WhisperLiveKitSource:
     def __init__(self, url: str, *, name: str | None = None, access: Access | None = None) -> None:
         self.name = name or default_name(url)
         self.remarks = Remarks()
-        self._web = Web(url, access)
+        self._web = HttpClient(url, access)
 
     async def read(self) -> Snapshot:
         """One poll: starting until the model is loaded, healthy after that."""

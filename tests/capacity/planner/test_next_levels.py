@@ -14,7 +14,7 @@ from tests.capacity.plan_history import level, sweep, written
 from whisper_ops.history import History, LevelRecord
 from whisper_ops.objective import DEFAULT, parse
 from whisper_ops.plan.plan_document import Plan
-from whisper_ops.plan_key import Key
+from whisper_ops.plan_key import PlanKey
 from whisper_ops.snapshot import ServerFigures, Snapshot
 
 FEW = 3
@@ -118,7 +118,7 @@ def test_slots_that_a_later_poll_names_count(tmp_path: Path) -> None:
 
 def test_the_command_measures_under_the_same_conditions() -> None:
     """Levels of another objective, chunk or protocol have another key, and would never close in on this limit."""
-    key = Key(
+    key = PlanKey(
         server="asr-1:9090", protocol="whisperlive", chunk_seconds=0.25, duty_cycle=0.4, arrivals="burst",
         objective=parse("stable_p95<=3s").canonical,
     )  # fmt: skip
@@ -129,7 +129,7 @@ def test_the_command_measures_under_the_same_conditions() -> None:
     given = re.search(r"--objective '([^']+)'", said)
     assert given is not None
     assert parse(given[1]).canonical == key.objective
-    usual = Key(
+    usual = PlanKey(
         server="a", protocol="native", chunk_seconds=0.1, duty_cycle=1.0, arrivals="spread",
         objective=parse(DEFAULT).canonical,
     )  # fmt: skip
@@ -140,5 +140,5 @@ def test_the_command_measures_under_the_same_conditions() -> None:
 
 def test_minutes_count_the_baseline_that_the_objective_asks_for() -> None:
     advice = next_levels(tried((80,), (96,)))
-    relative, absolute = (Key(objective=parse(text).canonical) for text in (DEFAULT, "stable_p95<=2s"))
+    relative, absolute = (PlanKey(objective=parse(text).canonical) for text in (DEFAULT, "stable_p95<=2s"))
     assert sweep_seconds(relative, advice) > sweep_seconds(absolute, advice) + 30

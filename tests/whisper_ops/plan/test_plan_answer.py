@@ -5,10 +5,10 @@ import pytest
 from whisper_ops.plan.plan_answer import answered, five_lines, fleet_figures
 from whisper_ops.plan.plan_document import Capacity, JudgedLevel, Plan, PlannedFleet, Resource
 from whisper_ops.plan.plan_sentences import probability
-from whisper_ops.plan_key import Key
+from whisper_ops.plan_key import PlanKey
 
 NOW = 10_000.0
-KEY = Key(server="asr-1:8000", gpu_name="H100 80GB")
+KEY = PlanKey(server="asr-1:8000", gpu_name="H100 80GB")
 LEVELS = (
     JudgedLevel(streams=1, repeats=1, passes=1, audit="provisional", chance=0.67),
     JudgedLevel(streams=8, repeats=1, passes=0, audit="provisional", chance=0.33),
@@ -94,7 +94,7 @@ def test_a_fleet_says_why_it_is_not_the_quotient(fleet: dict[str, int], why: str
 
 def test_of_a_processor_workers_are_counted() -> None:
     made = PlannedFleet(calls=20, per_gpu=7, gpus=3, machines=3, spare_machines=0, slots=21, slots_after_loss=21)
-    answer = five_lines(changed(fleet=made, key=Key(server="a", gpu_name="CPU")), NOW)[0]
+    answer = five_lines(changed(fleet=made, key=PlanKey(server="a", gpu_name="CPU")), NOW)[0]
     assert answer == (
         "For 20 concurrent calls: 3 workers on 3 machines, "
         "with at most 7 connections per worker (on the CPU) (provisional)."
