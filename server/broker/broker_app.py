@@ -36,20 +36,20 @@ _NOT_FORWARDED = {"token", "ticket"}
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-class Companion(Protocol):
+class FleetTask(Protocol):
     """A task that runs as long as the broker does, such as scaling."""
 
     async def run(self, fleet: Fleet) -> None:
         """Run until cancelled."""
 
 
-def make_app(fleet: Fleet, companion: Companion | None = None) -> Starlette:
-    """The application over one fleet; its lifespan runs the fleet's polling and a companion."""
+def make_app(fleet: Fleet, fleet_task: FleetTask | None = None) -> Starlette:
+    """The application over one fleet; its lifespan runs the fleet's polling and `fleet_task`."""
     views = FleetViews(fleet)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(one) for one in (fleet.run(), companion and companion.run(fleet)) if one]
+        tasks = [asyncio.create_task(one) for one in (fleet.run(), fleet_task and fleet_task.run(fleet)) if one]
         try:
             yield
         finally:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from server import logs
-from server.broker.broker_app import Companion, make_app
+from server.broker.broker_app import FleetTask, make_app
 from server.broker.broker_settings import BrokerSettings
 from server.broker.deletion_cost import DeletionCost
 from server.broker.endpoint_slices import EndpointSlices
@@ -37,7 +37,7 @@ def serve(
     settings: BrokerSettings,
     announce: Callable[[str], None],
     membership: Membership | None = None,
-    companion: Companion | None = None,
+    fleet_task: FleetTask | None = None,
 ) -> None:
     """Serve until a signal; `announce` gets the address once it listens. Without a membership the settings name one.
 
@@ -45,7 +45,7 @@ def serve(
         UserError: the settings' source of members, address or certificate cannot be used.
     """
     if membership is None:
-        membership, companion = _source(settings)
+        membership, fleet_task = _source(settings)
     descriptors = room_for(MOST_CONNECTIONS + _FOR_MEMBERS)
     tls = server_context(settings.tls_certificate, settings.tls_key) if settings.tls_certificate else None
     sock = bind(settings.host, settings.port)
@@ -57,7 +57,7 @@ def serve(
         limits.fit(descriptors, min(_FOR_MEMBERS, (descriptors or _FOR_MEMBERS) // 3))
         limits.requests = RequestTurns(limits.turns, _ALL_SECONDS, _ADDRESS_SECONDS)
         fleet = Fleet(dataclasses.replace(settings, port=port), membership)
-        app = make_app(fleet, companion)
+        app = make_app(fleet, fleet_task)
         server = SignalledServer(configured(app, limits, tls=tls, most_message_bytes=_MAX_MESSAGE_BYTES))
         announce(address_of(settings.host, port, tls))
         reporting = asyncio.create_task(
