@@ -13,7 +13,7 @@ def device(gpu: GpuFigures) -> str:
     return f"cpu {gpu.gpu_id}" if gpu.gpu_id else "cpu"
 
 
-def device_said(gpu: GpuFigures) -> str:
+def device_in_sentence(gpu: GpuFigures) -> str:
     """In a sentence: `GPU 3`, `the CPU`."""
     if not gpu.is_cpu:
         return f"GPU {gpu.gpu_id}"

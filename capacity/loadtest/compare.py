@@ -10,7 +10,7 @@ from whisper_ops.errors import Exit, UserError
 from whisper_ops.formatting import counted
 from whisper_ops.history import History, LevelRecord, SweepRecord
 from whisper_ops.objective.judgement import is_evidence
-from whisper_ops.objective.word_errors import Excess, against
+from whisper_ops.objective.word_errors import Excess, paired_excess
 
 _FIGURES = ("first_p95_seconds", "stable_p95_seconds", "end_to_final_p95_seconds", "wer_ratio")
 _NOISE = {"wer_ratio": 0.015}
@@ -92,7 +92,7 @@ def compare(history: History, a: int, b: int, worse_by: float) -> SweepCompariso
     for streams in both:
         one, other = levels_a[streams], levels_b[streams]
         _check_cadence(one, other)
-        excess = against(clips(history, other), clips(history, one))
+        excess = paired_excess(clips(history, other), clips(history, one))
         found = [_change(one, other, figure, worse_by, excess) for figure in _FIGURES]
         changes += [change for change in found if change is not None]
     lost = tuple(n for n in both if levels_a[n].passed and not levels_b[n].passed)

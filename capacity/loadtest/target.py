@@ -21,7 +21,7 @@ from whisper_ops.exporters import catalogue
 from whisper_ops.exporters.catalogue import ready_made
 from whisper_ops.http_answers import MAX_JSON_BYTES, HttpAnswer, UnreadableAnswer
 from whisper_ops.snapshot import Snapshot
-from whisper_ops.snapshot_client.client import exporter, poll, source_of, until_left
+from whisper_ops.snapshot_client.client import closing_source, exporter_source, poll, source_of
 from whisper_ops.snapshot_client.http_client import Access, HttpClient
 from whisper_ops.snapshot_client.source import Source
 
@@ -143,7 +143,7 @@ def with_protocol(target: Target, protocol: str) -> Target:
 
 def open_source(target: Target) -> AbstractAsyncContextManager[Source]:
     """What asks the target how it is, until the block is left."""
-    return until_left(source_for(target))
+    return closing_source(source_for(target))
 
 
 def source_for(target: Target) -> Source:
@@ -151,7 +151,7 @@ def source_for(target: Target) -> Source:
     if target.exporter is not None:
         # Its port is not that of the streams: the server's token is not for it.
         mapping = ready_made(target.exporter.kind)
-        return exporter(target.exporter.url, mapping, name=target.name, access=Access(direct=True))
+        return exporter_source(target.exporter.url, mapping, name=target.name, access=Access(direct=True))
     return source_of(target.http, name=target.name, access=_access(target))
 
 
@@ -170,21 +170,21 @@ async def reach(target: Target) -> Snapshot:
     Raises:
         UserError: nothing answers there, or it asks for a bearer token (exit 3).
     """
-    web = HttpClient(target.http, _access(target))
+    http = HttpClient(target.http, _access(target))
     try:
         async with asyncio.timeout(_DEADLINE_SECONDS):
-            answer = await web.whatever("/", MAX_JSON_BYTES)
+            answer = await http.get_any("/", MAX_JSON_BYTES)
         if answer.status == httpx.codes.UNAUTHORIZED and "bearer" in _challenge(answer):
             raise needs_token(target)
     except (httpx.ProtocolError, UnreadableAnswer):
         pass  # something answers, if not in HTTP, or more than fits: a bare WebSocket server, a large page
     except (httpx.HTTPError, OSError, TimeoutError) as error:
         late = f"gave no answer within {_DEADLINE_SECONDS:g} s"
-        reason = late if isinstance(error, TimeoutError) else web.why(error)
+        reason = late if isinstance(error, TimeoutError) else http.why(error)
         why = f"cannot reach {target.name}: {reason}; is the server running?{_port_hint(target)}"
         raise UserError(tls_trust.untrusted(target.name, error) or why, Exit.UNREACHABLE) from error
     finally:
-        await web.close()
+        await http.close()
     async with open_source(target) as source:
         return await poll_once(source)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from dashboard import figure_text as f
-from dashboard.device_names import device_said
+from dashboard.device_names import device_in_sentence
 from whisper_ops.history import EventRecord
 from whisper_ops.snapshot import Snapshot
 
@@ -73,13 +73,13 @@ def _gpu_changes(before: Snapshot, after: Snapshot) -> Iterator[EventRecord]:
     for gpu in after.gpus:
         was = restarts.get(gpu.gpu_id)
         if was is not None and gpu.restarts is not None and gpu.restarts > was:
-            yield _event(after, "worker", f"the worker of {device_said(gpu)} was restarted")
+            yield _event(after, "worker", f"the worker of {device_in_sentence(gpu)} was restarted")
     failed = {gpu.gpu_id for gpu in before.gpus if gpu.state == "failed"}
     for gpu in after.gpus:
         if gpu.state == "failed" and gpu.gpu_id not in failed:
-            yield _event(after, "failed", f"{device_said(gpu)} failed")
+            yield _event(after, "failed", f"{device_in_sentence(gpu)} failed")
         elif gpu.state == "ready" and gpu.gpu_id in failed:
-            yield _event(after, "works", f"{device_said(gpu)} is ready again")
+            yield _event(after, "works", f"{device_in_sentence(gpu)} is ready again")
 
 
 def _reading_changes(before: Snapshot | None, after: Snapshot) -> Iterator[EventRecord]:
@@ -101,7 +101,7 @@ def _reading_errors(snapshot: Snapshot | None) -> dict[int | None, tuple[str, st
         found[None] = ("no GPU can be read", every)
     for gpu in snapshot.gpus if snapshot is not None else ():
         if gpu.reading_error is not None and gpu.reading_error != every:
-            found[gpu.gpu_id] = (f"{device_said(gpu)} cannot be read", gpu.reading_error)
+            found[gpu.gpu_id] = (f"{device_in_sentence(gpu)} cannot be read", gpu.reading_error)
     return found
 
 

@@ -14,13 +14,13 @@ from whisper_ops.errors import UserError
 from whisper_ops.exporters import catalogue
 from whisper_ops.known_software import LOCAL, WHISPER_OPS
 from whisper_ops.server_names import default_name
-from whisper_ops.snapshot_client.client import ASKED
+from whisper_ops.snapshot_client.client import DETECTED_KINDS
 from whisper_ops.text_bounds import short
 from whisper_ops.toml_lines import TomlFile
 from whisper_ops.user_files import read_text
 
 DEFAULT_CONFIG = Path("whisper-ops.toml")
-KINDS = (*ASKED, *(kind for kind in catalogue.KINDS if kind not in ASKED), "prometheus", LOCAL)
+KINDS = (*DETECTED_KINDS, *(kind for kind in catalogue.KINDS if kind not in DETECTED_KINDS), "prometheus", LOCAL)
 """What can be polled; `prometheus` with a mapping file of one's own."""
 
 _ARGUMENT = re.compile(r"(?:(?P<name>[^=/+:]+)=)?(?P<kinds>(?:[a-z-]+\+)*)(?P<url>.+)")

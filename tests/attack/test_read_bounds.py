@@ -146,9 +146,9 @@ async def test_a_large_page_is_read_while_everything_else_goes_on() -> None:
 
     async with listening(answering(lambda: http(page.encode(), kind="text/plain"))) as port:
         source = PrometheusSource(f"http://127.0.0.1:{port}", ready_made("node"))
-        answer = await source._web.get("/metrics")
+        answer = await source._http.get("/metrics")
         ticking = asyncio.create_task(tick())
-        read = await source._web.parsed(answer, lambda: source._parse(answer))
+        read = await source._http.parsed(answer, lambda: source._parse(answer))
         ticking.cancel()
         await source.close()
     assert list(read) == ["node_load1"]
@@ -166,14 +166,14 @@ async def test_a_page_that_is_given_up_while_it_is_read_leaves_no_traceback() ->
 
     async with listening(answering(lambda: http(b"x" * 100_000, kind="text/plain"))) as port:
         source = PrometheusSource(f"http://127.0.0.1:{port}", ready_made("node"))
-        answer = await source._web.get("/metrics")
+        answer = await source._http.get("/metrics")
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(source._web.parsed(answer, parse), 0.05)
+            await asyncio.wait_for(source._http.parsed(answer, parse), 0.05)
         with pytest.raises(SourceError, match="more than can be read from one poll to the next"):
-            await source._web.parsed(answer, parse)
+            await source._http.parsed(answer, parse)
         release.set()
-        await until(lambda: source._web._reading is not None and source._web._reading.done())
-        source._web._reading = None
+        await until(lambda: source._http._reading is not None and source._http._reading.done())
+        source._http._reading = None
         await source.close()
     gc.collect()
     assert complaints == []

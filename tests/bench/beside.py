@@ -25,7 +25,7 @@ from tests.bench.figure import Figure
 from tests.bench.peer import PeerError, install, model_folder, running, whisperlive
 from tests.support.servers import free_port, running_server
 from whisper_ops.history import History
-from whisper_ops.objective.word_errors import Clips, against, in_all
+from whisper_ops.objective.word_errors import Clips, paired_excess, total_errors
 
 LEVELS = "14,24"
 PEER_LEVELS = "1,2,3,4,6"
@@ -124,7 +124,7 @@ def lines(name: str, levels: Sequence[Level], *, promised: bool) -> Iterator[Fig
         at = f"{name}, {level.streams} streams"
         yield Figure(f"{at}: p95 stable word latency", level.stable_p95, "s", LIMIT_SECONDS if promised else None)
         yield Figure("… p50", level.stable_p50, "s")
-        errors = in_all(level.clips)
+        errors = total_errors(level.clips)
         if errors is not None:
             what = f"… word error rate (± {100 * errors.margin:.1f}, {sum(errors.words)} words)"
             yield Figure(what, 100 * errors.value, "%", WORST_WER if promised else None)
@@ -159,7 +159,7 @@ def beside(mine: Sequence[Level], peers: Sequence[Level]) -> Iterator[Figure]:
 def _against(level: Level, there: Level, *, promised: bool) -> Iterator[Figure]:
     """One level of ours beside theirs: errors in what both said, and how often somebody sees text."""
     at = f"ours at {level.streams}, theirs at {there.streams}"
-    more = against(level.clips, there.clips)
+    more = paired_excess(level.clips, there.clips)
     if more is not None:
         # What both said, utterance by utterance. No worse: what there is more can be luck, one time in twenty.
         what = f"{at}: word errors beyond theirs ({sum(more.words)} words both said)"

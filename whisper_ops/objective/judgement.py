@@ -18,7 +18,7 @@ from whisper_ops.objective.findings import (
     sentences,
 )
 from whisper_ops.objective.grammar import MEASURES, Objective, ObjectiveTerm
-from whisper_ops.objective.word_errors import Clips, hold_against
+from whisper_ops.objective.word_errors import Clips, judge_word_errors
 
 Measures = Mapping[str, float | None]
 """Name in an objective to figure, in base units; None or missing: not measured."""
@@ -81,7 +81,7 @@ def against_objective(
     """
     found: list[AnyFinding] = []
     for term in objective.terms:
-        held = hold_against(term, clips, baseline.clips)
+        held = judge_word_errors(term, clips, baseline.clips)
         finding = (
             held.finding
             if held is not None

@@ -2,8 +2,8 @@
 
 Errors are counted by utterance, over all streams that said it, and every utterance is one vote with its errors in
 excess of a limit. The sum of the votes over the root of the sum of their squares (a self-normalised sum; its law is
-close to Student's with n - 1 degrees of freedom, and narrower) says whether the excess can be luck. Words of one
-utterance share their fate, so counting words as if each were drawn by itself would promise several times too much.
+close to Student's with n - 1 degrees of freedom, and narrower) says whether the excess can be luck. Errors in the
+words of one utterance are not independent: counting words as if they were makes the interval several times too narrow.
 """
 
 import math
@@ -22,7 +22,8 @@ Clips: TypeAlias = Mapping[str, tuple[int, int]]
 CONFIDENCE = 0.95
 """One-sided."""
 _MOST_WORDS = 100_000
-_NONE_SEEN = 3.0
+_RULE_OF_THREE = 3.0
+"""Where none of n words was wrong, the rate is below 3 / n with 95 %."""
 
 
 class Excess(msgspec.Struct, frozen=True):
@@ -81,13 +82,13 @@ class WordErrorVerdict(msgspec.Struct, frozen=True):
     """None: it is met."""
 
 
-def in_all(clips: Clips) -> Excess | None:
+def total_errors(clips: Clips) -> Excess | None:
     """The word errors of a level; None when it said nothing."""
     spoken = [(wrong, words) for wrong, words in clips.values() if words]
     return Excess(tuple(float(w) for w, _ in spoken), tuple(n for _, n in spoken)) if spoken else None
 
 
-def against(clips: Clips, others: Clips) -> Excess | None:
+def paired_excess(clips: Clips, others: Clips) -> Excess | None:
     """The word errors of a level beyond those of another, over the utterances that both said; None: there are none.
 
     Some utterances are harder than others: over different ones the difference would be mostly luck.
@@ -101,14 +102,13 @@ def against(clips: Clips, others: Clips) -> Excess | None:
     return Excess(tuple(wrong), tuple(words)) if words else None
 
 
-def apart(clips: Clips, others: Clips) -> Excess | None:
-    """The same where no utterance was said in both: beyond the other's errors a word, which are uncertain too."""
-    here, there = in_all(clips), in_all(others)
+def unpaired_excess(clips: Clips, others: Clips) -> Excess | None:
+    """Where no utterance was said in both: errors beyond the other level's errors a word, which are uncertain too."""
+    here, there = total_errors(clips), total_errors(others)
     if here is None or there is None:
         return None
     wrong = (errors - there.value * said for errors, said in zip(here.wrong, here.words, strict=True))
-    # No error in n words is no more than that: with 95 % there are fewer than 3 in n.
-    return Excess(tuple(wrong), here.words, unsure=max(there.margin, _NONE_SEEN / sum(there.words)))
+    return Excess(tuple(wrong), here.words, unsure=max(there.margin, _RULE_OF_THREE / sum(there.words)))
 
 
 def pooled(*levels: Clips) -> Clips:
@@ -121,11 +121,13 @@ def pooled(*levels: Clips) -> Clips:
     return found
 
 
-def hold_against(term: ObjectiveTerm, clips: Clips, one_stream: Clips) -> WordErrorVerdict | None:
+def judge_word_errors(term: ObjectiveTerm, clips: Clips, one_stream: Clips) -> WordErrorVerdict | None:
     """Compare a level with a condition on its WER; None when its utterances say nothing about it."""
     if term.name != "wer" or not term.at_most:
         return None
-    excess = against(clips, one_stream) or apart(clips, one_stream) if term.relative else in_all(clips)
+    excess = (
+        paired_excess(clips, one_stream) or unpaired_excess(clips, one_stream) if term.relative else total_errors(clips)
+    )
     if excess is None:
         return None
     answer = excess.beyond(term.limit)

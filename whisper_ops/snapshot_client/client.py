@@ -1,4 +1,4 @@
-"""What asks a server how it is, whatever it speaks; and one poll, of which nothing is raised."""
+"""What polls a server of a kind, and one poll, of which nothing is raised."""
 
 import asyncio
 import time
@@ -28,19 +28,19 @@ _ENDPOINTS: dict[str, tuple[_Endpoint, str]] = {
     ),
     WHISPERLIVEKIT: (WhisperLiveKitSource, "is a WhisperLiveKit: it says that it runs, and has no figures"),
 }
-ASKED = {
+DETECTED_KINDS = {
     WHISPER_OPS: (WHISPER_OPS, "published", WHISPERLIVEKIT),
     WHISPERLIVEKIT: ("published", WHISPERLIVEKIT),
 }
-"""What a server of a kind may turn out to be, in the order in which it is asked."""
+"""Kinds that are found out by asking, and what each may turn out to be, in the order of asking."""
 
 
 def source_of(
     url: str, kind: str = WHISPER_OPS, *, name: str | None = None, access: Access | None = None
 ) -> DetectingSource:
-    """What polls the server at `url`, of a kind in `ASKED`: it is asked which of them it is."""
+    """What polls the server at `url`, of a kind in `DETECTED_KINDS`: it is asked which of them it is."""
     name = name or default_name(url)
-    return DetectingSource(name, [_kind(one, url, name, access) for one in ASKED[kind]])
+    return DetectingSource(name, [_kind(one, url, name, access) for one in DETECTED_KINDS[kind]])
 
 
 def _kind(endpoint: str, url: str, name: str, access: Access | None) -> SourceKind:
@@ -48,14 +48,16 @@ def _kind(endpoint: str, url: str, name: str, access: Access | None) -> SourceKi
     return SourceKind(lambda: source(url, name=name, access=access), remark)
 
 
-def exporter(url: str, mapping: Mapping, *, name: str | None = None, access: Access | None = None) -> PrometheusSource:
+def exporter_source(
+    url: str, mapping: Mapping, *, name: str | None = None, access: Access | None = None
+) -> PrometheusSource:
     """What polls an exporter whose page `mapping` reads."""
     return PrometheusSource(url, mapping, name=name, access=access)
 
 
 @asynccontextmanager
-async def until_left(source: Source) -> AsyncIterator[Source]:
-    """The same, closed when the block is left. It keeps the answer before: each poll is of the time since then."""
+async def closing_source(source: Source) -> AsyncIterator[Source]:
+    """The source, closed when the block is left. Poll a server by one source: its rates are since its last poll."""
     try:
         yield source
     finally:

@@ -24,7 +24,7 @@ class PrometheusSource:
         parts = urlsplit(url)
         # An address with a path of its own, as http://host:9100/metrics, says where the page is.
         self._path = parts.path if parts.path not in {"", "/"} else mapping.path
-        self._web = HttpClient(f"{parts.scheme}://{parts.netloc}", access)
+        self._http = HttpClient(f"{parts.scheme}://{parts.netloc}", access)
         self._wanted, self._counted = mapping.metrics(), mapping.counted()
         self._counters = Counters()
         self._reader = FigureReader(mapping)
@@ -32,14 +32,14 @@ class PrometheusSource:
     async def read(self) -> Snapshot:
         """One poll. Rates and quantiles are known from the second one on."""
         began = time.perf_counter()
-        answer = await self._web.get(self._path)
+        answer = await self._http.get(self._path)
         at, moment = time.time(), time.monotonic()
-        page = await self._web.parsed(answer, lambda: self._parse(answer))
+        page = await self._http.parsed(answer, lambda: self._parse(answer))
         rates = self._counters.rates(page, moment, self._counted)
         return self._reader.snapshot(self.name, page | rates, at, time.perf_counter() - began)
 
     async def close(self) -> None:
-        await self._web.close()
+        await self._http.close()
 
     def _parse(self, answer: HttpAnswer) -> Page:
         text = as_rows(answer.body.decode("utf-8", "replace"))

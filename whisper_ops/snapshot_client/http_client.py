@@ -1,4 +1,4 @@
-"""One HTTP client a server, and every way a request can fail told in one sentence."""
+"""One HTTP client a server; each way in which a request can fail is one sentence."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from whisper_ops.connection_errors import why_unreachable
 from whisper_ops.http_answers import ACCEPTED, MAX_BYTES, HttpAnswer, UnreadableAnswer, fetch_request
 from whisper_ops.snapshot_client.source import OtherServerError, SourceError
 
-IN_PASSING_BYTES = 32 * 1024
+PARSED_ON_LOOP_BYTES = 32 * 1024
 """Bodies up to this are read on the event loop, within some milliseconds; larger ones in a thread."""
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class HttpClient:
             limits=httpx.Limits(max_connections=2, max_keepalive_connections=1),
         )
 
-    async def whatever(self, path: str, limit: int = MAX_BYTES) -> HttpAnswer:
+    async def get_any(self, path: str, limit: int = MAX_BYTES) -> HttpAnswer:
         """The answer to `GET path`, of any status, read to its end, of at most `limit` bytes.
 
         Raises:
@@ -73,14 +73,14 @@ class HttpClient:
         return await fetch_request(self._client, request, limit=limit, seconds=None)  # the caller's deadline holds
 
     async def get(self, path: str, limit: int = MAX_BYTES) -> HttpAnswer:
-        """The same of a good answer.
+        """The answer to `GET path` where it is a 200.
 
         Raises:
             NotThereError: it has no such path.
             SourceError: nobody answered, or the answer was no 200, too large, or cut off.
         """
         try:
-            answer = await self.whatever(path, limit)
+            answer = await self.get_any(path, limit)
         except UnreadableAnswer as error:
             raise SourceError(f"{self._where(path)} {error}") from error
         except httpx.HTTPError as error:
@@ -95,7 +95,7 @@ class HttpClient:
         Raises:
             SourceError: the reading of an earlier answer is not done yet, or what `parse` raises.
         """
-        if len(answer.body) <= IN_PASSING_BYTES:
+        if len(answer.body) <= PARSED_ON_LOOP_BYTES:
             return parse()
         if self._reading is not None and not self._reading.done():
             raise SourceError(f"{self._where()} sends more than can be read from one poll to the next")

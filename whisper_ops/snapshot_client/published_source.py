@@ -17,7 +17,7 @@ class PublishedSource:
     def __init__(self, url: str, *, name: str | None = None, access: Access | None = None) -> None:
         self.name = name or default_name(url)
         self.remarks = Remarks()
-        self._web = HttpClient(url, access)
+        self._http = HttpClient(url, access)
 
     async def read(self) -> Snapshot:
         """One poll: slots, GPUs, memory, set-up times."""
@@ -35,10 +35,10 @@ class PublishedSource:
         return published_endpoints.snapshot(self.name, time.time(), time.perf_counter() - began, answers)
 
     async def close(self) -> None:
-        await self._web.close()
+        await self._http.close()
 
     async def _get(self, path: str) -> bytes | None:
         try:
-            return (await self._web.get(path, MAX_JSON_BYTES)).body
+            return (await self._http.get(path, MAX_JSON_BYTES)).body
         except NotThereError:
             return None

@@ -26,17 +26,17 @@ class WhisperOpsSource:
         self._before: dict[str | None, wire.ServerSnapshot] = {}
         """The last answer of each server process: behind a balancer several answer at one address."""
         self._last: str | None = None
-        self._web = HttpClient(url, access)
+        self._http = HttpClient(url, access)
 
     async def read(self) -> Snapshot:
         """One poll, stamped with this machine's clock."""
         began = time.perf_counter()
-        response = await self._web.get("/snapshot", MAX_JSON_BYTES)
-        answer = await self._web.parsed(response, lambda: self._decode(response.body, response.content_type))
+        response = await self._http.get("/snapshot", MAX_JSON_BYTES)
+        answer = await self._http.parsed(response, lambda: self._decode(response.body, response.content_type))
         at = time.time()
         self._compare_clocks(answer.health.timestamp - at)
         before = self._previous(answer)
-        return _of_now(from_wire(self.name, at, time.perf_counter() - began, answer, before))
+        return _without_stale_figures(from_wire(self.name, at, time.perf_counter() - began, answer, before))
 
     def _previous(self, answer: wire.ServerSnapshot) -> wire.ServerSnapshot | None:
         """The answer before of the same process, and a remark where they take turns."""
@@ -55,7 +55,7 @@ class WhisperOpsSource:
         return before
 
     async def close(self) -> None:
-        await self._web.close()
+        await self._http.close()
 
     def _decode(self, body: bytes, content_type: str) -> wire.ServerSnapshot:
         try:
@@ -84,7 +84,7 @@ class WhisperOpsSource:
             )
 
 
-def _of_now(read: Snapshot) -> Snapshot:
+def _without_stale_figures(read: Snapshot) -> Snapshot:
     """A poll without figures of streams that are gone.
 
     A server's lags are those of its last minute: where no stream is left they are nobody's. And what its workers say

@@ -26,12 +26,12 @@ class WhisperLiveKitSource:
     def __init__(self, url: str, *, name: str | None = None, access: Access | None = None) -> None:
         self.name = name or default_name(url)
         self.remarks = Remarks()
-        self._web = HttpClient(url, access)
+        self._http = HttpClient(url, access)
 
     async def read(self) -> Snapshot:
         """One poll: starting until the model is loaded, healthy after that."""
         began = time.perf_counter()
-        answer = await self._web.get("/health", MAX_REPLY_BYTES)
+        answer = await self._http.get("/health", MAX_REPLY_BYTES)
         try:
             health, _ = decode(answer.body, _Health)
         except (NotJsonError, OtherShapeError) as error:
@@ -45,4 +45,4 @@ class WhisperLiveKitSource:
         )
 
     async def close(self) -> None:
-        await self._web.close()
+        await self._http.close()

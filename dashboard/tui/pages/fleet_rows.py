@@ -1,7 +1,7 @@
 """The rows of the fleet screen: a server, a GPU under it, and the sentence that says why a server is not well."""
 
 from dashboard import figure_text as f
-from dashboard.device_names import device, device_said
+from dashboard.device_names import device, device_in_sentence
 from dashboard.tui.pages.broker_members import members_not_well
 from dashboard.tui.pages.filter_fields import largest, memory_share
 from dashboard.tui.pages.gauges import knee, spark
@@ -171,7 +171,7 @@ def unreadable_gpus(answer: Snapshot | None) -> list[str]:
 
 def _failure(gpu: GpuFigures) -> str:
     after = f" after its worker was started again {f.times(gpu.restarts)}" if gpu.restarts else ""
-    return f"{device_said(gpu)} failed{after}"
+    return f"{device_in_sentence(gpu)} failed{after}"
 
 
 def _without_gpu(server: ServerView) -> list[str]:
