@@ -1,7 +1,9 @@
 """Real commands in real processes, on free ports of 127.0.0.1, stopped whatever happens."""
 
+import itertools
 import json
 import os
+import random
 import signal
 import socket
 import ssl
@@ -9,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,16 @@ import httpx
 START_SECONDS = 60.0
 
 
+_PORTS = itertools.cycle(random.Random(os.getpid()).sample(range(18_000, 30_000), 12_000))  # an order a process
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, below those that the kernel gives to whoever asks for any: another test does."""
+    for port in _PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError
 
 
 def whisper_ops(*arguments: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -139,7 +139,7 @@ async def test_two_sweeps_of_one_server_at_once(files: tuple[str, ...]) -> None:
     assert same[0] == 2
     assert f"the same sweep of {double.url.partition('//')[2]} is running already (process {process.pid})" in same[2]
     # Another one is not forbidden, but it should be known.
-    assert other[0] == 0, other[2]
+    assert other[0] in (Exit.GOOD, Exit.EVIDENCE), other[2]  # which, the machine decides: three generators share it
     assert f"sweep 1 (process {process.pid}) loads {double.url.partition('//')[2]} too" in other[2]
 
 

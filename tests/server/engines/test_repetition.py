@@ -166,7 +166,7 @@ def test_a_long_window_in_which_nothing_is_heard_is_no_failure(words: bool, monk
 
     engine = CTranslate2Engine(Path(get_model_path()), "cpu", "default", 1, 1)
     engine.load()
-    monkeypatch.setattr(engine._texts, "said", lambda _: [])  # whatever the model makes of it
+    monkeypatch.setattr(engine._texts, "text_tokens", lambda _: [])  # whatever the model makes of it
     rows = [EngineRow(np.zeros(96000, np.float32), 8.0, words=words)] * 2
     for heard in engine.decode(rows):
         assert heard.text == ""
