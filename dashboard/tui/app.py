@@ -126,6 +126,8 @@ class DashApp(App[None]):
 
     def repaint(self) -> None:
         """Draw this moment and its caption."""
+        if not self.screen_stack:  # the clock ticked once more while the screens were closed
+            return
         self.context.screen.set_caption(self._caption())
         self.context.draw()
 

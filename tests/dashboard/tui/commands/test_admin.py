@@ -149,6 +149,15 @@ async def test_a_question_does_not_stop_the_clock() -> None:
         assert "Drain asr-1?" in text
 
 
+async def test_a_tick_after_the_screens_were_closed_is_nothing() -> None:
+    closed = app(Asked())
+    async with closed.run_test(size=(100, 30)):
+        pass
+    assert isinstance(closed, DashApp)
+    assert not closed.screen_stack
+    closed.repaint()
+
+
 async def test_a_dashboard_that_only_looks_does_nothing() -> None:
     live = LiveFeed(Pollers([]), None, None)
     live.take(snapshot("asr-1", NOW, (gpu(0, 7, 0.4),)))
