@@ -9,7 +9,7 @@ import numpy as np
 from websockets.exceptions import ConnectionClosed
 
 from capacity.corpus.clips import RATE
-from capacity.loadgen.connection import StreamConnection, first_of
+from capacity.loadgen.connection import StreamConnection, wait_for_first
 from capacity.loadgen.recording import StreamRecording
 from capacity.loadgen.stream_outcome import TRY_AGAIN_LATER, StreamOutcome
 from capacity.loadtest.target import Target, with_protocol
@@ -45,7 +45,7 @@ class ProbeConnection:
     async def _wait_for_admission(self) -> None:
         connection = self._connection
         if self._failure is None and self._protocol in _READY_BEFORE_ADMISSION:
-            await first_of(connection.end.reached, timeout=_ADMISSION_SECONDS)
+            await wait_for_first(connection.end.reached, seconds=_ADMISSION_SECONDS)
             self._failure = connection.end.outcome
         if self._failure is not None and connection.socket is not None:
             # Where a dialect has no word for a refusal, it comes as an error, and then this close code.
@@ -104,7 +104,7 @@ class ProbeConnection:
             except ConnectionClosed:
                 return time.monotonic() - began
             due += _CHUNK_SECONDS
-            await first_of(connection.end.reached, timeout=max(0.0, due - time.monotonic()))
+            await wait_for_first(connection.end.reached, seconds=max(0.0, due - time.monotonic()))
             if connection.end.outcome is not None:
                 return time.monotonic() - began
         return None

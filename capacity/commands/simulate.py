@@ -14,6 +14,7 @@ from whisper_ops.units import Length
 if TYPE_CHECKING:
     from capacity.fleet.prices import Price
     from capacity.fleet.simulation.scenario import Region, Scenario
+    from capacity.fleet.simulation.simulation_result import Latency
     from whisper_ops.plan.plan_document import Plan
 
 _MOST_CALLS = 50_000_000
@@ -236,7 +237,7 @@ def _price(options: dict[str, Any], plan: "Plan | None") -> "Price | None":
     return read_price(options["price"], options["gpu"] or (plan.key.gpu_name if plan is not None else None))
 
 
-def _latency(plan: "Plan") -> Any:  # noqa: ANN401  # see `capacity.fleet.simulation.simulation_result.Latency`
+def _latency(plan: "Plan") -> "Latency | None":
     from whisper_ops.plan.resource_kinds import LATENCY
 
     resource = next((one for one in plan.resources if one.kind == LATENCY), None)

@@ -46,7 +46,7 @@ def add_times(sources: Sequence[CorpusSource], progress: Progress, offline: Offl
     for window in _windows(sources):
         progress("timing words", done, len(sources))
         sound = np.concatenate([part for _, samples in window for part in (samples, _GAP)])
-        heard = _heard(model, sound, offline.language)
+        heard = _recognised_words(model, sound, offline.language)
         start = 0.0
         for source, samples in window:
             seconds = len(samples) / RATE
@@ -138,7 +138,7 @@ def _model(offline: OfflinePass) -> tuple[Any, str]:
     return model, name
 
 
-def _heard(model: Any, sound: Samples, language: str) -> list[ClipWord]:  # noqa: ANN401  # faster-whisper has no annotations
+def _recognised_words(model: Any, sound: Samples, language: str) -> list[ClipWord]:  # noqa: ANN401  # faster-whisper has no annotations
     floats = sound.astype(np.float32) / 32768
     segments, _ = model.transcribe(
         floats, language=language, beam_size=1, word_timestamps=True, condition_on_previous_text=False

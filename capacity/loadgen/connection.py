@@ -22,7 +22,7 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 _CONNECT_ERRORS = (OSError, InvalidHandshake, InvalidURI, WebSocketException)
 _CLOSE_SECONDS = 2.0
-TOKEN_KEPT = "the token was not sent"  # noqa: S105  # a sentence
+TOKEN_KEPT = "the token was not sent"  # noqa: S105  # a sentence for people, no secret
 """Only the host that was named on the command line is trusted with it."""
 _UNAUTHORIZED = 401
 _LONGEST_NAME = 200
@@ -86,7 +86,7 @@ class StreamConnection:
             return connection_lost(closed)
         except _CONNECT_ERRORS as error:
             return connect_failure(error, seconds)
-        await first_of(self.receiver.ready, self.end.reached, timeout=began + seconds - time.monotonic())
+        await wait_for_first(self.receiver.ready, self.end.reached, seconds=began + seconds - time.monotonic())
         if self.end.outcome is not None:
             return self.end.outcome
         if not self.receiver.ready.done():
@@ -103,9 +103,9 @@ class StreamConnection:
                 await self.socket.close()
 
 
-async def first_of(*futures: asyncio.Future[Any], timeout: float | None = None) -> None:  # noqa: ASYNC109  # it is a wait
-    """Wait until one of these is done, or for `timeout` seconds; none of them is cancelled."""
-    await asyncio.wait(set(futures), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+async def wait_for_first(*futures: asyncio.Future[Any], seconds: float | None = None) -> None:
+    """Wait until one of these is done, or for `seconds`; none of them is cancelled."""
+    await asyncio.wait(set(futures), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
 
 async def _address(endpoint: Endpoint, client: Client, seconds: float) -> Address:

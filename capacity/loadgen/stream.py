@@ -9,7 +9,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from capacity.corpus.clips import Corpus
-from capacity.loadgen.connection import StreamConnection, first_of
+from capacity.loadgen.connection import StreamConnection, wait_for_first
 from capacity.loadgen.messages import LevelOrder, StreamOrder, StreamResult
 from capacity.loadgen.pacer import Pacer
 from capacity.loadgen.recording import ALWAYS, EPSILON_SECONDS, MeasuredWindow, StreamRecording, measure
@@ -94,7 +94,7 @@ class LoadStream:
             assert connection.socket is not None
             self._sender.start(connection.socket, connection.client, self._pacer)
             sent = asyncio.ensure_future(self._receiver.all_sent.wait())
-            await first_of(sent, self._end.reached)
+            await wait_for_first(sent, self._end.reached)
             sent.cancel()
             return self._end.outcome or await self._finish(connection.socket)
         except ConnectionClosed as closed:
@@ -110,7 +110,7 @@ class LoadStream:
             await self._settle(self._sound_ended_at, deadline)
         for message in client.ending():
             await socket.send(message)
-        await first_of(self._end.reached, timeout=max(0.5, deadline - time.monotonic()))
+        await wait_for_first(self._end.reached, seconds=max(0.5, deadline - time.monotonic()))
         if self._end.outcome is not None:
             return self._end.outcome
         if not client.flushes_tail:

@@ -39,7 +39,7 @@ async def ask_connect(url: str, headers: dict[str, str], seconds: float) -> Conn
     """
     import httpx  # noqa: PLC0415  # only this kind of client needs them, and every process pays for imports
 
-    from whisper_ops.http_answers import fetch  # noqa: PLC0415  # it needs httpx
+    from whisper_ops.http_answers import fetch  # noqa: PLC0415  # httpx, which a level without /connect does not load
 
     try:
         async with httpx.AsyncClient(

@@ -42,13 +42,11 @@ class Stop(msgspec.Struct, frozen=True):
 class StopRule:
     """Watches one level. Each method says that it is to end now, or None to go on."""
 
-    def on_report(self, progress: LoadProgress) -> Stop | None:  # noqa: ARG002  # most rules look at one of the two
+    def on_report(self, progress: LoadProgress) -> Stop | None:
         """The generators reported, as they do once a second."""
-        return None
 
-    def on_block(self, block: LevelRecord, level: LevelRecord) -> Stop | None:  # noqa: ARG002
+    def on_block(self, block: LevelRecord, level: LevelRecord) -> Stop | None:
         """Another block was measured; `level` is all blocks so far as one level, judged."""
-        return None
 
 
 def first_stop(stops: Iterable[Stop | None]) -> Stop | None:
@@ -114,7 +112,7 @@ class TimeLimit(StopRule):
         self._clock = clock
         self._ends_at = clock() + seconds
 
-    def on_report(self, progress: LoadProgress) -> Stop | None:  # noqa: ARG002
+    def on_report(self, progress: LoadProgress) -> Stop | None:  # noqa: ARG002  # only the time counts
         return Stop() if self._clock() >= self._ends_at else None
 
 
@@ -124,7 +122,7 @@ class NoEvidence(StopRule):
     def __init__(self) -> None:
         self._blocks = 0
 
-    def on_block(self, block: LevelRecord, level: LevelRecord) -> Stop | None:  # noqa: ARG002
+    def on_block(self, block: LevelRecord, level: LevelRecord) -> Stop | None:  # noqa: ARG002  # the whole is judged
         self._blocks += 1
         broken = not is_evidence(level.audit) and self._blocks >= FEWEST_BLOCKS
         return Stop() if broken or level.passed is None else None
