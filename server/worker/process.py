@@ -31,16 +31,16 @@ LOOK_SECONDS = 0.004
 def make_engine(start: ipc.Start) -> Engine:
     """The engine of `start`, whose packages are imported here only."""
     if start.engine == "simulated":
-        from server.engines.simulated import SimulatedEngine  # noqa: PLC0415
+        from server.engines.simulated import SimulatedEngine  # noqa: PLC0415  # each engine with what it needs, and no other
 
         law = {k: int(v) if k in ("fault_every", "hang_after") else v for k, v in start.law.items()}
         return SimulatedEngine(SimulatedLaw(**law))  # type: ignore[arg-type]  # the supervisor sends the same class
     assert start.model_path is not None
     if start.engine == "torch":
-        from server.engines.torch.torch_engine import TorchEngine  # noqa: PLC0415
+        from server.engines.torch.torch_engine import TorchEngine  # noqa: PLC0415  # torch: an extra
 
         return TorchEngine(start.model_path, start.device, start.compute_type, start.max_batch, start.threads)
-    from server.engines.ctranslate2 import CTranslate2Engine  # noqa: PLC0415
+    from server.engines.ctranslate2 import CTranslate2Engine  # noqa: PLC0415  # faster-whisper: an extra
 
     return CTranslate2Engine(Path(start.model_path), start.device, start.compute_type, start.lanes, start.threads)
 
