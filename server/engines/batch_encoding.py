@@ -12,41 +12,26 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from server.measured_choice import MeasuredChoice
+
 SILENT_FRAMES = 40
 """Encoder frames of 20 ms at the end of every row that hold silence alone: a context leaves 1 s after the speech."""
-FORGET = 0.9
-"""What a batch counts for after the next one of its kind."""
-_ENOUGH = 3
-"""Batches of each kind before either is preferred."""
-_AGAIN = 64
-"""So many batches later the slower way is tried again: another load shares the cache otherwise."""
 
 
 class Encoding:
     """The choice of one engine. Times are seconds."""
 
     def __init__(self) -> None:
-        self._took = {True: 0.0, False: 0.0}
-        self._tried = {True: 0, False: 0}
-        self._batches = 0
+        self._choice = MeasuredChoice()
 
     def apart(self, rows: int) -> bool:
         """Whether to encode a batch's rows one after the other."""
-        if rows < 2:
-            return False
-        fewest = min(self._tried, key=self._tried.__getitem__)
-        if self._tried[fewest] < _ENOUGH or self._batches % _AGAIN == _AGAIN - 1:
-            return fewest
-        return self._took[True] <= self._took[False]
+        return rows > 1 and self._choice.other()
 
     def encoded(self, rows: int, context_s: float, seconds: float, *, apart: bool) -> None:
         """A batch took so long."""
-        if rows < 2:
-            return
-        each = seconds / (rows * context_s)
-        before, self._tried[apart] = self._tried[apart], self._tried[apart] + 1
-        self._took[apart] = FORGET * self._took[apart] + (1 - FORGET) * each if before else each
-        self._batches += 1
+        if rows > 1:
+            self._choice.measured(seconds / (rows * context_s), other=apart)
 
 
 def joined(rows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""AVX-512 where a processor of AMD's has all of it, and nobody said otherwise."""
+"""AVX-512 where a processor has all that makes it faster, and nobody said otherwise."""
 
 from pathlib import Path
 
@@ -17,6 +17,8 @@ _FLAGS = "fpu avx2 avx512f avx512cd avx512dq avx512bw avx512vl"
         ("AuthenticAMD", _FLAGS, {VARIABLE: "AVX2"}, {VARIABLE: "AVX2"}),
         ("AuthenticAMD", "fpu avx2 avx512f", {}, {}),
         ("GenuineIntel", _FLAGS, {}, {}),
+        ("GenuineIntel", f"{_FLAGS} avx512_vnni", {}, {VARIABLE: "AVX512"}),
+        ("CentaurHauls", f"{_FLAGS} avx512_vnni", {}, {}),
     ],
 )
 def test_only_where_the_processor_has_it(

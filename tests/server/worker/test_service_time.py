@@ -81,12 +81,27 @@ def test_an_engine_that_is_slow_to_begin_is_not_made_slower_still(a: float) -> N
 def test_more_than_a_few_rows_go_together_where_that_takes_no_second(each_s: float, rows: int) -> None:
     found = ServiceTime(2, 8)
     assert found.rows_in_time() == 8
-    for _ in range(60):
-        found.decoded(found.rows_in_time(), 6.0, found.rows_in_time() * each_s)
-    assert found.rows_in_time() == rows
-    for _ in range(200):
-        found.decoded(found.rows_in_time(), 6.0, found.rows_in_time() * 0.06)
-    assert found.rows_in_time() == 8
+    assert _usual(found, [each_s * 1.3] * 5 + [each_s] * 4) == rows
+    assert _usual(found, [0.08] * 5 + [0.06] * 4, 400) == 8
+
+
+@pytest.mark.parametrize(("few_s", "rows"), [(0.060, 4), (0.064, 4), (0.070, 8), (0.080, 8)])
+def test_larger_batches_are_taken_where_they_save_time(few_s: float, rows: int) -> None:
+    found = ServiceTime(2, 8)
+    times = [few_s] * 5 + [0.06] * 4
+    assert _usual(found, times) == rows
+    # Another load: the other size is tried again and again.
+    assert _usual(found, [0.08] * 5 + [0.06] * 4, 300) == 8
+    assert _usual(found, [0.06] * 9, 300) == 4
+
+
+def _usual(found: ServiceTime, row_seconds: list[float], batches: int = 200) -> int:
+    """The batch size that it mostly comes to where rows take so long, by how many go together."""
+    sizes = []
+    for _ in range(batches):
+        sizes.append(found.rows_in_time())
+        found.decoded(sizes[-1], 6.0, sizes[-1] * row_seconds[sizes[-1]])
+    return max(sizes[-100:], key=sizes[-100:].count)
 
 
 @given(

@@ -16,12 +16,13 @@ from server import ipc
 from server.audio_formats import Samples
 from server.engines.engine import UnfitError
 from server.worker import silero
-from server.worker.batched_vad import BatchedVad
+from server.worker.batched_vad import GATHER_SECONDS, BatchedVad
 from server.worker.onnx_weights import read_weights
 from server.worker.process import Worker
 from server.worker.silero import FRAME
 from server.worker.stream import Stream
 from server.worker.vad import LevelVad, SileroVad, judge
+from tests.server.virtual import VirtualLoop
 
 _SPEC = importlib.util.find_spec("faster_whisper")
 FILE = Path((_SPEC.submodule_search_locations or [""])[0] if _SPEC else "") / "assets" / "silero_vad_v6.onnx"
@@ -186,6 +187,41 @@ def test_streams_without_a_fault_are_one_run_of_the_network_a_step(monkeypatch: 
 
     asyncio.run(main())
     assert runs == [(30, 6)]
+
+
+def test_sound_that_comes_in_many_passes_is_gathered_and_the_first_after_a_quiet_is_judged_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs: list[int] = []
+    real = silero.network()
+
+    def noted(frames: Any, state: Any) -> Any:
+        runs.append(len(frames))
+        return real(frames, state)
+
+    monkeypatch.setattr("server.worker.vad.network", lambda: noted)
+    sound = (_sound(3, 6) * 32767).astype("<i2").tobytes()
+
+    async def main() -> None:
+        listener = BatchedVad(lambda _: None, lambda _, error: pytest.fail(str(error)))
+
+        async def speak(numbers: range) -> None:
+            for number in numbers:
+                stream = _stream(number)
+                stream.receive(sound, 1.0)
+                listener.add(stream)
+                await asyncio.sleep(0)
+
+        await speak(range(1))
+        assert runs == [1]
+        await speak(range(1, 9))
+        await asyncio.sleep(3 * GATHER_SECONDS)
+        assert runs == [1, 8]
+        await speak(range(9, 10))
+        assert runs == [1, 8, 1]
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main())
 
 
 def test_a_worker_whose_detector_cannot_be_used_says_so_before_any_stream_speaks(
