@@ -23,6 +23,8 @@ class Text:
     score: float
     end_s: float | None = None
     """Where its audio ends; known after a loop of single words was cut off."""
+    forced: int = 0
+    """Its first tokens, which the row's prefix gave."""
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class CTranslate2Engine:
             return_scores=True,
             return_no_speech_prob=True,
         )
-        texts = [self._text(result, cap) for result in results]
+        texts = [self._text(result, cap, len(prefix)) for result, prefix in zip(results, prefixes, strict=True)]
         timing = Timing(self._model, encoded, prompts[0], rows)
         self._cut_loops(texts, timing)
         wanted = [
@@ -114,14 +114,17 @@ class CTranslate2Engine:
         found: NDArray[np.float32] = self._mel.features(row.stream, row.at_s, row.audio, frames)
         return found
 
-    def _text(self, result: Any, cap: int) -> Text:  # noqa: ANN401  # CTranslate2 ships no annotations
+    def _text(self, result: Any, cap: int, forced: int) -> Text:  # noqa: ANN401  # CTranslate2 ships no annotations
         sequence = result.sequences_ids[0]
         ids = self._texts.text_tokens(sequence)
-        return Text(ids, len(sequence) >= cap, float(result.scores[0]))
+        return Text(ids, len(sequence) >= cap, float(result.scores[0]), forced=forced)
 
     def _cut_loops(self, texts: list[Text], timing: Timing) -> None:
         """Cut off repeats that are too fast for their audio."""
-        repeats = [text_endings.suspect(self._texts, text) for text in texts]
+        looped = [text_endings.cut_rounds(self._texts, text) for text in texts]
+        repeats = [
+            None if cut else text_endings.suspect(self._texts, text) for cut, text in zip(looped, texts, strict=True)
+        ]
         suspects = {i: repeat for i, repeat in enumerate(repeats) if repeat is not None}
         for i, times in timing.of(texts, list(suspects)).items():
             text_endings.cut_loop(self._texts, texts[i], suspects[i], times)

@@ -58,10 +58,14 @@ class Texts:
         """Each token's text in plain form; empty for punctuation."""
         return [plain(self.decode([i])) for i in ids]
 
+    def heads(self, ids: Sequence[int]) -> list[int]:
+        """The places of the tokens that begin a word: those that begin with a space, and the first."""
+        return [i for i, token in enumerate(ids) if not i or self.decode([token]).startswith(" ")]
+
     def timed(
         self, ids: Sequence[int], first_frame: dict[int, int], chances: Sequence[float], length_s: float
     ) -> tuple[TimedWord, ...]:
-        """Words made of tokens; a token that begins with a space begins a word.
+        """Words made of tokens.
 
         Args:
             ids: the text's tokens.
@@ -72,7 +76,7 @@ class Texts:
         if not ids:
             return ()
         starts = [first_frame.get(i, 0) * 0.02 for i in range(len(ids))] + [length_s]
-        heads = [i for i, token in enumerate(ids) if not i or self.decode([token]).startswith(" ")]
+        heads = self.heads(ids)
         words: list[TimedWord] = []
         for head, after in zip(heads, [*heads[1:], len(ids)], strict=True):
             text = self.decode(ids[head:after]).strip()

@@ -22,6 +22,9 @@ _SHORTEST_WORD_SECONDS = 0.07
 FEW = 2
 """Loops of so many parts count as single words: aligning the kept text would stretch them over the rest."""
 
+_LOOP = 3
+"""Parts that a text repeats at its end, at the least, where it is a loop."""
+
 
 def token_cap(seconds: float, language: str | None = "en") -> int:
     """How many tokens a text of so much audio may have."""
@@ -52,6 +55,19 @@ def find_repeat(parts: Sequence[str], least: int = 1) -> Repeat | None:
         if length > best.length:
             best = Repeat(period, length)
     return best if best.length >= least else None
+
+
+def without_rounds(parts: Sequence[str]) -> int | None:
+    """How many parts stand before a loop begins to repeat them: its first round stays. None where there is no loop.
+
+    A loop may end in a smaller one, and begin in a larger one. Words that are said again and again make no loop alone.
+    """
+    kept, found = len(parts), None
+    while (repeat := find_repeat(parts[:kept], _LOOP)) is not None:
+        kept -= repeat.length
+        if repeat.period > FEW:
+            found = kept
+    return found
 
 
 def held(repeat: Repeat, seconds: Sequence[float]) -> int:
@@ -87,6 +103,14 @@ def timed(seconds: Sequence[float]) -> int:
         if run == _UNTIMED:
             return place + 1 - run
     return len(seconds)
+
+
+def without_untimed(seconds: Sequence[float]) -> int:
+    """How many of a text's parts stand before those at its end that take no time; one alone may be cut by its window."""
+    length = len(seconds)
+    while length and seconds[length - 1] < _SHORTEST_SECONDS:
+        length -= 1
+    return length if len(seconds) - length > 1 else len(seconds)
 
 
 def _before(took: Sequence[bool], begin: int) -> int:

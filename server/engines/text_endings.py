@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from server.audio_formats import SAMPLE_RATE
 from server.engines.alignment import Text, Times
 from server.engines.engine import EngineRow, Hypothesis, TimedWord
-from server.engines.repetition import FEW, Repeat, find_repeat, held, repetition, timed
+from server.engines.repetition import FEW, Repeat, find_repeat, held, plain, repetition, timed, without_rounds, without_untimed
 
 if TYPE_CHECKING:
     from server.engines.detokenize import Texts
@@ -20,6 +21,9 @@ _REST_SECONDS = 0.5
 """A cut-off text's audio after its last word is decoded again if it is at least so long."""
 EARLY_SECONDS = 1.5
 """A text that ends so long before its window was ended too early, since windows end where their speech does."""
+_WORD_SECONDS, _LETTER_SECONDS = 0.15, 0.07
+"""A word of so many letters takes about so long, and with a pause after it half a second more at most."""
+_PAUSE_SECONDS = 0.6
 _SPARSE_SECONDS, _SPARSE_TOKENS = 2.5, 2.0
 """A window of at least so many seconds with fewer tokens a second than slow speech: its end is aligned."""
 _SILENT, _POOR = 0.6, -1.0
@@ -31,6 +35,20 @@ def suspect(texts: "Texts", text: Text) -> Repeat | None:
     # In a text that ended by itself one or two repeated words are no loop.
     repeat = find_repeat([part for part in texts.parts(text.ids) if part], 1 if text.cut_off else 3)
     return repeat or (Repeat(1, 0) if text.cut_off else None)
+
+
+def cut_rounds(texts: "Texts", text: Text) -> bool:
+    """Cut off the loop of a text that the token limit ended, where its rounds tell; whether there is one.
+
+    An alignment of such a text is worth little: it gives the sound to any of the rounds, or to parts of several.
+    """
+    places = [i for i, part in enumerate(texts.parts(text.ids)) if part]
+    length = without_rounds([part for part in texts.parts(text.ids) if part]) if text.cut_off else None
+    if length is None:
+        return False
+    length = max(length, sum(place < text.forced for place in places))
+    text.ids = text.ids[: places[length]] if length < len(places) else text.ids
+    return True
 
 
 def in_question(row: EngineRow, text: Text) -> bool:
@@ -49,6 +67,8 @@ def cut_loop(texts: "Texts", text: Text, repeat: Repeat, times: Times) -> None:
     single = repeat.period <= FEW and repeat.length > 0
     if text.cut_off and (timed_length := timed(seconds)) < length:
         length, single = timed_length, False
+    # What was forced is no part of a loop.
+    length = max(length, sum(place < text.forced for place in places))
     if length < len(places):
         text.ids, text.cut_off = text.ids[: places[length]], True
         text.end_s = starts[length] if single else None
@@ -67,12 +87,39 @@ def hypothesis(
     if times is not None:
         if text.ids and len(row.audio) / SAMPLE_RATE - times.end_s >= EARLY_SECONDS:
             text.cut_off = True
+        if text.cut_off:
+            _cut_unspoken(texts, text, times)
+        _cut_stretched(texts, text, times)
         # A cut-off text ends with its last word; otherwise the last word reaches to the end of the window.
         text.end_s = (text.end_s or times.end_s) if text.cut_off else len(row.audio) / SAMPLE_RATE
         text.score = times.score if text.cut_off else text.score
         words = texts.timed(text.ids, times.first, times.chances, text.end_s)
     again = repetition([part for part in texts.parts(text.ids) if part])
     return Hypothesis(texts.decode(text.ids).strip(), no_speech, text.score, words, *language, again)
+
+
+def _cut_unspoken(texts: "Texts", text: Text, times: Times) -> None:
+    """Cut off what begins another round of a loop at a text's end: an alignment leaves it no time."""
+    places = [i for i, part in enumerate(texts.parts(text.ids)) if part]
+    starts = [times.starts[i] for i in places] + [times.end_s]
+    length = without_untimed(np.diff(starts).tolist())
+    if length < len(places):
+        text.ids = text.ids[: places[length]]
+
+
+def _cut_stretched(texts: "Texts", text: Text, times: Times) -> None:
+    """End a text within its first word that takes longer than anybody says it.
+
+    An alignment spreads the words of a text that ended too early, or was cut off there, over all of the sound: one of
+    them, most often the last, takes what was said after it.
+    """
+    heads = texts.heads(text.ids)
+    for head, after in pairwise([*heads, len(text.ids)]):
+        begin_s, end_s = times.starts[head], times.starts[after] if after < len(text.ids) else times.end_s
+        word_s = _WORD_SECONDS + _LETTER_SECONDS * len(plain(texts.decode(text.ids[head:after])))
+        if end_s - begin_s > word_s + (_PAUSE_SECONDS if text.cut_off else EARLY_SECONDS):
+            text.ids, text.cut_off, text.end_s = text.ids[:after], True, begin_s + word_s
+            return
 
 
 def rest_of(row: EngineRow, text: Text, language: str | None) -> tuple[EngineRow, float] | None:

@@ -197,7 +197,7 @@ class TorchEngine:
             said = " ".join(f"random{token}" for token in ids)
             work.deliver(Hypothesis(said, work.no_speech, work.log_probability, language=work.language))
             return
-        text = Text(ids, work.is_cut_off, work.log_probability)
+        text = Text(ids, work.is_cut_off, work.log_probability, forced=len(work.prefix))
         times = self._cut_loop(texts, work, text)
         language = work.language or "en"
         hypothesis = text_endings.hypothesis(
@@ -220,7 +220,7 @@ class TorchEngine:
 
     def _cut_loop(self, texts: "Texts", work: Work, text: Text) -> Times | None:
         """Cut off a loop that is too fast for its audio; returns the words' times where they are needed."""
-        repeat = text_endings.suspect(texts, text)
+        repeat = None if text_endings.cut_rounds(texts, text) else text_endings.suspect(texts, text)
         if repeat is not None:
             text_endings.cut_loop(texts, text, repeat, self._times(texts, work, text.ids))
         return (

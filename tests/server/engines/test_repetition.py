@@ -12,7 +12,16 @@ from server.audio_formats import Samples
 from server.engines import text_endings
 from server.engines.alignment import Text, Times
 from server.engines.engine import EngineRow, TimedWord
-from server.engines.repetition import Repeat, find_repeat, held, plain, repetition, timed
+from server.engines.repetition import (
+    Repeat,
+    find_repeat,
+    held,
+    plain,
+    repetition,
+    timed,
+    without_rounds,
+    without_untimed,
+)
 from tests.server.speaker import longest_loss
 
 
@@ -73,8 +82,56 @@ class _Words:
     def decode(self, ids: list[int]) -> str:
         return " ".join(self.words[i] for i in ids)
 
+    def heads(self, ids: list[int]) -> list[int]:
+        return list(range(len(ids)))
+
     def timed(self, ids: list[int], _: object, __: object, end_s: float) -> tuple[TimedWord, ...]:
         return tuple(TimedWord(self.words[i], 0.4 * i, min(0.4 * i + 0.4, end_s), 0.9) for i in ids)
+
+
+@pytest.mark.parametrize(
+    ("kept", "loop"),
+    [
+        # A round is cut by the token limit; rounds differ and repeat as a pair; a loop ends in a smaller one.
+        ("Please call me back.", "Please call me back. Please call me back. Please"),
+        (
+            "muted. The conference is now being recorded. The conference is now unmuted.",
+            "The conference is now being recorded. The conference is now unmuted. The conference is now unmuted. The",
+        ),
+        (
+            "for a company directory press for, for an operator press zero.",
+            "For a company directory press for, for an operator press zero. Press zero. Press zero. Press zero. Press",
+        ),
+    ],
+)
+def test_rounds_of_a_loop_tell_where_it_begins(kept: str, loop: str) -> None:
+    """Seen over recorded prompts; an alignment of the whole text cut them earlier, and up to seven words were lost."""
+    texts = _Words(f"{kept} {loop}")
+    found = Text(list(range(len(texts.words))), True, -0.2)
+    assert text_endings.cut_rounds(texts, found)  # type: ignore[arg-type]  # what it uses of Texts
+    assert texts.decode(found.ids) == kept
+    ended = Text(list(range(len(texts.words))), False, -0.2)
+    assert not text_endings.cut_rounds(texts, ended), "who says it twice"  # type: ignore[arg-type]  # as above
+
+
+def test_words_said_again_and_again_are_no_loop_alone() -> None:
+    assert without_rounds(["no"] * 12) is None
+    assert without_rounds(["press", "zero"] * 6) is None
+    assert without_rounds(["the", "train", "leaves", "at", "nine", "the", "train"]) is None
+    assert without_rounds([]) is None
+
+
+def test_what_was_forced_is_no_part_of_a_loop() -> None:
+    texts = _Words("call me back now call me back now call me back now call")
+    found = Text(list(range(13)), True, -0.2, forced=7)
+    assert text_endings.cut_rounds(texts, found)  # type: ignore[arg-type]  # as above
+    assert texts.decode(found.ids) == "call me back now call me back"
+
+
+def test_what_an_alignment_leaves_no_time_at_the_end_was_not_said() -> None:
+    assert without_untimed([0.3, 0.0, 0.3, 0.02, 0.0]) == 3
+    assert without_untimed([0.3, 0.0, 0.3, 0.0]) == 4, "a window may cut its last word"
+    assert without_untimed([]) == 0
 
 
 def test_of_two_ways_to_see_a_loop_the_earlier_cut_counts() -> None:
@@ -107,6 +164,15 @@ def test_a_text_that_ends_long_before_its_speech_goes_on_there() -> None:
     assert _rest(text, 3.5, 4.2, cut_off=True) == pytest.approx(3.5)
     assert not text_endings.in_question(EngineRow(np.zeros(96000, np.float32), 8.0), Text([], False, 0.0))
     assert _rest("", 0.0, 6.3) is None, "a window in which nothing was heard is not heard again"
+
+
+def test_a_text_whose_words_an_alignment_spreads_over_the_sound_goes_on_where_one_takes_too_long() -> None:
+    """Seen over recorded prompts: "recorded" took 2.9 s, and the four words after it were lost."""
+    text = "The conference is now being recorded."
+    # Six words of 0.4 s; the last one should take 0.15 s and 0.07 for each of eight letters.
+    assert _rest(text, 5.2, 5.3, cut_off=True) == pytest.approx(2.0 + 0.71)
+    assert _rest(text, 3.2, 3.3, cut_off=True) is None, "a pause may follow it"
+    assert _rest(text, 5.2, 5.3) == pytest.approx(2.0 + 0.71)
 
 
 def test_how_much_of_a_text_is_said_again() -> None:
