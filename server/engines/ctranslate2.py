@@ -15,7 +15,6 @@ import ctranslate2
 import numpy as np
 from numpy.typing import NDArray
 
-from server.audio_formats import SAMPLE_RATE
 from server.engines import mel, text_endings
 from server.engines.alignment import Text, Timing
 from server.engines.batch_encoding import Encoding, joined
@@ -23,7 +22,6 @@ from server.engines.detokenize import Texts
 from server.engines.engine import EngineInfo, EngineRow, Hypothesis
 from server.engines.incremental_mel import WindowMelCache
 from server.engines.instruction_set import choose_instructions
-from server.engines.repetition import token_cap
 from whisper_ops.telemetry import host
 
 
@@ -67,7 +65,7 @@ class CTranslate2Engine:
         ]
         prompts = [self._texts.prompt(code, multilingual=self._model.is_multilingual) for code, _ in languages]
         prefixes = [self._texts.encode(" " + row.prefix) if row.prefix else [] for row in rows]
-        cap = max(token_cap(len(row.audio) / SAMPLE_RATE, code) for row, (code, _) in zip(rows, languages, strict=True))
+        cap = max(text_endings.row_cap(self._texts, row, code) for row, (code, _) in zip(rows, languages, strict=True))
         results = self._model.generate(
             encoded,
             [[*prompt, *prefix] for prompt, prefix in zip(prompts, prefixes, strict=True)],

@@ -1,5 +1,6 @@
 """The protocol of an engine, and what goes in and out of it."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -26,6 +27,10 @@ class EngineRow:
     """Whose window it is: rows of one stream that begin at one place may share what was computed of their sound."""
     choose: Choice | None = None
     """Which language to decode in, where none is given and several may be; None: the most probable."""
+    known: str = ""
+    """What was heard before in its first part, the prefix included."""
+    new_s: float = math.inf
+    """Seconds of its speech after that."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ limit. People repeat themselves, too: "no, no, no", or a sentence said twice. Th
 gives words that were not spoken no time. So the text makes a repeat suspect, and its words' times decide.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -26,9 +27,11 @@ _LOOP = 3
 """Parts that a text repeats at its end, at the least, where it is a loop."""
 
 
-def token_cap(seconds: float, language: str | None = "en") -> int:
-    """How many tokens a text of so much audio may have."""
-    return min(LONGEST_TEXT, 4 + int(seconds * (TOKENS_PER_SECOND if language == "en" else OTHER_TOKENS_PER_SECOND)))
+def token_cap(seconds: float, language: str | None = "en", known: int = 0, new_s: float = math.inf) -> int:
+    """How many tokens a text of so much audio may have; of audio all but `new_s` of which was heard as `known` tokens."""
+    rate = TOKENS_PER_SECOND if language == "en" else OTHER_TOKENS_PER_SECOND
+    tokens = seconds * rate if seconds <= new_s else min(seconds * rate, known + new_s * rate)
+    return min(LONGEST_TEXT, 4 + int(tokens))
 
 
 _UNTIMED = 6

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from server.audio_formats import SAMPLE_RATE
 from server.engines.alignment import Text, Times
 from server.engines.engine import EngineRow, Hypothesis, TimedWord
-from server.engines.repetition import FEW, Repeat, find_repeat, held, plain, repetition, timed, without_rounds, without_untimed
+from server.engines.repetition import FEW, Repeat, find_repeat, held, plain, repetition, timed, token_cap, without_rounds, without_untimed
 
 if TYPE_CHECKING:
     from server.engines.detokenize import Texts
@@ -28,6 +29,12 @@ _SPARSE_SECONDS, _SPARSE_TOKENS = 2.5, 2.0
 """A window of at least so many seconds with fewer tokens a second than slow speech: its end is aligned."""
 _SILENT, _POOR = 0.6, -1.0
 """Whisper's own rule for no speech (its probability, mean log probability): such a rest is dropped."""
+
+
+def row_cap(texts: "Texts", row: EngineRow, language: str | None) -> int:
+    """How many tokens a row's text may have. A batch goes on until its longest text ends, so a loop costs all of it."""
+    known = len(texts.encode(" " + row.known)) if row.known else 0
+    return token_cap(len(row.audio) / SAMPLE_RATE, language, known, row.new_s)
 
 
 def suspect(texts: "Texts", text: Text) -> Repeat | None:
@@ -128,7 +135,7 @@ def rest_of(row: EngineRow, text: Text, language: str | None) -> tuple[EngineRow
         return None
     audio = row.audio[round(text.end_s * SAMPLE_RATE) :]
     # No prefix, and not the key of the stream's own window with this begin.
-    rest = replace(row, audio=audio, language=language, choose=None, words=True, prefix="", stream=None)
+    rest = replace(row, audio=audio, language=language, choose=None, words=True, prefix="", stream=None, known="", new_s=inf)
     return rest, text.end_s
 
 

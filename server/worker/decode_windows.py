@@ -30,7 +30,7 @@ class WindowRule:
 
 WHOLE = WindowRule(math.inf, math.inf, thrifty=False, forced=False, own_contexts=False)
 """Every window begins where its utterance does, and is heard anew: what `make bench-server` compares with."""
-BOUNDED = WindowRule(bound=4.0, left=1.5, hold=2.0)
+BOUNDED = WindowRule(bound=4.0, left=2.5, hold=2.0)
 """What streams are served by."""
 VARIABLE = "WHISPER_OPS_WINDOWS"
 

@@ -1,7 +1,8 @@
 """Which windows are decoded next, and together. Pure: time comes in as an argument.
 
-Earliest deadline first. Where an engine encodes each row with a context of its own, a batch is the most urgent jobs.
-Else it is the most urgent job and the due jobs that share its audio context, in order of urgency; room that is left
+Earliest deadline first. Where an engine encodes each row with a context of its own, a batch is the most urgent job and
+those of the next urgent ones whose contexts are most like its: a decoder goes on until its longest text ends, and
+computes every row at the longest context. Else it is the most urgent job and the due jobs that share its audio context, in order of urgency; room that is left
 goes to due jobs of a context at least half as long, which are padded: a row more in a batch costs less than a batch
 more. Finals go before partials. A partial is due one
 cadence after the stream's last text; when more is due than the engine decodes, everybody's deadline slips alike, so the
@@ -23,6 +24,8 @@ OWN_CONTEXTS_SECONDS: tuple[float, ...] = tuple(half / 2 for half in range(8, 61
 TAIL_SECONDS = 1.0
 """Silence that every context leaves after the speech, so that Whisper hears its end."""
 
+LOOK_AHEAD = 2
+"""Batches of urgent jobs among which a batch finds jobs of like contexts."""
 BEHIND_SECONDS = 0.25
 """Jobs that wait so long at the mean are more than the engine can do: half a cadence."""
 _NEWEST = 0.1
@@ -71,11 +74,20 @@ def next_batch(jobs: Iterable[Job[T]], now: float, max_batch: int, *, mixed: boo
         others = any(job.paced <= now for job in jobs)
         due, max_batch = surplus, 1 if others else max_batch
     if not due or mixed:
-        return due[:max_batch]
+        return _alike(due, max_batch)
     context = due[0].context
     alike = [job for job in due if job.context == context]
     padded = [job for job in due if context / 2 <= job.context < context]
     return (alike + padded)[:max_batch]
+
+
+def _alike(due: Sequence[Job[T]], max_batch: int) -> list[Job[T]]:
+    """The first job and those most like it of the next ones, finals before partials; who is left out comes earlier."""
+    if len(due) <= max_batch:
+        return list(due)
+    first, *others = due[: LOOK_AHEAD * max_batch]
+    others.sort(key=lambda job: (not job.final, abs(job.context - first.context)))
+    return [first, *others[: max_batch - 1]]
 
 
 class Backlog:

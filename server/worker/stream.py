@@ -4,6 +4,7 @@ Positions are samples at 16 kHz from the stream's start; `now` is any monotonic 
 a stream is in work at a time, so its texts come in order.
 """
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -208,7 +209,9 @@ class Stream:
         # A pause that begins may be the end: then this window's text is the final.
         last = cut or utterance.end is not None or self._segmenter.silence_seconds >= SETTLING_SECONDS
         language, choose = self._language.for_window(len(audio) / SAMPLE_RATE, last=last)
-        row = EngineRow(audio, context, at_s, language, words, prefix, self.number, choose)
+        known = utterance.known
+        new_s = max(0, end - utterance.decoded_to) / SAMPLE_RATE if known else math.inf
+        row = EngineRow(audio, context, at_s, language, words, prefix, self.number, choose, known, new_s)
         self._in_work = True
         utterance.decoded_at = now
         speech_end = self._segmenter.speech_end if utterance.end is None else utterance.speech_end

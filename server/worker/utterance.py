@@ -55,6 +55,11 @@ class Utterance:
         return self.agreement.stable[self.before :]
 
     @property
+    def known(self) -> str:
+        """What was heard in the part of its window before `decoded_to`; empty where that is no measure."""
+        return "" if self.undecoded or self.noise else " ".join(self.agreement.words[self.before :])
+
+    @property
     def timed(self) -> bool:
         """Whether it is known when each of its words was spoken."""
         return len(self.times) == len(self.agreement.words) and None not in self.times[self.lead :]

@@ -16,7 +16,7 @@ from server.engines import text_endings
 from server.engines.alignment import Text, Times, times
 from server.engines.engine import Done, EngineInfo, EngineRow, Hypothesis, UnfitError
 from server.engines.mel import FRAMES_PER_SECOND, HOP
-from server.engines.repetition import LONGEST_TEXT, token_cap
+from server.engines.repetition import LONGEST_TEXT
 from server.engines.torch import memory_budget, weights
 from server.engines.torch.cpu_runtime import CpuRuntime
 from server.engines.torch.cuda_runtime import CudaRuntime
@@ -175,7 +175,7 @@ class TorchEngine:
             cap = max(1, min(LONGEST_TEXT, round(seconds * RANDOM_TOKENS_PER_SECOND)))
             prefix = [_EOT - 2] * min(cap - 1, round(len(row.prefix.split()) * RANDOM_TOKENS_PER_WORD))
         else:
-            cap = token_cap(seconds, language)
+            cap = text_endings.row_cap(self._texts, row, language)
             prefix = self._texts.encode(f" {row.prefix}") if row.prefix else []
         # A prefix that leaves no room for a new token is dropped.
         prefix = prefix if len(prefix) < cap else []
@@ -187,7 +187,7 @@ class TorchEngine:
         if work.language is None and guess is not None:
             work.language_probabilities = text_endings.likely(self._languages, guess.tolist())
             work.language, _ = text_endings.chosen(work.row, work.language_probabilities)
-            work.cap = token_cap(len(work.row.audio) / SAMPLE_RATE, work.language) - len(work.prefix)
+            work.cap = text_endings.row_cap(self._texts, work.row, work.language) - len(work.prefix)
         return self._texts.prompt(work.language or "en", multilingual=self.shape.multilingual) + work.prefix
 
     def _finish(self, work: Work) -> None:

@@ -19,6 +19,7 @@ from server.engines.repetition import (
     plain,
     repetition,
     timed,
+    token_cap,
     without_rounds,
     without_untimed,
 )
@@ -112,6 +113,15 @@ def test_rounds_of_a_loop_tell_where_it_begins(kept: str, loop: str) -> None:
     assert texts.decode(found.ids) == kept
     ended = Text(list(range(len(texts.words))), False, -0.2)
     assert not text_endings.cut_rounds(texts, ended), "who says it twice"  # type: ignore[arg-type]  # as above
+
+
+def test_a_text_may_be_as_long_as_what_was_heard_and_what_is_new() -> None:
+    assert token_cap(6.0) == 46
+    assert token_cap(6.0, "en", 20, 1.0) == 31
+    assert token_cap(6.0, "de", 20, 1.0) == 44
+    assert token_cap(6.0, "en", 200, 1.0) == 46, "what was heard may have been a loop"
+    assert token_cap(6.0, "en", 0, 8.0) == 46
+    assert token_cap(60.0) == 220
 
 
 def test_words_said_again_and_again_are_no_loop_alone() -> None:

@@ -172,6 +172,18 @@ def test_behind_an_engine_that_cannot_keep_up_windows_grow_by_what_is_new_alone(
     assert sorted(len(row.audio) / RATE for row in rows)[-3] <= 8.0
 
 
+def test_a_window_says_what_was_heard_of_it_and_how_much_of_it_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = _rows(None, monkeypatch)
+    first, *later = rows
+    assert (first.known, first.new_s) == ("", np.inf)
+    heard = [row for row in later if row.known]
+    assert len(heard) > 0.9 * len(rows)
+    for row in heard:
+        assert row.known.startswith(row.prefix)
+        seconds, known = len(row.audio) / RATE, len(row.known.split()) * WORD_SECONDS
+        assert known + row.new_s == pytest.approx(seconds, abs=2 * WORD_SECONDS), "words of what is not new"
+
+
 @pytest.mark.slow
 def test_ten_minutes_without_a_pause() -> None:
     async def main() -> None:

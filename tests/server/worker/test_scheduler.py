@@ -68,6 +68,22 @@ def test_surplus_is_decoded_when_nothing_else_is_due_and_alone_while_others_spea
     assert [job.item for job in next_batch([*surplus, partial], 30.0, 8)][:3] == ["surplus 0", "surplus 1", "surplus 2"]
 
 
+def test_rows_with_contexts_of_their_own_go_with_those_like_them_and_nobody_waits_for_ever() -> None:
+    contexts = [6.0, 15.0, 4.0, 6.5, 14.0, 5.5, 4.5, 15.0]
+    jobs = [Job(n, float(n), False, context) for n, context in enumerate(contexts)]
+    assert [job.item for job in next_batch(jobs, 10.0, 3, mixed=True)] == [0, 3, 5]
+    assert [job.item for job in next_batch(jobs[:3], 10.0, 3, mixed=True)] == [0, 1, 2]
+    final = Job("final", 3.5, True, 15.0)
+    assert [job.item for job in next_batch([*jobs, final], 10.0, 3, mixed=True)][0] == "final"
+    left, rounds = dict(enumerate(jobs)), []
+    while left:
+        taken = [job.item for job in next_batch(left.values(), 10.0, 3, mixed=True)]
+        rounds.append(taken)
+        for item in taken:
+            del left[item]
+    assert [min(taken) == taken[0] for taken in rounds] == [True] * 3, "the most urgent one always goes"
+
+
 def test_audio_in_real_time_is_never_surplus_and_what_is_replayed_is_free() -> None:
     pace = RealTimePace()
     for n in range(600):
