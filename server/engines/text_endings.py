@@ -11,7 +11,18 @@ import numpy as np
 from server.audio_formats import SAMPLE_RATE
 from server.engines.alignment import Text, Times
 from server.engines.engine import EngineRow, Hypothesis, TimedWord
-from server.engines.repetition import FEW, Repeat, find_repeat, held, plain, repetition, timed, token_cap, without_rounds, without_untimed
+from server.engines.repetition import (
+    FEW,
+    Repeat,
+    find_repeat,
+    held,
+    plain,
+    repetition,
+    timed,
+    token_cap,
+    without_rounds,
+    without_untimed,
+)
 
 if TYPE_CHECKING:
     from server.engines.detokenize import Texts
@@ -135,7 +146,9 @@ def rest_of(row: EngineRow, text: Text, language: str | None) -> tuple[EngineRow
         return None
     audio = row.audio[round(text.end_s * SAMPLE_RATE) :]
     # No prefix, and not the key of the stream's own window with this begin.
-    rest = replace(row, audio=audio, language=language, choose=None, words=True, prefix="", stream=None, known="", new_s=inf)
+    rest = replace(
+        row, audio=audio, language=language, choose=None, words=True, prefix="", stream=None, known="", new_s=inf
+    )
     return rest, text.end_s
 
 
