@@ -28,7 +28,7 @@ _LOOP = 3
 
 
 def token_cap(seconds: float, language: str | None = "en", known: int = 0, new_s: float = math.inf) -> int:
-    """How many tokens a text of so much audio may have; of audio all but `new_s` of which was heard as `known` tokens."""
+    """How many tokens a text of so much audio may have; all but the last `new_s` of it was heard as `known` tokens."""
     rate = TOKENS_PER_SECOND if language == "en" else OTHER_TOKENS_PER_SECOND
     tokens = seconds * rate if seconds <= new_s else min(seconds * rate, known + new_s * rate)
     return min(LONGEST_TEXT, 4 + int(tokens))
@@ -109,7 +109,7 @@ def timed(seconds: Sequence[float]) -> int:
 
 
 def without_untimed(seconds: Sequence[float]) -> int:
-    """How many of a text's parts stand before those at its end that take no time; one alone may be cut by its window."""
+    """How many parts stand before those at a text's end that take no time; one alone may be cut by its window."""
     length = len(seconds)
     while length and seconds[length - 1] < _SHORTEST_SECONDS:
         length -= 1

@@ -2,11 +2,10 @@
 
 Earliest deadline first. Where an engine encodes each row with a context of its own, a batch is the most urgent job and
 those of the next urgent ones whose contexts are most like its: a decoder goes on until its longest text ends, and
-computes every row at the longest context. Else it is the most urgent job and the due jobs that share its audio context, in order of urgency; room that is left
-goes to due jobs of a context at least half as long, which are padded: a row more in a batch costs less than a batch
-more. Finals go before partials. A partial is due one
-cadence after the stream's last text; when more is due than the engine decodes, everybody's deadline slips alike, so the
-cadence stretches evenly.
+computes every row at the longest context. Else it is the most urgent job and the due jobs that share its audio context,
+in order of urgency; room that is left goes to due jobs of a context at least half as long, which are padded: a row more
+in a batch costs less than a batch more. Finals go before partials. A partial is due one cadence after the stream's last
+text; when more is due than the engine decodes, everybody's deadline slips alike, so the cadence stretches evenly.
 """
 
 from collections.abc import Iterable, Sequence

@@ -73,8 +73,8 @@ def test_rows_with_contexts_of_their_own_go_with_those_like_them_and_nobody_wait
     jobs = [Job(n, float(n), False, context) for n, context in enumerate(contexts)]
     assert [job.item for job in next_batch(jobs, 10.0, 3, mixed=True)] == [0, 3, 5]
     assert [job.item for job in next_batch(jobs[:3], 10.0, 3, mixed=True)] == [0, 1, 2]
-    final = Job("final", 3.5, True, 15.0)
-    assert [job.item for job in next_batch([*jobs, final], 10.0, 3, mixed=True)][0] == "final"
+    final = Job(99, 3.5, True, 15.0)
+    assert next_batch([*jobs, final], 10.0, 3, mixed=True)[0] is final
     left, rounds = dict(enumerate(jobs)), []
     while left:
         taken = [job.item for job in next_batch(left.values(), 10.0, 3, mixed=True)]
