@@ -1,5 +1,7 @@
 """How many streams a server holds within 3 s, ours beside a real WhisperLive in one run: `bench_server.py` prints it.
 
+Human speech is played to our server of before windows were bounded, too: that commit, from this repository's history.
+
 Same model, same speech, same load client (`whisper-ops sweep`, which warms each server up before it measures), one
 server at a time.
 """
@@ -33,12 +35,15 @@ LEVEL_SECONDS = 20
 LIMIT_SECONDS = 3.0
 PROMPTS = Path("/usr/share/asterisk/sounds/en")
 HUMAN_MINUTES, HUMAN_SECONDS = 10, 30
-HUMAN_LEVELS, WHOLE_LEVELS, HUMAN_PEER_LEVELS = "16,24,32,40,48,56,64,72", "16,24,32,40,48,56", "1,2,3"
+HUMAN_LEVELS, WHOLE_LEVELS, HUMAN_PEER_LEVELS = "24,32,40,48,56,64,72", "16,24,32,40,48,56", "1,2,3"
+BEFORE_LEVELS = "16,20,24,28,32,40"
+BEFORE = "9da2d45a007d109dae7dec41ca1524c4c21d28fa"
+"""The last commit before windows were bounded."""
 WHOLE_BATCH = "4"
 """Rows a batch when windows were whole."""
 BEYOND = (1.2, 1.5, 2.0)
 LEAST_GAIN = 1.5
-"""Of bounded windows, in streams held."""
+"""In streams held, over the server of before."""
 HELD_AT_LEAST = 14
 WORST_WER = 10.0
 """Per cent of words that may be wrong in any level of ours."""
@@ -75,6 +80,29 @@ def ours(folder: Path, arguments: Sequence[str], levels: str, speech: Speech = U
     environment = {**os.environ, VARIABLE: rule}
     with running_server(folder, "--max-connections-per-gpu", "512", *arguments, environment=environment) as server:
         return _measure(server.url, "native", levels, folder / "bench.db", speech)
+
+
+def before(folder: Path, arguments: Sequence[str], levels: str, speech: Speech) -> list[Level]:
+    """The levels of our server as it was at the commit `BEFORE`.
+
+    Raises:
+        PeerError: this clone has no history.
+    """
+    checkout = folder / "before"
+    made = subprocess.run(
+        ["git", "worktree", "add", "--force", "--detach", checkout, BEFORE], capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        raise PeerError(f"git has no commit {BEFORE[:7]} here: {made.stderr.strip()[-200:]}")
+    # Python looks into the folder that it is started in before anything that is installed.
+    run_in = ("env", "-C", str(checkout))
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    arguments = ("--max-connections-per-gpu", "512", *arguments)
+    try:
+        with running_server(folder, *arguments, environment=environment, before=run_in) as server:
+            return _measure(server.url, "native", levels, folder / "bench.db", speech)
+    finally:
+        subprocess.run(["git", "worktree", "remove", "--force", checkout], capture_output=True, check=False)
 
 
 def theirs(folder: Path, levels: str = PEER_LEVELS, speech: Speech = USUAL) -> list[Level]:
@@ -170,19 +198,23 @@ def _against(level: Level, there: Level, *, promised: bool) -> Iterator[Figure]:
 
 
 def human(folder: Path, arguments: Sequence[str]) -> Iterator[Figure]:
-    """People who hardly pause: today's windows, whole ones as before, and WhisperLive, one after the other."""
+    """People who hardly pause: bounded windows, the server of before, today's with whole windows, and WhisperLive."""
     speech = _people(folder)
     if speech is None:
         return
     mine = ours(folder, arguments, HUMAN_LEVELS, speech)
     yield from lines("human speech, bounded windows", mine, promised=False)
+    here = largest_held(mine)
+    try:
+        earlier = before(folder, arguments, BEFORE_LEVELS, speech)
+    except PeerError as error:
+        click.echo(f"  the server of before does not stand beside it: {error}")
+    else:
+        yield from lines("human speech, the server of before", earlier, promised=False)
+        yield from _times_as_many(here, largest_held(earlier), "the server of before", LEAST_GAIN)
     whole = ours(folder, (*arguments, "--max-batch", WHOLE_BATCH), WHOLE_LEVELS, speech, "whole")
     yield from lines("human speech, whole windows", whole, promised=False)
-    here, before = largest_held(mine), largest_held(whole)
-    yield Figure("human speech: streams held within 3 s, whole windows", before.streams if before else 0)
-    yield Figure("… bounded windows", here.streams if here else 0)
-    if here and before:
-        yield Figure("… times as many", here.streams / before.streams, "", LEAST_GAIN, at_least=True)
+    yield from _times_as_many(here, largest_held(whole), "whole windows", None)
     yield Figure("human speech, offline with 30 s of padding: word error rate", 100 * _offline(speech), "%")
     try:
         peers = theirs(folder, HUMAN_PEER_LEVELS, speech)
@@ -195,6 +227,13 @@ def human(folder: Path, arguments: Sequence[str]) -> Iterator[Figure]:
         yield Figure(
             f"human speech, ours at {here.streams}: streams for each of WhisperLive's", here.streams / there.streams
         )
+
+
+def _times_as_many(here: Level | None, other: Level | None, name: str, least: float | None) -> Iterator[Figure]:
+    yield Figure(f"human speech: streams held within 3 s, {name}", other.streams if other else 0)
+    yield Figure("… bounded windows", here.streams if here else 0)
+    if here and other:
+        yield Figure("… times as many", here.streams / other.streams, "", least, at_least=True)
 
 
 def overload(folder: Path, arguments: Sequence[str]) -> Iterator[Figure]:
