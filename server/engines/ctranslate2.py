@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import ctranslate2
 import numpy as np
@@ -23,6 +23,13 @@ from server.engines.engine import EngineInfo, EngineRow, Hypothesis
 from server.engines.incremental_mel import WindowMelCache
 from server.engines.instruction_set import choose_instructions
 from whisper_ops.telemetry import host
+
+
+class _Generated(Protocol):
+    """What is used of CTranslate2's result for a row; it ships no annotations."""
+
+    sequences_ids: list[list[int]]
+    scores: list[float]
 
 
 class CTranslate2Engine:
@@ -112,7 +119,7 @@ class CTranslate2Engine:
         found: NDArray[np.float32] = self._mel.features(row.stream, row.at_s, row.audio, frames)
         return found
 
-    def _text(self, result: Any, cap: int, forced: int) -> Text:  # noqa: ANN401  # CTranslate2 ships no annotations
+    def _text(self, result: _Generated, cap: int, forced: int) -> Text:
         sequence = result.sequences_ids[0]
         ids = self._texts.text_tokens(sequence)
         return Text(ids, len(sequence) >= cap, float(result.scores[0]), forced=forced)

@@ -34,8 +34,9 @@ _REST_SECONDS = 0.5
 EARLY_SECONDS = 1.5
 """A text that ends so long before its window was ended too early, since windows end where their speech does."""
 _WORD_SECONDS, _LETTER_SECONDS = 0.15, 0.07
-"""A word of so many letters takes about so long, and with a pause after it half a second more at most."""
+"""A word takes about the first and the second for each of its letters."""
 _PAUSE_SECONDS = 0.6
+"""So much longer it takes at most with the pause after it: longer ones end an utterance."""
 _SPARSE_SECONDS, _SPARSE_TOKENS = 2.5, 2.0
 """A window of at least so many seconds with fewer tokens a second than slow speech: its end is aligned."""
 _SILENT, _POOR = 0.6, -1.0
@@ -51,7 +52,7 @@ def row_cap(texts: "Texts", row: EngineRow, language: str | None) -> int:
 def suspect(texts: "Texts", text: Text) -> Repeat | None:
     """A repeat at a text's end that may be a loop; alignment decides. A cut-off text may be an inexact one."""
     # In a text that ended by itself one or two repeated words are no loop.
-    repeat = find_repeat([part for part in texts.parts(text.ids) if part], 1 if text.cut_off else 3)
+    repeat = find_repeat(_worded(texts, text)[1], 1 if text.cut_off else 3)
     return repeat or (Repeat(1, 0) if text.cut_off else None)
 
 
@@ -60,13 +61,20 @@ def cut_rounds(texts: "Texts", text: Text) -> bool:
 
     An alignment of such a text is worth little: it gives the sound to any of the rounds, or to parts of several.
     """
-    places = [i for i, part in enumerate(texts.parts(text.ids)) if part]
-    length = without_rounds([part for part in texts.parts(text.ids) if part]) if text.cut_off else None
-    if length is None:
+    if not text.cut_off:
+        return False
+    places, parts = _worded(texts, text)
+    if (length := without_rounds(parts)) is None:
         return False
     length = max(length, sum(place < text.forced for place in places))
     text.ids = text.ids[: places[length]] if length < len(places) else text.ids
     return True
+
+
+def _worded(texts: "Texts", text: Text) -> tuple[list[int], list[str]]:
+    """The places of the tokens that are more than punctuation, and what they say in plain form."""
+    found = [(i, part) for i, part in enumerate(texts.parts(text.ids)) if part]
+    return [i for i, _ in found], [part for _, part in found]
 
 
 def in_question(row: EngineRow, text: Text) -> bool:
@@ -78,7 +86,7 @@ def in_question(row: EngineRow, text: Text) -> bool:
 
 def cut_loop(texts: "Texts", text: Text, repeat: Repeat, times: Times) -> None:
     """Cut off a repeat that is too fast for its audio."""
-    places = [i for i, part in enumerate(texts.parts(text.ids)) if part]
+    places, _ = _worded(texts, text)
     starts = [times.starts[i] for i in places] + [times.end_s]
     seconds = np.diff(starts).tolist()
     length = held(repeat, seconds) if repeat.length else len(places)
@@ -112,13 +120,13 @@ def hypothesis(
         text.end_s = (text.end_s or times.end_s) if text.cut_off else len(row.audio) / SAMPLE_RATE
         text.score = times.score if text.cut_off else text.score
         words = texts.timed(text.ids, times.first, times.chances, text.end_s)
-    again = repetition([part for part in texts.parts(text.ids) if part])
+    again = repetition(_worded(texts, text)[1])
     return Hypothesis(texts.decode(text.ids).strip(), no_speech, text.score, words, *language, again)
 
 
 def _cut_unspoken(texts: "Texts", text: Text, times: Times) -> None:
     """Cut off what begins another round of a loop at a text's end: an alignment leaves it no time."""
-    places = [i for i, part in enumerate(texts.parts(text.ids)) if part]
+    places, _ = _worded(texts, text)
     starts = [times.starts[i] for i in places] + [times.end_s]
     length = without_untimed(np.diff(starts).tolist())
     if length < len(places):

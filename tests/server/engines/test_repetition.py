@@ -4,6 +4,7 @@ The times are an alignment's, of piper's voice and tiny.en.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,6 +91,11 @@ class _Words:
         return tuple(TimedWord(self.words[i], 0.4 * i, min(0.4 * i + 0.4, end_s), 0.9) for i in ids)
 
 
+def _words(text: str) -> Any:
+    """A stand-in for the tokenizer: it has what is used of one here."""
+    return _Words(text)
+
+
 @pytest.mark.parametrize(
     ("kept", "loop"),
     [
@@ -107,12 +113,12 @@ class _Words:
 )
 def test_rounds_of_a_loop_tell_where_it_begins(kept: str, loop: str) -> None:
     """Seen over recorded prompts; an alignment of the whole text cut them earlier, and up to seven words were lost."""
-    texts = _Words(f"{kept} {loop}")
+    texts = _words(f"{kept} {loop}")
     found = Text(list(range(len(texts.words))), True, -0.2)
-    assert text_endings.cut_rounds(texts, found)  # type: ignore[arg-type]  # what it uses of Texts
+    assert text_endings.cut_rounds(texts, found)
     assert texts.decode(found.ids) == kept
     ended = Text(list(range(len(texts.words))), False, -0.2)
-    assert not text_endings.cut_rounds(texts, ended), "who says it twice"  # type: ignore[arg-type]  # as above
+    assert not text_endings.cut_rounds(texts, ended), "who says it twice"
 
 
 def test_a_text_may_be_as_long_as_what_was_heard_and_what_is_new() -> None:
@@ -132,9 +138,9 @@ def test_words_said_again_and_again_are_no_loop_alone() -> None:
 
 
 def test_what_was_forced_is_no_part_of_a_loop() -> None:
-    texts = _Words("call me back now call me back now call me back now call")
+    texts = _words("call me back now call me back now call me back now call")
     found = Text(list(range(13)), True, -0.2, forced=7)
-    assert text_endings.cut_rounds(texts, found)  # type: ignore[arg-type]  # as above
+    assert text_endings.cut_rounds(texts, found)
     assert texts.decode(found.ids) == "call me back now call me back"
 
 
@@ -145,10 +151,10 @@ def test_what_an_alignment_leaves_no_time_at_the_end_was_not_said() -> None:
 
 
 def test_of_two_ways_to_see_a_loop_the_earlier_cut_counts() -> None:
-    texts = _Words("press three for a company directory press four " + "for an operator press zero " * 7)
+    texts = _words("press three for a company directory press four " + "for an operator press zero " * 7)
     found = Text(list(range(43)), True, -0.2)
     starts = [0.4 * i for i in range(8)] + [3.2] * 30 + [3.6, 4.0, 4.4, 4.8, 5.2]
-    text_endings.cut_loop(texts, found, Repeat(5, 4), Times({}, [], starts, 6.0))  # type: ignore[arg-type]  # as below
+    text_endings.cut_loop(texts, found, Repeat(5, 4), Times({}, [], starts, 6.0))
     assert texts.decode(found.ids) == "press three for a company directory press four"
     assert found.cut_off
     assert found.end_s is None, "an alignment of what is kept tells"
@@ -156,12 +162,12 @@ def test_of_two_ways_to_see_a_loop_the_earlier_cut_counts() -> None:
 
 def _rest(text: str, end_s: float, seconds: float, *, cut_off: bool = False) -> float | None:
     """Where the rest of a window begins that is decoded again, of words that an alignment ends there."""
-    texts, row = _Words(text), EngineRow(np.zeros(round(16000 * seconds), np.float32), 8.0)
+    texts, row = _words(text), EngineRow(np.zeros(round(16000 * seconds), np.float32), 8.0)
     found = Text(list(range(len(texts.words))), cut_off, -0.2)
     if not text_endings.in_question(row, found):
         return None
     times = Times({}, [0.9] * len(found.ids), [0.4 * i for i in found.ids], end_s)
-    text_endings.hypothesis(texts, row, found, times, ("en", None), 0.02)  # type: ignore[arg-type]  # what it uses of Texts
+    text_endings.hypothesis(texts, row, found, times, ("en", None), 0.02)
     rest = text_endings.rest_of(row, found, "en")
     return None if rest is None else rest[1]
 

@@ -82,7 +82,7 @@ def test_more_than_a_few_rows_go_together_where_that_takes_no_second(each_s: flo
     found = ServiceTime(2, 8)
     assert found.rows_in_time() == 8
     assert _usual(found, [each_s * 1.3] * 5 + [each_s] * 4) == rows
-    assert _usual(found, [0.08] * 5 + [0.06] * 4, 400) == 8
+    assert _usual(found, [0.08] * 5 + [0.06] * 4, 300) == 8
 
 
 @pytest.mark.parametrize(("few_s", "rows"), [(0.060, 4), (0.064, 4), (0.070, 8), (0.080, 8)])

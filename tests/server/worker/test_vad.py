@@ -132,17 +132,23 @@ def _stream(number: int, vad: Any = None) -> Stream:
     return Stream(ipc.Open(number, 16000, "pcm_s16le", None, False, 0.0, 0), vad or SileroVad(), 0.5)
 
 
-def test_what_is_read_together_is_judged_together_and_a_stream_that_fails_fails_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    runs: list[int] = []
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Streams and frames of each run of the network."""
+    noted: list[tuple[int, int]] = []
     real = silero.network()
 
-    def noted(frames: Any, state: Any) -> Any:
-        runs.append(len(frames))
+    def noting(frames: Any, state: Any) -> Any:
+        noted.append(frames.shape[:2])
         return real(frames, state)
 
-    monkeypatch.setattr("server.worker.vad.network", lambda: noted)
+    monkeypatch.setattr("server.worker.vad.network", lambda: noting)
+    return noted
+
+
+def test_what_is_read_together_is_judged_together_and_a_stream_that_fails_fails_alone(
+    runs: list[tuple[int, int]],
+) -> None:
     heard: list[int] = []
     failed: list[int] = []
     sound = (_sound(3, 6) * 32767).astype("<i2").tobytes()
@@ -163,18 +169,10 @@ def test_what_is_read_together_is_judged_together_and_a_stream_that_fails_fails_
 
     asyncio.run(main())
     # The one that fails makes each be asked alone, once; nothing is judged twice by the network's state.
-    assert sum(runs) <= 2 * 3
+    assert sum(rows for rows, _ in runs) <= 2 * 3
 
 
-def test_streams_without_a_fault_are_one_run_of_the_network_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs: list[tuple[int, int]] = []
-    real = silero.network()
-
-    def noted(frames: Any, state: Any) -> Any:
-        runs.append(frames.shape[:2])
-        return real(frames, state)
-
-    monkeypatch.setattr("server.worker.vad.network", lambda: noted)
+def test_streams_without_a_fault_are_one_run_of_the_network_a_step(runs: list[tuple[int, int]]) -> None:
     sound = (_sound(3, 6) * 32767).astype("<i2").tobytes()
 
     async def main() -> None:
@@ -190,16 +188,8 @@ def test_streams_without_a_fault_are_one_run_of_the_network_a_step(monkeypatch: 
 
 
 def test_sound_that_comes_in_many_passes_is_gathered_and_the_first_after_a_quiet_is_judged_at_once(
-    monkeypatch: pytest.MonkeyPatch,
+    runs: list[tuple[int, int]],
 ) -> None:
-    runs: list[int] = []
-    real = silero.network()
-
-    def noted(frames: Any, state: Any) -> Any:
-        runs.append(len(frames))
-        return real(frames, state)
-
-    monkeypatch.setattr("server.worker.vad.network", lambda: noted)
     sound = (_sound(3, 6) * 32767).astype("<i2").tobytes()
 
     async def main() -> None:
@@ -213,12 +203,12 @@ def test_sound_that_comes_in_many_passes_is_gathered_and_the_first_after_a_quiet
                 await asyncio.sleep(0)
 
         await speak(range(1))
-        assert runs == [1]
+        assert runs == [(1, 6)]
         await speak(range(1, 9))
         await asyncio.sleep(3 * GATHER_SECONDS)
-        assert runs == [1, 8]
+        assert runs == [(1, 6), (8, 6)]
         await speak(range(9, 10))
-        assert runs == [1, 8, 1]
+        assert runs == [(1, 6), (8, 6), (1, 6)]
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(main())
