@@ -1,6 +1,6 @@
 """Ten minutes of people who hardly pause, heard by the real model: live, window by window, and offline in one go.
 
-Time is the audio's, so that it takes as long as decoding does: two minutes.
+Time is the audio's, so that it takes as long as decoding does: six minutes.
 """
 
 import os
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.support import prompts
 
@@ -26,7 +27,7 @@ _OURS_SHARE = 0.96
 pytestmark = [
     pytest.mark.speech,
     pytest.mark.slow,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1500),
     pytest.mark.skipif(not prompts.installed(), reason=prompts.MISSING),
 ]
 
@@ -43,6 +44,8 @@ class Heard(NamedTuple):
     offline: list[Word]
     again: list[str]
     """What was heard with texts that come a little more and less often: one hearing of ten minutes says little."""
+    offline_again: list[str]
+    """What was heard offline after more silence: where its windows of 30 s begin decides: 2.8 to 6.7 % of errors."""
     seams: int
     """Windows that began later than their utterance."""
 
@@ -59,14 +62,7 @@ def heard() -> Heard:
     said = list(stretches(recordings(_PROMPTS), SECONDS, lambda _: None))
     sound = np.concatenate([part for one in said for part in (one.samples, np.zeros(RATE // 5, np.int16))])
     model: Any = WhisperModel(str(get_model_path()), device="cpu", compute_type="int8", cpu_threads=2)
-    found, _ = model.transcribe(
-        sound.astype(np.float32) / 32768,
-        language="en",
-        beam_size=1,
-        word_timestamps=True,
-        condition_on_previous_text=False,
-    )
-    offline = [Word(w.word.strip(), float(w.start), float(w.end)) for part in found for w in part.words or ()]
+    offline, *others = (_offline(model, sound, silence_s) for silence_s in range(0, 30, 5))
     # As a busy server hears it: a text every other second.
     made = engine(Path(get_model_path()))
     live = hear(made, sound, RATE, "en", words=True, cadence=2.0, behind=True)
@@ -74,7 +70,23 @@ def heard() -> Heard:
     words = [Word(w.word, w.start, w.end) for final in live.finals for w in final.words or ()]
     assert [word.text for word in words] == live.text.split()
     seams = sum(window.utterance.start < round(window.row.at_s * RATE) for window, _ in live.windows)
-    return Heard(" ".join(one.text for one in said), words, offline, again, seams)
+    written = " ".join(one.text for one in said)
+    return Heard(written, words, offline, again, [_text(each) for each in others], seams)
+
+
+def _offline(model: Any, sound: NDArray[np.int16], silence_s: float) -> list[Word]:
+    found, _ = model.transcribe(
+        np.concatenate([np.zeros(round(silence_s * RATE), np.float32), sound.astype(np.float32) / 32768]),
+        language="en",
+        beam_size=1,
+        word_timestamps=True,
+        condition_on_previous_text=False,
+    )
+    return [
+        Word(w.word.strip(), float(w.start) - silence_s, float(w.end) - silence_s)
+        for part in found
+        for w in part.words or ()
+    ]
 
 
 def _errors(written: str, text: str) -> float:
@@ -88,29 +100,26 @@ def _errors(written: str, text: str) -> float:
 def test_as_many_words_are_right_as_offline(heard: Heard) -> None:
     assert heard.seams > SECONDS / 10  # else this tests nothing
     live = [_errors(heard.written, text) for text in (_text(heard.live), *heard.again)]
-    assert sum(live) / len(live) <= _errors(heard.written, _text(heard.offline)) + 0.005, live
+    offline = [_errors(heard.written, text) for text in (_text(heard.offline), *heard.offline_again)]
+    assert sum(live) / len(live) <= sum(offline) / len(offline) + 0.005, (live, offline)
 
 
 def _text(words: Sequence[Word]) -> str:
     return " ".join(word.text for word in words)
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="in one place of ten minutes live and offline differ by eight words since early ends go on; open why",
-)
 def test_no_word_is_missing_or_said_twice_at_a_seam(heard: Heard) -> None:
     from capacity.corpus.normalization import equal_runs, normalise
 
-    live, offline = (
-        [token for word in words for token in normalise(word.text)] for words in (heard.live, heard.offline)
-    )
-    ends, gaps = (0, 0), []
-    for ours, theirs, length in [*equal_runs(tuple(live), tuple(offline)), (len(live), len(offline), 0)]:
-        gaps.append((ours - ends[0], theirs - ends[1]))
-        ends = ours + length, theirs + length
-    # A word heard otherwise is one for one or two; a lost or repeated stretch is not.
-    assert max(abs(ours - theirs) for ours, theirs in gaps) <= 4, gaps
+    # Held against what was said: an offline pass loses a sentence of these ten minutes itself.
+    said = tuple(normalise(heard.written))
+    for text in (_text(heard.live), *heard.again):
+        live, ends, gaps = tuple(normalise(text)), (0, 0), []
+        for ours, theirs, length in [*equal_runs(live, said), (len(live), len(said), 0)]:
+            gaps.append((ours - ends[0], theirs - ends[1]))
+            ends = ours + length, theirs + length
+        # A word heard otherwise is one for one or two; a lost or repeated stretch is not.
+        assert max(abs(ours - theirs) for ours, theirs in gaps) <= 4, gaps
 
 
 def test_words_are_where_an_offline_pass_finds_them(heard: Heard) -> None:
