@@ -46,6 +46,7 @@ def hear(
     cadence: float = 0.5,
     behind: bool = False,
     words: bool = False,
+    least_context_s: float = 0.0,
 ) -> Heard:
     """Play it in real time to a stream whose windows cost no time."""
     heard, now = Heard(), 0.0
@@ -53,7 +54,7 @@ def hear(
         ipc.Open(1, rate, "pcm_s16le", language, words, 0.0, 0),
         SileroVad(),
         cadence,
-        contexts=contexts_from(0.0, mixed=rule.own_contexts),
+        contexts=contexts_from(least_context_s, mixed=rule.own_contexts),
         rule=rule,
     )
     stream.behind = behind
