@@ -1,11 +1,16 @@
 """What every test starts with."""
 
 import os
+import signal
 
 import pytest
 
 # Tests run beside each other, which a sweep would rightly take for other programs on the server's machine.
 os.environ.setdefault("WHISPER_OPS_MAX_OTHER_LOAD", "100")
+
+# A shell's background job (`make test &`) ignores Ctrl-C, and so would every command that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _shares_a_fixture(test: pytest.Function, module: str) -> bool:

@@ -1,6 +1,7 @@
 """Whisper base, a real model of many languages, put together from its two packages (requirements/multilingual.txt)."""
 
 import importlib.util
+import os
 import shutil
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def base_model() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("config.json", "tokenizer.json", "vocabulary.json"):
         shutil.copy(second / name, folder)
-    halfway = folder / "model.bin.new"
+    halfway = folder / f"model.bin.{os.getpid()}"  # two test runs may make it at once
     with halfway.open("wb") as joined:
         for part in parts:
             with part.open("rb") as source:

@@ -141,6 +141,43 @@ def test_resumed_in_the_middle_of_speech_without_a_pause_it_is_the_same(
     run(main)
 
 
+PAUSES = st.sampled_from([0.8, 1.2, 2.4])
+
+
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
+@given(
+    first=st.integers(0, 39),
+    parts=st.lists(st.tuples(st.integers(1, 40), PAUSES), min_size=2, max_size=6),
+    law=st.sampled_from([IDLE, BUSY]),
+    kill=st.none() | st.integers(1, 5),
+)
+def test_after_a_pause_of_any_length_every_word_is_told_once(
+    first: int, parts: list[tuple[int, float]], law: SimulatedLaw, kill: int | None
+) -> None:
+    async def main() -> None:
+        world = await World(law=law).ready()
+        client = await world.client(words="true").connected()
+        client.sent, expected, at = first * WORD, [], 0.0
+        for number, (words, pause) in enumerate(parts):
+            if number == kill:
+                world.live(0).kill()
+            seconds = words * WORD_SECONDS
+            begin = client.sent // WORD * WORD_SECONDS
+            expected += [(word, at + n * WORD_SECONDS) for n, word in enumerate(spoken(seconds, begin))]
+            await client.speak(seconds)
+            await client.speak(pause, level=0)
+            at += seconds + pause
+        await client.end()
+        told = [word for final in client.of("final") for word in final["words"]]
+        assert [word["word"] for word in told] == [word for word, _ in expected]
+        assert [word["start"] for word in told] == pytest.approx([at for _, at in expected], abs=0.05)
+        if kill is None:
+            _check_partials(client)
+        await world.close()
+
+    run(main)
+
+
 def _rows(rule: str | None, monkeypatch: pytest.MonkeyPatch, law: SimulatedLaw = IDLE) -> list[EngineRow]:
     if rule:
         monkeypatch.setenv("WHISPER_OPS_WINDOWS", rule)
