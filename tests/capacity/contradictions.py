@@ -175,7 +175,11 @@ def _binding(plan: Plan) -> Iterator[str]:
 
 def _next_in_line(plan: Plan, after: Resource) -> Iterator[str]:
     told = said(plan).next_limit
-    if open_ended(plan):
+    if told == "Next limit: none within 10 times this one.":
+        known = max(plan.safe_limit or 0, plan.capacity.first_fail or 0)
+        if open_ended(plan) or _first(after) <= 10 * known:
+            yield f"{told!r}, and {after.name} ends at {limit_text(after)}, where {known} is known"
+    elif open_ended(plan):
         rows = [
             row for row in plan.resources if row.limit is not None and row.status == "identified" and row.kind != PORTS
         ]

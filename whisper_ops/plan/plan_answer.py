@@ -133,8 +133,9 @@ def _next_limit(plan: Plan) -> str:
         return "no other is known"
     reached = ", not reached yet" if open_ended(plan) else ""
     known = max(plan.safe_limit or 0, plan.capacity.first_fail or 0)
-    near = "" if known and (row.low or row.limit) <= _FAR * known else "none near; the first is "
-    return f"{near}{row.name}, at {limit_text(row)} connections per {plan.key.carrier}{reached}"
+    if known and not reached and (row.low or row.limit) > _FAR * known:
+        return f"none within {_FAR:g} times this one"
+    return f"{row.name}, at {limit_text(row)} connections per {plan.key.carrier}{reached}"
 
 
 def _other_load(plan: Plan) -> OtherLoad | None:
