@@ -20,6 +20,11 @@ class WindowRule:
     """Sound of words that are settled, at the beginning of a window."""
     hold: float = math.inf
     """Words that end so long before their window does will not change any more, once they are timed."""
+    sure: float = 0.0
+    """The least probability of such a word where the language is not English; a less probable one is heard again first.
+
+    English has as many words right without, and its least probable words would come a text later.
+    """
     thrifty: bool = True
     """When the engine is behind: a short pause is no reason to decode, nor is a breath of new speech."""
     forced: bool = True
@@ -30,7 +35,7 @@ class WindowRule:
 
 WHOLE = WindowRule(math.inf, math.inf, thrifty=False, forced=False, own_contexts=False)
 """Every window begins where its utterance does, and is heard anew: what `make bench-server` compares with."""
-BOUNDED = WindowRule(bound=4.0, left=2.5, hold=2.0)
+BOUNDED = WindowRule(bound=4.0, left=2.5, hold=2.0, sure=0.8)
 """What streams are served by."""
 VARIABLE = "WHISPER_OPS_WINDOWS"
 

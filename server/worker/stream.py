@@ -245,7 +245,8 @@ class Stream:
         """Let the next window begin later where this one was long, and end a segment where it is long enough."""
         utterance, rule = window.utterance, self._rule
         if window.row.words:
-            utterance.hold(window.end / SAMPLE_RATE - rule.hold)
+            english = utterance.heard is None or utterance.heard.language in ("en", None)
+            utterance.hold(window.end / SAMPLE_RATE - rule.hold, 0.0 if english else rule.sure)
         if len(window.row.audio) > rule.bound * SAMPLE_RATE and (begin := utterance.advance(rule.left)) is not None:
             utterance.window_start = max(utterance.window_start, self._sound.quiet_near(begin))
         if window.end - utterance.start > LONGEST_SECONDS * SAMPLE_RATE:

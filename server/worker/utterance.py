@@ -85,10 +85,12 @@ class Utterance:
             if word.word == words[i]:
                 known[i] = replace(word, start=begin_s + word.start, end=begin_s + word.end)
 
-    def hold(self, until_s: float) -> None:
-        """Words that are timed and end before `until_s` will not change any more."""
+    def hold(self, until_s: float, sure: float = 0.0) -> None:
+        """Words that are timed, end before `until_s` and are so probable will not change any more."""
         count = len(self.agreement.stable)
-        while count < len(self.times) and (time := self.times[count]) is not None and time.end <= until_s:
+        for time in self.times[count:]:
+            if time is None or time.end > until_s or time.probability < sure:
+                break
             count += 1
         self.agreement.settle(count)
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,10 @@ IDLE, BUSY = SimulatedLaw(a_seconds=0.02, b_seconds=0.005), SimulatedLaw(a_secon
 
 
 class Noting(FlawedEngine):
-    """Keeps every row it gets."""
+    """Keeps every row it gets; `unsure`: of no word it is sure."""
 
     rows: list[EngineRow]
+    unsure = False
 
     def load(self) -> Any:
         self.rows = []
@@ -36,7 +38,14 @@ class Noting(FlawedEngine):
 
     def decode(self, rows: Sequence[EngineRow]) -> list[Hypothesis]:
         self.rows += rows
-        return super().decode(rows)
+        heard = super().decode(rows)
+        if not self.unsure:
+            return heard
+        return [replace(each, words=tuple(replace(w, probability=0.5) for w in each.words or ())) for each in heard]
+
+
+class Unsure(Noting):
+    unsure = True
 
 
 WORD = round(WORD_SECONDS * RATE)
@@ -307,6 +316,35 @@ def test_words_follow_each_other_whatever_windows_say_of_their_times(
     assert [word.word for word in found] == utterance.words
     edges = [1.0, *(edge for word in found for edge in (word.start, word.end)), 5.0]
     assert edges == sorted(edges)
+
+
+def test_a_word_that_the_model_is_not_sure_of_waits_until_it_is_heard_again() -> None:
+    utterance = Utterance(0, 0, 0.0)
+    heard = _heard("a b c d e f g h")
+    assert heard.words is not None
+    unsure = (*heard.words[:2], replace(heard.words[2], probability=0.4), *heard.words[3:])
+    utterance.take(replace(heard, words=unsure), 4.0, comparable=True, hold=False)
+    utterance.hold(3.0, sure=0.8)
+    assert utterance.agreement.stable == ["a", "b"]
+    utterance.take(_heard("a b x d e f g h i j"), 5.0, comparable=True, hold=False)
+    utterance.hold(4.0, sure=0.8)
+    assert utterance.agreement.stable == ["a", "b", "x", "d", "e", "f", "g", "h"]
+
+
+def test_unsure_words_of_other_languages_wait_to_be_heard_again() -> None:
+    async def main(language: str) -> list[int]:
+        world = await World(law=SimulatedLaw(a_seconds=2.6, b_seconds=0.0), engine=Unsure).ready()
+        client = await world.client(language=language).connected()
+        await client.speak(12.0)
+        await client.end()
+        await world.close()
+        assert client.text.split() == spoken(12.0)
+        return [partial["stable_chars"] for partial in client.of("partial")]
+
+    english, french = run(lambda: main("en")), run(lambda: main("fr"))
+    assert len(english) == len(french)
+    assert sum(french) < sum(english)
+    assert french[-1] > 0, "heard twice they are stable"
 
 
 def test_no_time_known_is_no_later_window() -> None:
