@@ -32,6 +32,10 @@ class WindowRule:
     own_contexts: bool = True
     """Where the engine can, each window has an audio context of its own."""
 
+    def least_probability(self, language: str | None) -> float:
+        """Of a word that one window alone may settle, in that language; None: it is not known."""
+        return 0.0 if language in ("en", None) else self.sure
+
 
 WHOLE = WindowRule(math.inf, math.inf, thrifty=False, forced=False, own_contexts=False)
 """Every window begins where its utterance does, and is heard anew: what `make bench-server` compares with."""

@@ -245,8 +245,8 @@ class Stream:
         """Let the next window begin later where this one was long, and end a segment where it is long enough."""
         utterance, rule = window.utterance, self._rule
         if window.row.words:
-            english = utterance.heard is None or utterance.heard.language in ("en", None)
-            utterance.hold(window.end / SAMPLE_RATE - rule.hold, 0.0 if english else rule.sure)
+            language = utterance.heard.language if utterance.heard is not None else None
+            utterance.hold(window.end / SAMPLE_RATE - rule.hold, rule.least_probability(language))
         if len(window.row.audio) > rule.bound * SAMPLE_RATE and (begin := utterance.advance(rule.left)) is not None:
             utterance.window_start = max(utterance.window_start, self._sound.quiet_near(begin))
         if window.end - utterance.start > LONGEST_SECONDS * SAMPLE_RATE:

@@ -27,10 +27,9 @@ IDLE, BUSY = SimulatedLaw(a_seconds=0.02, b_seconds=0.005), SimulatedLaw(a_secon
 
 
 class Noting(FlawedEngine):
-    """Keeps every row it gets; `unsure`: of no word it is sure."""
+    """Keeps every row it gets."""
 
     rows: list[EngineRow]
-    unsure = False
 
     def load(self) -> Any:
         self.rows = []
@@ -38,14 +37,17 @@ class Noting(FlawedEngine):
 
     def decode(self, rows: Sequence[EngineRow]) -> list[Hypothesis]:
         self.rows += rows
-        heard = super().decode(rows)
-        if not self.unsure:
-            return heard
-        return [replace(each, words=tuple(replace(w, probability=0.5) for w in each.words or ())) for each in heard]
+        return super().decode(rows)
 
 
-class Unsure(Noting):
-    unsure = True
+class Unsure(FlawedEngine):
+    """Is not sure of any word."""
+
+    def decode(self, rows: Sequence[EngineRow]) -> list[Hypothesis]:
+        return [
+            replace(heard, words=heard.words and tuple(replace(word, probability=0.5) for word in heard.words))
+            for heard in super().decode(rows)
+        ]
 
 
 WORD = round(WORD_SECONDS * RATE)
